@@ -1,0 +1,157 @@
+"""Settings: the only reader of the environment (NIGHTREAD_*) and of nightread.toml."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+# A UNIX socket's path has room for 108 bytes on Linux, 104 on macOS (sockaddr_un.sun_path).
+_SOCKET_PATH_LIMIT = 100
+
+
+def _default_workers() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """What a user may choose. Each field is `NIGHTREAD_<NAME>` in the environment.
+
+    Raises pydantic's ValidationError when a value cannot be used.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="NIGHTREAD_", toml_file="nightread.toml", extra="forbid", frozen=True
+    )
+
+    data: Path = Field(Path("data"), description="Folder of the inbox, the store and the SQLite file.")
+    database_url: str = Field("", description="Ledger; empty: `nightread.sqlite3` in the data folder.")
+    broker_url: str = Field("", description="Redis or Valkey; empty: the bundled Valkey.")
+    store: str = Field("", description="Folder of the image store; empty: `store` in the data folder.")
+    model: Path = Field(ROOT / "models" / "nightread-0.1.0", description="Folder of the model bundle.")
+    runtime: Literal["litert", "tensorflow"] = Field(
+        "litert", description="`litert`, or `tensorflow` to score with the reference `model.keras`."
+    )
+    operating_point: str = Field(
+        "", description="Name of an operating point of the model; empty: the bundle's default."
+    )
+    host: str = Field("127.0.0.1", description="Address that the page binds to.")
+    port: int = Field(8000, ge=1, le=65535, description="Port of the page.")
+    allow_remote: bool = Field(
+        False, description="Let the page bind to an address other machines reach. It has no logins yet."
+    )
+    allowed_hosts: str = Field(
+        "", description="Further host names, comma-separated, under which the page may be asked for."
+    )
+    workers: int = Field(
+        default_factory=_default_workers, ge=1, le=256, description="Scoring processes; default: the cores."
+    )
+    chunk_size: int = Field(32, ge=1, le=512, description="Images a task scores at once.")
+    chunks_in_flight: int = Field(200, ge=1, description="Chunks that may wait in the broker at once.")
+    lease_s: float = Field(60.0, gt=0, description="Seconds a worker has for a chunk before it is given on.")
+    max_attempts: int = Field(3, ge=1, description="Attempts before an image is quarantined.")
+    settle_s: float = Field(
+        1.0, ge=0, description="Seconds a file's size and times must rest before it is read."
+    )
+    scan_s: float = Field(2.0, gt=0, description="Seconds between two scans of the inbox.")
+    sweep_s: float = Field(2.0, gt=0, description="Seconds between two rounds of the sweeper.")
+    requeue_after_s: float = Field(
+        10.0, gt=0, description="Seconds before an image that waits in no queue is queued again."
+    )
+    heartbeat_s: float = Field(5.0, gt=0, description="Seconds between two signs of life of a process.")
+    claim_s: float = Field(900.0, gt=0, description="Seconds a reader has an image for themselves.")
+    max_bytes: int = Field(64 * 1024**2, gt=0, description="Largest file that is taken, in bytes.")
+    max_pixels: int = Field(100_000_000, gt=0, description="Largest image that is taken, in pixels.")
+    min_side: int = Field(64, gt=0, description="Shortest side of an image that is taken, in pixels.")
+    log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for machines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe shown.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before the environment before nightread.toml in the working directory."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("data", "model")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("store")
+    @classmethod
+    def _a_folder(cls, value: str) -> str:
+        if "://" in value:
+            raise ValueError("only a folder can be the store in this version, not a URL")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:")):
+            raise ValueError("a sqlite:/// or postgresql:// URL is needed")
+        scheme, separator, rest = value.partition(":")
+        return f"postgresql+psycopg:{rest}" if scheme in {"postgres", "postgresql"} and separator else value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        if value and not value.startswith(("redis:", "rediss:", "redis+socket:")):
+            raise ValueError("a redis://, rediss:// or redis+socket:// URL is needed")
+        return value
+
+    @property
+    def inbox(self) -> Path:
+        """The watched folder."""
+        return self.data / "inbox"
+
+    @property
+    def incoming(self) -> Path:
+        """Where an upload is written until it is accepted."""
+        return self.data / "incoming"
+
+    @property
+    def store_path(self) -> Path:
+        """Root of the content-addressed image store."""
+        return Path(self.store).expanduser().absolute() if self.store else self.data / "store"
+
+    @property
+    def database(self) -> str:
+        """The ledger's SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.data / 'nightread.sqlite3'}"
+
+    @property
+    def broker_is_bundled(self) -> bool:
+        """Whether `nightread up` has to start the broker itself."""
+        return not self.broker_url
+
+    @cached_property
+    def broker_socket(self) -> Path:
+        """The bundled broker's UNIX socket: in the data folder, or a short path made from it."""
+        socket = self.data / "broker" / "valkey.sock"
+        if len(os.fsencode(socket)) <= _SOCKET_PATH_LIMIT:
+            return socket
+        digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"nightread-{os.getuid()}-{digest}" / "valkey.sock"
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL as Celery takes it."""
+        return self.broker_url or f"redis+socket://{self.broker_socket}"

@@ -1,0 +1,46 @@
+"""The three ways in which work on an image ends badly, and what a person is told.
+
+`RejectedImage` is an answer about the image and permanent; `TransientFailure` is about
+the surroundings and is tried again; `ModelUnusable` stops the worker.
+"""
+
+from __future__ import annotations
+
+# code -> the sentence a person reads. `{...}` are filled by the place that rejects.
+REJECTIONS: dict[str, str] = {
+    "empty": "The file is empty.",
+    "too_many_bytes": "The file has {bytes} bytes; at most {limit} are taken.",
+    "not_an_image": "The file is not an image of a kind that Nightread reads (JPEG or PNG).",
+    "unsupported_format": "A {format} file is not taken; export the study as JPEG or PNG.",
+    "dicom": "A DICOM file cannot be read yet; export the study as JPEG or PNG.",
+    "too_many_pixels": "The image says it is {width} x {height} pixels; at most {limit} are taken.",
+    "too_small": "The image is {width} x {height} pixels; at least {limit} on each side are needed.",
+    "cmyk": "The image has the four inks of a printed page (CMYK), not grey values.",
+    "sixteen_bit": "The image has 16 bits a pixel and no window to show it with; export 8 bits.",
+    "animated": "The file holds {frames} frames; one still image is needed.",
+    "transparent": "The image has an alpha channel, so its grey values are not certain.",
+    "truncated": "The file breaks off before the image is complete.",
+    "undecodable": "The image cannot be decoded: {detail}.",
+    "blank": "The image shows nothing: its grey values hardly differ.",
+    "changed_in_store": "The stored bytes are no longer those that arrived; see the store's disk.",
+}
+
+
+class RejectedImage(Exception):  # noqa: N818 - an outcome, not an error
+    """A permanent answer: this image is not scored, and `sentence` says why.
+
+    `code` is a key of `REJECTIONS`; the keyword arguments fill its sentence.
+    """
+
+    def __init__(self, code: str, **detail: object) -> None:
+        self.code = code
+        self.sentence = REJECTIONS[code].format(**detail)
+        super().__init__(self.sentence)
+
+
+class TransientFailure(Exception):  # noqa: N818 - names what happened, as the design does
+    """The surroundings failed (disk, network, database): the same work may succeed later."""
+
+
+class ModelUnusable(Exception):  # noqa: N818 - names what happened, as the design does
+    """The model's bundle is missing, corrupt or foreign: no image may be scored with it."""
