@@ -1,0 +1,1 @@
+"""What waits: Celery carries ids of pending images; the ledger, not the broker, is the truth."""

@@ -1,0 +1,337 @@
+"""The `nightread` command: thin. Each command imports what it needs when it is called.
+
+Exit codes: 0 done, 1 the answer is no, 2 wrong use. With `--json` stdout carries one JSON
+document and nothing else; what is for people goes to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from worker import DISCLAIMER, __version__
+from worker.errors import ModelUnusable, TransientFailure
+
+if TYPE_CHECKING:
+    from worker.config import Settings
+    from worker.ledger.session import Ledger
+
+# Commands of the packages above this one: named here, never imported by it.
+_ELSEWHERE = {
+    "web": "webui.cli:web",
+    "train": "training.cli:train",
+    "evaluate": "training.cli:evaluate",
+    "export": "training.cli:export",
+}
+
+
+class _Commands(click.Group):
+    """A group that finds some of its commands in other packages, when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, name = _ELSEWHERE[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List what is elsewhere by name alone, so that --help loads no other package."""
+        own = [(name, self.commands[name]) for name in sorted(self.commands)]
+        rows = [(name, command.get_short_help_str(70)) for name, command in own if not command.hidden]
+        rows += [(name, _ELSEWHERE_HELP[name]) for name in _ELSEWHERE]
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(rows))
+
+
+_ELSEWHERE_HELP = {
+    "web": "Run the page.",
+    "train": "Train a model from a folder of labelled images.",
+    "evaluate": "Measure a model on labelled images.",
+    "export": "Make a model bundle from a trained network.",
+}
+
+
+@click.group(cls=_Commands, epilog=DISCLAIMER, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nightread")
+def nightread() -> None:
+    """Screen chest X-rays overnight, read the flagged ones in the morning."""
+
+
+@nightread.command()
+def up() -> None:
+    """Start everything on this machine; Ctrl-C stops it."""
+    from worker import supervisor
+
+    settings = _start("up")
+    try:
+        sys.exit(supervisor.up(settings))
+    except supervisor.AlreadyRunning as running:
+        _no(str(running))
+
+
+@nightread.command()
+def watch() -> None:
+    """Run the folder monitor and the sweeper."""
+    from worker import services
+
+    services.watch(_start("watch"))
+
+
+@nightread.command()
+def worker() -> None:
+    """Run the scoring processes."""
+    from worker import services
+
+    sys.exit(services.work(_start("worker")))
+
+
+@nightread.command(hidden=True)
+def broker() -> None:
+    """Run the bundled broker."""
+    from worker import services
+
+    sys.exit(services.broker(_start("broker")))
+
+
+@nightread.command(name="import")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--run", "run_name", help="Name of the run; default: tonight's.")
+@click.option("--wait", is_flag=True, help="Stay until every image of the folder has its outcome.")
+def import_(folder: Path, run_name: str | None, wait: bool) -> None:
+    """Queue a whole folder. Its files stay where they are."""
+    from worker.commands import import_folder
+
+    import_folder.import_folder(_start("import"), folder.absolute(), run_name, wait=wait)
+
+
+@nightread.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def screen(files: tuple[Path, ...], as_json: bool) -> None:
+    """Score files now, without queue or database. Exit code 1 if one was turned away."""
+    from worker.commands import screen_files
+
+    documents = screen_files.screen_files(_start("screen"), files)
+    click.echo(_json(documents) if as_json else screen_files.as_text(documents))
+    sys.exit(0 if all(document["outcome"] == "scored" for document in documents) else 1)
+
+
+@nightread.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--watch", "again", is_flag=True, help="Show it again every two seconds.")
+def status(as_json: bool, again: bool) -> None:
+    """The books and whether they balance, the rate, the signs of life."""
+    from worker.commands import status as room
+
+    settings = _start("status")
+    while True:
+        document = room.document(_ledger(settings))
+        if again:
+            click.clear()
+        click.echo(_json(document) if as_json else room.as_text(document))
+        if not again:
+            sys.exit(0 if document["balanced"] else 1)
+        room.pause()
+
+
+@nightread.command()
+@click.option("--run", "run_name", help="Name of the run; default: the latest.")
+@click.option("--format", "form", type=click.Choice(["text", "html", "csv", "json"]), default="text")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def report(run_name: str | None, form: str, as_json: bool) -> None:
+    """The morning report of a run. Exit code 1 if its books do not balance."""
+    from worker.commands import morning
+
+    settings = _start("report")
+    with _ledger(settings).reading() as session:
+        try:
+            text = morning.render(session, run_name, "json" if as_json else form)
+            balanced = json.loads(morning.render(session, run_name, "json"))["balanced"]
+        except LookupError as missing:
+            _no(str(missing.args[0]))
+    click.echo(text, nl=False)
+    sys.exit(0 if balanced else 1)
+
+
+@nightread.command()
+@click.argument("image_ids", nargs=-1, required=True, type=int, metavar="ID...")
+@click.option("--why", required=True, help="The reason, for the trail.")
+@click.option("--who", default="command line", help="Your name, for the trail.")
+def retry(image_ids: tuple[int, ...], why: str, who: str) -> None:
+    """Queue rejected or quarantined images again."""
+    from worker.commands import retry as room
+
+    refusals = room.retry(_start("retry"), image_ids, who=who, why=why)
+    for refusal in refusals:
+        click.echo(refusal, err=True)
+    sys.exit(1 if refusals else 0)
+
+
+@nightread.command()
+@click.argument("image_id", type=int, metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def replay(image_id: int, as_json: bool) -> None:
+    """Compute an image's prediction again and compare. Exit code 1 if it differs."""
+    from worker.commands import replay as room
+
+    settings = _start("replay")
+    try:
+        document = room.replay(settings, _ledger(settings), image_id)
+    except LookupError as missing:
+        _no(str(missing.args[0]))
+    click.echo(_json(document) if as_json else room.as_text(document))
+    sys.exit(0 if document["same"] else 1)
+
+
+@nightread.command()
+@click.argument("count", type=click.IntRange(1, 1_000_000))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--seed", type=int, default=0, help="Number of the first drawing.")
+def phantom(count: int, folder: Path, seed: int) -> None:
+    """Draw test images: plausible, marked as phantoms, of no patient."""
+    from worker.commands.progress import progress
+    from worker.phantom import write_phantom
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with progress(count, "Drawing") as advance:
+        for number in range(seed, seed + count):
+            finished = folder / f"phantom-{number:06d}.jpg"
+            unfinished = finished.with_suffix(".jpg.part")
+            write_phantom(unfinished, number)
+            unfinished.rename(finished)
+            advance(1)
+
+
+@nightread.group()
+def audit() -> None:
+    """The hash-chained trail."""
+
+
+@audit.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def verify(as_json: bool) -> None:
+    """Recompute every link of the chain. Exit code 1 if one is broken."""
+    from dataclasses import asdict
+
+    from worker.ledger import audit as trail
+
+    with _ledger(_start("audit")).reading() as session:
+        found = trail.verify(session)
+    if as_json:
+        click.echo(_json(asdict(found)))
+    elif found.ok:
+        click.echo(f"The trail is whole: {found.events} events, head {found.head}.")
+    else:
+        click.echo(f"THE TRAIL IS BROKEN at event {found.first_bad}; {found.events} before it are whole.")
+    sys.exit(0 if found.ok else 1)
+
+
+@nightread.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Create the database or bring it up to date."""
+    from worker.ledger import schema
+    from worker.ledger.session import Ledger
+
+    click.echo(f"The database is at revision {schema.upgrade(Ledger(_start('db').database))}.", err=True)
+
+
+@db.command()
+def check() -> None:
+    """Check schema, books, trail and store. Exit code 1 if something is wrong."""
+    from worker.ledger import upkeep
+    from worker.ledger.session import Ledger
+    from worker.store import open_store
+
+    settings = _start("db")
+    findings = upkeep.check(Ledger(settings.database), open_store(settings).has)
+    for finding in findings:
+        click.echo(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.what}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@db.command()
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+def backup(target: Path) -> None:
+    """Copy the database to TARGET while it is in use."""
+    from worker.ledger import upkeep
+
+    try:
+        upkeep.backup(_ledger(_start("db")), target)
+    except upkeep.BackupFailed as failed:
+        _no(str(failed))
+    click.echo(f"The database is copied to {target}.", err=True)
+
+
+@nightread.command()
+@click.option(
+    "--images", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True
+)
+@click.option("--count", type=click.IntRange(1), default=2_000, help="Distinct files to make of them.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def bench(folder: Path, count: int, as_json: bool) -> None:
+    """Measure this machine: end to end, the ceiling, uploads under load."""
+    from worker.commands import bench as room
+
+    document = room.bench(_start("bench"), folder.absolute(), count)
+    click.echo(_json(document) if as_json else room.as_text(document))
+
+
+def main() -> None:
+    """Entry point: what goes wrong in known ways ends in a sentence, not in a traceback."""
+    from worker.ledger.schema import SchemaOutdated
+
+    try:
+        nightread()
+    except (ModelUnusable, SchemaOutdated, TransientFailure) as failure:
+        _no(str(failure))
+
+
+def _start(process: str) -> Settings:
+    """Read the settings and set up the logs. Wrong settings are wrong use."""
+    from pydantic import ValidationError
+
+    from worker import logs
+    from worker.config import Settings
+
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            click.echo(f"NIGHTREAD_{name}: {problem['msg']}", err=True)
+        sys.exit(2)
+    logs.configure(settings, process)
+    return settings
+
+
+def _ledger(settings: Settings) -> Ledger:
+    from worker.ledger.schema import open_ledger
+
+    return open_ledger(settings.database)
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _no(sentence: str) -> NoReturn:
+    click.echo(sentence, err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the longer commands of `nightread` do; the short ones stand in `worker.cli`."""

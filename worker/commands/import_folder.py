@@ -1,0 +1,91 @@
+"""`nightread import`: take in a whole folder that stays where it is, and queue it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from worker.commands.progress import progress
+from worker.config import Settings
+from worker.intake.accept import Acceptor, Candidate
+from worker.intake.watcher import GROUP_SIZE, is_left_alone
+from worker.ledger.reports import Books, books, find_run
+from worker.ledger.schema import open_ledger
+from worker.ledger.session import Ledger
+from worker.ledger.states import Lane, Outcome, Source
+from worker.queue.dispatch import Dispatcher
+from worker.store import open_store
+
+_LOOK_EVERY_S = 1.0
+
+
+def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bool) -> None:
+    """Take every file below `folder` in, tell what became of them, and wait for the scores if asked."""
+    ledger = open_ledger(settings.database)
+    acceptor = Acceptor(settings, ledger, open_store(settings))
+    dispatcher = Dispatcher(settings, ledger)
+    paths = list_folder(folder)
+    outcomes = dict.fromkeys(Outcome, 0)
+    queued = True
+    with progress(len(paths), "Taking in") as advance:
+        for start in range(0, len(paths), GROUP_SIZE):
+            group = [
+                Candidate(path, str(path.relative_to(folder))) for path in paths[start : start + GROUP_SIZE]
+            ]
+            # Copied, not linked: these files have an owner who may change them.
+            accepted = acceptor.accept(
+                group, source=Source.IMPORT, lane=Lane.OVERNIGHT, run=run, keep_source=True
+            )
+            for item in accepted:
+                outcomes[item.outcome] += 1
+            new = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
+            queued = (not new or dispatcher.publish(new, Lane.OVERNIGHT)) and queued
+            advance(len(group))
+    _tell(outcomes, len(paths), queued=queued)
+    if wait:
+        _wait(ledger, run)
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """Every regular file below `folder` that is not hidden, partial or a link, in order of name."""
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_left_alone(name))
+        paths = (Path(parent, name) for name in sorted(names) if not is_left_alone(name))
+        found += [path for path in paths if path.is_file() and not path.is_symlink()]
+    return found
+
+
+def _tell(outcomes: dict[Outcome, int], total: int, *, queued: bool) -> None:
+    click.echo(
+        f"{outcomes[Outcome.NEW]} new, {outcomes[Outcome.DUPLICATE]} duplicates, "
+        f"{outcomes[Outcome.REJECTED]} turned away.",
+        err=True,
+    )
+    unread = total - sum(outcomes.values())
+    if unread:
+        click.echo(f"{unread} files could not be read and are not taken in; see above.", err=True)
+    if not queued:
+        click.echo("No broker answers: the images wait, and are scored once `nightread up` runs.", err=True)
+
+
+def _wait(ledger: Ledger, run: str | None) -> None:
+    counted = _books(ledger, run)
+    total = counted.pending + counted.leased
+    done = 0
+    with progress(total, "Scoring") as advance:
+        while done < total:
+            counted = _books(ledger, run)
+            now_done = max(done, total - counted.pending - counted.leased)
+            advance(now_done - done)
+            done = now_done
+            time.sleep(0 if done >= total else _LOOK_EVERY_S)
+
+
+def _books(ledger: Ledger, run: str | None) -> Books:
+    with ledger.reading() as session:
+        found = find_run(session, run)
+        return books(session, found.id if found and run else None)

@@ -1,0 +1,74 @@
+"""`nightread replay`: compute a recorded prediction again, from the stored bytes, and compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worker.config import Settings
+from worker.errors import ModelUnusable, RejectedImage
+from worker.intake.accept import limits_of
+from worker.ledger.review import open_image
+from worker.ledger.session import Ledger
+from worker.ledger.tables import Image, Prediction
+from worker.screening import open_scorer, prepare
+from worker.store import open_store
+
+_NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia")
+# The audit trail holds six decimals; more would differ between processors.
+_DECIMALS = 6
+
+
+def replay(settings: Settings, ledger: Ledger, image_id: int) -> dict[str, Any]:
+    """Recorded and computed numbers of an image's prediction by the model of the settings.
+
+    Raises LookupError when there is no such image or prediction, ModelUnusable when the
+    prediction was made by another model than the settings name.
+    """
+    with ledger.reading() as session:
+        image = open_image(session, image_id)
+        if image is None:
+            raise LookupError(f"There is no image {image_id}.")
+        if not image.predictions:
+            raise LookupError(f"Image {image_id} is {image.state} and has no prediction.")
+        return _compare(settings, image, image.predictions[0])
+
+
+def as_text(said: dict[str, Any]) -> str:
+    """The comparison for people."""
+    rows = [
+        f"  {name:<12} recorded {said['recorded'][name]:.6f}  computed {said['computed'][name]:.6f}"
+        for name in _NUMBERS
+    ]
+    answer = "The same numbers." if said["same"] else "THE NUMBERS DIFFER."
+    other = [
+        f"  {name}: recorded {then}, now {said['versions_now'].get(name)}"
+        for name, then in said["versions"].items()
+        if then != said["versions_now"].get(name)
+    ]
+    return "\n".join([f"Image {said['image']}, model {said['model'][:12]}. {answer}", *rows, *other])
+
+
+def _compare(settings: Settings, image: Image, prediction: Prediction) -> dict[str, Any]:
+    scorer = open_scorer(settings)
+    if scorer.bundle.sha256 != prediction.model.sha256:
+        raise ModelUnusable(
+            f"The prediction was made by model {prediction.model.name} {prediction.model.version} "
+            f"({prediction.model.sha256[:12]}); set NIGHTREAD_MODEL to its folder."
+        )
+    try:
+        data = open_store(settings).read(image.sha256)
+        model_input = prepare(data, limits_of(settings), scorer.bundle.side)
+    except (RejectedImage, FileNotFoundError) as gone:
+        raise LookupError(f"Image {image.id} cannot be read any more: {gone}") from gone
+    result = scorer.score([model_input])[0]
+    recorded = {name: round(getattr(prediction, name), _DECIMALS) for name in _NUMBERS}
+    computed = {name: round(getattr(result, name), _DECIMALS) for name in _NUMBERS}
+    return {
+        "image": image.id,
+        "model": prediction.model.sha256,
+        "same": recorded == computed,
+        "recorded": recorded,
+        "computed": computed,
+        "versions": prediction.versions,
+        "versions_now": scorer.versions,
+    }

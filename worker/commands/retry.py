@@ -1,0 +1,28 @@
+"""`nightread retry`: queue rejected or quarantined images again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker.config import Settings
+from worker.ledger import leases
+from worker.ledger.schema import open_ledger
+from worker.ledger.session import utc_now
+from worker.ledger.states import IllegalTransition
+from worker.queue.dispatch import Dispatcher
+
+
+def retry(settings: Settings, image_ids: Sequence[int], *, who: str, why: str) -> list[str]:
+    """Put the images back to pending and queue them; a sentence for each that was refused."""
+    ledger = open_ledger(settings.database)
+    dispatcher = Dispatcher(settings, ledger)
+    refusals = []
+    for image_id in image_ids:
+        try:
+            with ledger.transaction() as session:
+                lane = leases.retry(session, image_id, who=who, why=why, at=utc_now())
+        except (LookupError, IllegalTransition, ValueError) as refused:
+            refusals.append(str(refused.args[0]))
+        else:
+            dispatcher.publish([image_id], lane)
+    return refusals

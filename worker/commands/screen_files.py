@@ -1,0 +1,48 @@
+"""`nightread screen`: score files now, with neither queue nor database nor store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from worker import DISCLAIMER
+from worker.config import Settings
+from worker.errors import RejectedImage
+from worker.intake.accept import limits_of
+from worker.screening import Scorer, open_scorer, prepare
+
+Document = dict[str, object]
+_NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")
+
+
+def screen_files(settings: Settings, files: Sequence[Path]) -> list[Document]:
+    """One document a file, in order, with the keys of `screen --json`. Raises ModelUnusable."""
+    scorer = open_scorer(settings)
+    return [_screen_one(settings, scorer, file) for file in files]
+
+
+def as_text(documents: Sequence[Document]) -> str:
+    """The documents for people: one line a file."""
+    lines = []
+    for document in documents:
+        if document["outcome"] == "scored":
+            said = f"{document['verdict']:<10} p_pneumonia {document['p_pneumonia']:.4f}"
+        else:
+            said = f"turned away: {document['reason']}"
+        lines.append(f"{said}  {document['file']}")
+    return "\n".join([*lines, DISCLAIMER])
+
+
+def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
+    empty: Document = dict.fromkeys((*_NUMBERS, "verdict"))
+    document: Document = {"file": str(file), "outcome": "rejected", "reason": None, **empty}
+    document["model"] = scorer.bundle.sha256
+    try:
+        model_input = prepare(file.read_bytes(), limits_of(settings), scorer.bundle.side)
+    except RejectedImage as rejected:
+        return document | {"reason": rejected.sentence}
+    except OSError as error:
+        return document | {"outcome": "unreadable", "reason": f"The file cannot be read: {error.strerror}."}
+    result = scorer.score([model_input])[0]
+    numbers = {name: round(getattr(result, name), 6) for name in _NUMBERS}
+    return document | {"outcome": "scored", **numbers, "verdict": result.verdict}

@@ -1,0 +1,53 @@
+"""`nightread status`: the books, the rate and the signs of life."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from worker.ledger.reports import status_document
+from worker.ledger.session import Ledger, utc_now
+
+
+def document(ledger: Ledger) -> dict[str, Any]:
+    """What `status --json` prints."""
+    with ledger.reading() as session:
+        return status_document(session, utc_now())
+
+
+def as_text(said: dict[str, Any]) -> str:
+    """The document for people."""
+    equation = (
+        f"{said['received']} received = {said['duplicates']} duplicates + {said['scored']} scored"
+        f" + {said['rejected']} rejected + {said['quarantined']} quarantined"
+        f" + {said['pending']} pending + {said['leased']} leased"
+    )
+    balance = (
+        "The books balance." if said["balanced"] else "THE BOOKS DO NOT BALANCE. Run `nightread db check`."
+    )
+    lines = [
+        balance,
+        f"  {equation}",
+        f"  {said['flagged']} flagged for reading ({said['uncertain']} uncertain), {said['unread']} not read yet",
+        _pace(said),
+        *[_life(process) for process in said["processes"]],
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def pause() -> None:
+    """Wait between two looks."""
+    time.sleep(2)
+
+
+def _pace(said: dict[str, Any]) -> str:
+    if not said["pending"] + said["leased"]:
+        return ""
+    if said["eta_s"] is None:
+        return "  Nothing is being scored now."
+    return f"  {said['images_per_s']:.1f} images a second, about {said['eta_s'] / 60:.0f} min left"
+
+
+def _life(process: dict[str, Any]) -> str:
+    state = "ok    " if process["ok"] else "SILENT"
+    return f"  {state} {process['name']:<8} on {process['host']}, {process['heartbeat_age_s']:.0f} s ago"

@@ -1,0 +1,211 @@
+"""A model's folder: verify it, and describe it. Loads no runtime and runs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from worker.errors import ModelUnusable
+from worker.inference.preprocess import PREPROCESSING_VERSION
+from worker.inference.triage import OperatingPoint
+
+LABELS = ("normal", "bacterial", "viral")
+CARD = "card.json"
+# The file that each runtime loads. The first one's sha256 is the model's identity.
+RUNTIME_FILES = {"litert": "model.tflite", "tensorflow": "model.keras"}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified model: every file in it is the one that its card names.
+
+    Attributes:
+        folder: where it lies.
+        name: for instance `nightread`.
+        version: for instance `0.1.0`.
+        sha256: of `model.tflite`, in hex: the identity of the model, on every prediction.
+        side: edge of the square input, in pixels.
+        labels: the three outputs, in order.
+        preprocessing_version: which preprocessing the model was trained with.
+        temperature: what the logits are divided by before the softmax (Guo et al., ICML 2017).
+        operating_points: by name.
+        default_operating_point: the name of the one that is used unless another is chosen.
+        card: the whole of card.json.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    sha256: str
+    side: int
+    labels: tuple[str, ...]
+    preprocessing_version: str
+    temperature: float
+    operating_points: dict[str, OperatingPoint]
+    default_operating_point: str
+    card: dict[str, Any]
+
+    def file(self, runtime: str) -> Path:
+        """The path of the file that a runtime loads: a key of `RUNTIME_FILES`."""
+        return self.folder / RUNTIME_FILES[runtime]
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """The default operating point."""
+        return self.operating_points[self.default_operating_point]
+
+
+def load_bundle(folder: Path, runtime: str = "litert") -> Bundle:
+    """Read and verify a model's folder.
+
+    Args:
+        folder: holds card.json and the files that it names.
+        runtime: `litert` or `tensorflow`; the card must name the file that it loads.
+
+    Raises:
+        ModelUnusable: with one sentence that names the folder and what is wrong with it.
+    """
+    if runtime not in RUNTIME_FILES:
+        raise ModelUnusable(f"There is no runtime {runtime!r}; choose one of {', '.join(RUNTIME_FILES)}.")
+    raw = _read_card(folder)
+    card = _parse_card(folder, raw)
+    _verify_meaning(folder, card)
+    _verify_files(folder, card, runtime)
+    return Bundle(
+        folder=folder,
+        name=card.name,
+        version=card.version,
+        sha256=card.files[RUNTIME_FILES["litert"]].sha256,
+        side=card.input.side,
+        labels=tuple(card.labels),
+        preprocessing_version=card.input.preprocessing_version,
+        temperature=card.calibration.temperature,
+        operating_points=_operating_points(folder, card),
+        default_operating_point=card.default_operating_point,
+        card=raw,
+    )
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _File(_Part):
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Input(_Part):
+    side: int = Field(ge=16, le=1024)
+    preprocessing_version: str
+
+
+class _Calibration(_Part):
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+
+
+class _Point(_Part):
+    threshold: float
+    band_low: float
+    band_high: float
+    sensitivity: float | None = None
+    specificity: float | None = None
+    flagged_share: float | None = None
+
+
+class _Card(_Part):
+    """What of card.json the software relies on; the rest is for people."""
+
+    card_version: Literal[1]
+    name: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    files: dict[str, _File]
+    labels: list[str]
+    input: _Input
+    calibration: _Calibration
+    operating_points: dict[str, _Point] = Field(min_length=1)
+    default_operating_point: str
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ModelUnusable(f"There is no model folder {folder}.")
+    try:
+        raw = json.loads((folder / CARD).read_bytes())
+    except FileNotFoundError:
+        raise ModelUnusable(f"The model folder {folder} has no {CARD}.") from None
+    except OSError as error:
+        raise ModelUnusable(f"{CARD} in {folder} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ModelUnusable(f"{CARD} in {folder} is not JSON: {error}.") from error
+    if not isinstance(raw, dict):
+        raise ModelUnusable(f"{CARD} in {folder} does not hold one JSON object.")
+    return raw
+
+
+def _parse_card(folder: Path, raw: dict[str, Any]) -> _Card:
+    try:
+        return _Card.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ModelUnusable(f"{CARD} in {folder} is wrong at {where}: {first['msg']}.") from None
+
+
+def _verify_meaning(folder: Path, card: _Card) -> None:
+    if tuple(card.labels) != LABELS:
+        raise ModelUnusable(
+            f"The model in {folder} has the outputs {', '.join(card.labels)}; {', '.join(LABELS)} are needed."
+        )
+    if card.input.preprocessing_version != PREPROCESSING_VERSION:
+        raise ModelUnusable(
+            f"The model in {folder} was trained with preprocessing {card.input.preprocessing_version}; "
+            f"this software has preprocessing {PREPROCESSING_VERSION}."
+        )
+    if card.default_operating_point not in card.operating_points:
+        raise ModelUnusable(
+            f"The default operating point {card.default_operating_point!r} of the model in {folder} "
+            "is not one of its operating points."
+        )
+
+
+def _verify_files(folder: Path, card: _Card, runtime: str) -> None:
+    for name in dict.fromkeys((RUNTIME_FILES["litert"], RUNTIME_FILES[runtime])):
+        if name not in card.files:
+            raise ModelUnusable(f"{CARD} in {folder} does not name {name}.")
+    for name, expected in card.files.items():
+        if Path(name).name != name:
+            raise ModelUnusable(f"{CARD} in {folder} names {name!r}, which is not a file in that folder.")
+        try:
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except FileNotFoundError:
+            raise ModelUnusable(f"The model folder {folder} has no {name}, which its card names.") from None
+        except OSError as error:
+            raise ModelUnusable(f"{name} in {folder} cannot be read: {error.strerror}.") from error
+        if found != expected.sha256:
+            raise ModelUnusable(
+                f"{name} in {folder} is not the file that its card names: its sha256 is "
+                f"{found[:12]}..., the card says {expected.sha256[:12]}...."
+            )
+
+
+def _operating_points(folder: Path, card: _Card) -> dict[str, OperatingPoint]:
+    try:
+        return {
+            name: OperatingPoint(
+                name,
+                point.threshold,
+                point.band_low,
+                point.band_high,
+                point.sensitivity,
+                point.specificity,
+                point.flagged_share,
+            )
+            for name, point in card.operating_points.items()
+        }
+    except ValueError as error:
+        raise ModelUnusable(f"{CARD} in {folder} has a wrong {error}.") from None

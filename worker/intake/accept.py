@@ -1,0 +1,204 @@
+"""Hash, store, record: one transaction for a group of files, and the sources removed last.
+
+The order is the promise. Into the store first, then the commit, then the source goes: a
+crash at any point leaves a copy, and a state that the next scan repairs. A file that was
+recorded but not yet removed is known again by its `arrival` key and gets no second receipt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+import structlog
+
+from worker.config import Settings
+from worker.errors import RejectedImage, TransientFailure
+from worker.intake.formats import Inspection, Limits, inspect
+from worker.ledger import receipts
+from worker.ledger.runs import night_of
+from worker.ledger.session import Ledger, utc_now
+from worker.ledger.states import Lane, Outcome, Source
+from worker.store import Room, Store
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A complete file that waits to be taken in, and the name under which it came."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of one file."""
+
+    name: str
+    receipt_id: int
+    image_id: int
+    outcome: Outcome
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class _Stored:
+    candidate: Candidate
+    arrival: receipts.Arrival
+
+
+class Acceptor:
+    """Takes files in, a group at a time. Safe to use from several threads and processes."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, store: Store) -> None:
+        """Keep what is needed; nothing is opened yet."""
+        self._ledger = ledger
+        self._store = store
+        self._limits = limits_of(settings)
+
+    def accept(
+        self,
+        files: Sequence[Candidate],
+        *,
+        source: Source,
+        lane: Lane,
+        run: str | None = None,
+        received_by: str | None = None,
+        keep_source: bool = False,
+    ) -> list[Accepted]:
+        """Store and record a group of files, then remove the sources unless they are kept.
+
+        A file that vanished, changed while it was read, or cannot be read is left out: it is
+        still where it was, and a later scan finds it. So is one whose receipt was written
+        before; its source is removed now. Raises TransientFailure when the store or the
+        database cannot take the group; then nothing was recorded and every source is there.
+        """
+        at = utc_now()
+        stored = self._store_all(files, source, received_by, keep_source)
+        if not stored:
+            return []
+        with self._ledger.transaction() as session:
+            recorded = receipts.record(
+                session,
+                [item.arrival for item in stored],
+                run=run or night_of(datetime.now().astimezone()),
+                lane=lane,
+                at=at,
+            )
+        if not keep_source:
+            for item in stored:
+                _remove(item.candidate.path)
+        return [
+            Accepted(item.candidate.name, row.receipt_id, row.image_id, row.outcome, row.reason)
+            for item, row in zip(stored, recorded, strict=True)
+            if row is not None
+        ]
+
+    def _store_all(
+        self, files: Sequence[Candidate], source: Source, received_by: str | None, keep_source: bool
+    ) -> list[_Stored]:
+        stored = []
+        for candidate in files:
+            try:
+                arrival = self._store_one(candidate, source, received_by, keep_source)
+            except FileNotFoundError:
+                continue
+            except PermissionError as error:
+                _warn_unreadable(candidate.path.lstat().st_ino, str(error.strerror))
+                continue
+            except OSError as error:
+                raise TransientFailure(f"the store cannot take a file: {error}") from error
+            if arrival is not None:
+                stored.append(_Stored(candidate, arrival))
+        try:
+            self._store.sync(item.arrival.sha256 for item in stored)
+        except OSError as error:
+            raise TransientFailure(f"the store cannot be made durable: {error}") from error
+        return stored
+
+    def _store_one(
+        self, candidate: Candidate, source: Source, received_by: str | None, keep_source: bool
+    ) -> receipts.Arrival | None:
+        before, sha256, inspection, rejection = _look(candidate.path, self._limits)
+        room = Room.TURNED_AWAY if rejection else Room.IMAGES
+        self._store.put(candidate.path, sha256, room, link=not keep_source)
+        after = candidate.path.lstat()
+        if _fingerprint(before) != _fingerprint(after):
+            log.info("a file changed while it was read and is left for a later scan")
+            return None
+        return receipts.Arrival(
+            source=source,
+            original_name=readable_name(candidate.name),
+            key=_arrival_key(candidate.name, after) if source is Source.FOLDER else None,
+            sha256=sha256,
+            bytes=after.st_size,
+            format=inspection.format if inspection else None,
+            width=inspection.width if inspection else None,
+            height=inspection.height if inspection else None,
+            phantom=inspection.phantom if inspection else False,
+            rejection=rejection,
+            received_by=received_by,
+        )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The limits that the settings name."""
+    return Limits(settings.max_bytes, settings.max_pixels, settings.min_side)
+
+
+def readable_name(name: str) -> str:
+    """A file's name as text that every database stores: bytes that are no UTF-8 are escaped."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
+
+
+def _look(
+    path: Path, limits: Limits
+) -> tuple[os.stat_result, str, Inspection | None, tuple[str, str] | None]:
+    """Hash and inspect one open file, never through a symbolic link."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(path)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        try:
+            return status, sha256, inspect(file, status.st_size, limits), None
+        except RejectedImage as rejected:
+            return status, sha256, None, (rejected.code, rejected.sentence)
+
+
+def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _arrival_key(name: str, status: os.stat_result) -> str:
+    """This arrival and no other: an inode's change time cannot be set, not even by `cp -p`.
+
+    Taken after the link into the store, which is the last thing that changes it. The name is
+    part of it because one inode may lie in the inbox under two names: those are two files.
+    """
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f"{status.st_dev}:{status.st_ino}:{status.st_ctime_ns}:{status.st_size}:{digest}"
+
+
+@lru_cache(maxsize=1_000)
+def _warn_unreadable(inode: int, why: str) -> None:
+    """Say it once a file, not once a scan; by inode, since a name may be a patient's."""
+    log.warning("a file cannot be read and is left where it is", inode=inode, error=why)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        # Recorded already: the next scan knows it again and tries once more.
+        log.warning("a file that was taken in cannot be removed", error=error.strerror)

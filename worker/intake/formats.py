@@ -1,0 +1,114 @@
+"""What a file really is, whatever its name says, and the limits that it must keep.
+
+Only the header is read: nothing is decoded here. The worker asks again before it decodes,
+so a file that a person retries is held to the same limits.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from worker.errors import RejectedImage
+from worker.phantom import is_phantom
+
+# PNG specification (third edition), 11.2.1: the bit depth is the 25th byte of the file.
+_PNG_BIT_DEPTH_AT = 24
+_READABLE = ("JPEG", "PNG")
+_GREY_OR_COLOUR = {"L", "RGB", "P", "1"}
+_SIXTEEN_BIT = 16
+HEADER_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest and the smallest image that is taken."""
+
+    max_bytes: int
+    max_pixels: int
+    min_side: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the header says: `format` is `jpeg` or `png`, `width` and `height` are in pixels."""
+
+    format: str
+    width: int
+    height: int
+    phantom: bool
+
+
+def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
+    """Look at a file of `size` bytes, from its start. Raises RejectedImage with the reason."""
+    if size == 0:
+        raise RejectedImage("empty")
+    if size > limits.max_bytes:
+        raise RejectedImage("too_many_bytes", bytes=size, limit=limits.max_bytes)
+    header = file.read(HEADER_BYTES)
+    file.seek(0)
+    _refuse_other_kinds(header)
+    # Our own limit, of the settings, is checked below before anything is decoded.
+    Pillow.MAX_IMAGE_PIXELS = None
+    try:
+        with Pillow.open(file, formats=_READABLE) as image:
+            _refuse_unusable(image, header, limits)
+            name = "png" if image.format == "PNG" else "jpeg"
+            return Inspection(name, image.width, image.height, is_phantom(header))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error) as error:
+        raise RejectedImage("undecodable", detail="its header is damaged") from error
+
+
+def inspect_bytes(data: bytes, limits: Limits) -> Inspection:
+    """`inspect` for bytes in memory."""
+    return inspect(io.BytesIO(data), len(data), limits)
+
+
+def _refuse_other_kinds(header: bytes) -> None:
+    if header.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+        return
+    if header[128:132] == b"DICM":
+        raise RejectedImage("dicom")
+    for magic, name in _KNOWN_KINDS:
+        if header.startswith(magic):
+            raise RejectedImage("unsupported_format", format=name)
+    if header[:4] == b"RIFF" and header[8:12] == b"WEBP":
+        raise RejectedImage("unsupported_format", format="WebP")
+    raise RejectedImage("not_an_image")
+
+
+_KNOWN_KINDS = (
+    (b"GIF8", "GIF"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"BM", "BMP"),
+    (b"%PDF", "PDF"),
+    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"PK\x03\x04", "ZIP"),
+)
+
+
+def _refuse_unusable(image: Pillow.Image, header: bytes, limits: Limits) -> None:
+    if image.width * image.height > limits.max_pixels:
+        raise RejectedImage(
+            "too_many_pixels", width=image.width, height=image.height, limit=limits.max_pixels
+        )
+    if min(image.size) < limits.min_side:
+        raise RejectedImage("too_small", width=image.width, height=image.height, limit=limits.min_side)
+    if image.mode == "CMYK":
+        raise RejectedImage("cmyk")
+    if image.format == "PNG" and header[_PNG_BIT_DEPTH_AT] == _SIXTEEN_BIT:
+        raise RejectedImage("sixteen_bit")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise RejectedImage("animated", frames=frames)
+    if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
+        raise RejectedImage("transparent")
+    if image.mode not in _GREY_OR_COLOUR:
+        raise RejectedImage("undecodable", detail=f"its pixels are of the kind {image.mode}")

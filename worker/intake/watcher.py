@@ -1,0 +1,144 @@
+"""The folder monitor: watchdog's events and a periodic scan, both of which only nominate files.
+
+The scan is what counts, since a network share sends no events; an event only makes the next
+scan come sooner. What is complete is handed to `accept` in groups, and the new images' ids
+to a function that the caller passes in, so this module never knows the queue.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import structlog
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from worker.config import Settings
+from worker.intake.accept import Accepted, Acceptor, Candidate
+from worker.intake.stability import Sighting, StabilityTracker
+from worker.ledger.states import Lane, Outcome, Source
+
+log = structlog.get_logger(__name__)
+
+GROUP_SIZE = 64
+_PARTIAL_SUFFIXES = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
+# Long enough that nobody who copies a tree by hand has the folder removed under them.
+_EMPTY_FOLDER_RESTS_S = 60.0
+# Two scans in quick succession see a burst of events once.
+_SHORTEST_PAUSE_S = 0.2
+
+Enqueue = Callable[[Sequence[int], Lane], object]
+
+
+class FolderMonitor:
+    """Watches one inbox until it is told to stop."""
+
+    def __init__(self, settings: Settings, acceptor: Acceptor, enqueue: Enqueue) -> None:
+        """Watch the inbox of `settings`; `enqueue` is called with new images' ids after the commit."""
+        self._inbox = settings.inbox
+        self._scan_s = settings.scan_s
+        self._acceptor = acceptor
+        self._enqueue = enqueue
+        self._tracker = StabilityTracker(settings.settle_s)
+        self._pause_s = max(_SHORTEST_PAUSE_S, min(settings.scan_s, settings.settle_s / 2))
+        self._wake = threading.Event()
+
+    def run(self, stop: threading.Event, after_scan: Callable[[], object]) -> None:
+        """Scan until `stop` is set. Raises what a scan raises; every file is then still there."""
+        self._inbox.mkdir(parents=True, exist_ok=True)
+        observer = Observer()
+        observer.schedule(_Waker(self._wake), str(self._inbox), recursive=True)
+        observer.start()
+        try:
+            while not stop.is_set():
+                self._wake.clear()
+                busy = self.scan_once()
+                after_scan()
+                stop.wait(self._pause_s) if busy else self._rest(stop)
+        finally:
+            observer.stop()
+            observer.join()
+
+    def scan_once(self) -> bool:
+        """Look at every file once and take in the complete ones; whether any is there still."""
+        sightings = (Sighting(str(path), seen) for path, seen in _files(self._inbox))
+        complete = iter(self._tracker.observe(sightings, time.monotonic()))
+        while group := list(islice(complete, GROUP_SIZE)):
+            self._take_in([Path(key) for key in group])
+        return self._tracker.unsettled > 0
+
+    def _take_in(self, paths: Sequence[Path]) -> None:
+        candidates = [Candidate(path, str(path.relative_to(self._inbox))) for path in paths]
+        accepted = self._acceptor.accept(candidates, source=Source.FOLDER, lane=Lane.OVERNIGHT)
+        _log_group(accepted)
+        new = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
+        if new:
+            self._enqueue(new, Lane.OVERNIGHT)
+
+    def _rest(self, stop: threading.Event) -> None:
+        """Wait for an event or the next periodic scan, whichever comes first."""
+        until = time.monotonic() + self._scan_s
+        while not stop.is_set() and not self._wake.is_set() and time.monotonic() < until:
+            self._wake.wait(_SHORTEST_PAUSE_S)
+
+
+class _Waker(FileSystemEventHandler):
+    def __init__(self, wake: threading.Event) -> None:
+        self._wake = wake
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        if event.event_type not in {"opened", "closed_no_write"}:
+            self._wake.set()
+
+
+def is_left_alone(name: str) -> bool:
+    """Whether a file's or folder's name says that it is hidden or not finished."""
+    return name.startswith(".") or name.lower().endswith(_PARTIAL_SUFFIXES)
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """Every regular file below `folder` that is not left alone, with its size and time."""
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        try:
+            entries = list(os.scandir(current))
+        except OSError as error:
+            log.warning("a folder cannot be listed", error=error.strerror)
+            continue
+        if not entries and current != folder:
+            _remove_if_resting(current)
+        for entry in entries:
+            if is_left_alone(entry.name):
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                waiting.append(Path(entry.path))
+            elif stat.S_ISREG(status.st_mode):
+                yield Path(entry.path), (status.st_size, status.st_mtime_ns)
+
+
+def _remove_if_resting(folder: Path) -> None:
+    try:
+        if time.time() - folder.stat().st_mtime > _EMPTY_FOLDER_RESTS_S:
+            folder.rmdir()
+    except OSError:
+        # Somebody filled or removed it in between: the next scan sees what is there.
+        return
+
+
+def _log_group(accepted: Sequence[Accepted]) -> None:
+    if accepted:
+        counts = {outcome.value: 0 for outcome in Outcome}
+        for item in accepted:
+            counts[item.outcome] += 1
+        log.info("took files in", **counts)

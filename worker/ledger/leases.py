@@ -1,0 +1,175 @@
+"""Who works on what, until when, for the how-many-eth time; and what waits to be worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import case, or_, select, update
+from sqlalchemy.orm import Session
+
+from worker.ledger import audit
+from worker.ledger.states import IllegalTransition, ImageState, Lane, after_failure, check_transition
+from worker.ledger.tables import Image
+
+# A page of ids in one IN (...): below SQLite's and PostgreSQL's limits on parameters.
+_MANY = 5_000
+
+
+@dataclass(frozen=True)
+class LeasedImage:
+    """An image that the caller may work on until its lease ends."""
+
+    id: int
+    sha256: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A pending image that stands in no queue, and how often it was tried."""
+
+    id: int
+    lane: Lane
+    attempts: int
+
+
+def lease(
+    session: Session, image_ids: Sequence[int], *, owner: str, lease_s: float, at: datetime
+) -> list[LeasedImage]:
+    """Lease those of the images that are pending; the others are someone else's or done."""
+    check_transition(ImageState.PENDING, ImageState.LEASED)
+    free = session.execute(
+        select(Image.id, Image.sha256, Image.attempts)
+        .where(Image.id.in_(image_ids), Image.state == ImageState.PENDING)
+        .order_by(Image.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    session.execute(
+        update(Image)
+        .where(Image.id.in_([row.id for row in free]))
+        .values(
+            state=ImageState.LEASED,
+            lease_owner=owner,
+            lease_until=at + timedelta(seconds=lease_s),
+            attempts=Image.attempts + 1,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    return [LeasedImage(row.id, row.sha256, row.attempts + 1) for row in free]
+
+
+def release(
+    session: Session,
+    image_ids: Sequence[int],
+    *,
+    owner: str,
+    code: str,
+    reason: str,
+    max_attempts: int,
+    at: datetime,
+) -> None:
+    """Give leased images back after a transient failure; quarantine those out of attempts."""
+    audit.lock(session)
+    mine = session.scalars(
+        select(Image).where(
+            Image.id.in_(image_ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
+        )
+    )
+    _give_back(session, list(mine), code=code, reason=reason, max_attempts=max_attempts, at=at)
+
+
+def expire(session: Session, *, max_attempts: int, at: datetime, limit: int = _MANY) -> int:
+    """Give back the images whose lease ran out, because their worker died or hung; how many."""
+    audit.lock(session)
+    late = session.scalars(
+        select(Image)
+        .where(Image.state == ImageState.LEASED, Image.lease_until < at)
+        .order_by(Image.id)
+        .limit(limit)
+    ).all()
+    reason = "The worker stopped in the middle of this image, or took too long."
+    _give_back(session, late, code="lease_expired", reason=reason, max_attempts=max_attempts, at=at)
+    return len(late)
+
+
+def any_expired(session: Session, at: datetime) -> bool:
+    """Whether a lease ran out: asked before `expire`, which takes the write lock."""
+    query = select(Image.id).where(Image.state == ImageState.LEASED, Image.lease_until < at).limit(1)
+    return session.scalar(query) is not None
+
+
+def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) -> Lane:
+    """Put a rejected or quarantined image back to pending, as a person asks, with a reason.
+
+    Raises LookupError when there is no such image, IllegalTransition when it is in any other
+    state, ValueError when no reason is given.
+    """
+    if not why.strip():
+        raise ValueError("a retry needs a reason")
+    audit.lock(session)
+    image = session.get(Image, image_id)
+    if image is None:
+        raise LookupError(f"there is no image {image_id}")
+    before = ImageState(image.state)
+    if before not in {ImageState.REJECTED, ImageState.QUARANTINED}:
+        raise IllegalTransition(f"image {image_id} is {before}: only what was turned away can be retried")
+    check_transition(before, ImageState.PENDING)
+    image.state, image.attempts, image.queued_at = ImageState.PENDING, 0, None
+    image.retry_reason = why
+    particulars = {"from": before.value, "was": image.reason_code, "why_sha256": audit.digest(why)}
+    image.reason_code = image.reason = None
+    audit.append(session, [audit.Event("retried", who, f"image:{image_id}", particulars)], at)
+    return Lane(image.lane)
+
+
+def waiting(session: Session, *, queued_before: datetime | None, limit: int) -> list[Waiting]:
+    """Pending images in no queue, the urgent ones first, the oldest first.
+
+    With `queued_before`, those too whose queueing is older than that and so was lost.
+    """
+    lost = [Image.queued_at < queued_before] if queued_before else []
+    urgent_first = case((Image.lane == Lane.URGENT, 0), else_=1)
+    rows = session.execute(
+        select(Image.id, Image.lane, Image.attempts)
+        .where(Image.state == ImageState.PENDING, or_(Image.queued_at.is_(None), *lost))
+        .order_by(urgent_first, Image.id)
+        .limit(limit)
+    )
+    return [Waiting(row.id, Lane(row.lane), row.attempts) for row in rows]
+
+
+def mark_queued(session: Session, image_ids: Sequence[int], at: datetime) -> None:
+    """Note that these images now stand in a queue. A hint: losing it queues them twice."""
+    for start in range(0, len(image_ids), _MANY):
+        session.execute(
+            update(Image)
+            .where(Image.id.in_(image_ids[start : start + _MANY]), Image.state == ImageState.PENDING)
+            .values(queued_at=at)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _give_back(
+    session: Session,
+    images: Sequence[Image],
+    *,
+    code: str,
+    reason: str,
+    max_attempts: int,
+    at: datetime,
+) -> None:
+    events = []
+    for image in images:
+        after = after_failure(image.attempts, max_attempts)
+        check_transition(ImageState(image.state), after)
+        image.state, image.lease_owner, image.lease_until = after, None, None
+        if after is ImageState.QUARANTINED:
+            image.reason_code, image.reason = code, f"{reason} Tried {image.attempts} times."
+        else:
+            image.queued_at = None if code == "lease_expired" else at
+        kind = "quarantined" if after is ImageState.QUARANTINED else "returned"
+        particulars = {"attempts": image.attempts, "reason": code}
+        events.append(audit.Event(kind, "nightread", f"image:{image.id}", particulars))
+    audit.append(session, events, at)

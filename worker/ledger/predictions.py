@@ -1,0 +1,184 @@
+"""Predictions: models and operating points made known, scores and refusals recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from worker.ledger import audit
+from worker.ledger.states import ImageState, ReviewState, check_transition
+from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction
+
+
+@dataclass(frozen=True)
+class ScoringModel:
+    """The ledger's keys of the model and the operating point that a worker scores with."""
+
+    model_id: int
+    model_sha256: str
+    operating_point_id: int
+    operating_point: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One image's result: probabilities in [0, 1] that sum to 1, and where the network looked.
+
+    `activation` holds `map_height` x `map_width` bytes, row by row.
+    """
+
+    image_id: int
+    p_normal: float
+    p_bacterial: float
+    p_viral: float
+    p_pneumonia: float
+    confidence: float
+    verdict: str
+    activation: bytes
+    map_height: int
+    map_width: int
+    compute_ms: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One image that must not be scored: the code and the sentence why."""
+
+    image_id: int
+    code: str
+    reason: str
+
+
+def register_model(
+    session: Session,
+    *,
+    sha256: str,
+    name: str,
+    version: str,
+    card: dict[str, Any],
+    point: Mapping[str, float],
+    point_name: str,
+    at: datetime,
+) -> ScoringModel:
+    """Make a bundle and its operating point known, once; `point` has threshold and band."""
+    audit.lock(session)
+    events = []
+    model = session.scalars(select(Model).where(Model.sha256 == sha256)).one_or_none()
+    if model is None:
+        model = Model(sha256=sha256, name=name, version=version, card=card, active_since=at)
+        session.add(model)
+        session.flush()
+        particulars = {"sha256": sha256, "name": name, "version": version}
+        events.append(audit.Event("model_registered", "nightread", f"model:{model.id}", particulars))
+    row = session.scalars(
+        select(OperatingPointRow).where(
+            OperatingPointRow.model_id == model.id,
+            OperatingPointRow.name == point_name,
+            OperatingPointRow.threshold == point["threshold"],
+            OperatingPointRow.band_low == point["band_low"],
+            OperatingPointRow.band_high == point["band_high"],
+        )
+    ).first()
+    if row is None:
+        row = OperatingPointRow(
+            model_id=model.id,
+            name=point_name,
+            set_by="bundle",
+            why="from the model's card",
+            set_at=at,
+            **point,
+        )
+        session.add(row)
+        session.flush()
+        particulars = {"model": model.id, "name": point_name, **point}
+        events.append(
+            audit.Event("operating_point_set", "nightread", f"operating_point:{row.id}", particulars)
+        )
+    audit.append(session, events, at)
+    return ScoringModel(model.id, sha256, row.id, point_name)
+
+
+def record(
+    session: Session,
+    *,
+    owner: str,
+    model: ScoringModel,
+    scored: Sequence[Scored],
+    refused: Sequence[Refused],
+    started_at: datetime,
+    at: datetime,
+    versions: Mapping[str, str],
+) -> int:
+    """Record a chunk's results in one go; how many images had them recorded.
+
+    An image whose lease is no longer `owner`'s is left to whoever has it now.
+    """
+    audit.lock(session)
+    ids = [result.image_id for result in (*scored, *refused)]
+    mine = {
+        image.id: image
+        for image in session.scalars(
+            select(Image).where(
+                Image.id.in_(ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
+            )
+        )
+    }
+    events = [_refuse(mine[r.image_id], r) for r in refused if r.image_id in mine]
+    kept = [result for result in scored if result.image_id in mine]
+    rows = [_row(result, owner, model, started_at, at, versions) for result in kept]
+    if rows:
+        session.execute(insert(Prediction), rows)
+    events += [_score(mine[result.image_id], result, model) for result in kept]
+    audit.append(session, events, at)
+    return len(events)
+
+
+def _row(
+    result: Scored,
+    owner: str,
+    model: ScoringModel,
+    started_at: datetime,
+    at: datetime,
+    versions: Mapping[str, str],
+) -> dict[str, object]:
+    return {
+        **vars(result),
+        "model_id": model.model_id,
+        "operating_point_id": model.operating_point_id,
+        "started_at": started_at,
+        "finished_at": at,
+        "worker": owner,
+        "versions": dict(versions),
+    }
+
+
+def _score(image: Image, result: Scored, model: ScoringModel) -> audit.Event:
+    _leave_lease(image, ImageState.SCORED)
+    image.verdict, image.p_pneumonia = result.verdict, result.p_pneumonia
+    image.review_state = ReviewState.UNREAD
+    particulars = {
+        "model": model.model_sha256,
+        "operating_point": model.operating_point_id,
+        "verdict": result.verdict,
+        "p_normal": result.p_normal,
+        "p_bacterial": result.p_bacterial,
+        "p_viral": result.p_viral,
+        "p_pneumonia": result.p_pneumonia,
+    }
+    return audit.Event("scored", "nightread", f"image:{image.id}", particulars)
+
+
+def _refuse(image: Image, refusal: Refused) -> audit.Event:
+    _leave_lease(image, ImageState.REJECTED)
+    image.reason_code, image.reason = refusal.code, refusal.reason
+    return audit.Event("rejected", "nightread", f"image:{image.id}", {"reason": refusal.code})
+
+
+def _leave_lease(image: Image, after: ImageState) -> None:
+    check_transition(ImageState(image.state), after)
+    image.state, image.lease_owner, image.lease_until = after, None, None

@@ -1,0 +1,286 @@
+"""Reading: the flagged queue, claims, verdicts, undo.
+
+A reader's acts are rows that stay; undo adds one that names the act it takes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from worker.ledger import audit
+from worker.ledger.states import ImageState, ReviewState
+from worker.ledger.tables import Image, Prediction, Review, User
+
+PAGE_SIZE = 50
+NEEDS_READING = ("flagged", "uncertain")
+
+
+class Action(StrEnum):
+    """What a reader does with a verdict."""
+
+    CONFIRM = "confirm"
+    OVERRIDE = "override"
+    UNDO = "undo"
+
+
+class Finding(StrEnum):
+    """What a reader sees."""
+
+    SIGNS = "signs_of_pneumonia"
+    NO_SIGNS = "no_signs"
+
+
+class ReviewRefused(Exception):  # noqa: N818 - an outcome with a sentence for the reader
+    """The act cannot be done now; the message says why."""
+
+
+@dataclass(frozen=True)
+class QueueFilter:
+    """Which scored images to list. Empty fields do not narrow."""
+
+    verdicts: Sequence[str] = NEEDS_READING
+    review: ReviewState | None = ReviewState.UNREAD
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a page ends: the next one starts below this probability and id (keyset paging)."""
+
+    p_pneumonia: float
+    image_id: int
+
+    def __str__(self) -> str:
+        """As it stands in a URL; `repr` keeps every bit of the float."""
+        return f"{self.p_pneumonia!r}_{self.image_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Read a cursor back. Raises ValueError when it is none."""
+        p_pneumonia, image_id = text.split("_")
+        return cls(float(p_pneumonia), int(image_id))
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Ids of the images before and after a place in the queue; None at its ends."""
+
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True)
+class QueuePage:
+    """A page of the queue: its images, the cursor of the next page, and how many there are."""
+
+    images: Sequence[Image]
+    next: Cursor | None
+    total: int
+
+
+def finding_of(verdict: str, action: Action) -> Finding:
+    """What confirming or overriding a verdict says. An uncertain image is read like a flagged one."""
+    agrees_with_signs = (verdict in NEEDS_READING) == (action is Action.CONFIRM)
+    return Finding.SIGNS if agrees_with_signs else Finding.NO_SIGNS
+
+
+def queue(
+    session: Session, wanted: QueueFilter, *, after: Cursor | None = None, size: int = PAGE_SIZE
+) -> QueuePage:
+    """A page of scored images, the most probable pneumonia first."""
+    conditions = _conditions(wanted)
+    total = session.scalar(select(func.count()).select_from(Image).where(*conditions)) or 0
+    images = session.scalars(
+        _in_order(select(Image).where(*conditions, *_below(after)))
+        .options(
+            joinedload(Image.run),
+            joinedload(Image.claimed_by),
+            selectinload(Image.reviews).joinedload(Review.user),
+        )
+        .limit(size + 1)
+    ).all()
+    page = images[:size]
+    more = len(images) > size and page[-1].p_pneumonia is not None
+    return QueuePage(page, Cursor(page[-1].p_pneumonia or 0.0, page[-1].id) if more else None, total)
+
+
+def next_unread(
+    session: Session, wanted: QueueFilter, *, after: Cursor | None, reader_id: int, at: datetime
+) -> int | None:
+    """Id of the next image down the queue that no one else has claimed; from the top if none is left."""
+    free = or_(Image.claimed_until.is_(None), Image.claimed_until < at, Image.claimed_by_id == reader_id)
+    query = _in_order(select(Image.id).where(*_conditions(wanted), free)).limit(1)
+    below = session.scalar(query.where(*_below(after)))
+    return below if below is not None or after is None else session.scalar(query)
+
+
+def neighbours(session: Session, wanted: QueueFilter, here: Cursor) -> Neighbours:
+    """The images next to a place in the queue, whoever may have them open."""
+    query = select(Image.id).where(*_conditions(wanted))
+    above = or_(
+        Image.p_pneumonia > here.p_pneumonia,
+        and_(Image.p_pneumonia == here.p_pneumonia, Image.id < here.image_id),
+    )
+    before = query.where(above).order_by(Image.p_pneumonia, Image.id.desc()).limit(1)
+    after = _in_order(query.where(*_below(here))).limit(1)
+    return Neighbours(session.scalar(before), session.scalar(after))
+
+
+def known_as(session: Session, sha256: str) -> int | None:
+    """Id of the image of these bytes."""
+    return session.scalar(select(Image.id).where(Image.sha256 == sha256))
+
+
+def open_image(session: Session, image_id: int) -> Image | None:
+    """An image with its receipts, predictions, models, operating points and reviews loaded."""
+    return session.scalars(
+        select(Image)
+        .where(Image.id == image_id)
+        .options(
+            joinedload(Image.run),
+            joinedload(Image.claimed_by),
+            selectinload(Image.receipts),
+            selectinload(Image.predictions).joinedload(Prediction.model),
+            selectinload(Image.predictions).joinedload(Prediction.operating_point),
+            selectinload(Image.reviews).joinedload(Review.user),
+        )
+    ).one_or_none()
+
+
+def reader(session: Session, name: str, at: datetime) -> User:
+    """The reader of this name, made known if new. Raises ValueError for an empty or long name."""
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= 100:
+        raise ValueError("a name of 1 to 100 characters is needed")
+    audit.lock(session)
+    user = session.scalars(select(User).where(User.name == name)).one_or_none()
+    if user is None:
+        user = User(name=name, created_at=at)
+        session.add(user)
+        session.flush()
+        audit.append(session, [audit.Event("reader_added", f"user:{user.id}", f"user:{user.id}", {})], at)
+    return user
+
+
+def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at: datetime) -> bool:
+    """Take an image for oneself for a while; False when another reader has it."""
+    image = session.scalars(select(Image).where(Image.id == image_id).with_for_update()).one_or_none()
+    if image is None or image.review_state != ReviewState.UNREAD:
+        return False
+    if image.claimed_by_id not in {None, reader_id} and image.claimed_until and image.claimed_until > at:
+        return False
+    image.claimed_by_id, image.claimed_until = reader_id, at + timedelta(seconds=claim_s)
+    return True
+
+
+def decide(
+    session: Session, image_id: int, *, reader_id: int, action: Action, note: str, at: datetime
+) -> Review:
+    """Record a reader's verdict. Raises ReviewRefused when the image is not theirs to read now."""
+    audit.lock(session)
+    image = session.get(Image, image_id)
+    if image is None or image.state != ImageState.SCORED or image.verdict is None:
+        raise ReviewRefused("This image has not been scored.")
+    if image.review_state != ReviewState.UNREAD:
+        raise ReviewRefused("This image has been read already.")
+    if image.claimed_by_id not in {None, reader_id} and image.claimed_until and image.claimed_until > at:
+        raise ReviewRefused("Another reader has this image open.")
+    prediction_id = session.scalar(
+        select(Prediction.id).where(Prediction.image_id == image_id).order_by(Prediction.id.desc()).limit(1)
+    )
+    act = Review(
+        image_id=image_id,
+        prediction_id=prediction_id,
+        user_id=reader_id,
+        action=action,
+        finding=finding_of(image.verdict, action),
+        note=note,
+        at=at,
+    )
+    image.review_state, image.claimed_by_id, image.claimed_until = ReviewState.READ, None, None
+    session.add(act)
+    session.flush()
+    particulars = {
+        "review": act.id,
+        "prediction": prediction_id,
+        "action": action.value,
+        "finding": act.finding,
+        "note_sha256": audit.digest(note),
+    }
+    audit.append(session, [audit.Event("read", f"user:{reader_id}", f"image:{image_id}", particulars)], at)
+    return act
+
+
+def undo(session: Session, *, reader_id: int, at: datetime) -> int:
+    """Take back the reader's last verdict; the id of its image, unread again.
+
+    Raises ReviewRefused when there is nothing to take back.
+    """
+    audit.lock(session)
+    taken_back = select(Review.undoes_id).where(Review.undoes_id.is_not(None))
+    last = session.scalars(
+        select(Review)
+        .where(Review.user_id == reader_id, Review.action != Action.UNDO, Review.id.not_in(taken_back))
+        .order_by(Review.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if last is None:
+        raise ReviewRefused("There is nothing to undo.")
+    act = Review(
+        image_id=last.image_id,
+        prediction_id=last.prediction_id,
+        user_id=reader_id,
+        action=Action.UNDO,
+        undoes_id=last.id,
+        note="",
+        at=at,
+    )
+    session.add(act)
+    image = session.get_one(Image, last.image_id)
+    image.review_state = ReviewState.UNREAD
+    session.flush()
+    particulars = {"review": act.id, "undoes": last.id}
+    audit.append(
+        session, [audit.Event("read_undone", f"user:{reader_id}", f"image:{image.id}", particulars)], at
+    )
+    return image.id
+
+
+def standing_review(image: Image) -> Review | None:
+    """The verdict that stands: the last one that was not taken back."""
+    taken_back = {act.undoes_id for act in image.reviews}
+    acts = [act for act in image.reviews if act.action != Action.UNDO and act.id not in taken_back]
+    return acts[-1] if acts else None
+
+
+def _conditions(wanted: QueueFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [Image.state == ImageState.SCORED]
+    if wanted.review is not None:
+        conditions.append(Image.review_state == wanted.review)
+    if wanted.verdicts:
+        conditions.append(Image.verdict.in_(wanted.verdicts))
+    if wanted.run is not None:
+        conditions.append(Image.run.has(name=wanted.run))
+    return conditions
+
+
+def _below(after: Cursor | None) -> list[ColumnElement[bool]]:
+    if after is None:
+        return []
+    return [
+        or_(
+            Image.p_pneumonia < after.p_pneumonia,
+            and_(Image.p_pneumonia == after.p_pneumonia, Image.id > after.image_id),
+        )
+    ]
+
+
+def _in_order(query: Select[Any]) -> Select[Any]:
+    return query.order_by(Image.p_pneumonia.desc(), Image.id)

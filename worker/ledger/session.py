@@ -1,0 +1,93 @@
+"""The ledger's engine, and `transaction()`: the only way to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from worker.errors import TransientFailure
+
+BUSY_TIMEOUT_S = 30.0
+_READING = "nightread_reading"
+
+
+def utc_now() -> datetime:
+    """The time as the ledger records it: UTC, timezone-aware."""
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """The database behind one URL. Opening it connects to nothing yet."""
+
+    def __init__(self, url: str) -> None:
+        """Make the engine for `url` (sqlite:///PATH or postgresql+psycopg://...)."""
+        self.engine = _sqlite_engine(url) if url.startswith("sqlite") else _server_engine(url)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Write: commits when the block ends, rolls back when it raises.
+
+        On SQLite the write lock is taken at once (BEGIN IMMEDIATE), so that what is read
+        inside stays true until the commit. Raises TransientFailure when the database is
+        locked, gone or otherwise out of reach.
+        """
+        with _transient_when_disconnected(), Session(self.engine, expire_on_commit=False) as session:
+            with session.begin():
+                yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Read one consistent snapshot; what is changed inside is thrown away."""
+        with (
+            _transient_when_disconnected(),
+            self.engine.connect().execution_options(**{_READING: True}) as connection,
+            Session(connection, expire_on_commit=False) as session,
+        ):
+            yield session
+
+    def close(self) -> None:
+        """Close every pooled connection; a later use opens new ones."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _transient_when_disconnected() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated or type(error.orig).__name__ == "OperationalError":
+            raise TransientFailure(f"the database cannot be used now: {error.orig}") from error
+        raise
+
+
+def _server_engine(url: str) -> Engine:
+    return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+
+
+def _sqlite_engine(url: str) -> Engine:
+    database = make_url(url).database
+    if database and database != ":memory:":
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own BEGIN comes late and never IMMEDIATE; without it SQLAlchemy's "begin" decides.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get(_READING)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

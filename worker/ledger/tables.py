@@ -1,0 +1,277 @@
+"""The ledger's tables. Times are UTC and timezone-aware; probabilities are in [0, 1]."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+# SQLite counts up by itself only in a column of exactly the type INTEGER.
+KEY = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A timezone-aware UTC time, on SQLite too, which stores none."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time, which would be a guess; keep the rest in UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a timezone cannot be recorded")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give every time back in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """The declarative base; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcTime, dict[str, Any]: JSON}
+
+
+class Run(Base):
+    """A night, noon to noon, or an import that was given a name."""
+
+    __tablename__ = "run"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    started_at: Mapped[datetime]
+
+
+class Image(Base):
+    """One picture, known by the SHA-256 of its bytes, in exactly one state."""
+
+    __tablename__ = "image"
+    __table_args__ = (
+        Index("ix_image_queue", "review_state", "p_pneumonia", "id"),
+        Index("ix_image_waiting", "state", "lane", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    format: Mapped[str | None] = mapped_column(String(20))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    phantom: Mapped[bool] = mapped_column(Boolean, default=False)
+    original_name: Mapped[str] = mapped_column(Text)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), index=True)
+    lane: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(20))
+    received_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[datetime | None]
+    queued_at: Mapped[datetime | None]
+    reason_code: Mapped[str | None] = mapped_column(String(40))
+    reason: Mapped[str | None] = mapped_column(Text)
+    retry_reason: Mapped[str | None] = mapped_column(Text)
+    # Filled from DICOM headers and tables by the intakes that know them.
+    study_uid: Mapped[str | None] = mapped_column(String(64))
+    patient_key: Mapped[str | None] = mapped_column(String(64), index=True)
+    age_years: Mapped[float | None]
+    sex: Mapped[str | None] = mapped_column(String(1))
+    view: Mapped[str | None] = mapped_column(String(20))
+    # The current prediction's verdict and probability stand here too, so that the queue is one index.
+    verdict: Mapped[str | None] = mapped_column(String(20))
+    p_pneumonia: Mapped[float | None]
+    review_state: Mapped[str | None] = mapped_column(String(20))
+    claimed_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    claimed_until: Mapped[datetime | None]
+
+    run: Mapped[Run] = relationship()
+    claimed_by: Mapped[User | None] = relationship()
+    predictions: Mapped[list[Prediction]] = relationship(
+        back_populates="image", order_by="Prediction.id.desc()"
+    )
+    reviews: Mapped[list[Review]] = relationship(order_by="Review.id")
+    receipts: Mapped[list[Receipt]] = relationship(back_populates="image", order_by="Receipt.id")
+
+
+class Receipt(Base):
+    """A file's arrival and its one outcome. `arrival` tells one arrival of a file from another."""
+
+    __tablename__ = "receipt"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    source: Mapped[str] = mapped_column(String(20))
+    original_name: Mapped[str] = mapped_column(Text)
+    arrival: Mapped[str | None] = mapped_column(String(200), unique=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    outcome: Mapped[str] = mapped_column(String(20), index=True)
+    reason_code: Mapped[str | None] = mapped_column(String(40))
+    reason: Mapped[str | None] = mapped_column(Text)
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), index=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), index=True)
+    received_at: Mapped[datetime]
+    received_by: Mapped[str | None] = mapped_column(String(200))
+
+    image: Mapped[Image] = relationship(back_populates="receipts")
+    run: Mapped[Run] = relationship()
+
+
+class Model(Base):
+    """A model bundle that has scored images here, known by the SHA-256 of its network file."""
+
+    __tablename__ = "model"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(100))
+    version: Mapped[str] = mapped_column(String(50))
+    card: Mapped[dict[str, Any]]
+    active_since: Mapped[datetime]
+
+
+class OperatingPointRow(Base):
+    """A threshold and its band as they were used; a change makes a new row."""
+
+    __tablename__ = "operating_point"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), index=True)
+    name: Mapped[str] = mapped_column(String(50))
+    threshold: Mapped[float]
+    band_low: Mapped[float]
+    band_high: Mapped[float]
+    set_by: Mapped[str] = mapped_column(String(200))
+    why: Mapped[str] = mapped_column(Text)
+    set_at: Mapped[datetime]
+
+
+class Prediction(Base):
+    """What one model computed of one image, with all that is needed to compute it again.
+
+    `activation` is `map_height` x `map_width` bytes, row by row: the class-activation map.
+    """
+
+    __tablename__ = "prediction"
+    __table_args__ = (UniqueConstraint("image_id", "model_id"),)
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id"))
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), index=True)
+    operating_point_id: Mapped[int] = mapped_column(ForeignKey("operating_point.id"))
+    p_normal: Mapped[float]
+    p_bacterial: Mapped[float]
+    p_viral: Mapped[float]
+    p_pneumonia: Mapped[float]
+    confidence: Mapped[float]
+    verdict: Mapped[str] = mapped_column(String(20))
+    activation: Mapped[bytes] = mapped_column(LargeBinary)
+    map_height: Mapped[int]
+    map_width: Mapped[int]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime] = mapped_column(UtcTime, index=True)
+    compute_ms: Mapped[float]
+    worker: Mapped[str] = mapped_column(String(200))
+    versions: Mapped[dict[str, Any]]
+
+    image: Mapped[Image] = relationship(back_populates="predictions")
+    model: Mapped[Model] = relationship()
+    operating_point: Mapped[OperatingPointRow] = relationship()
+
+
+class User(Base):
+    """A person who reads. Passwords and roles come with logins."""
+
+    __tablename__ = "user"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    created_at: Mapped[datetime]
+
+
+class Review(Base):
+    """A reader's act on a scored image. Undo adds a row that names the one it takes back."""
+
+    __tablename__ = "review"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), index=True)
+    prediction_id: Mapped[int] = mapped_column(ForeignKey("prediction.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    action: Mapped[str] = mapped_column(String(20))
+    finding: Mapped[str | None] = mapped_column(String(20))
+    note: Mapped[str] = mapped_column(Text, default="")
+    undoes_id: Mapped[int | None] = mapped_column(ForeignKey("review.id"), unique=True)
+    at: Mapped[datetime]
+
+    user: Mapped[User] = relationship()
+    image: Mapped[Image] = relationship(back_populates="reviews")
+
+
+class Process(Base):
+    """The last sign of life of a process; one row a name and host."""
+
+    __tablename__ = "process"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    name: Mapped[str] = mapped_column(String(50))
+    host: Mapped[str] = mapped_column(String(200))
+    pid: Mapped[int]
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
+    period_s: Mapped[float]
+
+    __table_args__ = (UniqueConstraint("name", "host"),)
+
+
+class AuditEvent(Base):
+    """One link of the hash chain. `payload` is canonical JSON, kept as the text that was hashed."""
+
+    __tablename__ = "audit_event"
+
+    seq: Mapped[int] = mapped_column(KEY, primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(32))
+    kind: Mapped[str] = mapped_column(String(50))
+    actor: Mapped[str] = mapped_column(String(200))
+    subject: Mapped[str] = mapped_column(String(100), index=True)
+    payload: Mapped[str] = mapped_column(Text)
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class ChainHead(Base):
+    """The one row that says where the chain ends; whoever appends locks it first."""
+
+    __tablename__ = "chain_head"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))

@@ -1,0 +1,266 @@
+"""Drawn chest radiographs, for tests, benchmarks, screenshots and trying things out.
+
+No patient is in them: everything is drawn from a seed, as thicknesses that attenuate an
+imagined beam. Each one says PHANTOM in its pixels and in its file's header.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+PHANTOM_MARK = b"nightread phantom"
+
+_PNG_KEYWORD = "Comment"
+# Drawn at this width, then enlarged: nothing but noise is finer.
+_DRAWN_WIDTH = 448
+_ASPECT = 0.83
+_COMMENT_MARKER = 0xFE
+_START_OF_SCAN = 0xDA
+_JPEG_START = b"\xff\xd8"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+
+Field = NDArray[np.float32]
+
+
+def draw_phantom(
+    seed: int, *, width: int = 1024, height: int | None = None, opacity: bool | None = None
+) -> Image.Image:
+    """Draw a chest radiograph.
+
+    Args:
+        seed: the same one draws the same pixels.
+        width: in pixels, at least 64.
+        height: in pixels, at least 64; None: 0.83 of the width.
+        opacity: whether there is patchy consolidation in the lungs; None: drawn from the seed.
+
+    Returns:
+        An image of mode L.
+    """
+    rng = np.random.default_rng(seed)
+    tossed = bool(rng.random() < 0.5)  # noqa: PLR2004 - a coin
+    rows = height or round(width * _ASPECT)
+    chest = _Chest(rng, (round(_DRAWN_WIDTH * rows / width), _DRAWN_WIDTH))
+    film = chest.film(rng, opacity=tossed if opacity is None else opacity)
+    image = Image.fromarray(film).resize((width, rows), Image.Resampling.BICUBIC)
+    grain = rng.standard_normal((rows, width), dtype=np.float32) * np.float32(rng.uniform(1.0, 4.0))
+    grey = Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
+    _burn_in(grey, rng)
+    return grey
+
+
+def write_phantom(
+    path: Path,
+    seed: int,
+    *,
+    width: int = 1024,
+    height: int | None = None,
+    opacity: bool | None = None,
+    quality: int = 90,
+) -> Path:
+    """Draw a phantom and save it, marked in its header: as PNG if the name ends so, else as JPEG.
+
+    Arguments as for `draw_phantom`; `quality` is the JPEG's. Returns the path.
+    """
+    image = draw_phantom(seed, width=width, height=height, opacity=opacity)
+    if path.suffix.lower() == ".png":
+        mark = PngInfo()
+        mark.add_text(_PNG_KEYWORD, PHANTOM_MARK.decode("ascii"))
+        image.save(path, "PNG", pnginfo=mark)
+    else:
+        image.save(path, "JPEG", quality=quality, comment=PHANTOM_MARK)
+    return path
+
+
+def is_phantom(data: bytes) -> bool:
+    """Whether a JPEG or PNG file says in its header that it was drawn here.
+
+    Args:
+        data: the file, or its first kilobyte or more.
+    """
+    if data.startswith(_JPEG_START):
+        return _in_jpeg(data)
+    return data.startswith(_PNG_START) and _in_png(data)
+
+
+def _in_jpeg(data: bytes) -> bool:
+    """Walk the marker segments before the scan (ITU-T T.81, B.1.1)."""
+    at = len(_JPEG_START)
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _START_OF_SCAN:  # noqa: PLR2004
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == _COMMENT_MARKER and data[at + 4 : end] == PHANTOM_MARK:
+            return True
+        at = end
+    return False
+
+
+def _in_png(data: bytes) -> bool:
+    """Walk the chunks before the pixels (PNG, third edition, 5.3)."""
+    text = _PNG_KEYWORD.encode("ascii") + b"\0" + PHANTOM_MARK
+    at = len(_PNG_START)
+    while at + 8 <= len(data) and data[at + 4 : at + 8] != b"IDAT":
+        length = int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"tEXt" and data[at + 8 : at + 8 + length] == text:
+            return True
+        at += 12 + length
+    return False
+
+
+class _Chest:
+    """One child's chest: x runs from -1 to 1, y from 0 at the top to 1, the heart at positive x."""
+
+    def __init__(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        y, x = np.mgrid[0 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j].astype(np.float32)
+        lean = rng.uniform(-0.05, 0.05)
+        zoom = rng.uniform(0.92, 1.15)
+        self.y = (y - 0.5) * zoom + 0.5
+        self.x = (x - rng.uniform(-0.05, 0.05) - lean * (y - 0.5)) * zoom
+        self.aside = np.abs(self.x)
+        self.wall = rng.uniform(0.60, 0.68)  # half width of the rib cage at its widest
+        self.apex = rng.uniform(0.15, 0.20)
+        self.floor = rng.uniform(0.72, 0.80)  # of the diaphragm's domes
+        self.cage = self._cage()
+
+    def film(self, rng: np.random.Generator, *, opacity: bool) -> Field:
+        """Grey values, 0..255: white where little of the beam comes through."""
+        lungs, heart = self._lungs(rng), self._heart(rng)
+        air = lungs * (1 - 0.9 * heart)
+        body = self._body(rng)
+        tissue = 0.88 * body - 0.60 * air + 0.08 * heart + self._mediastinum()
+        tissue += air * self._markings(rng)
+        tissue += (0.15 * self._ribs(rng) + self._clavicles(rng) + self._spine()) * np.minimum(1, 2 * body)
+        if opacity:
+            tissue += self._consolidation(rng, lungs, air)
+        exposure = rng.uniform(1.1, 1.5)
+        film = 1 - np.exp(-exposure * np.clip(tissue, 0, None) ** rng.uniform(1.0, 1.25))
+        film *= rng.uniform(225, 250) / max(float(np.percentile(film, 99.5)), 0.1)
+        return np.asarray(film + rng.uniform(2, 14), dtype=np.float32)
+
+    def _cage(self) -> Field:
+        """Half width of the rib cage at each height: a dome above, widest near the diaphragm."""
+        down = np.clip((self.y - self.apex + 0.04) / (0.90 - self.apex), 0, 1)
+        return np.asarray(self.wall * (0.22 + 0.78 * (1 - (1 - down) ** 2.6)), dtype=np.float32)
+
+    def _body(self, rng: np.random.Generator) -> Field:
+        """Thickness of neck, trunk and the two arms, the trunk's middle being 1."""
+        rise = np.clip((self.y - rng.uniform(0.05, 0.08)) / 0.16, 0, 1)
+        half = (self.wall + rng.uniform(0.08, 0.16)) * (0.30 + 0.70 * np.sqrt(rise)) + 0.06 * self.y
+        trunk = _round(self.aside / half) * (0.82 + 0.25 * _step(self.y - self.floor, 0.05))
+        arm_y = 0.24 - rng.uniform(-0.25, 0.30) * (self.aside - 0.5)
+        arm = 0.62 * _round((self.y - arm_y) / 0.10) * _step(self.aside - 0.55, 0.06)
+        humerus = 0.10 * _bar(self.y - arm_y, 0.022) * _step(self.aside - 0.74, 0.01)
+        neck = 0.75 * _round(self.aside / 0.25) * _step(0.16 - self.y, 0.03)
+        return np.asarray(np.maximum(np.maximum(trunk, arm + humerus), neck), dtype=np.float32)
+
+    def _lungs(self, rng: np.random.Generator) -> Field:
+        inner = 0.13 + 0.05 * np.clip(self.y - 0.3, 0, 1)
+        dome = (
+            self.floor
+            + 0.02 * np.sign(self.x)
+            + 0.42 * (self.aside - rng.uniform(0.28, 0.36)) ** 2 / self.wall
+        )
+        top = self.apex + 0.9 * np.clip(self.aside - 0.24, 0, 1) ** 2
+        sides = _step(self.aside - inner, 0.03) * _step(self.cage - 0.03 - self.aside, 0.02)
+        return np.asarray(sides * _step(dome - self.y, 0.012) * _step(self.y - top, 0.02), dtype=np.float32)
+
+    def _heart(self, rng: np.random.Generator) -> Field:
+        size, tilt = rng.uniform(0.88, 1.08), rng.uniform(0.5, 0.8)
+        across, down = self.x - 0.09, (self.y - self.floor + 0.13) * 2 * _ASPECT
+        u = across * math.cos(tilt) + down * math.sin(tilt)
+        v = -across * math.sin(tilt) + down * math.cos(tilt)
+        return _step(1 - (u / (0.33 * size)) ** 2 - (v / (0.235 * size)) ** 2, 0.12)
+
+    def _mediastinum(self) -> Field:
+        return np.asarray(
+            0.16 * np.exp(-((self.aside / 0.15) ** 4)) * _step(self.y - 0.02, 0.1), dtype=np.float32
+        )
+
+    def _spine(self) -> Field:
+        discs = 0.75 + 0.25 * np.cos(self.y * 2 * math.pi * 17)
+        pedicles = np.exp(-(((self.aside - 0.055) / 0.018) ** 2)) * (discs > 0.85)  # noqa: PLR2004
+        return np.asarray(0.12 * _step(0.085 - self.aside, 0.012) * discs + 0.05 * pedicles, dtype=np.float32)
+
+    def _ribs(self, rng: np.random.Generator) -> Field:
+        """Posterior ribs that rise and fall outwards, and fainter anterior ones that slope to the middle."""
+        out = np.clip(self.aside / self.cage, 0, 1)
+        gap, first = rng.uniform(0.072, 0.080), self.apex - rng.uniform(0.01, 0.03)
+        back = self.y - (-0.10 * out * (1 - out) * 2 + 0.13 * out**3.5)
+        front = self.y + 0.26 * out - 0.30
+        seen = _step(self.cage + 0.015 - self.aside, 0.008) * _step(self.aside - 0.08, 0.015)
+        posterior = _bars(back, first, gap, 0.0125) * _step(back - first + gap / 2, 0.01)
+        anterior = _bars(front, first, gap * 1.1, 0.014) * _step(self.aside - 0.3 * self.cage, 0.05)
+        shown = posterior + 0.5 * anterior * _step(self.floor - 0.1 - self.y, 0.06)
+        # A rib that turns around the side is seen edge on.
+        edge_on = 1 + 1.3 * np.exp(-(((self.aside - self.cage) / 0.035) ** 2))
+        return np.asarray(shown * seen * edge_on * _step(0.97 - self.y, 0.05), dtype=np.float32)
+
+    def _clavicles(self, rng: np.random.Generator) -> Field:
+        line = self.apex + 0.03 - rng.uniform(0.06, 0.16) * self.aside + 0.018 * np.sin(self.aside * 9)
+        bar = _bar(self.y - line, 0.014) * _step(0.58 - self.aside, 0.02) * _step(self.aside - 0.09, 0.02)
+        return np.asarray(0.22 * bar, dtype=np.float32)
+
+    def _markings(self, rng: np.random.Generator) -> Field:
+        """Vessels: branching, densest at the hila."""
+        hila = np.exp(-(((self.aside - 0.2) / 0.16) ** 2) - ((self.y - 0.47) / 0.16) ** 2)
+        cells = self._cloud(rng, 34) + 0.6 * self._cloud(rng, 70)
+        return np.asarray(0.05 + 0.11 * hila + (0.02 + 0.045 * hila) * np.abs(cells), dtype=np.float32)
+
+    def _consolidation(self, rng: np.random.Generator, lungs: Field, air: Field) -> Field:
+        """A few patches with ragged borders, anywhere in the lungs."""
+        patches = np.zeros(self.shape, dtype=np.float32)
+        for _ in range(int(rng.integers(2, 6))):
+            side = 1 if rng.random() < 0.5 else -1  # noqa: PLR2004 - a coin
+            x, y = side * rng.uniform(0.2, 0.48), rng.uniform(0.36, self.floor - 0.06)
+            wide, high = rng.uniform(0.10, 0.24), rng.uniform(0.06, 0.16)
+            patches += np.exp(-(((self.x - x) / wide) ** 2) - ((self.y - y) / high) ** 2)
+        ragged = np.clip(patches * (1 + 0.55 * self._cloud(rng, 12) + 0.35 * self._cloud(rng, 36)), 0, 1.1)
+        return np.asarray(rng.uniform(0.36, 0.52) * ragged * np.maximum(air, 0.3 * lungs), dtype=np.float32)
+
+    def _cloud(self, rng: np.random.Generator, cells: int) -> Field:
+        """Smooth noise of unit variance with so many cells across."""
+        rows = max(2, round(cells * self.shape[0] / self.shape[1]))
+        coarse = Image.fromarray(rng.standard_normal((rows, cells), dtype=np.float32))
+        return np.asarray(coarse.resize(self.shape[::-1], Image.Resampling.BICUBIC)) * np.float32(1.4)
+
+
+def _step(distance: Any, softness: float) -> Field:
+    """From 0 to 1 where the distance passes 0, over about four times the softness."""
+    return np.asarray(
+        0.5 + 0.5 * np.tanh(np.asarray(distance, dtype=np.float32) / softness), dtype=np.float32
+    )
+
+
+def _round(relative: Any) -> Field:
+    """Thickness of a cylinder across its radius: 1 in the middle, 0 from 1 on."""
+    return np.asarray(np.sqrt(np.clip(1 - np.asarray(relative) ** 2, 0, 1)), dtype=np.float32)
+
+
+def _bar(distance: Field, half: float) -> Field:
+    """A bone across: a bar with brighter borders, as a hollow cylinder casts it."""
+    relative = np.abs(distance) / half
+    return np.asarray(
+        _step(1 - relative, 0.3) * (0.65 + 0.35 * np.clip(relative, 0, 1) ** 2), dtype=np.float32
+    )
+
+
+def _bars(along: Field, first: float, gap: float, half: float) -> Field:
+    """Bars that repeat."""
+    return _bar((along - first + gap / 2) % gap - gap / 2, half)
+
+
+def _burn_in(image: Image.Image, rng: np.random.Generator) -> None:
+    """Write PHANTOM where no lung is, and the side marker that every radiograph has."""
+    draw = ImageDraw.Draw(image)
+    small, large = (
+        ImageFont.load_default(size=max(10, round(image.width * part))) for part in (0.026, 0.045)
+    )
+    margin = image.width * 0.02
+    draw.text((margin, image.height - margin), "PHANTOM", fill=235, font=small, anchor="ls")
+    draw.text((margin, image.height * float(rng.uniform(0.12, 0.5))), "R", fill=245, font=large, anchor="ls")

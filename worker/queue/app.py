@@ -1,0 +1,46 @@
+"""The Celery application: JSON only, two lanes, no results kept, acknowledged late."""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu import Queue
+
+from worker.config import Settings
+from worker.ledger.states import Lane
+
+SCREEN_TASK = "nightread.screen"
+# A publisher waits no longer than this for a broker that does not answer; the sweeper tries again.
+_PUBLISH_TIMEOUT_S = 2.0
+
+
+def make_app(settings: Settings) -> Celery:
+    """The application for these settings. Connects to nothing yet."""
+    app = Celery("nightread", broker=settings.broker, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_queues=[Queue(lane.value, routing_key=lane.value) for lane in Lane],
+        task_default_queue=Lane.OVERNIGHT.value,
+        # Delivered again when a worker dies; the lease in the ledger makes that harmless.
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        # A child that hangs is killed when its lease ends, and its images go back.
+        task_time_limit=settings.lease_s,
+        # A message waits in the broker, where its lane counts, not in a worker that is busy.
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            # The lanes in the order in which the worker names them: urgent before overnight.
+            "queue_order_strategy": "priority",
+            "visibility_timeout": max(60.0, 2 * settings.lease_s),
+            "socket_connect_timeout": _PUBLISH_TIMEOUT_S,
+            "max_retries": 0,
+        },
+    )
+    return app

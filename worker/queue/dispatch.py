@@ -1,0 +1,85 @@
+"""From pending images to chunks in a lane: only after the commit, and never too many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from worker.config import Settings
+from worker.ledger import leases
+from worker.ledger.leases import Waiting
+from worker.ledger.session import Ledger, utc_now
+from worker.ledger.states import Lane
+from worker.queue.app import SCREEN_TASK, make_app
+
+log = structlog.get_logger(__name__)
+
+# After a first failure a chunk is split in so many parts; after a second, images go alone.
+_SPLIT = 8
+
+
+class Dispatcher:
+    """Puts chunks of image ids into the lanes. The broker may be away: nothing is lost by that."""
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        """Publish for these settings; nothing is connected yet."""
+        self._settings = settings
+        self._ledger = ledger
+        self._app: Celery = make_app(settings)
+
+    def publish(self, image_ids: Sequence[int], lane: Lane) -> bool:
+        """Queue images that have just been committed; False when the broker is out of reach.
+
+        Those for which there is no room, or no broker, stay pending until the sweeper's turn.
+        """
+        return self.publish_waiting([Waiting(image_id, lane, 0) for image_id in image_ids]) is not None
+
+    def publish_waiting(self, images: Sequence[Waiting]) -> int | None:
+        """Queue pending images, chunk by chunk; how many, None when the broker is out of reach."""
+        queued: list[int] = []
+        try:
+            room = {lane: self._settings.chunks_in_flight - self.depth(lane) for lane in Lane}
+            for lane, chunk in plan_chunks(images, self._settings.chunk_size):
+                if room[lane] > 0:
+                    self._app.send_task(SCREEN_TASK, args=[chunk], queue=lane.value, retry=False)
+                    room[lane] -= 1
+                    queued += chunk
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("the broker is out of reach; images stay pending", error=str(error))
+            return None
+        finally:
+            self._note(queued, utc_now())
+        return len(queued)
+
+    def depth(self, lane: Lane) -> int:
+        """How many chunks wait in a lane. Raises OperationalError, RedisError or OSError."""
+        with self._app.connection_for_read() as connection:
+            return int(connection.default_channel.client.llen(lane.value))
+
+    def _note(self, image_ids: Sequence[int], at: datetime) -> None:
+        if image_ids:
+            with self._ledger.transaction() as session:
+                leases.mark_queued(session, image_ids, at)
+
+
+def plan_chunks(images: Sequence[Waiting], chunk_size: int) -> Iterator[tuple[Lane, list[int]]]:
+    """Cut images into chunks of one lane and one number of attempts, the urgent lane first.
+
+    An image that kills its worker takes its whole chunk along; smaller chunks after each
+    failure find it: it ends alone, and the others are scored. Pure.
+    """
+
+    def kind(image: Waiting) -> tuple[bool, int]:
+        return image.lane is not Lane.URGENT, image.attempts
+
+    for (not_urgent, attempts), group in groupby(sorted(images, key=kind), key=kind):
+        size = chunk_size if attempts == 0 else max(1, chunk_size // _SPLIT) if attempts == 1 else 1
+        ids = [image.id for image in group]
+        for start in range(0, len(ids), size):
+            yield Lane.OVERNIGHT if not_urgent else Lane.URGENT, ids[start : start + size]

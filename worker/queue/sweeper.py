@@ -1,0 +1,58 @@
+"""Re-queues what was lost, gives back what nobody works on any more, quarantines what keeps failing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from worker.config import Settings
+from worker.ledger import leases
+from worker.ledger.session import Ledger, utc_now
+from worker.ledger.states import Lane
+from worker.queue.dispatch import Dispatcher
+
+log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """Goes round the ledger and makes the queue agree with it."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, dispatcher: Dispatcher) -> None:
+        """Sweep this ledger into this dispatcher's lanes."""
+        self._settings = settings
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+
+    def sweep(self) -> None:
+        """One round. Raises TransientFailure when the database is out of reach."""
+        self._expire()
+        self._queue()
+
+    def _expire(self) -> None:
+        with self._ledger.reading() as session:
+            if not leases.any_expired(session, utc_now()):
+                return
+        with self._ledger.transaction() as session:
+            count = leases.expire(session, max_attempts=self._settings.max_attempts, at=utc_now())
+        log.warning("leases ran out", images=count)
+
+    def _queue(self) -> None:
+        """Queue what stands in no lane; and what stood in one, once that lane is seen empty.
+
+        Empty lanes and an image that is still pending a while after it was queued mean that the
+        message is gone, with the broker or with a worker. If it was not, the lease sorts it out.
+        """
+        try:
+            empty = all(self._dispatcher.depth(lane) == 0 for lane in Lane)
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("the broker is out of reach; the sweeper waits", error=str(error))
+            return
+        lost = utc_now() - timedelta(seconds=self._settings.requeue_after_s) if empty else None
+        room = self._settings.chunk_size * self._settings.chunks_in_flight
+        with self._ledger.reading() as session:
+            images = leases.waiting(session, queued_before=lost, limit=room)
+        if images:
+            self._dispatcher.publish_waiting(images)

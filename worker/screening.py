@@ -1,0 +1,227 @@
+"""The use-case: lease, load, predict, triage, record. One chunk, three touches of the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from worker.config import Settings
+from worker.errors import ModelUnusable, RejectedImage, TransientFailure
+from worker.inference.bundle import Bundle, load_bundle
+from worker.inference.classifier import Classifier
+from worker.inference.preprocess import to_model_input
+from worker.inference.triage import OperatingPoint, confidence, triage
+from worker.intake.accept import limits_of
+from worker.intake.formats import Limits, inspect_bytes
+from worker.ledger import leases, predictions
+from worker.ledger.leases import LeasedImage
+from worker.ledger.predictions import Refused, Scored, ScoringModel
+from worker.ledger.session import Ledger, utc_now
+from worker.store import Store, open_store
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the model and the operating point say of one image; probabilities in [0, 1].
+
+    `activation` has the shape (h, w), 0..255.
+    """
+
+    p_normal: float
+    p_bacterial: float
+    p_viral: float
+    p_pneumonia: float
+    confidence: float
+    verdict: str
+    activation: NDArray[np.uint8]
+
+
+class Scorer:
+    """A loaded model at one operating point: from model inputs to results, no I/O."""
+
+    def __init__(self, bundle: Bundle, point: OperatingPoint, runtime: str) -> None:
+        """Load the model. Raises ModelUnusable."""
+        self.bundle = bundle
+        self.point = point
+        self._classifier = Classifier(bundle, runtime)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Name to version of the software that the numbers depend on."""
+        return self._classifier.versions
+
+    def score(self, inputs: Sequence[NDArray[np.uint8]]) -> list[Result]:
+        """Score model inputs, each of shape (side, side)."""
+        if not inputs:
+            return []
+        scores = self._classifier.predict_batch(np.stack(inputs))
+        return [
+            self._result(row, p_pneumonia, activation)
+            for row, p_pneumonia, activation in zip(
+                scores.probabilities.tolist(), scores.p_pneumonia.tolist(), scores.activation, strict=True
+            )
+        ]
+
+    def _result(self, row: list[float], p_pneumonia: float, activation: NDArray[np.uint8]) -> Result:
+        verdict = triage(p_pneumonia, self.point).value
+        return Result(row[0], row[1], row[2], p_pneumonia, confidence(p_pneumonia), verdict, activation)
+
+
+class Screener:
+    """Screens chunks for one process: its ledger, its store, its model."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, store: Store, scorer: Scorer) -> None:
+        """Make the model known to the ledger. Raises TransientFailure without a database."""
+        self._settings = settings
+        self._ledger = ledger
+        self._store = store
+        self._scorer = scorer
+        self._limits = limits_of(settings)
+        self._model = _register(ledger, scorer)
+
+    def screen(self, image_ids: Sequence[int]) -> int:
+        """Screen those of the images that wait for it; how many had a result recorded.
+
+        Raises TransientFailure when the store or the database failed; the images are pending
+        again, or will be when their lease ends.
+        """
+        owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+        started_at = utc_now()
+        with self._ledger.transaction() as session:
+            leased = leases.lease(
+                session, image_ids, owner=owner, lease_s=self._settings.lease_s, at=started_at
+            )
+        if not leased:
+            return 0
+        try:
+            scored, refused = self._examine(leased)
+        except Exception as failure:
+            self._give_back(leased, owner, failure)
+            raise
+        with self._ledger.transaction() as session:
+            return predictions.record(
+                session,
+                owner=owner,
+                model=self._model,
+                scored=scored,
+                refused=refused,
+                started_at=started_at,
+                at=utc_now(),
+                versions=self._scorer.versions,
+            )
+
+    def _examine(self, leased: Sequence[LeasedImage]) -> tuple[list[Scored], list[Refused]]:
+        ready: list[tuple[LeasedImage, NDArray[np.uint8], float]] = []
+        refused: list[Refused] = []
+        for image in leased:
+            start = time.perf_counter()
+            try:
+                data = self._load(image)
+                model_input = prepare(data, self._limits, self._scorer.bundle.side)
+            except RejectedImage as rejected:
+                refused.append(Refused(image.id, rejected.code, rejected.sentence))
+            else:
+                ready.append((image, model_input, 1e3 * (time.perf_counter() - start)))
+        start = time.perf_counter()
+        results = self._scorer.score([model_input for _, model_input, _ in ready])
+        share_ms = 1e3 * (time.perf_counter() - start) / max(1, len(ready))
+        scored = [
+            _scored(image.id, result, decode_ms + share_ms)
+            for (image, _, decode_ms), result in zip(ready, results, strict=True)
+        ]
+        return scored, refused
+
+    def _load(self, image: LeasedImage) -> bytes:
+        try:
+            data = self._store.read(image.sha256)
+        except OSError as error:
+            raise TransientFailure(f"the store cannot give image {image.id}: {error}") from error
+        if hashlib.sha256(data).hexdigest() != image.sha256:
+            raise RejectedImage("changed_in_store")
+        return data
+
+    def _give_back(self, leased: Sequence[LeasedImage], owner: str, failure: Exception) -> None:
+        transient = isinstance(failure, TransientFailure)
+        with self._ledger.transaction() as session:
+            leases.release(
+                session,
+                [image.id for image in leased],
+                owner=owner,
+                code="store_failed" if transient else "scoring_failed",
+                reason=f"{type(failure).__name__}: {failure}.",
+                max_attempts=self._settings.max_attempts,
+                at=utc_now(),
+            )
+
+
+def prepare(data: bytes, limits: Limits, side: int) -> NDArray[np.uint8]:
+    """From a file's bytes to a model input of shape (side, side). Raises RejectedImage."""
+    inspect_bytes(data, limits)
+    return to_model_input(data, side)
+
+
+def choose_point(settings: Settings, bundle: Bundle) -> OperatingPoint:
+    """The operating point of the settings, or the bundle's default. Raises ModelUnusable."""
+    name = settings.operating_point or bundle.default_operating_point
+    if name not in bundle.operating_points:
+        known = ", ".join(sorted(bundle.operating_points))
+        raise ModelUnusable(f"The model has no operating point {name!r}; it has {known}.")
+    return bundle.operating_points[name]
+
+
+def open_scorer(settings: Settings) -> Scorer:
+    """Verify and load the model of the settings. Raises ModelUnusable."""
+    bundle = load_bundle(settings.model, settings.runtime)
+    return Scorer(bundle, choose_point(settings, bundle), settings.runtime)
+
+
+def open_screener(settings: Settings) -> Screener:
+    """All that one worker process needs. Raises ModelUnusable or TransientFailure."""
+    return Screener(settings, Ledger(settings.database), open_store(settings), open_scorer(settings))
+
+
+def _register(ledger: Ledger, scorer: Scorer) -> ScoringModel:
+    point = scorer.point
+    with ledger.transaction() as session:
+        return predictions.register_model(
+            session,
+            sha256=scorer.bundle.sha256,
+            name=scorer.bundle.name,
+            version=scorer.bundle.version,
+            card=scorer.bundle.card,
+            point_name=point.name,
+            point={
+                "threshold": point.threshold,
+                "band_low": point.band_low,
+                "band_high": point.band_high,
+            },
+            at=utc_now(),
+        )
+
+
+def _scored(image_id: int, result: Result, compute_ms: float) -> Scored:
+    height, width = result.activation.shape
+    return Scored(
+        image_id=image_id,
+        p_normal=result.p_normal,
+        p_bacterial=result.p_bacterial,
+        p_viral=result.p_viral,
+        p_pneumonia=result.p_pneumonia,
+        confidence=result.confidence,
+        verdict=result.verdict,
+        activation=result.activation.tobytes(),
+        map_height=height,
+        map_width=width,
+        compute_ms=compute_ms,
+    )

@@ -1,0 +1,185 @@
+"""`nightread up`: starts the processes of one machine, watches them, and stops them cleanly."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TextIO
+
+import click
+import structlog
+
+from worker import DISCLAIMER
+from worker.config import Settings
+from worker.ledger.heartbeats import heartbeats
+from worker.ledger.schema import upgrade
+from worker.ledger.session import Ledger, utc_now
+from worker.queue import embedded
+
+log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_S = 0.2
+_STOP_WITHIN_S = 20.0
+_LONGEST_BACKOFF_S = 30.0
+# A process that ran this long had started well: its next failure is a new one.
+_STEADY_AFTER_S = 60.0
+_PR_SET_PDEATHSIG = 1
+
+
+class AlreadyRunning(Exception):  # noqa: N818 - says what is wrong
+    """Another supervisor works on this data folder."""
+
+
+@dataclass
+class _Child:
+    """One supervised process: restarted after a growing pause whenever it ends unasked."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    next_start: float = 0.0
+    backoff_s: float = field(default=1.0)
+
+    def start(self, environment: dict[str, str]) -> None:
+        # Its own session: Ctrl-C reaches the supervisor alone, which stops the others in order.
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "worker.cli", self.name],
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+        self.started = time.monotonic()
+
+    def look(self, environment: dict[str, str]) -> None:
+        """Note an end, and start again when the pause is over."""
+        now = time.monotonic()
+        if self.process is not None and self.process.poll() is not None:
+            if now - self.started > _STEADY_AFTER_S:
+                self.backoff_s = 1.0
+            log.error(
+                "a process ended", name=self.name, status=self.process.returncode, again_in_s=self.backoff_s
+            )
+            self.process = None
+            self.next_start = now + self.backoff_s
+            self.backoff_s = min(_LONGEST_BACKOFF_S, 2 * self.backoff_s)
+        if self.process is None and now >= self.next_start:
+            self.start(environment)
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(_STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            log.warning("a process does not stop and is killed", name=self.name)
+            self.process.kill()
+            self.process.wait()
+
+
+def up(settings: Settings) -> int:
+    """Start everything, keep it running, and stop it on SIGINT or SIGTERM; the exit status.
+
+    Raises AlreadyRunning, or TransientFailure when the database is out of reach.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    for folder in (settings.data, settings.inbox, settings.incoming):
+        folder.mkdir(parents=True, exist_ok=True)
+    with _alone(settings):
+        ledger = Ledger(settings.database)
+        upgrade(ledger)
+        _supervise(settings, ledger, stop)
+    return 0
+
+
+def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    environment = {**os.environ, **_as_environment(settings)}
+    names = (["broker"] if settings.broker_is_bundled else []) + ["worker", "watch", "web"]
+    children = [_Child(name) for name in names]
+    announced = False
+    try:
+        for child in children:
+            child.start(environment)
+            if child.name == "broker":
+                _wait(lambda: embedded.is_ready(settings), stop, seconds=10)
+        while not stop.wait(_LOOK_EVERY_S):
+            for child in children:
+                child.look(environment)
+            if not announced and _is_ready(settings, ledger):
+                announced = True
+                _announce(settings)
+    finally:
+        click.echo("Nightread stops; what is pending goes on at the next start.", err=True)
+        for child in reversed(children):
+            child.stop()
+
+
+def _as_environment(settings: Settings) -> dict[str, str]:
+    """The settings as the children read them: what was given, with relative paths made absolute."""
+    given = settings.model_dump(include=settings.model_fields_set | {"data", "model"}, mode="json")
+    return {f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()}
+
+
+def _is_ready(settings: Settings, ledger: Ledger) -> bool:
+    with ledger.reading() as session:
+        alive = {beat.name for beat in heartbeats(session, utc_now()) if beat.ok}
+    return {"worker", "watch", "sweeper"} <= alive and _page_answers(settings)
+
+
+def _page_answers(settings: Settings) -> bool:
+    try:
+        with urllib.request.urlopen(f"{_address(settings)}/readyz", timeout=1) as answer:  # noqa: S310 - http
+            return bool(answer.status == 200)  # noqa: PLR2004 - HTTP OK
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _address(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host  # noqa: S104 - a comparison
+    return f"http://{host}:{settings.port}"
+
+
+def _announce(settings: Settings) -> None:
+    click.echo(
+        f"\n  Nightread is ready.\n\n"
+        f"  Inbox   {settings.inbox}\n"
+        f"  Page    {_address(settings)}\n\n"
+        f"  {DISCLAIMER}\n"
+        f"  Ctrl-C stops everything.\n",
+        err=True,
+    )
+
+
+def _wait(condition: Callable[[], bool], stop: threading.Event, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until and not stop.is_set():
+        stop.wait(_LOOK_EVERY_S)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[TextIO]:
+    """Hold the data folder's lock: two supervisors would start two of everything."""
+    with (settings.data / "nightread.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(f"Nightread already runs on {settings.data}.") from None
+        yield lock
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for a SIGTERM should the supervisor be killed: prctl(2), PR_SET_PDEATHSIG."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
