@@ -128,11 +128,14 @@ def screen(files: tuple[Path, ...], as_json: bool) -> None:
 @nightread.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.option("--watch", "again", is_flag=True, help="Show it again every two seconds.")
-def status(as_json: bool, again: bool) -> None:
+@click.option("--process", help="Ask only whether this process of this host is alive: exit code 0 or 1.")
+def status(as_json: bool, again: bool, process: str | None) -> None:
     """The books and whether they balance, the rate, the signs of life."""
     from worker.commands import status as room
 
     settings = _start("status")
+    if process:
+        sys.exit(0 if room.is_alive(_ledger(settings), process) else 1)
     while True:
         document = room.document(_ledger(settings))
         if again:

@@ -137,7 +137,8 @@ class _Chest:
         tissue += air * self._markings(rng)
         tissue += (0.15 * self._ribs(rng) + self._clavicles(rng) + self._spine()) * np.minimum(1, 2 * body)
         if opacity:
-            tissue += self._consolidation(rng, lungs, air)
+            # From a stream of its own, so that with and without it the chest is the same.
+            tissue += self._consolidation(rng.spawn(1)[0], lungs, air)
         exposure = rng.uniform(1.1, 1.5)
         film = 1 - np.exp(-exposure * np.clip(tissue, 0, None) ** rng.uniform(1.0, 1.25))
         film *= rng.uniform(225, 250) / max(float(np.percentile(film, 99.5)), 0.1)

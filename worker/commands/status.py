@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import Any
 
+from worker.ledger.heartbeats import heartbeats
 from worker.ledger.reports import status_document
 from worker.ledger.session import Ledger, utc_now
 
@@ -13,6 +15,13 @@ def document(ledger: Ledger) -> dict[str, Any]:
     """What `status --json` prints."""
     with ledger.reading() as session:
         return status_document(session, utc_now())
+
+
+def is_alive(ledger: Ledger, process: str) -> bool:
+    """Whether the process of this name and this host has given a sign of life in time."""
+    with ledger.reading() as session:
+        beats = heartbeats(session, utc_now())
+    return any(beat.ok for beat in beats if (beat.name, beat.host) == (process, socket.gethostname()))
 
 
 def as_text(said: dict[str, Any]) -> str:

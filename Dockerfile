@@ -1,0 +1,25 @@
+# The serving environment, as `make setup` builds it, for web, watch and worker alike.
+FROM python:3.13-slim-bookworm AS build
+WORKDIR /opt/nightread
+COPY lock/serve.txt lock/serve.txt
+RUN python -m venv .venv \
+    && .venv/bin/python -m pip install --no-cache-dir --no-deps --require-hashes -r lock/serve.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY worker worker
+COPY webui webui
+COPY training training
+COPY models models
+COPY migrations migrations
+RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
+    && .venv/bin/python -m compileall -q .venv worker webui training migrations
+
+FROM python:3.13-slim-bookworm
+# 10001 is nobody on the host; the data folder has to belong to it.
+RUN useradd --uid 10001 --create-home nightread && install -d -o nightread -g nightread /data
+COPY --from=build /opt/nightread /opt/nightread
+ENV PATH=/opt/nightread/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    NIGHTREAD_DATA=/data NIGHTREAD_LOG_FORMAT=json
+USER nightread
+WORKDIR /data
+ENTRYPOINT ["nightread"]
+CMD ["--help"]

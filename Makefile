@@ -1,0 +1,59 @@
+# `make help` lists what there is. Everything is installed from lock/*.txt into .venv (to run)
+# and .venv-dev (to develop); nothing is installed outside this folder.
+PYTHON ?= python3
+SERVE := .venv/.installed
+DEVELOP := .venv-dev/.installed
+BIN := .venv-dev/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test check bench chaos train pictures compose-config clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: setup  ## Install what is needed and start Nightread (Ctrl-C stops it)
+	@.venv/bin/nightread up
+
+setup: $(SERVE)  ## Install the serving environment alone, into .venv
+
+test: $(DEVELOP)  ## Run every test, with real servers and a real browser
+	$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+check: $(DEVELOP)  ## Style, types and layers; nothing is advisory
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(DEVELOP)  ## Measure this machine: IMAGES=folder COUNT=number
+	$(BIN)/nightread bench --images $(or $(IMAGES),data/phantoms) --count $(or $(COUNT),2000)
+
+chaos: $(DEVELOP)  ## The long form of the tests that kill and cut things
+	$(BIN)/python -m pytest -m "long or not long" tests/chaos --timeout 3600 $(ARGS)
+
+train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder that holds train/
+	$(BIN)/nightread train --recipe nightread --data $(DATA) --out $(or $(OUT),runs/nightread)
+
+pictures: $(DEVELOP)  ## Draw docs/pictures anew, from phantoms
+	$(BIN)/python -m tests.browser.pictures
+
+clean:  ## Remove both environments (never data/)
+	rm -rf .venv .venv-dev
+
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $@" >&2; exit 1; }
+	@echo "Installing $(2) into $(1) ..."
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(2)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+endef
+
+$(SERVE): lock/serve.txt pyproject.toml
+	$(call install,.venv,lock/serve.txt)
+
+$(DEVELOP): lock/develop.txt pyproject.toml
+	$(call install,.venv-dev,lock/develop.txt)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
+		|| command -v google-chrome >/dev/null || tests/install-chromium

