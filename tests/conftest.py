@@ -85,7 +85,9 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 @pytest.fixture
 def valkey() -> Iterator[ValkeyServer]:
     """A stand-alone broker on a TCP port of its own, with a password."""
-    with ValkeyServer(config={"requirepass": "secret-of-the-test"}) as server:
+    with ValkeyServer() as server:
+        # Set afterwards: the server's own start-up check knows no password.
+        server.client().config_set("requirepass", "secret-of-the-test")
         yield server
 
 
@@ -170,7 +172,9 @@ class Stack:
                 stderr=log,
                 cwd=self.settings.data.parent,
             )
-        wait_for(lambda: b"Nightread is ready" in self.log.read_bytes()[seen:], 60, f"`up`; see\n{self.tail()}")
+        wait_for(
+            lambda: b"Nightread is ready" in self.log.read_bytes()[seen:], 60, f"`up`; see\n{self.tail()}"
+        )
 
     def stop(self, number: int = signal.SIGINT) -> int:
         """Stop it as Ctrl-C does, or by another signal; its exit status."""

@@ -9,10 +9,12 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import structlog
+from celery.platforms import SecurityWarning
 
 from worker.config import Settings
 from worker.errors import TransientFailure
@@ -61,6 +63,8 @@ def work(settings: Settings) -> int:
     bundle = load_bundle(settings.model, settings.runtime)
     choose_point(settings, bundle)
     ledger = open_ledger(settings.database)
+    # Celery's warning about root is about pickled messages; only JSON is taken here.
+    warnings.simplefilter("ignore", SecurityWarning)
     app = make_app(settings)
     register(app, settings)
     worker = app.Worker(

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from worker.config import Settings
 
+_HASH_LENGTH = 64
+
 
 class Room(StrEnum):
     """The two halves of the store."""
@@ -47,7 +49,7 @@ class Store:
 
     def sync(self, sha256s: Iterable[str]) -> None:
         """Make the files and the folders' entries of these hashes survive a power cut."""
-        folders = set()
+        folders: set[Path] = set()
         for sha256 in sha256s:
             path = self.path(sha256)
             folders.update((path.parent, path.parent.parent))
@@ -75,7 +77,7 @@ class Store:
         """Every hash that the store holds, in no order."""
         for room in Room:
             for path in (self.root / room).glob("*/*/*"):
-                if len(path.name) == 64:
+                if len(path.name) == _HASH_LENGTH:
                     yield path.name
 
     def _place(self, sha256: str, room: Room) -> Path:

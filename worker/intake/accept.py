@@ -82,7 +82,7 @@ class Acceptor:
         database cannot take the group; then nothing was recorded and every source is there.
         """
         at = utc_now()
-        stored = self._store_all(files, source, received_by, keep_source)
+        stored = self._store_all(files, source, received_by, keep_source=keep_source)
         if not stored:
             return []
         with self._ledger.transaction() as session:
@@ -103,12 +103,12 @@ class Acceptor:
         ]
 
     def _store_all(
-        self, files: Sequence[Candidate], source: Source, received_by: str | None, keep_source: bool
+        self, files: Sequence[Candidate], source: Source, received_by: str | None, *, keep_source: bool
     ) -> list[_Stored]:
         stored = []
         for candidate in files:
             try:
-                arrival = self._store_one(candidate, source, received_by, keep_source)
+                arrival = self._store_one(candidate, source, received_by, keep_source=keep_source)
             except FileNotFoundError:
                 continue
             except PermissionError as error:
@@ -125,7 +125,7 @@ class Acceptor:
         return stored
 
     def _store_one(
-        self, candidate: Candidate, source: Source, received_by: str | None, keep_source: bool
+        self, candidate: Candidate, source: Source, received_by: str | None, *, keep_source: bool
     ) -> receipts.Arrival | None:
         before, sha256, inspection, rejection = _look(candidate.path, self._limits)
         room = Room.TURNED_AWAY if rejection else Room.IMAGES
@@ -164,7 +164,7 @@ def _look(
 ) -> tuple[os.stat_result, str, Inspection | None, tuple[str, str] | None]:
     """Hash and inspect one open file, never through a symbolic link."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(handle, "rb") as file:
+    with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(path)

@@ -95,10 +95,8 @@ def register_model(
         )
         session.add(row)
         session.flush()
-        particulars = {"model": model.id, "name": point_name, **point}
-        events.append(
-            audit.Event("operating_point_set", "nightread", f"operating_point:{row.id}", particulars)
-        )
+        set_to: dict[str, object] = {"model": model.id, "name": point_name, **point}
+        events.append(audit.Event("operating_point_set", "nightread", f"operating_point:{row.id}", set_to))
     audit.append(session, events, at)
     return ScoringModel(model.id, sha256, row.id, point_name)
 
@@ -119,7 +117,7 @@ def record(
     An image whose lease is no longer `owner`'s is left to whoever has it now.
     """
     audit.lock(session)
-    ids = [result.image_id for result in (*scored, *refused)]
+    ids = [result.image_id for result in scored] + [refusal.image_id for refusal in refused]
     mine = {
         image.id: image
         for image in session.scalars(

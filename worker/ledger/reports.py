@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
 from worker.ledger.heartbeats import heartbeats
 from worker.ledger.review import NEEDS_READING
@@ -200,12 +200,12 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
 
 
 def _counts(
-    session: Session, column: ColumnElement[str] | object, conditions: Sequence[ColumnElement[bool]]
+    session: Session,
+    column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None],
+    conditions: Sequence[ColumnElement[bool]],
 ) -> dict[str, int]:
-    rows = session.execute(
-        select(column, func.count()).where(*conditions).group_by(column)  # type: ignore[call-overload]
-    )
-    return {key: count for key, count in rows}
+    rows = session.execute(select(column, func.count()).where(*conditions).group_by(column))
+    return {key: count for key, count in rows.tuples() if key is not None}
 
 
 def _aware(value: datetime | str | None, fallback: datetime) -> datetime:

@@ -19,6 +19,7 @@ from worker.ledger.states import ImageState, ReviewState
 from worker.ledger.tables import Image, Prediction, Review, User
 
 PAGE_SIZE = 50
+_LONGEST_NAME = 100
 NEEDS_READING = ("flagged", "uncertain")
 
 
@@ -117,8 +118,11 @@ def next_unread(
     """Id of the next image down the queue that no one else has claimed; from the top if none is left."""
     free = or_(Image.claimed_until.is_(None), Image.claimed_until < at, Image.claimed_by_id == reader_id)
     query = _in_order(select(Image.id).where(*_conditions(wanted), free)).limit(1)
-    below = session.scalar(query.where(*_below(after)))
-    return below if below is not None or after is None else session.scalar(query)
+    below: int | None = session.scalar(query.where(*_below(after)))
+    if below is not None or after is None:
+        return below
+    first: int | None = session.scalar(query)
+    return first
 
 
 def neighbours(session: Session, wanted: QueueFilter, here: Cursor) -> Neighbours:
@@ -157,8 +161,8 @@ def open_image(session: Session, image_id: int) -> Image | None:
 def reader(session: Session, name: str, at: datetime) -> User:
     """The reader of this name, made known if new. Raises ValueError for an empty or long name."""
     name = " ".join(name.split())
-    if not 1 <= len(name) <= 100:
-        raise ValueError("a name of 1 to 100 characters is needed")
+    if not 1 <= len(name) <= _LONGEST_NAME:
+        raise ValueError(f"a name of 1 to {_LONGEST_NAME} characters is needed")
     audit.lock(session)
     user = session.scalars(select(User).where(User.name == name)).one_or_none()
     if user is None:

@@ -46,7 +46,8 @@ def open_ledger(url: str) -> Ledger:
 def newest() -> str:
     """The revision that this program needs."""
     head = ScriptDirectory.from_config(_config(None)).get_current_head()
-    assert head is not None, "migrations/versions is empty"
+    if head is None:
+        raise FileNotFoundError(f"{MIGRATIONS} holds no migration")
     return head
 
 

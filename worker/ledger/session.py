@@ -38,9 +38,12 @@ class Ledger:
         inside stays true until the commit. Raises TransientFailure when the database is
         locked, gone or otherwise out of reach.
         """
-        with _transient_when_disconnected(), Session(self.engine, expire_on_commit=False) as session:
-            with session.begin():
-                yield session
+        with (
+            _transient_when_disconnected(),
+            Session(self.engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

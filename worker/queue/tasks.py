@@ -27,6 +27,10 @@ class _Desk:
     def screener(self) -> Screener:
         return open_screener(self._settings)
 
+    def open(self) -> None:
+        """Make the screener now rather than with the first task."""
+        self.screener  # noqa: B018 - the property keeps it
+
 
 def register(app: Celery, settings: Settings) -> None:
     """Give the application its tasks, and each child of the worker its model."""
@@ -49,7 +53,7 @@ def register(app: Celery, settings: Settings) -> None:
         # Celery kills a child that takes over 4 seconds here, and TensorFlow does: it loads later.
         if settings.runtime == "litert":
             try:
-                _ = desk.screener
+                desk.open()
             except (ModelUnusable, TransientFailure) as failure:
                 log.warning("the model is not loaded yet", error=str(failure))
 

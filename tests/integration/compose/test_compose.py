@@ -40,7 +40,9 @@ def test_it_is_valid_by_the_compose_specification(compose: dict[str, Any]) -> No
     schema = json.loads((HERE / "compose-spec.json").read_text())
     jsonschema.validate(compose, schema, cls=jsonschema.Draft201909Validator)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"services": {"web": {"comand": "web"}}}, schema, cls=jsonschema.Draft201909Validator)
+        jsonschema.validate(
+            {"services": {"web": {"comand": "web"}}}, schema, cls=jsonschema.Draft201909Validator
+        )
 
 
 @pytest.mark.parametrize("name", OURS)
