@@ -85,7 +85,7 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 @pytest.fixture
 def valkey() -> Iterator[ValkeyServer]:
     """A stand-alone broker on a TCP port of its own, with a password."""
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         # Set afterwards: the server's own start-up check knows no password.
         server.client().config_set("requirepass", "secret-of-the-test")
         yield server

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from worker import DISCLAIMER, __version__
-from worker.errors import ModelUnusable, TransientFailure
+from worker.errors import ModelUnusable, SchemaOutdated, TransientFailure
 
 if TYPE_CHECKING:
     from worker.config import Settings
@@ -58,6 +58,17 @@ _ELSEWHERE_HELP = {
     "evaluate": "Measure a model on labelled images.",
     "export": "Make a model bundle from a trained network.",
 }
+
+
+def _line(value: str) -> str:
+    """A line of text as every database and every terminal takes it."""
+    if not value.isprintable() or len(value) > _LONGEST_LINE:
+        raise click.BadParameter(f"one line of at most {_LONGEST_LINE} printable characters is needed")
+    return value
+
+
+_LONGEST_LINE = 200
+_ID = click.IntRange(1, 2**63 - 1)
 
 
 @click.group(cls=_Commands, epilog=DISCLAIMER, context_settings={"help_option_names": ["-h", "--help"]})
@@ -104,7 +115,7 @@ def broker() -> None:
 
 @nightread.command(name="import")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--run", "run_name", help="Name of the run; default: tonight's.")
+@click.option("--run", "run_name", type=_line, help="Name of the run; default: tonight's.")
 @click.option("--wait", is_flag=True, help="Stay until every image of the folder has its outcome.")
 def import_(folder: Path, run_name: str | None, wait: bool) -> None:
     """Queue a whole folder. Its files stay where they are."""
@@ -147,7 +158,7 @@ def status(as_json: bool, again: bool, process: str | None) -> None:
 
 
 @nightread.command()
-@click.option("--run", "run_name", help="Name of the run; default: the latest.")
+@click.option("--run", "run_name", type=_line, help="Name of the run; default: the latest.")
 @click.option("--format", "form", type=click.Choice(["text", "html", "csv", "json"]), default="text")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def report(run_name: str | None, form: str, as_json: bool) -> None:
@@ -166,9 +177,9 @@ def report(run_name: str | None, form: str, as_json: bool) -> None:
 
 
 @nightread.command()
-@click.argument("image_ids", nargs=-1, required=True, type=int, metavar="ID...")
-@click.option("--why", required=True, help="The reason, for the trail.")
-@click.option("--who", default="command line", help="Your name, for the trail.")
+@click.argument("image_ids", nargs=-1, required=True, type=_ID, metavar="ID...")
+@click.option("--why", type=_line, required=True, help="The reason, for the trail.")
+@click.option("--who", type=_line, default="command line", help="Your name, for the trail.")
 def retry(image_ids: tuple[int, ...], why: str, who: str) -> None:
     """Queue rejected or quarantined images again."""
     from worker.commands import retry as room
@@ -180,7 +191,7 @@ def retry(image_ids: tuple[int, ...], why: str, who: str) -> None:
 
 
 @nightread.command()
-@click.argument("image_id", type=int, metavar="ID")
+@click.argument("image_id", type=_ID, metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def replay(image_id: int, as_json: bool) -> None:
     """Compute an image's prediction again and compare. Exit code 1 if it differs."""
@@ -295,12 +306,12 @@ def bench(folder: Path, count: int, as_json: bool) -> None:
 
 def main() -> None:
     """Entry point: what goes wrong in known ways ends in a sentence, not in a traceback."""
-    from worker.ledger.schema import SchemaOutdated
-
     try:
         nightread()
     except (ModelUnusable, SchemaOutdated, TransientFailure) as failure:
         _no(str(failure))
+    except OSError as failure:
+        _no(f"{failure.strerror or failure}: {failure.filename}" if failure.filename else str(failure))
 
 
 def _start(process: str) -> Settings:
@@ -316,6 +327,9 @@ def _start(process: str) -> Settings:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"]).upper()
             click.echo(f"NIGHTREAD_{name}: {problem['msg']}", err=True)
+        sys.exit(2)
+    except ValueError as error:
+        click.echo(f"nightread.toml cannot be read: {error}", err=True)
         sys.exit(2)
     logs.configure(settings, process)
     return settings

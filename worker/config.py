@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import (
@@ -16,10 +18,20 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).resolve().parent.parent
 # A UNIX socket's path has room for 108 bytes on Linux, 104 on macOS (sockaddr_un.sun_path).
 _SOCKET_PATH_LIMIT = 100
+
+
+def _check_url(value: str, read: Callable[[str], object]) -> None:
+    """Raise a ValueError in our own words: the library's may repeat the password."""
+    try:
+        _ = value and read(value)
+    except (ArgumentError, ValueError):
+        raise ValueError("it cannot be read as a URL") from None
 
 
 def _default_workers() -> int:
@@ -108,13 +120,17 @@ class Settings(BaseSettings):
         if value and not value.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:")):
             raise ValueError("a sqlite:/// or postgresql:// URL is needed")
         scheme, separator, rest = value.partition(":")
-        return f"postgresql+psycopg:{rest}" if scheme in {"postgres", "postgresql"} and separator else value
+        if scheme in {"postgres", "postgresql"} and separator:
+            value = f"postgresql+psycopg:{rest}"
+        _check_url(value, make_url)
+        return value
 
     @field_validator("broker_url")
     @classmethod
     def _known_broker(cls, value: str) -> str:
         if value and not value.startswith(("redis:", "rediss:", "redis+socket:")):
             raise ValueError("a redis://, rediss:// or redis+socket:// URL is needed")
+        _check_url(value, lambda url: urlsplit(url).port)
         return value
 
     @property

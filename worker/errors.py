@@ -44,3 +44,7 @@ class TransientFailure(Exception):  # noqa: N818 - names what happened, as the d
 
 class ModelUnusable(Exception):  # noqa: N818 - names what happened, as the design does
     """The model's bundle is missing, corrupt or foreign: no image may be scored with it."""
+
+
+class SchemaOutdated(Exception):  # noqa: N818 - names what happened, as the design does
+    """The database is not at the revision that this program needs: nothing may be read or written."""

@@ -5,13 +5,14 @@ Each beats in the ledger, stops on SIGTERM, and outlives a database or a broker 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import structlog
 from celery.platforms import SecurityWarning
@@ -76,7 +77,7 @@ def work(settings: Settings) -> int:
         without_mingle=True,
         quiet=True,
     )
-    with _beating(settings, ledger, "worker", by_itself=True):
+    with _beating(settings, ledger, "worker", by_itself=True, turn=_kept_from_children(ledger)):
         log.info("worker starts", processes=settings.workers, model=f"{bundle.name}-{bundle.version}")
         worker.start()
     return int(worker.exitcode or 0)
@@ -115,13 +116,20 @@ def _keep_on(
 
 @contextmanager
 def _beating(
-    settings: Settings, ledger: Ledger, name: str, *, by_itself: bool = False
+    settings: Settings,
+    ledger: Ledger,
+    name: str,
+    *,
+    by_itself: bool = False,
+    turn: AbstractContextManager[object] | None = None,
 ) -> Iterator[Callable[[], None]]:
     """Beat in the ledger while the block runs, and say farewell after it.
 
     The block calls what it is given after each piece of work, and only that makes the next
     beat go out: a thread that hangs falls silent. With `by_itself` the beat needs no work.
+    The ledger is used only while `turn` is held.
     """
+    turn = turn or nullcontext()
     worked = threading.Event()
     finished = threading.Event()
 
@@ -129,7 +137,7 @@ def _beating(
         while not finished.is_set():
             if worked.is_set() or by_itself:
                 worked.clear()
-                with suppress(TransientFailure), ledger.transaction() as session:
+                with turn, suppress(TransientFailure), ledger.transaction() as session:
                     heartbeats.beat(session, name, period_s=settings.heartbeat_s, at=utc_now())
             finished.wait(settings.heartbeat_s)
 
@@ -145,9 +153,26 @@ def _beating(
             heartbeats.farewell(session, name)
 
 
+def _kept_from_children(ledger: Ledger) -> AbstractContextManager[object]:
+    """A lock to hold while the ledger is used in a process that forks: no fork comes in between.
+
+    SQLite keeps its locks in memory, which a fork copies: a child that is born in the middle of a
+    transaction finds the database locked for ever (sqlite.org/howtocorrupt.html, section 2.6).
+    """
+    lock = threading.Lock()
+
+    def before() -> None:
+        lock.acquire()
+        ledger.close()
+
+    os.register_at_fork(before=before, after_in_parent=lock.release, after_in_child=lock.release)
+    return lock
+
+
 def _forget_abandoned_uploads(settings: Settings) -> None:
     """Remove uploads that broke off: their sender was never told that they had arrived."""
     if settings.incoming.is_dir():
         for path in settings.incoming.iterdir():
-            if time.time() - path.stat().st_mtime > _ABANDONED_UPLOAD_S:
-                path.unlink(missing_ok=True)
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _ABANDONED_UPLOAD_S:
+                    path.unlink()

@@ -7,6 +7,7 @@ What may be scored lies under `images`, what was turned away at the door under
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import uuid
@@ -38,10 +39,13 @@ class Store:
 
         Linked, so that nothing is copied; across devices, or when `link` is False because the
         source belongs to someone who may still change it, copied and then renamed into place.
-        Durable only after `sync`. Raises OSError.
+        What lies there already is read: left by a file that changed under our hands, or by a bad
+        disk, it may be other bytes, and is replaced. Durable only after `sync`. Raises OSError.
         """
         target = self._place(sha256, room)
         if target.exists():
+            if _sha256(target) != sha256:
+                _copy(source, target)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         if not (link and _linked(source, target)):
@@ -52,7 +56,7 @@ class Store:
         folders: set[Path] = set()
         for sha256 in sha256s:
             path = self.path(sha256)
-            folders.update((path.parent, path.parent.parent))
+            folders.update(path.parents[: len(path.relative_to(self.root).parts)])
             _fsync(path)
         for folder in folders:
             _fsync(folder)
@@ -110,6 +114,11 @@ def _copy(source: Path, target: Path) -> None:
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fsync(path: Path) -> None:

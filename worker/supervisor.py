@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -22,6 +22,7 @@ import structlog
 
 from worker import DISCLAIMER
 from worker.config import Settings
+from worker.errors import TransientFailure
 from worker.ledger.heartbeats import heartbeats
 from worker.ledger.schema import upgrade
 from worker.ledger.session import Ledger, utc_now
@@ -135,7 +136,8 @@ def _as_environment(settings: Settings) -> dict[str, str]:
 
 
 def _is_ready(settings: Settings, ledger: Ledger) -> bool:
-    with ledger.reading() as session:
+    alive: set[str] = set()
+    with suppress(TransientFailure), ledger.reading() as session:
         alive = {beat.name for beat in heartbeats(session, utc_now()) if beat.ok}
     return {"worker", "watch", "sweeper"} <= alive and _page_answers(settings)
 

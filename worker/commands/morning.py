@@ -87,11 +87,12 @@ def _as_csv(report: Morning) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["run", *_FLAGGED[:-1], "state", "reason", "file", "disclaimer"])
+    run = _no_formula(report.run.name)
     for image in (*report.flagged, *report.turned_away):
         row = _flagged_row(image)
         values = [row[name] for name in _FLAGGED[:-1]]
         name = _no_formula(image.original_name)
-        writer.writerow([report.run.name, *values, image.state, image.reason or "", name, DISCLAIMER])
+        writer.writerow([run, *values, image.state, image.reason or "", name, DISCLAIMER])
     return out.getvalue()
 
 
@@ -148,7 +149,7 @@ def _turned_away_row(image: Image) -> dict[str, object]:
 def _table(names: tuple[str, ...], rows: list[dict[str, object]]) -> list[str]:
     if not rows:
         return []
-    cells = [names, *([_printable(row[name]) for name in names] for row in rows)]
+    cells = [names, *([printable(row[name]) for name in names] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
     return [
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells
@@ -163,7 +164,7 @@ def _html_table(names: tuple[str, ...], rows: list[dict[str, object]]) -> str:
     return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
-def _printable(value: object) -> str:
+def printable(value: object) -> str:
     """A name may hold control characters that a terminal would obey."""
     return "".join(c if c.isprintable() else "?" for c in str(value))
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worker import DISCLAIMER
+from worker.commands.morning import printable
 from worker.config import Settings
 from worker.errors import RejectedImage
-from worker.intake.accept import limits_of
+from worker.intake.accept import limits_of, readable_name
 from worker.screening import Scorer, open_scorer, prepare
 
 Document = dict[str, object]
@@ -29,13 +30,13 @@ def as_text(documents: Sequence[Document]) -> str:
             said = f"{document['verdict']:<10} p_pneumonia {document['p_pneumonia']:.4f}"
         else:
             said = f"turned away: {document['reason']}"
-        lines.append(f"{said}  {document['file']}")
+        lines.append(f"{said}  {printable(document['file'])}")
     return "\n".join([*lines, DISCLAIMER])
 
 
 def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
     empty: Document = dict.fromkeys((*_NUMBERS, "verdict"))
-    document: Document = {"file": str(file), "outcome": "rejected", "reason": None, **empty}
+    document: Document = {"file": readable_name(str(file)), "outcome": "rejected", "reason": None, **empty}
     document["model"] = scorer.bundle.sha256
     try:
         model_input = prepare(file.read_bytes(), limits_of(settings), scorer.bundle.side)

@@ -50,8 +50,19 @@ class Accepted:
 
 
 @dataclass(frozen=True)
+class _Seen:
+    """One look at a file: its state when it was read, its hash, and what its header says."""
+
+    status: os.stat_result
+    sha256: str
+    inspection: Inspection | None
+    rejection: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
 class _Stored:
     candidate: Candidate
+    fingerprint: tuple[int, ...]
     arrival: receipts.Arrival
 
 
@@ -95,7 +106,7 @@ class Acceptor:
             )
         if not keep_source:
             for item in stored:
-                _remove(item.candidate.path)
+                _remove(item.candidate.path, item.fingerprint)
         return [
             Accepted(item.candidate.name, row.receipt_id, row.image_id, row.outcome, row.reason)
             for item, row in zip(stored, recorded, strict=True)
@@ -108,16 +119,20 @@ class Acceptor:
         stored = []
         for candidate in files:
             try:
-                arrival = self._store_one(candidate, source, received_by, keep_source=keep_source)
+                seen = _look(candidate.path, self._limits)
             except FileNotFoundError:
                 continue
-            except PermissionError as error:
-                _warn_unreadable(candidate.path.lstat().st_ino, str(error.strerror))
+            except OSError as error:
+                _warn_unreadable(_inode(candidate.path), str(error.strerror))
+                continue
+            try:
+                item = self._store_one(candidate, seen, source, received_by, keep_source=keep_source)
+            except FileNotFoundError:
                 continue
             except OSError as error:
-                raise TransientFailure(f"the store cannot take a file: {error}") from error
-            if arrival is not None:
-                stored.append(_Stored(candidate, arrival))
+                raise TransientFailure(f"the store cannot take a file: {error.strerror}") from error
+            if item is not None:
+                stored.append(item)
         try:
             self._store.sync(item.arrival.sha256 for item in stored)
         except OSError as error:
@@ -125,28 +140,37 @@ class Acceptor:
         return stored
 
     def _store_one(
-        self, candidate: Candidate, source: Source, received_by: str | None, *, keep_source: bool
-    ) -> receipts.Arrival | None:
-        before, sha256, inspection, rejection = _look(candidate.path, self._limits)
-        room = Room.TURNED_AWAY if rejection else Room.IMAGES
-        self._store.put(candidate.path, sha256, room, link=not keep_source)
+        self,
+        candidate: Candidate,
+        seen: _Seen,
+        source: Source,
+        received_by: str | None,
+        *,
+        keep_source: bool,
+    ) -> _Stored | None:
+        room = Room.TURNED_AWAY if seen.rejection else Room.IMAGES
+        # A file that has another name elsewhere may still be changed under that one.
+        link = not keep_source and seen.status.st_nlink == 1
+        self._store.put(candidate.path, seen.sha256, room, link=link)
         after = candidate.path.lstat()
-        if _fingerprint(before) != _fingerprint(after):
+        if _fingerprint(seen.status) != _fingerprint(after):
             log.info("a file changed while it was read and is left for a later scan")
             return None
-        return receipts.Arrival(
+        image = seen.inspection
+        arrival = receipts.Arrival(
             source=source,
             original_name=readable_name(candidate.name),
             key=_arrival_key(candidate.name, after) if source is Source.FOLDER else None,
-            sha256=sha256,
+            sha256=seen.sha256,
             bytes=after.st_size,
-            format=inspection.format if inspection else None,
-            width=inspection.width if inspection else None,
-            height=inspection.height if inspection else None,
-            phantom=inspection.phantom if inspection else False,
-            rejection=rejection,
+            format=image.format if image else None,
+            width=image.width if image else None,
+            height=image.height if image else None,
+            phantom=image.phantom if image else False,
+            rejection=seen.rejection,
             received_by=received_by,
         )
+        return _Stored(candidate, _fingerprint(after), arrival)
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -159,10 +183,8 @@ def readable_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
 
 
-def _look(
-    path: Path, limits: Limits
-) -> tuple[os.stat_result, str, Inspection | None, tuple[str, str] | None]:
-    """Hash and inspect one open file, never through a symbolic link."""
+def _look(path: Path, limits: Limits) -> _Seen:
+    """Hash and inspect one open file, never through a symbolic link. Raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
@@ -171,9 +193,9 @@ def _look(
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         try:
-            return status, sha256, inspect(file, status.st_size, limits), None
+            return _Seen(status, sha256, inspect(file, status.st_size, limits), None)
         except RejectedImage as rejected:
-            return status, sha256, None, (rejected.code, rejected.sentence)
+            return _Seen(status, sha256, None, (rejected.code, rejected.sentence))
 
 
 def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
@@ -196,9 +218,20 @@ def _warn_unreadable(inode: int, why: str) -> None:
     log.warning("a file cannot be read and is left where it is", inode=inode, error=why)
 
 
-def _remove(path: Path) -> None:
+def _inode(path: Path) -> int:
     try:
-        path.unlink(missing_ok=True)
+        return path.lstat().st_ino
+    except OSError:
+        return 0
+
+
+def _remove(path: Path, fingerprint: tuple[int, ...]) -> None:
+    """Remove what was taken in; what has come under its name since then stays for a later scan."""
+    try:
+        if _fingerprint(path.lstat()) == fingerprint:
+            path.unlink()
+    except FileNotFoundError:
+        return
     except OSError as error:
         # Recorded already: the next scan knows it again and tries once more.
         log.warning("a file that was taken in cannot be removed", error=error.strerror)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
 
 from worker.errors import RejectedImage
 from worker.phantom import is_phantom
@@ -20,6 +19,8 @@ from worker.phantom import is_phantom
 # PNG specification (third edition), 11.2.1: the bit depth is the 25th byte of the file.
 _PNG_BIT_DEPTH_AT = 24
 _READABLE = ("JPEG", "PNG")
+# What Pillow raises for bad bytes, by kind of damage.
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
 _GREY_OR_COLOUR = {"L", "RGB", "P", "1"}
 _SIXTEEN_BIT = 16
 HEADER_BYTES = 64 * 1024
@@ -60,7 +61,7 @@ def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
             _refuse_unusable(image, header, limits)
             name = "png" if image.format == "PNG" else "jpeg"
             return Inspection(name, image.width, image.height, is_phantom(header))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error) as error:
+    except _DAMAGED as error:
         raise RejectedImage("undecodable", detail="its header is damaged") from error
 
 

@@ -54,7 +54,11 @@ class FolderMonitor:
         self._inbox.mkdir(parents=True, exist_ok=True)
         observer = Observer()
         observer.schedule(_Waker(self._wake), str(self._inbox), recursive=True)
-        observer.start()
+        try:
+            observer.start()
+        except OSError as error:
+            # The kernel has no watches left (inotify(7)), or the file system sends no events.
+            log.warning("the periodic scan goes on alone, without events", error=error.strerror)
         try:
             while not stop.is_set():
                 self._wake.clear()
@@ -62,8 +66,9 @@ class FolderMonitor:
                 after_scan()
                 stop.wait(self._pause_s) if busy else self._rest(stop)
         finally:
-            observer.stop()
-            observer.join()
+            if observer.is_alive():
+                observer.stop()
+                observer.join()
 
     def scan_once(self) -> bool:
         """Look at every file once and take in the complete ones; whether any is there still."""

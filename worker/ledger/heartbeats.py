@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import case, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from worker.ledger.tables import Process
@@ -29,23 +30,25 @@ class Heartbeat:
 
 def beat(session: Session, name: str, *, period_s: float, at: datetime) -> None:
     """Note that the process `name` of this host is alive; it will say so again in `period_s`."""
-    host = socket.gethostname()
-    row = session.scalars(select(Process).where(Process.name == name, Process.host == host)).one_or_none()
-    if row is None:
-        row = Process(name=name, host=host, pid=os.getpid(), started_at=at, beat_at=at, period_s=period_s)
-        session.add(row)
-    if row.pid != os.getpid():
-        row.pid, row.started_at = os.getpid(), at
-    row.beat_at, row.period_s = at, period_s
+    # One statement: two processes of one name may start, or stop, at the same instant.
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    row = insert(Process).values(
+        name=name, host=socket.gethostname(), pid=os.getpid(), started_at=at, beat_at=at, period_s=period_s
+    )
+    new = row.excluded
+    since = case((Process.pid == new.pid, Process.started_at), else_=new.started_at)
+    session.execute(
+        row.on_conflict_do_update(
+            index_elements=[Process.name, Process.host],
+            set_={"pid": new.pid, "started_at": since, "beat_at": new.beat_at, "period_s": new.period_s},
+        )
+    )
 
 
 def farewell(session: Session, name: str) -> None:
-    """Strike the process off: it stops because it was asked to."""
-    row = session.scalars(
-        select(Process).where(Process.name == name, Process.host == socket.gethostname())
-    ).one_or_none()
-    if row is not None:
-        session.delete(row)
+    """Strike this process off: it stops because it was asked to. Its successor's row stays."""
+    mine = Process.name == name, Process.host == socket.gethostname(), Process.pid == os.getpid()
+    session.execute(delete(Process).where(*mine))
 
 
 def heartbeats(session: Session, at: datetime) -> Sequence[Heartbeat]:

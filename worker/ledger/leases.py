@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, or_, select, update
+from sqlalchemy import and_, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.ledger import audit
@@ -44,7 +44,8 @@ def lease(
         select(Image.id, Image.sha256, Image.attempts)
         .where(Image.id.in_(image_ids), Image.state == ImageState.PENDING)
         .order_by(Image.id)
-        .with_for_update(skip_locked=True)
+        # Waits for a publisher that is just noting these images as queued; both lock in the order of ids.
+        .with_for_update()
     ).all()
     session.execute(
         update(Image)
@@ -124,28 +125,36 @@ def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) 
     return Lane(image.lane)
 
 
-def waiting(session: Session, *, queued_before: datetime | None, limit: int) -> list[Waiting]:
+def waiting(
+    session: Session, *, lost_in: Collection[Lane], queued_before: datetime, limit: int
+) -> list[Waiting]:
     """Pending images in no queue, the urgent ones first, the oldest first.
 
-    With `queued_before`, those too whose queueing is older than that and so was lost.
+    Those too that were queued before `queued_before` in one of the lanes `lost_in`.
     """
-    lost = [Image.queued_at < queued_before] if queued_before else []
+    lost = and_(Image.lane.in_(lost_in), Image.queued_at < queued_before)
     urgent_first = case((Image.lane == Lane.URGENT, 0), else_=1)
     rows = session.execute(
         select(Image.id, Image.lane, Image.attempts)
-        .where(Image.state == ImageState.PENDING, or_(Image.queued_at.is_(None), *lost))
+        .where(Image.state == ImageState.PENDING, or_(Image.queued_at.is_(None), lost))
         .order_by(urgent_first, Image.id)
         .limit(limit)
     )
     return [Waiting(row.id, Lane(row.lane), row.attempts) for row in rows]
 
 
-def mark_queued(session: Session, image_ids: Sequence[int], at: datetime) -> None:
-    """Note that these images now stand in a queue. A hint: losing it queues them twice."""
+def mark_queued(session: Session, image_ids: Sequence[int], at: datetime | None) -> None:
+    """Note that these images stand in a queue since `at`, or in none. Losing it queues them twice."""
     for start in range(0, len(image_ids), _MANY):
+        still_pending = (
+            select(Image.id)
+            .where(Image.id.in_(image_ids[start : start + _MANY]), Image.state == ImageState.PENDING)
+            .order_by(Image.id)
+            .with_for_update()
+        )
         session.execute(
             update(Image)
-            .where(Image.id.in_(image_ids[start : start + _MANY]), Image.state == ImageState.PENDING)
+            .where(Image.id.in_(still_pending))
             .values(queued_at=at)
             .execution_options(synchronize_session=False)
         )

@@ -94,7 +94,7 @@ def _keys_seen(session: Session, arrivals: Sequence[Arrival]) -> set[str]:
 def _images_known(session: Session, arrivals: Sequence[Arrival]) -> dict[str, int]:
     hashes = {arrival.sha256 for arrival in arrivals}
     rows = session.execute(select(Image.sha256, Image.id).where(Image.sha256.in_(hashes)))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _insert_image(session: Session, arrival: Arrival, run_id: int, lane: Lane, at: datetime) -> int:

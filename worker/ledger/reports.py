@@ -205,7 +205,7 @@ def _counts(
     conditions: Sequence[ColumnElement[bool]],
 ) -> dict[str, int]:
     rows = session.execute(select(column, func.count()).where(*conditions).group_by(column))
-    return {key: count for key, count in rows.tuples() if key is not None}
+    return {key: count for key, count in rows if key is not None}
 
 
 def _aware(value: datetime | str | None, fallback: datetime) -> datetime:

@@ -11,14 +11,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from worker.errors import SchemaOutdated
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Base
 
 MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
-
-
-class SchemaOutdated(Exception):  # noqa: N818 - says what is wrong
-    """The database is not at the revision that this program needs."""
 
 
 # Two processes that start at once must not both migrate; any number that nobody else uses will do.

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from worker.errors import TransientFailure
@@ -28,7 +29,13 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         """Make the engine for `url` (sqlite:///PATH or postgresql+psycopg://...)."""
-        self.engine = _sqlite_engine(url) if url.startswith("sqlite") else _server_engine(url)
+        if url.startswith("sqlite"):
+            self.engine = _sqlite_engine(url)
+            self._snapshot: dict[str, Any] = {_READING: True}
+        else:
+            self.engine = _server_engine(url)
+            # Several counts have to fit together; SQLite's readers see one snapshot anyway.
+            self._snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -50,7 +57,7 @@ class Ledger:
         """Read one consistent snapshot; what is changed inside is thrown away."""
         with (
             _transient_when_disconnected(),
-            self.engine.connect().execution_options(**{_READING: True}) as connection,
+            self.engine.connect().execution_options(**self._snapshot) as connection,
             Session(connection, expire_on_commit=False) as session,
         ):
             yield session
@@ -64,10 +71,17 @@ class Ledger:
 def _transient_when_disconnected() -> Iterator[None]:
     try:
         yield
+    except PoolTimeout as error:
+        raise TransientFailure("the database cannot be used now: every connection is taken") from error
     except DBAPIError as error:
-        if error.connection_invalidated or type(error.orig).__name__ == "OperationalError":
+        if _out_of_reach(error):
             raise TransientFailure(f"the database cannot be used now: {error.orig}") from error
         raise
+
+
+def _out_of_reach(error: DBAPIError) -> bool:
+    """Whether it tells of the database's state (PEP 249), and not of what it was asked to do."""
+    return error.connection_invalidated or isinstance(error, OperationalError) or type(error) is DatabaseError
 
 
 def _server_engine(url: str) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -10,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import URL, select
 
 from worker.ledger import audit, schema
 from worker.ledger.reports import books
@@ -90,8 +91,11 @@ def _backup_postgresql(ledger: Ledger, target: Path) -> None:
     program = shutil.which("pg_dump")
     if program is None:
         raise BackupFailed("pg_dump is not installed; it comes with PostgreSQL's client programs.")
-    url = ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    command = [program, "--format=custom", f"--file={target}", f"--dbname={url}"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    url = ledger.engine.url
+    # Not on the command line, which every user of the machine may read.
+    environment = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})
+    name = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+    command = [program, "--format=custom", f"--file={target}", f"--dbname={name.render_as_string()}"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         raise BackupFailed(f"pg_dump failed: {done.stderr.strip()}")

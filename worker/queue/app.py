@@ -10,7 +10,9 @@ from worker.ledger.states import Lane
 
 SCREEN_TASK = "nightread.screen"
 # A publisher waits no longer than this for a broker that does not answer; the sweeper tries again.
-_PUBLISH_TIMEOUT_S = 2.0
+_CONNECT_TIMEOUT_S = 2.0
+# Longer than a worker's blocking read of one second, or every idle second would look like a fault.
+_ANSWER_TIMEOUT_S = 5.0
 
 
 def make_app(settings: Settings) -> Celery:
@@ -39,7 +41,8 @@ def make_app(settings: Settings) -> Celery:
             # The lanes in the order in which the worker names them: urgent before overnight.
             "queue_order_strategy": "priority",
             "visibility_timeout": max(60.0, 2 * settings.lease_s),
-            "socket_connect_timeout": _PUBLISH_TIMEOUT_S,
+            "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+            "socket_timeout": _ANSWER_TIMEOUT_S,
             "max_retries": 0,
         },
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import groupby
 
@@ -12,6 +13,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker.config import Settings
+from worker.errors import TransientFailure
 from worker.ledger import leases
 from worker.ledger.leases import Waiting
 from worker.ledger.session import Ledger, utc_now
@@ -41,30 +43,45 @@ class Dispatcher:
         return self.publish_waiting([Waiting(image_id, lane, 0) for image_id in image_ids]) is not None
 
     def publish_waiting(self, images: Sequence[Waiting]) -> int | None:
-        """Queue pending images, chunk by chunk; how many, None when the broker is out of reach."""
-        queued: list[int] = []
+        """Queue pending images, chunk by chunk; how many, None when the broker is out of reach.
+
+        They are noted as queued first: a worker that is quick would find their rows locked by
+        the note and leave them alone. What could not be sent has its note taken back.
+        """
+        unsent: list[tuple[Lane, list[int]]] = []
         try:
-            room = {lane: self._settings.chunks_in_flight - self.depth(lane) for lane in Lane}
-            for lane, chunk in plan_chunks(images, self._settings.chunk_size):
-                if room[lane] > 0:
-                    self._app.send_task(SCREEN_TASK, args=[chunk], queue=lane.value, retry=False)
-                    room[lane] -= 1
-                    queued += chunk
+            unsent = self._that_fit(images)
+            count = sum(len(chunk) for _, chunk in unsent)
+            self._note(unsent, utc_now())
+            while unsent:
+                lane, chunk = unsent[0]
+                self._app.send_task(SCREEN_TASK, args=[chunk], queue=lane.value, retry=False)
+                del unsent[0]
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the broker is out of reach; images stay pending", error=str(error))
+            self._note(unsent, None)
             return None
-        finally:
-            self._note(queued, utc_now())
-        return len(queued)
+        return count
 
     def depth(self, lane: Lane) -> int:
         """How many chunks wait in a lane. Raises OperationalError, RedisError or OSError."""
         with self._app.connection_for_read() as connection:
             return int(connection.default_channel.client.llen(lane.value))
 
-    def _note(self, image_ids: Sequence[int], at: datetime) -> None:
+    def _that_fit(self, images: Sequence[Waiting]) -> list[tuple[Lane, list[int]]]:
+        room = {lane: self._settings.chunks_in_flight - self.depth(lane) for lane in Lane}
+        fitting = []
+        for lane, chunk in plan_chunks(images, self._settings.chunk_size):
+            room[lane] -= 1
+            if room[lane] >= 0:
+                fitting.append((lane, chunk))
+        return fitting
+
+    def _note(self, chunks: Sequence[tuple[Lane, list[int]]], at: datetime | None) -> None:
+        """Only a hint: without it the sweeper queues them again, and the lease sorts that out."""
+        image_ids = [image_id for _, chunk in chunks for image_id in chunk]
         if image_ids:
-            with self._ledger.transaction() as session:
+            with suppress(TransientFailure), self._ledger.transaction() as session:
                 leases.mark_queued(session, image_ids, at)
 
 

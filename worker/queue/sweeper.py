@@ -42,17 +42,17 @@ class Sweeper:
     def _queue(self) -> None:
         """Queue what stands in no lane; and what stood in one, once that lane is seen empty.
 
-        Empty lanes and an image that is still pending a while after it was queued mean that the
-        message is gone, with the broker or with a worker. If it was not, the lease sorts it out.
+        An empty lane and an image that is still pending a while after it was queued there mean that
+        the message is gone, with the broker or with a worker. If it was not, the lease sorts it out.
         """
         try:
-            empty = all(self._dispatcher.depth(lane) == 0 for lane in Lane)
+            empty = [lane for lane in Lane if self._dispatcher.depth(lane) == 0]
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the broker is out of reach; the sweeper waits", error=str(error))
             return
-        lost = utc_now() - timedelta(seconds=self._settings.requeue_after_s) if empty else None
+        then = utc_now() - timedelta(seconds=self._settings.requeue_after_s)
         room = self._settings.chunk_size * self._settings.chunks_in_flight
         with self._ledger.reading() as session:
-            images = leases.waiting(session, queued_before=lost, limit=room)
+            images = leases.waiting(session, lost_in=empty, queued_before=then, limit=room)
         if images:
             self._dispatcher.publish_waiting(images)

@@ -1,0 +1,53 @@
+"""What the README says of settings and commands is what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from worker import DISCLAIMER
+from worker.cli import nightread
+from worker.config import ROOT, Settings
+
+README = (ROOT / "README.md").read_text()
+FOUND = re.findall(r"^\| `NIGHTREAD_([A-Z_]+)` \| (.*?) \| (.*) \|$", README, re.MULTILINE)
+ROWS = {name: what for name, _, what in FOUND}
+DEFAULTS = {name: default.strip("`") for name, default, _ in FOUND}
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_each_setting_is_documented_in_its_own_words(name: str) -> None:
+    assert ROWS.get(name.upper()) == Settings.model_fields[name].description
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_each_default_is_documented(name: str) -> None:
+    default = Settings.model_fields[name].default
+    if name == "workers":
+        default = "the cores"
+    if isinstance(default, Path) and default.is_absolute():
+        default = default.relative_to(ROOT)
+    expected = str(default).lower() if isinstance(default, bool) else str(default) or "(empty)"
+    assert DEFAULTS[name.upper()] == expected
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    assert {name.lower() for name in ROWS} <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, c in nightread.commands.items() if not c.hidden))
+def test_each_command_is_mentioned(name: str) -> None:
+    mentioned = README + (ROOT / "docs" / "performance.md").read_text()
+    assert re.search(rf"nightread {name}\b|make run|make bench" if name in {"up", "bench"} else name, mentioned)
+
+
+def test_the_disclaimer_stands_in_the_readme() -> None:
+    assert DISCLAIMER.split(".")[0] in README
+
+
+def test_every_picture_and_page_that_the_readme_links_exists() -> None:
+    links = re.findall(r"\]\(((?!http|#)[^)]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
