@@ -9,7 +9,7 @@ import structlog
 
 from worker.config import Settings
 
-_QUIET = ("alembic", "celery.worker.strategy", "kombu", "watchdog", "PIL")
+_QUIET = ("alembic", "celery.app.trace", "celery.worker.strategy", "kombu", "watchdog", "PIL")
 
 
 def configure(settings: Settings, process: str) -> None:

@@ -61,10 +61,6 @@ class Store:
         for folder in folders:
             _fsync(folder)
 
-    def has(self, sha256: str) -> bool:
-        """Whether the bytes of this hash are here."""
-        return any(self._place(sha256, room).exists() for room in Room)
-
     def path(self, sha256: str) -> Path:
         """Where the bytes of this hash lie. Raises FileNotFoundError."""
         for room in Room:

@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -38,8 +39,8 @@ _STEADY_AFTER_S = 60.0
 _PR_SET_PDEATHSIG = 1
 
 
-class AlreadyRunning(Exception):  # noqa: N818 - says what is wrong
-    """Another supervisor works on this data folder."""
+class CannotStart(Exception):  # noqa: N818 - says what is wrong
+    """Another supervisor works on this data folder, or another program on this port."""
 
 
 @dataclass
@@ -93,7 +94,7 @@ class _Child:
 def up(settings: Settings) -> int:
     """Start everything, keep it running, and stop it on SIGINT or SIGTERM; the exit status.
 
-    Raises AlreadyRunning, or TransientFailure when the database is out of reach.
+    Raises CannotStart, or TransientFailure when the database is out of reach.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,6 +102,7 @@ def up(settings: Settings) -> int:
     for folder in (settings.data, settings.inbox, settings.incoming):
         folder.mkdir(parents=True, exist_ok=True)
     with _alone(settings):
+        _check_port(settings)
         ledger = Ledger(settings.database)
         upgrade(ledger)
         _supervise(settings, ledger, stop)
@@ -179,8 +181,22 @@ def _alone(settings: Settings) -> Iterator[TextIO]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise AlreadyRunning(f"Nightread already runs on {settings.data}.") from None
+            raise CannotStart(f"Nightread already runs on {settings.data}.") from None
         yield lock
+
+
+def _check_port(settings: Settings) -> None:
+    """Say that the port is taken before anything starts, rather than have the page fail for ever."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise CannotStart(
+                f"The page cannot have port {settings.port} of {settings.host} ({error.strerror}); "
+                "set NIGHTREAD_PORT to another."
+            ) from None
 
 
 def _die_with_parent() -> None:

@@ -83,9 +83,17 @@ def _decode(data: bytes, side: int) -> NDArray[np.uint8]:
         # Leaving a factor of two to the resampling below halves the time of a full decode, and
         # differs from it by half a grey level on average.
         image.draft("L", (2 * side, 2 * side))
-        upright = ImageOps.exif_transpose(image)
-        square = upright.convert("L").resize((side, side), Image.Resampling.BILINEAR)
+        image.load()
+        square = _upright(image).convert("L").resize((side, side), Image.Resampling.BILINEAR)
     return np.array(square, dtype=np.uint8)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn the pixels as the EXIF tag Orientation says; broken EXIF data turn nothing."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (*_BREAKS_OFF, *_BROKEN):
+        return image
 
 
 def _as_rejection(error: Exception) -> RejectedImage:

@@ -6,7 +6,6 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +31,8 @@ class Finding:
     what: str
 
 
-def check(ledger: Ledger, stored: Callable[[str], bool]) -> list[Finding]:
-    """Check schema, books, trail, and that the store (asked by `stored(sha256)`) has every image."""
+def check(ledger: Ledger, stored: set[str]) -> list[Finding]:
+    """Check schema, books, trail, and the images against the hashes that the store holds."""
     revision, needed = schema.current(ledger), schema.newest()
     findings = [Finding(revision == needed, f"schema revision {revision}, needed {needed}")]
     if revision != needed:
@@ -48,9 +47,11 @@ def check(ledger: Ledger, stored: Callable[[str], bool]) -> list[Finding]:
         trail = audit.verify(session)
         broken = "" if trail.ok else f", broken at event {trail.first_bad}"
         findings.append(Finding(trail.ok, f"audit trail of {trail.events} events{broken}"))
-        hashes = session.scalars(select(Image.sha256).execution_options(yield_per=5_000))
-        missing = sum(not stored(sha256) for sha256 in hashes)
+        known = set(session.scalars(select(Image.sha256).execution_options(yield_per=5_000)))
+        missing = len(known - stored)
         findings.append(Finding(missing == 0, f"{missing} images without their bytes in the store"))
+        # A crash between store and commit leaves one; its source is still there and comes again.
+        findings.append(Finding(ok=True, what=f"{len(stored - known)} stored files that no image names"))
         scored_alone = session.scalars(
             select(Image.id)
             .where(Image.state == ImageState.SCORED)
