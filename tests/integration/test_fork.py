@@ -1,0 +1,55 @@
+"""A worker beats in the ledger while it forks its children; none of them may be born with a lock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from worker.config import ROOT
+
+PROGRAM = """
+import os, sys, threading, time
+from worker.ledger import heartbeats, schema, session
+from worker.services import _kept_from_children
+
+session.BUSY_TIMEOUT_S = 3
+ledger = session.Ledger(sys.argv[1])
+schema.upgrade(ledger)
+turn = _kept_from_children(ledger)
+in_the_middle = threading.Event()
+
+def beat(ledger, name, pause=0):
+    with ledger.transaction() as open_session:
+        heartbeats.beat(open_session, name, period_s=1, at=session.utc_now())
+        in_the_middle.set()
+        time.sleep(pause)
+
+def parent():
+    with turn:
+        beat(ledger, "parent", pause=0.5)
+
+thread = threading.Thread(target=parent)
+thread.start()
+in_the_middle.wait()
+child = os.fork()
+if not child:
+    try:
+        beat(session.Ledger(sys.argv[1]), "child")
+        os._exit(0)
+    finally:
+        os._exit(1)
+status = os.waitpid(child, 0)[1]
+thread.join()
+with turn:
+    beat(ledger, "parent again")
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_child_that_is_born_during_a_heartbeat_can_write(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    born = subprocess.run(
+        [sys.executable, "-c", PROGRAM, url], cwd=ROOT, capture_output=True, check=False, timeout=60
+    )
+    assert born.returncode == 0, born.stderr.decode()

@@ -1,0 +1,148 @@
+"""A night for the tests and the pictures: phantoms taken in and scored through the real ledger.
+
+Only the scores are invented: nothing here loads a network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.config import Settings
+from worker.inference.triage import OperatingPoint, confidence, triage
+from worker.intake.accept import Accepted, Acceptor, Candidate
+from worker.ledger import leases, predictions
+from worker.ledger.predictions import Scored
+from worker.ledger.schema import upgrade
+from worker.ledger.session import Ledger, utc_now
+from worker.ledger.states import Lane, Outcome, Source
+from worker.phantom import write_phantom
+from worker.store import open_store
+
+POINT = OperatingPoint("balanced", threshold=0.5, band_low=0.4, band_high=0.65)
+RUN = "night-2026-11-22"
+MODEL_SHA256 = "5f" * 32
+_MAP = 7
+_OWNER = "test:1:worker"
+
+
+@dataclass(frozen=True)
+class Night:
+    """A ledger with images in it, and where they came from."""
+
+    settings: Settings
+    ledger: Ledger
+
+    def accept(self, files: Sequence[Path], run: str = RUN, names: Sequence[str] = ()) -> list[Accepted]:
+        """Take files in; they stay where they are."""
+        acceptor = Acceptor(self.settings, self.ledger, open_store(self.settings))
+        candidates = [
+            Candidate(path, name) for path, name in zip(files, names or [f.name for f in files], strict=True)
+        ]
+        return acceptor.accept(
+            candidates, source=Source.IMPORT, lane=Lane.OVERNIGHT, run=run, keep_source=True
+        )
+
+    def score(self, scores: dict[int, float]) -> None:
+        """Record a probability for each of these pending images."""
+        at = utc_now()
+        with self.ledger.transaction() as session:
+            model = predictions.register_model(
+                session,
+                sha256=MODEL_SHA256,
+                name="nightread",
+                version="0.1.0",
+                card={},
+                point={
+                    "threshold": POINT.threshold,
+                    "band_low": POINT.band_low,
+                    "band_high": POINT.band_high,
+                },
+                point_name=POINT.name,
+                at=at,
+            )
+            leases.lease(session, list(scores), owner=_OWNER, lease_s=60, at=at)
+        with self.ledger.transaction() as session:
+            recorded = predictions.record(
+                session,
+                owner=_OWNER,
+                model=model,
+                scored=[_scored(image_id, p) for image_id, p in scores.items()],
+                refused=[],
+                started_at=at,
+                at=utc_now(),
+                versions={"nightread": "0.1.0", "preprocessing": "1", "litert": "2.3.0"},
+            )
+        assert recorded == len(scores)
+
+    def quarantine(self, image_id: int) -> None:
+        """Let a pending image fail until it is set aside."""
+        at = utc_now()
+        for _ in range(self.settings.max_attempts):
+            with self.ledger.transaction() as session:
+                leases.lease(session, [image_id], owner=_OWNER, lease_s=60, at=at)
+                leases.release(
+                    session,
+                    [image_id],
+                    owner=_OWNER,
+                    code="scoring_failed",
+                    reason="The worker ran out of memory.",
+                    max_attempts=self.settings.max_attempts,
+                    at=at,
+                )
+
+
+def begin(data: Path, **settings: object) -> Night:
+    """An empty ledger at the newest schema, in the folder `data` unless `database_url` says where."""
+    # No broker listens here: a publish fails at once, as it does when the broker is away.
+    chosen = Settings(data=data, broker_url="redis://127.0.0.1:9/0", **settings)  # type: ignore[arg-type]
+    ledger = Ledger(chosen.database)
+    upgrade(ledger)
+    return Night(chosen, ledger)
+
+
+def phantoms(folder: Path, seeds: Sequence[int], width: int = 320) -> list[Path]:
+    """Draw phantoms into `folder`, one a seed, unless they are there from another test."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"phantom-{seed:03d}.jpg" for seed in seeds]
+    for path, seed in zip(paths, seeds, strict=True):
+        if not path.exists():
+            write_phantom(path, seed, width=width)
+    return paths
+
+
+def a_night(
+    data: Path, probabilities: Sequence[float], drawn: Path, width: int = 320, **settings: object
+) -> Night:
+    """A night of phantoms, image `n` (from 1) scored with the n-th probability."""
+    night = begin(data, **settings)
+    accepted = night.accept(phantoms(drawn, range(len(probabilities)), width))
+    assert all(item.outcome is Outcome.NEW for item in accepted)
+    night.score({item.image_id: p for item, p in zip(accepted, probabilities, strict=True)})
+    return night
+
+
+def _scored(image_id: int, p: float) -> Scored:
+    bacterial = p * 0.7
+    return Scored(
+        image_id=image_id,
+        p_normal=1 - p,
+        p_bacterial=bacterial,
+        p_viral=p - bacterial,
+        p_pneumonia=p,
+        confidence=confidence(p),
+        verdict=triage(p, POINT).value,
+        activation=_blob(image_id, p),
+        map_height=_MAP,
+        map_width=_MAP,
+        compute_ms=11.5,
+    )
+
+
+def _blob(image_id: int, p: float) -> bytes:
+    """A response around one place, as strong as the probability."""
+    row, column = 3.7, 1.9 + 2.2 * (image_id % 2)
+    distances = (math.hypot(y - row, x - column) for y in range(_MAP) for x in range(_MAP))
+    return bytes(round(255 * p * math.exp(-(d * d) / 2)) for d in distances)

@@ -1,0 +1,198 @@
+"""The API: every answer is as the description says, every failure a sentence with the right status."""
+
+from __future__ import annotations
+
+import io
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from werkzeug.test import TestResponse
+
+from tests.integration.webui.night import RUN, Night, phantoms
+from worker import DISCLAIMER
+from worker.ledger import audit, reports
+from worker.ledger.session import utc_now
+
+DESCRIPTION: dict[str, Any] = json.loads(
+    (files("webui") / "api" / "openapi.json").read_text(encoding="utf-8")
+)
+ADA = {"X-Nightread-Reader": "Ada"}
+
+
+def as_described(answer: TestResponse, path: str, method: str = "get") -> Any:
+    """The answer's document, checked against the description's schema for its status."""
+    described = DESCRIPTION["paths"][path][method]["responses"][str(answer.status_code)]
+    schema = described["content"]["application/json"]["schema"]
+    document = answer.get_json()
+    Draft202012Validator(schema | {"components": DESCRIPTION["components"]}).validate(document)
+    return document
+
+
+def send(client: FlaskClient, name: str, content: bytes) -> TestResponse:
+    return client.post("/api/v1/images", data={"files": (io.BytesIO(content), name)}, headers=ADA)
+
+
+class TestDocuments:
+    def test_an_image(self, client: FlaskClient) -> None:
+        document = as_described(client.get("/api/v1/images/1"), "/api/v1/images/{image_id}")
+        assert document["disclaimer"] == DISCLAIMER
+        assert document["phantom"] is True
+        assert document["predictions"][0]["p_pneumonia"] == 0.97
+        assert document["receipts"][0]["outcome"] == "new"
+
+    def test_an_image_by_its_hash(self, client: FlaskClient) -> None:
+        sha256 = client.get("/api/v1/images/3").get_json()["sha256"]
+        found = as_described(client.get(f"/api/v1/images?sha256={sha256.upper()}"), "/api/v1/images")
+        assert found["image"] == 3
+        missing = client.get(f"/api/v1/images?sha256={'0' * 64}")
+        assert (missing.status_code, missing.get_json()) == (404, {"error": "There is no such image."})
+        assert client.get("/api/v1/images").status_code == 400
+
+    def test_the_queue(self, client: FlaskClient) -> None:
+        document = as_described(client.get("/api/v1/queue?verdict=any"), "/api/v1/queue")
+        assert (document["total"], document["next"]) == (8, None)
+        assert document["disclaimer"] == DISCLAIMER
+
+    def test_the_runs(self, client: FlaskClient) -> None:
+        document = as_described(client.get("/api/v1/runs"), "/api/v1/runs")
+        assert [run["run"] for run in document["runs"]] == [RUN]
+        below = as_described(client.get(f"/api/v1/runs?before={document['next']}"), "/api/v1/runs")
+        assert below == {"runs": [], "next": None}
+
+    def test_the_status_is_that_of_the_command(self, client: FlaskClient, night: Night) -> None:
+        document = as_described(client.get("/api/v1/status"), "/api/v1/status")
+        with night.ledger.reading() as session:
+            expected = reports.status_document(session, utc_now())
+        assert document.keys() == expected.keys()
+        assert {"received", "balanced", "images_per_s", "eta_s", "processes"} <= document.keys()
+        assert document["scored"] == 8
+
+    def test_health_and_readiness(self, client: FlaskClient) -> None:
+        assert as_described(client.get("/healthz"), "/healthz") == {"ok": True}
+        # No broker listens in these tests: told, and no reason to fail.
+        assert as_described(client.get("/readyz"), "/readyz")["broker"] == "out of reach"
+
+    def test_the_description_itself(self, client: FlaskClient) -> None:
+        assert client.get("/api/v1/openapi.json").get_json() == DESCRIPTION
+
+
+class TestActs:
+    def test_sending_a_new_a_known_and_a_bad_file(self, client: FlaskClient, drawn: Path) -> None:
+        fresh = phantoms(drawn, [800])[0].read_bytes()
+        new = as_described(send(client, "new.jpg", fresh), "/api/v1/images", "post")[0]
+        assert (new["outcome"], new["state"], new["verdict"], new["queued"]) == (
+            "new",
+            "pending",
+            None,
+            False,
+        )
+        known = as_described(
+            send(client, "again.jpg", (drawn / "phantom-000.jpg").read_bytes()), "/api/v1/images", "post"
+        )[0]
+        assert (known["outcome"], known["image"], known["verdict"]) == ("duplicate", 1, "flagged")
+        bad = as_described(send(client, "bad.jpg", b""), "/api/v1/images", "post")[0]
+        assert (bad["outcome"], bad["reason"]) == ("rejected", "The file is empty.")
+
+    def test_reading_and_undoing(self, client: FlaskClient, night: Night) -> None:
+        act = as_described(
+            client.post(
+                "/api/v1/images/1/review", json={"action": "override", "note": "rotated"}, headers=ADA
+            ),
+            "/api/v1/images/{image_id}/review",
+            "post",
+        )
+        assert (act["finding"], act["note"], act["reader"], act["next"]) == ("no_signs", "rotated", "Ada", 2)
+        again = client.post("/api/v1/images/1/review", json={"action": "confirm"}, headers=ADA)
+        assert as_described(again, "/api/v1/images/{image_id}/review", "post") == {
+            "error": "This image has been read already."
+        }
+        undone = as_described(client.post("/api/v1/undo", headers=ADA), "/api/v1/undo", "post")
+        assert undone == {"image": 1}
+        assert client.post("/api/v1/undo", headers=ADA).status_code == 409
+        with night.ledger.reading() as session:
+            assert audit.verify(session).ok
+
+    def test_trying_again(self, client: FlaskClient, night: Night, tmp_path: Path) -> None:
+        path = tmp_path / "empty.jpg"
+        path.write_bytes(b"")
+        image_id = night.accept([path])[0].image_id
+        url, described = f"/api/v1/images/{image_id}/retry", "/api/v1/images/{image_id}/retry"
+        without = client.post(url, json={"reason": " "}, headers=ADA)
+        assert as_described(without, described, "post") == {"error": "A retry needs a reason."}
+        again = as_described(client.post(url, json={"reason": "sent again"}, headers=ADA), described, "post")
+        assert again == {"image": image_id, "queued": False}
+        assert client.post(url, json={"reason": "and again"}, headers=ADA).status_code == 409
+
+    def test_a_name_in_utf_8_is_the_same_name_as_on_the_page(self, client: FlaskClient) -> None:
+        header = {"X-Nightread-Reader": "Zoë".encode().decode("latin-1")}
+        act = client.post("/api/v1/images/1/review", json={"action": "confirm"}, headers=header).get_json()
+        assert act["reader"] == "Zoë"
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("method", "url", "status"),
+        [
+            ("get", "/api/v1/images/99", 404),
+            ("get", "/api/v1/nothing", 404),
+            ("get", f"/api/v1/images/{10**40}", 404),
+            ("delete", "/api/v1/images/1", 405),
+            ("get", "/api/v1/undo", 405),
+            ("get", "/api/v1/queue?verdict=cancer", 400),
+            ("get", "/api/v1/queue?after=1", 400),
+            ("get", "/api/v1/runs?before=x", 400),
+            ("post", "/api/v1/images", 400),
+            ("post", "/api/v1/images/1/review", 400),
+            ("post", "/api/v1/images/1/retry", 400),
+        ],
+    )
+    def test_every_failure_is_a_sentence(
+        self, client: FlaskClient, method: str, url: str, status: int
+    ) -> None:
+        answer = client.open(url, method=method.upper(), headers=ADA)
+        assert answer.status_code == status
+        assert answer.get_json()["error"].endswith(".") or "one of" in answer.get_json()["error"]
+        assert list(answer.get_json()) == ["error"]
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            "",
+            "[]",
+            '"confirm"',
+            "{}",
+            '{"action": 3}',
+            '{"action": "confirm", "note": 1}',
+            "{",
+            '{"action": "undo"}',
+        ],
+    )
+    def test_a_body_that_makes_no_sense_is_refused(self, client: FlaskClient, document: str) -> None:
+        answer = client.post(
+            "/api/v1/images/1/review", data=document, content_type="application/json", headers=ADA
+        )
+        assert answer.status_code == 400
+        assert client.get("/api/v1/images/1").get_json()["reviews"] == []
+
+    @pytest.mark.parametrize(
+        "url", ["/api/v1/images", "/api/v1/images/1/review", "/api/v1/images/1/retry", "/api/v1/undo"]
+    )
+    def test_an_act_needs_its_readers_name(self, client: FlaskClient, url: str) -> None:
+        body = {"action": "confirm", "reason": "x"}
+        answer = client.post(url, json=body)
+        assert (answer.status_code, answer.get_json()) == (
+            400,
+            {"error": "Say who reads, in the header X-Nightread-Reader."},
+        )
+
+    def test_a_name_too_long_is_refused(self, client: FlaskClient) -> None:
+        answer = client.post("/api/v1/undo", headers={"X-Nightread-Reader": "x" * 101})
+        assert (answer.status_code, answer.get_json()) == (
+            400,
+            {"error": "A name of 1 to 100 characters is needed."},
+        )

@@ -1,0 +1,93 @@
+"""Pictures: as stored, small, and where the network responded; kept by the browser, never another's."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+
+from tests.integration.webui.night import Night
+from worker.store import open_store
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def sha256(client: FlaskClient, image_id: int) -> str:
+    value: str = client.get(f"/api/v1/images/{image_id}").get_json()["sha256"]
+    return value
+
+
+def test_the_picture_is_the_stored_file_to_the_byte(client: FlaskClient, drawn: Path) -> None:
+    answer = client.get("/images/1/picture")
+    assert answer.data == (drawn / "phantom-000.jpg").read_bytes()
+    assert answer.content_type == "image/jpeg"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["ETag"] == f'"{sha256(client, 1)}"'
+
+
+@pytest.mark.parametrize("kind", ["picture", "thumb.jpg", "preview.jpg"])
+def test_a_browser_keeps_it_only_under_its_hash(client: FlaskClient, kind: str) -> None:
+    version = sha256(client, 1)[:16]
+    kept = client.get(f"/images/1/{kind}?v={version}")
+    assert "immutable" in kept.headers["Cache-Control"]
+    assert "immutable" not in client.get(f"/images/1/{kind}").headers["Cache-Control"]
+    assert client.get(f"/images/2/{kind}?v={version}").status_code == 404
+    again = client.get(f"/images/1/{kind}?v={version}", headers={"If-None-Match": kept.headers["ETag"]})
+    assert again.status_code == 304
+
+
+def test_a_thumbnail_is_small(client: FlaskClient) -> None:
+    answer = client.get("/images/1/thumb.jpg")
+    assert max(opened(answer.data).size) == 160
+    assert len(answer.data) < 20_000
+
+
+def test_the_map_lies_on_its_picture(client: FlaskClient) -> None:
+    picture, drawn = (
+        opened(client.get("/images/1/picture").data),
+        opened(client.get("/images/1/map.png").data),
+    )
+    assert drawn.width / drawn.height == pytest.approx(picture.width / picture.height, rel=0.01)
+    assert drawn.mode == "RGBA"
+    opacities = drawn.getchannel("A").tobytes()
+    assert min(opacities) < 10
+    assert max(opacities) > 100
+
+
+def test_a_picture_that_the_store_lost_is_told_so(client: FlaskClient, night: Night) -> None:
+    open_store(night.settings).path(sha256(client, 1)).unlink()
+    assert client.get("/images/1/picture").status_code == 404
+    assert client.get("/images/1/thumb.jpg").mimetype == "image/svg+xml"
+    assert client.get("/images/1/map.png").mimetype == "image/png"
+    assert client.get("/review/1").status_code == 200
+
+
+def test_what_was_turned_away_is_never_sent_as_it_came(
+    client: FlaskClient, night: Night, tmp_path: Path
+) -> None:
+    hostile = tmp_path / "page.html"
+    hostile.write_bytes(b"<script>alert(document.domain)</script>")
+    ink = tmp_path / "ink.jpg"
+    Image.new("CMYK", (300, 200)).save(ink)
+    page, printed = (item.image_id for item in night.accept([hostile, ink]))
+    assert client.get(f"/images/{page}/picture").status_code == 404
+    assert client.get(f"/images/{printed}/picture").status_code == 404
+    assert b"script" not in client.get(f"/images/{page}/preview.jpg").data
+    preview = client.get(f"/images/{printed}/preview.jpg")
+    assert preview.content_type == "image/jpeg"
+    assert opened(preview.data).mode == "RGB"
+
+
+def test_an_image_without_a_score_has_no_map(client: FlaskClient, night: Night, tmp_path: Path) -> None:
+    path = tmp_path / "empty.jpg"
+    path.write_bytes(b"")
+    item = night.accept([path])[0]
+    assert client.get(f"/images/{item.image_id}/map.png").status_code == 404
+    assert client.get(f"/review/{item.image_id}").status_code == 200

@@ -1,0 +1,133 @@
+"""The command as a user calls it: exit codes, sentences, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.filling import fill
+from worker.config import ROOT, Settings
+from worker.ledger import schema
+from worker.ledger.session import Ledger
+
+
+def nightread(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[str]:
+    said = subprocess.run(
+        [sys.executable, "-m", "worker.cli", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in said.stderr, said.stderr
+    return said
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """The ledger of the settings in the working directory of the test."""
+    made = Ledger(Settings().database)
+    schema.upgrade(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "status", "sentence"),
+    [
+        (["status"], {"NIGHTREAD_PORT": "http"}, 2, "NIGHTREAD_PORT: "),
+        (["status"], {"NIGHTREAD_STORE": "s3://b/p"}, 2, "NIGHTREAD_STORE: "),
+        (["status"], {"NIGHTREAD_DATABASE_URL": "postgresql://a:b@h:port/d"}, 2, "cannot be read as a URL"),
+        (["status"], {"NIGHTREAD_DATA": "/dev/null/data"}, 1, "Not a directory: /dev/null/data"),
+        (["status"], {}, 1, "run `nightread db upgrade` first"),
+        (["status"], {"NIGHTREAD_DATABASE_URL": "postgresql://a:secret@127.0.0.1:9/d"}, 1, "cannot be used now"),
+        (["up"], {"NIGHTREAD_DATA": "/dev/null/data"}, 1, "Not a directory"),
+        (["worker"], {"NIGHTREAD_MODEL": "/nowhere"}, 1, "/nowhere"),
+        (["retry", "1", "--why", b"\xff"], {}, 2, "printable characters"),
+        (["retry", "1", "--why", "x" * 201], {}, 2, "at most 200"),
+        (["retry", "1", "--why", "x", "--who", "a\nb"], {}, 2, "one line"),
+        (["retry", "99999999999999999999", "--why", "x"], {}, 2, "is not in the range"),
+        (["import", ".", "--run", "a\x1b[2J"], {}, 2, "printable characters"),
+        (["replay", "x"], {}, 2, "not a valid integer"),
+        (["screen"], {}, 2, "Missing argument"),
+        (["audit", "burn"], {}, 2, "No such command"),
+    ],
+)
+def test_what_goes_wrong_in_known_ways_ends_in_a_sentence(
+    arguments: list[str | bytes], environment: dict[str, str], status: int, sentence: str
+) -> None:
+    said = nightread(*arguments, **environment)
+    assert (said.returncode, said.stdout) == (status, "")
+    assert sentence in said.stderr
+    assert "secret" not in said.stderr
+
+
+@pytest.mark.parametrize("toml", [b"port = \n", b"\xff\xfe", b"no_such_setting = 1\n"])
+def test_a_file_of_settings_that_cannot_be_read_is_wrong_use(tmp_path: Path, toml: bytes) -> None:
+    (tmp_path / "nightread.toml").write_bytes(toml)
+    said = nightread("status")
+    assert said.returncode == 2
+    assert "nightread.toml" in said.stderr or "NIGHTREAD_NO_SUCH_SETTING" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["retry", "99", "--why", "x"], "there is no image 99"),
+        (["retry", "1", "--why", "x"], "only what was turned away can be retried"),
+        (["replay", "99"], "There is no image 99."),
+        (["replay", "1"], "has no prediction"),
+        (["report", "--run", "sunday"], "There is no run named 'sunday'."),
+        (["db", "backup", "there"], "overwrites nothing"),
+        (["db", "backup", "/dev/null/copy"], "Not a directory"),
+    ],
+)
+def test_a_no_is_exit_code_one_and_a_sentence(
+    ledger: Ledger, tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    fill(ledger, 1)
+    (tmp_path / "there").touch()
+    said = nightread(*arguments)
+    assert (said.returncode, said.stdout) == (1, "")
+    assert sentence in said.stderr
+
+
+def test_json_is_one_document_on_stdout_and_nothing_else(ledger: Ledger) -> None:
+    fill(ledger, 1, 2)
+    said = nightread("audit", "verify", "--json")
+    assert said.returncode == 0
+    verified = json.loads(said.stdout)
+    assert {**verified, "head": ""} == {"ok": True, "events": 3, "first_bad": None, "head": ""}
+    status = json.loads(nightread("status", "--json").stdout)
+    assert (status["received"], status["pending"], status["eta_s"]) == (2, 2, None)
+    report = nightread("report", "--json")
+    assert json.loads(report.stdout)["received"] == 2
+
+
+def test_a_missing_file_and_a_name_that_is_no_text_are_answers_of_screen(tmp_path: Path) -> None:
+    strange = os.fsencode(tmp_path) + b"/M\xfcller\x1b[2J.jpg"
+    Path(os.fsdecode(strange)).write_bytes(b"Dear colleague")
+    said = nightread("screen", "--json", strange, "gone.jpg")
+    assert said.returncode == 1
+    letter, gone = json.loads(said.stdout)
+    assert letter["file"] == f"{tmp_path}/M\\xfcller\x1b[2J.jpg"
+    assert (letter["outcome"], letter["p_pneumonia"]) == ("rejected", None)
+    assert (gone["outcome"], gone["reason"]) == ("unreadable", "The file cannot be read: No such file or directory.")
+    text = nightread("screen", strange)
+    assert text.returncode == 1
+    assert "\x1b" not in text.stdout
+    assert "turned away: The file is not an image" in text.stdout
+
+
+def test_help_loads_no_network_and_no_database() -> None:
+    program = "import sys; sys.argv = ['nightread', '--help']; from worker import cli\ntry: cli.main()\n"
+    program += "except SystemExit: print(sorted({'tensorflow', 'keras', 'ai_edge_litert', 'sqlalchemy', 'flask'}"
+    program += " & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == "[]"
+    assert "not a medical device" in said.stdout.lower()

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import free_port, make_settings
+from tests.files import jpeg
+from tests.filling import assert_whole
+from worker.commands.import_folder import import_folder, list_folder
+from worker.ledger import schema
+from worker.ledger.session import Ledger
+
+
+def test_a_folder_is_listed_in_order_without_what_is_no_finished_file(tmp_path: Path) -> None:
+    for name in ("b/2.jpg", "b/1.jpg", "a.jpg", ".git/x.jpg", "c.jpg.part", "d~", ".e.jpg", "f.tmp/g.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    (tmp_path / "linked").symlink_to("b")
+    (tmp_path / "dangling.jpg").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert [str(path.relative_to(tmp_path)) for path in list_folder(tmp_path)] == [
+        "a.jpg",
+        "b/1.jpg",
+        "b/2.jpg",
+    ]
+
+
+def test_an_import_without_a_broker_takes_everything_in_and_says_that_it_waits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = make_settings(tmp_path / "data", broker_url=f"redis://127.0.0.1:{free_port()}/0")
+    ledger = Ledger(settings.database)
+    schema.upgrade(ledger)
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    for number in range(66):
+        (folder / f"{number}.jpg").write_bytes(jpeg() + bytes([number]))
+    (folder / "deep" / "again.jpg").write_bytes(jpeg() + b"\x00")
+    (folder / "letter.jpg").write_bytes(b"Dear colleague")
+    before = sorted(folder.rglob("*"))
+    import_folder(settings, folder, "survey", wait=False)
+    said = capsys.readouterr().err
+    assert "66 new, 1 duplicates, 1 turned away." in said
+    assert "No broker answers" in said
+    assert sorted(folder.rglob("*")) == before
+    books = assert_whole(ledger)
+    assert (books.received, books.pending, books.duplicates, books.rejected) == (68, 66, 1, 1)
+    ledger.close()

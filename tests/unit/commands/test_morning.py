@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.filling import arrival, known_model, receive, record, result, take
+from worker import DISCLAIMER
+from worker.commands.morning import FORMATS, printable, render
+from worker.ledger import schema
+from worker.ledger.predictions import Refused
+from worker.ledger.session import Ledger
+
+NAMES = (
+    "=HYPERLINK(A1).jpg",
+    "<script>alert(1)</script>.jpg",
+    "clear\x1b[2J screen.jpg",
+    'a "quoted", name.jpg',
+    "@SUM(1).jpg",
+)
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Iterator[Ledger]:
+    """A run of unkind name with files of unkind names: two flagged, one uncertain, one clear, one away."""
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    schema.upgrade(ledger)
+    with ledger.transaction() as session:
+        rows = receive(session, *(arrival(n, name=name) for n, name in enumerate(NAMES)), run="=1+1<b>")
+    ids = [row.image_id for row in rows if row]
+    take(ledger, ids)
+    scores = [result(i, p) for i, p in zip(ids, (0.9, 0.8, 0.5, 0.1), strict=False)]
+    refused = [Refused(ids[4], "blank", "The image shows nothing.")]
+    record(ledger, known_model(ledger), scores, refused)
+    yield ledger
+    ledger.close()
+
+
+def written(ledger: Ledger, form: str) -> str:
+    with ledger.reading() as session:
+        return render(session, None, form)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_form_says_that_it_is_no_diagnosis_and_that_the_books_balance(night: Ledger, form: str) -> None:
+    text = written(night, form)
+    assert DISCLAIMER in text
+    assert {
+        "text": "The books balance",
+        "html": "The books balance",
+        "json": '"balanced": true',
+        "csv": "disclaimer",
+    }[form] in text
+
+
+def test_the_document_holds_the_books_and_what_to_look_at(night: Ledger) -> None:
+    document = json.loads(written(night, "json"))
+    assert (document["received"], document["scored"], document["rejected"]) == (5, 4, 1)
+    assert (document["flagged"], document["uncertain"], document["unread"]) == (3, 1, 3)
+    assert [row["p_pneumonia"] for row in document["flagged_images"]] == [0.9, 0.8, 0.5]
+    assert [row["file"] for row in document["flagged_images"]] == list(NAMES[:3])
+    (away,) = document["turned_away_images"]
+    assert (away["state"], away["code"], away["file"]) == ("rejected", "blank", NAMES[4])
+    assert len(document["slowest"]) == 4
+
+
+def test_the_table_runs_no_formula_in_a_spreadsheet(night: Ledger) -> None:
+    rows = list(csv.DictReader(io.StringIO(written(night, "csv"))))
+    assert [row["file"] for row in rows] == [f"'{NAMES[0]}", NAMES[1], NAMES[2], f"'{NAMES[4]}"]
+    assert [row["state"] for row in rows] == ["scored", "scored", "scored", "rejected"]
+    for row in rows:
+        assert not [cell for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+
+
+def test_the_page_escapes_what_a_file_or_a_run_is_called(night: Ledger) -> None:
+    page = written(night, "html")
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "&lt;script&gt;" in page
+    open_tags: list[str] = []
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            open_tags.extend([tag] if tag not in {"meta", "br"} else [])
+
+        def handle_endtag(self, tag: str) -> None:
+            assert open_tags.pop() == tag
+
+    Parser().feed(page)
+    assert open_tags == []
+
+
+def test_the_text_gives_a_terminal_no_orders(night: Ledger) -> None:
+    text = written(night, "text")
+    assert "\x1b" not in text
+    assert "clear?[2J screen.jpg" in text
+    assert "To read: 3 (1 of them uncertain), 3 not read yet." in text
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_the_latest_run_or_the_named_one_or_a_sentence(night: Ledger) -> None:
+    with night.reading() as session:
+        assert render(session, "=1+1<b>", "json")
+        with pytest.raises(LookupError, match="There is no run named 'x'"):
+            render(session, "x", "text")
+
+
+def test_a_ledger_without_a_run_says_so(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
+    schema.upgrade(ledger)
+    with ledger.reading() as session, pytest.raises(LookupError, match="There is no run yet"):
+        render(session, None, "text")
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [("a\nb", "a?b"), ("\x9b31m", "?31m"), ("Ä 胸", "Ä 胸"), (None, "None")]
+)
+def test_what_is_not_printable_is_shown_as_a_question_mark(value: object, shown: str) -> None:
+    assert printable(value) == shown

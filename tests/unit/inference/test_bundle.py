@@ -1,0 +1,123 @@
+"""worker.inference.bundle: each thing that can be wrong with a bundle has its own sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.config import ROOT
+from worker.errors import ModelUnusable
+from worker.inference.bundle import LABELS, load_bundle
+
+SHIPPED = ROOT / "models" / "nightread-0.1.0"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        card = json.loads((folder / "card.json").read_text())
+        change(card)
+        (folder / "card.json").write_text(json.dumps(card))
+
+    return edit
+
+
+def flipped(name: str) -> Callable[[Path], None]:
+    def flip(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content)
+
+    return flip
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "There is no model folder": shutil.rmtree,
+    "has no card.json": lambda folder: (folder / "card.json").unlink(),
+    "is not JSON: Expecting": lambda folder: (folder / "card.json").write_text("{"),
+    "is not JSON: .*utf-8": lambda folder: (folder / "card.json").write_bytes(b'{"name": "\xff\xfe"}'),
+    "does not hold one JSON object": lambda folder: (folder / "card.json").write_text("[]"),
+    "wrong at labels: Field required": edited(lambda card: card.pop("labels")),
+    "wrong at card_version": edited(lambda card: card.update(card_version=2)),
+    "wrong at calibration.temperature": edited(lambda card: card["calibration"].update(temperature=0)),
+    "wrong at input.side": edited(lambda card: card["input"].update(side="128")),
+    "wrong at files.model.tflite.sha256": edited(
+        lambda card: card["files"]["model.tflite"].update(sha256="")
+    ),
+    "has the outputs normal, viral, bacterial": edited(
+        lambda card: card.update(labels=["normal", "viral", "bacterial"])
+    ),
+    "was trained with preprocessing 0": edited(lambda card: card["input"].update(preprocessing_version="0")),
+    "'sharpest' of the model in .* is not one": edited(
+        lambda card: card.update(default_operating_point="sharpest")
+    ),
+    "'balanced': 0 <= band_low": edited(
+        lambda card: card["operating_points"]["balanced"].update(band_low=0.99999, band_high=1.0)
+    ),
+    "does not name model.tflite": edited(lambda card: card["files"].pop("model.tflite")),
+    "'../x', which is not a file in that folder": edited(
+        lambda card: card["files"].update({"../x": card["files"]["model.tflite"]})
+    ),
+    "has no model.keras, which its card names": lambda folder: (folder / "model.keras").unlink(),
+    "model.tflite in .* is not the file that its card names": flipped("model.tflite"),
+    "model.keras in .* is not the file that its card names": flipped("model.keras"),
+}
+
+
+@pytest.mark.parametrize("sentence", BROKEN)
+def test_each_fault_has_its_sentence(folder: Path, sentence: str) -> None:
+    BROKEN[sentence](folder)
+    with pytest.raises(ModelUnusable, match=sentence) as caught:
+        load_bundle(folder)
+    said = str(caught.value)
+    assert str(folder) in said
+    assert said.endswith(".")
+    assert "\n" not in said
+    assert [other for other in BROKEN if re.search(other, said)] == [sentence]
+
+
+def test_a_runtime_needs_the_file_that_it_loads(folder: Path) -> None:
+    edited(lambda card: card["files"].pop("model.keras"))(folder)
+    assert load_bundle(folder, "litert")
+    with pytest.raises(ModelUnusable, match=r"does not name model\.keras"):
+        load_bundle(folder, "tensorflow")
+
+
+def test_an_unknown_runtime_is_refused(folder: Path) -> None:
+    with pytest.raises(ModelUnusable, match="no runtime 'abacus'"):
+        load_bundle(folder, "abacus")
+
+
+def test_the_shipped_bundle_is_described() -> None:
+    bundle = load_bundle(SHIPPED)
+    assert (bundle.name, bundle.version, bundle.labels) == ("nightread", "0.1.0", LABELS)
+    assert bundle.sha256 == bundle.card["files"]["model.tflite"]["sha256"]
+    assert set(bundle.operating_points) == {"screen", "balanced", "rule-in"}
+    assert bundle.operating_point.name == bundle.default_operating_point == "balanced"
+    assert bundle.file("tensorflow").name == "model.keras"
+
+
+def test_the_shipped_bundle_is_small_and_says_what_it_is_for() -> None:
+    files = {path.name: path.stat().st_size for path in SHIPPED.iterdir()}
+    assert set(files) == {"model.tflite", "model.keras", "card.json", "roc.png", "reliability.png"}
+    assert sum(files.values()) < 8e6
+    assert files["model.tflite"] < 2e6
+    card = load_bundle(SHIPPED).card
+    assert "never a diagnosis" in card["intended_use"]
+    assert card["data"]["trained_on"]["licence"] == "CC BY 4.0"
+    assert {"held_out", "held_out_stressed", "adults"} <= card["metrics"].keys()
+
+
+def test_no_path_of_a_machine_is_on_the_card() -> None:
+    text = (SHIPPED / "card.json").read_text()
+    assert not re.search(r"/(home|work|tmp|root|Users)/", text)

@@ -1,0 +1,148 @@
+"""worker.inference.classifier and runtime: the shipped model, on phantoms."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from worker.config import ROOT
+from worker.errors import ModelUnusable
+from worker.inference.bundle import load_bundle
+from worker.inference.classifier import Classifier, Scores, scores_of
+from worker.inference.preprocess import to_model_input
+from worker.inference.runtime import LiteRtRuntime, Runtime, TensorFlowRuntime, open_runtime
+from worker.phantom import draw_phantom
+
+BUNDLE = load_bundle(ROOT / "models" / "nightread-0.1.0")
+LABELS = 3
+
+
+@pytest.fixture(scope="module")
+def inputs() -> NDArray[np.uint8]:
+    return np.stack([to_model_input(as_jpeg(seed), BUNDLE.side) for seed in range(33)])
+
+
+def as_jpeg(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    draw_phantom(seed, width=256).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier(BUNDLE)
+
+
+@pytest.fixture(scope="module")
+def scores(classifier: Classifier, inputs: NDArray[np.uint8]) -> Scores:
+    return classifier.predict_batch(inputs)
+
+
+def test_probabilities_are_probabilities(scores: Scores, inputs: NDArray[np.uint8]) -> None:
+    assert scores.probabilities.shape == (len(inputs), LABELS)
+    assert scores.probabilities.dtype == np.float64
+    assert np.all(scores.probabilities >= 0)
+    assert scores.probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-12)
+    assert np.all((scores.p_pneumonia >= 0) & (scores.p_pneumonia <= 1))
+    assert scores.p_pneumonia == pytest.approx(1 - scores.probabilities[:, 0])
+
+
+def test_images_differ(scores: Scores) -> None:
+    assert len(np.unique(scores.p_pneumonia)) > len(scores) / 2
+
+
+def test_activation_maps_are_bytes_on_a_fixed_scale(scores: Scores, inputs: NDArray[np.uint8]) -> None:
+    assert scores.activation.dtype == np.uint8
+    assert scores.activation.shape == (len(inputs), 8, 8)
+    order = np.argsort(scores.p_pneumonia)
+    brightness = scores.activation.mean(axis=(1, 2))
+    assert brightness[order[:5]].mean() < brightness[order[-5:]].mean()
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tensorflow"])
+def test_the_same_image_gives_the_same_bits_in_any_batch(runtime: str, inputs: NDArray[np.uint8]) -> None:
+    classifier = Classifier(BUNDLE, runtime)
+    whole = classifier.predict_batch(inputs)
+    for chosen in ([0], [32], [5, 4, 3], list(range(32, 15, -1)), [7] * 9):
+        part = classifier.predict_batch(inputs[chosen])
+        assert part.probabilities.tobytes() == whole.probabilities[chosen].tobytes()
+        assert part.activation.tobytes() == whole.activation[chosen].tobytes()
+
+
+def test_a_second_load_gives_the_same_bits(scores: Scores, inputs: NDArray[np.uint8]) -> None:
+    again = Classifier(BUNDLE).predict_batch(inputs)
+    assert again.probabilities.tobytes() == scores.probabilities.tobytes()
+
+
+def test_the_served_network_agrees_with_its_reference(scores: Scores, inputs: NDArray[np.uint8]) -> None:
+    reference = Classifier(BUNDLE, "tensorflow").predict_batch(inputs)
+    assert np.abs(reference.p_pneumonia - scores.p_pneumonia).mean() < 0.03
+    assert np.abs(reference.activation.astype(int) - scores.activation).mean() < 8
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tensorflow"])
+def test_no_images_give_no_scores(runtime: str) -> None:
+    empty = Classifier(BUNDLE, runtime).predict_batch(np.empty((0, 128, 128), dtype=np.uint8))
+    assert empty.probabilities.shape == (0, LABELS)
+    assert empty.activation.shape == (0, 8, 8)
+    assert len(empty) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((1, 128, 128), dtype=np.float32),
+        np.zeros((128, 128), dtype=np.uint8),
+        np.zeros((1, 64, 64), dtype=np.uint8),
+        np.zeros((1, 128, 128, 1), dtype=np.uint8),
+    ],
+)
+def test_inputs_of_another_kind_are_refused(classifier: Classifier, wrong: NDArray[Any]) -> None:
+    with pytest.raises(ValueError, match=r"uint8 \(n, 128, 128\) is needed"):
+        classifier.predict_batch(wrong)
+
+
+def test_the_temperature_is_applied_to_the_logits() -> None:
+    evidence = np.zeros((1, 2, 2, LABELS), dtype=np.float32)
+    evidence[..., 1] = 2.0
+    sure, unsure = scores_of(evidence, 0.5).p_pneumonia[0], scores_of(evidence, 4.0).p_pneumonia[0]
+    assert sure == pytest.approx((np.exp(4) + 1) / (np.exp(4) + 2))
+    assert unsure == pytest.approx((np.exp(0.5) + 1) / (np.exp(0.5) + 2))
+
+
+def test_one_bright_place_is_bright_where_it_is() -> None:
+    evidence = np.zeros((1, 4, 4, LABELS), dtype=np.float32)
+    evidence[..., 0] = 9.0
+    evidence[0, 1, 2] = (-9.0, 9.0, 0.0)
+    activation = scores_of(evidence, 1.0).activation[0]
+    assert activation[1, 2] == 255
+    # The image's logits are the mean over 16 places: 15 clear ones outvote it.
+    logits = np.array([9.0 * 15 - 9.0, 9.0, 0.0]) / 16
+    expected = np.exp(logits) / np.exp(logits).sum()
+    assert scores_of(evidence, 1.0).probabilities[0] == pytest.approx(expected)
+    assert activation.sum() == 255
+
+
+def test_versions_name_what_the_numbers_depend_on(classifier: Classifier) -> None:
+    assert {"nightread", "preprocessing", "numpy", "pillow", "ai-edge-litert"} <= classifier.versions.keys()
+    assert "keras" in Classifier(BUNDLE, "tensorflow").versions
+    assert all(isinstance(value, str) and value for value in classifier.versions.values())
+
+
+@pytest.mark.parametrize("runtime", [LiteRtRuntime, TensorFlowRuntime])
+def test_a_file_that_is_no_model_is_unusable(runtime: Callable[[Path], Runtime], tmp_path: Path) -> None:
+    for name in ("model.tflite", "model.keras"):
+        (tmp_path / name).write_bytes(b"no model at all" * 100)
+        with pytest.raises(ModelUnusable, match="cannot be loaded"):
+            runtime(tmp_path / name)
+
+
+def test_an_unknown_runtime_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="abacus"):
+        open_runtime("abacus", tmp_path)

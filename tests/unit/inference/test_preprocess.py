@@ -1,0 +1,231 @@
+"""worker.inference.preprocess, exposure and gate: bytes to model input."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from worker.errors import RejectedImage
+from worker.inference import gate
+from worker.inference.exposure import bounds, stretch
+from worker.inference.preprocess import decode_grey, normalise, to_model_input
+from worker.phantom import draw_phantom
+
+SHARED = Path(__file__).parents[3] / ".." / "shared" / "data"
+SIDE = 128
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def large_radiographs() -> list[bytes]:
+    """Files as a watched folder gets them: real ones where they are at hand, else phantoms."""
+    real = sorted((SHARED / "pediatric_originals").rglob("*.jpeg"))[::8]
+    if real:
+        return [path.read_bytes() for path in real]
+    return [encoded(draw_phantom(seed, width=1600), quality=92) for seed in range(6)]
+
+
+def fully_decoded(data: bytes) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data)) as image:
+        return squashed(image)
+
+
+def scaled_by_the_decoder_alone(data: bytes) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("L", (SIDE, SIDE))
+        return squashed(image)
+
+
+def squashed(image: Image.Image) -> NDArray[np.uint8]:
+    return np.array(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+
+
+def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    return float(np.abs(a.astype(int) - b.astype(int)).mean())
+
+
+def test_the_decoders_scaling_changes_almost_nothing() -> None:
+    files = large_radiographs()
+    gaps = [difference(decode_grey(data, SIDE), fully_decoded(data)) for data in files]
+    coarse = [difference(scaled_by_the_decoder_alone(data), fully_decoded(data)) for data in files]
+    assert max(gaps) < 1.5
+    assert np.mean(gaps) < 0.6 * np.mean(coarse)
+
+
+def test_an_original_and_its_small_copy_give_nearly_the_same_input() -> None:
+    for data in large_radiographs():
+        with Image.open(io.BytesIO(data)) as image:
+            copy = encoded(image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR), quality=95)
+        assert difference(to_model_input(data, SIDE), to_model_input(copy, SIDE)) < 2.5
+
+
+def test_the_input_has_its_shape_type_and_full_range() -> None:
+    grey = to_model_input(encoded(draw_phantom(1)), SIDE)
+    assert grey.shape == (SIDE, SIDE)
+    assert grey.dtype == np.uint8
+    assert (grey.min(), grey.max()) == (0, 255)
+
+
+def test_the_input_is_the_same_every_time() -> None:
+    data = encoded(draw_phantom(2))
+    assert np.array_equal(to_model_input(data, SIDE), to_model_input(data, SIDE))
+
+
+def test_a_darker_exposure_of_the_same_chest_gives_nearly_the_same_input() -> None:
+    image = draw_phantom(3)
+    dim = image.point([round(30 + level * 0.5) for level in range(256)])
+    gap = difference(to_model_input(encoded(image, "PNG"), SIDE), to_model_input(encoded(dim, "PNG"), SIDE))
+    assert gap < 2.0
+    assert difference(fully_decoded(encoded(image, "PNG")), fully_decoded(encoded(dim, "PNG"))) > 15
+
+
+def test_the_exif_orientation_is_followed() -> None:
+    image = draw_phantom(4)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    turned = image.transpose(Image.Transpose.ROTATE_90)
+    upright = decode_grey(encoded(image, quality=95), SIDE)
+    assert difference(decode_grey(encoded(turned, quality=95, exif=exif), SIDE), upright) < 1.0
+    assert difference(decode_grey(encoded(turned, quality=95), SIDE), upright) > 10
+
+
+def png_with(kind: bytes, content: bytes) -> bytes:
+    whole = encoded(draw_phantom(4, width=100), "PNG")
+    chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return whole[:33] + chunk + whole[33:]  # after the signature and IHDR
+
+
+@pytest.mark.parametrize("kind", [b"pHYs", b"gAMA", b"tRNS", b"sRGB", b"cHRM", b"fcTL", b"iCCP"])
+def test_broken_chunks_are_an_answer(kind: bytes) -> None:
+    assert refusal(png_with(kind, b"")) in {"truncated", "undecodable"}
+
+
+def test_broken_exif_data_do_not_cost_an_image() -> None:
+    plain = decode_grey(encoded(draw_phantom(4, width=100), "PNG"), SIDE)
+    assert np.array_equal(decode_grey(png_with(b"eXIf", b"junk"), SIDE), plain)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "LA", "RGBA", "1"])
+def test_other_modes_are_made_grey(mode: str) -> None:
+    data = encoded(draw_phantom(5).convert(mode), "PNG")
+    assert to_model_input(data, SIDE).shape == (SIDE, SIDE)
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "code"),
+    [
+        (Image.new("CMYK", (90, 90)), "JPEG", "cmyk"),
+        (Image.fromarray(np.full((90, 90), 900, dtype=np.uint16)), "PNG", "sixteen_bit"),
+    ],
+)
+def test_modes_that_would_silently_give_wrong_values_are_refused(
+    image: Image.Image, kind: str, code: str
+) -> None:
+    assert refusal(encoded(image, kind)) == code
+
+
+def refusal(data: bytes) -> str:
+    with pytest.raises(RejectedImage) as caught:
+        to_model_input(data, SIDE)
+    return caught.value.code
+
+
+def test_an_empty_file_is_named_so() -> None:
+    assert refusal(b"") == "empty"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95])
+def test_a_file_that_breaks_off_is_named_so(kind: str, share: float) -> None:
+    data = encoded(draw_phantom(6, width=400), kind)
+    code = refusal(data[: int(len(data) * share)])
+    # A JPEG of which not even the headers are complete cannot be told from other damage.
+    assert code == "truncated" or (share == 0.05 and code == "undecodable")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"not an image", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(50), bytes(1000)],
+)
+def test_garbage_is_refused(data: bytes) -> None:
+    assert refusal(data) in {"undecodable", "truncated"}
+
+
+def test_a_decompression_bomb_is_refused() -> None:
+    header = encoded(Image.new("1", (30_000, 30_000)), "PNG")
+    assert refusal(header) == "undecodable"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_no_damage_gives_a_traceback(kind: str) -> None:
+    whole = encoded(draw_phantom(7, width=200), kind)
+    for seed in range(150):
+        rng = random.Random(seed)
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 40)):
+            data[rng.randrange(len(data) if seed % 2 else 300)] = rng.randrange(256)
+        sentence = said_of(bytes(data))
+        assert sentence.endswith(".")
+        assert " at 0x" not in sentence
+
+
+def said_of(data: bytes) -> str:
+    try:
+        return f"An input of {to_model_input(data, SIDE).size} pixels."
+    except RejectedImage as rejection:
+        return rejection.sentence
+
+
+@pytest.mark.parametrize("level", [0, 7, 128, 255])
+def test_an_image_of_one_grey_value_is_blank(level: int) -> None:
+    assert refusal(encoded(Image.new("L", (300, 300), level))) == "blank"
+
+
+def test_a_letter_on_an_empty_plate_is_still_blank() -> None:
+    grey = np.full((SIDE, SIDE), 20, dtype=np.uint8)
+    grey[:10, :10] = 255  # 0.6 % of the plate
+    with pytest.raises(RejectedImage):
+        gate.check(grey)
+
+
+def test_the_gate_starts_at_sixteen_levels() -> None:
+    low, enough = (np.linspace(100, top, 1000).round().astype(np.uint8) for top in (114, 118))
+    with pytest.raises(RejectedImage):
+        gate.check(low)
+    gate.check(enough)
+
+
+def test_the_stretch_takes_the_first_and_last_percentile_to_the_ends() -> None:
+    grey = np.repeat(np.arange(100, 200, dtype=np.uint8), 10)
+    assert bounds(grey) == (101, 198)
+    # 150 is 49 of 97 levels above the lower bound: 128.8, which is rounded, not cut.
+    assert stretch(grey)[[0, 10, 500, 980, 990]].tolist() == [0, 0, 129, 255, 255]
+    assert np.all(np.diff(stretch(grey).astype(int)) >= 0)
+
+
+def test_the_stretch_of_one_value_is_black() -> None:
+    assert not normalise(np.full((4, 4), 77, dtype=np.uint8)).any()
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys, worker.inference.classifier, worker.inference.preprocess, worker.inference.bundle;"
+        "heavy = {'tensorflow', 'keras', 'ai_edge_litert', 'sklearn', 'scipy'} & set(sys.modules);"
+        "print(*heavy)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

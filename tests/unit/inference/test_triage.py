@@ -1,0 +1,58 @@
+"""worker.inference.triage: every edge of a band, and what is not a probability."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from worker.inference.triage import OperatingPoint, Verdict, confidence, triage
+
+POINT = OperatingPoint("balanced", threshold=0.5, band_low=0.25, band_high=0.75)
+
+
+@pytest.mark.parametrize(
+    ("p", "verdict"),
+    [
+        (0.0, Verdict.CLEAR),
+        (math.nextafter(0.25, 0), Verdict.CLEAR),
+        (0.25, Verdict.UNCERTAIN),
+        (0.5, Verdict.UNCERTAIN),
+        (math.nextafter(0.75, 0), Verdict.UNCERTAIN),
+        (0.75, Verdict.FLAGGED),
+        (1.0, Verdict.FLAGGED),
+    ],
+)
+def test_a_band_holds_its_lower_edge_and_not_its_upper(p: float, verdict: Verdict) -> None:
+    assert triage(p, POINT) is verdict
+
+
+def test_without_a_band_the_threshold_itself_is_flagged() -> None:
+    point = OperatingPoint("sharp", 0.5, 0.5, 0.5)
+    assert triage(0.5, point) is Verdict.FLAGGED
+    assert triage(math.nextafter(0.5, 0), point) is Verdict.CLEAR
+
+
+@pytest.mark.parametrize("p", [math.nan, -0.001, 1.001, math.inf, -math.inf])
+def test_what_is_not_a_probability_is_refused(p: float) -> None:
+    with pytest.raises(ValueError, match="probability"):
+        triage(p, POINT)
+    with pytest.raises(ValueError, match="probability"):
+        confidence(p)
+
+
+@pytest.mark.parametrize(("p", "expected"), [(0.0, 1.0), (0.2, 0.8), (0.5, 0.5), (0.9, 0.9), (1.0, 1.0)])
+def test_confidence_is_that_of_the_likelier_side(p: float, expected: float) -> None:
+    assert confidence(p) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "bounds", [(0.5, 0.6, 0.7), (0.5, 0.3, 0.4), (0.5, -0.1, 0.7), (0.5, 0.3, 1.1), (math.nan, 0.0, 1.0)]
+)
+def test_a_band_that_does_not_hold_its_threshold_is_refused(bounds: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="'odd'"):
+        OperatingPoint("odd", *bounds)
+
+
+def test_verdicts_are_stored_as_words() -> None:
+    assert [str(verdict) for verdict in Verdict] == ["flagged", "uncertain", "clear"]

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import io
+import random
+import warnings
+
+import pytest
+from PIL import Image as Pillow
+
+from tests.files import PNG_START, cmyk_jpeg, encoded, grey, jpeg, png_chunk, png_of, sixteen_bit_png
+from worker.errors import REJECTIONS, RejectedImage
+from worker.intake.formats import Inspection, Limits, inspect, inspect_bytes
+
+LIMITS = Limits(max_bytes=1_000_000, max_pixels=100_000_000, min_side=64)
+
+
+def rejection(data: bytes, limits: Limits = LIMITS) -> tuple[str, str]:
+    with pytest.raises(RejectedImage) as rejected:
+        inspect_bytes(data, limits)
+    return rejected.value.code, rejected.value.sentence
+
+
+def animated_png() -> bytes:
+    return encoded(grey(), "PNG", save_all=True, append_images=[grey(seed=1), grey(seed=2)])
+
+
+def dicom() -> bytes:
+    return bytes(128) + b"DICM" + bytes(200)
+
+
+GOOD = {
+    "a grey JPEG": (jpeg(), "jpeg"),
+    "a colour JPEG": (encoded(grey().convert("RGB"), "JPEG"), "jpeg"),
+    "a progressive JPEG": (encoded(grey(), "JPEG", progressive=True), "jpeg"),
+    "a grey PNG": (encoded(grey(), "PNG"), "png"),
+    "a colour PNG": (encoded(grey().convert("RGB"), "PNG"), "png"),
+    "a PNG with a palette": (encoded(grey().convert("P"), "PNG"), "png"),
+    "a PNG of one bit a pixel": (encoded(grey().convert("1"), "PNG"), "png"),
+    "bytes after the end of a JPEG": (jpeg() + b"written by some modality", "jpeg"),
+}
+BAD = {
+    "nothing": (b"", "empty"),
+    "text": (b"Dear colleague,\nthe X-ray is attached.", "not_an_image"),
+    "zeros": (bytes(5000), "not_an_image"),
+    "a JPEG that breaks off in its header": (jpeg()[:200], "undecodable"),
+    "a PNG that breaks off in its header": (encoded(grey(), "PNG")[:20], "undecodable"),
+    "the first bytes of a JPEG": (b"\xff\xd8\xff", "undecodable"),
+    "the first bytes of a PNG": (PNG_START, "undecodable"),
+    "a CMYK JPEG": (cmyk_jpeg(), "cmyk"),
+    "a 16-bit PNG": (sixteen_bit_png(), "sixteen_bit"),
+    "a 16-bit colour PNG": (png_of(200, 200, depth=16, colour=2), "sixteen_bit"),
+    "a PNG bomb": (png_of(50_000, 50_000), "too_many_pixels"),
+    "a bomb of one bit a pixel": (png_of(2_000_000, 2_000_000, depth=1), "too_many_pixels"),
+    "an animated PNG": (animated_png(), "animated"),
+    "an RGBA PNG": (encoded(grey().convert("RGBA"), "PNG"), "transparent"),
+    "a PNG of grey and alpha": (encoded(grey().convert("LA"), "PNG"), "transparent"),
+    "a palette with a transparent colour": (encoded(grey().convert("P"), "PNG", transparency=3), "transparent"),
+    "a grey PNG with a transparent grey": (encoded(grey(), "PNG", transparency=3), "transparent"),
+    "an icon": (encoded(grey(63, 200), "PNG"), "too_small"),
+    "GIF": (encoded(grey(), "GIF"), "unsupported_format"),
+    "TIFF": (encoded(grey(), "TIFF"), "unsupported_format"),
+    "TIFF, big-endian": (b"MM\x00*" + bytes(100), "unsupported_format"),
+    "BMP": (encoded(grey(), "BMP"), "unsupported_format"),
+    "WebP": (encoded(grey(), "WEBP"), "unsupported_format"),
+    "JPEG 2000": (encoded(grey(), "JPEG2000"), "unsupported_format"),
+    "PDF": (b"%PDF-1.7\n" + bytes(100), "unsupported_format"),
+    "ZIP": (b"PK\x03\x04" + bytes(100), "unsupported_format"),
+    "DICOM": (dicom(), "dicom"),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_can_be_scored_is_let_in(name: str) -> None:
+    data, form = GOOD[name]
+    assert inspect_bytes(data, LIMITS) == Inspection(form, 120, 100, phantom=False)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_is_turned_away_with_its_code_and_a_sentence(name: str) -> None:
+    data, code = BAD[name]
+    found, sentence = rejection(data)
+    assert found == code
+    assert sentence.endswith(".")
+    assert "{" not in sentence
+
+
+def test_the_sentences_say_what_was_found() -> None:
+    assert rejection(png_of(50_000, 50_000))[1] == (
+        "The image says it is 50000 x 50000 pixels; at most 100000000 are taken."
+    )
+    assert "A WebP file" in rejection(BAD["WebP"][0])[1]
+    assert "3 frames" in rejection(animated_png())[1]
+    assert "63 x 200" in rejection(BAD["an icon"][0])[1]
+
+
+def test_every_code_of_the_door_has_its_sentence() -> None:
+    assert {code for _, code in BAD.values()} <= set(REJECTIONS)
+
+
+def test_limits_are_met_exactly() -> None:
+    data = jpeg()
+    inspect_bytes(data, Limits(len(data), 120 * 100, 100))
+    assert rejection(data, Limits(len(data) - 1, 12_000, 100))[0] == "too_many_bytes"
+    assert rejection(data, Limits(len(data), 11_999, 100))[0] == "too_many_pixels"
+    assert rejection(data, Limits(len(data), 12_000, 101))[0] == "too_small"
+
+
+def test_a_phantom_is_known_as_one(tmp_path: object, phantoms: list[object]) -> None:
+    with open(str(phantoms[0]), "rb") as file:  # noqa: PTH123 - as the intake has it
+        assert inspect(file, 10_000, LIMITS).phantom
+
+
+def test_a_bomb_is_refused_before_anything_of_its_size_is_made() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Pillow.DecompressionBombWarning)
+        assert rejection(png_of(50_000, 50_000))[0] == "too_many_pixels"
+
+
+def harmed(data: bytes, chance: random.Random) -> bytes:
+    """The file with a few bytes of its header changed, or cut, or something put in."""
+    changed = bytearray(data)
+    for _ in range(chance.randint(1, 8)):
+        changed[chance.randrange(2, min(len(changed), 700))] = chance.randrange(256)
+    if chance.random() < 0.3:
+        del changed[chance.randrange(len(changed)) :]
+    if chance.random() < 0.3:
+        at = chance.randrange(len(changed) + 1)
+        changed[at:at] = chance.randbytes(chance.randint(1, 20))
+    return bytes(changed)
+
+
+def with_much_in_its_header(form: str) -> bytes:
+    exif = Pillow.Exif()
+    exif[0x0112], exif[0x010F] = 6, "A modality"
+    more = {"dpi": (300, 300), "icc_profile": bytes(200), "exif": exif}
+    if form == "PNG":
+        return encoded(grey(), form, **more)
+    frames = [grey(seed=1).convert("RGB")]
+    return encoded(grey().convert("RGB"), "MPO", save_all=True, append_images=frames, **more)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_is_wrong_with_a_header_is_an_answer_and_no_error(form: str) -> None:
+    chance = random.Random(form)
+    plain, rich = encoded(grey(), form), with_much_in_its_header(form)
+    for _ in range(1_500):
+        data = harmed(chance.choice([plain, rich]), chance)
+        try:
+            inspect(io.BytesIO(data), len(data), LIMITS)
+        except RejectedImage as rejected:
+            assert rejected.code in REJECTIONS
+
+
+def test_a_png_chunk_that_promises_gigabytes_is_an_answer() -> None:
+    header = png_of(200, 200)[: 8 + 25]
+    text = png_chunk(b"tEXt", b"x" * 100)
+    assert rejection(header + b"\x7f\xff\xff\xff" + text[4:])[0] in {"undecodable", "truncated"}
+
+

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from watchdog.observers import Observer
+
+from tests.conftest import make_settings, wait_for
+from tests.files import jpeg
+from tests.filling import assert_whole
+from worker.intake.accept import Acceptor
+from worker.intake.watcher import FolderMonitor, is_left_alone
+from worker.ledger import schema
+from worker.ledger.session import Ledger
+from worker.ledger.states import Lane
+from worker.ledger.tables import Receipt
+from worker.store import open_store
+
+
+class Watched:
+    """An inbox with a monitor that a test drives scan by scan, or lets run."""
+
+    def __init__(self, data: Path, **more: object) -> None:
+        settings = make_settings(data, **more)
+        self.inbox = settings.inbox
+        self.inbox.mkdir(parents=True)
+        self.ledger = Ledger(settings.database)
+        schema.upgrade(self.ledger)
+        self.queued: list[int] = []
+        acceptor = Acceptor(settings, self.ledger, open_store(settings))
+        self.monitor = FolderMonitor(settings, acceptor, self._enqueue)
+
+    def _enqueue(self, ids: Sequence[int], lane: Lane) -> None:
+        assert lane is Lane.OVERNIGHT
+        self.queued += ids
+
+    def drop(self, name: str, data: bytes) -> Path:
+        path = self.inbox / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def settle(self) -> None:
+        """Two scans with nothing changed between them."""
+        self.monitor.scan_once()
+        self.monitor.scan_once()
+
+    def names(self) -> list[str]:
+        with self.ledger.reading() as session:
+            return sorted(row.original_name for row in session.query(Receipt))
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
+    made: list[Watched] = []
+
+    def make(**more: object) -> Watched:
+        made.append(Watched(tmp_path / f"data{len(made)}", **{"settle_s": 0.0, **more}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.ledger.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".hidden.jpg", ".DS_Store", "a.jpg.part", "A.JPG.PART", "a.tmp", "a.jpg~", "a.crdownload", "a.filepart"],
+)
+def test_hidden_and_unfinished_names_are_left_alone(name: str) -> None:
+    assert is_left_alone(name)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a", "part", "tmp", "a.partner", "~a.jpg", "a.jpg.", "IM.000.1"])
+def test_other_names_are_not(name: str) -> None:
+    assert not is_left_alone(name)
+
+
+def test_nothing_is_read_at_the_first_look(watched: Callable[..., Watched]) -> None:
+    here = watched()
+    path = here.drop("a.jpg", jpeg())
+    assert here.monitor.scan_once()
+    assert path.exists()
+    here.monitor.scan_once()
+    assert not path.exists()
+    assert len(here.queued) == 1
+
+
+def test_a_file_that_is_still_written_is_not_read_until_it_rests(watched: Callable[..., Watched]) -> None:
+    here = watched()
+    data = jpeg()
+    for end in range(100, len(data), 400):
+        path = here.drop("slow.jpg", data[:end])
+        here.monitor.scan_once()
+        assert path.exists()
+    here.drop("slow.jpg", data)
+    here.settle()
+    assert assert_whole(here.ledger).pending == 1, "it was read once, whole"
+    assert assert_whole(here.ledger).received == 1
+
+
+def test_what_is_no_finished_file_stays_where_it_is(watched: Callable[..., Watched], tmp_path: Path) -> None:
+    here = watched()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x.jpg").write_bytes(jpeg())
+    for name in (".hidden.jpg", "a.jpg.part", "b.jpg~", ".trash/c.jpg", "folder.tmp/d.jpg"):
+        here.drop(name, jpeg())
+    (here.inbox / "link.jpg").symlink_to(tmp_path / "elsewhere" / "x.jpg")
+    (here.inbox / "linked").symlink_to(tmp_path / "elsewhere")
+    (here.inbox / "dangling.jpg").symlink_to("nowhere")
+    os.mkfifo(here.inbox / "pipe.jpg")
+    before = sorted(here.inbox.rglob("*"))
+    here.settle()
+    here.settle()
+    assert sorted(here.inbox.rglob("*")) == before
+    assert here.names() == []
+    assert (tmp_path / "elsewhere" / "x.jpg").exists()
+
+
+def test_folders_are_found_whole_and_nested_and_under_any_name(
+    watched: Callable[..., Watched], tmp_path: Path
+) -> None:
+    here = watched()
+    moved = tmp_path / "patient" / "study" / "series"
+    moved.mkdir(parents=True)
+    for number in range(3):
+        (moved / f"{number}.jpg").write_bytes(jpeg(number))
+    here.settle()
+    (tmp_path / "patient").rename(here.inbox / "patient")
+    here.drop(os.fsdecode(b"caf\xe9/M\xfcller\n.jpg"), jpeg(7))
+    here.settle()
+    series = [f"patient/study/series/{number}.jpg" for number in range(3)]
+    assert here.names() == ["caf\\xe9/M\\xfcller\n.jpg", *series]
+    assert not [path for path in here.inbox.rglob("*") if path.is_file()]
+
+
+def test_an_empty_folder_is_removed_only_when_it_has_rested(watched: Callable[..., Watched]) -> None:
+    here = watched()
+    fresh, old = here.inbox / "fresh", here.inbox / "old"
+    for folder in (fresh, old):
+        folder.mkdir()
+    os.utime(old, (time.time() - 61, time.time() - 61))
+    here.settle()
+    assert fresh.is_dir()
+    assert not old.exists()
+    assert here.inbox.is_dir()
+
+
+def test_more_files_than_a_group_are_all_taken(watched: Callable[..., Watched]) -> None:
+    here = watched()
+    for number in range(70):
+        here.drop(f"{number}.jpg", jpeg() + bytes([number]))
+    here.settle()
+    assert len(set(here.queued)) == 70
+    assert assert_whole(here.ledger).pending == 70
+
+
+def test_a_duplicate_is_not_queued_again(watched: Callable[..., Watched]) -> None:
+    here = watched()
+    for name in ("a.jpg", "b.jpg"):
+        here.drop(name, jpeg())
+    here.drop("c.jpg", b"no image")
+    here.settle()
+    assert len(here.queued) == 1
+    books = assert_whole(here.ledger)
+    assert (books.received, books.duplicates, books.rejected, books.pending) == (3, 1, 1, 1)
+
+
+def run_until(here: Watched, done: Callable[[], bool]) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=here.monitor.run, args=(stop, lambda: None))
+    thread.start()
+    try:
+        wait_for(done, 20, "the monitor")
+    finally:
+        stop.set()
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_an_event_brings_the_next_scan_forward(watched: Callable[..., Watched]) -> None:
+    here = watched(scan_s=3600.0)
+
+    def dropped_late() -> bool:
+        if not (here.inbox / "started").exists():
+            here.drop("started", b"x")
+            time.sleep(1)
+            here.drop("folder/a.jpg", jpeg())
+        return "folder/a.jpg" in here.names()
+
+    run_until(here, dropped_late)
+
+
+def test_without_events_the_periodic_scan_goes_on_alone(
+    watched: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The edge: using up the kernel's inotify instances would starve every other program here.
+    def no_more_watches(_: object) -> None:
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+    monkeypatch.setattr(Observer, "start", no_more_watches)
+    here = watched(scan_s=0.2)
+    here.drop("a.jpg", jpeg())
+    run_until(here, lambda: here.names() == ["a.jpg"])
+
+
+def test_an_inbox_that_vanishes_for_a_while_is_watched_again(watched: Callable[..., Watched]) -> None:
+    here = watched()
+    here.settle()
+    here.inbox.rmdir()
+    here.settle()
+    here.drop("a.jpg", jpeg())
+    here.settle()
+    assert here.names() == ["a.jpg"]

@@ -1,0 +1,139 @@
+"""The promise of the books, under everything that may happen, in any order."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.filling import (
+    NOT_AN_IMAGE, arrival, assert_whole, fill, known_model, later, receive, result, take,
+)  # fmt: skip
+from worker.ledger import leases, predictions
+from worker.ledger.predictions import Refused, ScoringModel
+from worker.ledger.receipts import Arrival
+from worker.ledger.session import Ledger
+from worker.ledger.states import IllegalTransition
+
+
+class Night:
+    """A random walk over all that changes an image, with its own count of the files."""
+
+    def __init__(self, ledger: Ledger, seed: int, label: str = "") -> None:
+        self.ledger, self.random = ledger, random.Random(seed)
+        self.model: ScoringModel = known_model(ledger)
+        self.now = 0.0
+        self.keys: set[str] = set()
+        self.ids: set[int] = set()
+        self.label = label
+        self.held: dict[str, list[int]] = {f"{label}worker {number}": [] for number in range(3)}
+
+    def step(self) -> None:
+        self.now += self.random.uniform(0, 20)
+        acts = (self.arrive, self.arrive, self.lease, self.lease, self.record, self.release)
+        self.random.choice((*acts, self.expire, self.retry, self.mark))()
+
+    def arrive(self) -> None:
+        group = [self.a_file() for _ in range(self.random.randint(1, 4))]
+        with self.ledger.transaction() as session:
+            recorded = receive(session, *group, run=self.random.choice(["one", "two"]))
+        for file, row in zip(group, recorded, strict=True):
+            assert file.key is not None
+            assert (row is None) == (file.key in self.keys)
+            self.keys.add(file.key)
+            self.ids |= {row.image_id} if row else set()
+
+    def a_file(self) -> Arrival:
+        rejection = NOT_AN_IMAGE if self.random.random() < 0.2 else None
+        return arrival(
+            self.random.randrange(40), key=f"{self.label}{self.random.randrange(400)}", rejection=rejection
+        )
+
+    def some(self) -> list[int]:
+        return self.random.sample(sorted(self.ids), min(len(self.ids), self.random.randint(1, 6)))
+
+    def lease(self) -> None:
+        worker = self.random.choice(list(self.held))
+        self.held[worker] += take(self.ledger, self.some(), owner=worker, at=later(self.now))
+
+    def record(self) -> None:
+        worker = self.random.choice(list(self.held))
+        ids, self.held[worker] = self.held[worker], []
+        scored = [result(i, self.random.random()) for i in ids if i % 5]
+        refused = [Refused(i, "blank", "Nothing.") for i in ids if not i % 5]
+        with self.ledger.transaction() as session:
+            predictions.record(
+                session,
+                owner=worker,
+                model=self.model,
+                scored=scored,
+                refused=refused,
+                started_at=later(self.now),
+                at=later(self.now),
+                versions={},
+            )
+
+    def release(self) -> None:
+        worker = self.random.choice(list(self.held))
+        ids, self.held[worker] = self.held[worker], []
+        with self.ledger.transaction() as session:
+            leases.release(
+                session, ids, owner=worker, code="x", reason="Bad luck.", max_attempts=3, at=later(self.now)
+            )
+
+    def mark(self) -> None:
+        with self.ledger.transaction() as session:
+            leases.mark_queued(session, self.some(), later(self.now))
+
+    def expire(self) -> None:
+        with self.ledger.transaction() as session:
+            leases.expire(session, max_attempts=3, at=later(self.now), limit=self.random.randint(1, 9))
+
+    def retry(self) -> None:
+        for image_id in self.some():
+            try:
+                with self.ledger.transaction() as session:
+                    leases.retry(session, image_id, who="user:1", why="again", at=later(self.now))
+            except IllegalTransition:
+                continue
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_books_balance_whatever_happens(ledger: Ledger, seed: int) -> None:
+    night = Night(ledger, seed)
+    for number in range(200):
+        night.step()
+        if number % 20 == 0:
+            assert_whole(ledger)
+    books = assert_whole(ledger)
+    assert (books.received, books.images) == (len(night.keys), len(night.ids))
+    assert min(books.scored, books.rejected, books.quarantined, books.pending) > 0, "the walk went far"
+
+
+def test_the_books_and_the_trail_hold_for_one_who_reads_while_others_write(ledger: Ledger) -> None:
+    def arrive(thread: int) -> None:
+        for number in range(60):
+            fill(ledger, 1_000 * thread + number, number % 7)
+
+    with ThreadPoolExecutor(2) as threads:
+        writers = [threads.submit(arrive, thread) for thread in (1, 2)]
+        while not all(writer.done() for writer in writers):
+            assert_whole(ledger)
+        for writer in writers:
+            writer.result()
+    assert assert_whole(ledger).received == 2 * 60 * 2
+
+
+def test_every_kind_of_change_at_once_neither_deadlocks_nor_loses_anything(ledger: Ledger) -> None:
+    nights = [Night(ledger, seed, label=f"thread {seed}, ") for seed in range(4)]
+
+    def live(night: Night) -> None:
+        for _ in range(40):
+            night.step()
+
+    with ThreadPoolExecutor(len(nights)) as threads:
+        list(threads.map(live, nights))
+    books = assert_whole(ledger)
+    assert books.received == len(set.union(*(night.keys for night in nights)))
+    assert books.images == len(set.union(*(night.ids for night in nights)))

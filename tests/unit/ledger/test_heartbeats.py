@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from sqlalchemy import select, update
+
+from tests.filling import AT, later
+from worker.ledger.heartbeats import Heartbeat, beat, farewell, heartbeats
+from worker.ledger.session import Ledger
+from worker.ledger.tables import Process
+
+
+def seen(ledger: Ledger, seconds: float = 0) -> list[Heartbeat]:
+    with ledger.reading() as session:
+        return list(heartbeats(session, later(seconds)))
+
+
+def say(ledger: Ledger, name: str, seconds: float = 0) -> None:
+    with ledger.transaction() as session:
+        beat(session, name, period_s=5, at=later(seconds))
+
+
+def test_a_process_that_misses_three_beats_is_late(ledger: Ledger) -> None:
+    say(ledger, "watch", 0)
+    say(ledger, "watch", 5)
+    assert [(b.name, b.heartbeat_age_s, b.ok) for b in seen(ledger, 20)] == [("watch", 15, True)]
+    assert [(b.heartbeat_age_s, b.ok) for b in seen(ledger, 21)] == [(16, False)]
+    assert seen(ledger, -100)[0].heartbeat_age_s == 0, "another machine's clock may be ahead"
+
+
+def test_processes_of_one_name_may_start_at_the_same_instant(ledger: Ledger) -> None:
+    start = Barrier(6)
+
+    def begin(_: int) -> None:
+        start.wait(10)
+        say(ledger, "worker")
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(begin, range(6)))
+    assert [b.name for b in seen(ledger)] == ["worker"]
+
+
+def test_a_process_that_stops_strikes_itself_off_and_not_its_successor(ledger: Ledger) -> None:
+    say(ledger, "watch")
+    with ledger.transaction() as session:
+        session.execute(update(Process).values(pid=os.getpid() + 1))
+    with ledger.transaction() as session:
+        farewell(session, "watch")
+    assert len(seen(ledger)) == 1
+    say(ledger, "watch")
+    with ledger.transaction() as session:
+        farewell(session, "watch")
+        farewell(session, "never was")
+    assert seen(ledger) == []
+
+
+@pytest.mark.parametrize(("successor", "started"), [(False, AT), (True, later(9))])
+def test_the_start_is_that_of_the_process_that_beats(
+    ledger: Ledger, successor: bool, started: object
+) -> None:
+    say(ledger, "watch", 0)
+    if successor:
+        with ledger.transaction() as session:
+            session.execute(update(Process).values(pid=os.getpid() + 1))
+    say(ledger, "watch", 9)
+    with ledger.reading() as session:
+        row = session.scalars(select(Process)).one()
+    assert (row.started_at, row.beat_at, row.pid) == (started, later(9), os.getpid())

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
+
+import pytest
+
+from tests.filling import (
+    AT, NOT_AN_IMAGE, arrival, assert_whole, fill, image, known_model, later, receive, record, result, take,
+)  # fmt: skip
+from worker.ledger import leases
+from worker.ledger.session import Ledger
+from worker.ledger.states import IllegalTransition, ImageState, Lane
+
+
+def expire(ledger: Ledger, seconds: float) -> int:
+    with ledger.transaction() as session:
+        return leases.expire(session, max_attempts=3, at=later(seconds))
+
+
+def release(ledger: Ledger, ids: list[int], owner: str = "w1") -> None:
+    with ledger.transaction() as session:
+        leases.release(
+            session, ids, owner=owner, code="store_failed", reason="No disk.", max_attempts=3, at=AT
+        )
+
+
+def retry(ledger: Ledger, image_id: int, why: str = "the disk is back") -> Lane:
+    with ledger.transaction() as session:
+        return leases.retry(session, image_id, who="user:1", why=why, at=AT)
+
+
+def waiting(ledger: Ledger, *lost_in: Lane, seconds: float = 0) -> list[int]:
+    with ledger.reading() as session:
+        found = leases.waiting(session, lost_in=lost_in, queued_before=later(seconds), limit=100)
+    return [row.id for row in found]
+
+
+def test_two_owners_never_share_an_image(ledger: Ledger) -> None:
+    ids = fill(ledger, *range(6))
+    assert take(ledger, ids[:4], owner="w1") == ids[:4]
+    assert take(ledger, ids, owner="w2") == ids[4:]
+    assert {image(ledger, i).lease_owner for i in ids[:4]} == {"w1"}
+
+
+def test_owners_that_ask_at_the_same_instant_never_share_an_image(ledger: Ledger) -> None:
+    ids = fill(ledger, *range(20))
+    start = Barrier(6)
+
+    def ask(number: int) -> list[int]:
+        start.wait(10)
+        return take(ledger, ids[number:] + ids[:number], owner=f"w{number}")
+
+    with ThreadPoolExecutor(6) as threads:
+        taken = [i for part in threads.map(ask, range(6)) for i in part]
+    assert sorted(taken) == ids
+    assert {image(ledger, i).attempts for i in ids} == {1}
+
+
+def test_an_image_that_is_just_being_noted_as_queued_is_leased_all_the_same(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2, 3)
+    noted, asked = Event(), Event()
+
+    def note() -> None:
+        with ledger.transaction() as session:
+            leases.mark_queued(session, ids, AT)
+            noted.set()
+            asked.wait(1)
+
+    with ThreadPoolExecutor(1) as threads:
+        publisher = threads.submit(note)
+        noted.wait(10)
+        assert take(ledger, ids) == ids, "the message would be lost until the lanes run empty"
+        asked.set()
+        publisher.result(10)
+
+
+def test_a_lease_that_runs_out_returns_its_images_with_their_attempts_counted(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2)
+    take(ledger, ids)
+    assert expire(ledger, 59) == 0
+    assert expire(ledger, 61) == 2
+    back = image(ledger, ids[0])
+    assert (back.state, back.attempts, back.lease_owner, back.lease_until) == ("pending", 1, None, None)
+    assert waiting(ledger) == ids, "nobody has it in a queue any more"
+    assert take(ledger, ids, owner="w2") == ids
+    assert image(ledger, ids[0]).attempts == 2
+    assert_whole(ledger)
+
+
+def test_whether_a_lease_ran_out_can_be_asked_without_writing(ledger: Ledger) -> None:
+    take(ledger, fill(ledger, 1))
+    with ledger.reading() as session:
+        assert not leases.any_expired(session, later(59))
+        assert leases.any_expired(session, later(61))
+
+
+def test_the_third_failed_attempt_quarantines_with_a_reason(ledger: Ledger) -> None:
+    (lost,) = fill(ledger, 1)
+    for attempt in (1, 2, 3):
+        assert image(ledger, lost).state == ImageState.PENDING
+        take(ledger, [lost], at=later(100 * attempt))
+        assert expire(ledger, 100 * attempt + 61) == 1
+    kept = image(ledger, lost)
+    assert (kept.state, kept.reason_code) == (ImageState.QUARANTINED, "lease_expired")
+    assert kept.reason is not None
+    assert kept.reason.endswith("Tried 3 times.")
+    assert take(ledger, [lost]) == [], "never retried for ever"
+    assert assert_whole(ledger).quarantined == 1
+
+
+def test_only_the_owner_gives_a_lease_back(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2)
+    take(ledger, ids[:1], owner="w1")
+    take(ledger, ids[1:], owner="w2")
+    release(ledger, ids, owner="w1")
+    assert [image(ledger, i).state for i in ids] == ["pending", "leased"]
+    assert_whole(ledger)
+
+
+def test_what_failed_for_a_moment_waits_before_it_is_queued_again(ledger: Ledger) -> None:
+    ids = fill(ledger, 1)
+    take(ledger, ids)
+    release(ledger, ids)
+    assert waiting(ledger, Lane.OVERNIGHT, seconds=-1) == []
+    assert waiting(ledger, Lane.OVERNIGHT, seconds=1) == ids
+
+
+def test_a_failure_that_lasts_quarantines_with_its_reason(ledger: Ledger) -> None:
+    ids = fill(ledger, 1)
+    for _ in range(3):
+        take(ledger, ids)
+        release(ledger, ids)
+    kept = image(ledger, ids[0])
+    assert (kept.state, kept.reason_code, kept.reason) == (
+        "quarantined",
+        "store_failed",
+        "No disk. Tried 3 times.",
+    )
+
+
+def test_urgent_images_wait_in_front_and_the_oldest_first(ledger: Ledger) -> None:
+    slow = fill(ledger, 1, 2, lane=Lane.OVERNIGHT)
+    urgent = fill(ledger, 3, 4, lane=Lane.URGENT)
+    assert waiting(ledger) == urgent + slow
+
+
+def test_what_stands_in_a_queue_does_not_wait_unless_its_own_lane_lost_it(ledger: Ledger) -> None:
+    slow = fill(ledger, 1, lane=Lane.OVERNIGHT)
+    urgent = fill(ledger, 2, lane=Lane.URGENT)
+    with ledger.transaction() as session:
+        leases.mark_queued(session, slow + urgent, AT)
+    assert waiting(ledger, seconds=100) == []
+    assert waiting(ledger, Lane.URGENT, seconds=100) == urgent
+    assert waiting(ledger, Lane.OVERNIGHT, seconds=100) == slow
+    assert waiting(ledger, *Lane, seconds=-1) == [], "it has only just been queued"
+
+
+def test_only_pending_images_are_noted_as_queued(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2)
+    take(ledger, ids[:1])
+    with ledger.transaction() as session:
+        leases.mark_queued(session, ids, AT)
+    assert [image(ledger, i).queued_at for i in ids] == [None, AT]
+
+
+def test_a_person_puts_a_rejected_image_back_with_a_reason(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        (turned_away,) = receive(session, arrival(1, rejection=NOT_AN_IMAGE), lane=Lane.URGENT)
+    assert turned_away is not None
+    assert retry(ledger, turned_away.image_id) is Lane.URGENT
+    kept = image(ledger, turned_away.image_id)
+    assert (kept.state, kept.attempts, kept.reason_code, kept.reason) == ("pending", 0, None, None)
+    assert kept.retry_reason == "the disk is back"
+    assert waiting(ledger) == [turned_away.image_id]
+    assert_whole(ledger)
+
+
+def test_a_quarantined_image_that_is_put_back_has_all_its_attempts_again(ledger: Ledger) -> None:
+    ids = fill(ledger, 1)
+    for _ in range(3):
+        take(ledger, ids)
+        release(ledger, ids)
+    retry(ledger, ids[0])
+    take(ledger, ids)
+    release(ledger, ids)
+    assert image(ledger, ids[0]).state == ImageState.PENDING
+
+
+@pytest.mark.parametrize("state", ["pending", "leased", "scored"])
+def test_nothing_else_can_be_put_back(ledger: Ledger, state: str) -> None:
+    ids = fill(ledger, 1)
+    if state != "pending":
+        take(ledger, ids)
+    if state == "scored":
+        record(ledger, known_model(ledger), [result(ids[0])])
+    with pytest.raises(IllegalTransition, match="only what was turned away"):
+        retry(ledger, ids[0])
+    assert image(ledger, ids[0]).state == state
+
+
+def test_nothing_is_put_back_without_a_reason_and_nothing_that_is_not_there(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        (turned_away,) = receive(session, arrival(1, rejection=NOT_AN_IMAGE))
+    assert turned_away is not None
+    with pytest.raises(ValueError, match="needs a reason"):
+        retry(ledger, turned_away.image_id, why="  \n")
+    with pytest.raises(LookupError, match="no image 99"):
+        retry(ledger, 99)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from tests.filling import (
+    AT, assert_whole, fill, image, known_model, later, record, result, score, take,
+)  # fmt: skip
+from worker.ledger import leases
+from worker.ledger.predictions import Refused
+from worker.ledger.session import Ledger
+from worker.ledger.tables import AuditEvent, Model, OperatingPointRow, Prediction
+
+
+def predictions(ledger: Ledger) -> list[Prediction]:
+    with ledger.reading() as session:
+        return list(session.scalars(select(Prediction).order_by(Prediction.image_id)))
+
+
+def test_a_result_is_recorded_with_all_that_is_needed_to_compute_it_again(ledger: Ledger) -> None:
+    (only,) = fill(ledger, 1)
+    model = known_model(ledger)
+    take(ledger, [only])
+    assert record(ledger, model, [result(only, 0.7)]) == 1
+    (kept,) = predictions(ledger)
+    assert (kept.model_id, kept.operating_point_id) == (model.model_id, model.operating_point_id)
+    assert (kept.p_normal, kept.p_bacterial, kept.p_viral, kept.p_pneumonia) == (1 - 0.7, 0.35, 0.35, 0.7)
+    assert (kept.started_at, kept.finished_at, kept.worker) == (AT, later(1), "w1")
+    assert (kept.versions, kept.activation) == ({"nightread": "0"}, bytes(4))
+    scored = image(ledger, only)
+    assert (scored.state, scored.verdict, scored.p_pneumonia) == ("scored", "flagged", 0.7)
+    assert (scored.review_state, scored.lease_owner, scored.lease_until) == ("unread", None, None)
+    assert_whole(ledger)
+
+
+def test_a_refusal_is_recorded_with_its_code_and_its_sentence(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2)
+    take(ledger, ids)
+    refused = [Refused(ids[1], "blank", "The image shows nothing.")]
+    assert record(ledger, known_model(ledger), [result(ids[0])], refused) == 2
+    kept = image(ledger, ids[1])
+    assert (kept.state, kept.reason_code, kept.reason) == ("rejected", "blank", "The image shows nothing.")
+    books = assert_whole(ledger)
+    assert (books.scored, books.rejected) == (1, 1)
+
+
+def test_the_result_of_a_lost_lease_is_not_recorded(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2)
+    model = known_model(ledger)
+    take(ledger, ids, owner="slow")
+    with ledger.transaction() as session:
+        leases.expire(session, max_attempts=3, at=later(61))
+    take(ledger, ids[:1], owner="quick", at=later(70))
+    assert record(ledger, model, [result(i) for i in ids], owner="slow") == 0
+    assert [image(ledger, i).state for i in ids] == ["leased", "pending"]
+    assert record(ledger, model, [result(ids[0])], owner="quick") == 1
+    assert record(ledger, model, [], [Refused(ids[0], "blank", "Too late.")], owner="slow") == 0
+    assert len(predictions(ledger)) == 1
+    assert image(ledger, ids[0]).state == "scored"
+    assert_whole(ledger)
+
+
+def test_an_image_and_a_model_have_one_prediction(ledger: Ledger) -> None:
+    (only,) = fill(ledger, 1)
+    score(ledger, [only])
+    (kept,) = predictions(ledger)
+    row = {c.name: getattr(kept, c.name) for c in Prediction.__table__.columns if c.name != "id"}
+    with pytest.raises(IntegrityError), ledger.transaction() as session:
+        session.execute(insert(Prediction).values(**row))
+
+
+def test_two_workers_that_record_at_the_same_instant_give_one_prediction_each(ledger: Ledger) -> None:
+    ids = fill(ledger, *range(12))
+    model = known_model(ledger)
+    for number in range(4):
+        take(ledger, ids[3 * number : 3 * number + 3], owner=f"w{number}")
+
+    def finish(number: int) -> int:
+        # Each claims everything; only its own three are its to record.
+        return record(ledger, model, [result(i) for i in ids], owner=f"w{number}")
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(finish, range(4))) == [3, 3, 3, 3]
+    assert [p.image_id for p in predictions(ledger)] == ids
+    assert assert_whole(ledger).scored == 12
+
+
+def test_a_model_and_its_operating_point_are_known_once(ledger: Ledger) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        registered = list(threads.map(lambda _: known_model(ledger), range(4)))
+    assert len(set(registered)) == 1
+    other = known_model(ledger, "n" * 64)
+    assert other.model_id != registered[0].model_id
+    with ledger.reading() as session:
+        counts = [session.scalar(select(func.count()).select_from(t)) for t in (Model, OperatingPointRow)]
+        kinds = session.scalars(select(AuditEvent.kind).order_by(AuditEvent.seq)).all()
+    assert counts == [2, 2]
+    assert kinds == ["model_registered", "operating_point_set"] * 2

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+from sqlalchemy import func, select
+
+from tests.filling import AT, NOT_AN_IMAGE, RUN, arrival, assert_whole, fill, image, receive, sha256
+from worker.ledger import receipts
+from worker.ledger.session import Ledger
+from worker.ledger.states import ImageState, Outcome
+from worker.ledger.tables import Image, Receipt, Run
+
+
+def test_a_new_file_has_a_receipt_and_a_pending_image(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        (recorded,) = receive(session, arrival(1, key="a"))
+    assert recorded is not None
+    assert recorded.outcome is Outcome.NEW
+    kept = image(ledger, recorded.image_id)
+    assert (kept.sha256, kept.state, kept.attempts, kept.received_at) == (sha256(1), "pending", 0, AT)
+    assert assert_whole(ledger).pending == 1
+
+
+def test_the_same_bytes_are_a_duplicate_within_a_group_and_across(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        first, second, other = receive(session, arrival(1, key="a"), arrival(1, key="b"), arrival(2, key="c"))
+    with ledger.transaction() as session:
+        (third,) = receive(session, arrival(1, key="d"), run="another night")
+    assert first and second and other and third
+    outcomes = [row.outcome for row in (first, second, other, third)]
+    assert outcomes == [Outcome.NEW, Outcome.DUPLICATE, Outcome.NEW, Outcome.DUPLICATE]
+    assert first.image_id == second.image_id == third.image_id != other.image_id
+    books = assert_whole(ledger)
+    assert (books.received, books.duplicates, books.images) == (4, 2, 2)
+
+
+def test_each_run_balances_by_itself_though_its_duplicates_are_of_another(ledger: Ledger) -> None:
+    fill(ledger, 1, 2, run="monday")
+    fill(ledger, 2, 3, run="tuesday")
+    with ledger.reading() as session:
+        from worker.ledger.reports import books
+
+        for run in session.scalars(select(Run)):
+            found = books(session, run.id)
+            assert found.balanced, found.line
+            assert found.received == 2
+            assert found.duplicates == (1 if run.name == "tuesday" else 0)
+
+
+def test_a_file_turned_away_at_the_door_is_a_rejected_image_with_its_reason(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        (recorded,) = receive(session, arrival(1, rejection=NOT_AN_IMAGE))
+    assert recorded is not None
+    assert (recorded.outcome, recorded.reason) == (Outcome.REJECTED, NOT_AN_IMAGE[1])
+    kept = image(ledger, recorded.image_id)
+    assert (kept.state, kept.reason_code, kept.reason) == (ImageState.REJECTED, *NOT_AN_IMAGE)
+    with ledger.transaction() as session:
+        (again,) = receive(session, arrival(1, rejection=NOT_AN_IMAGE))
+    assert again is not None
+    assert again.outcome is Outcome.DUPLICATE
+    books = assert_whole(ledger)
+    assert (books.received, books.rejected, books.duplicates) == (2, 1, 1)
+
+
+def test_the_second_sight_of_one_arrival_is_no_second_receipt(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        receive(session, arrival(1, key="dev:ino:1"))
+    with ledger.transaction() as session:
+        assert not receipts.key_recorded(session, "dev:ino:2")
+        assert receipts.key_recorded(session, "dev:ino:1")
+        seen, new = receive(session, arrival(1, key="dev:ino:1"), arrival(2, key="dev:ino:2"))
+    assert seen is None
+    assert new is not None
+    assert assert_whole(ledger).received == 2
+
+
+def test_one_arrival_named_twice_in_a_group_has_one_receipt(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        first, second = receive(session, arrival(1, key="same"), arrival(1, key="same"))
+    assert first is not None
+    assert second is None
+    assert assert_whole(ledger).received == 1
+
+
+def test_arrivals_without_a_key_all_count(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        assert None not in receive(session, arrival(1), arrival(1))
+    assert assert_whole(ledger).received == 2
+
+
+def test_the_same_bytes_at_the_same_instant_are_one_image(ledger: Ledger) -> None:
+    start = Barrier(8)
+
+    def drop(thread: int) -> Outcome:
+        start.wait(10)
+        with ledger.transaction() as session:
+            (recorded,) = receive(session, arrival(1, key=f"thread {thread}"))
+        assert recorded is not None
+        return recorded.outcome
+
+    with ThreadPoolExecutor(8) as threads:
+        outcomes = sorted(threads.map(drop, range(8)))
+    assert outcomes == [Outcome.DUPLICATE] * 7 + [Outcome.NEW]
+    books = assert_whole(ledger)
+    assert (books.received, books.images) == (8, 1)
+
+
+def test_one_arrival_seen_by_two_watchers_at_the_same_instant_is_one_receipt(ledger: Ledger) -> None:
+    start = Barrier(4)
+
+    def see(_: int) -> bool:
+        start.wait(10)
+        with ledger.transaction() as session:
+            return receive(session, arrival(1, key="one file")) != [None]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(see, range(4))) == 1
+    assert assert_whole(ledger).received == 1
+
+
+def test_a_group_is_taken_in_whole_or_not_at_all(ledger: Ledger) -> None:
+    class PlugPulled(Exception):  # noqa: N818
+        pass
+
+    try:
+        with ledger.transaction() as session:
+            receive(session, arrival(1), arrival(2))
+            raise PlugPulled
+    except PlugPulled:
+        pass
+    with ledger.reading() as session:
+        for table in (Image, Receipt, Run):
+            assert session.scalar(select(func.count()).select_from(table)) == 0
+    assert RUN
+    assert_whole(ledger)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from sqlalchemy import update
+
+from tests.filling import (
+    AT, NOT_AN_IMAGE, arrival, counted, fill, known_model, later, receive, record, result, score, take,
+)  # fmt: skip
+from worker.ledger import heartbeats, reports
+from worker.ledger.predictions import Refused
+from worker.ledger.session import Ledger
+from worker.ledger.tables import Image
+
+# The design, section 6: other programs rely on these.
+STATUS = {
+    "received", "duplicates", "images", "scored", "rejected", "quarantined", "pending", "leased", "flagged",
+    "balanced", "images_per_s", "eta_s", "processes",
+}  # fmt: skip
+
+
+def test_the_books_count_every_file_and_every_state(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2, 3, 4, 5)
+    fill(ledger, 5)
+    with ledger.transaction() as session:
+        receive(session, arrival(6, rejection=NOT_AN_IMAGE))
+    take(ledger, ids[:4])
+    record(
+        ledger,
+        known_model(ledger),
+        [result(ids[0], 0.9), result(ids[1], 0.5), result(ids[2], 0.1)],
+        [],
+    )
+    books = counted(ledger)
+    assert books.balanced
+    assert (books.received, books.duplicates, books.images) == (7, 1, 6)
+    assert (books.scored, books.rejected, books.quarantined, books.pending, books.leased) == (3, 1, 0, 1, 1)
+    assert (books.flagged, books.uncertain, books.unread) == (2, 1, 2)
+    assert books.line == (
+        "7 received = 1 duplicates + 3 scored + 1 rejected + 0 quarantined + 1 pending + 1 leased"
+    )
+
+
+def test_books_that_do_not_balance_say_so(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2)
+    assert counted(ledger).balanced
+    with ledger.transaction() as session:
+        session.execute(update(Image).where(Image.id == ids[0]).values(state="lost"))
+    assert not counted(ledger).balanced
+
+
+def test_the_status_has_the_keys_that_other_programs_rely_on(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2, 3)
+    score(ledger, ids[:2])
+    with ledger.transaction() as session:
+        heartbeats.beat(session, "watch", period_s=5, at=AT)
+    with ledger.reading() as session:
+        said = reports.status_document(session, later(2))
+    assert set(said) >= STATUS
+    assert said["balanced"] is True
+    # Two images, from the start of the first at 0 s to now, at 2 s; one image waits.
+    assert (said["images_per_s"], said["eta_s"]) == (1.0, 1.0)
+    (process,) = said["processes"]
+    assert {**process, "host": ""} == {"name": "watch", "host": "", "heartbeat_age_s": 2.0, "ok": True}
+
+
+def test_an_eta_is_never_invented(ledger: Ledger) -> None:
+    with ledger.reading() as session:
+        assert reports.status_document(session, AT)["eta_s"] == 0
+    ids = fill(ledger, 1, 2)
+    score(ledger, ids[:1])
+    with ledger.reading() as session:
+        said = reports.status_document(session, later(300))
+    assert said["images_per_s"] == 0
+    assert said["eta_s"] is None, "something waits and nothing is being scored"
+
+
+def test_the_morning_report_lists_what_to_read_what_was_turned_away_and_what_was_slow(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2, 3, 4, run="monday")
+    other = fill(ledger, 9, run="tuesday")
+    take(ledger, ids + other)
+    scores = [result(ids[0], 0.5), result(ids[1], 0.9), result(ids[2], 0.1), result(other[0])]
+    record(ledger, known_model(ledger), scores, [Refused(ids[3], "blank", "Nothing.")])
+    with ledger.reading() as session:
+        run = reports.find_run(session, "monday")
+        assert run is not None
+        morning = reports.morning(session, run)
+    assert [row.id for row in morning.flagged] == [ids[1], ids[0]]
+    assert [row.id for row in morning.turned_away] == [ids[3]]
+    assert sorted(row.image_id for row in morning.slowest) == ids[:3]
+    assert (morning.run.books.received, morning.run.books.balanced) == (4, True)
+    assert morning.run.first_scored_at == morning.run.last_scored_at == later(1)
+
+
+def test_the_latest_run_is_the_one_that_is_meant(ledger: Ledger) -> None:
+    with ledger.reading() as session:
+        assert reports.find_run(session, None) is None
+    fill(ledger, 1, run="monday")
+    fill(ledger, 2, run="tuesday")
+    fill(ledger, 3, run="monday")
+    with ledger.reading() as session:
+        assert (found := reports.find_run(session, None)) is not None
+        assert found.name == "tuesday"
+        assert reports.find_run(session, "sunday") is None
+        assert reports.run_names(session) == ["tuesday", "monday"]
+        listed = reports.runs(session, size=1)
+        assert [summary.books.received for _, summary in listed] == [1]
+        older = reports.runs(session, before=listed[-1][0].id)
+        assert [summary.name for _, summary in older] == ["monday"]
+
+
+def test_what_was_turned_away_is_paged_from_the_latest(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        rows = receive(session, *(arrival(n, rejection=NOT_AN_IMAGE) for n in range(5)))
+    ids = [row.image_id for row in rows if row]
+    with ledger.reading() as session:
+        first = [row.id for row in reports.turned_away(session, size=3)]
+        rest = [row.id for row in reports.turned_away(session, before=first[-1], size=3)]
+    assert first + rest == ids[::-1]
+
+
+def test_receipts_come_with_their_images(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        rows = receive(session, arrival(1), arrival(1))
+    with ledger.reading() as session:
+        found = reports.receipts(session, [row.receipt_id for row in rows if row])
+    assert [(row.outcome, row.image.state) for row in found] == [("new", "pending"), ("duplicate", "pending")]

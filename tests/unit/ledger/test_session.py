@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.orm import Session
+
+from tests.filling import AT, counted, fill
+from worker.config import Settings
+from worker.errors import TransientFailure
+from worker.ledger import schema
+from worker.ledger.session import Ledger
+from worker.ledger.tables import Run
+
+
+def add_run(session: Session, name: str, at: datetime = AT) -> None:
+    session.add(Run(name=name, started_at=at))
+    session.flush()
+
+
+def test_a_time_comes_back_in_utc_with_its_zone(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        add_run(session, "tokyo", datetime(2026, 3, 2, 7, 0, 0, 123456, tzinfo=timezone(timedelta(hours=9))))
+    with ledger.reading() as session:
+        started = session.scalars(select(Run.started_at)).one()
+    assert started == datetime(2026, 3, 1, 22, 0, 0, 123456, tzinfo=UTC)
+    assert started.tzinfo is UTC
+
+
+def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(StatementError, match="without a timezone"), ledger.transaction() as session:
+        add_run(session, "nowhere", datetime(2026, 3, 1))  # noqa: DTZ001 - what is refused
+
+
+def test_what_raises_is_rolled_back(ledger: Ledger) -> None:
+    with pytest.raises(IntegrityError), ledger.transaction() as session:
+        add_run(session, "twice")
+        add_run(session, "twice")
+    with ledger.reading() as session:
+        assert session.scalars(select(Run)).all() == []
+
+
+def test_one_who_reads_sees_one_moment(ledger: Ledger) -> None:
+    fill(ledger, 1)
+    with ledger.reading() as session:
+        before = session.scalars(select(Run.name)).all()
+        fill(ledger, 2, run="meanwhile")
+        assert session.scalars(select(Run.name)).all() == before
+    assert counted(ledger).received == 2
+
+
+@pytest.mark.postgres
+def test_a_backend_that_is_ended_is_a_transient_failure_and_the_next_work_goes_on(postgres_url: str) -> None:
+    ledger = Ledger(Settings(database_url=postgres_url).database)
+    schema.upgrade(ledger)
+    with pytest.raises(TransientFailure), ledger.transaction() as session:
+        session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    fill(ledger, 1)
+    ledger.close()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("code", ["40P01", "53100", "57P03"])
+def test_what_the_server_cannot_do_just_now_is_a_transient_failure(postgres_url: str, code: str) -> None:
+    ledger = Ledger(Settings(database_url=postgres_url).database)
+    # Raised by the server itself: a deadlock, a full disk and a start-up.
+    statement = f"DO $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{code}'; END $$"
+    with pytest.raises(TransientFailure, match="not now"), ledger.transaction() as session:
+        session.execute(text(statement))
+    ledger.close()
+
+
+def test_a_database_that_stays_locked_is_a_transient_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.ledger.session.BUSY_TIMEOUT_S", 0.1)
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    schema.upgrade(ledger)
+    with ledger.transaction() as first:
+        add_run(first, "first")
+        with pytest.raises(TransientFailure, match="locked"), ledger.transaction() as second:
+            add_run(second, "second")
+    ledger.close()

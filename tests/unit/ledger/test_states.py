@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from worker.ledger.states import IllegalTransition, ImageState, after_failure, check_transition
+
+PENDING, LEASED, SCORED = ImageState.PENDING, ImageState.LEASED, ImageState.SCORED
+REJECTED, QUARANTINED = ImageState.REJECTED, ImageState.QUARANTINED
+
+# Written out from the design's table, section 3, and not taken from the code.
+LEGAL: set[tuple[ImageState | None, ImageState]] = {
+    (None, PENDING),
+    (None, REJECTED),
+    (PENDING, LEASED),
+    (LEASED, SCORED),
+    (LEASED, REJECTED),
+    (LEASED, PENDING),
+    (LEASED, QUARANTINED),
+    (REJECTED, PENDING),
+    (QUARANTINED, PENDING),
+}
+EVERY = sorted(product([None, *ImageState], ImageState), key=str)
+
+
+@pytest.mark.parametrize(("before", "after"), [pair for pair in EVERY if pair in LEGAL])
+def test_a_legal_transition_passes(before: ImageState | None, after: ImageState) -> None:
+    check_transition(before, after)
+
+
+@pytest.mark.parametrize(("before", "after"), [pair for pair in EVERY if pair not in LEGAL])
+def test_every_other_transition_raises(before: ImageState | None, after: ImageState) -> None:
+    with pytest.raises(IllegalTransition, match=f"cannot go from {before or 'nothing'} to {after}"):
+        check_transition(before, after)
+
+
+def test_a_scored_image_never_changes_again() -> None:
+    assert not any(before is SCORED for before, _ in LEGAL)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "after"), [(1, PENDING), (2, PENDING), (3, QUARANTINED), (4, QUARANTINED)]
+)
+def test_the_last_attempt_that_fails_quarantines(attempts: int, after: ImageState) -> None:
+    assert after_failure(attempts, max_attempts=3) is after

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, text, update
+
+from tests.filling import assert_whole, fill, score, sha256
+from worker.config import Settings
+from worker.ledger import schema, upkeep
+from worker.ledger.session import Ledger
+from worker.ledger.tables import Image, Prediction
+
+
+# Run, two files, model, operating point, two scores.
+EVENTS = 7
+
+
+def wrong(ledger: Ledger, *in_store: int) -> list[str]:
+    return [f.what for f in upkeep.check(ledger, lambda: map(sha256, in_store)) if not f.ok]
+
+
+def test_a_sound_ledger_has_nothing_wrong(ledger: Ledger) -> None:
+    score(ledger, fill(ledger, 1, 2))
+    assert len(upkeep.check(ledger, lambda: [])) == 7
+    assert wrong(ledger, 1, 2) == []
+
+
+def test_what_arrives_during_the_check_is_not_missing(ledger: Ledger) -> None:
+    def store_that_fills_while_it_is_listed() -> list[str]:
+        fill(ledger, 2)
+        return [sha256(1), sha256(2)]
+
+    fill(ledger, 1)
+    findings = upkeep.check(ledger, store_that_fills_while_it_is_listed)
+    assert [f.what for f in findings if not f.ok] == []
+    assert "1 stored files that no image names" in [f.what for f in findings]
+
+
+def test_what_is_wrong_is_named(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2)
+    score(ledger, ids)
+    assert wrong(ledger, 1) == ["1 images without their bytes in the store"]
+    with ledger.transaction() as session:
+        session.execute(delete(Prediction).where(Prediction.image_id == ids[0]))
+    assert wrong(ledger, 1, 2) == ["1 scored images without a prediction"]
+    with ledger.transaction() as session:
+        session.execute(update(Image).where(Image.id == ids[1]).values(state="lost"))
+        session.execute(text("UPDATE chain_head SET hash = 'x'"))
+        session.execute(text("CREATE TABLE surplus (id INTEGER)"))
+    assert [what.split(",")[0] for what in wrong(ledger, 1, 2)] == [
+        "1 differences from the tables of this program",
+        "2 received = 0 duplicates + 1 scored + 0 rejected + 0 quarantined + 0 pending + 0 leased",
+        f"audit trail of {EVENTS} events",
+        "1 scored images without a prediction",
+    ]
+
+
+def test_a_database_that_was_never_made_is_wrong_and_nothing_else_is_asked(database_url: str) -> None:
+    ledger = Ledger(Settings(database_url=database_url).database)
+    assert wrong(ledger) == [f"schema revision None, needed {schema.newest()}"]
+    ledger.close()
+
+
+def test_a_backup_opens_and_holds_what_was_there(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    schema.upgrade(ledger)
+    score(ledger, fill(ledger, 1, 2, 3))
+    target = tmp_path / "kept" / "copy.sqlite3"
+    upkeep.backup(ledger, target)
+    fill(ledger, 4)
+    copy = Ledger(f"sqlite:///{target}")
+    books = assert_whole(copy)
+    assert (books.received, books.scored) == (3, 3)
+    with closing(sqlite3.connect(target)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert [path.name for path in target.parent.glob("*.part")] == []
+    for opened in (ledger, copy):
+        opened.close()
+
+
+def test_a_backup_overwrites_nothing(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "copy").write_text("mine")
+    with pytest.raises(upkeep.BackupFailed, match="overwrites nothing"):
+        upkeep.backup(ledger, tmp_path / "copy")
+    assert (tmp_path / "copy").read_text() == "mine"
+
+
+@pytest.mark.postgres
+def test_a_backup_of_postgresql_keeps_the_password_from_the_list_of_processes(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An edge: pg_dump of another release than the server's refuses, so what it was asked is kept here.
+    program = tmp_path / "bin" / "pg_dump"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@" "$PGPASSWORD" > "${2#--file=}"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    ledger = Ledger("postgresql+psycopg://ada:se%2Fcret@db.example:5433/night")
+    upkeep.backup(ledger, tmp_path / "copy")
+    said = (tmp_path / "copy").read_text().split()
+    assert said[0] == "--format=custom"
+    assert said[2:] == ["--dbname=postgresql://ada@db.example:5433/night", "se/cret"]
+
+
+@pytest.mark.postgres
+def test_a_backup_that_fails_says_why_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "pg_dump"
+    program.write_text('#!/bin/sh\ntouch "${2#--file=}"\necho "server version mismatch" >&2\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    ledger = Ledger("postgresql+psycopg://ada@db.example/night")
+    with pytest.raises(upkeep.BackupFailed, match="server version mismatch"):
+        upkeep.backup(ledger, tmp_path / "copy")
+    assert not list(tmp_path.glob("copy*"))

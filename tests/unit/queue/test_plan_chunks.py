@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from worker.ledger.leases import Waiting
+from worker.ledger.states import Lane
+from worker.queue.dispatch import plan_chunks
+
+URGENT, OVERNIGHT = Lane.URGENT, Lane.OVERNIGHT
+
+
+def test_the_urgent_lane_comes_first_and_lanes_never_mix() -> None:
+    images = [Waiting(n, OVERNIGHT if n % 2 else URGENT, 0) for n in range(8)]
+    assert list(plan_chunks(images, 3)) == [
+        (URGENT, [0, 2, 4]),
+        (URGENT, [6]),
+        (OVERNIGHT, [1, 3, 5]),
+        (OVERNIGHT, [7]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "chunk_size", "sizes"),
+    [
+        (0, 32, [32, 8]),
+        (1, 32, [4] * 10),
+        (2, 32, [1] * 40),
+        (3, 32, [1] * 40),
+        (1, 8, [1] * 40),
+        (1, 3, [1] * 40),
+        (0, 1, [1] * 40),
+    ],
+)
+def test_each_failure_makes_the_chunks_smaller(attempts: int, chunk_size: int, sizes: list[int]) -> None:
+    images = [Waiting(n, OVERNIGHT, attempts) for n in range(40)]
+    assert [len(ids) for _, ids in plan_chunks(images, chunk_size)] == sizes
+
+
+def test_nothing_waits_and_nothing_is_planned() -> None:
+    assert list(plan_chunks([], 32)) == []
+
+
+def test_every_image_is_in_exactly_one_chunk_with_its_like() -> None:
+    chance = random.Random(0)
+    images = [Waiting(n, chance.choice(list(Lane)), chance.randrange(4)) for n in range(300)]
+    of = {image.id: image for image in images}
+    chunks = list(plan_chunks(images, 16))
+    assert sorted(i for _, ids in chunks for i in ids) == list(range(300))
+    for lane, ids in chunks:
+        assert {of[i].lane for i in ids} == {lane}
+        assert len({of[i].attempts for i in ids}) == 1
+
+
+@pytest.mark.parametrize("killers", [{7}, {0, 31}, {8, 9, 10, 11}, set(range(32))])
+def test_splitting_finds_the_killers_within_three_attempts(killers: set[int]) -> None:
+    """Whatever dies takes its chunk along; whoever was beside it is scored in the end."""
+    waiting = {n: 0 for n in range(32)}
+    scored: set[int] = set()
+    quarantined: set[int] = set()
+    while waiting:
+        images = [Waiting(n, OVERNIGHT, attempts) for n, attempts in waiting.items()]
+        for _, ids in plan_chunks(images, 32):
+            for image_id in ids:
+                attempts = waiting.pop(image_id) + 1
+                if not killers & set(ids):
+                    scored.add(image_id)
+                elif attempts < 3:
+                    waiting[image_id] = attempts
+                else:
+                    quarantined.add(image_id)
+    assert quarantined == killers
+    assert scored == set(range(32)) - killers

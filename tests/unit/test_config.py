@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from worker.config import ROOT, Settings
+
+
+def problem(**values: object) -> str:
+    with pytest.raises(ValidationError) as error:
+        Settings.model_validate(values)
+    (only,) = error.value.errors()
+    return f"{only['loc'][0]}: {only['msg']}"
+
+
+def test_without_anything_set_all_lies_in_a_folder_data(tmp_path: Path) -> None:
+    settings = Settings()
+    assert settings.data == tmp_path / "data"
+    assert settings.inbox == tmp_path / "data" / "inbox"
+    assert settings.store_path == tmp_path / "data" / "store"
+    assert settings.database == f"sqlite:///{tmp_path / 'data' / 'nightread.sqlite3'}"
+    assert settings.broker == f"redis+socket://{tmp_path / 'data' / 'broker' / 'valkey.sock'}"
+    assert settings.broker_is_bundled
+    assert settings.model.is_relative_to(ROOT)
+    assert (settings.host, settings.port, settings.runtime) == ("127.0.0.1", 8000, "litert")
+
+
+def test_the_environment_comes_before_the_file_and_arguments_before_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nightread.toml").write_text('port = 8001\nlease_s = 30\ndata = "kept"\nlog_level = "debug"\n')
+    monkeypatch.setenv("NIGHTREAD_PORT", "8002")
+    monkeypatch.setenv("NIGHTREAD_LEASE_S", "31")
+    settings = Settings(lease_s=32)
+    assert (settings.port, settings.lease_s, settings.log_level) == (8002, 32, "debug")
+    assert settings.data == tmp_path / "kept"
+
+
+def test_a_home_folder_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NIGHTREAD_DATA", "~/xrays")
+    monkeypatch.setenv("NIGHTREAD_STORE", "~/kept")
+    assert Settings().data == tmp_path / "xrays"
+    assert Settings().store_path == tmp_path / "kept"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", 0),
+        ("port", 65_536),
+        ("port", "http"),
+        ("workers", 0),
+        ("chunk_size", 0),
+        ("lease_s", 0),
+        ("settle_s", -1),
+        ("max_attempts", 0),
+        ("runtime", "torch"),
+        ("log_level", "loud"),
+        ("store", "s3://bucket/prefix"),
+        ("database_url", "mysql://host/db"),
+        ("database_url", "sqlite:nowhere"),
+        ("database_url", "postgresql://user:p@ss:word@host:port/db"),
+        ("broker_url", "amqp://host"),
+        ("broker_url", "redis://:pass@host:port/0"),
+        ("no_such_setting", 1),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: object) -> None:
+    said = problem(**{name: value})
+    assert said.startswith(name)
+    assert "word" not in said
+    assert "pass@" not in said, "a password is not repeated"
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_way_to_write_postgresql_is_the_same(scheme: str) -> None:
+    url = Settings(database_url=f"{scheme}://ada:se%2Fcret@db.example/night?host=/run/pg").database
+    assert url == "postgresql+psycopg://ada:se%2Fcret@db.example/night?host=/run/pg"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://localhost:6379/0", "rediss://:pw@host/1", "redis+socket:///run/valkey.sock"],
+)
+def test_a_broker_of_ones_own_is_used_as_given(url: str) -> None:
+    settings = Settings(broker_url=url)
+    assert (settings.broker, settings.broker_is_bundled) == (url, False)
+
+
+def test_a_data_folder_with_a_long_path_has_a_short_socket_of_its_own(tmp_path: Path) -> None:
+    first, second = (Settings(data=tmp_path / ("x" * 90) / name) for name in ("a", "b"))
+    assert len(str(first.broker_socket)) < 100
+    assert not first.broker_socket.is_relative_to(tmp_path)
+    assert first.broker_socket != second.broker_socket
+    assert first.broker_socket == Settings(data=first.data).broker_socket
+    umlauts = Settings(data=tmp_path / ("ü" * 45))
+    assert len(str(umlauts.broker_socket).encode()) < 100, "a socket's path is counted in bytes"
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from worker import store as module
+from worker.store import Room, Store
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def put(store: Store, source: Path, data: bytes, room: Room = Room.IMAGES, *, link: bool = True) -> str:
+    source.write_bytes(data)
+    store.put(source, sha256(data), room, link=link)
+    return sha256(data)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_bytes_are_found_by_their_hash(store: Store, tmp_path: Path, link: bool) -> None:
+    kept = put(store, tmp_path / "a", b"bytes", link=link)
+    assert store.read(kept) == b"bytes"
+    assert store.path(kept) == store.root / "images" / kept[:2] / kept[2:4] / kept
+    assert (tmp_path / "a").read_bytes() == b"bytes"
+    assert os.path.samefile(tmp_path / "a", store.path(kept)) is link
+
+
+def test_both_rooms_are_looked_into(store: Store, tmp_path: Path) -> None:
+    image = put(store, tmp_path / "a", b"image")
+    away = put(store, tmp_path / "b", b"letter", Room.TURNED_AWAY)
+    assert sorted(store.hashes()) == sorted([image, away])
+    assert store.read(away) == b"letter"
+    with pytest.raises(FileNotFoundError):
+        store.read(sha256(b"never"))
+
+
+def test_an_empty_store_holds_nothing(store: Store) -> None:
+    assert list(store.hashes()) == []
+
+
+def test_putting_the_same_bytes_again_changes_nothing(store: Store, tmp_path: Path) -> None:
+    kept = put(store, tmp_path / "a", b"bytes")
+    inode = store.path(kept).stat().st_ino
+    put(store, tmp_path / "b", b"bytes")
+    assert store.path(kept).stat().st_ino == inode
+
+
+def test_bytes_that_went_bad_are_replaced_by_good_ones(store: Store, tmp_path: Path) -> None:
+    kept = put(store, tmp_path / "a", b"bytes", link=False)
+    store.path(kept).write_bytes(b"rotten")
+    put(store, tmp_path / "b", b"bytes")
+    assert store.read(kept) == b"bytes"
+
+
+def test_a_copy_that_breaks_off_is_no_file_of_the_store(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks_off(_: Path, target: Path, **__: object) -> None:
+        target.write_bytes(b"by")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(module.shutil, "copyfile", breaks_off)
+    with pytest.raises(OSError, match="disk full"):
+        put(store, tmp_path / "a", b"bytes", link=False)
+    assert list(store.hashes()) == []
+    assert not [path for path in store.root.rglob("*") if path.is_file()]
+
+
+def test_a_file_and_every_folder_above_it_are_made_durable(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[Path] = set()
+    monkeypatch.setattr(module, "_fsync", synced.add)
+    kept = put(store, tmp_path / "a", b"bytes")
+    store.sync([kept])
+    path = store.path(kept)
+    # A new folder's own entry stands in the folder above it.
+    assert synced == {path, *path.parents[:3], store.root}

@@ -1,0 +1,80 @@
+"""Which hosts and origins are answered: pure, without an application."""
+
+from __future__ import annotations
+
+import pytest
+
+from webui.guard import host_names, is_loopback, name_of, same_site
+from webui.readers import local_path
+from worker.config import Settings
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("127.0.0.1:8000", "127.0.0.1"),
+        ("LocalHost", "localhost"),
+        ("[::1]:8000", "::1"),
+        ("evil.example", "evil.example"),
+        ("127.0.0.1.evil.example:8000", "127.0.0.1.evil.example"),
+    ],
+)
+def test_the_name_in_a_host_header(host: str, name: str) -> None:
+    assert name_of(host) == name
+
+
+@pytest.mark.parametrize("host", ["localhost:port", "localhost/x", "localhost?x", "localhost#", ""])
+def test_a_malformed_host_is_no_name_of_ours(host: str) -> None:
+    assert name_of(host) not in host_names(Settings())
+
+
+def test_further_names_come_from_the_settings() -> None:
+    names = host_names(Settings(allowed_hosts="Reading-Room.example, pacs", host="127.0.0.2"))
+    assert names == {"127.0.0.1", "127.0.0.2", "localhost", "::1", "reading-room.example", "pacs"}
+
+
+@pytest.mark.parametrize(
+    ("origin", "fetch_site", "answered"),
+    [
+        (None, None, True),
+        ("http://127.0.0.1:8000", "same-origin", True),
+        ("http://127.0.0.1:8000", None, True),
+        (None, "none", True),
+        ("http://evil.example", None, False),
+        ("http://127.0.0.1:9000", None, False),
+        ("null", None, False),
+        (None, "cross-site", False),
+        ("http://127.0.0.1:8000", "cross-site", False),
+        ("http://127.0.0.1:8000", "same-site", False),
+    ],
+)
+def test_only_our_own_pages_and_programs_may_change_things(
+    origin: str | None, fetch_site: str | None, answered: bool
+) -> None:
+    assert same_site("127.0.0.1:8000", origin, fetch_site) is answered
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_is_this_machine_only(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "::", "", "192.168.1.4", "127.evil.example", "example.org"],  # noqa: S104
+)
+def test_everything_else_is_reached_by_others(host: str) -> None:
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize("target", ["/review/3?run=a%26b", "/upload?receipts=1-3"])
+def test_after_the_name_one_goes_on_where_one_was(target: str) -> None:
+    assert local_path(target) == target
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["", "https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "review"],
+)
+def test_but_never_to_another_site(target: str) -> None:
+    assert local_path(target) == "/review"

@@ -1,0 +1,80 @@
+"""The API's description: every route of the API stands in it, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from webui import create_app
+from worker import DISCLAIMER
+from worker.config import Settings
+from worker.ledger.review import Action, Finding
+from worker.ledger.states import ImageState
+
+DESCRIPTION: dict[str, Any] = json.loads(
+    (files("webui") / "api" / "openapi.json").read_text(encoding="utf-8")
+)
+
+
+def routes(data: Path) -> set[tuple[str, str]]:
+    """Method and path of every route for programs, as OpenAPI writes them."""
+    rules = create_app(Settings(data=data)).url_map.iter_rules()
+    return {
+        (method.lower(), rule.rule.replace("<key:", "{").replace("<path:", "{").replace(">", "}"))
+        for rule in rules
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule.startswith(("/api/", "/healthz", "/readyz"))
+    }
+
+
+def described() -> set[tuple[str, str]]:
+    return {(method, path) for path, methods in DESCRIPTION["paths"].items() for method in methods}
+
+
+def references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield value["$ref"]
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from references(item)
+
+
+def test_every_route_is_described_and_every_description_is_a_route(tmp_path: Path) -> None:
+    assert described() == routes(tmp_path)
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_one() -> None:
+    schemas = DESCRIPTION["components"]["schemas"]
+    assert {ref.removeprefix("#/components/schemas/") for ref in references(DESCRIPTION)} == set(schemas)
+    for schema in schemas.values():
+        Draft202012Validator.check_schema(schema)
+
+
+def test_the_ledgers_own_words_are_the_ones_described() -> None:
+    schemas = DESCRIPTION["components"]["schemas"]
+    assert schemas["Review"]["properties"]["action"]["enum"] == list(Action)
+    assert schemas["Review"]["properties"]["finding"]["enum"] == [*Finding, None]
+    assert schemas["QueueRow"]["properties"]["state"]["enum"] == list(ImageState)
+
+
+def test_the_description_says_that_it_is_no_diagnosis() -> None:
+    assert DISCLAIMER in DESCRIPTION["info"]["description"]
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(described()))
+def test_every_operation_says_what_it_does_and_how_it_fails(method: str, path: str) -> None:
+    operation = DESCRIPTION["paths"][path][method]
+    assert operation["summary"]
+    assert "200" in operation["responses"]
+    if method == "post":
+        assert {"400", "403", "503"} <= set(operation["responses"])
+        assert any(p["name"] == "X-Nightread-Reader" for p in operation["parameters"])

@@ -1,0 +1,52 @@
+"""Whether the page works: for supervisors, load balancers and `nightread status`."""
+
+from __future__ import annotations
+
+from flask import Blueprint, abort, current_app
+from flask.typing import ResponseReturnValue
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from webui.services import services
+from worker.ledger import reports, schema
+from worker.ledger.session import utc_now
+from worker.ledger.states import Lane
+
+api = Blueprint("api_health", __name__)
+
+
+@api.get("/healthz")
+def alive() -> ResponseReturnValue:
+    """The process answers."""
+    return {"ok": True}
+
+
+@api.get("/readyz")
+def ready() -> ResponseReturnValue:
+    """The database can be used. The broker is told of too, but without it nothing is lost."""
+    current = schema.current(services().ledger)
+    if current != services().newest_schema:
+        abort(503, "The database is not up to date; run `nightread db upgrade`.")
+    return {"ready": True, "schema": current, "broker": _broker()}
+
+
+@api.get("/api/v1/status")
+def status() -> ResponseReturnValue:
+    """The document of `nightread status --json`."""
+    with services().ledger.reading() as session:
+        return reports.status_document(session, utc_now())
+
+
+@api.get("/api/v1/openapi.json")
+def description() -> ResponseReturnValue:
+    """This API's OpenAPI document."""
+    with current_app.open_resource("api/openapi.json") as file:
+        return current_app.response_class(file.read(), mimetype="application/json")
+
+
+def _broker() -> str:
+    try:
+        services().dispatcher.depth(Lane.URGENT)
+    except (OperationalError, RedisError, OSError):
+        return "out of reach"
+    return "reachable"

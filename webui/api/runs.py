@@ -1,0 +1,57 @@
+"""Runs over the API: their books, and the morning report in each of its forms."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from flask import Blueprint, Response, abort, request
+from flask.typing import ResponseReturnValue
+
+from webui.api.documents import run_document
+from webui.asking import before_of_request
+from webui.services import services
+from worker.commands import morning
+from worker.ledger import reports
+
+api = Blueprint("api_runs", __name__, url_prefix="/api/v1")
+
+_CONTENT_TYPES = {
+    "json": ("application/json", "json"),
+    "csv": ("text/csv", "csv"),
+    "text": ("text/plain", "txt"),
+    "html": ("text/html", "html"),
+}
+
+
+@api.get("/runs")
+def listing() -> ResponseReturnValue:
+    """The runs and their books, the latest first; `next` is the `before` of the page below."""
+    with services().ledger.reading() as session:
+        found = reports.runs(session, before=before_of_request())
+    return {
+        "runs": [run_document(summary) for _, summary in found],
+        "next": found[-1][0].id if found else None,
+    }
+
+
+@api.get("/runs/<path:name>/report")
+def report(name: str) -> ResponseReturnValue:
+    """A run's morning report, to be saved as a file."""
+    form = request.args.get("format", "json")
+    if form not in _CONTENT_TYPES:
+        abort(400, f"format is one of {', '.join(_CONTENT_TYPES)}")
+    with services().ledger.reading() as session:
+        try:
+            text = morning.render(session, name, form)
+        except LookupError as missing:
+            abort(404, str(missing.args[0]))
+    content_type, ending = _CONTENT_TYPES[form]
+    response = Response(text, content_type=f"{content_type}; charset=utf-8")
+    response.headers.set("Content-Disposition", "attachment", filename=f"nightread-{_plain(name)}.{ending}")
+    return response
+
+
+def _plain(name: str) -> str:
+    """A run's name as part of a file's name."""
+    letters = unicodedata.normalize("NFKD", name)
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in letters)[:80]

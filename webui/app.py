@@ -1,0 +1,50 @@
+"""The Flask application, built from the settings; nothing happens before."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import cast
+
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+from werkzeug.routing import IntegerConverter, Map
+
+from webui import api, failures, guard, pages, words
+from webui.place import LARGEST_ID
+from webui.receiving import IncomingRequest
+from webui.secret import secret_key
+from webui.services import EXTENSION, Services
+from worker.config import Settings
+
+
+class KeyConverter(IntegerConverter):
+    """An id in a URL, no larger than a database's."""
+
+    def __init__(self, url_map: Map) -> None:
+        """Limit the integer."""
+        super().__init__(url_map, max=LARGEST_ID)
+
+
+def create_app(settings: Settings) -> Flask:
+    """Build the application. Makes the data folder and the cookie's key; connects to nothing."""
+    app = Flask("webui")
+    app.request_class = IncomingRequest
+    app.secret_key = secret_key(settings.data / "secret_key")
+    app.config.update(
+        MAX_CONTENT_LENGTH=guard.FORM_BYTES,
+        MAX_FILE_BYTES=settings.max_bytes,
+        SESSION_COOKIE_NAME="nightread",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        PERMANENT_SESSION_LIFETIME=timedelta(days=30),
+    )
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    cast("DefaultJSONProvider", app.json).sort_keys = False
+    app.url_map.converters["key"] = KeyConverter
+    app.extensions[EXTENSION] = Services(settings)
+    guard.install(app)
+    failures.install(app)
+    words.install(app)
+    for blueprint in (*pages.BLUEPRINTS, *api.BLUEPRINTS):
+        app.register_blueprint(blueprint)
+    return app

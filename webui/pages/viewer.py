@@ -1,0 +1,95 @@
+"""The viewer: one image, what the model said of it, and the reader's last word."""
+
+from __future__ import annotations
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from webui import acts
+from webui.asking import place_of_request
+from webui.place import Place
+from webui.readers import acting_reader, reader_name
+from webui.services import services
+from webui.words import FINDINGS, visible
+from worker.ledger import review
+from worker.ledger.review import Action, Finding, ReviewRefused
+from worker.ledger.session import utc_now
+from worker.ledger.states import ReviewState
+from worker.ledger.tables import Image
+
+pages = Blueprint("viewer", __name__)
+
+
+@pages.get("/review/<key:image_id>")
+def show(image_id: int) -> ResponseReturnValue:
+    """Open an image; it is the reader's own for a while, if they have said who they are."""
+    place = place_of_request()
+    _claim(image_id)
+    with services().ledger.reading() as session:
+        image = review.open_image(session, image_id)
+        if image is None:
+            abort(404, f"There is no image {image_id}.")
+        return render_template(
+            "viewer.html",
+            image=image,
+            prediction=image.predictions[0] if image.predictions else None,
+            standing=review.standing_review(image),
+            holder=_other_holder(image),
+            unread=image.review_state == ReviewState.UNREAD,
+            place=place,
+            left=review.queue(session, place.unread, size=1).total,
+            neighbours=review.neighbours(session, place.wanted, acts.here(image)),
+        )
+
+
+@pages.post("/review/<key:image_id>/decide")
+def decide(image_id: int) -> ResponseReturnValue:
+    """Record the reader's verdict and open the next image of their list."""
+    place = place_of_request()
+    try:
+        act, following = acts.decide(
+            image_id, request.form.get("action", ""), request.form.get("note", ""), place
+        )
+    except ReviewRefused as refusal:
+        flash(str(refusal), "refused")
+        return _to(image_id, place)
+    done = "Confirmed" if act.action == Action.CONFIRM else "Overridden"
+    found = FINDINGS[Finding(act.finding or "")]
+    flash(f"{done}: {found} in {visible(act.image.original_name)}.", "act")
+    return _to(following, place)
+
+
+@pages.post("/review/undo")
+def undo() -> ResponseReturnValue:
+    """Take back the reader's last verdict and open its image again."""
+    place = place_of_request()
+    try:
+        image_id = acts.undo()
+    except ReviewRefused as refusal:
+        flash(str(refusal), "refused")
+        return _to(None, place)
+    flash("Taken back: this image is unread again.", "undone")
+    return _to(image_id, place)
+
+
+def _to(image_id: int | None, place: Place) -> ResponseReturnValue:
+    if image_id is None:
+        return redirect(url_for("queue.show", **place.below(None).query), 303)
+    return redirect(url_for("viewer.show", image_id=image_id, **place.query), 303)
+
+
+def _claim(image_id: int) -> None:
+    """Claim for a reader who opens the page; not for one who only looks, nor for a prefetch."""
+    prefetched = "prefetch" in request.headers.get("Sec-Purpose", "")
+    if reader_name() is None or request.method != "GET" or prefetched:
+        return
+    at, claim_s = utc_now(), services().settings.claim_s
+    with services().ledger.transaction() as session:
+        review.claim(session, image_id, reader_id=acting_reader(session, at).id, claim_s=claim_s, at=at)
+
+
+def _other_holder(image: Image) -> str | None:
+    """The name of another reader who has this unread image open now."""
+    holder = image.claimed_by
+    still = image.claimed_until is not None and image.claimed_until > utc_now()
+    return holder.name if holder and still and holder.name != reader_name() else None

@@ -1,0 +1,39 @@
+"""The figures of the strip on top of every page, asked of the ledger at most every two seconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from worker.errors import TransientFailure
+from worker.ledger import reports
+from worker.ledger.session import Ledger, utc_now
+
+_FRESH_S = 2.0
+
+
+class Pulse:
+    """One status document for all threads, so that a page costs no count of all images."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Ask nothing yet."""
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._document: dict[str, Any] | None = None
+        self._fresh_until = 0.0
+
+    def read(self) -> dict[str, Any] | None:
+        """The status document; None while the database is out of reach."""
+        with self._lock:
+            if time.monotonic() >= self._fresh_until:
+                self._document = self._ask()
+                self._fresh_until = time.monotonic() + _FRESH_S
+            return self._document
+
+    def _ask(self) -> dict[str, Any] | None:
+        try:
+            with self._ledger.reading() as session:
+                return reports.status_document(session, utc_now())
+        except TransientFailure:
+            return None
