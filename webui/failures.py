@@ -25,7 +25,7 @@ _TITLES = {
     409: "Not now",
     413: "Too much at once",
     500: "Something broke",
-    503: "The database cannot be reached",
+    503: "Out of reach for the moment",
 }
 _SENTENCES = {
     404: "There is nothing at this address.",
@@ -34,7 +34,7 @@ _SENTENCES = {
     500: "Nightread has a defect here. What was recorded before is safe; the log has the particulars.",
 }
 _FIRST_FAILURE = 400
-_OUT_OF_REACH = "The database cannot be reached; nothing is lost. Try again in a moment."
+_OUT_OF_REACH = "The database or the store cannot be reached; nothing is lost. Try again in a moment."
 _FOR_PROGRAMS = ("/api/", "/healthz", "/readyz")
 
 

@@ -46,7 +46,7 @@ def remember(name: str) -> None:
 def local_path(target: str) -> str:
     """Where to go on after the name was given: a path of ours, never another site."""
     parts = urlsplit(target)
-    harmless = target.startswith("/") and not target.startswith(("//", "/\\"))
+    harmless = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
     return target if harmless and not parts.scheme and not parts.netloc else "/review"
 
 

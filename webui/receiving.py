@@ -88,13 +88,7 @@ def receive(request: Request, *, reader: str) -> Received:
 
     Raises TransientFailure, and then nothing was recorded; ValueError for a run of no such name.
     """
-    largest = services().settings.max_bytes
-    request.max_content_length = FILES_OF_LARGEST_SIZE * largest
-    try:
-        sent = [file for file in request.files.getlist("files") if file.filename]
-    except OSError as error:
-        raise TransientFailure(f"an upload cannot be written: {error}") from error
-    candidates = [_candidate(file) for file in sent]
+    candidates = _files_of(request)
     accepted = services().acceptor.accept(
         candidates,
         source=Source.UPLOAD,
@@ -112,8 +106,17 @@ def run_name(text: str) -> str | None:
     """The run that a person named, None for tonight's. Raises ValueError when it is no name."""
     name = " ".join(text.split())
     if len(name) > _LONGEST_RUN or not name.isprintable():
-        raise ValueError(f"a run's name has at most {_LONGEST_RUN} characters")
+        raise ValueError(f"a run's name has at most {_LONGEST_RUN} characters, all of them visible")
     return name or None
+
+
+def _files_of(request: Request) -> list[Candidate]:
+    """Read the request to its end; its files are then in the incoming folder."""
+    request.max_content_length = FILES_OF_LARGEST_SIZE * services().settings.max_bytes
+    try:
+        return [_candidate(file) for file in request.files.getlist("files") if file.filename]
+    except OSError as error:
+        raise TransientFailure(f"an upload cannot be written: {error}") from error
 
 
 def _candidate(file: FileStorage) -> Candidate:

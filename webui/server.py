@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from typing import Any
 
-import structlog
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from webui.app import create_app
 from worker.config import Settings
-from worker.errors import TransientFailure
-from worker.ledger import heartbeats
-from worker.ledger.session import Ledger, utc_now
-
-log = structlog.get_logger(__name__)
+from worker.heartbeat import Heartbeat
+from worker.ledger.session import Ledger
 
 PROCESS = "web"
 _THREADS = 8
 _STOP_WITHIN_S = 8
-
-
-class Heartbeat:
-    """Says every few seconds that the page is there, and farewell at the end."""
-
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
-        """Beat for these settings once started."""
-        self._period_s = settings.heartbeat_s
-        self._ledger = ledger
-        self._finished = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def start(self) -> None:
-        """Begin to beat."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Beat no more, and say farewell."""
-        self._finished.set()
-        self._thread.join()
-        self._say(lambda session: heartbeats.farewell(session, PROCESS))
-
-    def _run(self) -> None:
-        while not self._finished.is_set():
-            self._say(
-                lambda session: heartbeats.beat(session, PROCESS, period_s=self._period_s, at=utc_now())
-            )
-            self._finished.wait(self._period_s)
-
-    def _say(self, what: Callable[[Any], None]) -> None:
-        try:
-            with self._ledger.transaction() as session:
-                what(session)
-        except TransientFailure as failure:
-            log.warning("the sign of life waits", error=str(failure))
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -93,14 +52,16 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """Build the application, and the heartbeat that `post_worker_init` starts."""
         app = create_app(self._settings)
-        app.extensions[Heartbeat.__name__] = Heartbeat(self._settings, Ledger(self._settings.database))
+        app.extensions[Heartbeat.__name__] = Heartbeat(
+            self._settings, Ledger(self._settings.database), PROCESS
+        )
         return app
 
 
 def _begin(worker: Any) -> None:
-    worker.wsgi.extensions[Heartbeat.__name__].start()
+    worker.wsgi.extensions[Heartbeat.__name__].__enter__()
 
 
 def _end(_server: object, worker: Any) -> None:
     if worker.wsgi is not None:
-        worker.wsgi.extensions[Heartbeat.__name__].stop()
+        worker.wsgi.extensions[Heartbeat.__name__].__exit__(None, None, None)

@@ -5,26 +5,24 @@ Each beats in the ledger, stops on SIGTERM, and outlives a database or a broker 
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from celery.platforms import SecurityWarning
 
 from worker.config import Settings
 from worker.errors import TransientFailure
+from worker.heartbeat import Heartbeat, kept_from_children
 from worker.inference.bundle import load_bundle
 from worker.intake.accept import Acceptor
 from worker.intake.watcher import FolderMonitor
-from worker.ledger import heartbeats
 from worker.ledger.schema import open_ledger
-from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane
 from worker.queue import embedded
 from worker.queue.app import make_app
@@ -48,14 +46,14 @@ def watch(settings: Settings) -> None:
     stop = _stop_on_signals()
     _forget_abandoned_uploads(settings)
     with (
-        _beating(settings, ledger, "sweeper") as swept,
-        _beating(settings, ledger, "watch") as scanned,
+        Heartbeat(settings, ledger, "sweeper", needs_work=True) as sweeps,
+        Heartbeat(settings, ledger, "watch", needs_work=True) as scans,
     ):
         sweeping = threading.Thread(
-            target=_keep_on, args=(stop, settings.sweep_s, sweeper.sweep, swept), name="sweeper"
+            target=_keep_on, args=(stop, settings.sweep_s, sweeper.sweep, sweeps.worked), name="sweeper"
         )
         sweeping.start()
-        _keep_on(stop, settings.scan_s, lambda: monitor.run(stop, scanned), scanned)
+        _keep_on(stop, settings.scan_s, lambda: monitor.run(stop, scans.worked), scans.worked)
         sweeping.join()
 
 
@@ -77,7 +75,7 @@ def work(settings: Settings) -> int:
         without_mingle=True,
         quiet=True,
     )
-    with _beating(settings, ledger, "worker", by_itself=True, turn=_kept_from_children(ledger)):
+    with Heartbeat(settings, ledger, "worker", turn=kept_from_children(ledger)):
         log.info("worker starts", processes=settings.workers, model=f"{bundle.name}-{bundle.version}")
         worker.start()
     return int(worker.exitcode or 0)
@@ -112,61 +110,6 @@ def _keep_on(
             signal.raise_signal(signal.SIGTERM)
             sys.exit(1)
         stop.wait(period_s)
-
-
-@contextmanager
-def _beating(
-    settings: Settings,
-    ledger: Ledger,
-    name: str,
-    *,
-    by_itself: bool = False,
-    turn: AbstractContextManager[object] | None = None,
-) -> Iterator[Callable[[], None]]:
-    """Beat in the ledger while the block runs, and say farewell after it.
-
-    The block calls what it is given after each piece of work, and only that makes the next
-    beat go out: a thread that hangs falls silent. With `by_itself` the beat needs no work.
-    The ledger is used only while `turn` is held.
-    """
-    turn = turn or nullcontext()
-    worked = threading.Event()
-    finished = threading.Event()
-
-    def beat() -> None:
-        while not finished.is_set():
-            if worked.is_set() or by_itself:
-                worked.clear()
-                with turn, suppress(TransientFailure), ledger.transaction() as session:
-                    heartbeats.beat(session, name, period_s=settings.heartbeat_s, at=utc_now())
-            finished.wait(settings.heartbeat_s)
-
-    worked.set()
-    thread = threading.Thread(target=beat, name=f"{name}-heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield worked.set
-    finally:
-        finished.set()
-        thread.join()
-        with suppress(TransientFailure), ledger.transaction() as session:
-            heartbeats.farewell(session, name)
-
-
-def _kept_from_children(ledger: Ledger) -> AbstractContextManager[object]:
-    """A lock to hold while the ledger is used in a process that forks: no fork comes in between.
-
-    SQLite keeps its locks in memory, which a fork copies: a child that is born in the middle of a
-    transaction finds the database locked for ever (sqlite.org/howtocorrupt.html, section 2.6).
-    """
-    lock = threading.Lock()
-
-    def before() -> None:
-        lock.acquire()
-        ledger.close()
-
-    os.register_at_fork(before=before, after_in_parent=lock.release, after_in_child=lock.release)
-    return lock
 
 
 def _forget_abandoned_uploads(settings: Settings) -> None:

@@ -47,7 +47,7 @@ def main() -> None:
 
 def _a_whole_night(folder: Path) -> tuple[Night, str]:
     """A night of sixty, and the receipts of what was uploaded in the morning."""
-    chance = random.Random(7)  # noqa: S311 - a drawing, no secret
+    chance = random.Random(7)
     clear = [round(chance.uniform(0.01, 0.35), 3) for _ in range(_CLEAR)]
     drawn = folder / "drawn"
     night = a_night(folder / "data", [*_TO_READ, *clear], drawn, _WIDTH)
@@ -72,7 +72,9 @@ def _keep(page: Page, url: str, path: Path) -> None:
         page.goto(url)
     page.wait_for_load_state("networkidle")
     seen = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
-    seen.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(path, optimize=True)
+    seen.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
     size = path.stat().st_size
     sys.stdout.write(f"{path.name}: {size} bytes\n")
     if size > _LARGEST_BYTES:

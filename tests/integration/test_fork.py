@@ -11,12 +11,12 @@ from worker.config import ROOT
 PROGRAM = """
 import os, sys, threading, time
 from worker.ledger import heartbeats, schema, session
-from worker.services import _kept_from_children
+from worker.heartbeat import kept_from_children
 
 session.BUSY_TIMEOUT_S = 3
 ledger = session.Ledger(sys.argv[1])
 schema.upgrade(ledger)
-turn = _kept_from_children(ledger)
+turn = kept_from_children(ledger)
 in_the_middle = threading.Event()
 
 def beat(ledger, name, pause=0):

@@ -161,12 +161,12 @@ def test_without_a_database_it_stays_calm(app: Flask, night: Night) -> None:
     for url in ("/review", "/review/1", "/runs", "/turned-away"):
         answer = client.get(url)
         assert answer.status_code == 503
-        assert "The database cannot be reached; nothing is lost." in answer.text
+        assert "The database or the store cannot be reached; nothing is lost." in answer.text
         assert answer.headers["Retry-After"] == "5"
     told = client.get("/api/v1/queue")
     assert told.status_code == 503
     assert told.get_json() == {
-        "error": "The database cannot be reached; nothing is lost. Try again in a moment."
+        "error": "The database or the store cannot be reached; nothing is lost. Try again in a moment."
     }
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200

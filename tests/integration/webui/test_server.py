@@ -15,8 +15,9 @@ import pytest
 
 from tests.conftest import free_port, wait_for
 from tests.integration.webui.night import Night, begin
-from webui.server import Heartbeat
+from webui.server import PROCESS
 from worker.config import Settings
+from worker.heartbeat import Heartbeat
 from worker.ledger.heartbeats import Heartbeat as Sign
 from worker.ledger.heartbeats import heartbeats
 from worker.ledger.session import Ledger, utc_now
@@ -114,15 +115,13 @@ def test_the_heartbeat_outlives_a_database_that_is_away(quiet: Night) -> None:
     for path in kept:
         path.unlink()
     database.mkdir()
-    beat = Heartbeat(quiet.settings.model_copy(update={"heartbeat_s": 0.02}), Ledger(quiet.settings.database))
-    beat.start()
-    missed = threading.Event()
-    missed.wait(0.2)
-    database.rmdir()
-    for path, data in kept.items():
-        path.write_bytes(data)
-    wait_for(lambda: [sign.name for sign in signs(quiet)] == ["web"], 10, "a heartbeat")
-    beat.stop()
+    impatient = quiet.settings.model_copy(update={"heartbeat_s": 0.02})
+    with Heartbeat(impatient, Ledger(quiet.settings.database), PROCESS):
+        threading.Event().wait(0.2)
+        database.rmdir()
+        for path, data in kept.items():
+            path.write_bytes(data)
+        wait_for(lambda: [sign.name for sign in signs(quiet)] == ["web"], 10, "a heartbeat")
     assert signs(quiet) == []
 
 

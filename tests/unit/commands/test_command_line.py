@@ -84,7 +84,7 @@ def test_a_file_of_settings_that_cannot_be_read_is_wrong_use(tmp_path: Path, tom
         (["replay", "1"], "has no prediction"),
         (["report", "--run", "sunday"], "There is no run named 'sunday'."),
         (["db", "backup", "there"], "overwrites nothing"),
-        (["db", "backup", "/dev/null/copy"], "Not a directory"),
+        (["db", "backup", "/dev/null/copy"], "/dev/null"),
     ],
 )
 def test_a_no_is_exit_code_one_and_a_sentence(

@@ -74,7 +74,15 @@ def test_after_the_name_one_goes_on_where_one_was(target: str) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["", "https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", "review"],
+    [
+        "",
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "review",
+        "/\t/evil.example",
+    ],
 )
 def test_but_never_to_another_site(target: str) -> None:
     assert local_path(target) == "/review"

@@ -1,0 +1,147 @@
+"""What a person does on the command line with a night that ran: report, replay, check, back up."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from tests.conftest import Stack, stacks_in
+from tests.files import distinct
+from tests.filling import assert_whole
+from worker import DISCLAIMER
+from worker.ledger.session import Ledger
+from worker.ledger.tables import Image
+from worker.store import open_store
+
+pytestmark = pytest.mark.stack
+
+COPIES = 6
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Iterator[Stack]:
+    """A running Nightread that has imported and scored six images and turned a letter away."""
+    folder = tmp_path_factory.mktemp("night")
+    originals = folder / "originals"
+    originals.mkdir()
+    for number in range(COPIES):
+        (originals / f"{number}.jpg").write_bytes(distinct(phantoms[number].read_bytes(), 0))
+    (originals / "letter.jpg").write_text("Dear colleague")
+    with stacks_in(folder) as make:
+        stack = make()
+        stack.start()
+        done = stack.run("import", str(originals), "--run", "survey", "--wait")
+        assert done.returncode == 0, done.stderr
+        assert f"{COPIES} new, 0 duplicates, 1 turned away." in done.stderr
+        assert done.stdout == ""
+        # The command came back only when everything had its outcome.
+        assert stack.books().scored == COPIES
+        assert len(list(originals.iterdir())) == COPIES + 1
+        yield stack
+
+
+def images(stack: Stack) -> list[Image]:
+    with stack.ledger.reading() as session:
+        return list(session.scalars(select(Image).order_by(Image.id)))
+
+
+def test_the_status_is_one_document_with_the_keys_others_rely_on(night: Stack) -> None:
+    said = night.run("status", "--json")
+    document = json.loads(said.stdout)
+    assert said.returncode == 0
+    assert set(document) >= {
+        "received", "duplicates", "images", "scored", "rejected", "quarantined", "pending", "leased",
+        "flagged", "balanced", "images_per_s", "eta_s", "processes",
+    }  # fmt: skip
+    assert (document["received"], document["scored"], document["rejected"]) == (COPIES + 1, COPIES, 1)
+    assert {p["name"] for p in document["processes"]} >= {"watch", "sweeper", "worker", "web"}
+    assert all(p["ok"] for p in document["processes"])
+    assert "The books balance." in night.run("status").stdout
+
+
+def test_the_report_has_four_forms(night: Stack) -> None:
+    said = {form: night.run("report", "--run", "survey", "--format", form) for form in ("text", "html", "csv")}
+    document = json.loads(night.run("report", "--json").stdout)
+    assert all(done.returncode == 0 for done in said.values())
+    assert all(DISCLAIMER in done.stdout for done in said.values())
+    assert document["run"] == "survey"
+    flagged = [row for row in images(night) if row.verdict in {"flagged", "uncertain"}]
+    assert [row["image"] for row in document["flagged_images"]] == [
+        row.id for row in sorted(flagged, key=lambda row: -(row.p_pneumonia or 0))
+    ]
+    assert len(list(csv.DictReader(io.StringIO(said["csv"].stdout)))) == len(flagged) + 1
+    assert said["html"].stdout.startswith("<!doctype html>")
+
+
+def test_a_prediction_can_be_computed_again(night: Stack) -> None:
+    scored = next(row for row in images(night) if row.state == "scored")
+    said = night.run("replay", str(scored.id), "--json")
+    document = json.loads(said.stdout)
+    assert said.returncode == 0
+    assert document["same"] is True
+    assert document["recorded"] == document["computed"]
+    assert document["recorded"]["p_pneumonia"] == pytest.approx(scored.p_pneumonia, abs=1e-6)
+    assert "The same numbers." in night.run("replay", str(scored.id)).stdout
+
+
+def test_a_prediction_that_was_altered_is_found_by_computing_it_again(night: Stack, tmp_path: Path) -> None:
+    scored = next(row for row in images(night) if row.state == "scored")
+    shutil.copytree(night.settings.data, tmp_path / "data", ignore=shutil.ignore_patterns("broker", "inbox"))
+    ledger = Ledger(f"sqlite:///{tmp_path / 'data' / 'nightread.sqlite3'}")
+    with ledger.transaction() as session:
+        session.get_one(Image, scored.id).predictions[0].p_viral += 0.001
+    ledger.close()
+    copy = Stack(night.settings, night.ledger, night.log, environment={"NIGHTREAD_DATA": str(tmp_path / "data")})
+    said = copy.run("replay", str(scored.id))
+    assert said.returncode == 1
+    assert "THE NUMBERS DIFFER" in said.stdout
+
+
+def test_a_retry_of_what_was_turned_away_is_turned_away_again(night: Stack) -> None:
+    letter = next(row for row in images(night) if row.state == "rejected")
+    assert night.run("retry", str(letter.id), "--why", "a second look").returncode == 0
+    assert night.wait_until_done(COPIES + 1).rejected == 1
+    again = next(row for row in images(night) if row.id == letter.id)
+    assert (again.state, again.reason_code, again.retry_reason) == ("rejected", "not_an_image", "a second look")
+    scored = next(row for row in images(night) if row.state == "scored")
+    refused = night.run("retry", str(scored.id), "--why", "again")
+    assert refused.returncode == 1
+    assert "only what was turned away" in refused.stderr
+
+
+def test_a_backup_of_a_database_in_use_opens_and_counts_the_same(night: Stack, tmp_path: Path) -> None:
+    assert night.run("db", "backup", str(tmp_path / "copy.sqlite3")).returncode == 0
+    copy = Ledger(f"sqlite:///{tmp_path / 'copy.sqlite3'}")
+    assert assert_whole(copy) == night.books()
+    copy.close()
+
+
+def test_a_file_that_is_gone_from_the_store_is_found_by_the_check(night: Stack) -> None:
+    assert night.run("db", "check").returncode == 0
+    path = open_store(night.settings).path(images(night)[0].sha256)
+    data = path.read_bytes()
+    path.unlink()
+    try:
+        said = night.run("db", "check")
+    finally:
+        path.write_bytes(data)
+    assert said.returncode == 1
+    assert "WRONG  1 images without their bytes in the store" in said.stdout.splitlines()
+    assert night.run("db", "check").returncode == 0
+
+
+def test_the_same_folder_again_is_all_duplicates(night: Stack) -> None:
+    before = night.books()
+    originals = night.settings.data.parent / "originals"
+    said = night.run("import", str(originals), "--run", "again", "--wait")
+    assert f"0 new, {COPIES + 1} duplicates, 0 turned away." in said.stderr
+    assert night.books().images == before.images
+    assert json.loads(night.run("report", "--run", "again", "--json").stdout)["balanced"] is True
+    assert_whole(night.ledger)

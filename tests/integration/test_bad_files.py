@@ -1,0 +1,105 @@
+"""Every bad file of a night in one go: each has its answer, and the next good file is scored."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from tests.conftest import Stack, wait_for
+from tests.files import cmyk_jpeg, distinct, encoded, png_of, sixteen_bit_png
+from tests.filling import assert_whole
+from worker.ledger.tables import Image, Prediction, Receipt
+
+pytestmark = pytest.mark.stack
+
+
+def bad_files(good: bytes) -> dict[str, tuple[bytes, str, str]]:
+    """Name -> bytes, code, sentence."""
+    from PIL import Image as Pillow
+
+    blank = encoded(Pillow.new("L", (300, 300), 128), "JPEG")
+    return {
+        "letter.jpg": (
+            b"Dear colleague,\nthe X-ray is attached.",
+            "not_an_image",
+            "The file is not an image of a kind that Nightread reads (JPEG or PNG).",
+        ),
+        "empty.jpg": (b"", "empty", "The file is empty."),
+        "broken off.jpg": (
+            good[: len(good) // 2],
+            "truncated",
+            "The file breaks off before the image is complete.",
+        ),
+        "printed.jpg": (
+            cmyk_jpeg(),
+            "cmyk",
+            "The image has the four inks of a printed page (CMYK), not grey values.",
+        ),
+        "deep.png": (
+            sixteen_bit_png(),
+            "sixteen_bit",
+            "The image has 16 bits a pixel and no window to show it with; export 8 bits.",
+        ),
+        "bomb.png": (
+            png_of(50_000, 50_000),
+            "too_many_pixels",
+            "The image says it is 50000 x 50000 pixels; at most 100000000 are taken.",
+        ),
+        "blank.jpg": (blank, "blank", "The image shows nothing: its grey values hardly differ."),
+    }
+
+
+def test_each_bad_file_has_its_answer_and_the_next_good_file_is_scored(
+    nightread_up: Stack, phantoms: list[Path], tmp_path: Path
+) -> None:
+    stack, good = nightread_up, phantoms[0].read_bytes()
+    bad = bad_files(good)
+    link = stack.settings.inbox / "link.jpg"
+    link.symlink_to(phantoms[1])
+    for name, (data, _, _) in bad.items():
+        stack.drop(name, data)
+
+    growing = stack.settings.inbox / "growing.jpg"
+    whole = distinct(good, 1)
+    step = len(whole) // 30
+    with growing.open("wb", buffering=0) as file:
+        for start in range(0, len(whole), step):
+            file.write(whole[start : start + step])
+            time.sleep(0.1)
+            assert growing.exists(), "it was taken before it was whole"
+
+    wait_for(lambda: not growing.exists(), 30, stack.tail)
+    stack.drop("good.jpg", good)
+    books = stack.wait_until_done(len(bad) + 2)
+    assert (books.received, books.scored, books.rejected) == (len(bad) + 2, 2, len(bad))
+    assert assert_whole(stack.ledger) == books
+    assert sorted(path.name for path in stack.settings.inbox.iterdir()) == ["link.jpg"]
+
+    with stack.ledger.reading() as session:
+        images = {row.original_name: row for row in session.scalars(select(Image))}
+        receipts = {row.original_name: row.outcome for row in session.scalars(select(Receipt))}
+        scored = set(session.scalars(select(Prediction.image_id)))
+    for name, (_, code, sentence) in bad.items():
+        assert (images[name].state, images[name].reason_code, images[name].reason) == (
+            "rejected",
+            code,
+            sentence,
+        )
+        # What only decoding shows is found by the worker; its receipt is that of a new image.
+        assert receipts[name] == ("new" if code in {"truncated", "blank"} else "rejected")
+    assert scored == {images["growing.jpg"].id, images["good.jpg"].id}
+
+    # A person tries one again: the worker holds it to the same limits.
+    bomb = images["bomb.png"].id
+    assert stack.run("retry", str(bomb), "--why", "the modality says that it is sound").returncode == 0
+    wait_for(lambda: stack.books().rejected == len(bad), 30, stack.tail)
+    with stack.ledger.reading() as session:
+        again = session.get_one(Image, bomb)
+        assert (again.state, again.reason_code) == ("rejected", "too_many_pixels")
+        assert bomb not in set(session.scalars(select(Prediction.image_id)))
+    assert json.loads(stack.run("status", "--json").stdout)["balanced"] is True
+    assert_whole(stack.ledger)

@@ -1,0 +1,106 @@
+"""`nightread up`: a clean stop, a second start, a second supervisor, and one that was killed."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Stack, wait_for
+from tests.files import distinct
+from tests.filling import assert_whole
+from worker.ledger.heartbeats import heartbeats
+from worker.ledger.session import utc_now
+
+pytestmark = pytest.mark.stack
+
+
+def alive(stack: Stack) -> dict[str, bool]:
+    with stack.ledger.reading() as session:
+        return {beat.name: beat.ok for beat in heartbeats(session, utc_now())}
+
+
+def test_ctrl_c_stops_everything_and_the_next_start_goes_on(
+    make_stack: Callable[..., Stack], phantoms: list[Path]
+) -> None:
+    stack = make_stack(chunk_size=2)
+    stack.start()
+    wait_for(lambda: {"watch", "sweeper", "worker", "web"} <= set(alive(stack)), 20, lambda: str(alive(stack)))
+    for number in range(40):
+        stack.drop(f"{number}.jpg", distinct(phantoms[0].read_bytes(), number))
+    wait_for(lambda: stack.books().scored > 0, 30, stack.tail)
+    assert stack.stop(signal.SIGINT) == 0
+    assert [process.cmdline() for process in stack.processes()] == [], "nothing is left running"
+    assert alive(stack) == {}, "each said farewell"
+    books = assert_whole(stack.ledger)
+    left = len(list(stack.settings.inbox.iterdir()))
+    assert books.leased == 0, "what was begun was finished"
+    assert books.received + left == 40
+
+    stack.start()
+    assert stack.wait_until_done(40).scored == 40
+    assert_whole(stack.ledger)
+    assert stack.stop(signal.SIGTERM) == 0
+    assert stack.processes() == []
+
+
+def test_a_second_supervisor_on_the_same_folder_is_refused(nightread_up: Stack) -> None:
+    second = nightread_up.run("up")
+    assert second.returncode == 1
+    assert second.stderr.strip() == f"Nightread already runs on {nightread_up.settings.data}."
+    assert alive(nightread_up)["worker"]
+
+
+def test_a_supervisor_that_is_killed_leaves_nothing_that_blocks_the_next_start(
+    nightread_up: Stack, phantoms: list[Path]
+) -> None:
+    stack = nightread_up
+    for number in range(3):
+        stack.stop(signal.SIGKILL)
+        if number == 0:
+            wait_for(lambda: stack.processes() == [], 30, lambda: str(stack.processes()))
+        # The other times at once, while the old processes are still stopping.
+        stack.start()
+        stack.drop(f"{number}.jpg", distinct(phantoms[0].read_bytes(), number))
+        assert stack.wait_until_done(number + 1).scored == number + 1
+    assert len(stack.processes("valkey-server")) == 1
+    assert len(stack.processes("watch")) == 1
+    assert_whole(stack.ledger)
+
+
+def test_a_worker_without_a_usable_model_stops_with_one_sentence(
+    make_stack: Callable[..., Stack], tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "card.json").write_text("{}")
+    said = make_stack(model=model).run("worker")
+    assert said.returncode == 1
+    assert "Traceback" not in said.stderr
+    assert len(said.stderr.strip().splitlines()) == 1, said.stderr
+
+
+def test_a_process_that_dies_is_started_again(nightread_up: Stack, phantoms: list[Path]) -> None:
+    stack = nightread_up
+    for command in ("watch", "broker"):
+        before = {process.pid for process in stack.processes(command)}
+        for process in stack.processes(command):
+            process.kill()
+        wait_for(lambda: bool({p.pid for p in stack.processes(command)} - before), 20, stack.tail)  # noqa: B023
+    stack.drop("a.jpg", phantoms[0].read_bytes())
+    assert stack.wait_until_done(1).scored == 1
+
+
+def test_nothing_is_left_of_a_start_that_is_broken_off(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack()
+    for pause in (0.5, 1.5, 2.5):
+        process = stack.launch("up")
+        time.sleep(pause)
+        process.send_signal(signal.SIGINT)
+        status = process.wait(40)
+        # Python itself ends by the signal until the supervisor has its own handlers.
+        assert status in {0, 1, -signal.SIGINT}
+        assert stack.processes() == []

@@ -1,0 +1,97 @@
+"""Signs of life: a thread of each long-running process beats in the ledger."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+
+import structlog
+from sqlalchemy.orm import Session
+
+from worker.config import Settings
+from worker.errors import TransientFailure
+from worker.ledger import heartbeats
+from worker.ledger.session import Ledger, utc_now
+
+log = structlog.get_logger(__name__)
+
+
+class Heartbeat:
+    """Beats while it is entered, and says farewell when it is left.
+
+    With `needs_work` a beat goes out only if `worked` was called since the last one: a thread
+    that hangs falls silent. A database that is away is waited for.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        name: str,
+        *,
+        needs_work: bool = False,
+        turn: AbstractContextManager[object] | None = None,
+    ) -> None:
+        """Beat as the process `name` once entered; the ledger is used only while `turn` is held."""
+        self._turn = turn or nullcontext()
+        self._name = name
+        self._period_s = settings.heartbeat_s
+        self._ledger = ledger
+        self._needs_work = needs_work
+        self._worked = threading.Event()
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"{name}-heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        """Begin to beat, at once."""
+        self._worked.set()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Beat no more, and say farewell."""
+        self._finished.set()
+        self._thread.join()
+        self._say(lambda session: heartbeats.farewell(session, self._name))
+
+    def worked(self) -> None:
+        """Note that a piece of work was done."""
+        self._worked.set()
+
+    def _run(self) -> None:
+        while not self._finished.is_set():
+            if self._worked.is_set() or not self._needs_work:
+                self._worked.clear()
+                self._say(self._beat)
+            self._finished.wait(self._period_s)
+
+    def _beat(self, session: Session) -> None:
+        heartbeats.beat(session, self._name, period_s=self._period_s, at=utc_now())
+
+    def _say(self, what: Callable[[Session], None]) -> None:
+        try:
+            with self._turn, self._ledger.transaction() as session:
+                what(session)
+        except TransientFailure as failure:
+            log.warning("the sign of life waits", error=str(failure))
+
+
+def kept_from_children(ledger: Ledger) -> AbstractContextManager[object]:
+    """A lock to hold while the ledger is used in a process that forks: no fork comes in between.
+
+    SQLite keeps its locks in memory, which a fork copies: a child that is born in the middle of a
+    transaction finds the database locked for ever (sqlite.org/howtocorrupt.html, section 2.6).
+    """
+    lock = threading.Lock()
+
+    def before() -> None:
+        lock.acquire()
+        ledger.close()
+
+    os.register_at_fork(before=before, after_in_parent=lock.release, after_in_child=lock.release)
+    return lock
