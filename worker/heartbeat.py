@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
+from typing import Self
 
 import structlog
 from sqlalchemy.orm import Session
@@ -45,7 +46,7 @@ class Heartbeat:
         self._finished = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name}-heartbeat", daemon=True)
 
-    def __enter__(self) -> Heartbeat:
+    def __enter__(self) -> Self:
         """Begin to beat, at once."""
         self._worked.set()
         self._thread.start()
