@@ -208,8 +208,10 @@ class Stack:
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
+                arguments = process.cmdline() or [""]
+                # Valkey writes its title over its environment.
                 mine = process.environ().get("NIGHTREAD_DATA") == str(self.settings.data)
-                arguments = process.cmdline()
+                mine = mine or any(str(self.settings.broker_socket) in part for part in arguments[1:])
                 named = arguments[-1] if "worker.cli" in arguments else Path(arguments[0]).name
                 if mine and command in {"", named} and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)

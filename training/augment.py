@@ -2,8 +2,7 @@
 
 Images come in with their exposure evened out already. If they came as they were, noise, shading
 and JPEG artefacts of a given strength would be enlarged more where the contrast had been low, as
-it is in hazy lungs, and a network learns to read the diagnosis from the noise: that was tried, and
-stressed images were told apart better than plain ones. After the changes the server's own
+it is in hazy lungs, and a network could learn to read the label from the noise. After the changes the server's own
 `normalise` runs again, so that what clipping loses is lost here too. One image takes about a
 millisecond.
 """

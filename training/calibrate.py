@@ -64,9 +64,11 @@ def curve(pneumonia: Flags, p: Floats) -> Curve:
 def operating_points(pneumonia: Flags, p: Floats, recipe: Calibrate) -> dict[str, OperatingPoint]:
     """Choose the operating points.
 
-    `screen`: the highest threshold that still has the sensitivity that the recipe asks for.
-    `rule-in`: the lowest threshold that has the specificity that the recipe asks for.
     `balanced`: where sensitivity + specificity is largest (Youden's index).
+    `screen`: the highest threshold that still has the sensitivity that the recipe asks for, and
+    not above `balanced`.
+    `rule-in`: the lowest threshold that has the specificity that the recipe asks for, and not
+    below `balanced`, so that it is the strictest of the three however good the model is.
     The band of uncertainty reaches from `screen` to `rule-in` for `balanced`, and from the point's
     own threshold to that of `balanced` for the other two: `screen` clears nothing above its
     threshold, `rule-in` flags nothing below its own.
@@ -77,9 +79,10 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: Calibrate) -> dict[str
         recipe: the section [calibrate].
     """
     roc = curve(pneumonia, p)
-    screen = float(roc.thresholds[roc.sensitivity >= recipe.screen_sensitivity].max())
-    rule_in = float(roc.thresholds[roc.specificity >= recipe.rule_in_specificity].min())
     balanced = float(roc.thresholds[np.argmax(roc.sensitivity + roc.specificity)])
+    sensitive = float(roc.thresholds[roc.sensitivity >= recipe.screen_sensitivity].max())
+    specific = float(roc.thresholds[roc.specificity >= recipe.rule_in_specificity].min())
+    screen, rule_in = min(sensitive, balanced), max(specific, balanced)
     bands = {
         "screen": (screen, screen, balanced),
         "balanced": (balanced, screen, rule_in),
@@ -89,8 +92,7 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: Calibrate) -> dict[str
 
 
 def _point(name: str, bounds: tuple[float, float, float], pneumonia: Flags, p: Floats) -> OperatingPoint:
-    # Where classes are far apart, the thresholds may come in another order; a band holds its own.
-    threshold, low, high = bounds[0], min(bounds), max(bounds)
+    threshold, low, high = bounds
     called = p >= threshold
     return OperatingPoint(
         name,

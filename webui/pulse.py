@@ -1,4 +1,4 @@
-"""The figures of the strip on top of every page, asked of the ledger at most every two seconds."""
+"""The figures of the strip on top of every page, asked of the ledger now and then."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from worker.errors import TransientFailure
 from worker.ledger import reports
 from worker.ledger.session import Ledger, utc_now
 
-_FRESH_S = 2.0
+# Counting takes longer the more images there are: at most a tenth of the time goes into it.
+_REST = 10.0
+_LONGEST_REST_S = 5.0
 
 
 class Pulse:
@@ -26,9 +28,11 @@ class Pulse:
     def read(self) -> dict[str, Any] | None:
         """The status document; None while the database is out of reach."""
         with self._lock:
-            if time.monotonic() >= self._fresh_until:
+            asked = time.monotonic()
+            if asked >= self._fresh_until:
                 self._document = self._ask()
-                self._fresh_until = time.monotonic() + _FRESH_S
+                answered = time.monotonic()
+                self._fresh_until = answered + min(_LONGEST_REST_S, _REST * (answered - asked))
             return self._document
 
     def _ask(self) -> dict[str, Any] | None:

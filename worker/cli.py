@@ -145,10 +145,11 @@ def status(as_json: bool, again: bool, process: str | None) -> None:
     from worker.commands import status as room
 
     settings = _start("status")
+    ledger = _ledger(settings)
     if process:
-        sys.exit(0 if room.is_alive(_ledger(settings), process) else 1)
+        sys.exit(0 if room.is_alive(ledger, process) else 1)
     while True:
-        document = room.document(_ledger(settings))
+        document = room.document(ledger)
         if again:
             click.clear()
         click.echo(_json(document) if as_json else room.as_text(document))

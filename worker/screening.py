@@ -146,20 +146,21 @@ class Screener:
         try:
             data = self._store.read(image.sha256)
         except OSError as error:
-            raise TransientFailure(f"the store cannot give image {image.id}: {error}") from error
+            raise TransientFailure(f"the store cannot give image {image.id}: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != image.sha256:
             raise RejectedImage("changed_in_store")
         return data
 
     def _give_back(self, leased: Sequence[LeasedImage], owner: str, failure: Exception) -> None:
         transient = isinstance(failure, TransientFailure)
+        reason = f"{failure}." if transient else f"Scoring failed: {type(failure).__name__}, {failure}."
         with self._ledger.transaction() as session:
             leases.release(
                 session,
                 [image.id for image in leased],
                 owner=owner,
                 code="store_failed" if transient else "scoring_failed",
-                reason=f"{type(failure).__name__}: {failure}.",
+                reason=reason[0].upper() + reason[1:],
                 max_attempts=self._settings.max_attempts,
                 at=utc_now(),
             )

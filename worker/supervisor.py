@@ -79,10 +79,14 @@ class _Child:
         if self.process is None and now >= self.next_start:
             self.start(environment)
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+
+    def wait(self) -> None:
+        """Wait for the end that was asked for, and enforce it when it takes too long."""
         if self.process is None:
             return
-        self.process.terminate()
         try:
             self.process.wait(_STOP_WITHIN_S)
         except subprocess.TimeoutExpired:
@@ -92,13 +96,15 @@ class _Child:
 
 
 def up(settings: Settings) -> int:
-    """Start everything, keep it running, and stop it on SIGINT or SIGTERM; the exit status.
+    """Start everything, keep it running, and stop it on SIGINT, SIGTERM or SIGHUP; the exit status.
 
     Raises CannotStart, or TransientFailure when the database is out of reach.
     """
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # `nohup` has it ignored: the terminal may be closed then.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: stop.set())
     for folder in (settings.data, settings.inbox, settings.incoming):
         folder.mkdir(parents=True, exist_ok=True)
     with _alone(settings):
@@ -127,8 +133,12 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> Non
                 _announce(settings)
     finally:
         click.echo("Nightread stops; what is pending goes on at the next start.", err=True)
-        for child in reversed(children):
-            child.stop()
+        # The broker last: the worker still tells it what is done.
+        for stopping in ([c for c in children if c.name != "broker"], children):
+            for child in stopping:
+                child.ask_to_stop()
+            for child in stopping:
+                child.wait()
 
 
 def _as_environment(settings: Settings) -> dict[str, str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.serving import Site, press, say_name, serving, wait_until_looked
-from tests.integration.webui.night import RUN
+from tests.integration.webui.night import RUN, phantoms
 from worker.ledger import audit, review
 from worker.ledger.tables import Image, Review
 
@@ -223,20 +224,27 @@ def test_the_strip_refreshes_and_says_when_nobody_answers(site: Site, open_page:
 PAGES = (
     "/review",
     "/review/1",
+    "/review/6",
+    "/review/7",
     "/upload",
-    "/upload?receipts=1-5",
-    "/runs",
-    f"/runs/{RUN}",
+    "/upload?receipts=1-7",
     "/turned-away",
     "/reader",
 )
+LONG = "n" * 296 + ".jpg"
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_no_page_is_wider_than_the_screen(site: Site, open_page: OpenPage, width: int) -> None:
+def test_no_page_is_wider_than_the_screen(
+    site: Site, open_page: OpenPage, drawn: Path, tmp_path: Path, width: int
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"")
+    site.night.accept([*phantoms(drawn, [950]), broken], names=[LONG, LONG], run=LONG[:200])
+    site.night.score({6: 0.99})
     page = open_page(viewport={"width": width, "height": 800})
     say_name(page, site.url)
-    for url in PAGES:
+    for url in (*PAGES, "/runs", f"/runs/{LONG[:200]}"):
         page.goto(f"{site.url}{url}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, url
 

@@ -67,7 +67,9 @@ def test_the_status_is_one_document_with_the_keys_others_rely_on(night: Stack) -
 
 
 def test_the_report_has_four_forms(night: Stack) -> None:
-    said = {form: night.run("report", "--run", "survey", "--format", form) for form in ("text", "html", "csv")}
+    said = {
+        form: night.run("report", "--run", "survey", "--format", form) for form in ("text", "html", "csv")
+    }
     document = json.loads(night.run("report", "--json").stdout)
     assert all(done.returncode == 0 for done in said.values())
     assert all(DISCLAIMER in done.stdout for done in said.values())
@@ -98,7 +100,9 @@ def test_a_prediction_that_was_altered_is_found_by_computing_it_again(night: Sta
     with ledger.transaction() as session:
         session.get_one(Image, scored.id).predictions[0].p_viral += 0.001
     ledger.close()
-    copy = Stack(night.settings, night.ledger, night.log, environment={"NIGHTREAD_DATA": str(tmp_path / "data")})
+    copy = Stack(
+        night.settings, night.ledger, night.log, environment={"NIGHTREAD_DATA": str(tmp_path / "data")}
+    )
     said = copy.run("replay", str(scored.id))
     assert said.returncode == 1
     assert "THE NUMBERS DIFFER" in said.stdout
@@ -109,7 +113,11 @@ def test_a_retry_of_what_was_turned_away_is_turned_away_again(night: Stack) -> N
     assert night.run("retry", str(letter.id), "--why", "a second look").returncode == 0
     assert night.wait_until_done(COPIES + 1).rejected == 1
     again = next(row for row in images(night) if row.id == letter.id)
-    assert (again.state, again.reason_code, again.retry_reason) == ("rejected", "not_an_image", "a second look")
+    assert (again.state, again.reason_code, again.retry_reason) == (
+        "rejected",
+        "not_an_image",
+        "a second look",
+    )
     scored = next(row for row in images(night) if row.state == "scored")
     refused = night.run("retry", str(scored.id), "--why", "again")
     assert refused.returncode == 1

@@ -35,6 +35,7 @@ in_the_middle.wait()
 child = os.fork()
 if not child:
     try:
+        assert ledger.engine.pool.checkedin() == 0, "no connection is inherited"
         beat(session.Ledger(sys.argv[1]), "child")
         os._exit(0)
     finally:

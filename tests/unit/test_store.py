@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ def test_bytes_are_found_by_their_hash(store: Store, tmp_path: Path, link: bool)
     assert store.read(kept) == b"bytes"
     assert store.path(kept) == store.root / "images" / kept[:2] / kept[2:4] / kept
     assert (tmp_path / "a").read_bytes() == b"bytes"
-    assert os.path.samefile(tmp_path / "a", store.path(kept)) is link
+    assert (tmp_path / "a").samefile(store.path(kept)) is link
 
 
 def test_both_rooms_are_looked_into(store: Store, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_copy_that_breaks_off_is_no_file_of_the_store(
         target.write_bytes(b"by")
         raise OSError("disk full")
 
-    monkeypatch.setattr(module.shutil, "copyfile", breaks_off)
+    monkeypatch.setattr(shutil, "copyfile", breaks_off)
     with pytest.raises(OSError, match="disk full"):
         put(store, tmp_path / "a", b"bytes", link=False)
     assert list(store.hashes()) == []

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from worker.errors import RejectedImage
 from worker.inference import gate
-from worker.inference.exposure import stretch
+from worker.inference.exposure import equalise, stretch
 
 PREPROCESSING_VERSION: str = "1"
 
@@ -71,8 +71,18 @@ def decode_grey(data: bytes, side: int) -> NDArray[np.uint8]:
 
 
 def normalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Even out the exposure: see `worker.inference.exposure.stretch`."""
-    return stretch(grey)
+    """Even out the exposure: equalise the histogram, then stretch what a plain border takes up.
+
+    Stretching alone leaves how hazy an image is as a short cut, which fails in other hospitals:
+    see docs/model.md for what was measured.
+
+    Args:
+        grey: grey values 0..255, shape (side, side).
+
+    Returns:
+        An array of the same shape, with 0 and 255 in it unless it is of one value.
+    """
+    return stretch(equalise(grey))
 
 
 def _decode(data: bytes, side: int) -> NDArray[np.uint8]:

@@ -206,10 +206,11 @@ def _arrival_key(name: str, status: os.stat_result) -> str:
     """This arrival and no other: an inode's change time cannot be set, not even by `cp -p`.
 
     Taken after the link into the store, which is the last thing that changes it. The name is
-    part of it because one inode may lie in the inbox under two names: those are two files.
+    part of it because one inode may lie in the inbox under two names: those are two files. The
+    device is not: a disk that is mounted anew, or on another machine, has another number.
     """
     digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    return f"{status.st_dev}:{status.st_ino}:{status.st_ctime_ns}:{status.st_size}:{digest}"
+    return f"{status.st_ino}:{status.st_ctime_ns}:{status.st_size}:{digest}"
 
 
 @lru_cache(maxsize=1_000)

@@ -80,11 +80,6 @@ def record(
     return recorded
 
 
-def key_recorded(session: Session, key: str) -> bool:
-    """Whether a file's arrival already has its receipt."""
-    return session.scalar(select(Receipt.id).where(Receipt.arrival == key)) is not None
-
-
 def _keys_seen(session: Session, arrivals: Sequence[Arrival]) -> set[str]:
     keys = [arrival.key for arrival in arrivals if arrival.key is not None]
     rows = session.scalars(select(Receipt.arrival).where(Receipt.arrival.in_(keys)))

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from worker.ledger import audit
@@ -128,11 +128,11 @@ def next_unread(
 def neighbours(session: Session, wanted: QueueFilter, here: Cursor) -> Neighbours:
     """The images next to a place in the queue, whoever may have them open."""
     query = select(Image.id).where(*_conditions(wanted))
-    above = or_(
-        Image.p_pneumonia > here.p_pneumonia,
-        and_(Image.p_pneumonia == here.p_pneumonia, Image.id < here.image_id),
-    )
-    before = query.where(above).order_by(Image.p_pneumonia, Image.id.desc()).limit(1)
+    above = [
+        Image.p_pneumonia >= here.p_pneumonia,
+        or_(Image.p_pneumonia > here.p_pneumonia, Image.id < here.image_id),
+    ]
+    before = query.where(*above).order_by(Image.p_pneumonia, Image.id.desc()).limit(1)
     after = _in_order(query.where(*_below(here))).limit(1)
     return Neighbours(session.scalar(before), session.scalar(after))
 
@@ -278,11 +278,10 @@ def _conditions(wanted: QueueFilter) -> list[ColumnElement[bool]]:
 def _below(after: Cursor | None) -> list[ColumnElement[bool]]:
     if after is None:
         return []
+    # The first half is implied by the second; it lets the database start in the index there.
     return [
-        or_(
-            Image.p_pneumonia < after.p_pneumonia,
-            and_(Image.p_pneumonia == after.p_pneumonia, Image.id > after.image_id),
-        )
+        Image.p_pneumonia <= after.p_pneumonia,
+        or_(Image.p_pneumonia < after.p_pneumonia, Image.id > after.image_id),
     ]
 
 

@@ -9,6 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from worker.errors import SchemaOutdated
@@ -23,12 +24,18 @@ _ADVISORY_LOCK = 0x6E69676874
 
 
 def upgrade(ledger: Ledger) -> str:
-    """Bring the schema to the newest revision, in one transaction; that revision."""
+    """Bring the schema to the newest revision, in one transaction; that revision.
+
+    Raises SchemaOutdated when a newer program has changed it already.
+    """
     with ledger.transaction() as session:
         connection = session.connection()
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        command.upgrade(_config(connection), "head")
+        try:
+            command.upgrade(_config(connection), "head")
+        except CommandError as error:
+            raise SchemaOutdated("A newer Nightread has changed the database; run that one.") from error
     return newest()
 
 

@@ -5,8 +5,11 @@ It keeps nothing on disk, and needs to keep nothing: the sweeper queues again fr
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import structlog
 from redis import Redis
@@ -22,8 +25,8 @@ _LOOK_EVERY_S = 1.0
 
 def serve(settings: Settings, stop: threading.Event) -> int:
     """Run the bundled broker until `stop` is set; 1 when it stops by itself, else 0."""
+    _prepare_folder(settings.broker_socket.parent)
     _stop_orphan(settings)
-    settings.broker_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     server = ValkeyServer(
         port=0,
         data_dir=settings.data / "broker",
@@ -56,6 +59,13 @@ def is_ready(settings: Settings) -> bool:
         return False
     finally:
         client.close()
+
+
+def _prepare_folder(folder: Path) -> None:
+    """Make the socket's folder. It may lie in /tmp, where another user may have been quicker."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, "The broker's folder belongs to another user", str(folder))
 
 
 def _stop_orphan(settings: Settings) -> None:

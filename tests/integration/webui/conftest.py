@@ -33,6 +33,16 @@ def night(tmp_path: Path, drawn: Path) -> Iterator[Night]:
     made.ledger.close()
 
 
+@pytest.fixture(scope="session")
+def onlooker(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Iterator[FlaskClient]:
+    """Someone who looks at a night that no test changes."""
+    night = a_night(tmp_path_factory.mktemp("looked-at"), PROBABILITIES, drawn)
+    app = create_app(night.settings)
+    yield app.test_client()
+    app.extensions[EXTENSION].ledger.close()
+    night.ledger.close()
+
+
 @pytest.fixture
 def app(night: Night) -> Iterator[Flask]:
     """The application on that night."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.config import Settings
+from worker.errors import REJECTIONS
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.intake.accept import Accepted, Acceptor, Candidate
 from worker.ledger import leases, predictions
-from worker.ledger.predictions import Scored
+from worker.ledger.predictions import Refused, Scored
 from worker.ledger.schema import upgrade
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Outcome, Source
@@ -45,8 +46,8 @@ class Night:
             candidates, source=Source.IMPORT, lane=Lane.OVERNIGHT, run=run, keep_source=True
         )
 
-    def score(self, scores: dict[int, float]) -> None:
-        """Record a probability for each of these pending images."""
+    def score(self, scores: dict[int, float], refused: Sequence[int] = ()) -> None:
+        """Record a probability for each of these pending images; the gate refuses those others."""
         at = utc_now()
         with self.ledger.transaction() as session:
             model = predictions.register_model(
@@ -63,19 +64,19 @@ class Night:
                 point_name=POINT.name,
                 at=at,
             )
-            leases.lease(session, list(scores), owner=_OWNER, lease_s=60, at=at)
+            leases.lease(session, [*scores, *refused], owner=_OWNER, lease_s=60, at=at)
         with self.ledger.transaction() as session:
             recorded = predictions.record(
                 session,
                 owner=_OWNER,
                 model=model,
                 scored=[_scored(image_id, p) for image_id, p in scores.items()],
-                refused=[],
+                refused=[Refused(image_id, "blank", REJECTIONS["blank"]) for image_id in refused],
                 started_at=at,
                 at=utc_now(),
                 versions={"nightread": "0.1.0", "preprocessing": "1", "litert": "2.3.0"},
             )
-        assert recorded == len(scores)
+        assert recorded == len(scores) + len(refused)
 
     def quarantine(self, image_id: int) -> None:
         """Let a pending image fail until it is set aside."""

@@ -38,30 +38,30 @@ def send(client: FlaskClient, name: str, content: bytes) -> TestResponse:
 
 
 class TestDocuments:
-    def test_an_image(self, client: FlaskClient) -> None:
-        document = as_described(client.get("/api/v1/images/1"), "/api/v1/images/{image_id}")
+    def test_an_image(self, onlooker: FlaskClient) -> None:
+        document = as_described(onlooker.get("/api/v1/images/1"), "/api/v1/images/{image_id}")
         assert document["disclaimer"] == DISCLAIMER
         assert document["phantom"] is True
         assert document["predictions"][0]["p_pneumonia"] == 0.97
         assert document["receipts"][0]["outcome"] == "new"
 
-    def test_an_image_by_its_hash(self, client: FlaskClient) -> None:
-        sha256 = client.get("/api/v1/images/3").get_json()["sha256"]
-        found = as_described(client.get(f"/api/v1/images?sha256={sha256.upper()}"), "/api/v1/images")
+    def test_an_image_by_its_hash(self, onlooker: FlaskClient) -> None:
+        sha256 = onlooker.get("/api/v1/images/3").get_json()["sha256"]
+        found = as_described(onlooker.get(f"/api/v1/images?sha256={sha256.upper()}"), "/api/v1/images")
         assert found["image"] == 3
-        missing = client.get(f"/api/v1/images?sha256={'0' * 64}")
+        missing = onlooker.get(f"/api/v1/images?sha256={'0' * 64}")
         assert (missing.status_code, missing.get_json()) == (404, {"error": "There is no such image."})
-        assert client.get("/api/v1/images").status_code == 400
+        assert onlooker.get("/api/v1/images").status_code == 400
 
-    def test_the_queue(self, client: FlaskClient) -> None:
-        document = as_described(client.get("/api/v1/queue?verdict=any"), "/api/v1/queue")
+    def test_the_queue(self, onlooker: FlaskClient) -> None:
+        document = as_described(onlooker.get("/api/v1/queue?verdict=any"), "/api/v1/queue")
         assert (document["total"], document["next"]) == (8, None)
         assert document["disclaimer"] == DISCLAIMER
 
-    def test_the_runs(self, client: FlaskClient) -> None:
-        document = as_described(client.get("/api/v1/runs"), "/api/v1/runs")
+    def test_the_runs(self, onlooker: FlaskClient) -> None:
+        document = as_described(onlooker.get("/api/v1/runs"), "/api/v1/runs")
         assert [run["run"] for run in document["runs"]] == [RUN]
-        below = as_described(client.get(f"/api/v1/runs?before={document['next']}"), "/api/v1/runs")
+        below = as_described(onlooker.get(f"/api/v1/runs?before={document['next']}"), "/api/v1/runs")
         assert below == {"runs": [], "next": None}
 
     def test_the_status_is_that_of_the_command(self, client: FlaskClient, night: Night) -> None:
@@ -72,13 +72,13 @@ class TestDocuments:
         assert {"received", "balanced", "images_per_s", "eta_s", "processes"} <= document.keys()
         assert document["scored"] == 8
 
-    def test_health_and_readiness(self, client: FlaskClient) -> None:
-        assert as_described(client.get("/healthz"), "/healthz") == {"ok": True}
+    def test_health_and_readiness(self, onlooker: FlaskClient) -> None:
+        assert as_described(onlooker.get("/healthz"), "/healthz") == {"ok": True}
         # No broker listens in these tests: told, and no reason to fail.
-        assert as_described(client.get("/readyz"), "/readyz")["broker"] == "out of reach"
+        assert as_described(onlooker.get("/readyz"), "/readyz")["broker"] == "out of reach"
 
-    def test_the_description_itself(self, client: FlaskClient) -> None:
-        assert client.get("/api/v1/openapi.json").get_json() == DESCRIPTION
+    def test_the_description_itself(self, onlooker: FlaskClient) -> None:
+        assert onlooker.get("/api/v1/openapi.json").get_json() == DESCRIPTION
 
 
 class TestActs:
@@ -152,9 +152,9 @@ class TestFailures:
         ],
     )
     def test_every_failure_is_a_sentence(
-        self, client: FlaskClient, method: str, url: str, status: int
+        self, onlooker: FlaskClient, method: str, url: str, status: int
     ) -> None:
-        answer = client.open(url, method=method.upper(), headers=ADA)
+        answer = onlooker.open(url, method=method.upper(), headers=ADA)
         assert answer.status_code == status
         assert answer.get_json()["error"].endswith(".") or "one of" in answer.get_json()["error"]
         assert list(answer.get_json()) == ["error"]
@@ -172,26 +172,26 @@ class TestFailures:
             '{"action": "undo"}',
         ],
     )
-    def test_a_body_that_makes_no_sense_is_refused(self, client: FlaskClient, document: str) -> None:
-        answer = client.post(
+    def test_a_body_that_makes_no_sense_is_refused(self, onlooker: FlaskClient, document: str) -> None:
+        answer = onlooker.post(
             "/api/v1/images/1/review", data=document, content_type="application/json", headers=ADA
         )
         assert answer.status_code == 400
-        assert client.get("/api/v1/images/1").get_json()["reviews"] == []
+        assert onlooker.get("/api/v1/images/1").get_json()["reviews"] == []
 
     @pytest.mark.parametrize(
         "url", ["/api/v1/images", "/api/v1/images/1/review", "/api/v1/images/1/retry", "/api/v1/undo"]
     )
-    def test_an_act_needs_its_readers_name(self, client: FlaskClient, url: str) -> None:
+    def test_an_act_needs_its_readers_name(self, onlooker: FlaskClient, url: str) -> None:
         body = {"action": "confirm", "reason": "x"}
-        answer = client.post(url, json=body)
+        answer = onlooker.post(url, json=body)
         assert (answer.status_code, answer.get_json()) == (
             400,
             {"error": "Say who reads, in the header X-Nightread-Reader."},
         )
 
-    def test_a_name_too_long_is_refused(self, client: FlaskClient) -> None:
-        answer = client.post("/api/v1/undo", headers={"X-Nightread-Reader": "x" * 101})
+    def test_a_name_too_long_is_refused(self, onlooker: FlaskClient) -> None:
+        answer = onlooker.post("/api/v1/undo", headers={"X-Nightread-Reader": "x" * 101})
         assert (answer.status_code, answer.get_json()) == (
             400,
             {"error": "A name of 1 to 100 characters is needed."},

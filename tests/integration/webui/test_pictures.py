@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from tests.integration.webui.night import Night
+from tests.integration.webui.night import Night, phantoms
 from worker.store import open_store
 
 
@@ -91,3 +91,12 @@ def test_an_image_without_a_score_has_no_map(client: FlaskClient, night: Night, 
     item = night.accept([path])[0]
     assert client.get(f"/images/{item.image_id}/map.png").status_code == 404
     assert client.get(f"/review/{item.image_id}").status_code == 200
+
+
+def test_nor_is_what_the_worker_refused(client: FlaskClient, night: Night, drawn: Path) -> None:
+    image_id = night.accept(phantoms(drawn, [810]))[0].image_id
+    assert client.get(f"/images/{image_id}/picture").status_code == 200
+    night.score({}, refused=[image_id])
+    assert client.get(f"/images/{image_id}/picture").status_code == 404
+    assert client.get(f"/images/{image_id}/preview.jpg").status_code == 200
+    assert "The image shows nothing" in client.get(f"/review/{image_id}").text

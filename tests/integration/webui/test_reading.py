@@ -47,11 +47,11 @@ def kinds_in_trail(night: Night, subject: str) -> list[str]:
 
 
 class TestQueue:
-    def test_the_most_urgent_comes_first_and_equals_in_order_of_arrival(self, client: FlaskClient) -> None:
-        assert ids_on(client.get("/review").text) == [1, 2, 3, 4, 5, 6]
+    def test_the_most_urgent_comes_first_and_equals_in_order_of_arrival(self, onlooker: FlaskClient) -> None:
+        assert ids_on(onlooker.get("/review").text) == [1, 2, 3, 4, 5, 6]
 
-    def test_the_front_door_leads_to_it(self, client: FlaskClient) -> None:
-        assert client.get("/").location == "/review"
+    def test_the_front_door_leads_to_it(self, onlooker: FlaskClient) -> None:
+        assert onlooker.get("/").location == "/review"
 
     def test_paging_shows_every_image_exactly_once(
         self, client: FlaskClient, night: Night, drawn: Path
@@ -89,8 +89,8 @@ class TestQueue:
         assert ids_on(client.get("/review", query_string={"run": "other & <run>"}).text) == [9]
         assert ids_on(client.get(f"/review?run={RUN}&verdict=flagged").text) == [1, 2, 3]
 
-    def test_a_row_says_what_matters(self, client: FlaskClient) -> None:
-        row = client.get("/review").text.split("<li>")[1]
+    def test_a_row_says_what_matters(self, onlooker: FlaskClient) -> None:
+        row = onlooker.get("/review").text.split("<li>")[1]
         for said in (
             "phantom-000.jpg",
             "flagged",
@@ -181,12 +181,12 @@ class TestDeciding:
         assert answer.location == "/reader?next=/review/1?verdict%3Dany"
         assert image(night, 1).review_state == ReviewState.UNREAD
 
-    def test_steps_lead_to_the_neighbours_without_deciding(self, client: FlaskClient) -> None:
-        page = client.get("/review/3").text
+    def test_steps_lead_to_the_neighbours_without_deciding(self, onlooker: FlaskClient) -> None:
+        page = onlooker.get("/review/3").text
         assert re.search(r'id="previous" href="/review/2"', page)
         assert re.search(r'id="next" href="/review/4"', page)
-        assert 'id="previous"' not in client.get("/review/1").text
-        assert 'id="next"' not in client.get("/review/6").text
+        assert 'id="previous"' not in onlooker.get("/review/1").text
+        assert 'id="next"' not in onlooker.get("/review/6").text
 
 
 class TestClaims:
@@ -220,8 +220,8 @@ class TestClaims:
 
 
 class TestViewer:
-    def test_it_shows_what_is_known(self, client: FlaskClient) -> None:
-        page = client.get("/review/4").text
+    def test_it_shows_what_is_known(self, onlooker: FlaskClient) -> None:
+        page = onlooker.get("/review/4").text
         for said in (
             "phantom-003.jpg",
             "PHANTOM",
@@ -240,12 +240,12 @@ class TestViewer:
             assert said in page, said
         assert "diagnosis" not in page.replace("never a diagnosis", "")
 
-    def test_an_unknown_image_is_not_found(self, client: FlaskClient) -> None:
-        assert client.get("/review/99").status_code == 404
-        assert client.get(f"/review/{10**30}").status_code == 404
+    def test_an_unknown_image_is_not_found(self, onlooker: FlaskClient) -> None:
+        assert onlooker.get("/review/99").status_code == 404
+        assert onlooker.get(f"/review/{10**30}").status_code == 404
 
-    def test_every_probability_of_the_night_is_in_the_queue(self, client: FlaskClient) -> None:
-        rows: list[JSON] = client.get("/api/v1/queue?verdict=any").get_json()["images"]
+    def test_every_probability_of_the_night_is_in_the_queue(self, onlooker: FlaskClient) -> None:
+        rows: list[JSON] = onlooker.get("/api/v1/queue?verdict=any").get_json()["images"]
         assert [row["p_pneumonia"] for row in rows] == sorted(PROBABILITIES, reverse=True)
 
 

@@ -26,9 +26,9 @@ def lose_an_image(night: Night) -> None:
         connection.commit()
 
 
-def test_a_run_says_what_it_did(client: FlaskClient) -> None:
-    assert f'href="/runs/{RUN}"' in client.get("/runs").text
-    page = " ".join(client.get(f"/runs/{RUN}").text.split())
+def test_a_run_says_what_it_did(onlooker: FlaskClient) -> None:
+    assert f'href="/runs/{RUN}"' in onlooker.get("/runs").text
+    page = " ".join(onlooker.get(f"/runs/{RUN}").text.split())
     for said in (
         BALANCED,
         "The books balance.",
@@ -81,19 +81,19 @@ def test_a_run_may_be_called_anything(client: FlaskClient, night: Night, drawn: 
     ],
 )
 def test_the_report_is_a_file_in_each_form(
-    client: FlaskClient, form: str, content_type: str, ending: str
+    onlooker: FlaskClient, form: str, content_type: str, ending: str
 ) -> None:
-    answer = client.get(f"/api/v1/runs/{RUN}/report?format={form}")
+    answer = onlooker.get(f"/api/v1/runs/{RUN}/report?format={form}")
     assert answer.mimetype == content_type
     assert answer.headers["Content-Disposition"] == f"attachment; filename=nightread-{RUN}.{ending}"
     assert DISCLAIMER in answer.text
     assert "phantom-000.jpg" in answer.text
 
 
-def test_an_unknown_run_or_form_is_answered_in_words(client: FlaskClient) -> None:
-    assert client.get("/runs/never").status_code == 404
-    assert client.get("/api/v1/runs/never/report").status_code == 404
-    wrong = client.get(f"/api/v1/runs/{RUN}/report?format=docx")
+def test_an_unknown_run_or_form_is_answered_in_words(onlooker: FlaskClient) -> None:
+    assert onlooker.get("/runs/never").status_code == 404
+    assert onlooker.get("/api/v1/runs/never/report").status_code == 404
+    wrong = onlooker.get(f"/api/v1/runs/{RUN}/report?format=docx")
     assert (wrong.status_code, wrong.get_json()) == (400, {"error": "format is one of json, csv, text, html"})
 
 

@@ -41,15 +41,15 @@ def unread(night: Night) -> bool:
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8000", "169.254.1.1"]
 )
-def test_under_a_foreign_name_nothing_is_answered(client: FlaskClient, url: str, host: str) -> None:
-    answer = client.get(url, headers={"Host": host})
+def test_under_a_foreign_name_nothing_is_answered(onlooker: FlaskClient, url: str, host: str) -> None:
+    answer = onlooker.get(url, headers={"Host": host})
     assert answer.status_code == 400
     assert "phantom" not in answer.text
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "[::1]:8000", "LOCALHOST"])
-def test_under_its_own_names_it_answers(client: FlaskClient, host: str) -> None:
-    assert client.get("/review", headers={"Host": host}).status_code == 200
+def test_under_its_own_names_it_answers(onlooker: FlaskClient, host: str) -> None:
+    assert onlooker.get("/review", headers={"Host": host}).status_code == 200
 
 
 def test_further_names_are_a_setting_and_so_is_every_name(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_our_own_page_does(reader: Reader, night: Night) -> None:
 
 
 @pytest.mark.parametrize("url", EVERYTHING)
-def test_every_answer_tells_the_browser_to_be_strict(client: FlaskClient, url: str) -> None:
-    answer = client.get(url)
+def test_every_answer_tells_the_browser_to_be_strict(onlooker: FlaskClient, url: str) -> None:
+    answer = onlooker.get(url)
     policy = answer.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert "unsafe" not in policy
@@ -101,8 +101,8 @@ def test_every_answer_tells_the_browser_to_be_strict(client: FlaskClient, url: s
 
 
 @pytest.mark.parametrize("url", PAGES)
-def test_every_page_has_the_disclaimer_and_nothing_from_elsewhere(client: FlaskClient, url: str) -> None:
-    page = client.get(url).text
+def test_every_page_has_the_disclaimer_and_nothing_from_elsewhere(onlooker: FlaskClient, url: str) -> None:
+    page = onlooker.get(url).text
     assert DISCLAIMER in page
     for forbidden in ("http://", "https://", "<style", " style=", "onclick", "javascript:"):
         assert forbidden not in page, forbidden
@@ -143,8 +143,8 @@ def test_after_the_name_no_other_site_is_opened(app: Flask) -> None:
     assert answer.location == "/review"
 
 
-def test_a_page_that_is_not_there_is_friendly(client: FlaskClient) -> None:
-    answer = client.get("/nothing-here")
+def test_a_page_that_is_not_there_is_friendly(onlooker: FlaskClient) -> None:
+    answer = onlooker.get("/nothing-here")
     assert answer.status_code == 404
     assert "There is nothing at this address." in answer.text
     assert 'href="/review"' in answer.text
@@ -152,7 +152,6 @@ def test_a_page_that_is_not_there_is_friendly(client: FlaskClient) -> None:
 
 def test_without_a_database_it_stays_calm(app: Flask, night: Night) -> None:
     client = app.test_client()
-    client.get("/review")
     database = night.settings.data / "nightread.sqlite3"
     for path in (database, *night.settings.data.glob("nightread.sqlite3-*")):
         path.rename(path.with_name(f"away-{path.name}"))

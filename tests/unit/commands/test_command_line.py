@@ -45,7 +45,12 @@ def ledger() -> Ledger:
         (["status"], {"NIGHTREAD_DATABASE_URL": "postgresql://a:b@h:port/d"}, 2, "cannot be read as a URL"),
         (["status"], {"NIGHTREAD_DATA": "/dev/null/data"}, 1, "Not a directory: /dev/null/data"),
         (["status"], {}, 1, "run `nightread db upgrade` first"),
-        (["status"], {"NIGHTREAD_DATABASE_URL": "postgresql://a:secret@127.0.0.1:9/d"}, 1, "cannot be used now"),
+        (
+            ["status"],
+            {"NIGHTREAD_DATABASE_URL": "postgresql://a:secret@127.0.0.1:9/d"},
+            1,
+            "cannot be used now",
+        ),
         (["up"], {"NIGHTREAD_DATA": "/dev/null/data"}, 1, "Not a directory"),
         (["worker"], {"NIGHTREAD_MODEL": "/nowhere"}, 1, "/nowhere"),
         (["retry", "1", "--why", b"\xff"], {}, 2, "printable characters"),
@@ -117,7 +122,10 @@ def test_a_missing_file_and_a_name_that_is_no_text_are_answers_of_screen(tmp_pat
     letter, gone = json.loads(said.stdout)
     assert letter["file"] == f"{tmp_path}/M\\xfcller\x1b[2J.jpg"
     assert (letter["outcome"], letter["p_pneumonia"]) == ("rejected", None)
-    assert (gone["outcome"], gone["reason"]) == ("unreadable", "The file cannot be read: No such file or directory.")
+    assert (gone["outcome"], gone["reason"]) == (
+        "unreadable",
+        "The file cannot be read: No such file or directory.",
+    )
     text = nightread("screen", strange)
     assert text.returncode == 1
     assert "\x1b" not in text.stdout
@@ -126,8 +134,12 @@ def test_a_missing_file_and_a_name_that_is_no_text_are_answers_of_screen(tmp_pat
 
 def test_help_loads_no_network_and_no_database() -> None:
     program = "import sys; sys.argv = ['nightread', '--help']; from worker import cli\ntry: cli.main()\n"
-    program += "except SystemExit: print(sorted({'tensorflow', 'keras', 'ai_edge_litert', 'sqlalchemy', 'flask'}"
+    program += (
+        "except SystemExit: print(sorted({'tensorflow', 'keras', 'ai_edge_litert', 'sqlalchemy', 'flask'}"
+    )
     program += " & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert said.stdout.splitlines()[-1] == "[]"
     assert "not a medical device" in said.stdout.lower()

@@ -85,7 +85,7 @@ def test_the_page_escapes_what_a_file_or_a_run_is_called(night: Ledger) -> None:
     open_tags: list[str] = []
 
     class Parser(HTMLParser):
-        def handle_starttag(self, tag: str, attrs: object) -> None:
+        def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002 - the parser's own
             open_tags.extend([tag] if tag not in {"meta", "br"} else [])
 
         def handle_endtag(self, tag: str) -> None:

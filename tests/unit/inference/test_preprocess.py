@@ -17,7 +17,7 @@ from PIL import Image
 
 from worker.errors import RejectedImage
 from worker.inference import gate
-from worker.inference.exposure import bounds, stretch
+from worker.inference.exposure import bounds, equalise, stretch
 from worker.inference.preprocess import decode_grey, normalise, to_model_input
 from worker.phantom import draw_phantom
 
@@ -207,6 +207,28 @@ def test_the_gate_starts_at_sixteen_levels() -> None:
     with pytest.raises(RejectedImage):
         gate.check(low)
     gate.check(enough)
+
+
+def test_equalising_gives_the_share_of_darker_pixels() -> None:
+    grey = np.arange(256, dtype=np.uint8).repeat(4)
+    assert np.abs(equalise(grey).astype(int) - grey).max() <= 1
+    four = np.array([10, 10, 11, 200] * 64, dtype=np.uint8)
+    # Limited, the three values count alike: their middles lie at 1/6, 3/6 and 5/6.
+    assert equalise(four)[:4].tolist() == [43, 43, 128, 213]
+
+
+@pytest.mark.parametrize("gamma", [0.5, 0.7])  # above 1, dark values fall together and are lost
+def test_a_tone_curve_drops_out(gamma: float) -> None:
+    grey = np.asarray(draw_phantom(9, width=SIDE, height=SIDE))
+    curve = np.rint(255 * np.linspace(0, 1, 256) ** gamma).astype(np.uint8)
+    assert difference(normalise(curve[grey]), normalise(grey)) < 1
+    assert difference(stretch(curve[grey]), stretch(grey)) > 10
+
+
+def test_an_empty_border_takes_up_little_of_the_range() -> None:
+    grey = np.asarray(draw_phantom(9, width=SIDE, height=SIDE))
+    bordered = np.pad(grey, 16)  # 36 % of the plate: without the limit, the chest changes by 45 levels
+    assert difference(normalise(bordered)[16:-16, 16:-16], normalise(grey)) < 15
 
 
 def test_the_stretch_takes_the_first_and_last_percentile_to_the_ends() -> None:

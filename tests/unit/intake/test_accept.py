@@ -41,7 +41,9 @@ class Place:
         path.write_bytes(data)
         return path
 
-    def accept(self, *paths: Path, source: Source = Source.FOLDER, keep_source: bool = False) -> list[Accepted]:
+    def accept(
+        self, *paths: Path, source: Source = Source.FOLDER, keep_source: bool = False
+    ) -> list[Accepted]:
         files = [Candidate(path, path.name) for path in paths]
         return self.acceptor.accept(files, source=source, lane=Lane.OVERNIGHT, keep_source=keep_source)
 
@@ -183,8 +185,8 @@ def test_a_file_that_cannot_be_read_stays_and_the_others_are_taken(
 def test_a_store_that_cannot_take_a_file_is_a_transient_failure_and_every_source_stays(
     place: Place, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(number, os.strerror(number))
+    def full(source: Path, *_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(source))
 
     paths = [place.file(f"{n} of Jane Roe.jpg", jpeg(n)) for n in range(3)]
     with monkeypatch.context() as patch:
@@ -234,6 +236,32 @@ def test_a_source_that_was_recorded_but_not_removed_has_no_second_receipt(
     assert assert_whole(place.ledger).received == 1
 
 
+def test_a_source_that_was_recorded_is_known_again_after_its_disk_was_mounted_anew(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place.file("a.jpg", jpeg())
+    lstat = Path.lstat
+
+    def elsewhere(path: Path) -> os.stat_result:
+        status = lstat(path)
+        return os.stat_result((*status[:2], status.st_dev + 1, *status[3:]), _all(status))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        assert len(place.accept(path)) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "lstat", elsewhere)
+        patch.setattr(os, "fstat", lambda _: elsewhere(path))
+        assert path.lstat().st_dev == lstat(path).st_dev + 1
+        assert place.accept(path) == []
+    assert assert_whole(place.ledger).received == 1
+
+
+def _all(status: os.stat_result) -> dict[str, int]:
+    names = ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")
+    return {name: getattr(status, name) for name in names}
+
+
 def test_the_same_file_dropped_again_is_an_arrival_of_its_own(place: Place, tmp_path: Path) -> None:
     original = tmp_path / "original.jpg"
     original.write_bytes(jpeg())
@@ -253,6 +281,7 @@ def test_what_is_no_file_is_never_read(place: Place, tmp_path: Path) -> None:
     assert place.accept(link, fifo, folder, place.inbox / "gone.jpg") == []
     assert link.is_symlink()
     assert fifo.exists()
+    assert list(place.store.hashes()) == []
     assert assert_whole(place.ledger).received == 0
 
 

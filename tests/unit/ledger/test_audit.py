@@ -91,6 +91,8 @@ def test_no_name_of_a_file_and_no_reason_of_a_person_enters_the_trail(ledger: Le
         pytest.param(["UPDATE audit_event SET payload = '{}' WHERE seq = 2"], 2, id="an edited payload"),
         pytest.param(["UPDATE audit_event SET actor = 'x' WHERE seq = 3"], 3, id="an edited actor"),
         pytest.param(["UPDATE audit_event SET at = '2020' WHERE seq = 1"], 1, id="an edited time"),
+        pytest.param(["UPDATE audit_event SET previous = 'x' WHERE seq = 3"], 3, id="an edited link"),
+        pytest.param(["UPDATE audit_event SET seq = 7 WHERE seq = 5"], 5, id="another number"),
         pytest.param(["DELETE FROM audit_event WHERE seq = 3"], 3, id="a removed one"),
         pytest.param(["DELETE FROM audit_event WHERE seq = 1"], 1, id="the first one removed"),
         pytest.param(["DELETE FROM audit_event WHERE seq >= 4"], 4, id="a truncated end"),
@@ -99,8 +101,10 @@ def test_no_name_of_a_file_and_no_reason_of_a_person_enters_the_trail(ledger: Le
         pytest.param(["DELETE FROM chain_head"], 6, id="no head"),
         pytest.param(
             [
-                "INSERT INTO audit_event SELECT 6, at, kind, actor, subject, payload, hash, hash"
-                " FROM audit_event WHERE seq = 5"
+                (
+                    "INSERT INTO audit_event SELECT 6, at, kind, actor, subject, payload, hash, hash"
+                    " FROM audit_event WHERE seq = 5"
+                ),
             ],
             6,
             id="an inserted one",
@@ -141,5 +145,6 @@ def test_an_event_whose_own_hash_was_forged_breaks_the_next_link(ledger: Ledger)
     payload = audit.canonical({"outcome": "duplicate"})
     fields: list[Any] = [victim.previous, 2, victim.at, victim.kind, victim.actor, victim.subject, payload]
     forged = hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
-    do_harm(ledger, f"UPDATE audit_event SET payload = '{payload}', hash = '{forged}' WHERE seq = 2")
+    harm = f"UPDATE audit_event SET payload = '{payload}', hash = '{forged}' WHERE seq = 2"  # noqa: S608
+    do_harm(ledger, harm)
     assert verified(ledger).first_bad == 3

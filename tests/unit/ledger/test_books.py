@@ -8,8 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.filling import (
-    NOT_AN_IMAGE, arrival, assert_whole, fill, known_model, later, receive, result, take,
-)  # fmt: skip
+    NOT_AN_IMAGE,
+    arrival,
+    assert_whole,
+    fill,
+    known_model,
+    later,
+    receive,
+    result,
+    take,
+)
 from worker.ledger import leases, predictions
 from worker.ledger.predictions import Refused, ScoringModel
 from worker.ledger.receipts import Arrival

@@ -6,8 +6,19 @@ from threading import Barrier, Event
 import pytest
 
 from tests.filling import (
-    AT, NOT_AN_IMAGE, arrival, assert_whole, fill, image, known_model, later, receive, record, result, take,
-)  # fmt: skip
+    AT,
+    NOT_AN_IMAGE,
+    arrival,
+    assert_whole,
+    fill,
+    image,
+    known_model,
+    later,
+    receive,
+    record,
+    result,
+    take,
+)
 from worker.ledger import leases
 from worker.ledger.session import Ledger
 from worker.ledger.states import IllegalTransition, ImageState, Lane

@@ -7,8 +7,17 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from tests.filling import (
-    AT, assert_whole, fill, image, known_model, later, record, result, score, take,
-)  # fmt: skip
+    AT,
+    assert_whole,
+    fill,
+    image,
+    known_model,
+    later,
+    record,
+    result,
+    score,
+    take,
+)
 from worker.ledger import leases
 from worker.ledger.predictions import Refused
 from worker.ledger.session import Ledger

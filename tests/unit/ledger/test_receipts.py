@@ -3,10 +3,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
-from tests.filling import AT, NOT_AN_IMAGE, RUN, arrival, assert_whole, fill, image, receive, sha256
-from worker.ledger import receipts
+from tests.filling import AT, NOT_AN_IMAGE, arrival, assert_whole, fill, image, receive, sha256
+from worker.ledger.reports import books
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState, Outcome
 from worker.ledger.tables import Image, Receipt, Run
@@ -27,20 +29,19 @@ def test_the_same_bytes_are_a_duplicate_within_a_group_and_across(ledger: Ledger
         first, second, other = receive(session, arrival(1, key="a"), arrival(1, key="b"), arrival(2, key="c"))
     with ledger.transaction() as session:
         (third,) = receive(session, arrival(1, key="d"), run="another night")
-    assert first and second and other and third
-    outcomes = [row.outcome for row in (first, second, other, third)]
+    rows = [row for row in (first, second, other, third) if row is not None]
+    outcomes = [row.outcome for row in rows]
     assert outcomes == [Outcome.NEW, Outcome.DUPLICATE, Outcome.NEW, Outcome.DUPLICATE]
-    assert first.image_id == second.image_id == third.image_id != other.image_id
-    books = assert_whole(ledger)
-    assert (books.received, books.duplicates, books.images) == (4, 2, 2)
+    assert len({rows[0].image_id, rows[1].image_id, rows[3].image_id}) == 1
+    assert rows[2].image_id != rows[0].image_id
+    total = assert_whole(ledger)
+    assert (total.received, total.duplicates, total.images) == (4, 2, 2)
 
 
 def test_each_run_balances_by_itself_though_its_duplicates_are_of_another(ledger: Ledger) -> None:
     fill(ledger, 1, 2, run="monday")
     fill(ledger, 2, 3, run="tuesday")
     with ledger.reading() as session:
-        from worker.ledger.reports import books
-
         for run in session.scalars(select(Run)):
             found = books(session, run.id)
             assert found.balanced, found.line
@@ -59,16 +60,14 @@ def test_a_file_turned_away_at_the_door_is_a_rejected_image_with_its_reason(ledg
         (again,) = receive(session, arrival(1, rejection=NOT_AN_IMAGE))
     assert again is not None
     assert again.outcome is Outcome.DUPLICATE
-    books = assert_whole(ledger)
-    assert (books.received, books.rejected, books.duplicates) == (2, 1, 1)
+    total = assert_whole(ledger)
+    assert (total.received, total.rejected, total.duplicates) == (2, 1, 1)
 
 
 def test_the_second_sight_of_one_arrival_is_no_second_receipt(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         receive(session, arrival(1, key="dev:ino:1"))
     with ledger.transaction() as session:
-        assert not receipts.key_recorded(session, "dev:ino:2")
-        assert receipts.key_recorded(session, "dev:ino:1")
         seen, new = receive(session, arrival(1, key="dev:ino:1"), arrival(2, key="dev:ino:2"))
     assert seen is None
     assert new is not None
@@ -90,6 +89,8 @@ def test_arrivals_without_a_key_all_count(ledger: Ledger) -> None:
 
 
 def test_the_same_bytes_at_the_same_instant_are_one_image(ledger: Ledger) -> None:
+    # The run is there already: only the lock on the chain's head makes them take turns.
+    fill(ledger, 99)
     start = Barrier(8)
 
     def drop(thread: int) -> Outcome:
@@ -102,11 +103,12 @@ def test_the_same_bytes_at_the_same_instant_are_one_image(ledger: Ledger) -> Non
     with ThreadPoolExecutor(8) as threads:
         outcomes = sorted(threads.map(drop, range(8)))
     assert outcomes == [Outcome.DUPLICATE] * 7 + [Outcome.NEW]
-    books = assert_whole(ledger)
-    assert (books.received, books.images) == (8, 1)
+    total = assert_whole(ledger)
+    assert (total.received, total.images) == (9, 2)
 
 
 def test_one_arrival_seen_by_two_watchers_at_the_same_instant_is_one_receipt(ledger: Ledger) -> None:
+    fill(ledger, 99)
     start = Barrier(4)
 
     def see(_: int) -> bool:
@@ -116,21 +118,17 @@ def test_one_arrival_seen_by_two_watchers_at_the_same_instant_is_one_receipt(led
 
     with ThreadPoolExecutor(4) as threads:
         assert sum(threads.map(see, range(4))) == 1
-    assert assert_whole(ledger).received == 1
+    assert assert_whole(ledger).received == 2
 
 
 def test_a_group_is_taken_in_whole_or_not_at_all(ledger: Ledger) -> None:
-    class PlugPulled(Exception):  # noqa: N818
-        pass
+    def break_off(session: Session) -> None:
+        receive(session, arrival(1), arrival(2))
+        raise InterruptedError
 
-    try:
-        with ledger.transaction() as session:
-            receive(session, arrival(1), arrival(2))
-            raise PlugPulled
-    except PlugPulled:
-        pass
+    with pytest.raises(InterruptedError), ledger.transaction() as session:
+        break_off(session)
     with ledger.reading() as session:
         for table in (Image, Receipt, Run):
             assert session.scalar(select(func.count()).select_from(table)) == 0
-    assert RUN
     assert_whole(ledger)

@@ -3,8 +3,19 @@ from __future__ import annotations
 from sqlalchemy import update
 
 from tests.filling import (
-    AT, NOT_AN_IMAGE, arrival, counted, fill, known_model, later, receive, record, result, score, take,
-)  # fmt: skip
+    AT,
+    NOT_AN_IMAGE,
+    arrival,
+    counted,
+    fill,
+    known_model,
+    later,
+    receive,
+    record,
+    result,
+    score,
+    take,
+)
 from worker.ledger import heartbeats, reports
 from worker.ledger.predictions import Refused
 from worker.ledger.session import Ledger

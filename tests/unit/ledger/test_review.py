@@ -6,8 +6,9 @@ import pytest
 
 from tests.filling import AT, assert_whole, fill, image, known_reader, later, score
 from worker.ledger import review
-from worker.ledger.review import Action, Cursor, Finding, QueueFilter, ReviewRefused, ReviewState
+from worker.ledger.review import Action, Cursor, Finding, QueueFilter, ReviewRefused
 from worker.ledger.session import Ledger
+from worker.ledger.states import ReviewState
 from worker.ledger.tables import Review
 
 EVERYTHING = QueueFilter(verdicts=(), review=None)
@@ -43,6 +44,7 @@ def in_queue(ledger: Ledger, wanted: QueueFilter, *, size: int = 50) -> list[int
         with ledger.reading() as session:
             page = review.queue(session, wanted, after=after, size=size)
         ids += [row.id for row in page.images]
+        assert len(ids) <= page.total, "the pages go round in circles"
         if page.next is None:
             assert len(ids) == page.total
             return ids

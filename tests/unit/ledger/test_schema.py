@@ -68,6 +68,14 @@ def test_two_upgrades_at_once_make_one_schema(database_url: str) -> None:
     ledger.close()
 
 
+def test_a_database_that_a_newer_program_has_changed_is_left_alone(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaOutdated, match="A newer Nightread"):
+        schema.upgrade(ledger)
+    assert schema.current(ledger) == "9999"
+
+
 def test_a_database_that_was_never_made_is_not_opened(database_url: str) -> None:
     with pytest.raises(SchemaOutdated, match="nightread db upgrade"):
         schema.open_ledger(Settings(database_url=database_url).database)

@@ -36,9 +36,12 @@ def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
 
 
 def test_what_raises_is_rolled_back(ledger: Ledger) -> None:
+    def twice(session: Session) -> None:
+        add_run(session, "twice")
+        add_run(session, "twice")
+
     with pytest.raises(IntegrityError), ledger.transaction() as session:
-        add_run(session, "twice")
-        add_run(session, "twice")
+        twice(session)
     with ledger.reading() as session:
         assert session.scalars(select(Run)).all() == []
 

@@ -110,6 +110,17 @@ def test_a_broker_that_is_away_changes_nothing(tmp_path: Path) -> None:
     queue.ledger.close()
 
 
+def test_what_a_broker_answers_for_but_does_not_take_is_not_noted_as_queued(queue: Queue) -> None:
+    ids = queue.fill(*range(6))
+    # It counts, but it writes nothing: a replica whose primary is away.
+    queue.broker.replicaof("127.0.0.1", str(free_port()))
+    assert not queue.dispatcher.publish(ids, Lane.OVERNIGHT)
+    assert {image(queue.ledger, i).queued_at for i in ids} == {None}
+    queue.broker.replicaof("NO", "ONE")
+    queue.sweeper.sweep()
+    assert queue.chunks(Lane.OVERNIGHT) == [ids[:4], ids[4:]]
+
+
 def test_a_broker_that_refuses_the_password_changes_nothing(tmp_path: Path, valkey: ValkeyServer) -> None:
     queue = make_queue(tmp_path, valkey.port)
     settings = queue.settings.model_copy(update={"broker_url": f"redis://:wrong@127.0.0.1:{valkey.port}/0"})
@@ -200,6 +211,16 @@ def test_whether_a_broker_answers(queue: Queue, tmp_path: Path) -> None:
     away = make_settings(tmp_path / "other", broker_url=f"redis://127.0.0.1:{free_port()}/0")
     assert not embedded.is_ready(away)
     assert not embedded.is_ready(make_settings(tmp_path / "third")), "the bundled one was not started"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives folders away")
+def test_the_bundled_broker_does_not_start_in_a_folder_of_another_user(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "data")
+    settings.broker_socket.parent.mkdir(parents=True)
+    os.chown(settings.broker_socket.parent, 12_345, 12_345)
+    with pytest.raises(PermissionError, match="belongs to another user"):
+        embedded.serve(settings, threading.Event())
+    assert not embedded.is_ready(settings)
 
 
 def run_id(settings: Settings) -> str:

@@ -56,7 +56,7 @@ def test_every_image_is_in_exactly_one_chunk_with_its_like() -> None:
 @pytest.mark.parametrize("killers", [{7}, {0, 31}, {8, 9, 10, 11}, set(range(32))])
 def test_splitting_finds_the_killers_within_three_attempts(killers: set[int]) -> None:
     """Whatever dies takes its chunk along; whoever was beside it is scored in the end."""
-    waiting = {n: 0 for n in range(32)}
+    waiting = dict.fromkeys(range(32), 0)
     scored: set[int] = set()
     quarantined: set[int] = set()
     while waiting:

@@ -117,6 +117,17 @@ def test_operating_points_keep_their_promise() -> None:
     assert balanced.flagged_share == pytest.approx((one.p >= rule_in.threshold).mean())
 
 
+def test_the_three_points_keep_their_order_however_good_the_model_is() -> None:
+    for sharpness in (0.2, 1.5, 3.0):
+        one = scored(2000, seed=4)
+        rng = np.random.default_rng(9)
+        p = 1 / (1 + np.exp(-np.where(one.pneumonia, sharpness, -sharpness) - rng.standard_normal(2000)))
+        better = Scored(one.pneumonia, p, one.subtype, one.predicted, one.patient)
+        points = operating_points(better.pneumonia, better.p, load_recipe("nightread").calibrate)
+        thresholds = [points[name].threshold for name in ("screen", "balanced", "rule-in")]
+        assert thresholds == sorted(thresholds)
+
+
 @pytest.mark.parametrize("sharpness", [20.0, 0.0001])
 def test_operating_points_exist_for_perfect_and_for_useless_models(sharpness: float) -> None:
     one = scored(300, sharpness=sharpness)

@@ -50,11 +50,13 @@ def test_the_map_has_the_shape_of_the_picture_and_responds_where_the_network_did
     assert alpha.getpixel((drawn.width - 8, drawn.height - 8)) == 0
 
 
-def test_a_tall_map_is_no_wide_one() -> None:
-    wide = opened(drawing.map_png(bytes(range(6)), 2, 3, (300, 200)))
-    assert wide.getpixel((250, 165)) != wide.getpixel((5, 5))
+def test_the_map_is_read_row_by_row() -> None:
+    drawn = opened(drawing.map_png(bytes([0, 0, 0, 0, 255, 0, 0, 0, 0, 0]), 2, 5, (500, 200)))
+    alpha = drawn.getchannel("A")
+    assert alpha.getpixel((drawn.width - 4, 4)) == drawing.colour(255)[3]
+    assert alpha.getpixel((4, drawn.height // 2)) == 0
     with pytest.raises(ValueError, match=r"not enough"):
-        drawing.map_png(bytes(5), 2, 3, (300, 200))
+        drawing.map_png(bytes(9), 2, 5, (500, 200))
 
 
 def test_the_scale_runs_from_nothing_to_the_strongest_colour() -> None:

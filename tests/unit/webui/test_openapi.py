@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from webui import create_app
 from worker import DISCLAIMER
-from worker.config import Settings
+from worker.config import ROOT, Settings
 from worker.ledger.review import Action, Finding
 from worker.ledger.states import ImageState
 
@@ -78,3 +78,9 @@ def test_every_operation_says_what_it_does_and_how_it_fails(method: str, path: s
     if method == "post":
         assert {"400", "403", "503"} <= set(operation["responses"])
         assert any(p["name"] == "X-Nightread-Reader" for p in operation["parameters"])
+
+
+@pytest.mark.parametrize("path", sorted({path for _, path in described()}))
+def test_every_route_is_in_the_page_for_people(path: str) -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert f"{path.replace('image_id', 'id')}`" in page

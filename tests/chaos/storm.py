@@ -1,0 +1,82 @@
+"""Files that keep arriving while something is done to the program, and what must hold in the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from sqlalchemy import func, select
+
+from tests.conftest import Stack, wait_for
+from tests.files import distinct
+from tests.filling import assert_whole
+from worker.ledger.tables import Image, Prediction
+
+
+class Storm:
+    """Drops distinct pictures into a stack's inbox and counts them."""
+
+    def __init__(self, stack: Stack, picture: Path) -> None:
+        self.stack, self.count = stack, 0
+        self._picture = picture.read_bytes()
+
+    def drop(self, files: int) -> None:
+        for _ in range(files):
+            self.stack.drop(f"{self.count}.jpg", distinct(self._picture, self.count))
+            self.count += 1
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """Files keep arriving, a few at a time, while the block runs."""
+        done = threading.Event()
+
+        def arrive() -> None:
+            while not done.is_set():
+                self.drop(2)
+                time.sleep(0.15)
+
+        thread = threading.Thread(target=arrive)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def assert_nothing_is_lost(self) -> None:
+        """Every file has one receipt, one image, one prediction; the books and the trail hold."""
+        books = self.stack.wait_until_done(self.count, 100 + self.count / 5)
+        assert (books.received, books.images, books.scored) == (self.count, self.count, self.count)
+        assert assert_whole(self.stack.ledger) == books
+        assert not list(self.stack.settings.inbox.iterdir())
+        with self.stack.ledger.reading() as session:
+            one_each = select(Prediction.image_id).group_by(Prediction.image_id).having(func.count() == 1)
+            assert len(session.scalars(one_each).all()) == self.count
+
+
+def scorers(stack: Stack) -> list[psutil.Process]:
+    """The worker's children that score."""
+    workers = stack.processes("worker")
+    parents = {process.pid for process in workers}
+    return [process for process in workers if process.ppid() in parents]
+
+
+def kill_in_the_middle(stack: Stack) -> None:
+    """Kill a scoring process between its lease and its record."""
+
+    def killed() -> bool:
+        for process in scorers(stack):
+            process.suspend()
+            with stack.ledger.reading() as session:
+                owners = session.scalars(select(Image.lease_owner).where(Image.state == "leased")).all()
+            if any(f":{process.pid}:" in str(owner) for owner in owners):
+                process.kill()
+                return True
+            process.resume()
+        return False
+
+    wait_for(killed, 60, "a scoring process at work")

