@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from worker.ledger import leases, predictions, receipts, review
 from worker.ledger.audit import verify
-from worker.ledger.predictions import Refused, Scored, ScoringModel
+from worker.ledger.predictions import Picture, Refused, Scored, ScoringModel
 from worker.ledger.receipts import Arrival, Recorded
 from worker.ledger.reports import Books, books
 from worker.ledger.session import Ledger
@@ -91,6 +91,7 @@ def result(image_id: int, p_pneumonia: float = 0.9) -> Scored:
         map_height=2,
         map_width=2,
         compute_ms=12.5,
+        picture=Picture("jpeg", 512, 400, phantom=False),
     )
 
 

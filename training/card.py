@@ -81,7 +81,7 @@ def describe(
             "preprocessing_version": PREPROCESSING_VERSION,
         },
         "output": "Logits of each label at each place, (1, h, w, 3); their mean over the places, divided by "
-        "calibration.temperature, goes through a softmax. The same at one place gives the activation map.",
+        "calibration.temperature, goes through a softmax. The log-odds of pneumonia at each place are the activation map.",
         "calibration": {
             "temperature": temperature,
             "rule": "Least negative log-likelihood, stressed images.",

@@ -21,10 +21,10 @@ from worker.inference.classifier import Classifier
 from worker.inference.preprocess import to_model_input
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.intake.accept import limits_of
-from worker.intake.formats import Limits, inspect_bytes
+from worker.intake.formats import Inspection, Limits, inspect_bytes
 from worker.ledger import leases, predictions
 from worker.ledger.leases import LeasedImage
-from worker.ledger.predictions import Refused, Scored, ScoringModel
+from worker.ledger.predictions import Picture, Refused, Scored, ScoringModel
 from worker.ledger.session import Ledger, utc_now
 from worker.store import Store, open_store
 
@@ -122,23 +122,23 @@ class Screener:
             )
 
     def _examine(self, leased: Sequence[LeasedImage]) -> tuple[list[Scored], list[Refused]]:
-        ready: list[tuple[LeasedImage, NDArray[np.uint8], float]] = []
+        ready: list[tuple[LeasedImage, Prepared, float]] = []
         refused: list[Refused] = []
         for image in leased:
             start = time.perf_counter()
             try:
                 data = self._load(image)
-                model_input = prepare(data, self._limits, self._scorer.bundle.side)
+                prepared = prepare(data, self._limits, self._scorer.bundle.side)
             except RejectedImage as rejected:
                 refused.append(Refused(image.id, rejected.code, rejected.sentence))
             else:
-                ready.append((image, model_input, 1e3 * (time.perf_counter() - start)))
+                ready.append((image, prepared, 1e3 * (time.perf_counter() - start)))
         start = time.perf_counter()
-        results = self._scorer.score([model_input for _, model_input, _ in ready])
+        results = self._scorer.score([prepared.model_input for _, prepared, _ in ready])
         share_ms = 1e3 * (time.perf_counter() - start) / max(1, len(ready))
         scored = [
-            _scored(image.id, result, decode_ms + share_ms)
-            for (image, _, decode_ms), result in zip(ready, results, strict=True)
+            _scored(image.id, prepared.inspection, result, decode_ms + share_ms)
+            for (image, prepared, decode_ms), result in zip(ready, results, strict=True)
         ]
         return scored, refused
 
@@ -166,10 +166,18 @@ class Screener:
             )
 
 
-def prepare(data: bytes, limits: Limits, side: int) -> NDArray[np.uint8]:
-    """From a file's bytes to a model input of shape (side, side). Raises RejectedImage."""
-    inspect_bytes(data, limits)
-    return to_model_input(data, side)
+@dataclass(frozen=True)
+class Prepared:
+    """What a file is, and the model input made of it, of shape (side, side)."""
+
+    inspection: Inspection
+    model_input: NDArray[np.uint8]
+
+
+def prepare(data: bytes, limits: Limits, side: int) -> Prepared:
+    """From a file's bytes to a model input. Raises RejectedImage."""
+    inspection = inspect_bytes(data, limits)
+    return Prepared(inspection, to_model_input(data, side))
 
 
 def choose_point(settings: Settings, bundle: Bundle) -> OperatingPoint:
@@ -211,7 +219,7 @@ def _register(ledger: Ledger, scorer: Scorer) -> ScoringModel:
         )
 
 
-def _scored(image_id: int, result: Result, compute_ms: float) -> Scored:
+def _scored(image_id: int, inspection: Inspection, result: Result, compute_ms: float) -> Scored:
     height, width = result.activation.shape
     return Scored(
         image_id=image_id,
@@ -225,4 +233,5 @@ def _scored(image_id: int, result: Result, compute_ms: float) -> Scored:
         map_height=height,
         map_width=width,
         compute_ms=compute_ms,
+        picture=Picture(**vars(inspection)),
     )

@@ -110,6 +110,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_image"),
         sa.UniqueConstraint("sha256", name="uq_image_sha256"),
     )
+    op.create_index("ix_image_claimed_by_id", "image", ["claimed_by_id"], unique=False)
     op.create_index("ix_image_patient_key", "image", ["patient_key"], unique=False)
     op.create_index("ix_image_queue", "image", ["review_state", "p_pneumonia", "id"], unique=False)
     op.create_index("ix_image_run_id", "image", ["run_id"], unique=False)

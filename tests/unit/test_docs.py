@@ -40,7 +40,9 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
 @pytest.mark.parametrize("name", sorted(name for name, c in nightread.commands.items() if not c.hidden))
 def test_each_command_is_mentioned(name: str) -> None:
     mentioned = README + (ROOT / "docs" / "performance.md").read_text()
-    assert re.search(rf"nightread {name}\b|make run|make bench" if name in {"up", "bench"} else name, mentioned)
+    assert re.search(
+        rf"nightread {name}\b|make run|make bench" if name in {"up", "bench"} else name, mentioned
+    )
 
 
 def test_the_disclaimer_stands_in_the_readme() -> None:

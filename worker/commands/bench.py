@@ -129,7 +129,7 @@ def _bare_loop(
         for path in files[first : first + settings.chunk_size]:
             data = path.read_bytes()
             hashlib.sha256(data).hexdigest()
-            inputs.append(prepare(data, limits, scorer.bundle.side))
+            inputs.append(prepare(data, limits, scorer.bundle.side).model_input)
         scorer.score(inputs)
     return start, time.time()
 

@@ -57,10 +57,10 @@ def _compare(settings: Settings, image: Image, prediction: Prediction) -> dict[s
         )
     try:
         data = open_store(settings).read(image.sha256)
-        model_input = prepare(data, limits_of(settings), scorer.bundle.side)
+        prepared = prepare(data, limits_of(settings), scorer.bundle.side)
     except (RejectedImage, OSError) as gone:
         raise LookupError(f"Image {image.id} cannot be read any more: {gone}") from gone
-    result = scorer.score([model_input])[0]
+    result = scorer.score([prepared.model_input])[0]
     recorded = {name: round(getattr(prediction, name), _DECIMALS) for name in _NUMBERS}
     computed = {name: round(getattr(result, name), _DECIMALS) for name in _NUMBERS}
     return {

@@ -39,11 +39,11 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
     document: Document = {"file": readable_name(str(file)), "outcome": "rejected", "reason": None, **empty}
     document["model"] = scorer.bundle.sha256
     try:
-        model_input = prepare(file.read_bytes(), limits_of(settings), scorer.bundle.side)
+        prepared = prepare(file.read_bytes(), limits_of(settings), scorer.bundle.side)
     except RejectedImage as rejected:
         return document | {"reason": rejected.sentence}
     except OSError as error:
         return document | {"outcome": "unreadable", "reason": f"The file cannot be read: {error.strerror}."}
-    result = scorer.score([model_input])[0]
+    result = scorer.score([prepared.model_input])[0]
     numbers = {name: round(getattr(result, name), 6) for name in _NUMBERS}
     return document | {"outcome": "scored", **numbers, "verdict": result.verdict}

@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from worker.inference.bundle import Bundle
 from worker.inference.runtime import open_runtime
 
+# Log-odds of pneumonia at which a map is brightest. Of 161 original files, the strongest place
+# reaches 0.4 in the median normal one, and 10 in the median one with pneumonia.
+FULL_SCALE = 12.0
+
 _NORMAL = 0
 _DIMENSIONS = 3
 
@@ -23,9 +27,10 @@ class Scores:
 
     Attributes:
         probabilities: (normal, bacterial, viral), float64, shape (n, 3); each row sums to 1.
-        activation: how much each place speaks for pneumonia, uint8, shape (n, h, w): 255 times
-            the probability that its evidence alone would give. The scale is the same for all
-            images, so that a clear image has a dark map.
+        activation: how much each place speaks for pneumonia, uint8, shape (n, h, w): the
+            log-odds of its evidence, from 0 where it speaks for normal to 255 at
+            `FULL_SCALE`. The scale is the same for all images, so that a clear image has a
+            dark map; log-odds, since the probability itself is near 1 all over a flagged one.
     """
 
     probabilities: NDArray[np.float64]
@@ -110,4 +115,7 @@ def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _activation(places: NDArray[np.float64]) -> NDArray[np.uint8]:
-    return np.rint(255.0 * (1.0 - _softmax(places)[..., _NORMAL])).astype(np.uint8)
+    normal = places[..., _NORMAL]
+    pneumonia: NDArray[np.float64] = np.logaddexp.reduce(np.delete(places, _NORMAL, axis=-1), axis=-1)
+    share = np.clip((pneumonia - normal) / FULL_SCALE, 0.0, 1.0)
+    return np.asarray(np.rint(255.0 * share), dtype=np.uint8)

@@ -2,8 +2,8 @@
 
 Both give the *evidence* of each place: three logits at every cell of the last feature map,
 made inside the graph by applying the head's weights there. Their mean over the places is the
-logit of the image, and their softmax is the class activation map (Zhou et al., CVPR 2016), so
-that one output gives both and they cannot disagree.
+logit of the image, and what speaks for pneumonia at each place is the class activation map
+(Zhou et al., CVPR 2016), so that one output gives both and they cannot disagree.
 
 Nothing heavy is imported until a runtime is made.
 """

@@ -26,6 +26,16 @@ class ScoringModel:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What the worker found the file to be; the door knew less of one that it had turned away."""
+
+    format: str
+    width: int
+    height: int
+    phantom: bool
+
+
+@dataclass(frozen=True)
 class Scored:
     """One image's result: probabilities in [0, 1] that sum to 1, and where the network looked.
 
@@ -43,6 +53,7 @@ class Scored:
     map_height: int
     map_width: int
     compute_ms: float
+    picture: Picture
 
 
 @dataclass(frozen=True)
@@ -145,7 +156,7 @@ def _row(
     versions: Mapping[str, str],
 ) -> dict[str, object]:
     return {
-        **vars(result),
+        **{name: value for name, value in vars(result).items() if name != "picture"},
         "model_id": model.model_id,
         "operating_point_id": model.operating_point_id,
         "started_at": started_at,
@@ -158,6 +169,8 @@ def _row(
 def _score(image: Image, result: Scored, model: ScoringModel) -> audit.Event:
     _leave_lease(image, ImageState.SCORED)
     image.verdict, image.p_pneumonia = result.verdict, result.p_pneumonia
+    for name, value in vars(result.picture).items():
+        setattr(image, name, value)
     image.review_state = ReviewState.UNREAD
     particulars = {
         "model": model.model_sha256,

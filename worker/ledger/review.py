@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from worker.ledger import audit
@@ -174,7 +174,14 @@ def reader(session: Session, name: str, at: datetime) -> User:
 
 
 def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at: datetime) -> bool:
-    """Take an image for oneself for a while; False when another reader has it."""
+    """Take an image for oneself for a while, and let go of any other; False when someone has it."""
+    # A reader looks at one image at a time: what they skipped is free for others at once.
+    session.execute(
+        update(Image)
+        .where(Image.claimed_by_id == reader_id, Image.id != image_id)
+        .values(claimed_by_id=None, claimed_until=None)
+        .execution_options(synchronize_session=False)
+    )
     image = session.scalars(select(Image).where(Image.id == image_id).with_for_update()).one_or_none()
     if image is None or image.review_state != ReviewState.UNREAD:
         return False
@@ -187,7 +194,12 @@ def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at
 def decide(
     session: Session, image_id: int, *, reader_id: int, action: Action, note: str, at: datetime
 ) -> Review:
-    """Record a reader's verdict. Raises ReviewRefused when the image is not theirs to read now."""
+    """Record a reader's verdict: to confirm or to override, any other act is a ValueError.
+
+    Raises ReviewRefused when the image is not theirs to read now.
+    """
+    if action is Action.UNDO:
+        raise ValueError("an undo names no image; see `undo`")
     audit.lock(session)
     image = session.get(Image, image_id)
     if image is None or image.state != ImageState.SCORED or image.verdict is None:

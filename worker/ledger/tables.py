@@ -110,7 +110,7 @@ class Image(Base):
     verdict: Mapped[str | None] = mapped_column(String(20))
     p_pneumonia: Mapped[float | None]
     review_state: Mapped[str | None] = mapped_column(String(20))
-    claimed_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    claimed_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"), index=True)
     claimed_until: Mapped[datetime | None]
 
     run: Mapped[Run] = relationship()

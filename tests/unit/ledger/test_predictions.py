@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, insert, select
@@ -8,18 +9,20 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.filling import (
     AT,
+    arrival,
     assert_whole,
     fill,
     image,
     known_model,
     later,
+    receive,
     record,
     result,
     score,
     take,
 )
 from worker.ledger import leases
-from worker.ledger.predictions import Refused
+from worker.ledger.predictions import Picture, Refused
 from worker.ledger.session import Ledger
 from worker.ledger.tables import AuditEvent, Model, OperatingPointRow, Prediction
 
@@ -43,6 +46,17 @@ def test_a_result_is_recorded_with_all_that_is_needed_to_compute_it_again(ledger
     assert (scored.state, scored.verdict, scored.p_pneumonia) == ("scored", "flagged", 0.7)
     assert (scored.review_state, scored.lease_owner, scored.lease_until) == ("unread", None, None)
     assert_whole(ledger)
+
+
+def test_the_worker_fills_in_what_the_door_did_not_know(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        (row,) = receive(session, replace(arrival(1), format=None, width=None, height=None, phantom=False))
+    assert row is not None
+    take(ledger, [row.image_id])
+    found = Picture("png", 640, 480, phantom=True)
+    record(ledger, known_model(ledger), [replace(result(row.image_id), picture=found)])
+    kept = image(ledger, row.image_id)
+    assert Picture(kept.format or "", kept.width or 0, kept.height or 0, kept.phantom) == found
 
 
 def test_a_refusal_is_recorded_with_its_code_and_its_sentence(ledger: Ledger) -> None:

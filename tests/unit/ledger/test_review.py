@@ -92,6 +92,22 @@ def test_of_readers_who_claim_at_the_same_instant_one_has_it(ledger: Ledger) -> 
         assert sum(threads.map(lambda reader: claim(ledger, only, reader), readers)) == 1
 
 
+def test_a_reader_who_goes_on_lets_go_of_the_image_before(ledger: Ledger) -> None:
+    first, second = scored(ledger, 0.9, 0.8)
+    ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
+    assert claim(ledger, first, ada)
+    assert claim(ledger, second, ada)
+    assert claim(ledger, first, ben, seconds=1)
+    assert not claim(ledger, second, ben, seconds=1)
+
+
+def test_an_undo_is_no_verdict(ledger: Ledger) -> None:
+    (only,) = scored(ledger, 0.9)
+    ada = known_reader(ledger)
+    with pytest.raises(ValueError, match="undo"), ledger.transaction() as session:
+        review.decide(session, only, reader_id=ada, action=Action.UNDO, note="", at=AT)
+
+
 def test_next_unread_skips_what_others_have_open_and_wraps_around(ledger: Ledger) -> None:
     ids = scored(ledger, 0.9, 0.8, 0.7)
     ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
