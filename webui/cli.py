@@ -6,11 +6,10 @@ import sys
 from typing import NoReturn
 
 import click
-from pydantic import ValidationError
 
 from webui.guard import is_loopback
 from worker import logs
-from worker.config import Settings
+from worker.config import read_settings
 from worker.ledger.schema import open_ledger
 
 _REFUSAL = (
@@ -28,7 +27,8 @@ _WARNING = (
 @click.option("--port", type=int, help="Port to bind to; default: NIGHTREAD_PORT, else 8000.")
 def web(host: str | None, port: int | None) -> None:
     """Run the page."""
-    settings = _settings(host, port)
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = read_settings(**given)
     logs.configure(settings, "web")
     if not is_loopback(settings.host):
         if not settings.allow_remote:
@@ -39,15 +39,6 @@ def web(host: str | None, port: int | None) -> None:
     from webui.server import Server
 
     Server(settings).run()
-
-
-def _settings(host: str | None, port: int | None) -> Settings:
-    """The settings, with what the command line says instead. Ends with 2 when they cannot be used."""
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        _refuse("\n".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()))
 
 
 def _refuse(sentence: str) -> NoReturn:

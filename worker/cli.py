@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from worker import DISCLAIMER, __version__
-from worker.errors import ModelUnusable, SchemaOutdated, TransientFailure
+from worker.errors import ModelUnusable, SchemaOutdated, TransientFailure, WrongSettings
 
 if TYPE_CHECKING:
     from worker.config import Settings
@@ -94,7 +94,7 @@ def watch() -> None:
     """Run the folder monitor and the sweeper."""
     from worker import services
 
-    services.watch(_start("watch"))
+    sys.exit(services.watch(_start("watch")))
 
 
 @nightread.command()
@@ -309,6 +309,9 @@ def main() -> None:
     """Entry point: what goes wrong in known ways ends in a sentence, not in a traceback."""
     try:
         nightread()
+    except WrongSettings as wrong:
+        click.echo(str(wrong), err=True)
+        sys.exit(2)
     except (ModelUnusable, SchemaOutdated, TransientFailure) as failure:
         _no(str(failure))
     except OSError as failure:
@@ -316,22 +319,11 @@ def main() -> None:
 
 
 def _start(process: str) -> Settings:
-    """Read the settings and set up the logs. Wrong settings are wrong use."""
-    from pydantic import ValidationError
-
+    """Read the settings and set up the logs. Raises WrongSettings."""
     from worker import logs
-    from worker.config import Settings
+    from worker.config import read_settings
 
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"]).upper()
-            click.echo(f"NIGHTREAD_{name}: {problem['msg']}", err=True)
-        sys.exit(2)
-    except ValueError as error:
-        click.echo(f"nightread.toml cannot be read: {error}", err=True)
-        sys.exit(2)
+    settings = read_settings()
     logs.configure(settings, process)
     return settings
 

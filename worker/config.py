@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +20,8 @@ from pydantic_settings import (
 )
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
+
+from worker.errors import WrongSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 # A UNIX socket's path has room for 108 bytes on Linux, 104 on macOS (sockaddr_un.sun_path).
@@ -171,3 +173,20 @@ class Settings(BaseSettings):
     def broker(self) -> str:
         """The broker's URL as Celery takes it."""
         return self.broker_url or f"redis+socket://{self.broker_socket}"
+
+
+def read_settings(**given: object) -> Settings:
+    """The settings of the environment and nightread.toml; `given` goes before both.
+
+    Raises WrongSettings with a line for each that cannot be used.
+    """
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # validated right here
+    except ValidationError as error:
+        lines = (
+            f"NIGHTREAD_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise WrongSettings("\n".join(lines)) from None
+    except ValueError as error:
+        raise WrongSettings(f"nightread.toml cannot be read: {error}") from None

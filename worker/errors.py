@@ -46,5 +46,9 @@ class ModelUnusable(Exception):  # noqa: N818 - names what happened, as the desi
     """The model's bundle is missing, corrupt or foreign: no image may be scored with it."""
 
 
+class WrongSettings(Exception):  # noqa: N818 - names what happened, as the design does
+    """A setting cannot be used; the message has a line for each, and never repeats a password."""
+
+
 class SchemaOutdated(Exception):  # noqa: N818 - names what happened, as the design does
     """The database is not at the revision that this program needs: nothing may be read or written."""

@@ -6,7 +6,6 @@ Each beats in the ledger, stops on SIGTERM, and outlives a database or a broker 
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 import warnings
@@ -37,8 +36,8 @@ log = structlog.get_logger(__name__)
 _ABANDONED_UPLOAD_S = 3600.0
 
 
-def watch(settings: Settings) -> None:
-    """Run the folder monitor and the sweeper until SIGTERM."""
+def watch(settings: Settings) -> int:
+    """Run the folder monitor and the sweeper until SIGTERM; 1 when a defect stopped them, else 0."""
     ledger = open_ledger(settings.database)
     dispatcher = Dispatcher(settings, ledger)
     monitor = FolderMonitor(settings, Acceptor(settings, ledger, open_store(settings)), dispatcher.publish)
@@ -49,12 +48,16 @@ def watch(settings: Settings) -> None:
         Heartbeat(settings, ledger, "sweeper", needs_work=True) as sweeps,
         Heartbeat(settings, ledger, "watch", needs_work=True) as scans,
     ):
+        defects: list[Exception] = []
         sweeping = threading.Thread(
-            target=_keep_on, args=(stop, settings.sweep_s, sweeper.sweep, sweeps.worked), name="sweeper"
+            target=_keep_on,
+            args=(stop, settings.sweep_s, sweeper.sweep, sweeps.worked, defects),
+            name="sweeper",
         )
         sweeping.start()
-        _keep_on(stop, settings.scan_s, lambda: monitor.run(stop, scans.worked), scans.worked)
+        _keep_on(stop, settings.scan_s, lambda: monitor.run(stop, scans.worked), scans.worked, defects)
         sweeping.join()
+    return 1 if defects else 0
 
 
 def work(settings: Settings) -> int:
@@ -94,21 +97,23 @@ def _stop_on_signals() -> threading.Event:
 
 
 def _keep_on(
-    stop: threading.Event, period_s: float, work_once: Callable[[], object], alive: Callable[[], object]
+    stop: threading.Event,
+    period_s: float,
+    work_once: Callable[[], object],
+    alive: Callable[[], object],
+    defects: list[Exception],
 ) -> None:
-    """Repeat until told to stop. A transient failure waits for the next turn; a bug ends the process."""
+    """Repeat until told to stop. A transient failure waits for the next turn; a defect stops all."""
     while not stop.is_set():
         try:
             work_once()
             alive()
         except TransientFailure as failure:
             log.warning("work waits", error=str(failure))
-        except Exception:
+        except Exception as defect:
             log.exception("stopped by a defect; the supervisor starts it again")
+            defects.append(defect)
             stop.set()
-            # The main thread may be waiting for this one: only the exit status tells of the defect.
-            signal.raise_signal(signal.SIGTERM)
-            sys.exit(1)
         stop.wait(period_s)
 
 

@@ -105,7 +105,7 @@ def test_an_outdated_database_is_a_sentence(tmp_path: Path) -> None:
 def test_a_port_that_is_none_is_wrong_use(quiet: Night) -> None:
     status, said = refused(["--port", "70000"], quiet.settings)
     assert status == 2
-    assert said.startswith("port: ")
+    assert said.startswith("NIGHTREAD_PORT: ")
 
 
 def test_the_heartbeat_outlives_a_database_that_is_away(quiet: Night) -> None:
