@@ -56,34 +56,32 @@ def record(
     """
     audit.lock(session)
     run_id = run_named(session, run, at).id
-    seen = _keys_seen(session, arrivals)
-    images = _images_known(session, arrivals)
-    recorded: list[Recorded | None] = []
-    events: list[audit.Event] = []
-    for arrival in arrivals:
-        if arrival.key is not None and arrival.key in seen:
-            recorded.append(None)
-            continue
-        known = images.get(arrival.sha256)
-        if known is None:
-            known = images[arrival.sha256] = _insert_image(session, arrival, run_id, lane, at)
-            outcome = Outcome.REJECTED if arrival.rejection else Outcome.NEW
-        else:
-            outcome = Outcome.DUPLICATE
-        receipt_id = _insert_receipt(session, arrival, known, outcome, run_id, at)
-        if arrival.key is not None:
-            seen.add(arrival.key)
-        events.append(_event(arrival, receipt_id, known, outcome))
-        reason = arrival.rejection[1] if arrival.rejection else None
-        recorded.append(Recorded(receipt_id, known, outcome, reason))
-    audit.append(session, events, at)
-    return recorded
+    is_fresh = _not_seen(session, arrivals)
+    fresh = [arrival for arrival, first_seen in zip(arrivals, is_fresh, strict=True) if first_seen]
+    known = _images_known(session, fresh)
+    # The first file of each unknown picture brings its image; every other one is a duplicate.
+    brings: dict[str, int] = {}
+    for number, arrival in enumerate(fresh):
+        if arrival.sha256 not in known:
+            brings.setdefault(arrival.sha256, number)
+    known |= _insert_images(session, [fresh[number] for number in brings.values()], run_id, lane, at)
+    outcomes = [_outcome(arrival, brings.get(arrival.sha256) == n) for n, arrival in enumerate(fresh)]
+    image_ids = [known[arrival.sha256] for arrival in fresh]
+    receipt_ids = _insert_receipts(session, fresh, image_ids, outcomes, run_id, at)
+    audit.append(session, map(_event, fresh, receipt_ids, image_ids, outcomes), at)
+    recorded = map(_recorded, fresh, receipt_ids, image_ids, outcomes)
+    return [next(recorded) if first_seen else None for first_seen in is_fresh]
 
 
-def _keys_seen(session: Session, arrivals: Sequence[Arrival]) -> set[str]:
+def _not_seen(session: Session, arrivals: Sequence[Arrival]) -> list[bool]:
+    """Of each, whether no receipt was written for it before, here or earlier in the group."""
     keys = [arrival.key for arrival in arrivals if arrival.key is not None]
-    rows = session.scalars(select(Receipt.arrival).where(Receipt.arrival.in_(keys)))
-    return {key for key in rows if key is not None}
+    seen = set(session.scalars(select(Receipt.arrival).where(Receipt.arrival.in_(keys))))
+    fresh = []
+    for arrival in arrivals:
+        fresh.append(arrival.key is None or arrival.key not in seen)
+        seen.add(arrival.key)
+    return fresh
 
 
 def _images_known(session: Session, arrivals: Sequence[Arrival]) -> dict[str, int]:
@@ -92,48 +90,78 @@ def _images_known(session: Session, arrivals: Sequence[Arrival]) -> dict[str, in
     return dict(rows.all())
 
 
-def _insert_image(session: Session, arrival: Arrival, run_id: int, lane: Lane, at: datetime) -> int:
+def _outcome(arrival: Arrival, brings_an_image: bool) -> Outcome:  # noqa: FBT001 - private, and named so
+    if not brings_an_image:
+        return Outcome.DUPLICATE
+    return Outcome.REJECTED if arrival.rejection else Outcome.NEW
+
+
+def _recorded(arrival: Arrival, receipt_id: int, image_id: int, outcome: Outcome) -> Recorded:
+    return Recorded(receipt_id, image_id, outcome, arrival.rejection[1] if arrival.rejection else None)
+
+
+def _insert_images(
+    session: Session, arrivals: Sequence[Arrival], run_id: int, lane: Lane, at: datetime
+) -> dict[str, int]:
+    """One INSERT for all; the new images' ids by hash."""
+    rows = [_image_row(arrival) | {"run_id": run_id, "lane": lane, "received_at": at} for arrival in arrivals]
+    if not rows:
+        return {}
+    inserted = session.execute(insert(Image).returning(Image.sha256, Image.id), rows)
+    return dict(inserted.all())
+
+
+def _image_row(arrival: Arrival) -> dict[str, object]:
     state = ImageState.REJECTED if arrival.rejection else ImageState.PENDING
     check_transition(None, state)
     code, sentence = arrival.rejection or (None, None)
-    statement = insert(Image).values(
-        sha256=arrival.sha256,
-        format=arrival.format,
-        bytes=arrival.bytes,
-        width=arrival.width,
-        height=arrival.height,
-        phantom=arrival.phantom,
-        original_name=arrival.original_name,
-        run_id=run_id,
-        lane=lane,
-        state=state,
-        received_at=at,
-        attempts=0,
-        reason_code=code,
-        reason=sentence,
-    )
-    return session.execute(statement.returning(Image.id)).scalar_one()
+    return {
+        "sha256": arrival.sha256,
+        "format": arrival.format,
+        "bytes": arrival.bytes,
+        "width": arrival.width,
+        "height": arrival.height,
+        "phantom": arrival.phantom,
+        "original_name": arrival.original_name,
+        "state": state,
+        "attempts": 0,
+        "reason_code": code,
+        "reason": sentence,
+    }
 
 
-def _insert_receipt(
-    session: Session, arrival: Arrival, image_id: int, outcome: Outcome, run_id: int, at: datetime
-) -> int:
+def _insert_receipts(
+    session: Session,
+    arrivals: Sequence[Arrival],
+    image_ids: Sequence[int],
+    outcomes: Sequence[Outcome],
+    run_id: int,
+    at: datetime,
+) -> Sequence[int]:
+    """One INSERT for all; the receipts' ids in the order of the arrivals."""
+    rows = [
+        _receipt_row(arrival)
+        | {"image_id": image_id, "outcome": outcome, "run_id": run_id, "received_at": at}
+        for arrival, image_id, outcome in zip(arrivals, image_ids, outcomes, strict=True)
+    ]
+    if not rows:
+        return []
+    statement = insert(Receipt).returning(Receipt.id, sort_by_parameter_order=True)
+    return session.scalars(statement, rows).all()
+
+
+def _receipt_row(arrival: Arrival) -> dict[str, object]:
     code, sentence = arrival.rejection or (None, None)
-    statement = insert(Receipt).values(
-        source=arrival.source,
-        original_name=arrival.original_name,
-        arrival=arrival.key,
-        sha256=arrival.sha256,
-        bytes=arrival.bytes,
-        outcome=outcome,
-        reason_code=code,
-        reason=sentence,
-        image_id=image_id,
-        run_id=run_id,
-        received_at=at,
-        received_by=arrival.received_by,
-    )
-    return session.execute(statement.returning(Receipt.id)).scalar_one()
+    return {
+        "source": arrival.source,
+        "original_name": arrival.original_name,
+        "arrival": arrival.key,
+        "sha256": arrival.sha256,
+        "bytes": arrival.bytes,
+        "reason_code": code,
+        "reason": sentence,
+        "received_by": arrival.received_by,
+    }
 
 
 def _event(arrival: Arrival, receipt_id: int, image_id: int, outcome: Outcome) -> audit.Event:
