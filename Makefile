@@ -25,8 +25,11 @@ check: $(DEVELOP)  ## Style, types and layers; nothing is advisory
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: $(DEVELOP)  ## Measure this machine: IMAGES=folder COUNT=number
-	$(BIN)/nightread bench --images $(or $(IMAGES),data/phantoms) --count $(or $(COUNT),2000)
+bench: $(DEVELOP) $(if $(IMAGES),,build/phantoms)  ## Measure this machine: IMAGES=folder COUNT=number
+	$(BIN)/nightread bench --images $(or $(IMAGES),build/phantoms) --count $(or $(COUNT),2000)
+
+build/phantoms: $(DEVELOP)
+	$(BIN)/nightread phantom 100 $@
 
 chaos: $(DEVELOP)  ## The long form of the tests that kill and cut things
 	$(BIN)/python -m pytest -m "long or not long" tests/chaos --timeout 3600 $(ARGS)

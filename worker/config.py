@@ -87,7 +87,9 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(5.0, gt=0, description="Seconds between two signs of life of a process.")
     claim_s: float = Field(900.0, gt=0, description="Seconds a reader has an image for themselves.")
     max_bytes: int = Field(64 * 1024**2, gt=0, description="Largest file that is taken, in bytes.")
-    max_pixels: int = Field(100_000_000, gt=0, description="Largest image that is taken, in pixels.")
+    max_pixels: int = Field(
+        100_000_000, gt=0, le=400_000_000, description="Largest image that is taken, in pixels."
+    )
     min_side: int = Field(64, gt=0, description="Shortest side of an image that is taken, in pixels.")
     log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for machines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe shown.")

@@ -19,6 +19,10 @@ from worker.inference.exposure import equalise, stretch
 
 PREPROCESSING_VERSION: str = "1"
 
+# No radiograph comes near it. Held here too, because Pillow's own limit is one for the whole
+# process, and whoever inspects files before lifts it.
+LARGEST_PIXELS = 400_000_000
+
 _FORMATS = ("JPEG", "PNG")
 # Modes whose conversion to 8-bit grey would silently give wrong values.
 _REFUSED_MODES = {"CMYK": "cmyk", "I;16": "sixteen_bit", "I;16B": "sixteen_bit", "I": "sixteen_bit"}
@@ -87,6 +91,8 @@ def normalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _decode(data: bytes, side: int) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        if image.width * image.height > LARGEST_PIXELS:
+            raise Image.DecompressionBombError
         if image.mode in _REFUSED_MODES:
             raise RejectedImage(_REFUSED_MODES[image.mode])
         # The JPEG decoder scales by 1/2, 1/4 or 1/8 for next to nothing, but with a coarse filter.

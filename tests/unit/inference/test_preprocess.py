@@ -165,7 +165,11 @@ def test_garbage_is_refused(data: bytes) -> None:
     assert refusal(data) in {"undecodable", "truncated"}
 
 
-def test_a_decompression_bomb_is_refused() -> None:
+@pytest.mark.parametrize("limit_of_the_process", [None, 89_478_485])
+def test_a_decompression_bomb_is_refused(
+    monkeypatch: pytest.MonkeyPatch, limit_of_the_process: int | None
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit_of_the_process)
     header = encoded(Image.new("1", (30_000, 30_000)), "PNG")
     assert refusal(header) == "undecodable"
 
