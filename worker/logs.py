@@ -9,7 +9,25 @@ import structlog
 
 from worker.config import Settings
 
+_TERSE = ("celery.worker", "celery.bootsteps", "celery.concurrency", "kombu")
 _QUIET = ("alembic", "celery.app.trace", "celery.worker.strategy", "kombu", "watchdog", "PIL")
+
+
+def _one_line_for_celery(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """A broker that went away is Celery's to live with; a hundred lines of its insides help nobody.
+
+    A defect in a task of ours is logged by `celery.app.trace`, and keeps its traceback.
+    """
+    record, error = event.get("_record"), event.get("exc_info")
+    if record is not None and record.name.startswith(_TERSE) and isinstance(error, tuple):
+        # Of several lines it is a child's traceback, and the message names its error already.
+        text = f"{type(error[1]).__name__}: {error[1]}"
+        if "\n" not in text:
+            event["error"] = text
+        del event["exc_info"]
+    return event
 
 
 def configure(settings: Settings, process: str) -> None:
@@ -21,13 +39,19 @@ def configure(settings: Settings, process: str) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if for_people else "iso", utc=not for_people),
     ]
     last: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False)
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            pad_event_to=0,
+            pad_level=False,
+            exception_formatter=structlog.dev.plain_traceback,
+        )
         if for_people
         else structlog.processors.JSONRenderer()
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
+            _one_line_for_celery,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             *([] if for_people else [structlog.processors.format_exc_info]),
             last,

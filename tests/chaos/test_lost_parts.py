@@ -66,9 +66,7 @@ def test_nothing_is_lost_when_a_broker_of_ones_own_comes_back_empty_after_ten_se
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     port = free_port()
-    # A lease that outlasts the outage: Celery, back from it, looks at its time limits before it looks
-    # at what its children have finished meanwhile, and kills them at length in the log.
-    stack = make_stack(chunk_size=4, lease_s=30.0, broker_url=f"redis://:{PASSWORD}@127.0.0.1:{port}/0")
+    stack = make_stack(chunk_size=4, lease_s=6.0, broker_url=f"redis://:{PASSWORD}@127.0.0.1:{port}/0")
     storm = Storm(stack, phantoms[0])
     with ValkeyServer(port=port) as full:
         full.client().config_set("requirepass", PASSWORD)

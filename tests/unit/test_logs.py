@@ -1,0 +1,45 @@
+"""What the logs say of errors, in a process of their own since logging is one for the whole process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import logging, sys
+from worker import logs
+from worker.config import Settings
+logs.configure(Settings(log_format=sys.argv[2]), "worker")
+try:
+    raise ConnectionError("the broker\\nis gone" if "lines" in sys.argv else "the broker is gone")
+except ConnectionError:
+    logging.getLogger(sys.argv[1]).exception("it happened")
+"""
+
+
+def said(*arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True
+    ).stderr
+
+
+def test_what_goes_wrong_inside_celery_is_one_line() -> None:
+    (line,) = said("celery.worker.consumer", "text").splitlines()
+    assert "it happened" in line
+    assert "ConnectionError: the broker is gone" in line
+
+
+def test_an_error_of_many_lines_leaves_the_message() -> None:
+    (line,) = said("celery.worker.request", "text", "lines").splitlines()
+    assert "it happened" in line
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_defect_of_ours_keeps_its_traceback(form: str) -> None:
+    text = said("celery.app.trace", form)
+    assert "Traceback (most recent call last)" in text
+    if form == "json":
+        assert json.loads(text)["process"] == "worker"
