@@ -34,8 +34,8 @@ build/phantoms: $(DEVELOP)
 chaos: $(DEVELOP)  ## The long form of the tests that kill and cut things
 	$(BIN)/python -m pytest -m "long or not long" tests/chaos --timeout 3600 $(ARGS)
 
-train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder that holds train/
-	$(BIN)/nightread train --recipe nightread --data $(DATA) --out $(or $(OUT),runs/nightread)
+train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder that holds train/, TABLE=csv
+	$(BIN)/nightread train --data $(DATA) $(if $(TABLE),--table $(TABLE)) --out $(or $(OUT),runs/nightread)
 
 pictures: $(DEVELOP)  ## Draw docs/pictures anew, from phantoms
 	$(BIN)/python -m tests.browser.pictures

@@ -1,10 +1,10 @@
 """Radiographs as other machines would have made them.
 
-Images come in with their exposure evened out already. If they came as they were, noise, shading
-and JPEG artefacts of a given strength would be enlarged more where the contrast had been low, as
-it is in hazy lungs, and a network could learn to read the label from the noise. After the changes the server's own
-`normalise` runs again, so that what clipping loses is lost here too. One image takes about a
-millisecond.
+Where the patient lay, what the machine showed and how (position, detail, tone, shading) is changed
+in the grey values as they were decoded, before the server's own `normalise`: an unchanged image is
+then exactly what the server sees. What disturbs single pixels (blur, noise, JPEG, boxes) comes after
+it: before, it would be enlarged more where the contrast had been low, as it is in hazy lungs, and a
+network could learn to read the label from the noise. One image takes about a millisecond.
 """
 
 from __future__ import annotations
@@ -17,51 +17,82 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from training.recipe import Augment, Range
+from training.spectrum import restyled
 from worker.inference.preprocess import normalise
 
 Grey = NDArray[np.uint8]
 
 
-def augmented(grey: Grey, side: int, recipe: Augment, rng: np.random.Generator) -> Grey:
+def augmented(
+    grey: Grey, side: int, recipe: Augment, rng: np.random.Generator, gain: NDArray[np.float32] | None = None
+) -> Grey:
     """Draw one variant of an image.
 
     Args:
-        grey: from `to_model_input`, shape (recipe.side, recipe.side).
+        grey: from `checked_grey`, shape (recipe.side, recipe.side).
         side: edge of the model's input, in pixels.
         recipe: the ranges to draw from.
         rng: where the draws come from; the same state gives the same variant.
+        gain: of its spectrum towards another image's, shape (k,); of which a part is taken. None: none.
 
     Returns:
         A model input, shape (side, side).
     """
+    seen = normalise(taken(grey, side, recipe, rng))
+    if gain is not None:
+        seen = normalise(restyled(seen, np.float32(rng.random()) * gain))
+    return _erased(disturbed(seen, recipe, rng), recipe, rng)
+
+
+def taken(grey: Grey, side: int, recipe: Augment, rng: np.random.Generator) -> Grey:
+    """The radiograph as another machine would have taken it, its exposure not evened out.
+
+    Arguments as for `augmented`; shape (side, side).
+    """
     image = _moved(Image.fromarray(grey), side, recipe, rng)
     image = _sharpened(image, recipe, rng)
     image = image.point(_exposure(image, recipe, rng).tolist())
-    image = _blurred(image, recipe, rng)
-    values = _shaded_and_noisy(np.asarray(image), recipe, rng)
+    return _shaded(np.asarray(image), recipe, rng)
+
+
+def disturbed(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
+    """Blur an image, add noise, store it as a JPEG; an array of the same shape."""
+    values = _noisy(np.asarray(_blurred(Image.fromarray(grey), recipe, rng)), recipe, rng)
     if rng.random() < recipe.jpeg_share:
         values = _recompressed(values, round(_draw(recipe.jpeg, rng)))
-    return normalise(_erased(values, recipe, rng))
+    return values
 
 
 def augmented_batch(
-    grey: Grey, indices: NDArray[np.int64], side: int, recipe: Augment, seed: tuple[int, ...]
+    grey: Grey,
+    indices: NDArray[np.int64],
+    side: int,
+    recipe: Augment,
+    seed: tuple[int, ...],
+    spectra: NDArray[np.float32] | None = None,
 ) -> Grey:
     """Draw a variant of each of some images.
 
     Args:
-        grey: from `to_model_input`, shape (n, recipe.side, recipe.side).
+        grey: from `checked_grey`, shape (n, recipe.side, recipe.side).
         indices: which ones, shape (m,).
         side: edge of the model's input, in pixels.
         recipe: the ranges to draw from.
         seed: makes the draws; each image has its own stream, whatever the order.
+        spectra: of the images' model inputs, shape (n, k), for the share `recipe.spectrum` of variants
+            to be moved towards; None: no image is.
 
     Returns:
         Model inputs, shape (m, side, side).
     """
-    return np.stack(
-        [augmented(grey[i], side, recipe, np.random.default_rng((*seed, int(i)))) for i in indices]
-    )
+    variants = []
+    for i in indices:
+        rng = np.random.default_rng((*seed, int(i)))
+        gain = None
+        if spectra is not None and rng.random() < recipe.spectrum:
+            gain = spectra[rng.integers(len(spectra))] - spectra[i]
+        variants.append(augmented(grey[i], side, recipe, rng, gain))
+    return np.stack(variants)
 
 
 def _draw(limits: Range, rng: np.random.Generator) -> float:
@@ -113,15 +144,25 @@ def _blurred(image: Image.Image, recipe: Augment, rng: np.random.Generator) -> I
     return image.filter(ImageFilter.GaussianBlur(radius))
 
 
-def _shaded_and_noisy(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
-    """Add a slope of brightness across the plate (the heel effect) and detector noise."""
+def _shaded(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
+    """Add a slope of brightness across the plate, as the heel effect does."""
     strength, direction = _draw(recipe.shading, rng) * 255, rng.uniform(0, 2 * math.pi)
     ramp = np.linspace(-0.5, 0.5, len(grey), dtype=np.float32) * np.float32(strength)
     slope = ramp * np.float32(math.cos(direction)) + ramp[:, np.newaxis] * np.float32(math.sin(direction))
-    values = grey + slope
+    return _as_grey(grey.astype(np.float32) + slope)
+
+
+def _noisy(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
+    """Add detector noise; half of the images stay as clean as they are."""
     sigma = _draw(recipe.noise, rng)
-    if rng.random() < 0.5:  # noqa: PLR2004 - half of the images stay as clean as they are
-        values = values + rng.standard_normal(grey.shape, dtype=np.float32) * np.float32(sigma)
+    if rng.random() < 0.5 or not sigma:  # noqa: PLR2004
+        return grey
+    return _as_grey(
+        grey.astype(np.float32) + rng.standard_normal(grey.shape, dtype=np.float32) * np.float32(sigma)
+    )
+
+
+def _as_grey(values: NDArray[np.float32]) -> Grey:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 

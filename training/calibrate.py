@@ -1,6 +1,6 @@
 """How sure is sure, and where on its ROC curve the model is used.
 
-Everything here is chosen on patients that were never trained on, under the stressed validation.
+Everything here is chosen on scores of patients that the scoring network was not shown.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from sklearn.metrics import roc_curve
 
 from training.recipe import Calibrate
@@ -16,8 +17,6 @@ from worker.inference.triage import OperatingPoint
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-_TEMPERATURES = (0.1, 10.0)
-_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -29,30 +28,51 @@ class Curve:
     specificity: Floats
 
 
-def temperature(logits: Floats, targets: NDArray[np.float32]) -> float:
-    """The temperature with the smallest negative log-likelihood (Guo et al., ICML 2017).
+@dataclass(frozen=True)
+class Calibration:
+    """What makes logits into probabilities: softmax((logits + bias) / temperature).
+
+    Attributes:
+        temperature: above 1 makes the model less sure of itself.
+        bias: of each class, shape (3,), adding up to 0.
+    """
+
+    temperature: float
+    bias: Floats
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """Of logits (n, 3): probabilities (n, 3)."""
+        return _softmax((logits + self.bias) / self.temperature)
+
+
+def calibrate(logits: Floats, targets: NDArray[np.float32], weights: Floats) -> Calibration:
+    """The temperature and the biases with the smallest negative log-likelihood (Guo et al., ICML 2017).
 
     Args:
         logits: shape (n, 3).
         targets: shape (n, 3), each row adding up to 1; pneumonia of unknown kind is half of each.
+        weights: how much each image counts, shape (n,): see `prevalence_weights`.
     """
-    # The loss is convex in 1 / T, so its slope there changes sign once, and halving finds where.
-    low, high = 1 / _TEMPERATURES[1], 1 / _TEMPERATURES[0]
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        if _slope(logits, targets, middle) > 0:
-            high = middle
-        else:
-            low = middle
-    return 2 / (low + high)
+    share = weights / weights.sum()
+
+    def loss(free: Floats) -> tuple[float, Floats]:
+        # In the inverse temperature and in bias over temperature the loss is convex.
+        scaled = logits * free[0] + np.array([0.0, free[1], free[2]])
+        p = _softmax(scaled)
+        error = (p - targets) * share[:, np.newaxis]
+        value = -float((share[:, np.newaxis] * targets * np.log(np.maximum(p, 1e-12))).sum())
+        return value, np.array([(error * logits).sum(), *error[:, 1:].sum(axis=0)])
+
+    found = minimize(loss, np.array([1.0, 0.0, 0.0]), jac=True, bounds=[(0.1, 10), (-9, 9), (-9, 9)])
+    temperature = float(1 / found.x[0])
+    bias = np.array([0.0, *found.x[1:]]) * temperature
+    return Calibration(temperature, bias - bias.mean())
 
 
-def _slope(logits: Floats, targets: NDArray[np.float32], inverse: float) -> float:
-    """Derivative of the mean negative log-likelihood by the inverse temperature."""
-    scaled = logits * inverse
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    p = powers / powers.sum(axis=1, keepdims=True)
-    return float(((p - targets) * logits).sum(axis=1).mean())
+def prevalence_weights(pneumonia: Flags, prevalence: float) -> Floats:
+    """How much each image counts for pneumonia to have the prevalence that is stated, shape (n,)."""
+    share = pneumonia.mean()
+    return np.asarray(np.where(pneumonia, prevalence / share, (1 - prevalence) / (1 - share)))
 
 
 def curve(pneumonia: Flags, p: Floats) -> Curve:
@@ -64,7 +84,9 @@ def curve(pneumonia: Flags, p: Floats) -> Curve:
 def operating_points(pneumonia: Flags, p: Floats, recipe: Calibrate) -> dict[str, OperatingPoint]:
     """Choose the operating points.
 
-    `balanced`: where sensitivity + specificity is largest (Youden's index).
+    `balanced`: the prevalence that the scores are calibrated for. There an image speaks for
+    pneumonia as much as for normal, and sensitivity + specificity is largest (Youden's index) as far
+    as the calibration is right; read from a ROC curve, that place would be chance's.
     `screen`: the highest threshold that still has the sensitivity that the recipe asks for, and
     not above `balanced`.
     `rule-in`: the lowest threshold that has the specificity that the recipe asks for, and not
@@ -79,7 +101,7 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: Calibrate) -> dict[str
         recipe: the section [calibrate].
     """
     roc = curve(pneumonia, p)
-    balanced = float(roc.thresholds[np.argmax(roc.sensitivity + roc.specificity)])
+    balanced = recipe.prevalence
     sensitive = float(roc.thresholds[roc.sensitivity >= recipe.screen_sensitivity].max())
     specific = float(roc.thresholds[roc.specificity >= recipe.rule_in_specificity].min())
     screen, rule_in = min(sensitive, balanced), max(specific, balanced)
@@ -88,12 +110,14 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: Calibrate) -> dict[str
         "balanced": (balanced, screen, rule_in),
         "rule-in": (rule_in, balanced, rule_in),
     }
-    return {name: _point(name, bounds, pneumonia, p) for name, bounds in bands.items()}
+    return {name: _point(name, bounds, pneumonia, p, recipe.prevalence) for name, bounds in bands.items()}
 
 
-def _point(name: str, bounds: tuple[float, float, float], pneumonia: Flags, p: Floats) -> OperatingPoint:
+def _point(
+    name: str, bounds: tuple[float, float, float], pneumonia: Flags, p: Floats, prevalence: float
+) -> OperatingPoint:
     threshold, low, high = bounds
-    called = p >= threshold
+    called, flagged = p >= threshold, p >= high
     return OperatingPoint(
         name,
         threshold,
@@ -101,5 +125,10 @@ def _point(name: str, bounds: tuple[float, float, float], pneumonia: Flags, p: F
         high,
         sensitivity=float(called[pneumonia].mean()),
         specificity=float(1 - called[~pneumonia].mean()),
-        flagged_share=float((p >= high).mean()),
+        flagged_share=float(np.average(flagged, weights=prevalence_weights(pneumonia, prevalence))),
     )
+
+
+def _softmax(logits: Floats) -> Floats:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

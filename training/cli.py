@@ -1,19 +1,38 @@
-"""The commands train, export and evaluate. The command nightread loads them when they are asked for."""
+"""The commands explore, train, export and evaluate. The command nightread loads them when they are asked for."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from training.errors import WrongInput
 from worker.errors import ModelUnusable
 
+if TYPE_CHECKING:
+    from training.recipe import Recipe
+    from worker.inference.bundle import Bundle
+
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _PATH = click.Path(path_type=Path)
+
+
+class _NewFile(click.Path):
+    """A file that can be written: known before the work of minutes, not after it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a name in a folder that is not there."""
+        path = Path(str(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"There is no folder {path.parent}.", param, ctx)
+        return path
+
+
+_NEW_FILE = _NewFile(dir_okay=False, writable=True, path_type=Path)
 
 
 def _say(line: str) -> None:
@@ -25,74 +44,150 @@ def _say(line: str) -> None:
     "--recipe", "recipe_name", default="nightread", show_default=True, help="Name, or a .toml file."
 )
 @click.option(
-    "--data", type=_FOLDER, required=True, help="Folder that holds train/NORMAL and train/PNEUMONIA."
+    "--data", type=_FOLDER, required=True, help="Holds NORMAL and PNEUMONIA, or train/ with the two."
 )
+@click.option("--table", type=_FILE, help="CSV of more images: file, label, patient_id.")
 @click.option("--out", type=_PATH, required=True, help="Folder of the bundle to write.")
+@click.option("--from", "start", type=_FOLDER, help="Bundle whose network is tuned further.")
+@click.option("--cpu-limit", type=click.FloatRange(1, 100), help="Per cent of all cores to use at most.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
 @click.option("--seed", type=int, help="Instead of the recipe's.")
 @click.option("--limit", type=click.IntRange(min=40), help="At most so many images, to try things out.")
-@click.option("--adults", type=_FILE, help="A table to measure the finished bundle on, once.")
 def train(
     recipe_name: str,
     data: Path,
+    table: Path | None,
     out: Path,
+    start: Path | None,
+    *,
+    cpu_limit: float | None,
     epochs: int | None,
     seed: int | None,
     limit: int | None,
-    adults: Path | None,
 ) -> None:
-    """Train a model and write its bundle."""
-    from training.recipe import changed, load_recipe
+    """Train a model and write its bundle.
+
+    What is done is kept in OUT-work: the same command goes on where it was killed.
+    """
+    from training.recipe import changed
+    from training.seed.recipe import is_seed_recipe
 
     try:
-        recipe = changed(load_recipe(recipe_name), epochs=epochs, seed=seed)
+        if is_seed_recipe(recipe_name):
+            options = {"epochs": epochs, "seed": seed, "limit": limit, "table": table, "cpu_limit": cpu_limit}
+            _say_result(out, _seed(recipe_name, data, out, start, **options))
+            return
+        recipe, network = _begin(recipe_name, start)
+        recipe = changed(recipe, epochs, seed)
         from training import release
+        from training.cohort import read_cohort
+        from training.crossfit import Work
 
-        parts = release.read_parts(recipe, data, limit, _say)
-        fitted = release.train(recipe, parts, _say)
-        card = release.release(
-            recipe,
-            parts,
-            fitted.model,
-            out,
-            training=release.trained_by(recipe, fitted),
-            preliminary=epochs is not None or limit is not None,
-            adults=adults,
-            say=_say,
-        )
-    except WrongInput as error:
-        raise click.UsageError(str(error)) from error
-    _say_result(out, card)
-
-
-@click.command()
-@click.option("--bundle", type=_FOLDER, required=True, help="Bundle whose model.keras is exported again.")
-@click.option("--data", type=_FOLDER, required=True, help="The data that it was trained on.")
-@click.option("--out", type=_PATH, required=True, help="Folder of the bundle to write.")
-@click.option("--adults", type=_FILE, help="A table to measure the finished bundle on, once.")
-def export(bundle: Path, data: Path, out: Path, adults: Path | None) -> None:
-    """Quantise, calibrate and measure a reference model again, by the recipe on its card."""
-    from training import release
-    from training.recipe import of_card
-    from worker.inference.bundle import load_bundle
-
-    try:
-        old = load_bundle(bundle, runtime="tensorflow")
-        recipe = of_card(old.card)
-        parts = release.read_parts(recipe, data, None, _say)
-        card = release.release(
-            recipe,
-            parts,
-            release.reference(old),
-            out,
-            training=old.card["training"],
-            preliminary=bool(old.card["preliminary"]),
-            adults=adults,
-            say=_say,
-        )
+        cohort = read_cohort(recipe, data, table, limit, _say)
+        work = Work(out.with_name(f"{out.name}-work"), _say, cpu_limit)
+        made = release.make(recipe, cohort, network, work)
+        card = release.release(recipe, cohort, made, out, preliminary=epochs is not None or limit is not None)
+        if start is not None:
+            _keep_gate(start, out)
     except (WrongInput, ModelUnusable) as error:
         raise click.UsageError(str(error)) from error
     _say_result(out, card)
+
+
+def _seed(recipe_name: str, data: Path, out: Path, start: Path | None, **options: Any) -> dict[str, Any]:
+    """Train the replaced application's network, to compare with."""
+    from training.seed.make import make
+
+    if start is not None:
+        raise WrongInput("The replaced application's network is not tuned further: leave --from out.")
+    return make(recipe_name, data, out, **options, say=_say)
+
+
+def _begin(recipe_name: str, start: Path | None) -> tuple[Recipe, Any]:
+    """The recipe, and the network that it begins with if it is not a new one."""
+    from training.recipe import load_recipe, of_card
+    from worker.inference.bundle import load_bundle
+
+    if start is None:
+        return load_recipe(recipe_name), None
+    bundle = load_bundle(start, runtime="tensorflow")
+    base = of_card(bundle.card).model_dump(mode="json", exclude={"teacher"})
+    recipe = load_recipe(recipe_name, base)
+    from training.release import reference
+
+    return recipe, reference(bundle)
+
+
+def _keep_gate(start: Path, out: Path) -> None:
+    """What is a frontal chest does not change with the hospital."""
+    from training.gate.release import add_to_bundle, part_of
+    from worker.inference.bundle import load_bundle
+
+    part = part_of(load_bundle(start))
+    if part is not None:
+        add_to_bundle(out, part)
+
+
+@click.command()
+@click.option("--bundle", type=_FOLDER, required=True, help="Bundle whose model.keras is exported.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["int8", "float", "onnx"]),
+    required=True,
+    help="LiteRT in int8 as it is served, LiteRT in float32, or ONNX.",
+)
+@click.option("--data", type=_FOLDER, help="For int8: what it was trained on, to quantise with.")
+@click.option("--table", type=_FILE, help="For int8: the table of the training, if it had one.")
+@click.option("--out", type=_NEW_FILE, required=True, help="File to write.")
+def export(bundle: Path, form: str, data: Path | None, table: Path | None, out: Path) -> None:
+    """Write a model for other software.
+
+    The card stays what the numbers must be read with: copy card.json along. docs/edge.md says how.
+    """
+    from worker.inference.bundle import load_bundle
+
+    if (form == "int8") != (data is not None) or (table is not None and data is None):
+        raise click.UsageError(
+            "--format int8 needs --data; the other formats take neither --data nor --table."
+        )
+    try:
+        content = _exported(load_bundle(bundle, runtime="tensorflow"), form, data, table)
+        out.write_bytes(content)
+    except (WrongInput, ModelUnusable) as error:
+        raise click.UsageError(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.UsageError(f"{error.name} is missing: install nightread[train,tensorflow].") from error
+    except OSError as error:
+        raise click.UsageError(f"{out} cannot be written: {error.strerror}.") from error
+    _say(f"wrote {out}: {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
+
+
+def _exported(bundle: Bundle, form: str, data: Path | None, table: Path | None) -> bytes:
+    """The content of the file."""
+    from training import release
+    from training.export import to_float
+
+    model = release.reference(bundle)
+    if form == "onnx":
+        from training.onnx import facts_of, to_onnx
+
+        return to_onnx(model, bundle.temperature, facts_of(bundle))
+    return to_float(model) if data is None else _quantised(bundle, model, data, table)
+
+
+def _quantised(bundle: Bundle, model: Any, data: Path, table: Path | None) -> bytes:
+    """The bundle's own model.tflite again, if the images and the software are those of its training."""
+    from training import release
+    from training.cohort import read_cohort
+    from training.export import to_int8
+    from training.recipe import of_card
+
+    recipe = of_card(bundle.card)
+    content = to_int8(model, release.representative(recipe, read_cohort(recipe, data, table, None, _say)))
+    same = hashlib.sha256(content).hexdigest() == bundle.sha256
+    _say("It is the bundle's model.tflite." if same else "It is another file than the bundle's model.tflite.")
+    return content
 
 
 @click.command()
@@ -100,68 +195,93 @@ def export(bundle: Path, data: Path, out: Path, adults: Path | None) -> None:
 @click.option("--data", type=_PATH, help="Folder that holds NORMAL and PNEUMONIA.")
 @click.option("--table", type=_PATH, help="CSV: file, label; any of age_years, sex, view, patient_id.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def evaluate(bundle: Path, data: Path | None, table: Path | None, *, as_json: bool) -> None:
-    """Measure a model on labelled images, at its own default operating point. Fits nothing."""
-    from training.data import list_folders, list_table
-    from training.evaluate import evaluate as measured
+@click.option("--report", type=_NEW_FILE, help="HTML to write: plots, and pictures of the images.")
+@click.option("--predictions", type=_NEW_FILE, help="CSV to write: a line an image.")
+@click.option(
+    "--prevalence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of pneumonia where it is to be used; 0.1 is one in ten.",
+)
+def evaluate(
+    bundle: Path,
+    data: Path | None,
+    table: Path | None,
+    report: Path | None,
+    predictions: Path | None,
+    prevalence: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Measure a model on labelled images, at its own default operating point. Fits nothing.
+
+    Exit code 0: measured, even if some images were turned away. 1: not one could be scored.
+    """
+    from training.evaluation.evaluate import document_of
+    from training.evaluation.examine import NothingScored, examine
+    from training.evaluation.listing import list_images
+    from training.evaluation.predictions import write_predictions
+    from training.evaluation.report import write_report
+    from training.evaluation.text import as_text
+    from worker.commands.progress import progress
     from worker.inference.bundle import load_bundle
 
-    if (data is None) == (table is None):
-        raise click.UsageError("Give either --data or --table.")
     try:
-        radiographs = list_folders(data) if data is not None else list_table(Path(str(table)))
-        _say(f"scoring {len(radiographs)} images")
-        document = measured(load_bundle(bundle), radiographs)
+        model, radiographs = load_bundle(bundle), list_images(data, table)
+        root = data or Path(str(table)).parent
+        with progress(len(radiographs), "Scoring") as advance:
+            examined = examine(model, radiographs, advance)
+    except NothingScored as nothing:
+        raise click.ClickException(str(nothing)) from nothing
     except (WrongInput, ModelUnusable) as error:
         raise click.UsageError(str(error)) from error
-    click.echo(json.dumps(document, indent=2, allow_nan=False) if as_json else as_table(document))
+    if predictions is not None:
+        write_predictions(predictions, examined, root)
+    _say("measuring")
+    document = document_of(examined, prevalence=prevalence)
+    if report is not None:
+        write_report(report, examined, document, root)
+    click.echo(json.dumps(document, indent=2, allow_nan=False) if as_json else as_text(document))
 
 
-def as_table(document: dict[str, Any]) -> str:
-    """The same figures for a person."""
-    point, model = document["operating_point"], document["model"]
-    lines = [
-        f"{model['name']} {model['version']}, sha256 {model['sha256'][:12]}",
-        f"{document['n']} images of {document['patients']} patients; {document['turned_away']} turned away",
-        f"operating point {point['name']}, threshold {point['threshold']:.4f}",
-        f"uncertain from {point['band_low']:.4f} to {point['band_high']:.4f}",
-        "",
-        *_figures(document),
-        "",
-        "   ".join(f"{key.replace('_', ' ')} {value}" for key, value in document["confusion"].items()),
-        "   ".join(f"{key} {value}" for key, value in document["verdicts"].items()),
-    ]
-    for trait, groups in document["subgroups"].items():
-        lines += ["", *(_subgroup(trait, name, group) for name, group in groups.items())]
-    return "\n".join(lines)
+@click.command()
+@click.argument("data", required=False, type=_FOLDER)
+@click.option(
+    "--table", type=_FILE, help="CSV of (more) images: file, label, age_years, sex, view, patient_id."
+)
+@click.option("--out", type=_NEW_FILE, help="The page to write; default: explore.html, none with --json.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def explore(data: Path | None, table: Path | None, out: Path | None, *, as_json: bool) -> None:
+    """Look at labelled images before a model learns from them: one HTML page, with pictures.
 
+    DATA holds NORMAL and PNEUMONIA, or train/, val/ and test/ with the two in each.
+    """
+    from training.exploration.explore import document
+    from training.exploration.explore import explore as explored
+    from training.exploration.findings import alarms
+    from training.exploration.inventory import take_inventory
+    from training.exploration.report import report
+    from worker.commands.progress import progress
 
-def _figures(document: dict[str, Any]) -> list[str]:
-    names = [key for key in document if f"{key}_ci" in document]
-    return [f"{name:32}{_figure(document[name], document[f'{name}_ci'])}" for name in names]
-
-
-def _figure(value: float | None, interval: list[float | None]) -> str:
-    if value is None:
-        return "not defined"
-    low, high = interval
-    return f"{value:.3f}  [{low:.3f}, {high:.3f}]"
-
-
-def _subgroup(trait: str, name: str, group: dict[str, Any]) -> str:
-    label = f"{trait} {name} (n = {group['n']})"
-    if group.get("suppressed"):
-        return f"{label:32}too few to say"
-    return (
-        f"{label:32}auc {_figure(group['auc'], group['auc_ci'])}   "
-        f"recall {_figure(group['recall'], group['recall_ci'])}   "
-        f"specificity {_figure(group['specificity'], group['specificity_ci'])}"
-    )
+    try:
+        inventory = take_inventory(data, table)
+        with progress(len(inventory.images), "Reading") as advance:
+            found = explored(inventory, advance)
+    except WrongInput as error:
+        raise click.UsageError(str(error)) from error
+    for sentence in alarms(found):
+        _say(f"Look: {sentence}")
+    if out is not None or not as_json:
+        page = out or Path("explore.html")
+        page.write_text(report(found), encoding="utf-8")
+        _say(f"wrote {page}")
+    if as_json:
+        click.echo(json.dumps(document(found), indent=2, allow_nan=False))
 
 
 def _say_result(out: Path, card: dict[str, Any]) -> None:
-    for name in ("held_out", "held_out_stressed", "adults"):
-        if name in card["metrics"]:
-            figures = card["metrics"][name]
-            _say(f"{name}: n {figures['n']}, auc {_figure(figures['auc'], figures['auc_ci'])}")
+    from training.evaluation.text import figure
+
+    for name, figures in card["metrics"].items():
+        if "auc_ci" in figures:
+            _say(f"{name}: n {figures['n']}, auc{figure(figures, 'auc')}")
     _say(f"wrote {out}")

@@ -108,21 +108,34 @@ def patient_of(path: Path) -> str:
     return (found.group(1) or found.group(2)).lower()
 
 
-def held_out_mask(radiographs: Sequence[Radiograph], folds: int, fold: int, seed: int) -> NDArray[np.bool_]:
-    """Choose one fold of the patients, stratified by class.
+def fold_of_each(radiographs: Sequence[Radiograph], folds: int, seed: int) -> NDArray[np.int64]:
+    """Divide images into folds by patient, stratified by class.
 
     Returns:
-        True for the images of that fold, shape (n,). No patient has both True and False.
+        The fold of each image, 0 .. folds - 1, shape (n,). A patient's images are all in one.
+
+    Raises:
+        WrongInput: a class has fewer patients than there are folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups = [each.patient for each in radiographs]
     classes = [-1 if each.subtype is None else each.subtype for each in radiographs]
+    for pneumonia in (False, True):
+        patients = {each.patient for each in radiographs if each.pneumonia is pneumonia}
+        if len(patients) < folds:
+            kind = "pneumonia" if pneumonia else "normal"
+            raise WrongInput(f"{len(patients)} patients with {kind} images are too few for {folds} folds.")
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    chosen = list(splitter.split(np.zeros(len(groups)), classes, groups))[fold % folds][1]
-    mask = np.zeros(len(groups), dtype=bool)
-    mask[chosen] = True
-    return mask
+    fold = np.empty(len(groups), dtype=np.int64)
+    for number, (_, chosen) in enumerate(splitter.split(np.zeros(len(groups)), classes, groups)):
+        fold[chosen] = number
+    return fold
+
+
+def held_out_mask(radiographs: Sequence[Radiograph], folds: int, fold: int, seed: int) -> NDArray[np.bool_]:
+    """True for the images of one fold of `fold_of_each`, shape (n,)."""
+    return np.equal(fold_of_each(radiographs, folds, seed), fold % folds)
 
 
 @dataclass(frozen=True)

@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
-import time
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.architectures import plain_residual, pooled
+from training.architectures import fold, plain_residual, pooled
 from training.augment import augmented_batch
-from training.recipe import Fit, Recipe
+from training.callbacks import CpuLimit, Progress, Resume
+from training.recipe import Augment, Fit, Network, Sampling
+from training.spectrum import profiles
 
 # The averaged weights may reach back over at most this share of the training.
 _LONGEST_AVERAGE = 0.05
-_VALIDATE_EVERY = 5
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Images to learn from.
+class Course:
+    """What a network is to be taught, and how.
 
     Attributes:
-        grey: from `to_model_input`, uint8, shape (n, augment.side, augment.side).
+        network: its shape.
+        fit: how its weights are found.
+        sampling: how often each image is shown, and how much it counts.
+        augment: what is done to the images.
+        start: a folded network whose weights are tuned further; None: begin with random ones.
+    """
+
+    network: Network
+    fit: Fit
+    sampling: Sampling
+    augment: Augment
+    start: keras.Model | None = None
+
+    def seeded(self, seed: int) -> Course:
+        """The same with another seed."""
+        return replace(self, fit=self.fit.model_copy(update={"seed": seed}))
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Images to learn from; all of length n.
+
+    Attributes:
+        grey: from `checked_grey`, uint8, shape (n, augment.side, augment.side).
+        inputs: the same as the server sees them, uint8, shape (n, side, side).
         targets: shape (n, 3), each row adding up to 1.
+        from_table: whether an image came from a table, which has classes and repeats of its own.
     """
 
     grey: NDArray[np.uint8]
+    inputs: NDArray[np.uint8]
     targets: NDArray[np.float32]
+    from_table: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -39,8 +69,8 @@ class Fitted:
     """A trained network.
 
     Attributes:
-        model: from grey values to the evidence of each place.
-        history: one entry an epoch: loss, accuracy, and where measured val_loss, val_accuracy.
+        model: from grey values to the evidence of each place, its batch norms folded.
+        history: one entry an epoch: loss and accuracy on the augmented images.
         seconds: how long it took.
     """
 
@@ -49,107 +79,103 @@ class Fitted:
     seconds: float
 
 
-def fit(
-    recipe: Recipe,
-    examples: Examples,
-    validation: tuple[NDArray[np.uint8], NDArray[np.float32]],
-    say: Say,
-) -> Fitted:
-    """Train the recipe's network.
+def fit(course: Course, examples: Examples, state: Path, say: Say, cpu_limit: float | None = None) -> Fitted:
+    """Train a network.
 
     AdamW (Loshchilov and Hutter, ICLR 2019) with a cosine to zero after a warm-up; what is kept
     is the running average of the weights, with the batch statistics measured anew for it
     (Izmailov et al., UAI 2018).
 
     Args:
-        recipe: all choices.
-        examples: of patients that are not held out.
-        validation: model inputs (n, side, side) and targets (n, 3) of held-out patients. They
-            are only reported on the way; nothing is chosen by them.
+        course: all choices.
+        examples: of patients that may be trained on.
+        state: folder where each epoch's state is kept, so that a killed training goes on there.
         say: takes a line of progress for a person.
+        cpu_limit: per cent of all cores to use at most; None: all that there is.
+
+    Raises:
+        WrongInput: the state in that folder is of another training.
     """
-    keras.utils.set_random_seed(recipe.fit.seed)
-    model = plain_residual(recipe.model.side, recipe.model.widths, recipe.model.dropout)
-    trained = pooled(model)
-    batches = Batches(recipe, examples)
-    optimizer = _optimizer(recipe.fit, batches.num_batches)
-    trained.compile(
-        optimizer,
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.fit.label_smoothing),
-        weighted_metrics=["accuracy"],
-        jit_compile=False,
-    )
-    progress = Progress(recipe.fit.epochs, say)
-    started = time.monotonic()
+    keras.utils.set_random_seed(course.fit.seed)
+    with _precision(course.fit.precision):
+        model = _network(course)
+    batches = Batches(course, examples)
+    trained = _compiled(model, course.fit, batches.num_batches)
+    progress = Progress(course.fit.epochs, say)
+    resume = Resume(state, fingerprint(course, examples), progress=progress)
+    batches.begin(resume.restore(trained))
+    if batches.epoch:
+        say(f"going on after epoch {batches.epoch}")
+    limit = [] if cpu_limit is None else [CpuLimit(cpu_limit)]
     trained.fit(
         batches,
-        epochs=recipe.fit.epochs,
-        validation_data=(validation[0][..., np.newaxis].astype(np.float32), validation[1]),
-        validation_freq=_VALIDATE_EVERY,
-        callbacks=[progress],
+        epochs=course.fit.epochs,
+        initial_epoch=batches.epoch,
+        callbacks=[progress, *limit, resume],
+        shuffle=False,  # Batches has an order of its own, which a resumed training can find again.
         verbose=0,
     )
-    _measure_batch_statistics(trained, batches)
-    return Fitted(model, progress.history, time.monotonic() - started)
+    return Fitted(_served(course, model, batches), progress.history, progress.seconds)
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Augmented batches, drawn anew each epoch from the recipe's seed."""
 
-    def __init__(self, recipe: Recipe, examples: Examples) -> None:
-        """Draw the first epoch's order."""
+    def __init__(self, course: Course, examples: Examples) -> None:
+        """Measure the images' spectra, and draw the first epoch's order."""
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
-        self._recipe, self._examples = recipe, examples
-        self._weights = class_weights(examples.targets, recipe.fit.class_balance)
-        self._epoch = -1
-        self.on_epoch_end()
+        self._course, self._examples = course, examples
+        self._weights = sample_weights(examples.targets, examples.from_table, course.sampling.class_balance)
+        repeats = np.where(examples.from_table, course.sampling.table_repeats, 1)
+        self._shown = np.repeat(np.arange(len(repeats)), repeats)
+        self._spectra = profiles(examples.inputs) if course.augment.spectrum else None
+        self.begin(0)
+
+    def begin(self, epoch: int) -> None:
+        """Draw an epoch's order, counted from 0."""
+        self.epoch = epoch
+        self._order = np.random.default_rng((self._course.fit.seed, epoch)).permutation(self._shown)
 
     def on_epoch_end(self) -> None:
         """Draw the next epoch's order."""
-        self._epoch += 1
-        rng = np.random.default_rng((self._recipe.fit.seed, self._epoch))
-        self._order = rng.permutation(len(self._examples.grey))
+        self.begin(self.epoch + 1)
 
     @property
     def num_batches(self) -> int:
         """Batches in an epoch. The last, smaller one is left out: batch statistics want a full one."""
-        return max(1, len(self._examples.grey) // self._recipe.fit.batch_size)
+        return max(1, len(self._shown) // self._course.fit.batch_size)
 
     def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Model inputs (m, side, side, 1), targets (m, 3) and weights (m,)."""
-        fit, size = self._recipe.fit, self._recipe.fit.batch_size
+        course, size = self._course, self._course.fit.batch_size
         chosen = self._order[index * size : (index + 1) * size]
-        seed = (fit.seed, self._epoch)
-        recipe = self._recipe
-        grey = augmented_batch(self._examples.grey, chosen, recipe.model.side, recipe.augment, seed)
-        inputs, targets = _mixed(
+        seed = (course.fit.seed, self.epoch)
+        grey = augmented_batch(
+            self._examples.grey, chosen, course.network.side, course.augment, seed, self._spectra
+        )
+        weighted = np.column_stack([self._examples.targets[chosen], self._weights[chosen]])
+        inputs, mixed = _mixed(
             grey[..., np.newaxis].astype(np.float32),
-            self._examples.targets[chosen],
-            fit.mixup,
+            weighted,
+            course.fit.mixup,
             np.random.default_rng((*seed, index, 1)),
         )
-        return inputs, targets, targets @ self._weights
+        return inputs, mixed[:, :-1], mixed[:, -1]
 
 
-class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Keeps the history, and says a line an epoch with the time that is left."""
+def sample_weights(
+    targets: NDArray[np.float32], from_table: NDArray[np.bool_], power: float
+) -> NDArray[np.float32]:
+    """How much each image counts, shape (n,).
 
-    def __init__(self, epochs: int, say: Say) -> None:
-        """Start the clock."""
-        super().__init__()
-        self.history: list[dict[str, float]] = []
-        self._epochs, self._say, self._started = epochs, say, time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keep and say what an epoch gave."""
-        entry = {key: round(float(value), 5) for key, value in (logs or {}).items()}
-        self.history.append(entry)
-        took = time.monotonic() - self._started
-        left = took / (epoch + 1) * (self._epochs - epoch - 1)
-        figures = "  ".join(f"{key} {value:.4f}" for key, value in entry.items())
-        self._say(
-            f"epoch {epoch + 1}/{self._epochs}  {figures}  {took / 60:.1f} min, {left / 60:.1f} min left"
-        )
+    The classes are balanced within the folder and within the table: if an image's source said which
+    class it is likely to be, the network would learn to tell the sources apart.
+    """
+    weights = np.empty(len(targets), dtype=np.float32)
+    for chosen in (from_table, ~from_table):
+        if chosen.any():
+            weights[chosen] = targets[chosen] @ class_weights(targets[chosen], power)
+    return weights
 
 
 def class_weights(targets: NDArray[np.float32], power: float) -> NDArray[np.float32]:
@@ -157,6 +183,39 @@ def class_weights(targets: NDArray[np.float32], power: float) -> NDArray[np.floa
     share = targets.mean(axis=0)
     weights = np.divide(1.0, share, out=np.ones_like(share), where=share > 0) ** power
     return np.asarray(weights / (targets @ weights).mean(), dtype=np.float32)
+
+
+@contextmanager
+def _precision(name: str) -> Any:
+    """Build layers that compute in bfloat16 (their weights stay float32), or in float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if name == "bfloat16" else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _network(course: Course) -> keras.Model:
+    network = course.network
+    if course.start is None:
+        return plain_residual(**network.model_dump())
+    # What is tuned further has its batch norms folded: their statistics stay those of more images
+    # than a small folder has.
+    model = plain_residual(**network.model_dump(), folded=True)
+    model.set_weights(course.start.get_weights())
+    return model
+
+
+def _compiled(model: keras.Model, fit: Fit, steps_per_epoch: int) -> keras.Model:
+    trained = pooled(model)
+    trained.compile(
+        _optimizer(fit, steps_per_epoch),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=fit.label_smoothing),
+        weighted_metrics=["accuracy"],
+        jit_compile=False,
+    )
+    return trained
 
 
 def _optimizer(fit: Fit, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -190,7 +249,24 @@ def _mixed(
     return mixed, share[:, np.newaxis] * targets + (1 - share[:, np.newaxis]) * targets[other]
 
 
-def _measure_batch_statistics(model: keras.Model, batches: Batches) -> None:
-    """Pass training images through the averaged weights, so that their statistics fit them."""
+def _served(course: Course, model: keras.Model, batches: Batches) -> keras.Model:
+    """The network as it is served, in float32, with batch statistics that fit the averaged weights."""
+    served = plain_residual(**course.network.model_dump(), folded=True)
+    if course.start is not None:
+        served.set_weights(model.get_weights())
+        return served
     for index in range(batches.num_batches):
         model(batches[index][0], training=True)
+    return fold(model, served)
+
+
+def fingerprint(course: Course, examples: Examples) -> str:
+    """Of all that the training depends on."""
+    digest = hashlib.sha256()
+    for section in (course.network, course.fit, course.sampling, course.augment):
+        digest.update(section.model_dump_json().encode())
+    for array in (examples.inputs, examples.targets, examples.from_table):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for weights in course.start.get_weights() if course.start is not None else []:
+        digest.update(weights.tobytes())
+    return digest.hexdigest()

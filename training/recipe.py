@@ -28,21 +28,54 @@ class _Section(BaseModel):
 
 
 class Model(_Section):
-    """The network."""
+    """What the bundle is called."""
 
     name: str
     version: str
-    architecture: Literal["plain_residual"]
+
+
+class Source(_Section):
+    """Where images come from, as the card says it.
+
+    Attributes:
+        called: what its figures are called on the card, for instance `children`.
+    """
+
+    called: str = Field(pattern=r"^[a-z][a-z_]*$")
+    name: str
+    source: str
+    licence: str
+    note: str
+
+
+class Data(_Section):
+    """What is trained on: a folder, and if one is given, a table."""
+
+    folder: Source
+    table: Source
+
+
+class Network(_Section):
+    """A network: see `training.architectures.plain_residual`."""
+
     side: int = Field(ge=32, le=512, multiple_of=16)
     widths: tuple[int, int, int, int]
+    depth: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
 
 
 class Split(_Section):
-    """Which patients are kept from training."""
+    """Which patients are kept from which training."""
 
     folds: int = Field(ge=2)
-    held_out: int = Field(ge=0)
+    seed: int
+
+
+class Sampling(_Section):
+    """How often an image is shown, and how much it counts."""
+
+    class_balance: float = Field(ge=0)
+    table_repeats: int = Field(ge=1)
 
 
 class Fit(_Section):
@@ -56,8 +89,17 @@ class Fit(_Section):
     ema: float = Field(ge=0, lt=1)
     label_smoothing: float = Field(ge=0, lt=1)
     mixup: float = Field(ge=0)
-    class_balance: float = Field(ge=0)
+    precision: Literal["float32", "bfloat16"]
     seed: int
+
+
+class Teacher(_Section):
+    """A bigger network, whose opinion of patients that it was not shown the shipped one learns from."""
+
+    network: Network
+    fit: Fit
+    share: Share
+    temperature: float = Field(gt=0)
 
 
 class Augment(_Section):
@@ -82,6 +124,7 @@ class Augment(_Section):
     jpeg_share: Share
     erased: Range
     erased_size: Range
+    spectrum: Share
 
 
 class Stress(Augment):
@@ -92,8 +135,9 @@ class Stress(Augment):
 
 
 class Calibrate(_Section):
-    """How the operating points are chosen: see `training.calibrate`."""
+    """How the scores are calibrated and the operating points chosen: see `training.calibrate`."""
 
+    prevalence: Share
     screen_sensitivity: Share
     rule_in_specificity: Share
     default: Literal["screen", "balanced", "rule-in"]
@@ -103,30 +147,52 @@ class Recipe(_Section):
     """A whole recipe."""
 
     model: Model
+    data: Data
+    network: Network
     split: Split
+    sampling: Sampling
     fit: Fit
+    teacher: Teacher | None = None
     augment: Augment
     stress: Stress
     calibrate: Calibrate
 
 
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str, base: dict[str, Any] | None = None) -> Recipe:
     """Read a recipe.
 
     Args:
         name: of a file in `training/recipes` without `.toml`, or the path of another file.
+        base: values that the file need not repeat, those of a model that is tuned further. What
+            the file says goes before. A file may also name another recipe as its `base`.
 
     Raises:
         WrongInput: there is no such recipe, or it does not say what it must.
+    """
+    path = recipe_file(name)
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        other = said.pop("base", None)
+        if other is not None:
+            base = load_recipe(str(other), base).model_dump(mode="json")
+        if base is None and "network" not in said:
+            raise WrongInput(f"The recipe {path} tunes a model further: name its bundle with --from.")
+        return Recipe.model_validate(_over(base or {}, said))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise WrongInput(f"The recipe {path} cannot be used: {_first_line(error)}.") from None
+
+
+def recipe_file(name: str) -> Path:
+    """The path of a recipe.
+
+    Raises:
+        WrongInput: there is no such recipe.
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
         raise WrongInput(f"There is no recipe {name}; there are {known}, or give the path of a .toml file.")
-    try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise WrongInput(f"The recipe {path} cannot be used: {_first_line(error)}.") from None
+    return path
 
 
 def of_card(card: dict[str, Any]) -> Recipe:
@@ -141,10 +207,23 @@ def of_card(card: dict[str, Any]) -> Recipe:
         raise WrongInput(f"The recipe on the model's card cannot be used: {_first_line(error)}.") from None
 
 
-def changed(recipe: Recipe, **fit: Any) -> Recipe:
-    """The same recipe with other values of its [fit] section; None leaves a value as it is."""
-    update = {key: value for key, value in fit.items() if value is not None}
-    return recipe.model_copy(update={"fit": Fit.model_validate({**recipe.fit.model_dump(), **update})})
+def changed(recipe: Recipe, epochs: int | None, seed: int | None) -> Recipe:
+    """The same recipe with other epochs or another seed, the teacher's too; None leaves them as they are."""
+    update = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    fit = recipe.fit.model_copy(update=update)
+    teacher = recipe.teacher and recipe.teacher.model_copy(
+        update={"fit": recipe.teacher.fit.model_copy(update=update)}
+    )
+    return recipe.model_copy(update={"fit": fit, "teacher": teacher})
+
+
+def _over(base: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """Sections of `base` with what `said` says in their place, value by value."""
+    merged = dict(base)
+    for key, value in said.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _over(base[key], value) if both else value
+    return merged
 
 
 def _first_line(error: Exception) -> str:

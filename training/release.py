@@ -1,9 +1,10 @@
-"""From a recipe and a folder of images to a bundle that can be served."""
+"""From a recipe and images to a bundle that can be served."""
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,135 +16,117 @@ from numpy.typing import NDArray
 from training import calibrate, card
 from training.architectures import multiply_adds
 from training.augment import augmented_batch
-from training.data import Loaded, Radiograph, held_out_mask, list_folders, list_table, load, targets
-from training.evaluate import BOOTSTRAP, SEED, as_scored, evaluate
+from training.cohort import FOLDER, TABLE, Cohort
+from training.crossfit import Logits, Work, examples, fold_model, out_of_fold, taught_by, trained
+from training.data import targets
+from training.evaluation.evaluate import BOOTSTRAP, SEED, as_scored, subgroups
+from training.evaluation.metrics import Scored, auc, measure, with_intervals
 from training.export import REPRESENTATIVE, parity, to_int8
-from training.fit import Examples, Fitted, fit
-from training.metrics import Scored, measure, with_intervals
+from training.fit import Course
 from training.recipe import Recipe
-from worker.inference.bundle import RUNTIME_FILES, Bundle, load_bundle
-from worker.inference.classifier import scores_of
-from worker.inference.preprocess import to_model_input
+from training.trials import PLAIN, RESTYLED, STRESSED, Trial, trials
+from worker.inference.bundle import RUNTIME_FILES, Bundle
+from worker.inference.classifier import Scores
 from worker.inference.runtime import LiteRtRuntime
 from worker.inference.triage import OperatingPoint
 
-Say = Callable[[str], None]
-Inputs = NDArray[np.uint8]
 _SERVED, _REFERENCE = RUNTIME_FILES["litert"], RUNTIME_FILES["tensorflow"]
+# Of the metrics that are shown fold by fold.
+_SPREAD = ("auc", "accuracy", "specificity", "recall", "three_class_accuracy")
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The two sides of the split.
+class Made:
+    """What a training gave.
 
     Attributes:
-        trained_on: images of the other patients, of `augment.side` pixels.
-        held_out: the model inputs of held-out patients, as the server makes them.
-        held_out_large: the same images, of `stress.side` pixels, to be stressed.
+        model: of all images: the reference network, its biases calibrated.
+        quantised: what quantisation does to a network that did not see the images it is measured on.
+        calibration: of the logits before that; `temperature` is what the model's own need.
+        scores: calibrated, out of fold, by trial.
+        said: for the card.
     """
 
-    trained_on: Loaded
-    held_out: Loaded
-    held_out_large: Loaded
+    model: keras.Model
+    quantised: dict[str, Any]
+    calibration: calibrate.Calibration
+    scores: dict[str, Scored]
+    said: dict[str, Any]
 
 
-def read_parts(recipe: Recipe, data: Path, limit: int | None, say: Say) -> Parts:
-    """Read and split a data set.
+def make(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Work) -> Made:
+    """Train on all folds but one for each, calibrate on the rest, and train on all.
 
     Args:
-        recipe: says how.
-        data: the folder that holds train/NORMAL and train/PNEUMONIA.
-        limit: at most so many images, evenly spread over the list; None: all.
-        say: takes a line of progress for a person.
-
-    Raises:
-        WrongInput: the folder is not such a data set.
+        recipe: all choices.
+        cohort: the images.
+        start: a network that is tuned further, or None.
+        work: where what is done is kept, and how the machine may be used.
     """
-    radiographs = _thinned(list_folders(data / "train"), limit)
-    mask = held_out_mask(radiographs, recipe.split.folds, recipe.split.held_out, recipe.fit.seed)
-    inner = [each for each, held in zip(radiographs, mask, strict=True) if not held]
-    outer = [each for each, held in zip(radiographs, mask, strict=True) if held]
-    say(f"reading {len(inner)} images to train on and {len(outer)} of held-out patients")
-    return Parts(
-        load(inner, recipe.augment.side, to_model_input),
-        load(outer, recipe.model.side, to_model_input),
-        load(outer, recipe.stress.side, to_model_input),
+    began = time.monotonic()
+    course = Course(recipe.network, recipe.fit, recipe.sampling, recipe.augment, start)
+    tried = trials(recipe, cohort)
+    labels = _labels(recipe, cohort, tried, work)
+    found = out_of_fold("student", course, cohort, labels, tried, work)
+    calibration = _calibration(recipe, cohort, found, tried)
+    work.say("all images")
+    model = trained("final", course, examples(cohort, labels, np.ones(len(cohort), dtype=bool)), work)
+    first = fold_model("student", course, cohort, labels, 0, work)
+    return Made(
+        calibrated(model, calibration),
+        _quantised(recipe, cohort, calibrated(first, calibration), calibration.temperature, tried),
+        calibration,
+        _scored(cohort, found, tried, calibration),
+        {
+            "seed": recipe.fit.seed,
+            "minutes": round((time.monotonic() - began) / 60, 1),
+            "finished": time.strftime("%Y-%m-%d", time.gmtime()),
+            "images": len(cohort),
+            "patients": len({each.patient for each in cohort.radiographs}),
+            "turned_away": len(cohort.turned_away),
+            "parameters": int(model.count_params()),
+            "multiply_adds": multiply_adds(model),
+        },
     )
 
 
-def train(recipe: Recipe, parts: Parts, say: Say) -> Fitted:
-    """Fit the recipe's network to the images that are not held out."""
-    examples = Examples(parts.trained_on.pixels, targets(parts.trained_on.radiographs))
-    validation = (parts.held_out.pixels, targets(parts.held_out.radiographs))
-    return fit(recipe, examples, validation, say)
-
-
-def release(
-    recipe: Recipe,
-    parts: Parts,
-    model: keras.Model,
-    out: Path,
-    *,
-    training: dict[str, Any],
-    preliminary: bool,
-    adults: Path | None,
-    say: Say,
-) -> dict[str, Any]:
-    """Export, calibrate, measure, and write a bundle.
+def release(recipe: Recipe, cohort: Cohort, made: Made, out: Path, *, preliminary: bool) -> dict[str, Any]:
+    """Export, choose operating points, measure, and write a bundle.
 
     Args:
         recipe: what the model was made by.
-        parts: the images; operating points come from the held-out ones.
-        model: the reference network.
+        cohort: the images it was made of.
+        made: what the training gave.
         out: the bundle's folder; made if it is not there.
-        training: what the card says of how it was trained.
         preliminary: whether the card warns that the model is not the recipe's whole work.
-        adults: a table to measure the finished bundle on once, or None.
-        say: takes a line of progress for a person.
 
     Returns:
         The card, less the files.
     """
     out.mkdir(parents=True, exist_ok=True)
-    model.save(out / _REFERENCE)
-    say("quantising")
-    (out / _SERVED).write_bytes(to_int8(model, _representative(recipe, parts)))
-    runtime = LiteRtRuntime(out / _SERVED)
-    stressed, stressed_of = _stressed(recipe, parts.held_out_large)
-    evidence = runtime.run(stressed)
-    temperature = calibrate.temperature(evidence.astype(np.float64).mean(axis=(1, 2)), targets(stressed_of))
-    hard = as_scored(stressed_of, scores_of(evidence, temperature))
-    points = calibrate.operating_points(hard.pneumonia, hard.p, recipe.calibrate)
-    plain_evidence = runtime.run(parts.held_out.pixels)
-    plain = as_scored(parts.held_out.radiographs, scores_of(plain_evidence, temperature))
-    say("measuring")
+    made.model.save(out / _REFERENCE)
+    (out / _SERVED).write_bytes(to_int8(made.model, representative(recipe, cohort)))
+    chosen_on = _pooled(made.scores, cohort)
+    points = calibrate.operating_points(chosen_on.pneumonia, chosen_on.p, recipe.calibrate)
+    sets = _sets(recipe, cohort, made.scores)
     point = points[recipe.calibrate.default]
     described = card.describe(
         recipe,
         points=points,
-        temperature=temperature,
-        metrics={
-            "held_out": _measured(plain, point),
-            "held_out_stressed": _measured(hard, point),
-            "parity_with_reference": asdict(parity(model, plain_evidence, parts.held_out.pixels)),
-        },
-        training={
-            **training,
-            "images": len(parts.trained_on.radiographs),
-            "patients": len({each.patient for each in parts.trained_on.radiographs}),
-            "turned_away": len(parts.trained_on.turned_away),
-            "parameters": int(model.count_params()),
-            "multiply_adds": multiply_adds(model),
-        },
+        temperature=made.calibration.temperature,
+        metrics={name: _measured(*each, point) for name, each in sets.items()}
+        | {"quantisation": made.quantised},
+        training=made.said,
         preliminary=preliminary,
+        data={"trained_on": _trained_on(recipe, cohort)},
+        sections={
+            "curves": card.curve_points({name: scored for name, (scored, _) in sets.items()}),
+            "spread": {name: _spread(*each, point) for name, each in sets.items()},
+        },
     )
+    card.plot_roc(out / "roc.png", {name: scored for name, (scored, _) in sets.items()}, points)
+    card.plot_reliability(out / "reliability.png", {name: scored for name, (scored, _) in sets.items()})
     card.write_card(out, described, (_SERVED, _REFERENCE))
-    if adults is not None:
-        described["metrics"]["adults"] = evaluate(load_bundle(out), list_table(adults))
-        card.write_card(out, described, (_SERVED, _REFERENCE))
-    sets = {"held-out patients": plain, "the same, stressed": hard}
-    card.plot_roc(out / "roc.png", sets, points)
-    card.plot_reliability(out / "reliability.png", sets)
     return described
 
 
@@ -152,43 +135,144 @@ def reference(bundle: Bundle) -> keras.Model:
     return keras.saving.load_model(bundle.file("tensorflow"), compile=False)
 
 
-def trained_by(recipe: Recipe, fitted: Fitted) -> dict[str, Any]:
-    """What the card says of a training."""
+def calibrated(model: keras.Model, calibration: calibrate.Calibration) -> keras.Model:
+    """The same network with the calibration's biases in its last layer; the temperature stays outside."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    head = copy.get_layer("evidence")
+    kernel, bias = head.get_weights()
+    head.set_weights([kernel, bias + calibration.bias])
+    return copy
+
+
+def representative(recipe: Recipe, cohort: Cohort) -> NDArray[np.uint8]:
+    """Augmented training inputs: the ranges of what a server may be sent, not only of clean images."""
+    rng = np.random.default_rng(recipe.fit.seed)
+    chosen = rng.choice(len(cohort), min(REPRESENTATIVE, len(cohort)), replace=False)
+    seed = (recipe.fit.seed, REPRESENTATIVE)
+    return augmented_batch(cohort.grey, chosen, recipe.network.side, recipe.stress, seed)
+
+
+def _labels(recipe: Recipe, cohort: Cohort, tried: Mapping[str, Trial], work: Work) -> NDArray[np.float32]:
+    """What is to be learnt of each image: what the data set says, and what the teacher thinks of it."""
+    known = targets(cohort.radiographs)
+    teacher = recipe.teacher
+    if teacher is None:
+        return known
+    course = Course(teacher.network, teacher.fit, recipe.sampling, recipe.augment)
+    opinion = out_of_fold("teacher", course, cohort, known, tried, work)
+    return taught_by(cohort, opinion, tried, teacher.share, teacher.temperature)
+
+
+def _calibration(
+    recipe: Recipe, cohort: Cohort, found: Logits, tried: Mapping[str, Trial]
+) -> calibrate.Calibration:
+    """On the folder's images, each trial counting alike, at the prevalence that the recipe states."""
+    logits, known, weights = [], [], []
+    for name, trial in tried.items():
+        chosen = cohort.source[trial.of] == FOLDER
+        radiographs = [cohort.radiographs[i] for i in trial.of[chosen]]
+        pneumonia = np.array([each.pneumonia for each in radiographs])
+        logits.append(found[name][chosen])
+        known.append(targets(radiographs))
+        balanced = calibrate.prevalence_weights(pneumonia, recipe.calibrate.prevalence)
+        weights.append(balanced / balanced.sum())
+    return calibrate.calibrate(np.concatenate(logits), np.concatenate(known), np.concatenate(weights))
+
+
+def _scored(
+    cohort: Cohort, found: Logits, tried: Mapping[str, Trial], calibration: calibrate.Calibration
+) -> dict[str, Scored]:
     return {
-        "seed": recipe.fit.seed,
-        "minutes": round(fitted.seconds / 60, 1),
-        "finished": time.strftime("%Y-%m-%d", time.gmtime()),
-        "history": fitted.history,
+        name: as_scored(
+            [cohort.radiographs[i] for i in trial.of],
+            Scores(calibration.probabilities(found[name]), np.zeros((len(trial.of), 0, 0), np.uint8)),
+        )
+        for name, trial in tried.items()
     }
 
 
-def _thinned(radiographs: Sequence[Radiograph], limit: int | None) -> list[Radiograph]:
-    if limit is None or limit >= len(radiographs):
-        return list(radiographs)
-    return [radiographs[i] for i in np.linspace(0, len(radiographs) - 1, limit).round().astype(int)]
+def _pooled(scores: Mapping[str, Scored], cohort: Cohort) -> Scored:
+    """The folder's images of all trials, each trial as often as every other."""
+    parts = []
+    most = max(len(each) for each in scores.values())
+    for scored in scores.values():
+        folder = np.tile(cohort.source, len(scored) // len(cohort)) == FOLDER
+        parts.append(scored.at(np.tile(np.flatnonzero(folder), most // len(scored))))
+    return Scored(
+        *(np.concatenate([getattr(each, name) for each in parts]) for name in Scored.__dataclass_fields__)
+    )
 
 
-def _representative(recipe: Recipe, parts: Parts) -> Inputs:
-    """Augmented training inputs: the ranges of what a server may be sent, not only of clean images."""
-    rng = np.random.default_rng(recipe.fit.seed)
-    count = min(REPRESENTATIVE, len(parts.trained_on.pixels))
-    chosen = rng.choice(len(parts.trained_on.pixels), count, replace=False)
-    seed = (recipe.fit.seed, REPRESENTATIVE)
-    return augmented_batch(parts.trained_on.pixels, chosen, recipe.model.side, recipe.stress, seed)
+def _sets(recipe: Recipe, cohort: Cohort, scores: Mapping[str, Scored]) -> dict[str, tuple[Scored, Cohort]]:
+    """What is measured, by its name on the card, with the images it was made of."""
+    suffix = {PLAIN: "", STRESSED: "_stressed", RESTYLED: "_restyled"}
+    sources = {FOLDER: recipe.data.folder, TABLE: recipe.data.table}
+    sets = {}
+    for source in np.unique(cohort.source):
+        part = cohort.at(cohort.source == source)
+        for name, scored in scores.items():
+            repeats = len(scored) // len(cohort)
+            chosen = np.tile(cohort.source == source, repeats)
+            sets[f"{sources[int(source)].called}{suffix[name]}"] = (scored.at(chosen), part)
+    return sets
 
 
-def _stressed(recipe: Recipe, grey: Loaded) -> tuple[Inputs, list[Radiograph]]:
-    everyone = np.arange(len(grey.pixels))
-    variants = [
-        augmented_batch(
-            grey.pixels, everyone, recipe.model.side, recipe.stress, (recipe.stress.seed, variant)
-        )
-        for variant in range(recipe.stress.variants)
-    ]
-    return np.concatenate(variants), grey.radiographs * recipe.stress.variants
+def _measured(scored: Scored, part: Cohort, point: OperatingPoint) -> dict[str, Any]:
+    figures = with_intervals(scored, point.threshold, BOOTSTRAP, SEED)
+    said = {
+        "n": len(scored),
+        "patients": len(np.unique(scored.patient)),
+        "prevalence": float(scored.pneumonia.mean()),
+        **figures,
+    }
+    groups = subgroups(part.radiographs, scored, point, BOOTSTRAP) if len(part) == len(scored) else {}
+    return said | ({"subgroups": groups} if groups else {})
 
 
-def _measured(scored: Scored, point: OperatingPoint) -> dict[str, Any]:
-    figures = with_intervals(scored, lambda sample: measure(sample, point.threshold), BOOTSTRAP, SEED)
-    share = float(scored.pneumonia.mean())
-    return {"n": len(scored), "patients": len(np.unique(scored.patient)), "prevalence": share, **figures}
+def _spread(scored: Scored, part: Cohort, point: OperatingPoint) -> dict[str, Any]:
+    """Over the folds, each of which had a seed of its own."""
+    fold = np.tile(part.fold, len(scored) // len(part))
+    measured = [measure(scored.at(fold == number), point.threshold) for number in np.unique(fold)]
+    found = {name: [each[name] for each in measured] for name in _SPREAD}
+    return {
+        name: _described([value for value in values if value is not None])
+        for name, values in found.items()
+        if None not in values
+    }
+
+
+def _described(values: list[float]) -> dict[str, Any]:
+    rounded = [round(value, 4) for value in values]
+    return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": rounded}
+
+
+def _quantised(
+    recipe: Recipe, cohort: Cohort, model: keras.Model, temperature: float, tried: Mapping[str, Trial]
+) -> dict[str, Any]:
+    """What int8 costs: the first fold's network on the patients it was not shown."""
+    held = np.flatnonzero((cohort.fold[tried[PLAIN].of] == 0) & (cohort.source == FOLDER))
+    inputs = tried[PLAIN].inputs[held]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / _SERVED
+        path.write_bytes(to_int8(model, representative(recipe, cohort.at(cohort.fold != 0))))
+        served = LiteRtRuntime(path).run(inputs)
+    compared = parity(model, served, inputs)
+    pneumonia = np.array([cohort.radiographs[i].pneumonia for i in held])
+    exact = model.predict(inputs[..., np.newaxis].astype(np.float32), batch_size=64, verbose=0)
+    before, after = (_p(each, temperature) for each in (exact, served))
+    return {
+        **asdict(compared),
+        "auc_float": auc(pneumonia, before),
+        "auc_int8": auc(pneumonia, after),
+    }
+
+
+def _p(evidence: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    neutral = calibrate.Calibration(temperature, np.zeros(3))
+    return 1 - neutral.probabilities(evidence.astype(np.float64).mean(axis=(1, 2)))[:, 0]
+
+
+def _trained_on(recipe: Recipe, cohort: Cohort) -> list[dict[str, Any]]:
+    sources = (recipe.data.folder, recipe.data.table)
+    return [sources[int(source)].model_dump(exclude={"called"}) for source in np.unique(cohort.source)]

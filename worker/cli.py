@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Commands of the packages above this one: named here, never imported by it.
 _ELSEWHERE = {
     "web": "webui.cli:web",
+    "explore": "training.cli:explore",
     "train": "training.cli:train",
     "evaluate": "training.cli:evaluate",
     "export": "training.cli:export",
@@ -54,9 +55,10 @@ class _Commands(click.Group):
 
 _ELSEWHERE_HELP = {
     "web": "Run the page.",
+    "explore": "Look at labelled images before a model learns from them.",
     "train": "Train a model from a folder of labelled images.",
     "evaluate": "Measure a model on labelled images.",
-    "export": "Make a model bundle from a trained network.",
+    "export": "Write a model for other software: LiteRT or ONNX.",
 }
 
 

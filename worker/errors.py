@@ -22,6 +22,17 @@ REJECTIONS: dict[str, str] = {
     "truncated": "The file breaks off before the image is complete.",
     "undecodable": "The image cannot be decoded: {detail}.",
     "blank": "The image shows nothing: its grey values hardly differ.",
+    "saturated": "Nearly all of the image is pure black or pure white. "
+    "If it is a radiograph, export it again with another window.",
+    "inverted": "Black and white seem to be swapped: the lungs are white. Invert the image and drop it again.",
+    "turned_right": "The image seems to lie on its side, its top to the right. "
+    "Turn it a quarter turn to the left and drop it again.",
+    "turned_left": "The image seems to lie on its side, its top to the left. "
+    "Turn it a quarter turn to the right and drop it again.",
+    "upside_down": "The image seems to be upside down. Turn it by half a turn and drop it again.",
+    "lateral": "This seems to be a chest from the side. Only frontal views (PA or AP) are scored.",
+    "not_a_chest": "This does not look like a whole chest from the front. "
+    "If it is one, read it without a score; nothing was scored.",
     "changed_in_store": "The stored bytes are no longer those that arrived; see the store's disk.",
 }
 

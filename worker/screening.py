@@ -18,6 +18,7 @@ from worker.config import Settings
 from worker.errors import ModelUnusable, RejectedImage, TransientFailure
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
+from worker.inference.gate import open_gate
 from worker.inference.preprocess import to_model_input
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.intake.accept import limits_of
@@ -47,19 +48,33 @@ class Result:
     activation: NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a file is, and the model input made of it, of shape (side, side)."""
+
+    inspection: Inspection
+    model_input: NDArray[np.uint8]
+
+
 class Scorer:
-    """A loaded model at one operating point: from model inputs to results, no I/O."""
+    """A loaded model with its gate, at one operating point: from bytes to results, no I/O."""
 
     def __init__(self, bundle: Bundle, point: OperatingPoint, runtime: str) -> None:
-        """Load the model. Raises ModelUnusable."""
+        """Load the model and its gate. Raises ModelUnusable."""
         self.bundle = bundle
         self.point = point
         self._classifier = Classifier(bundle, runtime)
+        self._gate = open_gate(bundle.folder, bundle.card)
 
     @property
     def versions(self) -> dict[str, str]:
         """Name to version of the software that the numbers depend on."""
         return self._classifier.versions
+
+    def prepare(self, data: bytes, limits: Limits) -> Prepared:
+        """From a file's bytes to a model input that may be scored. Raises RejectedImage."""
+        inspection = inspect_bytes(data, limits)
+        return Prepared(inspection, self._gate.passed(to_model_input(data, self.bundle.side)))
 
     def score(self, inputs: Sequence[NDArray[np.uint8]]) -> list[Result]:
         """Score model inputs, each of shape (side, side)."""
@@ -127,8 +142,7 @@ class Screener:
         for image in leased:
             start = time.perf_counter()
             try:
-                data = self._load(image)
-                prepared = prepare(data, self._limits, self._scorer.bundle.side)
+                prepared = self._scorer.prepare(self._load(image), self._limits)
             except RejectedImage as rejected:
                 refused.append(Refused(image.id, rejected.code, rejected.sentence))
             else:
@@ -164,20 +178,6 @@ class Screener:
                 max_attempts=self._settings.max_attempts,
                 at=utc_now(),
             )
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a file is, and the model input made of it, of shape (side, side)."""
-
-    inspection: Inspection
-    model_input: NDArray[np.uint8]
-
-
-def prepare(data: bytes, limits: Limits, side: int) -> Prepared:
-    """From a file's bytes to a model input. Raises RejectedImage."""
-    inspection = inspect_bytes(data, limits)
-    return Prepared(inspection, to_model_input(data, side))
 
 
 def choose_point(settings: Settings, bundle: Bundle) -> OperatingPoint:

@@ -229,6 +229,7 @@ PAGES = (
     "/upload",
     "/upload?receipts=1-7",
     "/turned-away",
+    "/models",
     "/reader",
 )
 LONG = "n" * 296 + ".jpg"

@@ -9,6 +9,7 @@ from typing import Any
 from flask import url_for
 
 from worker import DISCLAIMER
+from worker.ledger.models import KnownModel
 from worker.ledger.reports import RunSummary
 from worker.ledger.review import standing_review
 from worker.ledger.tables import Image, Prediction, Receipt, Review
@@ -77,6 +78,18 @@ def run_document(run: RunSummary) -> dict[str, Any]:
         "first_scored_at": _iso(run.first_scored_at),
         "last_scored_at": _iso(run.last_scored_at),
         **asdict(run.books),
+    }
+
+
+def model_document(known: KnownModel) -> dict[str, Any]:
+    """A model, less its card."""
+    return {
+        "sha256": known.model.sha256,
+        "name": known.model.name,
+        "version": known.model.version,
+        "active_since": _iso(known.model.active_since),
+        "in_use": known.in_use,
+        "scored": known.scored,
     }
 
 

@@ -1,6 +1,6 @@
 """The pages, one blueprint each."""
 
-from webui.pages import images, queue, reader, runs, status, turned_away, upload, viewer
+from webui.pages import images, models, queue, reader, runs, status, turned_away, upload, viewer
 
 BLUEPRINTS = (
     queue.pages,
@@ -8,6 +8,7 @@ BLUEPRINTS = (
     upload.pages,
     runs.pages,
     turned_away.pages,
+    models.pages,
     reader.pages,
     status.pages,
     images.pages,

@@ -36,7 +36,7 @@ from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState, Lane
 from worker.ledger.tables import Image
-from worker.screening import open_scorer, prepare
+from worker.screening import open_scorer
 
 _JPEG_START = b"\xff\xd8"
 _COMMENT = b"\xff\xfe"
@@ -129,7 +129,7 @@ def _bare_loop(
         for path in files[first : first + settings.chunk_size]:
             data = path.read_bytes()
             hashlib.sha256(data).hexdigest()
-            inputs.append(prepare(data, limits, scorer.bundle.side).model_input)
+            inputs.append(scorer.prepare(data, limits).model_input)
         scorer.score(inputs)
     return start, time.time()
 
@@ -223,7 +223,7 @@ def _seed_path(folder: Path) -> float | None:
     """The original application's way, in a process of its own; None where TensorFlow is not installed."""
     if importlib.util.find_spec("tensorflow") is None:
         return None
-    command = [sys.executable, "-m", "training.seed_speed", "--images", str(folder), "--json"]
+    command = [sys.executable, "-m", "training.seed.speed", "--images", str(folder), "--json"]
     done = subprocess.run(
         [*command, "--count", str(_SEED_IMAGES)], capture_output=True, text=True, check=True
     )

@@ -10,7 +10,7 @@ from worker.intake.accept import limits_of
 from worker.ledger.review import open_image
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Image, Prediction
-from worker.screening import open_scorer, prepare
+from worker.screening import open_scorer
 from worker.store import open_store
 
 _NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia")
@@ -57,7 +57,7 @@ def _compare(settings: Settings, image: Image, prediction: Prediction) -> dict[s
         )
     try:
         data = open_store(settings).read(image.sha256)
-        prepared = prepare(data, limits_of(settings), scorer.bundle.side)
+        prepared = scorer.prepare(data, limits_of(settings))
     except (RejectedImage, OSError) as gone:
         raise LookupError(f"Image {image.id} cannot be read any more: {gone}") from gone
     result = scorer.score([prepared.model_input])[0]

@@ -10,7 +10,7 @@ from worker.commands.morning import printable
 from worker.config import Settings
 from worker.errors import RejectedImage
 from worker.intake.accept import limits_of, readable_name
-from worker.screening import Scorer, open_scorer, prepare
+from worker.screening import Scorer, open_scorer
 
 Document = dict[str, object]
 _NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")
@@ -39,7 +39,7 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
     document: Document = {"file": readable_name(str(file)), "outcome": "rejected", "reason": None, **empty}
     document["model"] = scorer.bundle.sha256
     try:
-        prepared = prepare(file.read_bytes(), limits_of(settings), scorer.bundle.side)
+        prepared = scorer.prepare(file.read_bytes(), limits_of(settings))
     except RejectedImage as rejected:
         return document | {"reason": rejected.sentence}
     except OSError as error:

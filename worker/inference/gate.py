@@ -1,17 +1,38 @@
-"""Pure: may this image be scored at all? So far: does it show anything?"""
+"""Is this a frontal chest radiograph that may be scored?
+
+First what needs no model: whether the image shows anything. Then a tiny network of the bundle, which
+looks at the model input at 64 x 64 pixels and says whether it is a frontal chest, or what else.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from worker.errors import RejectedImage
+from worker.errors import REJECTIONS, ModelUnusable, RejectedImage
 from worker.inference.exposure import bounds
+from worker.inference.runtime import LiteRtRuntime, Runtime
+
+FILE = "gate.tflite"
+SECTION = "gate"
+FRONTAL = "frontal"
 
 # Grey levels between the 1st and the 99th percentile. The flattest of 5,910 real radiographs
 # (children's and adults') spans 85; a page of one colour with JPEG noise spans 0 to 4.
 # Below 16 levels the stretch to 256 would enlarge coding noise more than sixteenfold.
 SMALLEST_SPAN = 16
+# The share of pixels within 2 levels of pure black or pure white. Of 5,749 real radiographs the most
+# is 0.45, a small chest on a black plate.
+LARGEST_SATURATED = 0.9
+_NEARLY = 2
+_WHITE = 255
 
 
 def check(grey: NDArray[np.uint8]) -> None:
@@ -21,8 +42,153 @@ def check(grey: NDArray[np.uint8]) -> None:
         grey: grey values 0..255 *before* the exposure is stretched, shape (side, side).
 
     Raises:
-        RejectedImage: `blank`, when the grey values hardly differ.
+        RejectedImage: `blank`, when the grey values hardly differ; `saturated`, when nearly all of
+            them are pure black or pure white.
     """
     low, high = bounds(grey)
     if high - low < SMALLEST_SPAN:
         raise RejectedImage("blank")
+    if np.mean((grey <= _NEARLY) | (grey >= _WHITE - _NEARLY)) > LARGEST_SATURATED:
+        raise RejectedImage("saturated")
+
+
+@dataclass(frozen=True)
+class GateNetwork:
+    """The network of a gate.
+
+    Attributes:
+        runtime: from (n, side, side) to the logits of the labels, (n, len(labels)).
+        labels: `frontal`, then keys of `REJECTIONS`.
+        side: edge of its input, in pixels.
+        threshold: an image is turned away when 1 - p(frontal) is above it.
+    """
+
+    runtime: Runtime
+    labels: tuple[str, ...]
+    side: int
+    threshold: float
+
+
+class Gate:
+    """What turns images away before they are scored. Not for use by two threads at once."""
+
+    def __init__(self, network: GateNetwork | None) -> None:
+        """Without a network, as in a bundle that has none, every model input passes."""
+        self._network = network
+
+    def passed(self, model_input: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Give the model input back if it may be scored.
+
+        Args:
+            model_input: from `to_model_input`, shape (side, side).
+
+        Raises:
+            RejectedImage: with the most likely reason.
+        """
+        if self._network is not None:
+            code = self.codes(model_input[np.newaxis])[0]
+            if code is not None:
+                raise RejectedImage(code)
+        return model_input
+
+    def codes(self, inputs: NDArray[np.uint8]) -> list[str | None]:
+        """Say of model inputs, shape (n, side, side), why each must not be scored; None: it may."""
+        network = self._network
+        if network is None:
+            return [None] * len(inputs)
+        chances = shares(network.runtime.run(reduced(inputs, network.side)))
+        return [decided(row, network.labels, network.threshold) for row in chances]
+
+
+def reduced(inputs: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Reduce model inputs, shape (n, s, s), to what a gate's network takes, by averaging: (n, side, side)."""
+    out = np.empty((len(inputs), side, side), dtype=np.uint8)
+    for place, grey in enumerate(inputs):
+        out[place] = np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BOX))
+    return out
+
+
+def shares(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The softmax of each row of logits, shape (n, k)."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def decided(chances: NDArray[np.float64], labels: Sequence[str], threshold: float) -> str | None:
+    """The likeliest label but the first, if the first is too unlikely; else None.
+
+    Args:
+        chances: of the labels, shape (k,), adding up to 1.
+        labels: the first one means that the image may be scored.
+        threshold: what 1 - chances[0] must be above.
+    """
+    if 1 - chances[0] <= threshold:
+        return None
+    return labels[1 + int(np.argmax(chances[1:]))]
+
+
+def open_gate(folder: Path, card: Mapping[str, Any]) -> Gate:
+    """Load the gate of a bundle, whose files `load_bundle` has verified.
+
+    Args:
+        folder: the bundle's.
+        card: its card. Without a section `gate` the bundle has none, and every model input passes.
+
+    Raises:
+        ModelUnusable: the section or the file is not what it must be.
+    """
+    named = FILE in card.get("files", {})
+    if SECTION not in card and not named:
+        return Gate(None)
+    if not (SECTION in card and named):
+        there, missing = (f"the file {FILE}", "section gate") if named else ("a section gate", f"file {FILE}")
+        raise ModelUnusable(f"The card of the model in {folder} names {there} but no {missing}.")
+    section = _parse(folder, card[SECTION])
+    network = GateNetwork(
+        LiteRtRuntime(folder / FILE), tuple(section.labels), section.side, section.threshold
+    )
+    _try(folder, network)
+    return Gate(network)
+
+
+class _Section(BaseModel):
+    """What of the card's section the software relies on; the rest is for people."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    labels: list[str] = Field(min_length=2)
+    side: int = Field(ge=16, le=1024)
+    threshold: float = Field(gt=0, lt=1)
+
+
+def _parse(folder: Path, raw: object) -> _Section:
+    try:
+        section = _Section.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in (SECTION, *first["loc"]))
+        raise ModelUnusable(
+            f"The card of the model in {folder} is wrong at {where}: {first['msg']}."
+        ) from None
+    first_label, *others = section.labels
+    unknown = [label for label in others if label not in REJECTIONS]
+    if first_label != FRONTAL or unknown:
+        wrong = unknown[0] if unknown else first_label
+        raise ModelUnusable(
+            f"The gate of the model in {folder} has the label {wrong!r}, which is not known here."
+        )
+    return section
+
+
+def _try(folder: Path, network: GateNetwork) -> None:
+    """Run it once, so that a foreign file stops the worker and not its first image."""
+    try:
+        logits = network.runtime.run(np.zeros((1, network.side, network.side), dtype=np.uint8))
+    except ValueError as error:
+        raise ModelUnusable(
+            f"{FILE} in {folder} does not take {network.side} x {network.side} pixels."
+        ) from error
+    if logits.shape != (1, len(network.labels)):
+        raise ModelUnusable(
+            f"{FILE} in {folder} gives {logits[0].size} numbers; its card has {len(network.labels)} labels."
+        )

@@ -44,9 +44,17 @@ def to_model_input(data: bytes, side: int) -> NDArray[np.uint8]:
     Raises:
         RejectedImage: `empty`, `truncated`, `undecodable`, `cmyk`, `sixteen_bit` or `blank`.
     """
+    return normalise(checked_grey(data, side))
+
+
+def checked_grey(data: bytes, side: int) -> NDArray[np.uint8]:
+    """Decode a file and refuse a blank one; its exposure stays as it was.
+
+    Arguments, result and errors as for `to_model_input`. Training augments what comes out of it.
+    """
     grey = decode_grey(data, side)
     gate.check(grey)
-    return normalise(grey)
+    return grey
 
 
 def decode_grey(data: bytes, side: int) -> NDArray[np.uint8]:

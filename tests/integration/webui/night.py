@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cards import a_card
 from worker.config import Settings
 from worker.errors import REJECTIONS
 from worker.inference.triage import OperatingPoint, confidence, triage
@@ -56,7 +57,7 @@ class Night:
                 sha256=MODEL_SHA256,
                 name="nightread",
                 version="0.1.0",
-                card={},
+                card=a_card(MODEL_SHA256),
                 point={
                     "threshold": POINT.threshold,
                     "band_low": POINT.band_low,

@@ -26,6 +26,7 @@ PAGES = (
     "/runs",
     f"/runs/{RUN}",
     "/turned-away",
+    "/models",
     "/reader",
     "/nothing-here",
 )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from training.augment import augmented, augmented_batch
 from training.errors import WrongInput
 from training.recipe import Augment, changed, load_recipe, of_card
+from training.spectrum import profiles
 from worker.inference.preprocess import normalise
 from worker.phantom import draw_phantom
 
@@ -20,6 +21,7 @@ STILL = Augment(
     side=96, rotation=(0, 0), zoom=(1, 1), aspect=(1, 1), shift=(0, 0), shear=(0, 0), flip=0, detail=(0, 0), detail_radius=(5, 5), gamma=(1, 1),
     contrast=(1, 1), brightness=(0, 0), shading=(0, 0), blur=(0, 0), noise=(0, 0), jpeg=(90, 90),
     jpeg_share=0, erased=(0, 0), erased_size=(0.1, 0.1),
+    spectrum=0,
 )  # fmt: skip
 
 
@@ -87,9 +89,28 @@ def test_an_image_has_its_own_stream_whatever_the_order(grey: NDArray[np.uint8])
     assert not np.array_equal(*twins)
 
 
+def test_a_share_of_the_images_is_moved_towards_another_ones_spectrum(grey: NDArray[np.uint8]) -> None:
+    recipe = Augment.model_validate(STILL.model_dump() | {"spectrum": 0.5})
+    images = np.concatenate([grey] * 10)
+    inputs = np.stack([normalise(each) for each in images])
+    spectra = profiles(inputs)
+    found = augmented_batch(images, np.arange(60), 96, recipe, (1, 2), spectra)
+    untouched = sum(np.array_equal(one, other) for one, other in zip(found, inputs, strict=True))
+    assert 15 < untouched < 45
+    assert np.array_equal(augmented_batch(images, np.arange(60), 96, recipe, (1, 2)), inputs)
+
+
 def test_a_recipe_can_be_changed_where_the_command_line_may() -> None:
     assert changed(RECIPE, epochs=3, seed=None).fit.epochs == 3
     assert changed(RECIPE, epochs=None, seed=5).fit == RECIPE.fit.model_copy(update={"seed": 5})
+
+
+def test_a_recipe_may_build_on_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "nightread"\n[fit]\nepochs = 3\n')
+    found = load_recipe(str(path))
+    assert found.fit == RECIPE.fit.model_copy(update={"epochs": 3})
+    assert found.augment == RECIPE.augment
 
 
 def test_a_recipe_survives_its_card() -> None:
@@ -103,7 +124,7 @@ def test_a_card_without_a_recipe_is_refused(card: dict[str, Any]) -> None:
 
 
 def test_a_wrong_recipe_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WrongInput, match="no recipe daydream; there are nightread"):
+    with pytest.raises(WrongInput, match="no recipe daydream; there are fine-tune, nightread"):
         load_recipe("daydream")
     path = tmp_path / "r.toml"
     path.write_text("[model")

@@ -1,15 +1,28 @@
-"""training.metrics and calibrate, against scikit-learn and against sums done by hand."""
+"""training.evaluation.metrics, ranking, exact and shares: against scikit-learn, DeLong, and sums done by hand."""
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from training.calibrate import operating_points, temperature
-from training.metrics import Scored, auc, confusion, expected_calibration_error, measure, with_intervals
-from training.recipe import load_recipe
-from worker.inference.triage import OperatingPoint
+from training.evaluation import exact
+from training.evaluation.metrics import (
+    Resample,
+    Scored,
+    auc,
+    confusion,
+    error_by_chance,
+    measure,
+    resamples,
+    with_intervals,
+)
+from training.evaluation.ranking import Ranking, equal_mass_bins, expected_calibration_error
+from training.evaluation.shares import shares
 
 
 def scored(n: int = 400, seed: int = 0, images_per_patient: int = 1, sharpness: float = 1.5) -> Scored:
@@ -21,30 +34,104 @@ def scored(n: int = 400, seed: int = 0, images_per_patient: int = 1, sharpness: 
     return Scored(pneumonia, p, subtype, predicted, np.arange(n) // images_per_patient)
 
 
-def test_metrics_are_those_of_scikit_learn() -> None:
-    one = scored()
-    called = one.p >= 0.4
+def with_ties(one: Scored) -> Scored:
+    return Scored(one.pneumonia, np.round(one.p, 1), one.subtype, one.predicted, one.patient)
+
+
+def ranking_of(pneumonia: NDArray[np.bool_], p: NDArray[np.float64]) -> Ranking:
+    return Ranking.of(pneumonia, p, np.ones(len(p), dtype=np.int64))
+
+
+def of_scikit_learn(one: Scored, threshold: float) -> dict[str, float]:
+    """The metrics by another hand, from images that are listed one by one."""
+    called = one.p >= threshold
+    false_alarms, sensitivity, _ = sk.roc_curve(one.pneumonia, one.p, drop_intermediate=False)
+    near = 1e-12  # false_alarms of 0.1 may be a little more to a computer
+    return {
+        "auc": sk.roc_auc_score(one.pneumonia, one.p),
+        "accuracy": sk.accuracy_score(one.pneumonia, called),
+        "precision": sk.precision_score(one.pneumonia, called),
+        "recall": sk.recall_score(one.pneumonia, called),
+        "specificity": sk.recall_score(~one.pneumonia, ~called),
+        "f1": sk.f1_score(one.pneumonia, called),
+        "brier": sk.brier_score_loss(one.pneumonia, one.p),
+        "sensitivity_at_specificity_90": sensitivity[false_alarms <= 0.1 + near].max(),
+        "specificity_at_sensitivity_95": 1 - false_alarms[sensitivity >= 0.95 - near].min(),
+        "three_class_accuracy": sk.accuracy_score(one.subtype, one.predicted),
+    }
+
+
+def calibration_error_by_hand(one: Scored) -> float:
+    order = np.argsort(one.p, kind="stable")
+    bins = np.array_split(order, 15)
+    return float(sum(abs(one.p[b].mean() - one.pneumonia[b].mean()) * len(b) for b in bins) / len(one))
+
+
+def listed(sample: Resample) -> Scored:
+    """A resample with each image as often as it was drawn."""
+    return Scored(
+        *(getattr(sample, name) for name in Scored.__dataclass_fields__)
+    ).at(np.repeat(np.arange(len(sample)), sample.weight))  # fmt: skip
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_metrics_are_those_of_scikit_learn(tied: bool) -> None:
+    one = with_ties(scored()) if tied else scored()
     found = measure(one, 0.4)
-    assert found["auc"] == pytest.approx(sk.roc_auc_score(one.pneumonia, one.p))
-    assert found["accuracy"] == pytest.approx(sk.accuracy_score(one.pneumonia, called))
-    assert found["precision"] == pytest.approx(sk.precision_score(one.pneumonia, called))
-    assert found["recall"] == pytest.approx(sk.recall_score(one.pneumonia, called))
-    assert found["specificity"] == pytest.approx(sk.recall_score(~one.pneumonia, ~called))
-    assert found["f1"] == pytest.approx(sk.f1_score(one.pneumonia, called))
-    assert found["brier"] == pytest.approx(sk.brier_score_loss(one.pneumonia, one.p))
-    assert found["three_class_accuracy"] == pytest.approx(sk.accuracy_score(one.subtype, one.predicted))
-    tn, fp, fn, tp = sk.confusion_matrix(one.pneumonia, called).ravel()
+    for name, value in of_scikit_learn(one, 0.4).items():
+        assert found[name] == pytest.approx(value), name
+    if not tied:
+        assert found["ece"] == pytest.approx(calibration_error_by_hand(one))
+    tn, fp, fn, tp = sk.confusion_matrix(one.pneumonia, one.p >= 0.4).ravel()
     assert list(confusion(one, 0.4).values()) == [tp, fn, fp, tn]
 
 
-def test_points_on_the_curve_are_those_of_scikit_learn() -> None:
-    one = scored()
-    false_alarms, sensitivity, _ = sk.roc_curve(one.pneumonia, one.p, drop_intermediate=False)
-    found = measure(one, 0.5)
-    assert found["sensitivity_at_specificity_90"] == pytest.approx(sensitivity[false_alarms <= 0.1].max())
-    assert found["specificity_at_sensitivity_95"] == pytest.approx(
-        1 - false_alarms[sensitivity >= 0.95].min()
-    )
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_weighed_resample_is_the_listed_one(tied: bool) -> None:
+    """The bootstrap never lists an image twice, but measures as if it had."""
+    one = scored(90, images_per_patient=3)
+    for sample in resamples(with_ties(one) if tied else one, 25, 5):
+        assert sample.counts.sum() % 3 == 0
+        found, expected = measure(sample, 0.4), of_scikit_learn(listed(sample), 0.4)
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value), name
+        if not tied:
+            assert found["ece"] == pytest.approx(calibration_error_by_hand(listed(sample)))
+
+
+def test_whole_patients_are_drawn() -> None:
+    one = scored(60, images_per_patient=4)
+    for sample in resamples(one, 20, 1):
+        for patient in range(15):
+            assert len(set(sample.weight[sample.patient == patient])) == 1
+        assert sample.weight[np.unique(sample.patient, return_index=True)[1]].sum() == 15
+
+
+def test_intervals_of_the_auc_are_those_of_delong() -> None:
+    """One image a patient: there DeLong's variance (Biometrics 44, 1988) holds too."""
+    one = scored(600, seed=3, sharpness=1.0)
+    sick, well = one.p[one.pneumonia], one.p[~one.pneumonia]
+    wins = (sick[:, None] > well).astype(float)
+    variance = wins.mean(axis=1).var(ddof=1) / len(sick) + wins.mean(axis=0).var(ddof=1) / len(well)
+    low, high = with_intervals(one, 0.5, 1000, 11)["auc_ci"]
+    middle, half = wins.mean(), 1.96 * np.sqrt(variance)
+    assert high - low == pytest.approx(2 * half, rel=0.08)
+    assert (low, high) == pytest.approx((middle - half, middle + half), abs=0.2 * half)
+
+
+def test_the_interval_of_a_share_is_the_binomial_one() -> None:
+    one = scored(500, seed=8)
+    low, high = with_intervals(one, 0.5, 2000, 2)["accuracy_ci"]
+    value = measure(one, 0.5)["accuracy"]
+    assert value is not None
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(value * (1 - value) / 500), rel=0.1)
+
+
+def test_five_thousand_images_take_seconds() -> None:
+    one = scored(5000, images_per_patient=2)
+    started = time.process_time()
+    with_intervals(one, 0.5, 1000, 1)
+    assert time.process_time() - started < 5
 
 
 def test_ties_count_half() -> None:
@@ -52,9 +139,18 @@ def test_ties_count_half() -> None:
     assert auc(np.array([True, True, False]), np.array([0.5, 0.9, 0.5])) == 0.75
 
 
+def test_points_on_the_curve_reach_what_they_are_named_for_exactly() -> None:
+    """63 of 70 is 90 %, though 0.9 * 70 is more than 63 to a computer."""
+    p = np.concatenate([np.linspace(0.1, 0.2, 63), np.full(7, 0.6), [0.3] * 20, [0.7] * 20])
+    pneumonia = np.arange(110) >= 70
+    found = measure(Scored(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(110)), 0.5)
+    assert found["sensitivity_at_specificity_90"] == 1.0
+    assert found["specificity_at_sensitivity_95"] == 0.9
+
+
 def test_what_is_not_defined_is_none() -> None:
     sick = scored().at(scored().pneumonia)
-    found = with_intervals(sick, lambda one: measure(one, 0.5), repeats=20, seed=1)
+    found = with_intervals(sick, 0.5, repeats=20, seed=1)
     assert found["auc"] is None
     assert found["auc_ci"] == [None, None]
     assert found["specificity"] is None
@@ -63,23 +159,105 @@ def test_what_is_not_defined_is_none() -> None:
     assert measure(unknown, 0.5)["three_class_accuracy"] is None
 
 
+def test_resamples_without_a_class_are_left_out() -> None:
+    """One healthy patient among twelve is missing from every third resample."""
+    pneumonia = np.arange(12) > 0
+    p = np.linspace(0.1, 0.9, 12)
+    lonely = Scored(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(12))
+    drawn = [measure(sample, 0.5)["auc"] for sample in resamples(lonely, 300, 1)]
+    assert 60 < drawn.count(None) < 150
+    found = with_intervals(lonely, 0.5, 300, 1)
+    assert found["specificity"] == 1.0
+    assert found["specificity_ci"] == [pytest.approx(0.025), 1.0]
+
+
+def test_a_perfect_result_is_not_certain() -> None:
+    """Thirty of thirty patients: Clopper and Pearson's 0.884 to 1, and nothing for 300 of 300 to gain from."""
+    pneumonia = np.arange(60) % 2 == 0
+    p = np.where(pneumonia, 0.9, 0.1) + np.linspace(0, 0.05, 60)
+    perfect = Scored(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(60))
+    found = with_intervals(perfect, 0.5, 200, 1)
+    for name in ("recall", "specificity", "precision"):
+        assert found[f"{name}_ci"] == [pytest.approx(0.025 ** (1 / 30)), 1.0]
+    assert found["accuracy_ci"] == [pytest.approx(0.025 ** (1 / 60)), 1.0]
+    assert 0.9 < found["f1_ci"][0] < 0.97
+    assert 0.95 < found["auc_ci"][0] < 0.98
+    images = perfect.at(np.repeat(np.arange(60), 10))
+    assert with_intervals(images, 0.5, 200, 1)["recall_ci"] == found["recall_ci"]
+
+
+def test_a_single_mistake_does_not_raise_the_lower_limit() -> None:
+    limits = []
+    for wrong in range(4):
+        pneumonia = np.ones(30, dtype=bool)
+        p = np.where(np.arange(30) < wrong, 0.1, 0.9)
+        one = Scored(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(30))
+        limits.append(with_intervals(one, 0.5, 1000, 1)["recall_ci"][0])
+    assert limits == sorted(limits, reverse=True)
+
+
+def test_the_least_auc_is_where_no_error_happens_once_in_forty_times() -> None:
+    least, most = exact.auc(20, 20)
+    assert most == 1 - least
+    rng = np.random.default_rng(1)
+    hazard = 1 / least - 1
+    largest = rng.exponential(size=(20_000, 20)).max(axis=1)
+    smallest = rng.exponential(1 / hazard, size=(20_000, 20)).min(axis=1)
+    assert (smallest > largest).mean() == pytest.approx(0.025, abs=0.004)
+    assert exact.auc(0, 20) == (0.0, 1.0)
+    assert exact.auc(30, 200) == exact.auc(200, 30)
+
+
 def test_the_calibration_error_of_bins_done_by_hand() -> None:
     p = np.repeat([0.1, 0.9], 150)
     pneumonia = np.concatenate([np.arange(150) % 5 == 0, np.arange(150) % 10 != 0])
     # 0.2 of the first half have it against 0.1, 0.9 of the second against 0.9; the bin in the
     # middle, of 20 images, holds ten of each.
-    assert expected_calibration_error(pneumonia, p) == pytest.approx(0.05, abs=0.005)
-    assert expected_calibration_error(np.ones(30, dtype=bool), np.full(30, 0.25)) == pytest.approx(0.75)
+    assert expected_calibration_error(ranking_of(pneumonia, p)) == pytest.approx(0.05)
+    thirty = ranking_of(np.ones(30, dtype=bool), np.full(30, 0.25))
+    assert expected_calibration_error(thirty) == pytest.approx(0.75)
+
+
+def test_the_order_of_the_files_changes_nothing() -> None:
+    one = with_ties(scored())
+    turned = one.at(np.arange(len(one))[::-1])
+    assert measure(one, 0.4) == pytest.approx(measure(turned, 0.4), abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 7, 15, 40])
+def test_bins_are_of_equal_mass_and_lose_no_image(n: int) -> None:
+    one = scored(n)
+    bins = equal_mass_bins(one.ranking)
+    assert bins.count.sum() == n
+    assert bins.count.max() - bins.count.min() <= 1
+    assert (bins.p * bins.count).sum() == pytest.approx(one.p.sum())
+    assert (bins.share * bins.count).sum() == pytest.approx(one.pneumonia.sum())
+
+
+def test_a_calibrated_model_is_expected_to_show_the_error_that_it_shows() -> None:
+    rng = np.random.default_rng(4)
+    p = rng.random(900)
+    pneumonia = rng.random(900) < p
+    honest = Scored(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(900))
+    found = measure(honest, 0.5)["ece"]
+    assert found == pytest.approx(error_by_chance(honest, 1), rel=0.35)
+    low, high = with_intervals(honest, 0.5, 300, 1)["ece_ci"]
+    assert found is not None
+    # Percentiles as they are would lie nearly as far above the error as they reach below it.
+    assert (low + high) / 2 == pytest.approx(found, abs=0.15 * (high - low))
+    overdone = Scored(pneumonia, p**0.3, pneumonia * 1, pneumonia * 1, np.arange(900))
+    far = measure(overdone, 0.5)["ece"]
+    assert far is not None
+    assert far > 4 * error_by_chance(overdone, 1)
 
 
 def test_an_interval_holds_its_metric_and_is_the_same_every_time() -> None:
-    found = with_intervals(scored(), lambda one: measure(one, 0.5), repeats=200, seed=7)
-    again = with_intervals(scored(), lambda one: measure(one, 0.5), repeats=200, seed=7)
-    assert found == again
-    for name in ("auc", "accuracy", "recall", "ece", "brier"):
+    found = with_intervals(scored(), 0.5, repeats=200, seed=7)
+    assert found == with_intervals(scored(), 0.5, repeats=200, seed=7)
+    assert found["auc_ci"] != with_intervals(scored(), 0.5, repeats=200, seed=8)["auc_ci"]
+    for name in measure(scored(), 0.5):
         low, high = found[f"{name}_ci"]
-        assert low < high
-        assert low - 0.03 <= found[name] <= high + 0.03
+        assert low < found[name] < high
 
 
 def test_patients_with_many_images_make_intervals_wider() -> None:
@@ -89,60 +267,25 @@ def test_patients_with_many_images_make_intervals_wider() -> None:
     as_strangers = Scored(copies.pneumonia, copies.p, copies.subtype, copies.predicted, np.arange(800))
 
     def width(one: Scored) -> float:
-        low, high = with_intervals(one, lambda each: measure(each, 0.5), 300, 3)["accuracy_ci"]
+        low, high = with_intervals(one, 0.5, 300, 3)["accuracy_ci"]
         return float(high - low)
 
     assert width(copies) == pytest.approx(width(alone), rel=0.05)
     assert width(as_strangers) < 0.5 * width(copies)
 
 
-def measured(point: OperatingPoint) -> tuple[float, float]:
-    assert point.sensitivity is not None
-    assert point.specificity is not None
-    return point.sensitivity, point.specificity
-
-
-def test_operating_points_keep_their_promise() -> None:
-    one = scored(4000)
-    points = operating_points(one.pneumonia, one.p, load_recipe("nightread").calibrate)
-    screen, balanced, rule_in = points["screen"], points["balanced"], points["rule-in"]
-    assert 0.98 <= measured(screen)[0] < 0.981
-    assert 0.95 <= measured(rule_in)[1] < 0.951
-    youden = {name: sum(measured(point)) for name, point in points.items()}
-    assert youden["balanced"] == max(youden.values())
-    assert screen.threshold < balanced.threshold < rule_in.threshold
-    assert (balanced.band_low, balanced.band_high) == (screen.threshold, rule_in.threshold)
-    assert screen.band_low == screen.threshold
-    assert rule_in.band_high == rule_in.threshold
-    assert balanced.flagged_share == pytest.approx((one.p >= rule_in.threshold).mean())
-
-
-def test_the_three_points_keep_their_order_however_good_the_model_is() -> None:
-    for sharpness in (0.2, 1.5, 3.0):
-        one = scored(2000, seed=4)
-        rng = np.random.default_rng(9)
-        p = 1 / (1 + np.exp(-np.where(one.pneumonia, sharpness, -sharpness) - rng.standard_normal(2000)))
-        better = Scored(one.pneumonia, p, one.subtype, one.predicted, one.patient)
-        points = operating_points(better.pneumonia, better.p, load_recipe("nightread").calibrate)
-        thresholds = [points[name].threshold for name in ("screen", "balanced", "rule-in")]
-        assert thresholds == sorted(thresholds)
-
-
-@pytest.mark.parametrize("sharpness", [20.0, 0.0001])
-def test_operating_points_exist_for_perfect_and_for_useless_models(sharpness: float) -> None:
-    one = scored(300, sharpness=sharpness)
-    if sharpness > 1:
-        p = np.where(one.pneumonia, 0.8, 0.2)
-        one = Scored(one.pneumonia, p, one.subtype, one.predicted, one.patient)
-    points = operating_points(one.pneumonia, one.p, load_recipe("nightread").calibrate)
-    assert len(points) == 3
-
-
-def test_the_temperature_undoes_overconfidence() -> None:
-    rng = np.random.default_rng(5)
-    logits = rng.standard_normal((4000, 3)) * 2
-    powers = np.exp(logits)
-    drawn = (powers / powers.sum(axis=1, keepdims=True)).cumsum(axis=1) > rng.random((4000, 1))
-    targets = np.eye(3, dtype=np.float32)[drawn.argmax(axis=1)]
-    assert temperature(logits * 3, targets) == pytest.approx(3, rel=0.1)
-    assert temperature(logits / 2, targets) == pytest.approx(0.5, rel=0.1)
+def test_shares_are_those_of_the_metrics() -> None:
+    one = scored(200, images_per_patient=2)
+    called = one.p >= 0.4
+    masks: dict[str, Any] = {
+        "recall": (called, one.pneumonia),
+        "specificity": (~called, ~one.pneumonia),
+        "of nobody": (called, np.zeros(200, dtype=bool)),
+    }
+    found, expected = shares(one, masks, 300, 9), with_intervals(one, 0.4, 300, 9)
+    for name in ("recall", "specificity"):
+        share = found[name]
+        assert share.value == pytest.approx(expected[name])
+        assert [share.low, share.high] == pytest.approx(expected[f"{name}_ci"])
+        assert share.drawn.shape == (300,)
+    assert np.isnan(found["of nobody"].value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +27,7 @@ def routes(data: Path) -> set[tuple[str, str]]:
     """Method and path of every route for programs, as OpenAPI writes them."""
     rules = create_app(Settings(data=data)).url_map.iter_rules()
     return {
-        (method.lower(), rule.rule.replace("<key:", "{").replace("<path:", "{").replace(">", "}"))
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in rules
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if rule.rule.startswith(("/api/", "/healthz", "/readyz"))

@@ -1,4 +1,4 @@
-"""How fast the replaced application was: `python -m training.seed_speed --images DIR --count N --json`.
+"""How fast the replaced application was: `python -m training.seed.speed --images DIR --count N --json`.
 
 It decoded each file in full, made it RGB and 128 x 128, divided by 255 and called
 `model.predict` for it alone. The weights do not matter for the speed; they are random.
@@ -12,13 +12,10 @@ import time
 from pathlib import Path
 
 import click
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from training.architectures import seed_cnn
+from training.seed.images import seed_input
 
-_SIDE = 128
 _SUFFIXES = {".jpeg", ".jpg", ".png"}
 
 
@@ -46,13 +43,6 @@ def images_per_second(paths: list[Path]) -> float:
     for path in paths:
         model.predict(seed_input(path), verbose=0)
     return len(paths) / (time.perf_counter() - started)
-
-
-def seed_input(path: Path) -> NDArray[np.float32]:
-    """What the replaced application fed its network: 0..1, shape (1, 128, 128, 3)."""
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB").resize((_SIDE, _SIDE)), dtype=np.float32)
-    return pixels[np.newaxis] / np.float32(255)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,229 @@
+"""docs/edge.md: its program, run as it stands there, gives the server's numbers; `screen` needs little."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from packaging.requirements import Requirement
+from PIL import Image
+
+from tests.conftest import SHARED
+from training.export import to_int8
+from worker.config import ROOT, Settings
+from worker.inference.bundle import load_bundle
+from worker.inference.gate import open_gate, shares
+from worker.inference.gate import reduced as reduced_by_area
+from worker.inference.preprocess import to_model_input
+from worker.inference.runtime import LiteRtRuntime
+from worker.intake.accept import limits_of
+from worker.phantom import draw_phantom, write_phantom
+from worker.screening import open_scorer
+
+PAGE = (ROOT / "docs" / "edge.md").read_text(encoding="utf-8")
+NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")
+# Put before a program: the modules named are as good as not installed.
+GUARD = """
+import sys
+class Guard:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in REFUSED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Guard())
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page's program, as a file."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    path = tmp_path_factory.mktemp("edge") / "score.py"
+    path.write_text(code, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Grey and colour, JPEG and PNG, large, turned, and real ones where they are at hand."""
+    folder = tmp_path_factory.mktemp("pictures")
+    large = write_phantom(folder / "large.jpg", 3, width=1300)
+    plain = write_phantom(folder / "plain.png", 4, width=700)
+    tinted = Image.merge("RGB", [draw_phantom(seed, width=600) for seed in (5, 5, 6)])
+    tinted.save(folder / "colour.jpg", quality=92)
+    tinted.save(folder / "colour.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    draw_phantom(7, width=900).rotate(90, expand=True).save(folder / "turned.jpg", exif=exif)
+    drawn = [large, plain, *(folder / name for name in ("colour.jpg", "colour.png", "turned.jpg"))]
+    return drawn + sorted((SHARED / "pediatric_originals").glob("*/*.jpeg"))[::40]
+
+
+def run(program: Path, bundle: Path, picture: Path) -> dict[str, Any]:
+    command = [sys.executable, "-I", str(program), str(bundle), str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=program.parent)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def screened(*pictures: Path) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "worker.cli", "screen", "--json", *map(str, pictures)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_the_pages_program_gives_the_numbers_of_screen(program: Path, pictures: list[Path]) -> None:
+    settings = Settings()
+    for picture, expected in zip(pictures, screened(*pictures), strict=True):
+        found = run(program, settings.model, picture)
+        assert found["outcome"] == expected["outcome"], picture
+        if found["outcome"] == "scored":
+            assert {name: round(found[name], 6) for name in NUMBERS} == {n: expected[n] for n in NUMBERS}
+            assert (found["verdict"], found["model"]) == (expected["verdict"], expected["model"])
+
+
+def test_the_pages_program_gives_the_servers_bits_and_its_map(program: Path, pictures: list[Path]) -> None:
+    settings = Settings()
+    scorer = open_scorer(settings)
+    scored = 0
+    for picture in pictures:
+        found = run(program, settings.model, picture)
+        if found["outcome"] == "scored":
+            prepared = scorer.prepare(picture.read_bytes(), limits_of(settings))
+            (expected,) = scorer.score([prepared.model_input])
+            assert {name: found[name] for name in NUMBERS} == {n: getattr(expected, n) for n in NUMBERS}
+            assert found["activation"] == expected.activation.tolist()
+            scored += 1
+    assert scored
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory: pytest.TempPathFactory, pictures: list[Path]) -> Path:
+    """The shipped bundle with a gate that turns half of the pictures away, whatever they show."""
+    folder = tmp_path_factory.mktemp("gated") / "bundle"
+    shutil.copytree(Settings().model, folder)
+    side, labels = 48, ["frontal", "inverted", "lateral", "not_a_chest"]
+    inputs = np.stack([to_model_input(each.read_bytes(), load_bundle(folder).side) for each in pictures])
+    (folder / "gate.tflite").write_bytes(
+        to_int8(gate_network(side, len(labels)), reduced_by_area(inputs, side))
+    )
+    chances = shares(LiteRtRuntime(folder / "gate.tflite").run(reduced_by_area(inputs, side)))
+    card = json.loads((folder / "card.json").read_text())
+    card["files"]["gate.tflite"] = {
+        "sha256": hashlib.sha256((folder / "gate.tflite").read_bytes()).hexdigest()
+    }
+    card["gate"] = {"labels": labels, "side": side, "threshold": float(np.median(1 - chances[:, 0]))}
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
+
+
+def gate_network(side: int, labels: int) -> keras.Model:
+    keras.utils.set_random_seed(11)
+    grey = keras.Input((side, side, 1))
+    x = keras.layers.Conv2D(8, 5, strides=4, activation="relu")(keras.layers.Rescaling(1 / 255)(grey))
+    wide = keras.initializers.RandomNormal(stddev=0.2)
+    logits = keras.layers.Dense(labels, kernel_initializer=wide, name="logits")(keras.layers.Flatten()(x))
+    return keras.Model(grey, logits)
+
+
+def test_the_pages_program_has_the_same_gate(program: Path, gated: Path, pictures: list[Path]) -> None:
+    bundle = load_bundle(gated)
+    gate = open_gate(gated, bundle.card)
+    codes = [gate.codes(to_model_input(each.read_bytes(), bundle.side)[np.newaxis])[0] for each in pictures]
+    found = [run(program, gated, each) for each in pictures]
+    assert [each.get("reason") for each in found] == codes
+    assert None in codes
+    assert len(set(codes)) > 1
+
+
+@pytest.mark.parametrize(("reason", "levels"), [("blank", (90, 100)), ("saturated", (0, 255))])
+def test_the_pages_program_turns_away_what_shows_nothing(
+    program: Path, tmp_path: Path, reason: str, levels: tuple[int, int]
+) -> None:
+    picture = tmp_path / "picture.png"
+    values = np.full((300, 300), levels[0], dtype=np.uint8)
+    values[:30] = levels[1]
+    Image.fromarray(values).save(picture)
+    assert run(program, Settings().model, picture) == {"outcome": "rejected", "reason": reason}
+    assert screened(picture)[0]["outcome"] == "rejected"
+
+
+def reduced(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The triangle filter in the words of the page."""
+    rows, columns = (_weights(length, side) for length in grey.shape)
+    across = np.floor(grey @ columns.T + 0.5)
+    return np.floor(rows @ across + 0.5).astype(np.uint8)
+
+
+def _weights(source: int, target: int) -> NDArray[np.float64]:
+    r = source / target
+    s, t = np.arange(source), np.arange(target)[:, np.newaxis]
+    weights = np.maximum(0, 1 - np.abs(s + 0.5 - (t + 0.5) * r) / max(r, 1))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("edges", [(1300, 1079), (333, 500), (100, 90)])
+def test_the_filter_that_the_page_describes_is_the_one_that_is_used(edges: tuple[int, int]) -> None:
+    image = draw_phantom(8, width=edges[0], height=edges[1])
+    ours = np.asarray(image.resize((128, 128), Image.Resampling.BILINEAR)).astype(int)
+    off = np.abs(ours - reduced(np.asarray(image), 128))
+    assert off.max() <= 1
+    assert (off > 0).mean() < 0.001
+
+
+def test_the_grey_that_the_page_describes_is_the_one_that_is_used(tmp_path: Path) -> None:
+    colours = np.random.default_rng(3).integers(0, 256, (128, 128, 3))
+    red, green, blue = (colours[..., place] for place in range(3))
+    grey = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
+    Image.fromarray(colours.astype(np.uint8)).save(tmp_path / "colour.png")
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "grey.png")
+    a, b = (to_model_input((tmp_path / name).read_bytes(), 128) for name in ("colour.png", "grey.png"))
+    assert np.array_equal(a, b)
+
+
+def base_install() -> set[str]:
+    """Names of the distributions that `pip install nightread` brings, without any extra."""
+    found: set[tuple[str, str]] = set()
+    open_ends = [("nightread", "")]
+    while open_ends:
+        name, extra = open_ends.pop()
+        if (name, extra) in found:
+            continue
+        found.add((name, extra))
+        for needed in map(Requirement, distribution(name).requires or []):
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                open_ends += [(plain(needed.name), each) for each in ("", *needed.extras)]
+    return {name for name, _ in found}
+
+
+def plain(name: str) -> str:
+    """A distribution's name as it is compared (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_screen_needs_nothing_but_the_base_install(tmp_path: Path) -> None:
+    base = base_install()
+    refused = {
+        module
+        for module, owners in packages_distributions().items()
+        if not {plain(owner) for owner in owners} & base
+    }
+    assert {"tensorflow", "keras", "sklearn", "matplotlib", "onnx", "scipy"} <= refused
+    picture = write_phantom(tmp_path / "phantom.jpg", 1, width=600)
+    code = GUARD.replace("REFUSED", repr(refused)) + "from worker.cli import main\nmain()\n"
+    command = [sys.executable, "-c", code, "screen", "--json", str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert "Traceback" not in done.stderr, done.stderr
+    (document,) = json.loads(done.stdout)
+    assert document["model"] == open_scorer(Settings()).bundle.sha256

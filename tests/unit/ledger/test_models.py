@@ -1,0 +1,110 @@
+"""Which models there are, which one is in use, and how much each has scored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tests.filling import AT, fill, later, result, take
+from worker.ledger import predictions
+from worker.ledger.models import KnownModel, known_models, named
+from worker.ledger.predictions import ScoringModel
+from worker.ledger.session import Ledger
+
+OLD, NEW = "a" * 64, "b" * 64
+
+
+def register(ledger: Ledger, sha256: str, at: datetime, point: str = "balanced") -> ScoringModel:
+    with ledger.transaction() as session:
+        return predictions.register_model(
+            session,
+            sha256=sha256,
+            name="nightread",
+            version="0.0.1",
+            card={"name": "nightread"},
+            point={"threshold": 0.5, "band_low": 0.4, "band_high": 0.6},
+            point_name=point,
+            at=at,
+        )
+
+
+def score(ledger: Ledger, ids: list[int], model: ScoringModel, at: datetime) -> None:
+    take(ledger, ids)
+    with ledger.transaction() as session:
+        recorded = predictions.record(
+            session,
+            owner="w1",
+            model=model,
+            scored=[result(image_id) for image_id in ids],
+            refused=[],
+            started_at=AT,
+            at=at,
+            versions={},
+        )
+    assert recorded == len(ids)
+
+
+def known(ledger: Ledger) -> list[KnownModel]:
+    with ledger.reading() as session:
+        return known_models(session)
+
+
+def said(ledger: Ledger) -> list[tuple[str, bool, int, str | None]]:
+    return [
+        (
+            each.model.sha256,
+            each.in_use,
+            each.scored,
+            each.operating_point.name if each.operating_point else None,
+        )
+        for each in known(ledger)
+    ]
+
+
+def test_without_a_model_there_is_none(ledger: Ledger) -> None:
+    assert known(ledger) == []
+    assert named([], OLD) is None
+
+
+def test_a_model_that_was_made_known_and_has_scored_nothing_is_in_use(ledger: Ledger) -> None:
+    register(ledger, OLD, AT)
+    assert said(ledger) == [(OLD, True, 0, None)]
+
+
+def test_each_model_has_its_count_and_its_point(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2, 3)
+    score(ledger, ids[:2], register(ledger, OLD, AT), later(1))
+    score(ledger, ids[2:], register(ledger, NEW, later(2), "screen"), later(3))
+    assert said(ledger) == [(NEW, True, 1, "screen"), (OLD, False, 2, "balanced")]
+    assert [each.model.card for each in known(ledger)] == [{"name": "nightread"}] * 2
+
+
+def test_a_new_model_is_in_use_as_soon_as_a_worker_has_it(ledger: Ledger) -> None:
+    score(ledger, fill(ledger, 1), register(ledger, OLD, AT), later(1))
+    register(ledger, NEW, later(2))
+    assert said(ledger) == [(NEW, True, 0, None), (OLD, False, 1, "balanced")]
+
+
+def test_an_old_model_that_scores_again_is_in_use_again(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2)
+    old = register(ledger, OLD, AT)
+    score(ledger, ids[:1], register(ledger, NEW, later(1)), later(2))
+    score(ledger, ids[1:], old, later(3))
+    assert said(ledger) == [(OLD, True, 1, "balanced"), (NEW, False, 1, "balanced")]
+
+
+def test_the_point_is_the_latest_that_was_used(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2, 3)
+    screen = register(ledger, OLD, AT, "screen")
+    score(ledger, ids[:1], screen, later(1))
+    score(ledger, ids[1:2], register(ledger, OLD, later(2), "balanced"), later(2))
+    assert said(ledger)[0][3] == "balanced"
+    score(ledger, ids[2:], screen, later(3))
+    assert said(ledger)[0][3] == "screen"
+
+
+def test_a_model_is_found_by_its_sha256_in_capitals_too(ledger: Ledger) -> None:
+    register(ledger, OLD, AT)
+    found = named(known(ledger), OLD.upper())
+    assert found is not None
+    assert found.model.sha256 == OLD
+    assert named(known(ledger), OLD[:12]) is None

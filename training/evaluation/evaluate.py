@@ -1,0 +1,169 @@
+"""What a bundle is worth on labelled images, at its own default operating point.
+
+Nothing is fitted here, and the bundle is run as the worker runs it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from training.data import Radiograph
+from training.evaluation import consequences
+from training.evaluation.examine import Examined, as_scored, examine
+from training.evaluation.metrics import Scored, confusion, error_by_chance, with_intervals
+from training.evaluation.ranking import Flags
+from worker.inference.bundle import LABELS, Bundle
+from worker.inference.triage import OperatingPoint
+
+__all__ = ["BOOTSTRAP", "SEED", "as_scored", "document_of", "evaluate", "pairs", "subgroups"]
+
+BOOTSTRAP = 1000
+SEED = 20240607
+# Smaller groups say more about who happened to be in them than about the model.
+SMALLEST_GROUP = 20
+FEWEST_PATIENTS = 10
+_AGES = ((0, 18), (18, 40), (40, 60), (60, 75), (75, 200))
+_OLDEST_BAND = 75
+
+
+def evaluate(
+    bundle: Bundle, radiographs: Sequence[Radiograph], *, repeats: int = BOOTSTRAP
+) -> dict[str, Any]:
+    """Score labelled images and measure.
+
+    Args:
+        bundle: the model.
+        radiographs: at least one.
+        repeats: of the bootstrap.
+
+    Returns:
+        The document of `nightread evaluate --json`. Images that the gate turns away are counted
+        apart and are in no metric.
+
+    Raises:
+        ModelUnusable: the runtime cannot load the model.
+        NothingScored: not one of the images could be scored.
+    """
+    return document_of(examine(bundle, radiographs), repeats=repeats)
+
+
+def document_of(
+    examined: Examined, *, prevalence: float | None = None, repeats: int = BOOTSTRAP
+) -> dict[str, Any]:
+    """Measure what was scored.
+
+    Args:
+        examined: from `examine`.
+        prevalence: share of pneumonia where the model is to be used, 0..1; None: that of the set.
+        repeats: of the bootstrap.
+    """
+    bundle, scored, point = examined.bundle, examined.scored, examined.point
+    mixes = [float(scored.pneumonia.mean()), *([] if prevalence is None else [prevalence])]
+    found = consequences.verdict_shares(scored, point, repeats, SEED)
+    return {
+        "model": {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256},
+        "n": len(scored),
+        **with_intervals(scored, point.threshold, repeats, SEED),
+        "ece_by_chance": error_by_chance(scored, SEED),
+        "confusion": confusion(scored, point.threshold),
+        "confusion_of_classes": _confusion_of_classes(scored),
+        "operating_point": consequences.described(point),
+        "operating_points": consequences.at_each_point(scored, bundle, repeats, SEED),
+        "verdicts": consequences.counted(scored, point),
+        "verdicts_by_truth": consequences.by_truth(scored, point),
+        "per_1000": [consequences.per_1000(found, share) for share in mixes],
+        "turned_away": len(examined.turned_away),
+        "turned_away_reasons": dict(Counter(each.code for each in examined.turned_away)),
+        "patients": scored.patients,
+        "prevalence": mixes[0],
+        "subgroups": subgroups(examined.radiographs, scored, point, repeats),
+        "subgroup_pairs": pairs(examined.radiographs, scored, point, repeats),
+        "bootstrap": {"unit": "patient", "repeats": repeats, "seed": SEED},
+    }
+
+
+def subgroups(
+    radiographs: Sequence[Radiograph], scored: Scored, point: OperatingPoint, repeats: int = BOOTSTRAP
+) -> dict[str, dict[str, Any]]:
+    """Metrics by trait and value; a group that is too small has its size and nothing else."""
+    return {
+        trait: {group: _subgroup(scored.at(mask), point, repeats) for group, mask in groups.items()}
+        for trait, groups in _groups(radiographs).items()
+    }
+
+
+def pairs(
+    radiographs: Sequence[Radiograph], scored: Scored, point: OperatingPoint, repeats: int = BOOTSTRAP
+) -> dict[str, dict[str, Any]]:
+    """The same by two traits at once, for instance `sex, view`; groups that are too small are left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for (first, some), (second, others) in combinations(_groups(radiographs).items(), 2):
+        both = {
+            f"{one}, {other}": scored.at(mask & further)
+            for one, mask in some.items()
+            for other, further in others.items()
+        }
+        measured = {name: _subgroup(part, point, repeats) for name, part in both.items() if _is_enough(part)}
+        if measured:
+            found[f"{first}, {second}"] = measured
+    return found
+
+
+def age_band(age_years: str) -> str | None:
+    """The band of an age in years, for instance `40-59`; None if it is not a number in 0..199."""
+    try:
+        age = float(age_years)
+    except ValueError:
+        return None
+    for low, high in _AGES:
+        if low <= age < high:
+            return f"{low}+" if low == _OLDEST_BAND else f"{low}-{high - 1}"
+    return None
+
+
+def _groups(radiographs: Sequence[Radiograph]) -> dict[str, dict[str, Flags]]:
+    """By trait and value, who is in the group; traits that nobody has are left out."""
+    values = {
+        "age": [age_band(each.traits.get("age_years", "")) for each in radiographs],
+        "sex": [each.traits.get("sex") for each in radiographs],
+        "view": [each.traits.get("view") for each in radiographs],
+    }
+    return {
+        trait: {group: np.array([value == group for value in of]) for group in sorted(filter(None, set(of)))}
+        for trait, of in values.items()
+        if any(of)
+    }
+
+
+def _subgroup(scored: Scored, point: OperatingPoint, repeats: int) -> dict[str, Any]:
+    if not _is_enough(scored):
+        return {"n": len(scored), "suppressed": True}
+    return {
+        "n": len(scored),
+        "patients": scored.patients,
+        "prevalence": float(scored.pneumonia.mean()),
+        **with_intervals(scored, point.threshold, repeats, SEED),
+    }
+
+
+def _is_enough(scored: Scored) -> bool:
+    fewest = min(scored.at(scored.pneumonia).patients, scored.at(~scored.pneumonia).patients)
+    return len(scored) >= SMALLEST_GROUP and fewest >= FEWEST_PATIENTS
+
+
+def _confusion_of_classes(scored: Scored) -> dict[str, dict[str, int]] | None:
+    """Counts by true class and by the class with the largest probability; None without subtypes."""
+    if not (scored.subtype > 0).any():
+        return None
+    return {
+        truth: {
+            said: int(((scored.subtype == row) & (scored.predicted == column)).sum())
+            for column, said in enumerate(LABELS)
+        }
+        for row, truth in enumerate(LABELS)
+    }

@@ -1,0 +1,209 @@
+"""What a set of scores is worth, and how sure that is. Numbers in, numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.evaluation import exact, ranking
+from training.evaluation.ranking import Counts, Flags, Floats, Ranking
+
+Metric = float | None
+Measured = dict[str, Metric]
+
+_LEVELS = (2.5, 97.5)
+_CHANCES = 200
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Images with their truth and their scores, all of length n.
+
+    Attributes:
+        pneumonia: the truth.
+        p: p_pneumonia, 0..1.
+        subtype: 0 normal, 1 bacterial, 2 viral, -1 unknown.
+        predicted: the class with the largest probability, 0, 1 or 2.
+        patient: whose image it is, as numbers from 0.
+    """
+
+    pneumonia: Flags
+    p: Floats
+    subtype: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    patient: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.p)
+
+    @property
+    def counts(self) -> Counts:
+        """How often each image counts, shape (n,)."""
+        return np.ones(len(self), dtype=np.int64)
+
+    @property
+    def patients(self) -> int:
+        """How many patients the images are of."""
+        return len(np.unique(self.patient))
+
+    @property
+    def ranking(self) -> Ranking:
+        """The images in order of their score."""
+        return Ranking.of(self.pneumonia, self.p, self.counts)
+
+    def at(self, chosen: NDArray[np.int64] | Flags) -> Scored:
+        """Some of the images, by index (repeats allowed) or by mask."""
+        return Scored(*(getattr(self, name)[chosen] for name in Scored.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Resample(Scored):
+    """The same images, each as often as it was drawn.
+
+    Attributes:
+        weight: how often each image counts, from 0.
+    """
+
+    weight: Counts
+
+    @property
+    def counts(self) -> Counts:
+        """How often each image counts, shape (n,)."""
+        return self.weight
+
+
+def measure(scored: Scored, threshold: float) -> Measured:
+    """All metrics of a set; None where a metric is not defined, for want of a class.
+
+    Sensitivity is called recall, as scikit-learn does. Brier score and calibration error are
+    those of p_pneumonia.
+    """
+    tp, fn, fp, tn = confusion(scored, threshold).values()
+    total, ranked = tp + fn + fp + tn, scored.ranking
+    squares = (scored.p - scored.pneumonia) ** 2
+    return {
+        "auc": ranking.auc(ranked),
+        "accuracy": _ratio(tp + tn, total),
+        "precision": _ratio(tp, tp + fp),
+        "recall": _ratio(tp, tp + fn),
+        "specificity": _ratio(tn, tn + fp),
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "sensitivity_at_specificity_90": ranking.sensitivity_at_specificity_90(ranked),
+        "specificity_at_sensitivity_95": ranking.specificity_at_sensitivity_95(ranked),
+        "ece": ranking.expected_calibration_error(ranked),
+        "brier": _ratio(float((squares * scored.counts).sum()), total),
+        "three_class_accuracy": _three_class_accuracy(scored),
+    }
+
+
+def auc(pneumonia: Flags, p: Floats) -> Metric:
+    """Area under the ROC curve; both arguments have shape (n,). None for want of a class."""
+    return ranking.auc(Ranking.of(pneumonia, p, np.ones(len(p), dtype=np.int64)))
+
+
+def confusion(scored: Scored, threshold: float) -> dict[str, int]:
+    """Counts of true_positive, false_negative, false_positive, true_negative."""
+    called, counts = scored.p >= threshold, scored.counts
+    sick = np.where(scored.pneumonia, counts, 0)
+    well = counts - sick
+    return {
+        "true_positive": int(sick[called].sum()),
+        "false_negative": int(sick[~called].sum()),
+        "false_positive": int(well[called].sum()),
+        "true_negative": int(well[~called].sum()),
+    }
+
+
+def with_intervals(scored: Scored, threshold: float, repeats: int, seed: int) -> dict[str, Any]:
+    """Metrics, each with a 95 % interval beside it under `<name>_ci`.
+
+    Percentiles of a bootstrap over whole patients, since images of one patient are alike (Field
+    and Welsh, JRSS B 69, 2007). DeLong's intervals of an AUC would need one image a patient.
+
+    Two departures. The calibration error is a sum of distances, which resampling can only
+    enlarge: its percentiles are moved back by the mean excess. And no interval of a share or of
+    an AUC promises more than a perfect result on as many patients would (`training.evaluation.exact`), so
+    that 30 of 30 is not 100 % for certain. An interval always holds its metric. It is
+    [None, None] where the metric is not defined; resamples that lack a class are left out.
+    """
+    drawn = [measure(sample, threshold) for sample in resamples(scored, repeats, seed)]
+    ends = _ends(scored, threshold)
+    result: dict[str, Any] = {}
+    for name, value in measure(scored, threshold).items():
+        result[name] = value
+        result[f"{name}_ci"] = _interval(name, value, [each[name] for each in drawn], ends.get(name))
+    return result
+
+
+def error_by_chance(scored: Scored, seed: int) -> float:
+    """The calibration error that a perfectly calibrated model shows on so many images, on average.
+
+    Labels are drawn from the scores themselves (Broecker and Smith, Weather and Forecasting 22,
+    2007), image by image; a measured error is bad news only as far as it exceeds this one.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = (rng.random(len(scored)) < scored.p for _ in range(_CHANCES))
+    errors = [ranking.expected_calibration_error(Ranking.of(each, scored.p, scored.counts)) for each in drawn]
+    return float(np.mean([error for error in errors if error is not None]))
+
+
+def resamples(scored: Scored, repeats: int, seed: int) -> Iterator[Resample]:
+    """Whole patients, drawn with replacement; the images of each in order of their score."""
+    ordered = scored.at(np.argsort(scored.p, kind="stable"))
+    patients, place = np.unique(ordered.patient, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    for _ in range(repeats):
+        times = np.bincount(rng.integers(0, len(patients), len(patients)), minlength=len(patients))
+        yield Resample(**vars(ordered), weight=times[place])
+
+
+def percentiles(drawn: Floats, value: float) -> tuple[float, float]:
+    """The middle 95 % of what was drawn; the value itself if nothing was."""
+    if not len(drawn):
+        return value, value
+    low, high = np.percentile(drawn, _LEVELS)
+    return float(low), float(high)
+
+
+def _interval(name: str, value: Metric, drawn: Sequence[Metric], ends: exact.Ends | None) -> list[Metric]:
+    if value is None:
+        return [None, None]
+    defined = np.array([each for each in drawn if each is not None])
+    if name == "ece" and len(defined):
+        defined = np.maximum(defined - (defined.mean() - value), 0.0)
+    low, high = percentiles(defined, value)
+    least, most = ends or (1.0, 0.0)
+    return [min(low, value, least), max(high, value, most)]
+
+
+def _ends(scored: Scored, threshold: float) -> dict[str, exact.Ends]:
+    """By metric, what as many patients can show at the very most; nothing for those not counted."""
+    called, sick = scored.p >= threshold, scored.pneumonia
+    with_sick, with_well = scored.at(sick).patients, scored.at(~sick).patients
+    return {
+        "auc": exact.auc(with_sick, with_well),
+        "accuracy": exact.share(scored.patients),
+        "precision": exact.share(scored.at(called).patients),
+        "recall": exact.share(with_sick),
+        "specificity": exact.share(with_well),
+        "f1": exact.f1(scored.at(called | sick).patients),
+        "sensitivity_at_specificity_90": exact.share(with_sick),
+        "specificity_at_sensitivity_95": exact.share(with_well),
+        "three_class_accuracy": exact.share(scored.at(scored.subtype >= 0).patients),
+    }
+
+
+def _three_class_accuracy(scored: Scored) -> Metric:
+    # Without a known subtype among the pneumonias there are not three classes to tell apart.
+    counts = np.where(scored.subtype >= 0, scored.counts, 0)
+    if not counts[scored.subtype > 0].any():
+        return None
+    return _ratio(int(counts[scored.predicted == scored.subtype].sum()), int(counts.sum()))
+
+
+def _ratio(part: float, whole: float) -> Metric:
+    return float(part / whole) if whole else None

@@ -1,0 +1,138 @@
+"""The tables of an evaluation's report: decisions, their consequences, and subgroups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from training.evaluation import plots
+from training.evaluation.evaluate import FEWEST_PATIENTS, SMALLEST_GROUP
+from training.evaluation.examine import Examined
+from training.evaluation.text import group_name, percent
+from training.html import Block, Cell, Folded, Prose, Table
+from worker.inference.triage import Verdict
+
+Json = dict[str, Any]
+
+
+def interval(of: Json, name: str, digits: int = 3) -> str | None:
+    """A value and its interval as text, for instance `0.958 [0.951, 0.965]`; None if not defined."""
+    if of[name] is None:
+        return None
+    low, high = of[f"{name}_ci"]
+    return f"{of[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def decisions(examined: Examined, document: Json) -> Iterator[Block]:
+    """What is called what, by truth."""
+    point, counts = document["operating_point"], document["confusion"]
+    yield Prose(
+        f"An image counts as positive from a score of {point['threshold']:.3f}. In the reading queue it is clear "
+        f"below {point['band_low']:.3f}, flagged from {point['band_high']:.3f}, and uncertain between."
+    )
+    yield _counts(
+        "Called positive or negative, by truth",
+        {
+            "pneumonia": {"positive": counts["true_positive"], "negative": counts["false_negative"]},
+            "normal": {"positive": counts["false_positive"], "negative": counts["true_negative"]},
+        },
+    )
+    yield _counts("Verdict, by truth", document["verdicts_by_truth"])
+    if document["confusion_of_classes"] is not None:
+        yield _counts("The most probable of three classes, by truth", document["confusion_of_classes"])
+    yield plots.histogram(examined.scored, examined.point)
+
+
+def _counts(caption: str, rows: dict[str, dict[str, int]]) -> Table:
+    names = list(next(iter(rows.values())))
+    return Table(["truth", *names, "all"], [_counted(truth, row) for truth, row in rows.items()], caption)
+
+
+def _counted(truth: str, row: dict[str, int]) -> list[Cell]:
+    total = sum(row.values())
+    return [
+        truth,
+        *(f"{count:,} ({percent(count / total)})" if total else "0" for count in row.values()),
+        total,
+    ]
+
+
+def consequences(document: Json) -> Iterator[Block]:
+    """What 1,000 images would bring, at each prevalence that was asked for."""
+    names = [verdict.value for verdict in Verdict]
+    for mix in document["per_1000"]:
+        if mix["pneumonia"]["flagged"] is None or mix["normal"]["flagged"] is None:
+            yield Prose("It cannot be said: one of the two kinds is missing from these images.")
+            return
+        share = mix["prevalence"]
+        among = {name: mix[f"pneumonia_among_{name}"] for name in names}
+        yield Table(
+            ["of 1,000 images", *names],
+            [
+                (
+                    f"{1000 * share:.0f} with pneumonia",
+                    *(interval(mix["pneumonia"], name, 0) for name in names),
+                ),
+                (f"{1000 * (1 - share):.0f} without", *(interval(mix["normal"], name, 0) for name in names)),
+                (
+                    "share with pneumonia",
+                    *(_per_cent(mix, f"pneumonia_among_{name}", among[name]) for name in names),
+                ),
+            ],
+            f"If {percent(share)} of the images show pneumonia"
+            + (", as here" if mix is document["per_1000"][0] else ", as was asked"),
+        )
+    yield Prose(
+        "How often a verdict is given to images with and without pneumonia is taken from this set; how common "
+        "pneumonia is where you work changes everything else. The option prevalence adds a table for it."
+    )
+
+
+def _per_cent(mix: Json, name: str, value: float | None) -> str | None:
+    if value is None:
+        return None
+    low, high = mix[f"{name}_ci"]
+    return f"{percent(value)} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def subgroups(document: Json) -> Iterator[Block | Folded]:
+    """Each subgroup beside all images; nothing if nothing is known of the patients."""
+    if not document["subgroups"]:
+        return
+    yield from _groups(document["subgroups"], document)
+    yield Prose(
+        f"A dash: fewer than {SMALLEST_GROUP} images, or fewer than {FEWEST_PATIENTS} patients with or without "
+        "pneumonia, which say more about who they are than about the model. With so many groups, about one interval "
+        "in twenty misses by chance; and groups differ in what else they are ill with."
+    )
+    if document["subgroup_pairs"]:
+        yield Folded(
+            "By two traits at once, where there are enough",
+            list(_groups(document["subgroup_pairs"], document)),
+        )
+
+
+def _groups(by_trait: dict[str, dict[str, Json]], document: Json) -> Iterator[Block]:
+    groups = [
+        (group_name(trait, value), group)
+        for trait, named in by_trait.items()
+        for value, group in named.items()
+    ]
+    measured = [(name, group) for name, group in groups if _has_curve(group)]
+    if measured and document["auc"] is not None:
+        yield plots.forest(measured, document)
+    yield Table(
+        ["group", "images", "patients", "pneumonia", "AUC", "sensitivity", "specificity"],
+        [_group_row(name, group) for name, group in groups],
+    )
+
+
+def _has_curve(group: Json) -> bool:
+    return not group.get("suppressed") and group["auc"] is not None
+
+
+def _group_row(name: str, group: Json) -> list[Cell]:
+    if group.get("suppressed"):
+        return [name, group["n"], None, None, None, None, None]
+    figures = [interval(group, metric) for metric in ("auc", "recall", "specificity")]
+    return [name, group["n"], group["patients"], percent(group["prevalence"]), *figures]

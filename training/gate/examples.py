@@ -1,0 +1,186 @@
+"""What the gate learns from: real chests as they may differ, the same spoiled, and drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from training.data import Radiograph
+from training.gate.anatomy import LATERALS, OTHER_PARTS
+from training.gate.negatives import SPOILED, THINGS
+from training.gate.plate import SIDE, Grey
+from training.gate.variation import roughened, varied
+from training.gate.volume import frontal
+from worker.inference.gate import FRONTAL, reduced
+from worker.inference.preprocess import normalise
+from worker.phantom import draw_phantom
+
+LABELS = (FRONTAL, "inverted", "turned_right", "turned_left", "upside_down", "lateral", "not_a_chest")
+# What a mirror makes of each label.
+MIRRORED = np.array([LABELS.index(each) for each in (
+    FRONTAL, "inverted", "turned_left", "turned_right", "upside_down", "lateral", "not_a_chest",
+)])  # fmt: skip
+# Edge of what the gate's network sees, and of the model input that it is reduced from, in pixels.
+# Of which side the model's own input is makes no difference after the reduction.
+NETWORK_SIDE, _INPUT_SIDE = 64, 128
+# Half of the drawings and phantoms get the texture of a real film.
+_ROUGHENED = 0.5
+_PHANTOM_SEEDS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much is drawn.
+
+    Attributes:
+        images: variants of the real images of a set at least, each image the same number of times.
+        phantoms: drawn frontal chests; two thirds as tests have them, one third volumes.
+        drawings: of each kind of what is no chest; three times as many of laterals.
+    """
+
+    images: int = 3200
+    phantoms: int = 400
+    drawings: int = 240
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs of the network, and what is known of them.
+
+    Attributes:
+        inputs: uint8, shape (n, 64, 64).
+        labels: places in `LABELS`, shape (n,).
+        folds: an example is only shown to the networks of other folds, shape (n,). All of one
+            patient are in one fold, and so are all drawings of one kind.
+        kinds: what each is, for instance `upside down` or `skull`, shape (n,).
+    """
+
+    inputs: Grey
+    labels: NDArray[np.int64]
+    folds: NDArray[np.int64]
+    kinds: NDArray[np.str_]
+
+    def at(self, mask: NDArray[np.bool_]) -> Examples:
+        """Those that are marked."""
+        return Examples(self.inputs[mask], self.labels[mask], self.folds[mask], self.kinds[mask])
+
+
+@dataclass(frozen=True)
+class Chests:
+    """Real frontal radiographs of one set; all of length n.
+
+    Attributes:
+        radiographs: what is known of each.
+        inputs: as the server sees them, uint8, shape (n, side, side).
+        grey: from `checked_grey`, uint8, shape (n, s, s).
+        folds: 0 .. folds - 1, shape (n,); all images of a patient are in one.
+    """
+
+    radiographs: Sequence[Radiograph]
+    inputs: Grey
+    grey: Grey
+    folds: NDArray[np.int64]
+
+
+_One = tuple[Grey, str, int, str]
+
+
+def folds_of(chests: Mapping[str, Chests]) -> int:
+    """How many folds there are."""
+    return 1 + max(int(each.folds.max()) for each in chests.values())
+
+
+def draw(chests: Mapping[str, Chests], amounts: Amounts, seed: int) -> Examples:
+    """Draw all examples.
+
+    Args:
+        chests: by the name of the set.
+        amounts: how many of what.
+        seed: the same one draws the same examples.
+    """
+    folds, films = folds_of(chests), [each.grey for each in chests.values()]
+    found = [
+        *(
+            one
+            for place, (name, each) in enumerate(chests.items())
+            for one in _of_chests(name, each, amounts, (seed, place))
+        ),
+        *_of_phantoms(films, amounts, folds, seed),
+        *_of_drawings(films, amounts, folds, seed),
+    ]
+    inputs, labels, numbers, kinds = zip(*found, strict=True)
+    return Examples(
+        np.stack(inputs),
+        np.array([LABELS.index(each) for each in labels]),
+        np.array(numbers),
+        np.array(kinds),
+    )
+
+
+def seen(grey: Grey) -> Grey:
+    """What the network sees of a picture, shape (64, 64)."""
+    image = Image.fromarray(grey)
+    if grey.shape != (_INPUT_SIDE, _INPUT_SIDE):
+        image = image.resize((_INPUT_SIDE, _INPUT_SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(reduced(normalise(np.asarray(image))[np.newaxis], NETWORK_SIDE)[0])
+
+
+def _of_chests(name: str, chests: Chests, amounts: Amounts, seed: tuple[int, int]) -> Iterator[_One]:
+    """Of each image two variants, and one spoiled; more where there are few images."""
+    repeats = -(-amounts.images // (2 * len(chests.grey)))
+    for number, (grey, fold) in enumerate(zip(chests.grey, chests.folds.tolist(), strict=True)):
+        rng = np.random.default_rng((*seed, number))
+        for _ in range(repeats):
+            yield from _sound_and_spoiled(grey, name, fold, rng)
+
+
+def _of_phantoms(films: Sequence[Grey], amounts: Amounts, folds: int, seed: int) -> Iterator[_One]:
+    for number in range(amounts.phantoms):
+        rng = np.random.default_rng((seed, _PHANTOM_SEEDS, number))
+        drawing = frontal(rng) if number % 3 == 0 else _phantom(_PHANTOM_SEEDS + seed + number)
+        yield from _sound_and_spoiled(_perhaps_roughened(drawing, films, rng), "phantom", number % folds, rng)
+
+
+def _of_drawings(films: Sequence[Grey], amounts: Amounts, folds: int, seed: int) -> Iterator[_One]:
+    kinds = {**LATERALS, **OTHER_PARTS, **THINGS}
+    for place, (kind, drawn) in enumerate(kinds.items()):
+        label = "lateral" if kind in LATERALS else "not_a_chest"
+        for number in range(amounts.drawings * (3 if kind in LATERALS else 1)):
+            rng = np.random.default_rng((seed, _PHANTOM_SEEDS + 1, place, number))
+            picture = drawn(rng)
+            if kind not in THINGS:
+                picture = _perhaps_roughened(picture, films, rng)
+                picture = 255 - picture if rng.random() < 0.1 else picture  # noqa: PLR2004 - one in ten
+            yield seen(varied(picture, _INPUT_SIDE, rng)), label, place % folds, kind
+
+
+def _sound_and_spoiled(grey: Grey, kind: str, fold: int, rng: np.random.Generator) -> Iterator[_One]:
+    image = Image.fromarray(grey)
+    for _ in range(2):
+        chest = np.asarray(_perhaps_mirrored(image, rng))
+        yield seen(varied(chest, _INPUT_SIDE, rng)), FRONTAL, fold, kind
+    how = list(SPOILED)
+    spoiled = how[int(rng.integers(len(how)))]
+    label, change = SPOILED[spoiled]
+    # Mirrored first: a mirror would make a turn to the right one to the left.
+    changed = np.asarray(change(_perhaps_mirrored(image, rng), rng))
+    yield seen(varied(changed, _INPUT_SIDE, rng, turn=20.0)), label, fold, spoiled
+
+
+def _perhaps_mirrored(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return ImageOps.mirror(image) if rng.random() < 0.5 else image  # noqa: PLR2004 - a coin
+
+
+def _perhaps_roughened(drawing: Grey, films: Sequence[Grey], rng: np.random.Generator) -> Grey:
+    if rng.random() >= _ROUGHENED:
+        return drawing
+    film = films[int(rng.integers(len(films)))]
+    return roughened(drawing, film[rng.integers(len(film))], rng)
+
+
+def _phantom(seed: int) -> Grey:
+    return np.asarray(draw_phantom(seed, width=SIDE, height=SIDE))

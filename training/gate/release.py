@@ -1,0 +1,282 @@
+"""The gate: a tiny network that says whether an image is a frontal chest radiograph at all.
+
+Its threshold, and everything that is reported of it, come from served networks that had seen neither
+the patient nor the kind of drawing; the shipped one is then fitted to all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.architectures import BatchNorm
+from training.card import write_card
+from training.data import Radiograph, fold_of_each, load
+from training.export import REPRESENTATIVE, to_int8
+from training.gate.examples import (
+    LABELS,
+    MIRRORED,
+    NETWORK_SIDE,
+    Amounts,
+    Chests,
+    Examples,
+    draw,
+    folds_of,
+    seen,
+)
+from training.gate.measures import RULE, Answers, choose_threshold, measured
+from training.gate.negatives import NEVER_TRAINED_ON
+from training.gate.plate import SIDE, Grey
+from training.gate.variation import STRESSES
+from worker.inference.bundle import CARD, Bundle
+from worker.inference.gate import FILE, SECTION, reduced, shares
+from worker.inference.preprocess import checked_grey, to_model_input
+from worker.inference.runtime import LiteRtRuntime
+
+Say = Callable[[str], None]
+Floats = NDArray[np.float64]
+_NEVER_SEEN = 200
+_SHIFT, _SMALLEST_BOX, _LARGEST_BOX, _BOXED = 4, 4, 20, 0.3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the gate is fitted.
+
+    Attributes:
+        amounts: what is drawn to learn from.
+        epochs: of each network.
+        batch_size: of each step.
+        learning_rate: the highest, of AdamW; it rises over a tenth of the steps and falls to zero.
+        widths: channels at 32, 16, 8 and 4 pixels.
+    """
+
+    amounts: Amounts = field(default_factory=Amounts)
+    epochs: int = 8
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    widths: tuple[int, int, int, int] = (16, 24, 48, 64)
+
+
+@dataclass(frozen=True)
+class GatePart:
+    """What a bundle needs: the content of gate.tflite, and the section of the card."""
+
+    network: bytes
+    section: dict[str, Any]
+
+
+def read_chests(radiographs: Sequence[Radiograph], side: int, folds: int, seed: int) -> Chests:
+    """Read real frontal radiographs.
+
+    Args:
+        radiographs: of one set.
+        side: edge of the model's input, in pixels.
+        folds: into which patients are divided.
+        seed: of that division.
+
+    Raises:
+        WrongInput: there are too few patients for the folds.
+    """
+    inputs = load(radiographs, side, to_model_input)
+    grey = load(inputs.radiographs, SIDE, checked_grey)
+    return Chests(
+        inputs.radiographs, inputs.pixels, grey.pixels, fold_of_each(inputs.radiographs, folds, seed)
+    )
+
+
+def fit_gate(chests: Mapping[str, Chests], seed: int, say: Say, plan: Plan | None = None) -> GatePart:
+    """Draw examples, fit a network for each fold, choose the threshold by `RULE`, and fit one to all.
+
+    Args:
+        chests: real frontal chests by the name of the set, for instance `children` and `adults`; the
+            rule holds for each set by itself.
+        seed: the same one gives the same gate on one machine.
+        say: takes a line of progress for a person.
+        plan: how; None: as shipped.
+    """
+    plan = plan or Plan()
+    say("gate: drawing what is no frontal chest")
+    examples = draw(chests, plan.amounts, seed)
+    others = examples.at(examples.labels != 0)
+    tried = _Tried(chests, others)
+    for fold in range(folds_of(chests)):
+        say(f"gate: network {fold + 1} of {folds_of(chests) + 1}, {len(examples.labels)} examples")
+        tried.by(_served(plan, examples.at(examples.folds != fold), seed + 1 + fold), fold)
+    say("gate: the network that is shipped")
+    network = _served(plan, examples, seed)
+    never = {kind: answers(network, _never_seen(kind, seed)) for kind in NEVER_TRAINED_ON}
+    found = Answers(tried.plain, tried.stressed, tried.others, never)
+    threshold = choose_threshold(found.plain, found.stressed)
+    figures = measured(found, {name: each.radiographs for name, each in chests.items()}, others, threshold)
+    section = {
+        "labels": list(LABELS),
+        "side": NETWORK_SIDE,
+        "threshold": threshold,
+        "rule": RULE,
+        "seed": seed,
+        "examples": len(examples.labels),
+        **figures,
+    }
+    return GatePart(network, section)
+
+
+def add_to_bundle(folder: Path, part: GatePart) -> None:
+    """Write gate.tflite into a bundle, and name it on the card; an older gate is replaced."""
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    (folder / FILE).write_bytes(part.network)
+    names = dict.fromkeys((*card.pop("files"), FILE))
+    write_card(folder, {**card, SECTION: part.section}, list(names))
+
+
+def part_of(bundle: Bundle) -> GatePart | None:
+    """The gate that a bundle has, to be put into another; None if it has none."""
+    if SECTION not in bundle.card:
+        return None
+    return GatePart((bundle.folder / FILE).read_bytes(), bundle.card[SECTION])
+
+
+def answers(network: bytes, inputs: Grey) -> Floats:
+    """What a served gate says of its inputs, (n, 64, 64): the chances of the labels, (n, labels)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FILE
+        path.write_bytes(network)
+        return shares(LiteRtRuntime(path).run(inputs))
+
+
+def network(widths: Sequence[int]) -> keras.Model:
+    """Plain 3 x 3 convolutions that halve the side each, and a mean: from grey values to logits.
+
+    Args:
+        widths: channels after each.
+
+    Returns:
+        A model from (n, 64, 64, 1), 0..255, to (n, labels).
+    """
+    grey = keras.Input((NETWORK_SIDE, NETWORK_SIDE, 1), name="grey")
+    x = layers.Rescaling(1 / 127.5, -1)(grey)
+    for width, stride in (*((width, 2) for width in widths), (widths[-1], 1)):
+        x = layers.Conv2D(width, 3, stride, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(BatchNorm(momentum=0.95)(x))
+    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(grey, layers.Dense(len(LABELS), name="logits")(x), name="gate")
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
+    """Examples in an order of each epoch, mirrored, shifted and partly covered at random."""
+
+    def __init__(self, examples: Examples, size: int, seed: int) -> None:
+        """Draw the first epoch's order."""
+        super().__init__()
+        self._examples, self._size, self._seed, self._epoch = (
+            examples,
+            min(size, len(examples.labels)),
+            seed,
+            -1,
+        )
+        self.on_epoch_end()
+
+    def on_epoch_end(self) -> None:
+        """Draw the next epoch's order."""
+        self._epoch += 1
+        self._order = np.random.default_rng((self._seed, self._epoch)).permutation(len(self._examples.labels))
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in an epoch; what is left over is left out."""
+        return len(self._examples.labels) // self._size
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Inputs, shape (m, 64, 64, 1), and targets, shape (m, labels)."""
+        chosen = self._order[index * self._size : (index + 1) * self._size]
+        rng = np.random.default_rng((self._seed, self._epoch, index))
+        mirror = rng.random(len(chosen)) < 0.5  # noqa: PLR2004 - a coin
+        labels = np.where(mirror, MIRRORED[self._examples.labels[chosen]], self._examples.labels[chosen])
+        inputs = _covered(_shifted(self._examples.inputs[chosen], mirror, rng), rng)
+        return inputs[..., np.newaxis].astype(np.float32), np.eye(len(LABELS), dtype=np.float32)[labels]
+
+
+class _Tried:
+    """Chests, as they are and stressed, and spoiled ones, filled in fold by fold."""
+
+    def __init__(self, chests: Mapping[str, Chests], others: Examples) -> None:
+        self._chests, self._examples = chests, others
+        self.plain = {name: _empty(len(each.folds)) for name, each in chests.items()}
+        self.stressed = {
+            name: {stress: _empty(len(each.folds)) for stress in STRESSES} for name, each in chests.items()
+        }
+        self.others = _empty(len(others.labels))
+
+    def by(self, network: bytes, fold: int) -> None:
+        """Ask a network about the fold that it was not shown."""
+        for name, each in self._chests.items():
+            mask = each.folds == fold
+            self.plain[name][mask] = answers(network, reduced(each.inputs[mask], NETWORK_SIDE))
+            for stress, change in STRESSES.items():
+                changed = [seen(np.asarray(change(Image.fromarray(grey)))) for grey in each.grey[mask]]
+                self.stressed[name][stress][mask] = answers(network, np.stack(changed))
+        mask = self._examples.folds == fold
+        self.others[mask] = answers(network, self._examples.inputs[mask])
+
+
+def _served(plan: Plan, examples: Examples, seed: int) -> bytes:
+    """Fit a network and quantise it."""
+    keras.utils.set_random_seed(seed)
+    model, batches = network(plan.widths), Batches(examples, plan.batch_size, seed)
+    steps = plan.epochs * batches.num_batches
+    warm_up = steps // 10
+    schedule = keras.optimizers.schedules.CosineDecay(
+        plan.learning_rate / 10,
+        max(1, steps - warm_up),
+        warmup_target=plan.learning_rate,
+        warmup_steps=warm_up,
+    )
+    model.compile(
+        keras.optimizers.AdamW(schedule, weight_decay=0.02),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    model.fit(batches, epochs=plan.epochs, verbose=0)
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(examples.labels), min(2 * REPRESENTATIVE, len(examples.labels)), replace=False)
+    return to_int8(model, examples.inputs[chosen])
+
+
+def _never_seen(kind: str, seed: int) -> Grey:
+    drawn = NEVER_TRAINED_ON[kind]
+    return np.stack([seen(drawn(np.random.default_rng((seed, number)))) for number in range(_NEVER_SEEN)])
+
+
+def _shifted(inputs: Grey, mirror: NDArray[np.bool_], rng: np.random.Generator) -> Grey:
+    """Mirror those that are marked, and shift each by a few pixels; its border is repeated."""
+    count, side = len(inputs), inputs.shape[1]
+    rows, columns = (
+        np.clip(np.arange(side) + rng.integers(-_SHIFT, _SHIFT + 1, (count, 1)), 0, side - 1)
+        for _ in range(2)
+    )
+    columns = np.where(mirror[:, np.newaxis], columns[:, ::-1], columns)
+    which = np.arange(count)[:, np.newaxis, np.newaxis]
+    return np.asarray(inputs[which, rows[:, :, np.newaxis], columns[:, np.newaxis]])
+
+
+def _covered(inputs: Grey, rng: np.random.Generator) -> Grey:
+    """Cover a box of some, so that no single place decides."""
+    for place in np.flatnonzero(rng.random(len(inputs)) < _BOXED):
+        high, wide = rng.integers(_SMALLEST_BOX, _LARGEST_BOX, 2)
+        top, left = rng.integers(0, inputs.shape[1] - high), rng.integers(0, inputs.shape[2] - wide)
+        inputs[place, top : top + high, left : left + wide] = rng.integers(0, 256)
+    return inputs
+
+
+def _empty(count: int) -> Floats:
+    return np.full((count, len(LABELS)), np.nan)

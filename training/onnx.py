@@ -1,0 +1,249 @@
+"""From the Keras reference to ONNX, for the runtimes that LiteRT is not at hand for: browsers, Windows.
+
+Written node by node: a released network is made of half a dozen kinds of layers, and the converter
+that Keras would call, tf2onnx, looks for a maintainer and needs Keras to patch it for NumPy 2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import onnx
+from keras import Model, layers, ops
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from training.errors import WrongInput
+from worker import DISCLAIMER
+from worker.inference.bundle import Bundle
+
+# Of ONNX 1.12 (2022), older than most runtimes in use; nothing here needs a newer one.
+OPSET, IR_VERSION = 17, 8
+
+_ABOUT = (
+    "Input `grey`: 8-bit grey values after Nightread's preprocessing, uint8 (n, side, side). Output `evidence`: "
+    "logits of each label at each place, float32 (n, h, w, 3). Output `probabilities`: softmax of the mean "
+    f"evidence divided by the temperature, float32 (n, 3). {DISCLAIMER}"
+)
+
+
+def to_onnx(model: Model, temperature: float, facts: Mapping[str, str]) -> bytes:
+    """Write a reference network as ONNX.
+
+    Args:
+        model: from grey values, shape (n, side, side, 1), to evidence, shape (n, h, w, 3); functional,
+            channels last, of the layers that `_NODES` names.
+        temperature: what the logits are divided by before the softmax.
+        facts: what the file says of itself besides, for instance `facts_of(bundle)`.
+
+    Returns:
+        The content of a .onnx file, checked, with any number of images as its first dimension.
+
+    Raises:
+        WrongInput: the network has a layer that is not known here, or one with unusual settings.
+    """
+    graph = _Graph(model)
+    _probabilities(graph, temperature)
+    size, (height, width, classes) = model.input_shape[1:3], model.output_shape[1:]
+    made = helper.make_graph(
+        graph.nodes,
+        model.name,
+        [helper.make_tensor_value_info("grey", TensorProto.UINT8, ["n", *size])],
+        [
+            helper.make_tensor_value_info("evidence", TensorProto.FLOAT, ["n", height, width, classes]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", classes]),
+        ],
+        graph.weights,
+    )
+    file = helper.make_model(
+        made,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="nightread",
+        doc_string=_ABOUT,
+    )
+    helper.set_model_props(file, dict(facts))
+    onnx.checker.check_model(file, full_check=True)
+    return bytes(file.SerializeToString(deterministic=True))
+
+
+def facts_of(bundle: Bundle) -> dict[str, str]:
+    """What a program that has only the .onnx file must know; lists and objects are JSON.
+
+    `model_sha256` is the bundle's identity, that of model.tflite; `reference_sha256` that of the
+    model.keras of which the file was made.
+    """
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "model_sha256": bundle.sha256,
+        "reference_sha256": bundle.card["files"][bundle.file("tensorflow").name]["sha256"],
+        "labels": json.dumps(bundle.labels),
+        "side": str(bundle.side),
+        "preprocessing_version": bundle.preprocessing_version,
+        "temperature": repr(bundle.temperature),
+        "operating_points": json.dumps(
+            {name: asdict(each) for name, each in bundle.operating_points.items()}
+        ),
+        "default_operating_point": bundle.default_operating_point,
+        "disclaimer": DISCLAIMER,
+    }
+
+
+class _Graph:
+    """The nodes that compute what a functional Keras network computes, channels first."""
+
+    def __init__(self, model: Model) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+        self._names: dict[int, str] = {}
+        for layer in model.layers:
+            self._names[id(layer.output)] = self._computed(layer)
+        last = self._names[id(model.output)]
+        self.node("Transpose", [last], "evidence", perm=[0, 2, 3, 1])
+
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node, and give the name of what it computes."""
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def weight(self, name: str, values: NDArray[Any] | float) -> str:
+        """Add a constant, of float32 unless it is of integers, and give its name."""
+        array = np.asarray(values)
+        array = array if array.dtype == np.int64 else array.astype(np.float32)
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def _computed(self, layer: layers.Layer) -> str:
+        if isinstance(layer, layers.InputLayer):
+            return _grey(self)
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        names = [self._names[id(each)] for each in inputs]
+        for kind, write in _NODES.items():
+            if isinstance(layer, kind):
+                return write(self, layer, names)
+        raise WrongInput(
+            f"The layer {layer.name!r} ({type(layer).__name__}) cannot be written as ONNX; "
+            "a released network has none of the kind."
+        )
+
+
+def _out(layer: layers.Layer) -> str:
+    """What a layer computes; with the slash it is never the name of an output."""
+    return f"{layer.name}/out"
+
+
+def _grey(graph: _Graph) -> str:
+    """From uint8 (n, side, side) to float32 (n, 1, side, side)."""
+    axis = graph.weight("channel", np.array([1], dtype=np.int64))
+    plane = graph.node("Unsqueeze", ["grey", axis], "plane")
+    return graph.node("Cast", [plane], "real", to=TensorProto.FLOAT)
+
+
+def _probabilities(graph: _Graph, temperature: float) -> None:
+    mean = graph.node("ReduceMean", ["evidence"], "logits", axes=[1, 2], keepdims=0)
+    scaled = graph.node("Div", [mean, graph.weight("temperature", temperature)], "calibrated_logits")
+    graph.node("Softmax", [scaled], "probabilities", axis=-1)
+
+
+def _rescaling(graph: _Graph, layer: layers.Rescaling, inputs: list[str]) -> str:
+    scaled = graph.node(
+        "Mul", [*inputs, graph.weight(f"{layer.name}/scale", layer.scale)], f"{layer.name}/scaled"
+    )
+    offset = graph.weight(f"{layer.name}/offset", layer.offset)
+    return graph.node("Add", [scaled, offset], _out(layer))
+
+
+def _convolution(graph: _Graph, layer: layers.Conv2D, inputs: list[str]) -> str:
+    _expect(layer, layer.data_format == "channels_last", "channels that are not last")
+    _expect(layer, layer.activation.__name__ == "linear", "an activation of its own")
+    kernel = ops.convert_to_numpy(layer.kernel).transpose(3, 2, 0, 1)
+    names = [*inputs, graph.weight(f"{layer.name}/kernel", kernel)]
+    if layer.use_bias:
+        names.append(graph.weight(f"{layer.name}/bias", ops.convert_to_numpy(layer.bias)))
+    return graph.node(
+        "Conv",
+        names,
+        _out(layer),
+        strides=layer.strides,
+        dilations=layer.dilation_rate,
+        group=layer.groups,
+        pads=_pads(layer, layer.kernel_size, layer.dilation_rate),
+    )
+
+
+def _batch_norm(graph: _Graph, layer: layers.BatchNormalization, inputs: list[str]) -> str:
+    named = {
+        "gamma": layer.gamma,
+        "beta": layer.beta,
+        "mean": layer.moving_mean,
+        "variance": layer.moving_variance,
+    }
+    weights = [
+        graph.weight(f"{layer.name}/{key}", ops.convert_to_numpy(value)) for key, value in named.items()
+    ]
+    return graph.node("BatchNormalization", [*inputs, *weights], _out(layer), epsilon=layer.epsilon)
+
+
+def _relu(graph: _Graph, layer: layers.ReLU, inputs: list[str]) -> str:
+    plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
+    _expect(layer, plain, "a slope or a limit")
+    return graph.node("Relu", inputs, _out(layer))
+
+
+def _sum(graph: _Graph, layer: layers.Add, inputs: list[str]) -> str:
+    return graph.node("Sum", inputs, _out(layer))
+
+
+def _pooling(graph: _Graph, layer: layers.AveragePooling2D, inputs: list[str]) -> str:
+    _expect(layer, layer.data_format == "channels_last", "channels that are not last")
+    return graph.node(
+        "AveragePool",
+        inputs,
+        _out(layer),
+        kernel_shape=layer.pool_size,
+        strides=layer.strides,
+        pads=_pads(layer, layer.pool_size, (1, 1)),
+    )
+
+
+def _nothing(_: _Graph, __: layers.Layer, inputs: list[str]) -> str:
+    """Dropout does nothing outside training."""
+    return inputs[0]
+
+
+_NODES: dict[type, Callable[[_Graph, Any, list[str]], str]] = {
+    layers.Rescaling: _rescaling,
+    layers.Conv2D: _convolution,
+    layers.BatchNormalization: _batch_norm,
+    layers.ReLU: _relu,
+    layers.Add: _sum,
+    layers.AveragePooling2D: _pooling,
+    layers.SpatialDropout2D: _nothing,
+}
+
+
+def _pads(layer: Any, kernel: tuple[int, int], dilation: tuple[int, int]) -> list[int]:
+    """TensorFlow's `same` padding: what is odd of it goes to the bottom and the right.
+
+    Returns:
+        (top, left, bottom, right), as ONNX wants them.
+    """
+    if layer.padding == "valid":
+        return [0, 0, 0, 0]
+    both = []
+    for size, length, stride, step in zip(
+        layer.input.shape[1:3], kernel, layer.strides, dilation, strict=True
+    ):
+        needed = (-(-size // stride) - 1) * stride + (length - 1) * step + 1 - size
+        both.append(max(needed, 0))
+    return [each // 2 for each in both] + [each - each // 2 for each in both]
+
+
+def _expect(layer: layers.Layer, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - a condition
+    if not holds:
+        raise WrongInput(f"The layer {layer.name!r} has {otherwise}, which is not written as ONNX.")

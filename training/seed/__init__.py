@@ -1,0 +1,1 @@
+"""The application that Nightread replaces, trained, timed and measured as it was."""

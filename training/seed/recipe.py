@@ -1,0 +1,82 @@
+"""The recipe of the replaced application: a readable file, like every other."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from training.errors import WrongInput
+from training.recipe import Share, recipe_file
+
+KIND = "seed-cnn"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SeedSplit(_Section):
+    """Where the data have no val/: the recipe whose first fold is held out, and how it is stressed."""
+
+    like: str
+
+
+class SeedFit(_Section):
+    """How the weights are found."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    patience: int = Field(ge=1)
+    seed: int
+
+
+class SeedAugment(_Section):
+    """How an image may be changed in training: the classic three of Keras's ImageDataGenerator."""
+
+    rotation: float = Field(ge=0, le=30)
+    shift: float = Field(ge=0, le=0.2)
+    flip: Share
+
+
+class SeedMeasure(_Section):
+    """From which score on an image is called pneumonia."""
+
+    threshold: Share
+
+
+class SeedRecipe(_Section):
+    """A whole recipe of this kind."""
+
+    kind: Literal["seed-cnn"]
+    split: SeedSplit
+    fit: SeedFit
+    augment: SeedAugment
+    measure: SeedMeasure
+
+
+def is_seed_recipe(name: str) -> bool:
+    """Whether a recipe, named as for `load_recipe`, is of this kind."""
+    try:
+        return tomllib.loads(recipe_file(name).read_text(encoding="utf-8")).get("kind") == KIND
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+def load_seed_recipe(name: str, epochs: int | None = None, seed: int | None = None) -> SeedRecipe:
+    """Read a recipe of this kind, with other epochs or another seed if they are given.
+
+    Raises:
+        WrongInput: there is no such recipe, or it does not say what it must.
+    """
+    path = recipe_file(name)
+    said = tomllib.loads(path.read_text(encoding="utf-8"))
+    given = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    try:
+        return SeedRecipe.model_validate(said | {"fit": said.get("fit", {}) | given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise WrongInput(f"The recipe {path} cannot be used: {where}: {first['msg']}.") from None

@@ -1,0 +1,32 @@
+"""Models over the API: which ones there are, and a model's card."""
+
+from __future__ import annotations
+
+from flask import Blueprint, abort
+from flask.typing import ResponseReturnValue
+
+from webui.api.documents import model_document
+from webui.services import services
+from worker import DISCLAIMER
+from worker.ledger.models import known_models, named
+
+api = Blueprint("api_models", __name__, url_prefix="/api/v1")
+
+
+@api.get("/models")
+def listing() -> ResponseReturnValue:
+    """The models that the ledger knows, the one in use first."""
+    with services().ledger.reading() as session:
+        known = known_models(session)
+    return {"disclaimer": DISCLAIMER, "models": [model_document(each) for each in known]}
+
+
+@api.get("/models/<sha256>")
+def show(sha256: str) -> ResponseReturnValue:
+    """A model and its card."""
+    with services().ledger.reading() as session:
+        known = known_models(session)
+    found = named(known, sha256)
+    if found is None:
+        abort(404, "There is no model of this SHA-256.")
+    return {"disclaimer": DISCLAIMER, **model_document(found), "card": found.model.card}

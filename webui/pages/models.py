@@ -1,0 +1,75 @@
+"""Models: what scores here, what it is for, and what it is worth."""
+
+from __future__ import annotations
+
+from flask import Blueprint, abort, render_template, request
+from flask.typing import ResponseReturnValue
+
+from webui.asking import asking
+from webui.charts import charts
+from webui.expectation import expected, per_cent
+from webui.services import services
+from worker import card
+from worker.card_text import explained, label, recipe_text, rows_of, tables_of, title
+from worker.ledger.models import KnownModel, known_models, named
+from worker.loose_json import part
+
+pages = Blueprint("models", __name__)
+pages.add_app_template_filter(label, "label")
+pages.add_app_template_filter(title, "title_of")
+
+# A loss for each epoch says nothing here.
+_NOT_SHOWN = ("history",)
+
+
+@pages.get("/models")
+def listing() -> ResponseReturnValue:
+    """The models, and the card of the one in use."""
+    known = _known()
+    return _page(known, known[0] if known else None)
+
+
+@pages.get("/models/<sha256>")
+def show(sha256: str) -> ResponseReturnValue:
+    """The models, and the card of this one."""
+    known = _known()
+    shown = named(known, sha256)
+    if shown is None:
+        abort(404, "There is no model of this SHA-256.")
+    return _page(known, shown)
+
+
+def _known() -> list[KnownModel]:
+    with services().ledger.reading() as session:
+        return known_models(session)
+
+
+def _page(known: list[KnownModel], shown: KnownModel | None) -> ResponseReturnValue:
+    with asking():
+        prevalence = per_cent(request.args.get("prevalence", ""))
+    if shown is None:
+        return render_template("models.html", known=known, shown=None)
+    found = shown.model.card
+    points = card.operating_points(found)
+    training = part(found, "training")
+    sets = card.figure_sets(found)
+    return render_template(
+        "models.html",
+        known=known,
+        shown=shown,
+        card=found,
+        sets=sets,
+        kinds=explained(each.name for each in sets),
+        metrics=list(dict.fromkeys(metric for each in sets for metric in each.figures)),
+        charts=charts(card.curves(found), points),
+        points=points,
+        prevalence=prevalence,
+        expectations=[(point, expected(point, prevalence / 100)) for point in points],
+        spreads=card.spreads(found),
+        particulars={"calibration": rows_of(part(found, "calibration")), **card.particulars(found)},
+        datasets=card.datasets(found),
+        training=rows_of(training, but=_NOT_SHOWN),
+        training_tables=tables_of(training, but=_NOT_SHOWN),
+        recipe=recipe_text(found),
+        files=card.files(found),
+    )
