@@ -29,14 +29,14 @@ import hashlib, os, signal, sys
 from worker import screening, services
 from worker.config import Settings
 
-prepare = screening.prepare
+prepare = screening.Scorer.prepare
 
-def deadly(data, *rest):
+def deadly(scorer, data, limits):
     if hashlib.sha256(data).hexdigest() == sys.argv[1]:
         os.kill(os.getpid(), signal.SIGKILL)
-    return prepare(data, *rest)
+    return prepare(scorer, data, limits)
 
-screening.prepare = deadly
+screening.Scorer.prepare = deadly
 sys.exit(services.work(Settings()))
 """
 
