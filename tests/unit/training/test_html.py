@@ -6,16 +6,13 @@ import base64
 import io
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
-from tests.browser.serving import launch
 from training.html import (
     RESEARCH_ONLY,
     Block,
@@ -152,31 +149,3 @@ def test_a_name_that_is_no_text_does_not_stop_a_report() -> None:
 def test_long_names_may_be_broken_only_after_a_separator() -> None:
     named = thumbnail(grey(), "x", caption="person1_virus-<b>.jpeg")
     assert "person1_<wbr>virus-<wbr>&lt;b&gt;.jpeg" in page("t", "s", [Section("x", [Grid([named])])])
-
-
-@pytest.mark.browser
-def test_it_opens_from_disk_at_any_width_without_a_request(tmp_path: Path) -> None:
-    wide = Table([f"column {n}" for n in range(12)], [[f"cell number {n}" for n in range(12)]])
-    path = tmp_path / "report.html"
-    path.write_text(
-        page("t" * 80, "s", [*every_kind("word " * 40), Section("Wide", [wide, plot()])]), encoding="utf-8"
-    )
-    requests: list[str] = []
-    troubles: list[str] = []
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        opened = browser.new_page(viewport={"width": 360, "height": 800})
-        opened.on("request", lambda request: requests.append(request.url))
-        opened.on("console", lambda message: troubles.append(message.text))
-        opened.goto(path.as_uri())
-        assert opened.evaluate("document.documentElement.scrollWidth") == 360
-        broken = "[...document.images].filter(image => !image.naturalWidth).length"
-        assert opened.evaluate(broken) == 0
-        folded = opened.locator("details p").first
-        assert not folded.is_visible()
-        opened.emulate_media(media="print")
-        assert not opened.locator("nav").is_visible()
-        assert folded.is_visible()
-        browser.close()
-    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
-    assert troubles == []
