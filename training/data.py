@@ -133,11 +133,6 @@ def fold_of_each(radiographs: Sequence[Radiograph], folds: int, seed: int) -> ND
     return fold
 
 
-def held_out_mask(radiographs: Sequence[Radiograph], folds: int, fold: int, seed: int) -> NDArray[np.bool_]:
-    """True for the images of one fold of `fold_of_each`, shape (n,)."""
-    return np.equal(fold_of_each(radiographs, folds, seed), fold % folds)
-
-
 @dataclass(frozen=True)
 class Loaded:
     """Images in memory.

@@ -13,7 +13,7 @@ from training.data import (
     NORMAL,
     VIRAL,
     Radiograph,
-    held_out_mask,
+    fold_of_each,
     list_folders,
     list_table,
     load,
@@ -75,7 +75,7 @@ def test_no_patient_is_on_both_sides_and_every_fold_is_like_the_whole() -> None:
     share = Counter(each.subtype for each in radiographs)
     seen = np.zeros(len(radiographs), dtype=int)
     for fold in range(5):
-        mask = held_out_mask(radiographs, 5, fold, seed=3)
+        mask = fold_of_each(radiographs, 5, seed=3) == fold
         seen += mask
         sides = [
             {each.patient for each, held in zip(radiographs, mask, strict=True) if held == side}
@@ -90,8 +90,8 @@ def test_no_patient_is_on_both_sides_and_every_fold_is_like_the_whole() -> None:
 
 def test_the_split_depends_on_the_seed_alone() -> None:
     radiographs = kaggle_names()
-    assert np.array_equal(held_out_mask(radiographs, 5, 0, 1), held_out_mask(radiographs, 5, 0, 1))
-    assert not np.array_equal(held_out_mask(radiographs, 5, 0, 1), held_out_mask(radiographs, 5, 0, 2))
+    assert np.array_equal(fold_of_each(radiographs, 5, 1), fold_of_each(radiographs, 5, 1))
+    assert not np.array_equal(fold_of_each(radiographs, 5, 1), fold_of_each(radiographs, 5, 2))
 
 
 def test_what_cannot_be_read_is_turned_away_and_the_rest_kept(tmp_path: Path) -> None:

@@ -129,12 +129,12 @@ def test_the_figures_are_those_of_the_saved_model_on_the_held_out_patients(
 
 
 def test_what_is_held_out_is_the_first_fold_of_the_shipped_recipe(children: Path) -> None:
-    from training.data import held_out_mask, list_folders
+    from training.data import fold_of_each, list_folders
 
     like = load_recipe("nightread")
     parts = read_parts(like, children, None, None, print)
     everything = list_folders(children / "train")
-    mask = held_out_mask(everything, like.split.folds, 0, like.split.seed)
+    mask = fold_of_each(everything, like.split.folds, like.split.seed) == 0
     assert parts.held_out.radiographs == [each for each, held in zip(everything, mask, strict=True) if held]
     ours = {each.patient for each in parts.training.radiographs}
     assert ours.isdisjoint(each.patient for each in parts.held_out.radiographs)
