@@ -2,51 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import Input, Model, Sequential, layers
 
+from training.recipe import Network, Stage
+
 _CLASSES = 3
-_STEM = "stem"
 
 
-def plain_residual(
-    side: int, widths: Sequence[int], depth: int, dropout: float, *, folded: bool = False
-) -> Model:
-    """A small residual network of plain 3 x 3 convolutions (He et al., CVPR 2016).
+def inverted_residual(network: Network, *, folded: bool = False) -> Model:
+    """A small network of inverted residuals (Sandler et al., CVPR 2018) without squeeze-and-excitation.
 
-    Plain convolutions, since they are what integer kernels on a CPU run fastest.
+    Every layer has a name of its own: Keras would count on through a process, and names are part of
+    what is exported.
+
+    With the shipped recipe's numbers it is the front of EfficientNet-Lite0, whose layers were chosen for
+    8-bit integers on a CPU.
 
     Args:
-        side: edge of the input, in pixels; a multiple of 16.
-        widths: channels at 1/2, 1/4, 1/8 and 1/16 of the side.
-        depth: residual blocks at each of the two smallest sizes.
-        dropout: share of feature maps dropped before the head, in training.
+        network: its shape.
         folded: without batch norms: see `fold`.
 
     Returns:
         A model from grey values 0..255, shape (n, side, side, 1), to the evidence of each place:
-        logits of shape (n, side / 16, side / 16, 3). The head is a 1 x 1 convolution, and its
-        mean over the places is exactly what pooling and a dense layer would give, so the
-        activation map (Zhou et al., CVPR 2016) comes out of the graph itself.
+        logits of shape (n, side / 16, side / 16, 3) if four of the convolutions halve the side. The
+        head is a 1 x 1 convolution, and its mean over the places is exactly what pooling and a
+        dense layer would give, so the activation map (Zhou et al., CVPR 2016) comes out of the
+        graph itself.
     """
-    grey = Input((side, side, 1), name="grey")
-    x = layers.Rescaling(1 / 255)(grey)
-    x = layers.ReLU()(_conv(x, widths[0], _STEM, stride=2, folded=folded))
-    x = _residual(x, widths[1], "a1", stride=2, folded=folded)
-    for stage, width in zip("bc", widths[2:], strict=True):
-        for place in range(depth):
-            x = _residual(x, width, f"{stage}{place + 1}", stride=1 if place else 2, folded=folded)
-    x = x if folded else layers.SpatialDropout2D(dropout)(x)
-    evidence = layers.Conv2D(_CLASSES, 1, name="evidence", dtype="float32")(x)
-    return Model(grey, evidence, name="plain_residual")
+    grey = Input((network.side, network.side, 1), name="grey")
+    # -1 to 1, as what is pretrained was shown: beyond the edge the convolutions see mid grey, not black.
+    x = layers.Rescaling(1 / 128, -127 / 128, name="centred")(grey)
+    x = _active(_conv(network.stem, "stem", kernel=3, stride=2, folded=folded)(x), "stem", folded)
+    for name, block in named_blocks(network):
+        x = _inverted(x, block, name, folded=folded)
+    x = x if folded else layers.SpatialDropout2D(network.dropout, name="dropout")(x)
+    evidence = layers.Conv2D(_CLASSES, 1, name="evidence")(x)
+    return Model(grey, evidence, name="inverted_residual")
+
+
+def named_blocks(network: Network) -> list[tuple[str, Stage]]:
+    """The inverted residuals one by one, each as a stage of one block, with the name that its layers begin with."""
+    found: list[tuple[str, Stage]] = []
+    for stage in network.stages:
+        for place in range(stage.blocks):
+            stride = stage.stride if place == 0 else 1
+            found.append((f"block{len(found)}", stage.model_copy(update={"blocks": 1, "stride": stride})))
+    return found
 
 
 def pooled(evidence: Model) -> Model:
     """The same network with the mean over the places: logits of shape (n, 3), to train on."""
-    return Model(evidence.input, layers.GlobalAveragePooling2D(dtype="float32")(evidence.output))
+    return Model(evidence.input, layers.GlobalAveragePooling2D(name="mean")(evidence.output))
 
 
 def fold(trained: Model, folded: Model) -> Model:
@@ -60,7 +70,7 @@ def fold(trained: Model, folded: Model) -> Model:
         `folded`, which computes what `trained` does at inference.
     """
     for layer in folded.layers:
-        if not isinstance(layer, layers.Conv2D):
+        if not isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
             continue
         learnt = trained.get_layer(layer.name)
         norms = [each for each in trained.layers if each.name == f"{layer.name}_norm"]
@@ -109,33 +119,47 @@ def multiply_adds(model: Model) -> int:
     """Multiply-adds of the convolutions for one image."""
     total = 0
     for layer in model.layers:
-        if isinstance(layer, layers.Conv2D):
+        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
             _, height, width, channels = layer.output.shape
             rows, columns, inputs, _ = layer.kernel.shape
-            total += height * width * channels * rows * columns * inputs
+            each = 1 if isinstance(layer, layers.DepthwiseConv2D) else inputs
+            total += height * width * channels * rows * columns * each
     return total
 
 
-def _conv(x: Any, width: int, name: str, *, kernel: int = 3, stride: int = 1, folded: bool) -> Any:
-    x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=folded, name=name)(x)
-    # Without autocast its own four vectors stay in full precision.
-    return x if folded else BatchNorm(momentum=0.98, autocast=False, name=f"{name}_norm")(x)
+def _inverted(x: Any, block: Stage, name: str, *, folded: bool) -> Any:
+    """Widen, look around in each channel by itself, narrow; added to what came in if the shape is the same."""
+    inner, width = x, x.shape[-1] * block.expand
+    if block.expand > 1:
+        expand = f"{name}_expand"
+        inner = _active(_conv(width, expand, folded=folded)(inner), expand, folded)
+    depthwise, project = f"{name}_depthwise", f"{name}_project"
+    look = layers.DepthwiseConv2D(block.kernel, block.stride, padding="same", use_bias=folded, name=depthwise)
+    inner = _active(look(inner), depthwise, folded)
+    inner = _normed(_conv(block.width, project, folded=folded)(inner), project, folded)
+    return layers.Add(name=f"{name}_sum")([x, inner]) if x.shape == inner.shape else inner
 
 
-def _residual(x: Any, width: int, name: str, *, stride: int, folded: bool) -> Any:
-    inner = layers.ReLU()(_conv(x, width, f"{name}_1", stride=stride, folded=folded))
-    inner = _conv(inner, width, f"{name}_2", folded=folded)
-    if stride != 1:
-        x = layers.AveragePooling2D(stride)(x)
-    if x.shape[-1] != width:
-        x = _conv(x, width, f"{name}_shortcut", kernel=1, folded=folded)
-    return layers.ReLU()(layers.Add()([x, inner]))
+def _conv(width: int, name: str, *, kernel: int = 1, stride: int = 1, folded: bool) -> layers.Layer:
+    return layers.Conv2D(width, kernel, stride, padding="same", use_bias=folded, name=name)
+
+
+def _normed(x: Any, name: str, folded: bool) -> Any:  # noqa: FBT001 - as its callers have it
+    return x if folded else BatchNorm(momentum=0.98, name=f"{name}_norm")(x)
+
+
+def _active(x: Any, name: str, folded: bool) -> Any:  # noqa: FBT001 - as its callers have it
+    """Normalised, and limited, so that 8 bits are fine enough for what is below the limit."""
+    return layers.ReLU(max_value=6.0, name=f"{name}_relu")(_normed(x, name, folded))
 
 
 def _absorbed(conv: layers.Layer, norm: layers.Layer) -> list[Any]:
     gamma, beta, mean, variance = norm.get_weights()
     scale = gamma / (variance + norm.epsilon) ** 0.5
-    return [conv.get_weights()[0] * scale, beta - mean * scale]
+    kernel = conv.get_weights()[0]
+    # One filter a channel: the channels are the last axis but one.
+    along = scale[:, np.newaxis] if isinstance(conv, layers.DepthwiseConv2D) else scale
+    return [kernel * along, beta - mean * scale]
 
 
 def _seed_stage(width: int) -> list[layers.Layer]:

@@ -19,6 +19,7 @@ from training.calibrate import curve
 from training.card_page import PAGE, render
 from training.evaluation.metrics import Scored
 from training.evaluation.ranking import equal_mass_bins
+from training.history import PLOT
 from training.html import style
 from training.recipe import Recipe
 from worker.card import figure_sets
@@ -27,8 +28,8 @@ from worker.inference.bundle import CARD, LABELS
 from worker.inference.preprocess import PREPROCESSING_VERSION
 from worker.inference.triage import OperatingPoint
 
-# What the bundle holds besides, drawn by the functions below.
-PLOTS = ("roc.png", "reliability.png")
+# What the bundle holds besides, drawn by the functions below and by `training.history`.
+PLOTS = ("roc.png", "reliability.png", PLOT)
 # The network's places are so many pixels apart.
 STRIDE = 16
 # How much of the corner of a ROC is enlarged: the first that holds every operating point.

@@ -21,7 +21,11 @@ from worker.card_text import explained, label, recipe_text, rows_of, tables_of, 
 from worker.loose_json import Json, number, part, text, texts
 
 PAGE = "README.md"
-_ALT = {"roc.png": "ROC curves", "reliability.png": "Reliability diagram"}
+_ALT = {
+    "roc.png": "ROC curves",
+    "reliability.png": "Reliability diagram",
+    "history.png": "Loss and accuracy by epoch",
+}
 _IN_A_SUBGROUP = ("auc", "recall", "specificity")
 _NOTHING = "\N{EN DASH}"
 _INTERVALS = "Each with its 95 % interval in brackets. Images that the gate turned away are counted apart and are in no figure."
@@ -36,7 +40,7 @@ _EXPECTED = (
 _IN_WORDS = {
     ("model", "side"): "{0} x {0} grey pixels in",
     ("network", "side"): "{0} x {0} grey pixels in",
-    ("network", "depth"): "{} residual blocks at each of the two smallest sizes",
+    ("network", "pretrained"): "begun with the weights of {}",
     ("fit", "epochs"): "{} epochs",
     ("fit", "batch_size"): "batches of {}",
     ("fit", "learning_rate"): "learning rate up to {}",

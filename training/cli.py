@@ -13,6 +13,8 @@ from training.errors import WrongInput
 from worker.errors import ModelUnusable
 
 if TYPE_CHECKING:
+    from training.cohort import Cohort
+    from training.crossfit import Work
     from training.recipe import Recipe
     from worker.inference.bundle import Bundle
 
@@ -86,9 +88,14 @@ def train(
         cohort = read_cohort(recipe, data, table, limit, _say)
         work = Work(out.with_name(f"{out.name}-work"), _say, cpu_limit)
         made = release.make(recipe, cohort, network, work)
-        card = release.release(recipe, cohort, made, out, preliminary=epochs is not None or limit is not None)
+        preliminary = epochs is not None or limit is not None
+        card = release.release(recipe, cohort, made, out, preliminary=preliminary)
         if start is not None:
             _keep_gate(start, out)
+        elif preliminary:
+            _say("no gate is fitted for a trial")
+        else:
+            _fit_gate(recipe, cohort, work, out)
     except (WrongInput, ModelUnusable) as error:
         raise click.UsageError(str(error)) from error
     _say_result(out, card)
@@ -126,6 +133,12 @@ def _keep_gate(start: Path, out: Path) -> None:
     part = part_of(load_bundle(start))
     if part is not None:
         add_to_bundle(out, part)
+
+
+def _fit_gate(recipe: Recipe, cohort: Cohort, work: Work, out: Path) -> None:
+    from training.gate.release import add_to_bundle, chests_of, fit_gate
+
+    add_to_bundle(out, fit_gate(chests_of(recipe, cohort), recipe.gate, work))
 
 
 @click.command()

@@ -18,6 +18,7 @@ from training.callbacks import discard_state
 from training.cohort import TABLE, Cohort
 from training.data import targets
 from training.fit import Course, Examples, fingerprint, fit
+from training.history import HISTORY, PLOT, plot_history, write_history
 from training.trials import Trial
 
 Say = Callable[[str], None]
@@ -37,6 +38,14 @@ class Work:
     folder: Path
     say: Say
     cpu_limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network of the work folder, and the table of how its training went."""
+
+    model: keras.Model
+    history: Path
 
 
 def out_of_fold(
@@ -78,22 +87,27 @@ def fold_model(
 ) -> keras.Model:
     """The network that was not shown one fold, trained unless it lies in the work folder already."""
     seeded = course.seeded(course.fit.seed + number)
-    return trained(f"{name}-{number + 1}", seeded, examples(cohort, labels, cohort.fold != number), work)
+    shown = examples(cohort, labels, cohort.fold != number)
+    return trained(f"{name}-{number + 1}", seeded, shown, work).model
 
 
-def trained(name: str, course: Course, shown: Examples, work: Work) -> keras.Model:
-    """A network, trained unless it lies in the work folder already."""
+def trained(name: str, course: Course, shown: Examples, work: Work) -> Trained:
+    """A network, trained unless it lies in the work folder already, with its history and a plot of it."""
     kept = work.folder / f"{name}-{fingerprint(course, shown)[:16]}.keras"
-    if kept.is_file():
+    history = kept.with_name(f"{kept.stem}-{HISTORY}")
+    if kept.is_file() and history.is_file():
         work.say(f"{kept.name} is there already")
-        return keras.saving.load_model(kept, compile=False)
+        return Trained(keras.saving.load_model(kept, compile=False), history)
     state = work.folder / f"{name}-state"
     fitted = fit(course, shown, state, work.say, work.cpu_limit)
     part = kept.with_name(f"part-{kept.name}")
     fitted.model.save(part)
+    write_history(history, fitted.history)
+    plot_history(kept.with_name(f"{kept.stem}-{PLOT}"), fitted.history)
+    # The network last: where it is, all of it is.
     part.replace(kept)
     discard_state(state)
-    return fitted.model
+    return Trained(fitted.model, history)
 
 
 def examples(cohort: Cohort, labels: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Examples:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.architectures import fold, plain_residual, pooled
+from training.architectures import fold, inverted_residual, pooled
 from training.augment import augmented_batch
 from training.callbacks import CpuLimit, Progress, Resume
+from training.pretrained import begin_with
 from training.recipe import Augment, Fit, Network, Sampling
 from training.spectrum import profiles
 
@@ -33,7 +33,8 @@ class Course:
         fit: how its weights are found.
         sampling: how often each image is shown, and how much it counts.
         augment: what is done to the images.
-        start: a folded network whose weights are tuned further; None: begin with random ones.
+        start: a folded network whose weights are tuned further; None: begin with those that
+            `network` names, or with random ones.
     """
 
     network: Network
@@ -97,8 +98,7 @@ def fit(course: Course, examples: Examples, state: Path, say: Say, cpu_limit: fl
         WrongInput: the state in that folder is of another training.
     """
     keras.utils.set_random_seed(course.fit.seed)
-    with _precision(course.fit.precision):
-        model = _network(course)
+    model = _network(course)
     batches = Batches(course, examples)
     trained = _compiled(model, course.fit, batches.num_batches)
     progress = Progress(course.fit.epochs, say)
@@ -185,24 +185,14 @@ def class_weights(targets: NDArray[np.float32], power: float) -> NDArray[np.floa
     return np.asarray(weights / (targets @ weights).mean(), dtype=np.float32)
 
 
-@contextmanager
-def _precision(name: str) -> Any:
-    """Build layers that compute in bfloat16 (their weights stay float32), or in float32."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if name == "bfloat16" else "float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 def _network(course: Course) -> keras.Model:
     network = course.network
     if course.start is None:
-        return plain_residual(**network.model_dump())
+        model = inverted_residual(network)
+        return model if network.pretrained == "none" else begin_with(model, network)
     # What is tuned further has its batch norms folded: their statistics stay those of more images
     # than a small folder has.
-    model = plain_residual(**network.model_dump(), folded=True)
+    model = inverted_residual(network, folded=True)
     model.set_weights(course.start.get_weights())
     return model
 
@@ -251,7 +241,7 @@ def _mixed(
 
 def _served(course: Course, model: keras.Model, batches: Batches) -> keras.Model:
     """The network as it is served, in float32, with batch statistics that fit the averaged weights."""
-    served = plain_residual(**course.network.model_dump(), folded=True)
+    served = inverted_residual(course.network, folded=True)
     if course.start is not None:
         served.set_weights(model.get_weights())
         return served

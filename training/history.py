@@ -29,6 +29,13 @@ def write_history(path: Path, history: History) -> None:
         rows.writerows({"epoch": place, **entry} for place, entry in enumerate(history, 1))
 
 
+def read_history(path: Path) -> list[dict[str, float]]:
+    """What `write_history` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: float(cell) for name, cell in row.items() if cell and name != "epoch"} for row in rows]
+
+
 def plot_history(path: Path, history: History) -> None:
     """Draw loss and accuracy by epoch, of training and validation, side by side.
 

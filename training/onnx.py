@@ -158,10 +158,13 @@ def _rescaling(graph: _Graph, layer: layers.Rescaling, inputs: list[str]) -> str
     return graph.node("Add", [scaled, offset], _out(layer))
 
 
-def _convolution(graph: _Graph, layer: layers.Conv2D, inputs: list[str]) -> str:
+def _convolution(graph: _Graph, layer: layers.Conv2D | layers.DepthwiseConv2D, inputs: list[str]) -> str:
     _expect(layer, layer.data_format == "channels_last", "channels that are not last")
     _expect(layer, layer.activation.__name__ == "linear", "an activation of its own")
-    kernel = ops.convert_to_numpy(layer.kernel).transpose(3, 2, 0, 1)
+    alone = isinstance(layer, layers.DepthwiseConv2D)
+    _expect(layer, not alone or layer.depth_multiplier == 1, "more than one filter a channel")
+    # ONNX has (output, input, row, column), and one input where each channel is by itself.
+    kernel = ops.convert_to_numpy(layer.kernel).transpose((2, 3, 0, 1) if alone else (3, 2, 0, 1))
     names = [*inputs, graph.weight(f"{layer.name}/kernel", kernel)]
     if layer.use_bias:
         names.append(graph.weight(f"{layer.name}/bias", ops.convert_to_numpy(layer.bias)))
@@ -171,7 +174,7 @@ def _convolution(graph: _Graph, layer: layers.Conv2D, inputs: list[str]) -> str:
         _out(layer),
         strides=layer.strides,
         dilations=layer.dilation_rate,
-        group=layer.groups,
+        group=kernel.shape[0] if alone else layer.groups,
         pads=_pads(layer, layer.kernel_size, layer.dilation_rate),
     )
 
@@ -190,9 +193,14 @@ def _batch_norm(graph: _Graph, layer: layers.BatchNormalization, inputs: list[st
 
 
 def _relu(graph: _Graph, layer: layers.ReLU, inputs: list[str]) -> str:
-    plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
-    _expect(layer, plain, "a slope or a limit")
-    return graph.node("Relu", inputs, _out(layer))
+    _expect(layer, not layer.negative_slope and not layer.threshold, "a slope or a threshold")
+    if layer.max_value is None:
+        return graph.node("Relu", inputs, _out(layer))
+    ends = (
+        graph.weight(f"{layer.name}/{end}", value)
+        for end, value in (("low", 0.0), ("high", float(layer.max_value)))
+    )
+    return graph.node("Clip", [*inputs, *ends], _out(layer))
 
 
 def _sum(graph: _Graph, layer: layers.Add, inputs: list[str]) -> str:
@@ -219,6 +227,7 @@ def _nothing(_: _Graph, __: layers.Layer, inputs: list[str]) -> str:
 _NODES: dict[type, Callable[[_Graph, Any, list[str]], str]] = {
     layers.Rescaling: _rescaling,
     layers.Conv2D: _convolution,
+    layers.DepthwiseConv2D: _convolution,
     layers.BatchNormalization: _batch_norm,
     layers.ReLU: _relu,
     layers.Add: _sum,

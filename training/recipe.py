@@ -55,13 +55,40 @@ class Data(_Section):
     table: Source
 
 
+class Stage(_Section):
+    """Inverted residuals of one kind, one after the other.
+
+    Attributes:
+        blocks: how many.
+        kernel: edge of the window that each looks through, in pixels.
+        stride: of the first of them; 2 halves the side.
+        expand: how many times wider it is inside.
+        width: channels of what it gives.
+    """
+
+    blocks: int = Field(ge=1)
+    kernel: Literal[3, 5, 7]
+    stride: Literal[1, 2]
+    expand: int = Field(ge=1)
+    width: int = Field(ge=1)
+
+
 class Network(_Section):
-    """A network: see `training.architectures.plain_residual`."""
+    """A network: see `training.architectures.inverted_residual`.
+
+    Attributes:
+        side: edge of the input, in pixels.
+        stem: channels of the first convolution, which halves the side.
+        stages: what follows.
+        dropout: share of feature maps dropped before the head, in training.
+        pretrained: the weights to begin with, by a name that `training.pretrained` knows; none: random.
+    """
 
     side: int = Field(ge=32, le=512, multiple_of=16)
-    widths: tuple[int, int, int, int]
-    depth: int = Field(ge=1)
+    stem: int = Field(ge=1)
+    stages: tuple[Stage, ...] = Field(min_length=1)
     dropout: float = Field(ge=0, lt=1)
+    pretrained: Literal["efficientnet-lite0", "none"]
 
 
 class Split(_Section):
@@ -89,7 +116,6 @@ class Fit(_Section):
     ema: float = Field(ge=0, lt=1)
     label_smoothing: float = Field(ge=0, lt=1)
     mixup: float = Field(ge=0)
-    precision: Literal["float32", "bfloat16"]
     seed: int
 
 
@@ -143,6 +169,30 @@ class Calibrate(_Section):
     default: Literal["screen", "balanced", "rule-in"]
 
 
+class Gate(_Section):
+    """How the gate is fitted: see `training.gate.release`.
+
+    Attributes:
+        images: variants of the real images of a set at least, each image the same number of times.
+        phantoms: drawn frontal chests; two thirds as tests have them, one third volumes.
+        drawings: of each kind of what is no chest; three times as many of laterals.
+        widths: channels at 32, 16, 8 and 4 pixels.
+        epochs: of each network.
+        batch_size: of each step.
+        learning_rate: the highest, of AdamW; it rises over a tenth of the steps and falls to zero.
+        seed: of the drawings and the weights.
+    """
+
+    images: int = Field(ge=1)
+    phantoms: int = Field(ge=1)
+    drawings: int = Field(ge=1)
+    widths: tuple[int, int, int, int]
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    seed: int
+
+
 class Recipe(_Section):
     """A whole recipe."""
 
@@ -156,6 +206,7 @@ class Recipe(_Section):
     augment: Augment
     stress: Stress
     calibrate: Calibrate
+    gate: Gate
 
 
 def load_recipe(name: str, base: dict[str, Any] | None = None) -> Recipe:

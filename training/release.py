@@ -23,6 +23,7 @@ from training.evaluation.evaluate import BOOTSTRAP, SEED, as_scored, subgroups
 from training.evaluation.metrics import Scored, auc, measure, with_intervals
 from training.export import REPRESENTATIVE, parity, to_int8
 from training.fit import Course
+from training.history import HISTORY, PLOT, plot_history, read_history, write_history
 from training.recipe import Recipe
 from training.trials import PLAIN, RESTYLED, STRESSED, Trial, trials
 from worker.inference.bundle import RUNTIME_FILES, Bundle
@@ -43,6 +44,7 @@ class Made:
         model: of all images: the reference network, its biases calibrated.
         quantised: what quantisation does to a network that did not see the images it is measured on.
         calibration: of the logits before that; `temperature` is what the model's own need.
+        history: one entry an epoch of its training.
         scores: calibrated, out of fold, by trial.
         said: for the card.
     """
@@ -50,6 +52,7 @@ class Made:
     model: keras.Model
     quantised: dict[str, Any]
     calibration: calibrate.Calibration
+    history: list[dict[str, float]]
     scores: dict[str, Scored]
     said: dict[str, Any]
 
@@ -70,12 +73,13 @@ def make(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Work) 
     found = out_of_fold("student", course, cohort, labels, tried, work)
     calibration = _calibration(recipe, cohort, found, tried)
     work.say("all images")
-    model = trained("final", course, examples(cohort, labels, np.ones(len(cohort), dtype=bool)), work)
+    last = trained("final", course, examples(cohort, labels, np.ones(len(cohort), dtype=bool)), work)
     first = fold_model("student", course, cohort, labels, 0, work)
     return Made(
-        calibrated(model, calibration),
+        calibrated(last.model, calibration),
         _quantised(recipe, cohort, calibrated(first, calibration), calibration.temperature, tried),
         calibration,
+        read_history(last.history),
         _scored(cohort, found, tried, calibration),
         {
             "seed": recipe.fit.seed,
@@ -84,8 +88,8 @@ def make(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Work) 
             "images": len(cohort),
             "patients": len({each.patient for each in cohort.radiographs}),
             "turned_away": len(cohort.turned_away),
-            "parameters": int(model.count_params()),
-            "multiply_adds": multiply_adds(model),
+            "parameters": int(last.model.count_params()),
+            "multiply_adds": multiply_adds(last.model),
         },
     )
 
@@ -124,6 +128,8 @@ def release(recipe: Recipe, cohort: Cohort, made: Made, out: Path, *, preliminar
             "spread": {name: _spread(*each, point) for name, each in sets.items()},
         },
     )
+    write_history(out / HISTORY, made.history)
+    plot_history(out / PLOT, made.history)
     card.plot_roc(out / "roc.png", {name: scored for name, (scored, _) in sets.items()}, points)
     card.plot_reliability(out / "reliability.png", {name: scored for name, (scored, _) in sets.items()})
     card.write_card(out, described, (_SERVED, _REFERENCE))

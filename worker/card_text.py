@@ -67,10 +67,18 @@ def _toml(found: Json, above: Path) -> Iterator[str]:
     plain = {key: each for key, each in found.items() if each is not None and not isinstance(each, Mapping)}
     head = [f"[{'.'.join(above)}]"] if above else []
     if plain:
-        yield "\n".join([*head, *(f"{key} = {json.dumps(each)}" for key, each in plain.items())])
+        yield "\n".join([*head, *(f"{key} = {_toml_value(each)}" for key, each in plain.items())])
     for key, each in found.items():
         if isinstance(each, Mapping):
             yield from _toml(each, (*above, key))
+
+
+def _toml_value(found: object) -> str:
+    if isinstance(found, Mapping):
+        return f"{{ {', '.join(f'{key} = {_toml_value(each)}' for key, each in found.items())} }}"
+    if _is_table(found) and isinstance(found, list):
+        return "\n".join(["[", *(f"  {_toml_value(each)}," for each in found), "]"])
+    return json.dumps(found)
 
 
 def _is_table(found: object) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cards import a_card
+from training.recipe import load_recipe
 from worker import card
 from worker.card_text import label, recipe_text, rows_of, tables_of, title
 from worker.config import ROOT
@@ -137,6 +138,9 @@ def test_the_recipe_is_the_toml_that_it_was() -> None:
 
     recipe = a_card()["recipe"]
     assert tomllib.loads(recipe_text(a_card())) == recipe
+    shipped = load_recipe("nightread").model_dump(mode="json", exclude_none=True)
+    assert tomllib.loads(recipe_text({"recipe": shipped})) == shipped
+    assert "\n  { blocks = 1, kernel = 3, " in recipe_text({"recipe": shipped})
 
 
 def test_numbers_are_all_numbers_or_none() -> None:

@@ -15,6 +15,7 @@ from training.gate.negatives import SPOILED, THINGS
 from training.gate.plate import SIDE, Grey
 from training.gate.variation import roughened, varied
 from training.gate.volume import frontal
+from training.recipe import Gate
 from worker.inference.gate import FRONTAL, reduced
 from worker.inference.preprocess import normalise
 from worker.phantom import draw_phantom
@@ -30,21 +31,6 @@ NETWORK_SIDE, _INPUT_SIDE = 64, 128
 # Half of the drawings and phantoms get the texture of a real film.
 _ROUGHENED = 0.5
 _PHANTOM_SEEDS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Amounts:
-    """How much is drawn.
-
-    Attributes:
-        images: variants of the real images of a set at least, each image the same number of times.
-        phantoms: drawn frontal chests; two thirds as tests have them, one third volumes.
-        drawings: of each kind of what is no chest; three times as many of laterals.
-    """
-
-    images: int = 3200
-    phantoms: int = 400
-    drawings: int = 240
 
 
 @dataclass(frozen=True)
@@ -94,23 +80,22 @@ def folds_of(chests: Mapping[str, Chests]) -> int:
     return 1 + max(int(each.folds.max()) for each in chests.values())
 
 
-def draw(chests: Mapping[str, Chests], amounts: Amounts, seed: int) -> Examples:
+def draw(chests: Mapping[str, Chests], plan: Gate) -> Examples:
     """Draw all examples.
 
     Args:
         chests: by the name of the set.
-        amounts: how many of what.
-        seed: the same one draws the same examples.
+        plan: how many of what, and the seed: the same one draws the same examples.
     """
     folds, films = folds_of(chests), [each.grey for each in chests.values()]
     found = [
         *(
             one
             for place, (name, each) in enumerate(chests.items())
-            for one in _of_chests(name, each, amounts, (seed, place))
+            for one in _of_chests(name, each, plan.images, (plan.seed, place))
         ),
-        *_of_phantoms(films, amounts, folds, seed),
-        *_of_drawings(films, amounts, folds, seed),
+        *_of_phantoms(films, plan, folds),
+        *_of_drawings(films, plan, folds),
     ]
     inputs, labels, numbers, kinds = zip(*found, strict=True)
     return Examples(
@@ -129,28 +114,28 @@ def seen(grey: Grey) -> Grey:
     return np.asarray(reduced(normalise(np.asarray(image))[np.newaxis], NETWORK_SIDE)[0])
 
 
-def _of_chests(name: str, chests: Chests, amounts: Amounts, seed: tuple[int, int]) -> Iterator[_One]:
+def _of_chests(name: str, chests: Chests, images: int, seed: tuple[int, int]) -> Iterator[_One]:
     """Of each image two variants, and one spoiled; more where there are few images."""
-    repeats = -(-amounts.images // (2 * len(chests.grey)))
+    repeats = -(-images // (2 * len(chests.grey)))
     for number, (grey, fold) in enumerate(zip(chests.grey, chests.folds.tolist(), strict=True)):
         rng = np.random.default_rng((*seed, number))
         for _ in range(repeats):
             yield from _sound_and_spoiled(grey, name, fold, rng)
 
 
-def _of_phantoms(films: Sequence[Grey], amounts: Amounts, folds: int, seed: int) -> Iterator[_One]:
-    for number in range(amounts.phantoms):
-        rng = np.random.default_rng((seed, _PHANTOM_SEEDS, number))
-        drawing = frontal(rng) if number % 3 == 0 else _phantom(_PHANTOM_SEEDS + seed + number)
+def _of_phantoms(films: Sequence[Grey], plan: Gate, folds: int) -> Iterator[_One]:
+    for number in range(plan.phantoms):
+        rng = np.random.default_rng((plan.seed, _PHANTOM_SEEDS, number))
+        drawing = frontal(rng) if number % 3 == 0 else _phantom(_PHANTOM_SEEDS + plan.seed + number)
         yield from _sound_and_spoiled(_perhaps_roughened(drawing, films, rng), "phantom", number % folds, rng)
 
 
-def _of_drawings(films: Sequence[Grey], amounts: Amounts, folds: int, seed: int) -> Iterator[_One]:
+def _of_drawings(films: Sequence[Grey], plan: Gate, folds: int) -> Iterator[_One]:
     kinds = {**LATERALS, **OTHER_PARTS, **THINGS}
     for place, (kind, drawn) in enumerate(kinds.items()):
         label = "lateral" if kind in LATERALS else "not_a_chest"
-        for number in range(amounts.drawings * (3 if kind in LATERALS else 1)):
-            rng = np.random.default_rng((seed, _PHANTOM_SEEDS + 1, place, number))
+        for number in range(plan.drawings * (3 if kind in LATERALS else 1)):
+            rng = np.random.default_rng((plan.seed, _PHANTOM_SEEDS + 1, place, number))
             picture = drawn(rng)
             if kind not in THINGS:
                 picture = _perhaps_roughened(picture, films, rng)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.architectures import BatchNorm
+from training.callbacks import CpuLimit, Progress, fingerprint
 from training.card import write_card
-from training.data import Radiograph, fold_of_each, load
+from training.cohort import FOLDER, TABLE, Cohort
+from training.crossfit import Work
 from training.export import REPRESENTATIVE, to_int8
 from training.gate.examples import (
     LABELS,
     MIRRORED,
     NETWORK_SIDE,
-    Amounts,
     Chests,
     Examples,
     draw,
@@ -36,36 +37,16 @@ from training.gate.examples import (
 )
 from training.gate.measures import RULE, Answers, choose_threshold, measured
 from training.gate.negatives import NEVER_TRAINED_ON
-from training.gate.plate import SIDE, Grey
+from training.gate.plate import Grey
 from training.gate.variation import STRESSES
+from training.recipe import Gate, Recipe
 from worker.inference.bundle import CARD, Bundle
 from worker.inference.gate import FILE, SECTION, reduced, shares
-from worker.inference.preprocess import checked_grey, to_model_input
 from worker.inference.runtime import LiteRtRuntime
 
-Say = Callable[[str], None]
 Floats = NDArray[np.float64]
 _NEVER_SEEN = 200
 _SHIFT, _SMALLEST_BOX, _LARGEST_BOX, _BOXED = 4, 4, 20, 0.3
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How the gate is fitted.
-
-    Attributes:
-        amounts: what is drawn to learn from.
-        epochs: of each network.
-        batch_size: of each step.
-        learning_rate: the highest, of AdamW; it rises over a tenth of the steps and falls to zero.
-        widths: channels at 32, 16, 8 and 4 pixels.
-    """
-
-    amounts: Amounts = field(default_factory=Amounts)
-    epochs: int = 8
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    widths: tuple[int, int, int, int] = (16, 24, 48, 64)
 
 
 @dataclass(frozen=True)
@@ -76,46 +57,34 @@ class GatePart:
     section: dict[str, Any]
 
 
-def read_chests(radiographs: Sequence[Radiograph], side: int, folds: int, seed: int) -> Chests:
-    """Read real frontal radiographs.
-
-    Args:
-        radiographs: of one set.
-        side: edge of the model's input, in pixels.
-        folds: into which patients are divided.
-        seed: of that division.
-
-    Raises:
-        WrongInput: there are too few patients for the folds.
-    """
-    inputs = load(radiographs, side, to_model_input)
-    grey = load(inputs.radiographs, SIDE, checked_grey)
-    return Chests(
-        inputs.radiographs, inputs.pixels, grey.pixels, fold_of_each(inputs.radiographs, folds, seed)
-    )
+def chests_of(recipe: Recipe, cohort: Cohort) -> dict[str, Chests]:
+    """The real frontal radiographs of a training, by what the card calls their set."""
+    sources = {FOLDER: recipe.data.folder, TABLE: recipe.data.table}
+    found = {}
+    for source in np.unique(cohort.source).tolist():
+        part = cohort.at(cohort.source == source)
+        found[sources[source].called] = Chests(part.radiographs, part.inputs, part.grey, part.fold)
+    return found
 
 
-def fit_gate(chests: Mapping[str, Chests], seed: int, say: Say, plan: Plan | None = None) -> GatePart:
+def fit_gate(chests: Mapping[str, Chests], plan: Gate, work: Work) -> GatePart:
     """Draw examples, fit a network for each fold, choose the threshold by `RULE`, and fit one to all.
 
     Args:
         chests: real frontal chests by the name of the set, for instance `children` and `adults`; the
             rule holds for each set by itself.
-        seed: the same one gives the same gate on one machine.
-        say: takes a line of progress for a person.
-        plan: how; None: as shipped.
+        plan: how; the same one gives the same gate on one machine.
+        work: where finished networks are kept, and how the machine may be used.
     """
-    plan = plan or Plan()
-    say("gate: drawing what is no frontal chest")
-    examples = draw(chests, plan.amounts, seed)
+    work.say("gate: drawing what is no frontal chest")
+    examples, folds = draw(chests, plan), folds_of(chests)
     others = examples.at(examples.labels != 0)
     tried = _Tried(chests, others)
-    for fold in range(folds_of(chests)):
-        say(f"gate: network {fold + 1} of {folds_of(chests) + 1}, {len(examples.labels)} examples")
-        tried.by(_served(plan, examples.at(examples.folds != fold), seed + 1 + fold), fold)
-    say("gate: the network that is shipped")
-    network = _served(plan, examples, seed)
-    never = {kind: answers(network, _never_seen(kind, seed)) for kind in NEVER_TRAINED_ON}
+    for fold in range(folds):
+        shown = examples.at(examples.folds != fold)
+        tried.by(_served(f"gate-{fold + 1}", plan, shown, plan.seed + 1 + fold, work), fold)
+    network = _served("gate-final", plan, examples, plan.seed, work)
+    never = {kind: answers(network, _never_seen(kind, plan.seed)) for kind in NEVER_TRAINED_ON}
     found = Answers(tried.plain, tried.stressed, tried.others, never)
     threshold = choose_threshold(found.plain, found.stressed)
     figures = measured(found, {name: each.radiographs for name, each in chests.items()}, others, threshold)
@@ -124,7 +93,7 @@ def fit_gate(chests: Mapping[str, Chests], seed: int, say: Say, plan: Plan | Non
         "side": NETWORK_SIDE,
         "threshold": threshold,
         "rule": RULE,
-        "seed": seed,
+        "seed": plan.seed,
         "examples": len(examples.labels),
         **figures,
     }
@@ -164,11 +133,12 @@ def network(widths: Sequence[int]) -> keras.Model:
         A model from (n, 64, 64, 1), 0..255, to (n, labels).
     """
     grey = keras.Input((NETWORK_SIDE, NETWORK_SIDE, 1), name="grey")
-    x = layers.Rescaling(1 / 127.5, -1)(grey)
-    for width, stride in (*((width, 2) for width in widths), (widths[-1], 1)):
-        x = layers.Conv2D(width, 3, stride, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(BatchNorm(momentum=0.95)(x))
-    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
+    x = layers.Rescaling(1 / 127.5, -1, name="centred")(grey)
+    # Names of their own: Keras counts on through a process, and the names are part of what is exported.
+    for number, (width, stride) in enumerate((*((width, 2) for width in widths), (widths[-1], 1))):
+        x = layers.Conv2D(width, 3, stride, padding="same", use_bias=False, name=f"conv{number}")(x)
+        x = layers.ReLU(name=f"relu{number}")(BatchNorm(momentum=0.95, name=f"norm{number}")(x))
+    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D(name="mean")(x))
     return keras.Model(grey, layers.Dense(len(LABELS), name="logits")(x), name="gate")
 
 
@@ -229,8 +199,27 @@ class _Tried:
         self.others[mask] = answers(network, self._examples.inputs[mask])
 
 
-def _served(plan: Plan, examples: Examples, seed: int) -> bytes:
-    """Fit a network and quantise it."""
+def _served(name: str, plan: Gate, examples: Examples, seed: int, work: Work) -> bytes:
+    """A network, quantised; fitted unless it lies in the work folder already."""
+    digest = fingerprint(f"{plan.model_dump_json()} {seed}", examples.inputs, examples.labels)
+    kept = work.folder / f"{name}-{digest[:16]}.tflite"
+    if kept.is_file():
+        work.say(f"{kept.name} is there already")
+        return kept.read_bytes()
+    work.say(f"{name}: {len(examples.labels)} examples")
+    model = _fitted(plan, examples, seed, work)
+    chosen = np.random.default_rng(seed).choice(
+        len(examples.labels), min(2 * REPRESENTATIVE, len(examples.labels)), replace=False
+    )
+    content = to_int8(model, examples.inputs[chosen])
+    work.folder.mkdir(parents=True, exist_ok=True)
+    part = kept.with_name(f"part-{kept.name}")
+    part.write_bytes(content)
+    part.replace(kept)
+    return content
+
+
+def _fitted(plan: Gate, examples: Examples, seed: int, work: Work) -> keras.Model:
     keras.utils.set_random_seed(seed)
     model, batches = network(plan.widths), Batches(examples, plan.batch_size, seed)
     steps = plan.epochs * batches.num_batches
@@ -246,10 +235,9 @@ def _served(plan: Plan, examples: Examples, seed: int) -> bytes:
         keras.losses.CategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
-    model.fit(batches, epochs=plan.epochs, verbose=0)
-    rng = np.random.default_rng(seed)
-    chosen = rng.choice(len(examples.labels), min(2 * REPRESENTATIVE, len(examples.labels)), replace=False)
-    return to_int8(model, examples.inputs[chosen])
+    limit = [] if work.cpu_limit is None else [CpuLimit(work.cpu_limit)]
+    model.fit(batches, epochs=plan.epochs, callbacks=[Progress(plan.epochs, work.say), *limit], verbose=0)
+    return model
 
 
 def _never_seen(kind: str, seed: int) -> Grey:

@@ -14,6 +14,7 @@ from training.crossfit import Work, examples, out_of_fold, taught_by, trained
 from training.data import targets
 from training.errors import WrongInput
 from training.fit import Batches, Course, sample_weights
+from training.history import read_history
 from training.recipe import Recipe, load_recipe
 from training.spectrum import profiles
 from training.trials import PLAIN, RESTYLED, STRESSED, Trial, trials
@@ -25,7 +26,9 @@ from worker.phantom import write_phantom
 def recipe() -> Recipe:
     """The shipped one with a tiny network and two epochs."""
     said = load_recipe("nightread").model_dump()
-    said["network"] |= {"side": 32, "widths": (8, 8, 8, 16), "depth": 1}
+    block = {"blocks": 1, "kernel": 3, "stride": 2, "expand": 2, "width": 8}
+    stages = [block, block, block, block | {"stride": 1, "width": 16}]
+    said["network"] |= {"side": 32, "stem": 8, "stages": stages, "pretrained": "none"}
     said["fit"] |= {"batch_size": 8, "epochs": 2}
     said["split"]["folds"] = 2
     said["augment"]["side"] = said["stress"]["side"] = 40
@@ -130,12 +133,14 @@ def test_what_is_done_is_not_done_again_and_other_work_does_not_count(
     again = trained("one", course(recipe), shown, work)
     assert any("is there already" in line for line in said)
     assert not any("epoch" in line for line in said)
-    for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
+    for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
         assert np.array_equal(one, other)
     said.clear()
     trained("one", course(recipe).seeded(99), shown, work)
     assert any(line.startswith("epoch 1/2") for line in said)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".keras"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".keras", ".csv", ".png"}
+    assert again.history == first.history
+    assert [set(each) >= {"loss", "accuracy"} for each in read_history(again.history)] == [True, True]
 
 
 def test_tuning_further_begins_with_the_weights_that_are_given(
@@ -143,9 +148,9 @@ def test_tuning_further_begins_with_the_weights_that_are_given(
 ) -> None:
     work = Work(tmp_path, lambda _: None)
     shown = examples(cohort, targets(cohort.radiographs), cohort.fold == 0)
-    first = trained("one", course(recipe), shown, work)
+    first = trained("one", course(recipe), shown, work).model
     gentle = recipe.fit.model_copy(update={"learning_rate": 1e-7, "epochs": 1})
-    tuned = trained("two", replace(course(recipe), fit=gentle, start=first), shown, work)
+    tuned = trained("two", replace(course(recipe), fit=gentle, start=first), shown, work).model
     for one, other in zip(first.get_weights(), tuned.get_weights(), strict=True):
         assert other == pytest.approx(one, abs=1e-3)
 

@@ -51,6 +51,11 @@ def network(side: int = SIDE, padding: str = "valid") -> keras.Model:
     inner = conv(inner, 16, "a_2", kernel=5)
     short = conv(layers.AveragePooling2D(2, padding=padding)(x), 16, "a_shortcut", kernel=1)
     x = layers.ReLU()(layers.Add()([short, inner]))
+    wide = keras.initializers.RandomNormal(stddev=8)
+    alone = layers.DepthwiseConv2D(
+        3, 2, padding="same", name="alone", depthwise_initializer=wide, bias_initializer="normal"
+    )
+    x = layers.ReLU(max_value=6, name="limited")(alone(x))
     x = layers.SpatialDropout2D(0.5)(x)
     return keras.Model(grey, conv(x, 3, "evidence", kernel=1), name="small")
 
@@ -134,8 +139,12 @@ def changed_layer(layer: layers.Layer) -> keras.Model:
     [
         (layers.MaxPooling2D(2, name="odd"), r"layer 'odd' \(MaxPooling2D\) cannot be written as ONNX"),
         (layers.Conv2D(4, 3, activation="relu", name="odd"), "layer 'odd' has an activation of its own"),
-        (layers.ReLU(max_value=6, name="odd"), "layer 'odd' has a slope or a limit"),
-        (layers.ReLU(negative_slope=0.1, name="odd"), "layer 'odd' has a slope or a limit"),
+        (layers.ReLU(threshold=1, name="odd"), "layer 'odd' has a slope or a threshold"),
+        (layers.ReLU(negative_slope=0.1, name="odd"), "layer 'odd' has a slope or a threshold"),
+        (
+            layers.DepthwiseConv2D(3, depth_multiplier=2, name="odd"),
+            "layer 'odd' has more than one filter a channel",
+        ),
         (
             layers.AveragePooling2D(1, data_format="channels_first", name="odd"),
             "layer 'odd' has channels that are not last",
@@ -366,3 +375,10 @@ def test_a_bundle_without_its_reference_is_refused(bundle: Path, tmp_path: Path)
     done = export("--bundle", folder, "--format", "onnx", "--out", tmp_path / "out.onnx")
     assert done.exit_code == 2
     assert "has no model.keras, which its card names" in " ".join(done.stderr.split())
+
+
+def test_the_limit_of_the_small_network_is_reached() -> None:
+    """Otherwise the tests above would say nothing of it."""
+    model = network()
+    limited = keras.Model(model.input, model.get_layer("limited").output)
+    assert (evidence_of(limited, images(3)) == 6).any()

@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tests.gates import ungated_bundle
+from training.cohort import read_cohort
+from training.crossfit import Work
 from training.data import Radiograph, list_folders
 from training.gate import release as gate
-from training.gate.examples import LABELS, MIRRORED, NETWORK_SIDE, Amounts, Chests, Examples, draw, folds_of
+from training.gate.examples import LABELS, MIRRORED, NETWORK_SIDE, Chests, Examples, draw, folds_of
 from training.gate.measures import HIGHEST, LOWEST, RULE, Answers, choose_threshold, interval, measured
 from training.gate.negatives import NEVER_TRAINED_ON, SPOILED
 from training.gate.release import (
     Batches,
     GatePart,
-    Plan,
     add_to_bundle,
     answers,
+    chests_of,
     fit_gate,
     network,
     part_of,
-    read_chests,
 )
 from training.gate.variation import STRESSES
+from training.recipe import Gate, Recipe, load_recipe
 from worker.inference.bundle import load_bundle
 from worker.inference.gate import open_gate
 from worker.phantom import write_phantom
 
 Floats = NDArray[np.float64]
-SMALL = Amounts(images=80, phantoms=9, drawings=2)
+SMALL = Gate(
+    images=80,
+    phantoms=9,
+    drawings=2,
+    widths=(4, 4, 4, 8),
+    epochs=1,
+    batch_size=16,
+    learning_rate=3e-3,
+    seed=4,
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +65,16 @@ def radiographs(tmp_path_factory: pytest.TempPathFactory) -> list[Radiograph]:
 
 @pytest.fixture(scope="module")
 def chests(radiographs: list[Radiograph]) -> dict[str, Chests]:
-    return {"children": read_chests(radiographs, 96, folds=2, seed=1)}
+    said = load_recipe("nightread").model_dump()
+    said["network"]["side"], said["split"]["folds"], said["gate"] = 96, 2, SMALL
+    recipe = Recipe.model_validate(said)
+    root = radiographs[0].path.parent.parent
+    return chests_of(recipe, read_cohort(recipe, root, None, None, lambda _: None))
 
 
 @pytest.fixture(scope="module")
 def examples(chests: dict[str, Chests]) -> Examples:
-    return draw(chests, SMALL, seed=4)
+    return draw(chests, SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +89,21 @@ def taught() -> list[Examples]:
 
 
 @pytest.fixture(scope="module")
-def part(chests: dict[str, Chests], said: list[str], taught: list[Examples]) -> GatePart:
-    served: Callable[[Plan, Examples, int], bytes] = gate._served
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
 
-    def listening(plan: Plan, examples: Examples, seed: int) -> bytes:
+
+@pytest.fixture(scope="module")
+def part(chests: dict[str, Chests], said: list[str], taught: list[Examples], folder: Path) -> GatePart:
+    fitted: Callable[[Gate, Examples, int, Work], keras.Model] = gate._fitted
+
+    def listening(plan: Gate, examples: Examples, seed: int, work: Work) -> keras.Model:
         taught.append(examples)
-        return served(plan, examples, seed)
+        return fitted(plan, examples, seed, work)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gate, "_served", listening)
-        return fit_gate(chests, 3, said.append, Plan(SMALL, epochs=1, batch_size=16, widths=(4, 4, 4, 8)))
+        patch.setattr(gate, "_fitted", listening)
+        return fit_gate(chests, SMALL, Work(folder, said.append, cpu_limit=90))
 
 
 def chances(others: Sequence[float] | Floats) -> Floats:
@@ -162,7 +184,7 @@ def test_every_image_is_there_as_often_spoiled_as_half_its_variants(
     assert np.isin(examples.kinds, list(SPOILED)).sum() == 40 + 9
     for how, (code, _) in SPOILED.items():
         assert set(examples.labels[examples.kinds == how]) <= {LABELS.index(code)}
-    assert np.array_equal(draw(chests, SMALL, seed=4).inputs, examples.inputs)
+    assert np.array_equal(draw(chests, SMALL).inputs, examples.inputs)
 
 
 def test_a_mirror_makes_a_turn_to_the_right_one_to_the_left(examples: Examples) -> None:
@@ -198,7 +220,7 @@ def test_batches_differ_between_epochs_and_not_between_runs(examples: Examples) 
 
 
 def test_the_network_is_small() -> None:
-    assert network(Plan().widths).count_params() < 90_000
+    assert network(load_recipe("nightread").gate.widths).count_params() < 90_000
 
 
 def test_figures_are_counted_by_group_stress_and_kind(examples: Examples) -> None:
@@ -248,7 +270,26 @@ def test_a_gate_is_fitted_measured_and_described(part: GatePart, said: list[str]
     assert set(SPOILED) & {row["kind"] for row in section["others"]}
     assert [row["kind"] for row in section["never_trained_on"]] == list(NEVER_TRAINED_ON)
     assert "NaN" not in json.dumps(section)
-    assert len(said) == 4
+    assert [line.split(":")[0] for line in said if not line.startswith("epoch")] == [
+        "gate",
+        "gate-1",
+        "gate-2",
+        "gate-final",
+    ]
+
+
+def test_a_gate_that_was_interrupted_goes_on_with_the_networks_that_it_has(
+    part: GatePart, chests: dict[str, Chests], folder: Path, tmp_path: Path
+) -> None:
+    for path in folder.iterdir():
+        if "final" not in path.name:
+            shutil.copy(path, tmp_path)
+    said: list[str] = []
+    assert fit_gate(chests, SMALL, Work(tmp_path, said.append)) == part
+    assert sum("is there already" in line for line in said) == 2
+    assert sum(line.startswith("epoch 1/1") for line in said) == 1
+    other = SMALL.model_copy(update={"learning_rate": 1e-3})
+    assert fit_gate(chests, other, Work(tmp_path, said.append)).network != part.network
 
 
 def test_each_network_is_asked_about_the_fold_that_it_was_not_shown(

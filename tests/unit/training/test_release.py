@@ -17,6 +17,7 @@ from training.gate.release import add_to_bundle
 from training.seed.speed import main as seed_speed
 from worker.inference.bundle import load_bundle
 from worker.inference.classifier import Classifier
+from worker.inference.gate import open_gate
 from worker.inference.preprocess import to_model_input
 from worker.phantom import write_phantom
 
@@ -29,9 +30,15 @@ version = "0.0.1"
 
 [network]
 side = 32
-widths = [8, 8, 8, 16]
-depth = 1
+stem = 8
+stages = [
+  { blocks = 1, kernel = 3, stride = 1, expand = 1, width = 8 },
+  { blocks = 2, kernel = 3, stride = 2, expand = 2, width = 8 },
+  { blocks = 1, kernel = 5, stride = 2, expand = 2, width = 12 },
+  { blocks = 1, kernel = 3, stride = 2, expand = 2, width = 16 },
+]
 dropout = 0.1
+pretrained = "none"
 
 [split]
 folds = 2
@@ -44,6 +51,15 @@ side = 40
 
 [stress]
 side = 40
+"""
+GATE = """
+[gate]
+images = 60
+phantoms = 2
+drawings = 1
+widths = [4, 4, 4, 8]
+epochs = 1
+batch_size = 16
 """
 METRICS = (
     "auc", "accuracy", "precision", "recall", "specificity", "f1", "sensitivity_at_specificity_90",
@@ -83,6 +99,7 @@ def trained(kaggle: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory
     assert done.stdout == ""
     assert "epoch 1/1" in done.stderr
     assert "min left" in done.stderr
+    assert "no gate is fitted for a trial" in done.stderr
     return out
 
 
@@ -91,7 +108,9 @@ def run(command: click.Command, *arguments: object) -> Result:
 
 
 def test_a_bundle_is_complete_and_says_that_it_is_preliminary(trained: Path) -> None:
-    names = {"model.tflite", "model.keras", "card.json", "README.md", "roc.png", "reliability.png"}
+    names = {"model.tflite", "model.keras", "card.json", "README.md", "roc.png", "reliability.png",
+        "history.png", "history.csv",
+    }  # fmt: skip
     assert {path.name for path in trained.iterdir()} == names
     card = load_bundle(trained, "tensorflow").card
     assert card["preliminary"] is True
@@ -125,6 +144,20 @@ def test_a_recipe_for_tuning_says_that_it_needs_a_model(kaggle: Path, tmp_path: 
     done = run(cli.train, "--recipe", "fine-tune", "--data", kaggle, "--out", tmp_path / "x")
     assert done.exit_code == 2
     assert "--from" in done.stderr
+
+
+def test_a_whole_training_fits_a_gate_too(trained: Path, kaggle: Path, tmp_path: Path) -> None:
+    """Of the networks that the trial has trained already."""
+    out, recipe = tmp_path / "whole", tmp_path / "whole.toml"
+    shutil.copytree(trained.with_name(f"{trained.name}-work"), tmp_path / "whole-work")
+    recipe.write_text(TINY.replace("batch_size = 8", "batch_size = 8\nepochs = 1") + GATE)
+    done = run(cli.train, "--recipe", recipe, "--data", kaggle, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("is there already") == 4  # two folds, the last, and the first fold again
+    bundle = load_bundle(out)
+    assert not bundle.card["preliminary"]
+    assert bundle.card["gate"]["chests"]["children"]["n"] == 60
+    open_gate(out, bundle.card).codes(np.zeros((1, 64, 64), np.uint8))
 
 
 def test_the_exported_network_is_int8_and_agrees_with_its_reference(trained: Path, kaggle: Path) -> None:
