@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from webui.asking import as_sentence
 from webui.readers import HEADER, NoReader
-from worker.errors import TransientFailure
+from worker.errors import NoRoom, TransientFailure
 from worker.ledger.review import ReviewRefused
 from worker.ledger.states import IllegalTransition
 
@@ -26,6 +26,7 @@ _TITLES = {
     413: "Too much at once",
     500: "Something broke",
     503: "Out of reach for the moment",
+    507: "The disk is nearly full",
 }
 _SENTENCES = {
     404: "There is nothing at this address.",
@@ -58,6 +59,8 @@ def _http(error: HTTPException) -> ResponseReturnValue:
 
 def _transient(failure: TransientFailure) -> ResponseReturnValue:
     log.warning("a request could not be answered", path=request.path, error=str(failure))
+    if isinstance(failure, NoRoom):
+        return _answer(507, as_sentence(failure), [("Retry-After", "60")])
     return _answer(503, _OUT_OF_REACH, [("Retry-After", "5")])
 
 

@@ -88,6 +88,7 @@ def receive(request: Request, *, reader: str) -> Received:
 
     Raises TransientFailure, and then nothing was recorded; ValueError for a run of no such name.
     """
+    services().acceptor.check_room()
     candidates = _files_of(request)
     accepted = services().acceptor.accept(
         candidates,

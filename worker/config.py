@@ -91,6 +91,9 @@ class Settings(BaseSettings):
         100_000_000, gt=0, le=400_000_000, description="Largest image that is taken, in pixels."
     )
     min_side: int = Field(64, gt=0, description="Shortest side of an image that is taken, in pixels.")
+    min_free_bytes: int = Field(
+        500_000_000, ge=0, description="Free space on the disk, in bytes, below which nothing is taken in."
+    )
     log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for machines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe shown.")
 

@@ -53,6 +53,14 @@ class TransientFailure(Exception):  # noqa: N818 - names what happened, as the d
     """The surroundings failed (disk, network, database): the same work may succeed later."""
 
 
+class StoreAway(TransientFailure):
+    """The whole store is out of reach: that is no image's fault, and counts as no attempt."""
+
+
+class NoRoom(TransientFailure):
+    """A disk is nearly full: nothing more is taken in until there is room again."""
+
+
 class ModelUnusable(Exception):  # noqa: N818 - names what happened, as the design does
     """The model's bundle is missing, corrupt or foreign: no image may be scored with it."""
 

@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 class Heartbeat:
     """Beats while it is entered, and says farewell when it is left.
 
-    With `needs_work` a beat goes out only if `worked` was called since the last one: a thread
-    that hangs falls silent. A database that is away is waited for.
+    With `needs_work` a beat goes out only if `worked` or `waits` was called since the last one: a
+    thread that hangs falls silent. A database that is away is waited for.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Heartbeat:
         self._ledger = ledger
         self._needs_work = needs_work
         self._worked = threading.Event()
+        self._trouble: str | None = None
         self._finished = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{name}-heartbeat", daemon=True)
 
@@ -62,6 +63,12 @@ class Heartbeat:
 
     def worked(self) -> None:
         """Note that a piece of work was done."""
+        self._trouble = None
+        self._worked.set()
+
+    def waits(self, why: str) -> None:
+        """Note that work was tried and has to wait, and why."""
+        self._trouble = why
         self._worked.set()
 
     def _run(self) -> None:
@@ -72,7 +79,7 @@ class Heartbeat:
             self._finished.wait(self._period_s)
 
     def _beat(self, session: Session) -> None:
-        heartbeats.beat(session, self._name, period_s=self._period_s, at=utc_now())
+        heartbeats.beat(session, self._name, period_s=self._period_s, trouble=self._trouble, at=utc_now())
 
     def _say(self, what: Callable[[Session], None]) -> None:
         try:

@@ -15,7 +15,7 @@ import structlog
 from numpy.typing import NDArray
 
 from worker.config import Settings
-from worker.errors import ModelUnusable, RejectedImage, TransientFailure
+from worker.errors import ModelUnusable, RejectedImage, StoreAway, TransientFailure
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
 from worker.inference.gate import open_gate
@@ -160,18 +160,24 @@ class Screener:
         try:
             data = self._store.read(image.sha256)
         except OSError as error:
+            self._store.check()
             raise TransientFailure(f"the store cannot give image {image.id}: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != image.sha256:
             raise RejectedImage("changed_in_store")
         return data
 
     def _give_back(self, leased: Sequence[LeasedImage], owner: str, failure: Exception) -> None:
+        ids = [image.id for image in leased]
+        if isinstance(failure, StoreAway):
+            with self._ledger.transaction() as session:
+                leases.hand_back(session, ids, owner=owner, code="store_away", at=utc_now())
+            return
         transient = isinstance(failure, TransientFailure)
         reason = f"{failure}." if transient else f"Scoring failed: {type(failure).__name__}, {failure}."
         with self._ledger.transaction() as session:
             leases.release(
                 session,
-                [image.id for image in leased],
+                ids,
                 owner=owner,
                 code="store_failed" if transient else "scoring_failed",
                 reason=reason[0].upper() + reason[1:],

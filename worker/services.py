@@ -40,8 +40,9 @@ def watch(settings: Settings) -> int:
     """Run the folder monitor and the sweeper until SIGTERM; 1 when a defect stopped them, else 0."""
     ledger = open_ledger(settings.database)
     dispatcher = Dispatcher(settings, ledger)
-    monitor = FolderMonitor(settings, Acceptor(settings, ledger, open_store(settings)), dispatcher.publish)
-    sweeper = Sweeper(settings, ledger, dispatcher)
+    store = open_store(settings)
+    monitor = FolderMonitor(settings, Acceptor(settings, ledger, store), dispatcher.publish)
+    sweeper = Sweeper(settings, ledger, store, dispatcher)
     stop = _stop_on_signals()
     _forget_abandoned_uploads(settings)
     with (
@@ -51,11 +52,11 @@ def watch(settings: Settings) -> int:
         defects: list[Exception] = []
         sweeping = threading.Thread(
             target=_keep_on,
-            args=(stop, settings.sweep_s, sweeper.sweep, sweeps.worked, defects),
+            args=(stop, settings.sweep_s, sweeper.sweep, sweeps, defects),
             name="sweeper",
         )
         sweeping.start()
-        _keep_on(stop, settings.scan_s, lambda: monitor.run(stop, scans.worked), scans.worked, defects)
+        _keep_on(stop, settings.scan_s, lambda: monitor.run(stop, scans.worked), scans, defects)
         sweeping.join()
     return 1 if defects else 0
 
@@ -100,16 +101,17 @@ def _keep_on(
     stop: threading.Event,
     period_s: float,
     work_once: Callable[[], object],
-    alive: Callable[[], object],
+    sign: Heartbeat,
     defects: list[Exception],
 ) -> None:
     """Repeat until told to stop. A transient failure waits for the next turn; a defect stops all."""
     while not stop.is_set():
         try:
             work_once()
-            alive()
+            sign.worked()
         except TransientFailure as failure:
             log.warning("work waits", error=str(failure))
+            sign.waits(str(failure))
         except Exception as defect:
             log.exception("stopped by a defect; the supervisor starts it again")
             defects.append(defect)

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from worker.config import Settings
+from worker.errors import StoreAway
 
 _HASH_LENGTH = 64
 
@@ -31,8 +32,26 @@ class Store:
     """A folder store. Files in it are complete, read-only by habit, and never renamed."""
 
     def __init__(self, root: Path) -> None:
-        """Use the folder `root`; it is made when the first file is put."""
+        """Use the folder `root`; `make` makes it."""
         self.root = root
+
+    def make(self) -> None:
+        """Make the store's folders, for the first image ever. Raises OSError.
+
+        Later they must be there: a share that is not mounted is an empty folder, and what was put
+        into that would be hidden, and so lost, once the share is back.
+        """
+        for room in Room:
+            (self.root / room).mkdir(parents=True, exist_ok=True)
+
+    def check(self) -> None:
+        """Raise StoreAway when the store as a whole is out of reach."""
+        folder = self.root / Room.IMAGES
+        try:
+            with os.scandir(folder) as entries:
+                next(entries, None)
+        except OSError as error:
+            raise StoreAway(f"the image store is out of reach: {folder}: {error.strerror}") from error
 
     def put(self, source: Path, sha256: str, room: Room, *, link: bool = True) -> None:
         """Keep the bytes of `source` under their hash; the source stays where it is.
@@ -40,14 +59,21 @@ class Store:
         Linked, so that nothing is copied; across devices, or when `link` is False because the
         source belongs to someone who may still change it, copied and then renamed into place.
         What lies there already is read: left by a file that changed under our hands, or by a bad
-        disk, it may be other bytes, and is replaced. Durable only after `sync`. Raises OSError.
+        disk, it may be other bytes, and is replaced. Durable only after `sync`. Raises OSError, and
+        StoreAway when the store's own folders are gone.
         """
         target = self._place(sha256, room)
         if target.exists():
             if _sha256(target) != sha256:
                 _copy(source, target)
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            for folder in (target.parent.parent, target.parent):
+                folder.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            raise StoreAway(
+                f"the image store is out of reach: {self.root / room}: {error.strerror}"
+            ) from error
         if not (link and _linked(source, target)):
             _copy(source, target)
 

@@ -16,6 +16,8 @@ from tests.chaos.storm import Storm
 from tests.conftest import Stack, free_port, wait_for
 from tests.files import distinct
 from tests.filling import assert_whole
+from worker.ledger.heartbeats import heartbeats
+from worker.ledger.session import utc_now
 from worker.ledger.tables import Image
 from worker.queue import embedded
 
@@ -104,3 +106,49 @@ def test_nothing_is_lost_when_postgresql_ends_every_connection(
     stack.ledger.close()
     storm.assert_nothing_is_lost()
     assert "Traceback" not in stack.log.read_text()
+
+
+def trouble(stack: Stack) -> dict[str, str]:
+    """What each process says that it waits for."""
+    with stack.ledger.reading() as session:
+        return {sign.name: sign.trouble for sign in heartbeats(session, utc_now()) if sign.trouble}
+
+
+def test_a_store_that_is_away_costs_nobody_an_attempt_and_is_said(
+    make_stack: Callable[..., Stack], phantoms: list[Path]
+) -> None:
+    stack = make_stack(chunk_size=4, lease_s=6.0, heartbeat_s=0.5, requeue_after_s=1.0)
+    stack.start()
+    storm = Storm(stack, phantoms[0])
+    storm.drop(3)
+    stack.wait_until_done(3)
+    store, away = stack.settings.store_path, stack.settings.data / "away"
+    with storm.arriving():
+        time.sleep(1.5)
+        store.rename(away)
+        store.mkdir()  # as the mount point of a share is, when the share is not there
+        wait_for(lambda: "out of reach" in trouble(stack).get("watch", ""), 30, stack.tail)
+        time.sleep(6)
+        assert not any(store.iterdir()), "what went there would be hidden later"
+        store.rmdir()
+        away.rename(store)
+    storm.assert_nothing_is_lost()
+    wait_for(lambda: not trouble(stack), 30, stack.tail)
+    assert "Traceback" not in stack.log.read_text()
+
+
+def test_a_disk_without_room_stops_the_intake_and_nothing_else(
+    make_stack: Callable[..., Stack], phantoms: list[Path]
+) -> None:
+    stack = make_stack(heartbeat_s=0.5, min_free_bytes=10**18)
+    stack.start()
+    storm = Storm(stack, phantoms[0])
+    storm.drop(3)
+    wait_for(lambda: "nothing more is taken in" in trouble(stack).get("watch", ""), 30, stack.tail)
+    assert stack.books().received == 0
+    assert len(list(stack.settings.inbox.iterdir())) == 3
+    stack.stop()
+    stack.environment["NIGHTREAD_MIN_FREE_BYTES"] = "0"
+    stack.start()
+    storm.assert_nothing_is_lost()
+    wait_for(lambda: not trouble(stack), 30, stack.tail)

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from tests.conftest import make_settings
 from tests.filling import assert_whole, image
 from worker.config import Settings
-from worker.errors import ModelUnusable, TransientFailure
+from worker.errors import ModelUnusable, StoreAway, TransientFailure
 from worker.intake.accept import Acceptor, Candidate
 from worker.ledger import leases
 from worker.ledger.session import Ledger, utc_now
@@ -122,6 +122,20 @@ def test_a_store_that_cannot_give_an_image_is_tried_three_times_and_then_said(
     (tmp_path / "away").rename(path)
     assert desk.screener.screen([lost]) == 1
     assert image(desk.ledger, lost).state == ImageState.SCORED
+    assert_whole(desk.ledger)
+
+
+def test_a_store_that_is_gone_costs_no_attempt_however_long_it_takes(
+    desk: Desk, tmp_path: Path, pictures: list[bytes]
+) -> None:
+    ids = desk.accept(tmp_path, pictures[:2])
+    desk.store.root.rename(tmp_path / "away")
+    for _ in range(5):
+        with pytest.raises(StoreAway):
+            desk.screener.screen(ids)
+    assert {(kept.state, kept.attempts) for kept in (image(desk.ledger, n) for n in ids)} == {("pending", 0)}
+    (tmp_path / "away").rename(desk.store.root)
+    assert desk.screener.screen(ids) == 2
     assert_whole(desk.ledger)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker import store as module
+from worker.errors import StoreAway
 from worker.store import Room, Store
 
 
@@ -22,7 +23,9 @@ def put(store: Store, source: Path, data: bytes, room: Room = Room.IMAGES, *, li
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+    made = Store(tmp_path / "store")
+    made.make()
+    return made
 
 
 @pytest.mark.parametrize("link", [True, False])
@@ -41,6 +44,23 @@ def test_both_rooms_are_looked_into(store: Store, tmp_path: Path) -> None:
     assert store.read(away) == b"letter"
     with pytest.raises(FileNotFoundError):
         store.read(sha256(b"never"))
+
+
+def test_a_store_that_is_gone_says_so_and_takes_nothing(store: Store, tmp_path: Path) -> None:
+    """As a share that is not mounted: its empty mount point must not be written to."""
+    store.check()
+    kept = put(store, tmp_path / "a", b"bytes")
+    store.root.rename(tmp_path / "elsewhere")
+    store.root.mkdir()
+    with pytest.raises(StoreAway, match=r"out of reach: .*No such file"):
+        store.check()
+    with pytest.raises(StoreAway, match="out of reach"):
+        put(store, tmp_path / "b", b"more")
+    assert list(store.root.iterdir()) == []
+    store.root.rmdir()
+    (tmp_path / "elsewhere").rename(store.root)
+    store.check()
+    assert store.read(kept) == b"bytes"
 
 
 def test_an_empty_store_holds_nothing(store: Store) -> None:

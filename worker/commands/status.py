@@ -21,7 +21,7 @@ def is_alive(ledger: Ledger, process: str) -> bool:
     """Whether the process of this name and this host has given a sign of life in time."""
     with ledger.reading() as session:
         beats = heartbeats(session, utc_now())
-    return any(beat.ok for beat in beats if (beat.name, beat.host) == (process, socket.gethostname()))
+    return any(not beat.silent for beat in beats if (beat.name, beat.host) == (process, socket.gethostname()))
 
 
 def as_text(said: dict[str, Any]) -> str:
@@ -58,5 +58,6 @@ def _pace(said: dict[str, Any]) -> str:
 
 
 def _life(process: dict[str, Any]) -> str:
-    state = "ok    " if process["ok"] else "SILENT"
-    return f"  {state} {process['name']:<8} on {process['host']}, {process['heartbeat_age_s']:.0f} s ago"
+    state = "SILENT" if process["silent"] else "WAITS " if process["trouble"] else "ok    "
+    said = f"  {state} {process['name']:<8} on {process['host']}, {process['heartbeat_age_s']:.0f} s ago"
+    return f"{said}: {process['trouble']}" if process["trouble"] else said

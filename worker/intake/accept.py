@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -19,7 +21,7 @@ from pathlib import Path
 import structlog
 
 from worker.config import Settings
-from worker.errors import RejectedImage, TransientFailure
+from worker.errors import NoRoom, RejectedImage, TransientFailure
 from worker.intake.formats import Inspection, Limits, inspect
 from worker.ledger import receipts
 from worker.ledger.runs import night_of
@@ -74,6 +76,8 @@ class Acceptor:
         self._ledger = ledger
         self._store = store
         self._limits = limits_of(settings)
+        self._settings = settings
+        self._store_made = False
 
     def accept(
         self,
@@ -89,9 +93,11 @@ class Acceptor:
 
         A file that vanished, changed while it was read, or cannot be read is left out: it is
         still where it was, and a later scan finds it. So is one whose receipt was written
-        before; its source is removed now. Raises TransientFailure when the store or the
-        database cannot take the group; then nothing was recorded and every source is there.
+        before; its source is removed now. Raises TransientFailure when the store, the disk or
+        the database cannot take the group; then nothing was recorded and every source is there.
         """
+        self.check_room()
+        self._check_store()
         at = utc_now()
         stored = self._store_all(files, source, received_by, keep_source=keep_source)
         if not stored:
@@ -112,6 +118,30 @@ class Acceptor:
             for item, row in zip(stored, recorded, strict=True)
             if row is not None
         ]
+
+    def check_room(self) -> None:
+        """Raise NoRoom when a disk that is written to is nearly full."""
+        least = self._settings.min_free_bytes
+        for folder in (self._settings.store_path, self._settings.data):
+            free = _free_bytes(folder)
+            if free < least:
+                raise NoRoom(
+                    f"the disk has {free / 1e6:,.0f} MB left, less than {least / 1e6:,.0f} MB: "
+                    "nothing more is taken in, and files stay where they are"
+                )
+
+    def _check_store(self) -> None:
+        """Make the store where no image was ever taken in; raise StoreAway where one was and it is gone."""
+        if not self._store_made:
+            with self._ledger.reading() as session:
+                first = not receipts.any_image(session)
+            if first:
+                try:
+                    self._store.make()
+                except OSError as error:
+                    raise TransientFailure(f"the store cannot be made: {error.strerror}") from error
+            self._store_made = True
+        self._store.check()
 
     def _store_all(
         self, files: Sequence[Candidate], source: Source, received_by: str | None, *, keep_source: bool
@@ -171,6 +201,14 @@ class Acceptor:
             received_by=received_by,
         )
         return _Stored(candidate, _fingerprint(after), arrival)
+
+
+def _free_bytes(folder: Path) -> int:
+    """Of the disk that a folder lies on, or will."""
+    for place in (folder, *folder.parents):
+        with suppress(FileNotFoundError):
+            return shutil.disk_usage(place).free
+    raise NoRoom(f"there is no disk for {folder}")
 
 
 def limits_of(settings: Settings) -> Limits:

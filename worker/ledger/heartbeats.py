@@ -20,27 +20,48 @@ _PERIODS = 3.0
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """How long ago a process last gave a sign of life, in seconds, and whether that is soon enough."""
+    """The last sign of life of a process.
+
+    Attributes:
+        name: for instance `worker`.
+        host: where it runs.
+        heartbeat_age_s: how long ago it gave one, in seconds.
+        silent: whether that is too long.
+        trouble: what its work waits for, or None.
+        ok: neither of the two.
+    """
 
     name: str
     host: str
     heartbeat_age_s: float
+    silent: bool
+    trouble: str | None
     ok: bool
 
 
-def beat(session: Session, name: str, *, period_s: float, at: datetime) -> None:
-    """Note that the process `name` of this host is alive; it will say so again in `period_s`."""
+def beat(session: Session, name: str, *, period_s: float, at: datetime, trouble: str | None = None) -> None:
+    """Note that the process `name` of this host is alive; it will say so again in `period_s`.
+
+    `trouble` is what its work waits for.
+    """
     # One statement: two processes of one name may start, or stop, at the same instant.
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     row = insert(Process).values(
-        name=name, host=socket.gethostname(), pid=os.getpid(), started_at=at, beat_at=at, period_s=period_s
-    )
+        name=name, host=socket.gethostname(), pid=os.getpid(), started_at=at, beat_at=at, period_s=period_s,
+        trouble=trouble,
+    )  # fmt: skip
     new = row.excluded
     since = case((Process.pid == new.pid, Process.started_at), else_=new.started_at)
     session.execute(
         row.on_conflict_do_update(
             index_elements=[Process.name, Process.host],
-            set_={"pid": new.pid, "started_at": since, "beat_at": new.beat_at, "period_s": new.period_s},
+            set_={
+                "pid": new.pid,
+                "started_at": since,
+                "beat_at": new.beat_at,
+                "period_s": new.period_s,
+                "trouble": new.trouble,
+            },
         )
     )
 
@@ -59,4 +80,5 @@ def heartbeats(session: Session, at: datetime) -> Sequence[Heartbeat]:
 
 def _heartbeat(row: Process, at: datetime) -> Heartbeat:
     age = max(0.0, (at - row.beat_at).total_seconds())
-    return Heartbeat(row.name, row.host, round(age, 1), age <= _PERIODS * row.period_s)
+    silent = age > _PERIODS * row.period_s
+    return Heartbeat(row.name, row.host, round(age, 1), silent, row.trouble, not silent and not row.trouble)

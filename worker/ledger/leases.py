@@ -73,12 +73,17 @@ def release(
 ) -> None:
     """Give leased images back after a transient failure; quarantine those out of attempts."""
     audit.lock(session)
-    mine = session.scalars(
-        select(Image).where(
-            Image.id.in_(image_ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
-        )
-    )
-    _give_back(session, list(mine), code=code, reason=reason, max_attempts=max_attempts, at=at)
+    mine = _leased_by(session, owner, image_ids)
+    _give_back(session, mine, code=code, reason=reason, max_attempts=max_attempts, at=at)
+
+
+def hand_back(session: Session, image_ids: Sequence[int], *, owner: str, code: str, at: datetime) -> None:
+    """Give leased images back for a reason that is none of theirs: the attempt does not count."""
+    audit.lock(session)
+    mine = _leased_by(session, owner, image_ids)
+    for image in mine:
+        image.attempts -= 1
+    _give_back(session, mine, code=code, reason="", max_attempts=None, at=at)
 
 
 def expire(session: Session, *, max_attempts: int, at: datetime, limit: int = _MANY) -> int:
@@ -160,18 +165,23 @@ def mark_queued(session: Session, image_ids: Sequence[int], at: datetime | None)
         )
 
 
+def _leased_by(session: Session, owner: str, image_ids: Sequence[int]) -> list[Image]:
+    mine = Image.id.in_(image_ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
+    return list(session.scalars(select(Image).where(*mine).order_by(Image.id)))
+
+
 def _give_back(
     session: Session,
     images: Sequence[Image],
     *,
     code: str,
     reason: str,
-    max_attempts: int,
+    max_attempts: int | None,
     at: datetime,
 ) -> None:
     events = []
     for image in images:
-        after = after_failure(image.attempts, max_attempts)
+        after = ImageState.PENDING if max_attempts is None else after_failure(image.attempts, max_attempts)
         check_transition(ImageState(image.state), after)
         image.state, image.lease_owner, image.lease_until = after, None, None
         if after is ImageState.QUARANTINED:

@@ -73,6 +73,11 @@ def record(
     return [next(recorded) if first_seen else None for first_seen in is_fresh]
 
 
+def any_image(session: Session) -> bool:
+    """Whether an image was ever taken in."""
+    return session.scalar(select(Image.id).limit(1)) is not None
+
+
 def _not_seen(session: Session, arrivals: Sequence[Arrival]) -> list[bool]:
     """Of each, whether no receipt was written for it before, here or earlier in the group."""
     keys = [arrival.key for arrival in arrivals if arrival.key is not None]

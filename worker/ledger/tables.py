@@ -248,6 +248,7 @@ class Process(Base):
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
     period_s: Mapped[float]
+    trouble: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (UniqueConstraint("name", "host"),)
 

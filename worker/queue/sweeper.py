@@ -13,6 +13,7 @@ from worker.ledger import leases
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane
 from worker.queue.dispatch import Dispatcher
+from worker.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -20,14 +21,15 @@ log = structlog.get_logger(__name__)
 class Sweeper:
     """Goes round the ledger and makes the queue agree with it."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, dispatcher: Dispatcher) -> None:
-        """Sweep this ledger into this dispatcher's lanes."""
+    def __init__(self, settings: Settings, ledger: Ledger, store: Store, dispatcher: Dispatcher) -> None:
+        """Sweep this ledger into this dispatcher's lanes, as long as the store can give the images."""
         self._settings = settings
         self._ledger = ledger
+        self._store = store
         self._dispatcher = dispatcher
 
     def sweep(self) -> None:
-        """One round. Raises TransientFailure when the database is out of reach."""
+        """One round. Raises TransientFailure when the database, or the store that is needed, is away."""
         self._expire()
         self._queue()
 
@@ -55,4 +57,5 @@ class Sweeper:
         with self._ledger.reading() as session:
             images = leases.waiting(session, lost_in=empty, queued_before=then, limit=room)
         if images:
+            self._store.check()
             self._dispatcher.publish_waiting(images)

@@ -124,6 +124,19 @@ def test_a_file_over_the_limit_is_turned_away_on_record(tmp_path: Path) -> None:
     night.ledger.close()
 
 
+def test_a_nearly_full_disk_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    night = begin(tmp_path / "full", min_free_bytes=10**18)
+    client = create_app(night.settings).test_client()
+    answer = send(client, [("a.jpg", bytes(500))], "/api/v1/images")
+    assert answer.status_code == 507
+    assert "less than 1,000,000,000,000 MB: nothing more is taken in" in answer.get_json()["error"]
+    assert "Retry-After" in answer.headers
+    assert not any(night.settings.incoming.glob("*"))
+    with night.ledger.reading() as session:
+        assert books(session).received == 0
+    night.ledger.close()
+
+
 def test_more_than_a_request_may_hold_is_refused_at_once(tmp_path: Path) -> None:
     night = begin(tmp_path / "small", max_bytes=2_000)
     client = create_app(night.settings).test_client()

@@ -16,7 +16,7 @@ from tests.conftest import make_settings
 from tests.files import jpeg
 from tests.filling import assert_whole, image
 from worker.config import Settings
-from worker.errors import TransientFailure
+from worker.errors import NoRoom, StoreAway, TransientFailure
 from worker.intake.accept import Accepted, Acceptor, Candidate, readable_name
 from worker.ledger import reports, schema
 from worker.ledger.session import Ledger
@@ -30,7 +30,7 @@ class Place:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.inbox = settings, settings.inbox
-        self.inbox.mkdir(parents=True)
+        self.inbox.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(settings.database)
         schema.upgrade(self.ledger)
         self.store: Store = open_store(settings)
@@ -207,6 +207,36 @@ def test_a_store_that_is_a_file_is_a_transient_failure(tmp_path: Path) -> None:
         place.accept(path)
     assert path.exists()
     place.ledger.close()
+
+
+def test_a_disk_that_is_nearly_full_takes_nothing_until_there_is_room(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, free = place.file("a.jpg", jpeg()), [499_999_999]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, free[0]))
+    with pytest.raises(NoRoom, match="the disk has 500 MB left, less than 500 MB: nothing more is taken in"):
+        place.accept(path)
+    assert path.exists()
+    assert assert_whole(place.ledger).received == 0
+    free[0] = 500_000_000
+    assert [taken.outcome for taken in place.accept(path)] == [Outcome.NEW]
+
+
+def test_a_store_that_is_gone_takes_nothing_until_it_is_back(place: Place, tmp_path: Path) -> None:
+    """What went into the empty mount point of a share would be hidden once the share is back."""
+    place.accept(place.file("a.jpg", jpeg(1)))
+    path = place.file("b.jpg", jpeg(2))
+    place.store.root.rename(tmp_path / "away")
+    place.store.root.mkdir()
+    for place_or_its_successor in (place, Place(place.settings)):
+        with pytest.raises(StoreAway, match="the image store is out of reach"):
+            place_or_its_successor.accept(path)
+    assert path.exists()
+    assert list(place.store.root.iterdir()) == []
+    place.store.root.rmdir()
+    (tmp_path / "away").rename(place.store.root)
+    assert [taken.outcome for taken in place.accept(path)] == [Outcome.NEW]
+    assert assert_whole(place.ledger).received == 2
 
 
 def test_a_database_that_fails_leaves_every_source(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

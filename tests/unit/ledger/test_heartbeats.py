@@ -31,6 +31,18 @@ def test_a_process_that_misses_three_beats_is_late(ledger: Ledger) -> None:
     assert seen(ledger, -100)[0].heartbeat_age_s == 0, "another machine's clock may be ahead"
 
 
+def test_a_process_says_what_its_work_waits_for(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        beat(session, "watch", period_s=5, trouble="no room", at=AT)
+    (waits,) = seen(ledger, 1)
+    assert (waits.trouble, waits.silent, waits.ok) == ("no room", False, False)
+    (silent,) = seen(ledger, 16)
+    assert (silent.silent, silent.ok) == (True, False)
+    say(ledger, "watch", 17)
+    (well,) = seen(ledger, 18)
+    assert (well.trouble, well.silent, well.ok) == (None, False, True)
+
+
 def test_processes_of_one_name_may_start_at_the_same_instant(ledger: Ledger) -> None:
     start = Barrier(6)
 

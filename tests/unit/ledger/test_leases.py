@@ -137,6 +137,21 @@ def test_what_failed_for_a_moment_waits_before_it_is_queued_again(ledger: Ledger
     assert waiting(ledger, Lane.OVERNIGHT, seconds=1) == ids
 
 
+def test_an_attempt_that_failed_for_a_reason_of_its_surroundings_does_not_count(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2)
+    for _ in range(5):
+        take(ledger, ids)
+        with ledger.transaction() as session:
+            leases.hand_back(session, ids[:1], owner="w1", code="store_away", at=AT)
+            leases.hand_back(session, ids, owner="another", code="store_away", at=AT)
+    assert [(image(ledger, i).state, image(ledger, i).attempts) for i in ids] == [
+        ("pending", 0),
+        ("leased", 1),
+    ]
+    assert image(ledger, ids[0]).queued_at == AT, "it waits before it is queued again"
+    assert_whole(ledger)
+
+
 def test_a_failure_that_lasts_quarantines_with_its_reason(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
     for _ in range(3):

@@ -70,7 +70,8 @@ def test_the_status_has_the_keys_that_other_programs_rely_on(ledger: Ledger) -> 
     # Two images, from the start of the first at 0 s to now, at 2 s; one image waits.
     assert (said["images_per_s"], said["eta_s"]) == (1.0, 1.0)
     (process,) = said["processes"]
-    assert {**process, "host": ""} == {"name": "watch", "host": "", "heartbeat_age_s": 2.0, "ok": True}
+    keys = {"name": "watch", "host": "", "heartbeat_age_s": 2.0, "ok": True, "silent": False, "trouble": None}
+    assert {**process, "host": ""} == keys
 
 
 def test_an_eta_is_never_invented(ledger: Ledger) -> None:

