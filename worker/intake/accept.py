@@ -99,6 +99,8 @@ class Acceptor:
         self.check_room()
         self._check_store()
         at = utc_now()
+        if source is Source.FOLDER:
+            files = self._not_recorded(files)
         stored = self._store_all(files, source, received_by, keep_source=keep_source)
         if not stored:
             return []
@@ -142,6 +144,20 @@ class Acceptor:
                     raise TransientFailure(f"the store cannot be made: {error.strerror}") from error
             self._store_made = True
         self._store.check()
+
+    def _not_recorded(self, files: Sequence[Candidate]) -> list[Candidate]:
+        """Those without a receipt; the others have only not been removed, and need not be read again."""
+        states = {}
+        for candidate in files:
+            with suppress(OSError):
+                states[candidate] = candidate.path.lstat()
+        keys = {candidate: _arrival_key(candidate.name, state) for candidate, state in states.items()}
+        with self._ledger.reading() as session:
+            recorded = receipts.recorded(session, list(keys.values()))
+        done = {candidate for candidate, key in keys.items() if key in recorded}
+        for candidate in done:
+            _remove(candidate.path, _fingerprint(states[candidate]))
+        return [candidate for candidate in files if candidate not in done]
 
     def _store_all(
         self, files: Sequence[Candidate], source: Source, received_by: str | None, *, keep_source: bool
@@ -273,4 +289,10 @@ def _remove(path: Path, fingerprint: tuple[int, ...]) -> None:
         return
     except OSError as error:
         # Recorded already: the next scan knows it again and tries once more.
-        log.warning("a file that was taken in cannot be removed", error=error.strerror)
+        _warn_unremovable(fingerprint, str(error.strerror))
+
+
+@lru_cache(maxsize=1_000)
+def _warn_unremovable(_fingerprint: tuple[int, ...], why: str) -> None:
+    """Say it once a file, not once a scan."""
+    log.warning("a file that was taken in cannot be removed", error=why)

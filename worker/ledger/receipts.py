@@ -69,8 +69,8 @@ def record(
     image_ids = [known[arrival.sha256] for arrival in fresh]
     receipt_ids = _insert_receipts(session, fresh, image_ids, outcomes, run_id, at)
     audit.append(session, map(_event, fresh, receipt_ids, image_ids, outcomes), at)
-    recorded = map(_recorded, fresh, receipt_ids, image_ids, outcomes)
-    return [next(recorded) if first_seen else None for first_seen in is_fresh]
+    told = map(_recorded, fresh, receipt_ids, image_ids, outcomes)
+    return [next(told) if first_seen else None for first_seen in is_fresh]
 
 
 def any_image(session: Session) -> bool:
@@ -78,14 +78,20 @@ def any_image(session: Session) -> bool:
     return session.scalar(select(Image.id).limit(1)) is not None
 
 
+def recorded(session: Session, keys: Sequence[str]) -> set[str]:
+    """Those of these arrivals that have a receipt."""
+    return set(session.scalars(select(Receipt.arrival).where(Receipt.arrival.in_(keys))))
+
+
 def _not_seen(session: Session, arrivals: Sequence[Arrival]) -> list[bool]:
     """Of each, whether no receipt was written for it before, here or earlier in the group."""
     keys = [arrival.key for arrival in arrivals if arrival.key is not None]
-    seen = set(session.scalars(select(Receipt.arrival).where(Receipt.arrival.in_(keys))))
+    seen = recorded(session, keys)
     fresh = []
     for arrival in arrivals:
-        fresh.append(arrival.key is None or arrival.key not in seen)
-        seen.add(arrival.key)
+        fresh.append(arrival.key not in seen)
+        if arrival.key is not None:
+            seen.add(arrival.key)
     return fresh
 
 

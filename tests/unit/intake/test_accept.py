@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy.orm import Session
@@ -264,6 +266,28 @@ def test_a_source_that_was_recorded_but_not_removed_has_no_second_receipt(
     assert place.accept(path) == []
     assert not path.exists()
     assert assert_whole(place.ledger).received == 1
+
+
+def test_a_source_that_cannot_be_removed_is_read_once_and_warned_of_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A read-only inbox is looked at every other second, all night."""
+    paths = [place.file(f"{n}.jpg", jpeg(n)) for n in range(3)]
+    digest = Mock(wraps=hashlib.file_digest)
+    monkeypatch.setattr(hashlib, "file_digest", digest)
+
+    def refuses(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuses)
+        assert [len(place.accept(*paths)) for _ in range(4)] == [3, 0, 0, 0]
+    assert digest.call_count == 3
+    assert capsys.readouterr().out.count("cannot be removed") == 3
+    paths[0].write_bytes(jpeg(7))
+    assert [item.name for item in place.accept(*paths)] == ["0.jpg"], "what is in it now is another arrival"
+    assert not any(path.exists() for path in paths)
+    assert assert_whole(place.ledger).received == 4
 
 
 def test_a_source_that_was_recorded_is_known_again_after_its_disk_was_mounted_anew(
