@@ -36,7 +36,7 @@ _SENTENCES = {
 }
 _FIRST_FAILURE = 400
 _OUT_OF_REACH = "The database or the store cannot be reached; nothing is lost. Try again in a moment."
-_FOR_PROGRAMS = ("/api/", "/healthz", "/readyz")
+_FOR_PROGRAMS = ("/api/", "/healthz", "/metrics", "/readyz")
 
 
 def install(app: Flask) -> None:

@@ -53,3 +53,10 @@ def test_every_picture_and_page_that_the_readme_links_exists() -> None:
     links = re.findall(r"\]\(((?!http|#)[^)]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_test_that_shows_a_promise_exists() -> None:
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text())
+    assert len(named) > 20
+    files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [f"{file}::{test}" for file, test in named if f"\ndef {test}(" not in files.get(file, "")] == []

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from webui.metrics import CONTENT_TYPE, exposition
 from webui.services import services
 from worker.ledger import reports, schema
 from worker.ledger.session import utc_now
@@ -28,6 +29,13 @@ def ready() -> ResponseReturnValue:
     if current != services().newest_schema:
         abort(503, "The database is not up to date; run `nightread db upgrade`.")
     return {"ready": True, "schema": current, "broker": _broker()}
+
+
+@api.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """Figures for Prometheus, in its text format."""
+    text = exposition(services().pulse.read(), services().acceptor.free_bytes())
+    return current_app.response_class(text, content_type=CONTENT_TYPE)
 
 
 @api.get("/api/v1/status")

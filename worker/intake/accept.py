@@ -123,14 +123,16 @@ class Acceptor:
 
     def check_room(self) -> None:
         """Raise NoRoom when a disk that is written to is nearly full."""
-        least = self._settings.min_free_bytes
-        for folder in (self._settings.store_path, self._settings.data):
-            free = _free_bytes(folder)
-            if free < least:
-                raise NoRoom(
-                    f"the disk has {free / 1e6:,.0f} MB left, less than {least / 1e6:,.0f} MB: "
-                    "nothing more is taken in, and files stay where they are"
-                )
+        free, least = self.free_bytes(), self._settings.min_free_bytes
+        if free < least:
+            raise NoRoom(
+                f"the disk has {free / 1e6:,.0f} MB left, less than {least / 1e6:,.0f} MB: "
+                "nothing more is taken in, and files stay where they are"
+            )
+
+    def free_bytes(self) -> int:
+        """Of the fullest of the disks that are written to."""
+        return min(_free_bytes(folder) for folder in (self._settings.store_path, self._settings.data))
 
     def _check_store(self) -> None:
         """Make the store where no image was ever taken in; raise StoreAway where one was and it is gone."""

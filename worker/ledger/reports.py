@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
 from worker.ledger.heartbeats import heartbeats
 from worker.ledger.review import NEEDS_READING
-from worker.ledger.states import ImageState, Outcome, ReviewState
+from worker.ledger.states import ImageState, Lane, Outcome, ReviewState
 from worker.ledger.tables import Image, Prediction, Receipt, Run
 
 _RATE_WINDOW_S = 60.0
@@ -188,6 +188,7 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
     """What `nightread status --json` and the API say: the books, the rate, the signs of life.
 
     `eta_s` is 0 when nothing waits, and null when something does and nothing is being scored.
+    `oldest_waiting_s` is how long ago the oldest pending image arrived, null when none waits.
     """
     counted, images_per_s = books(session), rate(session, at)
     waiting = counted.pending + counted.leased
@@ -195,8 +196,23 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
         **asdict(counted),
         "images_per_s": round(images_per_s, 2),
         "eta_s": round(waiting / images_per_s, 1) if images_per_s else None if waiting else 0,
+        "oldest_waiting_s": _oldest_waiting_s(session, at),
         "processes": [asdict(heartbeat) for heartbeat in heartbeats(session, at)],
     }
+
+
+def _oldest_waiting_s(session: Session, at: datetime) -> float | None:
+    arrived = [
+        session.scalar(
+            select(Image.received_at)
+            .where(Image.state == ImageState.PENDING, Image.lane == lane)
+            .order_by(Image.id)
+            .limit(1)
+        )
+        for lane in Lane
+    ]
+    ages = [(at - each).total_seconds() for each in arrived if each is not None]
+    return round(max(0.0, *ages), 1) if ages else None
 
 
 def _counts(

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
+from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import TestResponse
 
+from tests.conftest import free_port
 from tests.integration.webui.night import RUN, Night, phantoms
+from webui.app import create_app
 from worker import DISCLAIMER
-from worker.ledger import audit, reports
+from worker.config import Settings
+from worker.ledger import audit, heartbeats, reports
 from worker.ledger.session import utc_now
 
 DESCRIPTION: dict[str, Any] = json.loads(
@@ -76,6 +80,32 @@ class TestDocuments:
         assert as_described(onlooker.get("/healthz"), "/healthz") == {"ok": True}
         # No broker listens in these tests: told, and no reason to fail.
         assert as_described(onlooker.get("/readyz"), "/readyz")["broker"] == "out of reach"
+
+    def test_the_figures_for_prometheus(self, client: FlaskClient, night: Night) -> None:
+        with night.ledger.transaction() as session:
+            heartbeats.beat(session, "watch", period_s=5, trouble="no room", at=utc_now())
+        answer = client.get("/metrics")
+        assert answer.content_type.startswith("text/plain; version=")
+        found = {
+            (sample.name, sample.labels.get("name", sample.labels.get("state"))): sample.value
+            for family in text_string_to_metric_families(answer.text)
+            for sample in family.samples
+        }
+        with night.ledger.reading() as session:
+            status = reports.status_document(session, utc_now())
+        assert found["nightread_images", "scored"] == status["scored"] == 8
+        assert found["nightread_images", "rejected"] == status["rejected"]
+        assert found["nightread_received", None] == status["received"]
+        assert found["nightread_books_balanced", None] == found["nightread_database_up", None] == 1
+        assert found["nightread_disk_free_bytes", None] > 0
+        assert found["nightread_process_ok", "watch"] == 0
+
+    def test_the_figures_without_a_database(self, tmp_path: Path) -> None:
+        url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+        client = create_app(Settings(data=tmp_path, database_url=url)).test_client()
+        text = client.get("/metrics").text
+        assert "nightread_database_up 0.0" in text
+        assert "nightread_images" not in text
 
     def test_the_description_itself(self, onlooker: FlaskClient) -> None:
         assert onlooker.get("/api/v1/openapi.json").get_json() == DESCRIPTION

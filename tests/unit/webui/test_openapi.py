@@ -30,7 +30,7 @@ def routes(data: Path) -> set[tuple[str, str]]:
         (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in rules
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if rule.rule.startswith(("/api/", "/healthz", "/readyz"))
+        if rule.rule.startswith(("/api/", "/healthz", "/metrics", "/readyz"))
     }
 
 
