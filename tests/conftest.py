@@ -136,6 +136,7 @@ def make_settings(data: Path, **more: object) -> Settings:
         "sweep_s": 0.5,
         "requeue_after_s": 3.0,
         "heartbeat_s": 1.0,
+        "checkpoint_s": 1.0,
         "lease_s": 10.0,
         "workers": 2,
     }

@@ -18,6 +18,7 @@ from worker import DISCLAIMER, __version__
 from worker.errors import ModelUnusable, SchemaOutdated, TransientFailure, WrongSettings
 
 if TYPE_CHECKING:
+    from worker.checkpoints import Checkpoints
     from worker.config import Settings
     from worker.ledger.session import Ledger
 
@@ -236,20 +237,44 @@ def audit() -> None:
 @audit.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def verify(as_json: bool) -> None:
-    """Recompute every link of the chain. Exit code 1 if one is broken."""
+    """Recompute every link of the chain, and compare its checkpoints. Exit code 1 if one is broken."""
     from dataclasses import asdict
 
     from worker.ledger import audit as trail
 
-    with _ledger(_start("audit")).reading() as session:
-        found = trail.verify(session)
+    settings = _start("audit")
+    with _ledger(settings).reading() as session:
+        found, checked = trail.verify(session), _checkpoints(settings).check(session)
+    ok = found.ok and checked.bad_checkpoint is None
     if as_json:
-        click.echo(_json(asdict(found)))
+        click.echo(_json(asdict(found) | asdict(checked) | {"ok": ok}))
     elif found.ok:
         click.echo(f"The trail is whole: {found.events} events, head {found.head}.")
     else:
         click.echo(f"THE TRAIL IS BROKEN at event {found.first_bad}; {found.events} before it are whole.")
-    sys.exit(0 if found.ok else 1)
+    if checked.bad_checkpoint is not None and not as_json:
+        click.echo(
+            f"THE TRAIL IS NOT THE ONE THAT WAS VOUCHED FOR: line {checked.bad_checkpoint} of "
+            f"{settings.checkpoints_path} does not hold."
+        )
+    elif not as_json:
+        click.echo(f"{checked.checkpoints} signed checkpoints hold.")
+    sys.exit(0 if ok else 1)
+
+
+@audit.command()
+def checkpoint() -> None:
+    """Append a signed checkpoint of the trail to its file; `nightread watch` does so every hour."""
+    settings = _start("audit")
+    taken = _checkpoints(settings).take(_ledger(settings))
+    said = f"Event {taken.seq}, {taken.hash}" if taken else "Nothing has happened since the last one"
+    click.echo(f"{said}: {settings.checkpoints_path}", err=True)
+
+
+def _checkpoints(settings: Settings) -> Checkpoints:
+    from worker.checkpoints import Checkpoints
+
+    return Checkpoints(settings.checkpoints_path, settings.checkpoint_key)
 
 
 @nightread.group()

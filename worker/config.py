@@ -85,6 +85,13 @@ class Settings(BaseSettings):
         10.0, gt=0, description="Seconds before an image that waits in no queue is queued again."
     )
     heartbeat_s: float = Field(5.0, gt=0, description="Seconds between two signs of life of a process.")
+    checkpoints: str = Field(
+        "",
+        description="File of the trail's signed checkpoints; empty: `checkpoints.jsonl` in the data folder.",
+    )
+    checkpoint_s: float = Field(
+        3600.0, gt=0, description="Seconds between two signed checkpoints of the audit trail."
+    )
     claim_s: float = Field(900.0, gt=0, description="Seconds a reader has an image for themselves.")
     max_bytes: int = Field(64 * 1024**2, gt=0, description="Largest file that is taken, in bytes.")
     max_pixels: int = Field(
@@ -154,6 +161,17 @@ class Settings(BaseSettings):
     def store_path(self) -> Path:
         """Root of the content-addressed image store."""
         return Path(self.store).expanduser().absolute() if self.store else self.data / "store"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """Where the signed checkpoints are appended."""
+        chosen = Path(self.checkpoints).expanduser().absolute()
+        return chosen if self.checkpoints else self.data / "checkpoints.jsonl"
+
+    @property
+    def checkpoint_key(self) -> Path:
+        """The private key that signs them."""
+        return self.data / "checkpoint.key"
 
     @property
     def database(self) -> str:

@@ -15,6 +15,7 @@ from contextlib import suppress
 import structlog
 from celery.platforms import SecurityWarning
 
+from worker.checkpoints import Checkpoints
 from worker.config import Settings
 from worker.errors import TransientFailure
 from worker.heartbeat import Heartbeat, kept_from_children
@@ -43,6 +44,8 @@ def watch(settings: Settings) -> int:
     store = open_store(settings)
     monitor = FolderMonitor(settings, Acceptor(settings, ledger, store), dispatcher.publish)
     sweeper = Sweeper(settings, ledger, store, dispatcher)
+    checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key)
+    rounds = _Rounds(sweeper.sweep, lambda: checkpoints.take(ledger), settings.checkpoint_s)
     stop = _stop_on_signals()
     _forget_abandoned_uploads(settings)
     with (
@@ -52,7 +55,7 @@ def watch(settings: Settings) -> int:
         defects: list[Exception] = []
         sweeping = threading.Thread(
             target=_keep_on,
-            args=(stop, settings.sweep_s, sweeper.sweep, sweeps, defects),
+            args=(stop, settings.sweep_s, rounds.go, sweeps, defects),
             name="sweeper",
         )
         sweeping.start()
@@ -88,6 +91,21 @@ def work(settings: Settings) -> int:
 def broker(settings: Settings) -> int:
     """Run the bundled broker until SIGTERM; 1 when it stops by itself."""
     return embedded.serve(settings, _stop_on_signals())
+
+
+class _Rounds:
+    """What is done at every round, and then what is done only now and then."""
+
+    def __init__(self, often: Callable[[], object], seldom: Callable[[], object], period_s: float) -> None:
+        self._often, self._seldom, self._period_s = often, seldom, period_s
+        self._next = time.monotonic() + period_s
+
+    def go(self) -> None:
+        """One round. Raises what either of the two raises; the seldom one is then due again at once."""
+        self._often()
+        if time.monotonic() >= self._next:
+            self._seldom()
+            self._next = time.monotonic() + self._period_s
 
 
 def _stop_on_signals() -> threading.Event:

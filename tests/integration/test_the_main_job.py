@@ -26,7 +26,10 @@ def screen_the_originals(stack: Stack, xrays: list[Path]) -> None:
     status = stack.run("status", "--json")
     assert status.returncode == 0
     assert json.loads(status.stdout)["balanced"] is True
-    assert json.loads(stack.run("audit", "verify", "--json").stdout)["ok"] is True
+    verified = stack.run("audit", "verify", "--json")
+    trail = json.loads(verified.stdout)
+    assert (verified.returncode, trail["ok"], trail["bad_checkpoint"]) == (0, True, None)
+    assert trail["checkpoints"] > 0, "they are taken by themselves"
 
 
 def test_a_folder_is_screened_and_dropped_again(nightread_up: Stack, xrays: list[Path]) -> None:

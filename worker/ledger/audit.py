@@ -93,6 +93,17 @@ def append(session: Session, events: Iterable[Event], at: datetime | None = None
         session.flush()
 
 
+def head(session: Session) -> tuple[int, str]:
+    """Number and hash of the last event, without a lock."""
+    found = session.scalars(select(ChainHead).where(ChainHead.id == 1)).one_or_none()
+    return (found.seq, found.hash) if found else (0, GENESIS)
+
+
+def hash_of(session: Session, seq: int) -> str | None:
+    """The hash of the event of that number; None if there is none."""
+    return session.scalar(select(AuditEvent.hash).where(AuditEvent.seq == seq))
+
+
 def verify(session: Session) -> Verification:
     """Recompute every link from the first event to the chain's head."""
     head = session.scalars(select(ChainHead).where(ChainHead.id == 1)).one_or_none()

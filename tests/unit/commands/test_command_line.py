@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.filling import fill
+from tests.unit.ledger.test_audit import do_harm
 from worker.config import ROOT, Settings
-from worker.ledger import schema
+from worker.ledger import audit, schema
 from worker.ledger.session import Ledger
+from worker.ledger.tables import ChainHead
 
 
 def nightread(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -107,11 +109,30 @@ def test_json_is_one_document_on_stdout_and_nothing_else(ledger: Ledger) -> None
     said = nightread("audit", "verify", "--json")
     assert said.returncode == 0
     verified = json.loads(said.stdout)
-    assert {**verified, "head": ""} == {"ok": True, "events": 3, "first_bad": None, "head": ""}
+    keys = {"ok": True, "events": 3, "first_bad": None, "head": "", "checkpoints": 0, "bad_checkpoint": None}
+    assert {**verified, "head": ""} == keys
     status = json.loads(nightread("status", "--json").stdout)
     assert (status["received"], status["pending"], status["eta_s"]) == (2, 2, None)
     report = nightread("report", "--json")
     assert json.loads(report.stdout)["received"] == 2
+
+
+def test_a_trail_that_was_cut_off_is_told_by_its_checkpoint(ledger: Ledger) -> None:
+    fill(ledger, 1, 2)
+    assert nightread("audit", "checkpoint").stderr.startswith("Event 3, ")
+    assert "Nothing has happened" in nightread("audit", "checkpoint").stderr
+    whole = nightread("audit", "verify")
+    assert whole.returncode == 0
+    assert "1 signed checkpoints hold." in whole.stdout
+    do_harm(ledger, "DELETE FROM audit_event WHERE seq = 3")
+    with ledger.transaction() as session:
+        (head,) = session.query(ChainHead)
+        head.seq, head.hash = 2, audit.hash_of(session, 2) or ""
+    cut = nightread("audit", "verify")
+    assert cut.returncode == 1
+    assert "The trail is whole: 2 events" in cut.stdout
+    assert "NOT THE ONE THAT WAS VOUCHED FOR: line 1 of " in cut.stdout
+    assert json.loads(nightread("audit", "verify", "--json").stdout)["bad_checkpoint"] == 1
 
 
 def test_a_missing_file_and_a_name_that_is_no_text_are_answers_of_screen(tmp_path: Path) -> None:
