@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from sklearn.metrics import roc_curve
 
 from training.recipe import Calibrate
+from worker.inference.second_look import SecondLook
 from worker.inference.triage import OperatingPoint
 
 Floats = NDArray[np.float64]
@@ -111,6 +112,24 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: Calibrate) -> dict[str
         "rule-in": (rule_in, balanced, rule_in),
     }
     return {name: _point(name, bounds, pneumonia, p, recipe.prevalence) for name, bounds in bands.items()}
+
+
+def second_look(p: Floats, recipe: Calibrate) -> SecondLook | None:
+    """Which images are looked at again: those nearest to `balanced` in log-odds.
+
+    Args:
+        p: calibrated p_pneumonia of the first look, shape (n,).
+        recipe: says how large their share of these scores is; 0: none.
+    """
+    balanced = _log_odds(np.array(recipe.prevalence))
+    reach = np.quantile(np.abs(_log_odds(p) - balanced), recipe.looked_at_again)
+    low, high = (float(1 / (1 + np.exp(-(balanced + side * reach)))) for side in (-1, 1))
+    return SecondLook(low, high) if recipe.looked_at_again and low < high else None
+
+
+def _log_odds(p: Floats) -> Floats:
+    within = np.clip(p, 1e-9, 1 - 1e-9)
+    return np.asarray(np.log(within / (1 - within)))
 
 
 def _point(

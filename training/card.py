@@ -40,7 +40,8 @@ _NUMBERS = re.compile(r"\[\n([-+.,\seE\dnul]+?)\n *\]")
 OUTPUT = (
     "Logits of each label at each place, (1, h, w, 3). Their mean over the places, divided by "
     "calibration.temperature, goes through a softmax. The log-odds of pneumonia at each place are the "
-    "activation map."
+    "activation map. Images whose p_pneumonia lies in `second_look` are looked at again, mirrored and enlarged, "
+    "and the evidence of the three looks is averaged."
 )
 INTENDED_USE = (
     "Research and education: to put chest radiographs in an order in which a person reads them. A score is "

@@ -166,6 +166,7 @@ class Calibrate(_Section):
     prevalence: Share
     screen_sensitivity: Share
     rule_in_specificity: Share
+    looked_at_again: Share
     default: Literal["screen", "balanced", "rule-in"]
 
 

@@ -25,10 +25,11 @@ from training.export import REPRESENTATIVE, parity, to_int8
 from training.fit import Course
 from training.history import HISTORY, PLOT, plot_history, read_history, write_history
 from training.recipe import Recipe
-from training.trials import PLAIN, RESTYLED, STRESSED, Trial, trials
+from training.trials import PLAIN, RESTYLED, STRESSED, Trial, trials, view_of, with_views
 from worker.inference.bundle import RUNTIME_FILES, Bundle
 from worker.inference.classifier import Scores
 from worker.inference.runtime import LiteRtRuntime
+from worker.inference.second_look import VIEWS, SecondLook
 from worker.inference.triage import OperatingPoint
 
 _SERVED, _REFERENCE = RUNTIME_FILES["litert"], RUNTIME_FILES["tensorflow"]
@@ -45,7 +46,9 @@ class Made:
         quantised: what quantisation does to a network that did not see the images it is measured on.
         calibration: of the logits before that; `temperature` is what the model's own need.
         history: one entry an epoch of its training.
-        scores: calibrated, out of fold, by trial.
+        look: which images are looked at again.
+        first: calibrated, out of fold, by trial: what the first look alone says.
+        scores: the same with the second look, as it is served.
         said: for the card.
     """
 
@@ -53,6 +56,8 @@ class Made:
     quantised: dict[str, Any]
     calibration: calibrate.Calibration
     history: list[dict[str, float]]
+    look: SecondLook | None
+    first: dict[str, Scored]
     scores: dict[str, Scored]
     said: dict[str, Any]
 
@@ -70,17 +75,21 @@ def make(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Work) 
     course = Course(recipe.network, recipe.fit, recipe.sampling, recipe.augment, start)
     tried = trials(recipe, cohort)
     labels = _labels(recipe, cohort, tried, work)
-    found = out_of_fold("student", course, cohort, labels, tried, work)
+    found = out_of_fold("student", course, cohort, labels, with_views(tried), work)
     calibration = _calibration(recipe, cohort, found, tried)
+    first = _scored(cohort, found, tried, calibration, None)
+    look = calibrate.second_look(_pooled(first, cohort).p, recipe.calibrate)
     work.say("all images")
     last = trained("final", course, examples(cohort, labels, np.ones(len(cohort), dtype=bool)), work)
-    first = fold_model("student", course, cohort, labels, 0, work)
+    one = fold_model("student", course, cohort, labels, 0, work)
     return Made(
         calibrated(last.model, calibration),
-        _quantised(recipe, cohort, calibrated(first, calibration), calibration.temperature, tried),
+        _quantised(recipe, cohort, calibrated(one, calibration), calibration.temperature, tried),
         calibration,
         read_history(last.history),
-        _scored(cohort, found, tried, calibration),
+        look,
+        first,
+        _scored(cohort, found, tried, calibration, look),
         {
             "seed": recipe.fit.seed,
             "minutes": round((time.monotonic() - began) / 60, 1),
@@ -126,6 +135,7 @@ def release(recipe: Recipe, cohort: Cohort, made: Made, out: Path, *, preliminar
         sections={
             "curves": card.curve_points({name: scored for name, (scored, _) in sets.items()}),
             "spread": {name: _spread(*each, point) for name, each in sets.items()},
+            **_second_look(recipe, cohort, made, point),
         },
     )
     write_history(out / HISTORY, made.history)
@@ -187,15 +197,22 @@ def _calibration(
 
 
 def _scored(
-    cohort: Cohort, found: Logits, tried: Mapping[str, Trial], calibration: calibrate.Calibration
+    cohort: Cohort,
+    found: Logits,
+    tried: Mapping[str, Trial],
+    calibration: calibrate.Calibration,
+    look: SecondLook | None,
 ) -> dict[str, Scored]:
-    return {
-        name: as_scored(
-            [cohort.radiographs[i] for i in trial.of],
-            Scores(calibration.probabilities(found[name]), np.zeros((len(trial.of), 0, 0), np.uint8)),
-        )
-        for name, trial in tried.items()
-    }
+    scored = {}
+    for name, trial in tried.items():
+        p = calibration.probabilities(found[name])
+        if look is not None:
+            wanted = look.wanted(1 - p[:, 0])
+            looks = [found[name], *(found[view_of(name, view)] for view in VIEWS)]
+            p[wanted] = calibration.probabilities(np.mean(looks, axis=0)[wanted])
+        radiographs = [cohort.radiographs[i] for i in trial.of]
+        scored[name] = as_scored(radiographs, Scores(p, np.zeros((len(p), 0, 0), np.uint8)))
+    return scored
 
 
 def _pooled(scores: Mapping[str, Scored], cohort: Cohort) -> Scored:
@@ -222,6 +239,20 @@ def _sets(recipe: Recipe, cohort: Cohort, scores: Mapping[str, Scored]) -> dict[
             chosen = np.tile(cohort.source == source, repeats)
             sets[f"{sources[int(source)].called}{suffix[name]}"] = (scored.at(chosen), part)
     return sets
+
+
+def _second_look(recipe: Recipe, cohort: Cohort, made: Made, point: OperatingPoint) -> dict[str, Any]:
+    """Which images are looked at again, and what it changes, by the name of the set."""
+    if made.look is None:
+        return {}
+    said: dict[str, Any] = {**asdict(made.look), "views": list(VIEWS)}
+    after = _sets(recipe, cohort, made.scores)
+    for name, (first, _) in _sets(recipe, cohort, made.first).items():
+        once, twice = (measure(each, point.threshold) for each in (first, after[name][0]))
+        said[name] = {"looked_at_again": float(made.look.wanted(first.p).mean())}
+        for metric in ("auc", "accuracy", "specificity", "recall"):
+            said[name] |= {f"{metric}_at_first": once[metric], metric: twice[metric]}
+    return {"second_look": said}
 
 
 def _measured(scored: Scored, part: Cohort, point: OperatingPoint) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from training.cohort import Cohort
 from training.recipe import Recipe
 from training.spectrum import profiles, restyled
 from worker.inference.preprocess import normalise
+from worker.inference.second_look import views
 
 PLAIN, STRESSED, RESTYLED = "plain", "stressed", "restyled"
 
@@ -48,6 +50,21 @@ def trials(recipe: Recipe, cohort: Cohort) -> dict[str, Trial]:
         STRESSED: Trial(np.concatenate(stressed), np.tile(everyone, recipe.stress.variants)),
         RESTYLED: Trial(_restyled(cohort, recipe.stress.seed), everyone),
     }
+
+
+def with_views(tried: Mapping[str, Trial]) -> dict[str, Trial]:
+    """The trials, and each in the other views of a second look, named by `view_of`."""
+    again = {
+        view_of(name, view): Trial(inputs, trial.of)
+        for name, trial in tried.items()
+        for view, inputs in views(trial.inputs).items()
+    }
+    return {**tried, **again}
+
+
+def view_of(trial: str, view: str) -> str:
+    """The name of a trial in another view."""
+    return f"{trial}, {view}"
 
 
 def _restyled(cohort: Cohort, seed: int) -> NDArray[np.uint8]:

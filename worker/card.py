@@ -13,7 +13,7 @@ from worker.card_text import label, rows_of
 from worker.loose_json import Json, count, number, numbers, part, text
 
 # Measurements by these names are not those of scores on a set of images, whatever they hold.
-_NO_SETS = ("parity_with_reference", "quantisation", "gate", "speed")
+_NO_SETS = ("parity_with_reference", "quantisation", "second_look", "gate", "speed")
 _INTERVAL = "_ci"
 _ENDS = 2
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from worker.errors import ModelUnusable
 from worker.inference.preprocess import PREPROCESSING_VERSION
+from worker.inference.second_look import VIEWS, SecondLook
 from worker.inference.triage import OperatingPoint
 
 LABELS = ("normal", "bacterial", "viral")
@@ -35,6 +36,7 @@ class Bundle:
         temperature: what the logits are divided by before the softmax (Guo et al., ICML 2017).
         operating_points: by name.
         default_operating_point: the name of the one that is used unless another is chosen.
+        second_look: which images are looked at again; None: none.
         card: the whole of card.json.
     """
 
@@ -48,6 +50,7 @@ class Bundle:
     temperature: float
     operating_points: dict[str, OperatingPoint]
     default_operating_point: str
+    second_look: SecondLook | None
     card: dict[str, Any]
 
     def file(self, runtime: str) -> Path:
@@ -87,6 +90,7 @@ def load_bundle(folder: Path, runtime: str = "litert") -> Bundle:
         temperature=card.calibration.temperature,
         operating_points=_operating_points(folder, card),
         default_operating_point=card.default_operating_point,
+        second_look=_second_look(folder, card),
         card=raw,
     )
 
@@ -117,6 +121,12 @@ class _Point(_Part):
     flagged_share: float | None = None
 
 
+class _SecondLook(_Part):
+    low: float
+    high: float
+    views: list[str]
+
+
 class _Card(_Part):
     """What of card.json the software relies on; the rest is for people."""
 
@@ -129,6 +139,7 @@ class _Card(_Part):
     calibration: _Calibration
     operating_points: dict[str, _Point] = Field(min_length=1)
     default_operating_point: str
+    second_look: _SecondLook | None = None
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
@@ -191,6 +202,21 @@ def _verify_files(folder: Path, card: _Card, runtime: str) -> None:
                 f"{name} in {folder} is not the file that its card names: its sha256 is "
                 f"{found[:12]}..., the card says {expected.sha256[:12]}...."
             )
+
+
+def _second_look(folder: Path, card: _Card) -> SecondLook | None:
+    said = card.second_look
+    if said is None:
+        return None
+    if tuple(said.views) != VIEWS:
+        raise ModelUnusable(
+            f"The model in {folder} is to look at images again {' and '.join(said.views) or 'unchanged'}; "
+            f"this software knows {' and '.join(VIEWS)}."
+        )
+    try:
+        return SecondLook(said.low, said.high)
+    except ValueError as error:
+        raise ModelUnusable(f"{CARD} in {folder} has a wrong {error}.") from None
 
 
 def _operating_points(folder: Path, card: _Card) -> dict[str, OperatingPoint]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from worker.inference.bundle import Bundle
 from worker.inference.runtime import open_runtime
+from worker.inference.second_look import joined, views
 
 # Log-odds of pneumonia at which a map is brightest. Of 161 original files, the strongest place
 # reaches 0.4 in the median normal one, and 10 in the median one with pneumonia.
@@ -64,7 +65,8 @@ class Classifier:
     def predict_batch(self, inputs: NDArray[np.uint8]) -> Scores:
         """Score images.
 
-        The graph gives logits; the bundle's calibration temperature is applied to them here.
+        The graph gives logits; the bundle's calibration temperature is applied to them here. Images
+        that the first look leaves open get a second one, if the bundle says so.
         The same image gives the same numbers to the last bit in whatever batch it comes, on
         one machine with one set of versions.
 
@@ -77,7 +79,14 @@ class Classifier:
         side = self.bundle.side
         if inputs.dtype != np.uint8 or inputs.ndim != _DIMENSIONS or inputs.shape[1:] != (side, side):
             raise ValueError(f"uint8 (n, {side}, {side}) is needed, got {inputs.dtype} {inputs.shape}")
-        return scores_of(self._runtime.run(inputs), self.bundle.temperature)
+        evidence = self._runtime.run(inputs)
+        scores = scores_of(evidence, self.bundle.temperature)
+        if self.bundle.second_look is not None:
+            wanted = self.bundle.second_look.wanted(scores.p_pneumonia)
+            again = {name: self._runtime.run(view) for name, view in views(inputs[wanted]).items()}
+            better = scores_of(joined(evidence[wanted], again), self.bundle.temperature)
+            scores.probabilities[wanted], scores.activation[wanted] = better.probabilities, better.activation
+        return scores
 
     @cached_property
     def versions(self) -> dict[str, str]:
@@ -92,7 +101,7 @@ class Classifier:
         }
 
 
-def scores_of(evidence: NDArray[np.float32], temperature: float) -> Scores:
+def scores_of(evidence: NDArray[np.float32] | NDArray[np.float64], temperature: float) -> Scores:
     """Turn what the graph gives into scores.
 
     Args:

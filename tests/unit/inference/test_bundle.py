@@ -64,6 +64,12 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "'balanced': 0 <= band_low": edited(
         lambda card: card["operating_points"]["balanced"].update(band_low=0.99999, band_high=1.0)
     ),
+    "wrong second look: 0 <= low < high <= 1": edited(
+        lambda card: card.update(second_look={"low": 0.6, "high": 0.5, "views": ["mirrored", "enlarged"]})
+    ),
+    "again turned; this software knows mirrored and enlarged": edited(
+        lambda card: card.update(second_look={"low": 0.4, "high": 0.5, "views": ["turned"]})
+    ),
     "does not name model.tflite": edited(lambda card: card["files"].pop("model.tflite")),
     "'../x', which is not a file in that folder": edited(
         lambda card: card["files"].update({"../x": card["files"]["model.tflite"]})

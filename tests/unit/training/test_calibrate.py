@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.calibrate import calibrate, operating_points, prevalence_weights
+from training.calibrate import calibrate, operating_points, prevalence_weights, second_look
 from training.recipe import load_recipe
 from worker.inference.triage import OperatingPoint
 
@@ -61,3 +61,18 @@ def test_weights_give_pneumonia_the_prevalence_that_is_stated() -> None:
     pneumonia, _ = drawn(500)
     weights = prevalence_weights(pneumonia, 0.2)
     assert weights[pneumonia].sum() / weights.sum() == pytest.approx(0.2)
+
+
+def test_the_asked_share_is_looked_at_again_around_balanced() -> None:
+    _, p = drawn(4000)
+    look = second_look(p, RECIPE)
+    assert look is not None
+    assert look.wanted(p).mean() == pytest.approx(RECIPE.looked_at_again, abs=0.001)
+    odds = [edge / (1 - edge) for edge in (look.low, RECIPE.prevalence, look.high)]
+    assert odds[1] / odds[0] == pytest.approx(odds[2] / odds[1])
+
+
+def test_nobody_is_looked_at_again_if_none_are_asked_for_or_all_are_alike() -> None:
+    _, p = drawn(100)
+    assert second_look(p, RECIPE.model_copy(update={"looked_at_again": 0.0})) is None
+    assert second_look(np.full(100, RECIPE.prevalence), RECIPE) is None

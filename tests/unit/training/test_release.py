@@ -160,6 +160,18 @@ def test_a_whole_training_fits_a_gate_too(trained: Path, kaggle: Path, tmp_path:
     open_gate(out, bundle.card).codes(np.zeros((1, 64, 64), np.uint8))
 
 
+def test_the_card_says_what_the_second_look_changes(trained: Path) -> None:
+    bundle = load_bundle(trained)
+    assert bundle.second_look is not None
+    said = bundle.card["second_look"]
+    assert (said["low"], said["high"]) == (bundle.second_look.low, bundle.second_look.high)
+    assert said["views"] == ["mirrored", "enlarged"]
+    measured = said["children_stressed"]
+    assert 0 < measured["looked_at_again"] < 1
+    assert measured["auc"] == pytest.approx(bundle.card["metrics"]["children_stressed"]["auc"])
+    assert measured["auc_at_first"] != measured["auc"]
+
+
 def test_the_exported_network_is_int8_and_agrees_with_its_reference(trained: Path, kaggle: Path) -> None:
     bundle = load_bundle(trained)
     paths = sorted(kaggle.rglob("*.jpeg"))[::3]

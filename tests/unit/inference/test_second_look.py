@@ -1,0 +1,105 @@
+"""worker.inference.second_look, and that the classifier takes it where the bundle says so and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from worker.config import Settings
+from worker.inference.bundle import Bundle, load_bundle
+from worker.inference.classifier import Classifier, scores_of
+from worker.inference.preprocess import normalise
+from worker.inference.second_look import VIEWS, SecondLook, joined, views
+from worker.phantom import draw_phantom
+
+
+@pytest.fixture(scope="module")
+def inputs() -> NDArray[np.uint8]:
+    drawn = (draw_phantom(seed, width=128, height=128, opacity=seed % 2 == 0) for seed in range(12))
+    return np.stack([normalise(np.asarray(each)) for each in drawn])
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load_bundle(Settings().model)
+
+
+def looking(bundle: Bundle, low: float | None, high: float = 1.0) -> Classifier:
+    return Classifier(replace(bundle, second_look=None if low is None else SecondLook(low, high)))
+
+
+def test_the_views_are_the_mirror_and_the_middle(inputs: NDArray[np.uint8]) -> None:
+    found = views(inputs)
+    assert tuple(found) == VIEWS
+    assert np.array_equal(found["mirrored"][3], inputs[3, :, ::-1])
+    # What was at 90 % of the way from the centre to the edge is at the edge now.
+    ramp = np.tile(np.arange(128, dtype=np.uint8), (1, 128, 1))
+    enlarged = views(ramp)["enlarged"][0, 64].astype(int)
+    assert (enlarged[0], enlarged[-1]) == (6, 121)
+    assert abs(enlarged[64] - 64) <= 1
+
+
+def test_mirrored_evidence_is_mirrored_back() -> None:
+    first, other = (
+        np.random.default_rng(seed).normal(size=(2, 4, 4, 3)).astype(np.float32) for seed in (1, 2)
+    )
+    mean = joined(first, {"mirrored": first[:, :, ::-1], "enlarged": other})
+    assert mean == pytest.approx((2 * first + other) / 3, abs=1e-6)
+
+
+def test_only_what_the_first_look_leaves_open_is_looked_at_again(
+    bundle: Bundle, inputs: NDArray[np.uint8]
+) -> None:
+    once = looking(bundle, None).predict_batch(inputs)
+    p = np.sort(once.p_pneumonia)
+    low, high = float(p[3]), float(p[8])
+    assert low < high
+    wanted = (once.p_pneumonia >= low) & (once.p_pneumonia < high)
+    twice = looking(bundle, low, high).predict_batch(inputs)
+    assert np.array_equal(twice.probabilities[~wanted], once.probabilities[~wanted])
+    assert np.array_equal(twice.activation[~wanted], once.activation[~wanted])
+    assert (twice.p_pneumonia[wanted] != once.p_pneumonia[wanted]).all()
+
+
+def test_a_second_look_is_the_mean_of_three(bundle: Bundle, inputs: NDArray[np.uint8]) -> None:
+    classifier = looking(bundle, 0.0)
+    found = classifier.predict_batch(inputs)
+    evidence = [
+        classifier._runtime.run(each) for each in (inputs, inputs[:, :, ::-1], views(inputs)["enlarged"])
+    ]
+    logits = np.mean([each.mean(axis=(1, 2)) for each in evidence], axis=0)
+    uniform = np.broadcast_to(logits[:, np.newaxis, np.newaxis], (len(inputs), 1, 1, 3)).astype(np.float32)
+    expected = scores_of(uniform, bundle.temperature)
+    wanted = looking(bundle, None).predict_batch(inputs).p_pneumonia < 1
+    assert found.probabilities[wanted] == pytest.approx(expected.probabilities[wanted], abs=1e-5)
+
+
+def test_an_image_alone_gets_the_bits_that_it_gets_in_a_batch(
+    bundle: Bundle, inputs: NDArray[np.uint8]
+) -> None:
+    classifier = looking(bundle, 0.0)
+    batch = classifier.predict_batch(inputs)
+    for place in range(len(inputs)):
+        alone = classifier.predict_batch(inputs[place : place + 1])
+        assert np.array_equal(alone.probabilities[0], batch.probabilities[place])
+        assert np.array_equal(alone.activation[0], batch.activation[place])
+
+
+def test_no_images_and_no_open_ones_need_no_look(bundle: Bundle, inputs: NDArray[np.uint8]) -> None:
+    assert len(looking(bundle, 0.0).predict_batch(inputs[:0])) == 0
+    p = looking(bundle, None).predict_batch(inputs).p_pneumonia
+    nobody = (
+        looking(bundle, float(np.nextafter(p.max(), 2)), 1.0) if p.max() < 1 else looking(bundle, 0.0, 1e-300)
+    )
+    assert np.array_equal(nobody.predict_batch(inputs).p_pneumonia, p)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.5, 0.5), (0.6, 0.5), (-0.1, 0.5), (0.5, 1.1), (float("nan"), 0.5)]
+)
+def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
+    with pytest.raises(ValueError, match="low < high"):
+        SecondLook(low, high)
