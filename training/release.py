@@ -71,7 +71,6 @@ def make(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Work) 
         start: a network that is tuned further, or None.
         work: where what is done is kept, and how the machine may be used.
     """
-    began = time.monotonic()
     course = Course(recipe.network, recipe.fit, recipe.sampling, recipe.augment, start)
     tried = trials(recipe, cohort)
     labels = _labels(recipe, cohort, tried, work)
@@ -92,7 +91,6 @@ def make(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Work) 
         _scored(cohort, found, tried, calibration, look),
         {
             "seed": recipe.fit.seed,
-            "minutes": round((time.monotonic() - began) / 60, 1),
             "finished": time.strftime("%Y-%m-%d", time.gmtime()),
             "images": len(cohort),
             "patients": len({each.patient for each in cohort.radiographs}),
