@@ -90,6 +90,7 @@ def facts_of(bundle: Bundle) -> dict[str, str]:
             {name: asdict(each) for name, each in bundle.operating_points.items()}
         ),
         "default_operating_point": bundle.default_operating_point,
+        "second_look": json.dumps(bundle.second_look and asdict(bundle.second_look)),
         "disclaimer": DISCLAIMER,
     }
 

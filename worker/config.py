@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="Ledger; empty: `nightread.sqlite3` in the data folder.")
     broker_url: str = Field("", description="Redis or Valkey; empty: the bundled Valkey.")
     store: str = Field("", description="Folder of the image store; empty: `store` in the data folder.")
-    model: Path = Field(ROOT / "models" / "nightread-0.1.0", description="Folder of the model bundle.")
+    model: Path = Field(ROOT / "models" / "nightread-0.2.0", description="Folder of the model bundle.")
     runtime: Literal["litert", "tensorflow"] = Field(
         "litert", description="`litert`, or `tensorflow` to score with the reference `model.keras`."
     )

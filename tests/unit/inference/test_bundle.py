@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from training.recipe import load_recipe
 from worker.config import ROOT
 from worker.errors import ModelUnusable
 from worker.inference.bundle import LABELS, load_bundle
 
-SHIPPED = ROOT / "models" / "nightread-0.1.0"
+SHIPPED = ROOT / "models" / "nightread-0.2.0"
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_an_unknown_runtime_is_refused(folder: Path) -> None:
 
 def test_the_shipped_bundle_is_described() -> None:
     bundle = load_bundle(SHIPPED)
-    assert (bundle.name, bundle.version, bundle.labels) == ("nightread", "0.1.0", LABELS)
+    assert (bundle.name, bundle.version, bundle.labels) == ("nightread", "0.2.0", LABELS)
     assert bundle.sha256 == bundle.card["files"]["model.tflite"]["sha256"]
     assert set(bundle.operating_points) == {"screen", "balanced", "rule-in"}
     assert bundle.operating_point.name == bundle.default_operating_point == "balanced"
@@ -115,14 +116,26 @@ def test_the_shipped_bundle_is_described() -> None:
 
 def test_the_shipped_bundle_is_small_and_says_what_it_is_for() -> None:
     files = {path.name: path.stat().st_size for path in SHIPPED.iterdir()}
-    plots = {"roc.png", "reliability.png"}
+    plots = {"roc.png", "reliability.png", "history.png", "history.csv"}
     assert set(files) == {"model.tflite", "model.keras", "gate.tflite", "card.json", "README.md"} | plots
     assert sum(files.values()) < 8e6
     assert files["model.tflite"] < 2e6
     card = load_bundle(SHIPPED).card
     assert "never a diagnosis" in card["intended_use"]
-    assert card["data"]["trained_on"]["licence"] == "CC BY 4.0"
-    assert {"held_out", "held_out_stressed", "adults"} <= card["metrics"].keys()
+    assert card["data"]["trained_on"][0]["licence"] == "CC BY 4.0"
+    assert {"children", "children_stressed", "children_restyled", "adults"} <= card["metrics"].keys()
+
+
+def test_the_shipped_bundle_lost_next_to_nothing_when_it_was_quantised() -> None:
+    lost = load_bundle(SHIPPED).card["metrics"]["quantisation"]
+    assert lost["auc_float"] - lost["auc_int8"] <= 0.001
+    assert lost["same_side"] > 0.99
+
+
+def test_the_shipped_bundle_is_the_shipped_recipes() -> None:
+    card = load_bundle(SHIPPED).card
+    assert card["recipe"] == load_recipe("nightread").model_dump(mode="json")
+    assert not card["preliminary"]
 
 
 def test_no_path_of_a_machine_is_on_the_card() -> None:

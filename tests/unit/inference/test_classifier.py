@@ -19,7 +19,7 @@ from worker.inference.preprocess import to_model_input
 from worker.inference.runtime import LiteRtRuntime, Runtime, TensorFlowRuntime, open_runtime
 from worker.phantom import draw_phantom
 
-BUNDLE = load_bundle(ROOT / "models" / "nightread-0.1.0")
+BUNDLE = load_bundle(ROOT / "models" / "nightread-0.2.0")
 LABELS = 3
 
 
@@ -118,12 +118,12 @@ def test_the_temperature_is_applied_to_the_logits() -> None:
 
 def test_one_bright_place_is_bright_where_it_is() -> None:
     evidence = np.zeros((1, 4, 4, LABELS), dtype=np.float32)
-    evidence[..., 0] = 9.0
-    evidence[0, 1, 2] = (-9.0, 9.0, 0.0)
+    evidence[..., 0] = FULL_SCALE
+    evidence[0, 1, 2] = (-FULL_SCALE, FULL_SCALE, 0.0)
     activation = scores_of(evidence, 1.0).activation[0]
     assert activation[1, 2] == 255
     # The image's logits are the mean over 16 places: 15 clear ones outvote it.
-    logits = np.array([9.0 * 15 - 9.0, 9.0, 0.0]) / 16
+    logits = np.array([FULL_SCALE * 14, FULL_SCALE, 0.0]) / 16
     expected = np.exp(logits) / np.exp(logits).sum()
     assert scores_of(evidence, 1.0).probabilities[0] == pytest.approx(expected)
     assert activation.sum() == 255
