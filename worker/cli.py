@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -83,6 +84,9 @@ def nightread() -> None:
 @nightread.command()
 def up() -> None:
     """Start everything on this machine; Ctrl-C stops it."""
+    # Until the supervisor has handlers of its own, Ctrl-C ends this process at once. As an exception in the
+    # middle of an import it could be swallowed, and everything would start all the same.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     from worker import supervisor
 
     settings = _start("up")

@@ -150,7 +150,7 @@ def _as_environment(settings: Settings) -> dict[str, str]:
 def _is_ready(settings: Settings, ledger: Ledger) -> bool:
     alive: set[str] = set()
     with suppress(TransientFailure), ledger.reading() as session:
-        alive = {beat.name for beat in heartbeats(session, utc_now()) if beat.ok}
+        alive = {beat.name for beat in heartbeats(session, utc_now()) if not beat.silent}
     return {"worker", "watch", "sweeper"} <= alive and _page_answers(settings)
 
 
