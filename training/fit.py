@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from training import callbacks
 from training.architectures import fold, inverted_residual, pooled
 from training.augment import augmented_batch
 from training.callbacks import CpuLimit, Progress, Resume
@@ -252,11 +252,9 @@ def _served(course: Course, model: keras.Model, batches: Batches) -> keras.Model
 
 def fingerprint(course: Course, examples: Examples) -> str:
     """Of all that the training depends on."""
-    digest = hashlib.sha256()
-    for section in (course.network, course.fit, course.sampling, course.augment):
-        digest.update(section.model_dump_json().encode())
-    for array in (examples.inputs, examples.targets, examples.from_table):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    for weights in course.start.get_weights() if course.start is not None else []:
-        digest.update(weights.tobytes())
-    return digest.hexdigest()
+    sections = (course.network, course.fit, course.sampling, course.augment)
+    weights = course.start.get_weights() if course.start is not None else []
+    return callbacks.fingerprint(
+        " ".join(section.model_dump_json() for section in sections),
+        *(examples.inputs, examples.targets, examples.from_table, *weights),
+    )
