@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
@@ -102,7 +103,7 @@ def test_a_silent_process_is_a_calm_warning(client: FlaskClient, night: Night) -
         heartbeats.beat(session, "worker", period_s=5, at=utc_now() - timedelta(seconds=40))
         heartbeats.beat(session, "watch", period_s=5, at=utc_now())
     strip = client.get("/status/strip").text
-    assert "worker silent for 40 s" in strip
+    assert re.search(r"worker silent for [4-6]\d s", strip), "some seconds may pass before it is asked"
     assert "watch silent" not in strip
 
 
