@@ -8,6 +8,7 @@ the event of a number had, signed with Ed25519 (RFC 8032).
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import uuid
@@ -26,7 +27,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from sqlalchemy.orm import Session
 
 from worker.errors import TransientFailure, WrongSettings
 from worker.ledger import audit
@@ -73,32 +73,40 @@ class Checkpoints:
 
         Raises TransientFailure when the file or the key cannot be used, or the database is away.
         """
-        with ledger.reading() as session:
-            seq, head = audit.head(session)
         try:
-            last = max((each.seq for _, each in self._lines() if each is not None), default=0)
-            if seq == last:
-                return None
-            taken = self._signed(seq, head)
-            self._append(json.dumps(asdict(taken)))
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a", encoding="utf-8") as file:
+                # One at a time, so that no event is vouched for twice and none after a later one.
+                fcntl.flock(file, fcntl.LOCK_EX)
+                with ledger.reading() as session:
+                    seq, head = audit.head(session)
+                if seq == max((each.seq for _, each in self._lines() if each is not None), default=0):
+                    return None
+                taken = self._signed(seq, head)
+                file.write(f"{json.dumps(asdict(taken))}\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise TransientFailure(f"a checkpoint of the trail cannot be written: {error}") from error
         return taken
 
-    def check(self, session: Session) -> Checked:
+    def check(self, ledger: Ledger) -> Checked:
         """Compare every checkpoint with the trail as it is now.
 
         Raises WrongSettings when there are checkpoints and the public key is missing or no key.
         """
-        count, bad, last = 0, None, 0
-        public = self._public() if self._file.exists() else None
-        for number, each in self._lines():
-            count = number
-            sound = public is not None and each is not None and each.seq > last and _vouched(public, each)
-            if bad is None and not (sound and each and audit.hash_of(session, each.seq) == each.hash):
-                bad = number
-            last = each.seq if each else last
-        return Checked(count, bad)
+        # Read before the trail: what is vouched for meanwhile would not be in the snapshot.
+        lines = list(self._lines())
+        if not lines:
+            return Checked(0, None)
+        public, last = self._public(), 0
+        with ledger.reading() as session:
+            for number, each in lines:
+                sound = each is not None and each.seq > last and _vouched(public, each)
+                if not (sound and each and audit.hash_of(session, each.seq) == each.hash):
+                    return Checked(len(lines), number)
+                last = each.seq
+        return Checked(len(lines), None)
 
     def _lines(self) -> Iterator[tuple[int, Checkpoint | None]]:
         """Number, from 1, and what the line says; None if it is no checkpoint."""
@@ -115,13 +123,6 @@ class Checkpoints:
         at = utc_now().isoformat(timespec="seconds")
         signature = self._private().sign(_signed(seq, head, at))
         return Checkpoint(seq, head, at, base64.b64encode(signature).decode())
-
-    def _append(self, line: str) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
-            file.flush()
-            os.fsync(file.fileno())
 
     def _private(self) -> Ed25519PrivateKey:
         if not self._key.exists():

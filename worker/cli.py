@@ -247,8 +247,10 @@ def verify(as_json: bool) -> None:
     from worker.ledger import audit as trail
 
     settings = _start("audit")
-    with _ledger(settings).reading() as session:
-        found, checked = trail.verify(session), _checkpoints(settings).check(session)
+    ledger = _ledger(settings)
+    with ledger.reading() as session:
+        found = trail.verify(session)
+    checked = _checkpoints(settings).check(ledger)
     ok = found.ok and checked.bad_checkpoint is None
     if as_json:
         click.echo(_json(asdict(found) | asdict(checked) | {"ok": ok}))

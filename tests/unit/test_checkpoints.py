@@ -32,8 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def checked(ledger: Ledger, kept: Checkpoints) -> Checked:
-    with ledger.reading() as session:
-        return kept.check(session)
+    return kept.check(ledger)
 
 
 def is_whole(ledger: Ledger) -> bool:
@@ -144,6 +143,14 @@ def test_the_private_key_is_its_owners_alone_and_one_for_all(
     assert sorted(path.name for path in key.parent.iterdir()) == ["checkpoint.key", "checkpoint.pub"]
     for n in range(4):
         assert checked(ledger, Checkpoints(tmp_path / f"{n}.jsonl", key)) == Checked(1, None)
+
+
+def test_two_who_take_one_at_the_same_instant_vouch_once(ledger: Ledger, kept: Checkpoints) -> None:
+    fill(ledger, 1)
+    with ThreadPoolExecutor(6) as threads:
+        taken = list(threads.map(lambda _: kept.take(ledger), range(12)))
+    assert sum(each is not None for each in taken) == 1
+    assert checked(ledger, kept) == Checked(1, None)
 
 
 def test_checking_needs_the_public_key_and_nothing_else(
