@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ from sqlalchemy.orm import Session
 from worker.errors import TransientFailure
 
 BUSY_TIMEOUT_S = 30.0
+_BUSY_PAUSE_S = 0.01
 _READING = "nightread_reading"
 
 
@@ -101,8 +104,27 @@ def _sqlite_engine(url: str) -> Engine:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver's own BEGIN comes late and never IMMEDIATE; without it SQLAlchemy's "begin" decides.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _write_ahead(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: Any) -> None:
+    """Put the file into WAL, which it keeps. Raises sqlite3.OperationalError after the busy timeout.
+
+    Two processes that open a new file at the same instant block each other here, and SQLite does
+    not wait for that by itself: a lock cannot be raised while another waits to raise its own.
+    """
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_BUSY_PAUSE_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

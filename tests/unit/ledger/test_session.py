@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -87,3 +89,18 @@ def test_a_database_that_stays_locked_is_a_transient_failure(
         with pytest.raises(TransientFailure, match="locked"), ledger.transaction() as second:
             add_run(second, "second")
     ledger.close()
+
+
+def test_a_new_file_that_another_is_just_opening_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "new.sqlite3"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    # Not in WAL yet, and about to be written to: SQLite refuses the change of mode without waiting.
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.3, other.rollback)
+    done.start()
+    ledger = Ledger(f"sqlite:///{path}")
+    schema.upgrade(ledger)
+    done.join()
+    assert counted(ledger).balanced
+    ledger.close()
+    other.close()
