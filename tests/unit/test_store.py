@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Store:
 def test_bytes_are_found_by_their_hash(store: Store, tmp_path: Path, link: bool) -> None:
     kept = put(store, tmp_path / "a", b"bytes", link=link)
     assert store.read(kept) == b"bytes"
-    assert store.path(kept) == store.root / "images" / kept[:2] / kept[2:4] / kept
+    assert store.path(kept) == store.root / "images" / kept[:2] / kept
     assert (tmp_path / "a").read_bytes() == b"bytes"
     assert (tmp_path / "a").samefile(store.path(kept)) is link
 
@@ -104,4 +104,17 @@ def test_a_file_and_every_folder_above_it_are_made_durable(
     store.sync([kept])
     path = store.path(kept)
     # A new folder's own entry stands in the folder above it.
-    assert synced == {path, *path.parents[:3], store.root}
+    assert synced == {path, *path.parents[:2], store.root}
+
+
+def test_what_an_older_version_kept_a_folder_deeper_is_found_and_not_kept_twice(
+    store: Store, tmp_path: Path
+) -> None:
+    kept = put(store, tmp_path / "a", b"bytes")
+    older = store.root / "images" / kept[:2] / kept[2:4] / kept
+    older.parent.mkdir()
+    store.path(kept).rename(older)
+    assert store.read(kept) == b"bytes"
+    put(store, tmp_path / "b", b"bytes")
+    assert list(store.hashes()) == [kept]
+    assert store.path(kept) == older

@@ -11,7 +11,6 @@ from webui.metrics import CONTENT_TYPE, exposition
 from webui.services import services
 from worker.ledger import reports, schema
 from worker.ledger.session import utc_now
-from worker.ledger.states import Lane
 
 api = Blueprint("api_health", __name__)
 
@@ -54,7 +53,7 @@ def description() -> ResponseReturnValue:
 
 def _broker() -> str:
     try:
-        services().dispatcher.depth(Lane.URGENT)
+        services().dispatcher.depths()
     except (OperationalError, RedisError, OSError):
         return "out of reach"
     return "reachable"

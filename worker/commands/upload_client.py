@@ -11,7 +11,7 @@ from typing import Any
 
 from worker.config import Settings
 
-_ASK_EVERY_S = 0.02
+_ASK_EVERY_S = 0.05
 _FINAL = {"scored", "rejected", "quarantined"}
 
 

@@ -25,11 +25,13 @@ class StabilityTracker:
         """Call a file complete after `settle_s` seconds without a change."""
         self._settle_s = settle_s
         self._since: dict[str, tuple[Hashable, float]] = {}
+        self._next_due: float | None = None
 
     def observe(self, sightings: Iterable[Sighting], now: float) -> list[str]:
         """Take in one whole scan at `now` (monotonic seconds); the keys of the complete files."""
         since: dict[str, tuple[Hashable, float]] = {}
         complete = []
+        oldest_unsettled = None
         for sighting in sightings:
             seen, start = self._since.get(sighting.key, (None, now))
             if seen != sighting.seen:
@@ -37,10 +39,12 @@ class StabilityTracker:
             since[sighting.key] = (sighting.seen, start)
             if now - start >= self._settle_s and seen == sighting.seen:
                 complete.append(sighting.key)
+            elif oldest_unsettled is None or start < oldest_unsettled:
+                oldest_unsettled = start
         self._since = since
+        self._next_due = None if oldest_unsettled is None else oldest_unsettled + self._settle_s
         return complete
 
-    @property
-    def unsettled(self) -> int:
-        """How many files are being watched."""
-        return len(self._since)
+    def due_in(self, now: float) -> float | None:
+        """Seconds until a file may become complete, never negative; None if none is on its way."""
+        return None if self._next_due is None else max(0.0, self._next_due - now)

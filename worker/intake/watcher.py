@@ -16,7 +16,14 @@ from itertools import islice
 from pathlib import Path
 
 import structlog
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 
 from worker.config import Settings
@@ -32,6 +39,9 @@ _PARTIAL_SUFFIXES = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~
 _EMPTY_FOLDER_RESTS_S = 60.0
 # Two scans in quick succession see a burst of events once.
 _SHORTEST_PAUSE_S = 0.2
+# What wakes a monitor that rests; how a file changes from then on, its scans see. Every other event, its
+# own reading and removing among them, would cost as much as taking the file in does.
+_ARRIVALS: list[type[FileSystemEvent]] = [DirCreatedEvent, DirMovedEvent, FileCreatedEvent, FileMovedEvent]
 
 Enqueue = Callable[[Sequence[int], Lane], object]
 
@@ -46,14 +56,13 @@ class FolderMonitor:
         self._acceptor = acceptor
         self._enqueue = enqueue
         self._tracker = StabilityTracker(settings.settle_s)
-        self._pause_s = max(_SHORTEST_PAUSE_S, min(settings.scan_s, settings.settle_s / 2))
         self._wake = threading.Event()
 
     def run(self, stop: threading.Event, after_scan: Callable[[], object]) -> None:
         """Scan until `stop` is set. Raises what a scan raises; every file is then still there."""
         self._inbox.mkdir(parents=True, exist_ok=True)
         observer = Observer()
-        observer.schedule(_Waker(self._wake), str(self._inbox), recursive=True)
+        observer.schedule(_Waker(self._wake), str(self._inbox), recursive=True, event_filter=_ARRIVALS)
         try:
             observer.start()
         except OSError as error:
@@ -62,21 +71,30 @@ class FolderMonitor:
         try:
             while not stop.is_set():
                 self._wake.clear()
-                busy = self.scan_once()
+                began = time.monotonic()
+                due_s = self.scan_once()
                 after_scan()
-                stop.wait(self._pause_s) if busy else self._rest(stop)
+                if due_s is None:
+                    self._rest(stop)
+                else:
+                    # Half of the time at most goes into looking, however full the folder is.
+                    took_s = time.monotonic() - began
+                    stop.wait(min(self._scan_s, max(_SHORTEST_PAUSE_S, due_s, took_s)))
         finally:
             if observer.is_alive():
                 observer.stop()
                 observer.join()
 
-    def scan_once(self) -> bool:
-        """Look at every file once and take in the complete ones; whether any is there still."""
+    def scan_once(self) -> float | None:
+        """Look at every file once and take in the complete ones.
+
+        Seconds until another may be complete; None when none is on its way.
+        """
         sightings = (Sighting(str(path), seen) for path, seen in _files(self._inbox))
         complete = iter(self._tracker.observe(sightings, time.monotonic()))
         while group := list(islice(complete, GROUP_SIZE)):
             self._take_in([Path(key) for key in group])
-        return self._tracker.unsettled > 0
+        return self._tracker.due_in(time.monotonic())
 
     def _take_in(self, paths: Sequence[Path]) -> None:
         candidates = [Candidate(path, str(path.relative_to(self._inbox))) for path in paths]
@@ -97,9 +115,8 @@ class _Waker(FileSystemEventHandler):
     def __init__(self, wake: threading.Event) -> None:
         self._wake = wake
 
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type not in {"opened", "closed_no_write"}:
-            self._wake.set()
+    def on_any_event(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - watchdog's signature
+        self._wake.set()
 
 
 def is_left_alone(name: str) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from worker.ledger import audit
@@ -129,20 +129,16 @@ def record(
     """
     audit.lock(session)
     ids = [result.image_id for result in scored] + [refusal.image_id for refusal in refused]
-    mine = {
-        image.id: image
-        for image in session.scalars(
-            select(Image).where(
-                Image.id.in_(ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
-            )
-        )
-    }
-    events = [_refuse(mine[r.image_id], r) for r in refused if r.image_id in mine]
+    leased = Image.id.in_(ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
+    mine = set(session.scalars(select(Image.id).where(*leased)))
+    turned_away = [refusal for refusal in refused if refusal.image_id in mine]
     kept = [result for result in scored if result.image_id in mine]
-    rows = [_row(result, owner, model, started_at, at, versions) for result in kept]
-    if rows:
+    _leave_lease(session, ImageState.REJECTED, map(_refused_columns, turned_away))
+    _leave_lease(session, ImageState.SCORED, map(_scored_columns, kept))
+    if kept:
+        rows = [_row(result, owner, model, started_at, at, versions) for result in kept]
         session.execute(insert(Prediction), rows)
-    events += [_score(mine[result.image_id], result, model) for result in kept]
+    events = [*map(_refused_event, turned_away), *(_scored_event(result, model) for result in kept)]
     audit.append(session, events, at)
     return len(events)
 
@@ -166,12 +162,18 @@ def _row(
     }
 
 
-def _score(image: Image, result: Scored, model: ScoringModel) -> audit.Event:
-    _leave_lease(image, ImageState.SCORED)
-    image.verdict, image.p_pneumonia = result.verdict, result.p_pneumonia
-    for name, value in vars(result.picture).items():
-        setattr(image, name, value)
-    image.review_state = ReviewState.UNREAD
+def _scored_columns(result: Scored) -> dict[str, object]:
+    """What an image's row says once it is scored."""
+    return {
+        "id": result.image_id,
+        "verdict": result.verdict,
+        "p_pneumonia": result.p_pneumonia,
+        "review_state": ReviewState.UNREAD,
+        **vars(result.picture),
+    }
+
+
+def _scored_event(result: Scored, model: ScoringModel) -> audit.Event:
     particulars = {
         "model": model.model_sha256,
         "operating_point": model.operating_point_id,
@@ -181,15 +183,20 @@ def _score(image: Image, result: Scored, model: ScoringModel) -> audit.Event:
         "p_viral": result.p_viral,
         "p_pneumonia": result.p_pneumonia,
     }
-    return audit.Event("scored", "nightread", f"image:{image.id}", particulars)
+    return audit.Event("scored", "nightread", f"image:{result.image_id}", particulars)
 
 
-def _refuse(image: Image, refusal: Refused) -> audit.Event:
-    _leave_lease(image, ImageState.REJECTED)
-    image.reason_code, image.reason = refusal.code, refusal.reason
-    return audit.Event("rejected", "nightread", f"image:{image.id}", {"reason": refusal.code})
+def _refused_columns(refusal: Refused) -> dict[str, object]:
+    return {"id": refusal.image_id, "reason_code": refusal.code, "reason": refusal.reason}
 
 
-def _leave_lease(image: Image, after: ImageState) -> None:
-    check_transition(ImageState(image.state), after)
-    image.state, image.lease_owner, image.lease_until = after, None, None
+def _refused_event(refusal: Refused) -> audit.Event:
+    return audit.Event("rejected", "nightread", f"image:{refusal.image_id}", {"reason": refusal.code})
+
+
+def _leave_lease(session: Session, after: ImageState, images: Iterable[dict[str, object]]) -> None:
+    """One UPDATE for all leased images, by primary key: loading them first took twice as long."""
+    check_transition(ImageState.LEASED, after)
+    rows = [{**columns, "state": after, "lease_owner": None, "lease_until": None} for columns in images]
+    if rows:
+        session.execute(update(Image), rows)

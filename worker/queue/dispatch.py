@@ -63,13 +63,15 @@ class Dispatcher:
             return None
         return count
 
-    def depth(self, lane: Lane) -> int:
-        """How many chunks wait in a lane. Raises OperationalError, RedisError or OSError."""
-        with self._app.connection_for_read() as connection:
-            return int(connection.default_channel.client.llen(lane.value))
+    def depths(self) -> dict[Lane, int]:
+        """How many chunks wait in each lane. Raises OperationalError, RedisError or OSError."""
+        # A connection that is kept: making one costs as much as publishing the group that asks.
+        with self._app.pool.acquire(block=True) as connection:
+            client = connection.default_channel.client
+            return {lane: int(client.llen(lane.value)) for lane in Lane}
 
     def _that_fit(self, images: Sequence[Waiting]) -> list[tuple[Lane, list[int]]]:
-        room = {lane: self._settings.chunks_in_flight - self.depth(lane) for lane in Lane}
+        room = {lane: self._settings.chunks_in_flight - depth for lane, depth in self.depths().items()}
         fitting = []
         for lane, chunk in plan_chunks(images, self._settings.chunk_size):
             room[lane] -= 1

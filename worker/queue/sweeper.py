@@ -11,7 +11,6 @@ from redis.exceptions import RedisError
 from worker.config import Settings
 from worker.ledger import leases
 from worker.ledger.session import Ledger, utc_now
-from worker.ledger.states import Lane
 from worker.queue.dispatch import Dispatcher
 from worker.store import Store
 
@@ -48,14 +47,19 @@ class Sweeper:
         the message is gone, with the broker or with a worker. If it was not, the lease sorts it out.
         """
         try:
-            empty = [lane for lane in Lane if self._dispatcher.depth(lane) == 0]
+            depths = self._dispatcher.depths()
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the broker is out of reach; the sweeper waits", error=str(error))
             return
+        room = max(self._settings.chunks_in_flight - depth for depth in depths.values())
+        if room <= 0:
+            return
+        empty = [lane for lane, depth in depths.items() if depth == 0]
         then = utc_now() - timedelta(seconds=self._settings.requeue_after_s)
-        room = self._settings.chunk_size * self._settings.chunks_in_flight
         with self._ledger.reading() as session:
-            images = leases.waiting(session, lost_in=empty, queued_before=then, limit=room)
+            images = leases.waiting(
+                session, lost_in=empty, queued_before=then, limit=room * self._settings.chunk_size
+            )
         if images:
             self._store.check()
             self._dispatcher.publish_waiting(images)

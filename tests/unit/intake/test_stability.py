@@ -44,9 +44,7 @@ def test_without_a_settle_time_a_second_look_is_still_needed() -> None:
 def test_a_file_that_disappears_is_forgotten_and_starts_anew() -> None:
     tracker = StabilityTracker(settle_s=1.0)
     tracker.observe([seen("a", 10), seen("b", 5)], now=0.0)
-    assert tracker.unsettled == 2
     tracker.observe([seen("b", 5)], now=0.5)
-    assert tracker.unsettled == 1
     assert tracker.observe([seen("a", 10), seen("b", 5)], now=1.0) == ["b"]
     assert tracker.observe([seen("a", 10)], now=2.0) == ["a"]
 
@@ -57,4 +55,17 @@ def test_a_complete_file_that_stays_is_named_again_by_the_next_scan() -> None:
         tracker.observe([seen("a", 10)], now)
     assert tracker.observe([seen("a", 10)], now=2.0) == ["a"]
     assert tracker.observe([], now=3.0) == []
-    assert tracker.unsettled == 0
+
+
+def test_the_next_look_is_due_when_the_first_of_the_unfinished_may_be_complete() -> None:
+    tracker = StabilityTracker(settle_s=2.0)
+    assert tracker.due_in(0.0) is None
+    tracker.observe([seen("a", 10)], now=0.0)
+    tracker.observe([seen("a", 10), seen("b", 5)], now=1.5)
+    assert tracker.due_in(1.5) == 0.5
+    assert tracker.due_in(9.0) == 0.0
+    assert tracker.observe([seen("a", 10), seen("b", 5)], now=2.0) == ["a"]
+    assert tracker.due_in(2.0) == 1.5
+    # What is complete and stays, since nobody could read or remove it, hurries nobody.
+    tracker.observe([seen("a", 10), seen("b", 5)], now=3.5)
+    assert tracker.due_in(3.5) is None

@@ -85,8 +85,7 @@ def test_ids_travel_in_chunks_as_json(queue: Queue) -> None:
     ids = queue.fill(*range(6))
     assert queue.dispatcher.publish(ids, Lane.OVERNIGHT)
     assert queue.chunks(Lane.OVERNIGHT) == [ids[:4], ids[4:]]
-    assert queue.dispatcher.depth(Lane.OVERNIGHT) == 2
-    assert queue.dispatcher.depth(Lane.URGENT) == 0
+    assert queue.dispatcher.depths() == {Lane.URGENT: 0, Lane.OVERNIGHT: 2}
     assert all(image(queue.ledger, i).queued_at for i in ids)
 
 
