@@ -83,7 +83,7 @@ class Heartbeat:
 
     def _say(self, what: Callable[[Session], None]) -> None:
         try:
-            with self._turn, self._ledger.transaction() as session:
+            with self._turn, self._ledger.transaction(hint=True) as session:
                 what(session)
         except TransientFailure as failure:
             log.warning("the sign of life waits", error=str(failure))

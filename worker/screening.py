@@ -113,7 +113,7 @@ class Screener:
         """
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         started_at = utc_now()
-        with self._ledger.transaction() as session:
+        with self._ledger.transaction(hint=True) as session:
             leased = leases.lease(
                 session, image_ids, owner=owner, lease_s=self._settings.lease_s, at=started_at
             )

@@ -10,8 +10,8 @@ import click
 
 from worker.commands.progress import progress
 from worker.config import Settings
-from worker.intake.accept import Acceptor, Candidate
-from worker.intake.watcher import GROUP_SIZE, is_left_alone
+from worker.intake.accept import Acceptor, Candidate, in_groups
+from worker.intake.watcher import is_left_alone
 from worker.ledger.reports import Books, books, find_run
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
@@ -31,10 +31,7 @@ def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bo
     outcomes = dict.fromkeys(Outcome, 0)
     queued = True
     with progress(len(paths), "Taking in") as advance:
-        for start in range(0, len(paths), GROUP_SIZE):
-            group = [
-                Candidate(path, str(path.relative_to(folder))) for path in paths[start : start + GROUP_SIZE]
-            ]
+        for group in in_groups([Candidate(path, str(path.relative_to(folder))) for path in paths]):
             # Copied, not linked: these files have an owner who may change them.
             accepted = acceptor.accept(
                 group, source=Source.IMPORT, lane=Lane.OVERNIGHT, run=run, keep_source=True

@@ -11,12 +11,13 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -30,6 +31,11 @@ from worker.ledger.states import Lane, Outcome, Source
 from worker.store import Room, Store
 
 log = structlog.get_logger(__name__)
+
+_Item = TypeVar("_Item")
+
+_FIRST_GROUP = 32
+_LARGEST_GROUP = 256
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,17 @@ class Acceptor:
             received_by=received_by,
         )
         return _Stored(candidate, _fingerprint(after), arrival)
+
+
+def in_groups(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """Cut what waits into groups for `accept`: small at first, so that the workers soon have something to do.
+
+    Then larger, since a commit, and the disk's writing for it, take as long for many as for few.
+    """
+    start, size = 0, _FIRST_GROUP
+    while start < len(items):
+        yield items[start : start + size]
+        start, size = start + size, min(2 * size, _LARGEST_GROUP)
 
 
 def _free_bytes(folder: Path) -> int:

@@ -12,7 +12,6 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
 import structlog
@@ -27,13 +26,12 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 from worker.config import Settings
-from worker.intake.accept import Accepted, Acceptor, Candidate
+from worker.intake.accept import Accepted, Acceptor, Candidate, in_groups
 from worker.intake.stability import Sighting, StabilityTracker
 from worker.ledger.states import Lane, Outcome, Source
 
 log = structlog.get_logger(__name__)
 
-GROUP_SIZE = 64
 _PARTIAL_SUFFIXES = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 # Long enough that nobody who copies a tree by hand has the folder removed under them.
 _EMPTY_FOLDER_RESTS_S = 60.0
@@ -91,8 +89,7 @@ class FolderMonitor:
         Seconds until another may be complete; None when none is on its way.
         """
         sightings = (Sighting(str(path), seen) for path, seen in _files(self._inbox))
-        complete = iter(self._tracker.observe(sightings, time.monotonic()))
-        while group := list(islice(complete, GROUP_SIZE)):
+        for group in in_groups(self._tracker.observe(sightings, time.monotonic())):
             self._take_in([Path(key) for key in group])
         return self._tracker.due_in(time.monotonic())
 

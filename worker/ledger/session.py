@@ -20,6 +20,7 @@ from worker.errors import TransientFailure
 BUSY_TIMEOUT_S = 30.0
 _BUSY_PAUSE_S = 0.01
 _READING = "nightread_reading"
+_HINT = "nightread_hint"
 
 
 def utc_now() -> datetime:
@@ -39,18 +40,23 @@ class Ledger:
             self.engine = _server_engine(url)
             # Several counts have to fit together; SQLite's readers see one snapshot anyway.
             self._snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._hints = self.engine.execution_options(**{_HINT: True})
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self, *, hint: bool = False) -> Iterator[Session]:
         """Write: commits when the block ends, rolls back when it raises.
 
         On SQLite the write lock is taken at once (BEGIN IMMEDIATE), so that what is read
         inside stays true until the commit. Raises TransientFailure when the database is
         locked, gone or otherwise out of reach.
+
+        Args:
+            hint: nothing is lost if a power cut takes this back, so nobody waits for the disk. For who
+                works on what, and what stands in which queue; never for what anybody was told.
         """
         with (
             _transient_when_disconnected(),
-            Session(self.engine, expire_on_commit=False) as session,
+            Session(self._hints if hint else self.engine, expire_on_commit=False) as session,
             session.begin(),
         ):
             yield session
@@ -88,7 +94,9 @@ def _out_of_reach(error: DBAPIError) -> bool:
 
 
 def _server_engine(url: str) -> Engine:
-    return create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+    engine = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+    event.listen(engine, "begin", _begin_on_server)
+    return engine
 
 
 def _sqlite_engine(url: str) -> Engine:
@@ -105,8 +113,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver's own BEGIN comes late and never IMMEDIATE; without it SQLAlchemy's "begin" decides.
     connection.isolation_level = None
     _write_ahead(connection)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _write_ahead(connection: Any) -> None:
@@ -128,5 +135,15 @@ def _write_ahead(connection: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reading = connection.get_execution_options().get(_READING)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    if options.get(_READING):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # In WAL, NORMAL leaves the order of commits as it is, and the next FULL one makes all before it durable.
+    connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if options.get(_HINT) else 'FULL'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_on_server(connection: Connection) -> None:
+    if connection.get_execution_options().get(_HINT):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")

@@ -83,7 +83,7 @@ class Dispatcher:
         """Only a hint: without it the sweeper queues them again, and the lease sorts that out."""
         image_ids = [image_id for _, chunk in chunks for image_id in chunk]
         if image_ids:
-            with suppress(TransientFailure), self._ledger.transaction() as session:
+            with suppress(TransientFailure), self._ledger.transaction(hint=True) as session:
                 leases.mark_queued(session, image_ids, at)
 
 

@@ -19,7 +19,7 @@ from tests.files import jpeg
 from tests.filling import assert_whole, image
 from worker.config import Settings
 from worker.errors import NoRoom, StoreAway, TransientFailure
-from worker.intake.accept import Accepted, Acceptor, Candidate, readable_name
+from worker.intake.accept import Accepted, Acceptor, Candidate, in_groups, readable_name
 from worker.ledger import reports, schema
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Outcome, Source
@@ -373,3 +373,11 @@ def test_a_store_on_another_device_gets_a_copy(tmp_path: Path) -> None:
     finally:
         shutil.rmtree(store)
         place.ledger.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 32, 33, 1_000])
+def test_groups_hold_everything_in_order_and_begin_small(count: int) -> None:
+    groups = list(in_groups(range(count)))
+    assert [item for group in groups for item in group] == list(range(count))
+    assert [len(group) for group in groups[:2]] == [32, 64][: len(groups)] or count < 96
+    assert all(0 < len(group) <= 256 for group in groups)

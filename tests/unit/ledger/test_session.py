@@ -104,3 +104,13 @@ def test_a_new_file_that_another_is_just_opening_is_waited_for(tmp_path: Path) -
     assert counted(ledger).balanced
     ledger.close()
     other.close()
+
+
+def test_only_a_hint_does_not_wait_for_the_disk(ledger: Ledger) -> None:
+    sqlite = ledger.engine.dialect.name == "sqlite"
+    asks, waits, waits_not = (
+        ("PRAGMA synchronous", 2, 1) if sqlite else ("SHOW synchronous_commit", "on", "off")
+    )
+    for hint in (False, True, False):
+        with ledger.transaction(hint=hint) as session:
+            assert session.scalar(text(asks)) == (waits_not if hint else waits)
