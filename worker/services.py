@@ -35,6 +35,7 @@ from worker.store import open_store
 log = structlog.get_logger(__name__)
 
 _ABANDONED_UPLOAD_S = 3600.0
+_SAY_AGAIN_S = 60.0
 
 
 def watch(settings: Settings) -> int:
@@ -123,12 +124,17 @@ def _keep_on(
     defects: list[Exception],
 ) -> None:
     """Repeat until told to stop. A transient failure waits for the next turn; a defect stops all."""
+    said_at = None
     while not stop.is_set():
         try:
             work_once()
             sign.worked()
+            said_at = None
         except TransientFailure as failure:
-            log.warning("work waits", error=str(failure))
+            # A night without room on the disk is not ten thousand lines in the log.
+            if said_at is None or time.monotonic() - said_at >= _SAY_AGAIN_S:
+                log.warning("work waits", error=str(failure))
+                said_at = time.monotonic()
             sign.waits(str(failure))
         except Exception as defect:
             log.exception("stopped by a defect; the supervisor starts it again")
