@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.errors import TransientFailure
 from worker.ledger import reports
-from worker.ledger.session import Ledger, utc_now
+from worker.ledger.session import Ledger, ledger_time
 
 # Counting takes longer the more images there are: at most a tenth of the time goes into it.
 _REST = 10.0
@@ -38,6 +38,6 @@ class Pulse:
     def _ask(self) -> dict[str, Any] | None:
         try:
             with self._ledger.reading() as session:
-                return reports.status_document(session, utc_now())
+                return reports.status_document(session, ledger_time(session))
         except TransientFailure:
             return None

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from worker.config import Settings
 from worker.errors import TransientFailure
 from worker.ledger import heartbeats
-from worker.ledger.session import Ledger, utc_now
+from worker.ledger.session import Ledger, ledger_time
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,9 @@ class Heartbeat:
             self._finished.wait(self._period_s)
 
     def _beat(self, session: Session) -> None:
-        heartbeats.beat(session, self._name, period_s=self._period_s, trouble=self._trouble, at=utc_now())
+        heartbeats.beat(
+            session, self._name, period_s=self._period_s, trouble=self._trouble, at=ledger_time(session)
+        )
 
     def _say(self, what: Callable[[Session], None]) -> None:
         try:

@@ -26,7 +26,7 @@ from worker.intake.formats import Inspection, Limits, inspect_bytes
 from worker.ledger import leases, predictions
 from worker.ledger.leases import LeasedImage
 from worker.ledger.predictions import Picture, Refused, Scored, ScoringModel
-from worker.ledger.session import Ledger, utc_now
+from worker.ledger.session import Ledger, ledger_time
 from worker.store import Store, open_store
 
 log = structlog.get_logger(__name__)
@@ -112,8 +112,8 @@ class Screener:
         again, or will be when their lease ends.
         """
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-        started_at = utc_now()
         with self._ledger.transaction(hint=True) as session:
+            started_at = ledger_time(session)
             leased = leases.lease(
                 session, image_ids, owner=owner, lease_s=self._settings.lease_s, at=started_at
             )
@@ -132,7 +132,7 @@ class Screener:
                 scored=scored,
                 refused=refused,
                 started_at=started_at,
-                at=utc_now(),
+                at=ledger_time(session),
                 versions=self._scorer.versions,
             )
 
@@ -170,7 +170,7 @@ class Screener:
         ids = [image.id for image in leased]
         if isinstance(failure, StoreAway):
             with self._ledger.transaction() as session:
-                leases.hand_back(session, ids, owner=owner, code="store_away", at=utc_now())
+                leases.hand_back(session, ids, owner=owner, code="store_away", at=ledger_time(session))
             return
         transient = isinstance(failure, TransientFailure)
         reason = f"{failure}." if transient else f"Scoring failed: {type(failure).__name__}, {failure}."
@@ -182,7 +182,7 @@ class Screener:
                 code="store_failed" if transient else "scoring_failed",
                 reason=reason[0].upper() + reason[1:],
                 max_attempts=self._settings.max_attempts,
-                at=utc_now(),
+                at=ledger_time(session),
             )
 
 
@@ -221,7 +221,7 @@ def _register(ledger: Ledger, scorer: Scorer) -> ScoringModel:
                 "band_low": point.band_low,
                 "band_high": point.band_high,
             },
-            at=utc_now(),
+            at=ledger_time(session),
         )
 
 

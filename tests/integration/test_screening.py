@@ -171,7 +171,7 @@ def test_a_worker_that_was_too_slow_records_nothing_over_the_one_that_came_after
             for row in session.scalars(select(Image)):
                 row.lease_until = utc_now()
         with desk.ledger.transaction() as session:
-            assert leases.expire(session, max_attempts=3, at=utc_now()) == 3
+            assert leases.expire(session, lease_s=10, max_attempts=3, at=utc_now()) == 3
         assert quick.screen(ids) == 3
         return score(inputs)
 

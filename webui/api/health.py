@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from webui.metrics import CONTENT_TYPE, exposition
 from webui.services import services
 from worker.ledger import reports, schema
-from worker.ledger.session import utc_now
+from worker.ledger.session import ledger_time
 
 api = Blueprint("api_health", __name__)
 
@@ -41,7 +41,7 @@ def metrics() -> ResponseReturnValue:
 def status() -> ResponseReturnValue:
     """The document of `nightread status --json`."""
     with services().ledger.reading() as session:
-        return reports.status_document(session, utc_now())
+        return reports.status_document(session, ledger_time(session))
 
 
 @api.get("/api/v1/openapi.json")

@@ -9,7 +9,7 @@ from worker.errors import ModelUnusable, RejectedImage
 from worker.intake.accept import limits_of
 from worker.ledger.review import open_image
 from worker.ledger.session import Ledger
-from worker.ledger.tables import Image, Prediction
+from worker.ledger.tables import Image, Model, Prediction
 from worker.screening import open_scorer
 from worker.store import open_store
 
@@ -30,7 +30,9 @@ def replay(settings: Settings, ledger: Ledger, image_id: int) -> dict[str, Any]:
             raise LookupError(f"There is no image {image_id}.")
         if not image.predictions:
             raise LookupError(f"Image {image_id} is {image.state} and has no prediction.")
-        return _compare(settings, image, image.predictions[0])
+        prediction = image.predictions[0]
+        made_by = prediction.model
+    return _compare(settings, image, prediction, made_by)
 
 
 def as_text(said: dict[str, Any]) -> str:
@@ -48,12 +50,12 @@ def as_text(said: dict[str, Any]) -> str:
     return "\n".join([f"Image {said['image']}, model {said['model'][:12]}. {answer}", *rows, *other])
 
 
-def _compare(settings: Settings, image: Image, prediction: Prediction) -> dict[str, Any]:
+def _compare(settings: Settings, image: Image, prediction: Prediction, made_by: Model) -> dict[str, Any]:
     scorer = open_scorer(settings)
-    if scorer.bundle.sha256 != prediction.model.sha256:
+    if scorer.bundle.sha256 != made_by.sha256:
         raise ModelUnusable(
-            f"The prediction was made by model {prediction.model.name} {prediction.model.version} "
-            f"({prediction.model.sha256[:12]}); set NIGHTREAD_MODEL to its folder."
+            f"The prediction was made by model {made_by.name} {made_by.version} "
+            f"({made_by.sha256[:12]}); set NIGHTREAD_MODEL to its folder."
         )
     try:
         data = open_store(settings).read(image.sha256)
@@ -65,7 +67,7 @@ def _compare(settings: Settings, image: Image, prediction: Prediction) -> dict[s
     computed = {name: round(getattr(result, name), _DECIMALS) for name in _NUMBERS}
     return {
         "image": image.id,
-        "model": prediction.model.sha256,
+        "model": made_by.sha256,
         "same": recorded == computed,
         "recorded": recorded,
         "computed": computed,

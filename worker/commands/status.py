@@ -8,19 +8,19 @@ from typing import Any
 
 from worker.ledger.heartbeats import heartbeats
 from worker.ledger.reports import status_document
-from worker.ledger.session import Ledger, utc_now
+from worker.ledger.session import Ledger, ledger_time
 
 
 def document(ledger: Ledger) -> dict[str, Any]:
     """What `status --json` prints."""
     with ledger.reading() as session:
-        return status_document(session, utc_now())
+        return status_document(session, ledger_time(session))
 
 
 def is_alive(ledger: Ledger, process: str) -> bool:
     """Whether the process of this name and this host has given a sign of life in time."""
     with ledger.reading() as session:
-        beats = heartbeats(session, utc_now())
+        beats = heartbeats(session, ledger_time(session))
     return any(not beat.silent for beat in beats if (beat.name, beat.host) == (process, socket.gethostname()))
 
 

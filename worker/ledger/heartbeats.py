@@ -79,6 +79,8 @@ def heartbeats(session: Session, at: datetime) -> Sequence[Heartbeat]:
 
 
 def _heartbeat(row: Process, at: datetime) -> Heartbeat:
-    age = max(0.0, (at - row.beat_at).total_seconds())
-    silent = age > _PERIODS * row.period_s
-    return Heartbeat(row.name, row.host, round(age, 1), silent, row.trouble, not silent and not row.trouble)
+    age = (at - row.beat_at).total_seconds()
+    # A beat of a time to come is from before the clock was set back: it says as little as an old one.
+    silent = abs(age) > _PERIODS * row.period_s
+    shown = round(max(0.0, age), 1)
+    return Heartbeat(row.name, row.host, shown, silent, row.trouble, not silent and not row.trouble)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, case, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.ledger import audit
@@ -15,6 +15,8 @@ from worker.ledger.tables import Image
 
 # A page of ids in one IN (...): below SQLite's and PostgreSQL's limits on parameters.
 _MANY = 5_000
+# No lease ends later than so many of them from now, unless the clock was set back since it began.
+_LEASES_AHEAD = 2.0
 
 
 @dataclass(frozen=True)
@@ -86,24 +88,22 @@ def hand_back(session: Session, image_ids: Sequence[int], *, owner: str, code: s
     _give_back(session, mine, code=code, reason="", max_attempts=None, at=at)
 
 
-def expire(session: Session, *, max_attempts: int, at: datetime, limit: int = _MANY) -> int:
-    """Give back the images whose lease ran out, because their worker died or hung; how many."""
+def expire(session: Session, *, lease_s: float, max_attempts: int, at: datetime, limit: int = _MANY) -> int:
+    """Give back the images whose lease ran out, because their worker died or hung; how many.
+
+    `lease_s` is how long a lease is: one that ends much later than that from now is of a time
+    before the clock was set back, and has run out too.
+    """
     audit.lock(session)
-    late = session.scalars(
-        select(Image)
-        .where(Image.state == ImageState.LEASED, Image.lease_until < at)
-        .order_by(Image.id)
-        .limit(limit)
-    ).all()
+    late = session.scalars(select(Image).where(_ran_out(lease_s, at)).order_by(Image.id).limit(limit)).all()
     reason = "The worker stopped in the middle of this image, or took too long."
     _give_back(session, late, code="lease_expired", reason=reason, max_attempts=max_attempts, at=at)
     return len(late)
 
 
-def any_expired(session: Session, at: datetime) -> bool:
+def any_expired(session: Session, *, lease_s: float, at: datetime) -> bool:
     """Whether a lease ran out: asked before `expire`, which takes the write lock."""
-    query = select(Image.id).where(Image.state == ImageState.LEASED, Image.lease_until < at).limit(1)
-    return session.scalar(query) is not None
+    return session.scalar(select(Image.id).where(_ran_out(lease_s, at)).limit(1)) is not None
 
 
 def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) -> Lane:
@@ -131,13 +131,15 @@ def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) 
 
 
 def waiting(
-    session: Session, *, lost_in: Collection[Lane], queued_before: datetime, limit: int
+    session: Session, *, lost_in: Collection[Lane], requeue_after_s: float, at: datetime, limit: int
 ) -> list[Waiting]:
     """Pending images in no queue, the urgent ones first, the oldest first.
 
-    Those too that were queued before `queued_before` in one of the lanes `lost_in`.
+    Those too that were queued in one of the lanes `lost_in`, `requeue_after_s` ago or, by a clock
+    that was set back since, at a time that has not come yet.
     """
-    lost = and_(Image.lane.in_(lost_in), Image.queued_at < queued_before)
+    long_ago = Image.queued_at < at - timedelta(seconds=requeue_after_s)
+    lost = and_(Image.lane.in_(lost_in), or_(long_ago, Image.queued_at > at))
     urgent_first = case((Image.lane == Lane.URGENT, 0), else_=1)
     rows = session.execute(
         select(Image.id, Image.lane, Image.attempts)
@@ -163,6 +165,12 @@ def mark_queued(session: Session, image_ids: Sequence[int], at: datetime | None)
             .values(queued_at=at)
             .execution_options(synchronize_session=False)
         )
+
+
+def _ran_out(lease_s: float, at: datetime) -> ColumnElement[bool]:
+    no_lease_lasts_until = at + timedelta(seconds=_LEASES_AHEAD * lease_s)
+    over = or_(Image.lease_until < at, Image.lease_until > no_lease_lasts_until)
+    return and_(Image.state == ImageState.LEASED, over)
 
 
 def _leased_by(session: Session, owner: str, image_ids: Sequence[int]) -> list[Image]:

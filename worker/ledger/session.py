@@ -10,22 +10,38 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from worker.errors import TransientFailure
 
+# How long a lock is waited for, on both databases.
 BUSY_TIMEOUT_S = 30.0
+# How long the other end of a connection may be silent before either end gives it up.
+SILENCE_S = 15.0
 _BUSY_PAUSE_S = 0.01
 _READING = "nightread_reading"
 _HINT = "nightread_hint"
+# A statement was to write where only reading is possible now: PostgreSQL, appendix A.
+_READ_ONLY = "25006"
 
 
 def utc_now() -> datetime:
     """The time as the ledger records it: UTC, timezone-aware."""
     return datetime.now(UTC)
+
+
+def ledger_time(session: Session) -> datetime:
+    """The time by the ledger's own clock, on which all of its processes agree.
+
+    Of PostgreSQL's machine, so that the workers' need not agree with it; SQLite's is this one.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return utc_now()
+    told: datetime = session.scalars(select(func.clock_timestamp())).one()
+    return told.astimezone(UTC)
 
 
 class Ledger:
@@ -63,7 +79,10 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Read one consistent snapshot; what is changed inside is thrown away."""
+        """Read one consistent snapshot; what is changed inside is thrown away.
+
+        Do nothing slow inside: PostgreSQL ends a session that idles in a transaction.
+        """
         with (
             _transient_when_disconnected(),
             self.engine.connect().execution_options(**self._snapshot) as connection,
@@ -90,13 +109,46 @@ def _transient_when_disconnected() -> Iterator[None]:
 
 def _out_of_reach(error: DBAPIError) -> bool:
     """Whether it tells of the database's state (PEP 249), and not of what it was asked to do."""
-    return error.connection_invalidated or isinstance(error, OperationalError) or type(error) is DatabaseError
+    of_its_state = error.connection_invalidated or isinstance(error, OperationalError)
+    read_only = getattr(error.orig, "sqlstate", None) == _READ_ONLY
+    return of_its_state or read_only or type(error) is DatabaseError
 
 
 def _server_engine(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+    """Of a server: a network lies between, and it may be cut without either end being told."""
+    given = make_url(url).query
+    patience = {name: value for name, value in _client_patience().items() if name not in given}
+    engine = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=patience)
+    event.listen(engine, "connect", _ask_server_for_patience)
     event.listen(engine, "begin", _begin_on_server)
     return engine
+
+
+def _client_patience() -> dict[str, int]:
+    """What libpq is told (PostgreSQL 34.1.2): by default the kernel goes on sending for a quarter of an hour."""
+    return {
+        "connect_timeout": round(SILENCE_S),
+        "tcp_user_timeout": round(1e3 * SILENCE_S),
+        "keepalives_idle": round(SILENCE_S / 3),
+        "keepalives_interval": round(SILENCE_S / 3),
+        "keepalives_count": 2,
+    }
+
+
+def _ask_server_for_patience(connection: Any, _record: object) -> None:
+    """Have the server end a session whose machine is gone: it may hold the lock that all others wait for."""
+    patience = {
+        "lock_timeout": round(1e3 * BUSY_TIMEOUT_S),
+        "idle_in_transaction_session_timeout": round(1e3 * SILENCE_S),
+        "tcp_user_timeout": round(1e3 * SILENCE_S),
+        "tcp_keepalives_idle": round(SILENCE_S / 3),
+        "tcp_keepalives_interval": round(SILENCE_S / 3),
+        "tcp_keepalives_count": 2,
+    }
+    connection.autocommit = True
+    each = ", ".join("set_config(%s, %s, false)" for _ in patience)
+    connection.execute(f"SELECT {each}", [str(part) for pair in patience.items() for part in pair])
+    connection.autocommit = False
 
 
 def _sqlite_engine(url: str) -> Engine:

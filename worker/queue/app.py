@@ -13,6 +13,8 @@ SCREEN_TASK = "nightread.screen"
 _CONNECT_TIMEOUT_S = 2.0
 # Longer than a worker's blocking read of one second, or every idle second would look like a fault.
 _ANSWER_TIMEOUT_S = 5.0
+# A worker that waits for messages notices within three of these that its connection was cut.
+_HEALTH_CHECK_S = 5
 
 
 def make_app(settings: Settings) -> Celery:
@@ -37,12 +39,15 @@ def make_app(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A broker that answers but refuses, being full or read-only, is waited for like one that is away.
+        broker_channel_error_retry=True,
         broker_transport_options={
             # The lanes in the order in which the worker names them: urgent before overnight.
             "queue_order_strategy": "priority",
             "visibility_timeout": max(60.0, 2 * settings.lease_s),
             "socket_connect_timeout": _CONNECT_TIMEOUT_S,
             "socket_timeout": _ANSWER_TIMEOUT_S,
+            "health_check_interval": _HEALTH_CHECK_S,
             "max_retries": 0,
         },
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
 from itertools import groupby
 
 import structlog
@@ -16,7 +15,7 @@ from worker.config import Settings
 from worker.errors import TransientFailure
 from worker.ledger import leases
 from worker.ledger.leases import Waiting
-from worker.ledger.session import Ledger, utc_now
+from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.states import Lane
 from worker.queue.app import SCREEN_TASK, make_app
 
@@ -52,14 +51,14 @@ class Dispatcher:
         try:
             unsent = self._that_fit(images)
             count = sum(len(chunk) for _, chunk in unsent)
-            self._note(unsent, utc_now())
+            self._note(unsent, queued=True)
             while unsent:
                 lane, chunk = unsent[0]
                 self._app.send_task(SCREEN_TASK, args=[chunk], queue=lane.value, retry=False)
                 del unsent[0]
         except (OperationalError, RedisError, OSError) as error:
             log.warning("the broker is out of reach; images stay pending", error=str(error))
-            self._note(unsent, None)
+            self._note(unsent, queued=False)
             return None
         return count
 
@@ -79,12 +78,12 @@ class Dispatcher:
                 fitting.append((lane, chunk))
         return fitting
 
-    def _note(self, chunks: Sequence[tuple[Lane, list[int]]], at: datetime | None) -> None:
+    def _note(self, chunks: Sequence[tuple[Lane, list[int]]], *, queued: bool) -> None:
         """Only a hint: without it the sweeper queues them again, and the lease sorts that out."""
         image_ids = [image_id for _, chunk in chunks for image_id in chunk]
         if image_ids:
             with suppress(TransientFailure), self._ledger.transaction(hint=True) as session:
-                leases.mark_queued(session, image_ids, at)
+                leases.mark_queued(session, image_ids, ledger_time(session) if queued else None)
 
 
 def plan_chunks(images: Sequence[Waiting], chunk_size: int) -> Iterator[tuple[Lane, list[int]]]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import structlog
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker.config import Settings
 from worker.ledger import leases
-from worker.ledger.session import Ledger, utc_now
+from worker.ledger.session import Ledger, ledger_time
 from worker.queue.dispatch import Dispatcher
 from worker.store import Store
 
@@ -33,11 +31,17 @@ class Sweeper:
         self._queue()
 
     def _expire(self) -> None:
+        lease_s = self._settings.lease_s
         with self._ledger.reading() as session:
-            if not leases.any_expired(session, utc_now()):
+            if not leases.any_expired(session, lease_s=lease_s, at=ledger_time(session)):
                 return
         with self._ledger.transaction() as session:
-            count = leases.expire(session, max_attempts=self._settings.max_attempts, at=utc_now())
+            count = leases.expire(
+                session,
+                lease_s=lease_s,
+                max_attempts=self._settings.max_attempts,
+                at=ledger_time(session),
+            )
         log.warning("leases ran out", images=count)
 
     def _queue(self) -> None:
@@ -55,10 +59,13 @@ class Sweeper:
         if room <= 0:
             return
         empty = [lane for lane, depth in depths.items() if depth == 0]
-        then = utc_now() - timedelta(seconds=self._settings.requeue_after_s)
         with self._ledger.reading() as session:
             images = leases.waiting(
-                session, lost_in=empty, queued_before=then, limit=room * self._settings.chunk_size
+                session,
+                lost_in=empty,
+                requeue_after_s=self._settings.requeue_after_s,
+                at=ledger_time(session),
+                limit=room * self._settings.chunk_size,
             )
         if images:
             self._store.check()

@@ -96,7 +96,8 @@ class Night:
 
     def expire(self) -> None:
         with self.ledger.transaction() as session:
-            leases.expire(session, max_attempts=3, at=later(self.now), limit=self.random.randint(1, 9))
+            many = self.random.randint(1, 9)
+            leases.expire(session, lease_s=60, max_attempts=3, at=later(self.now), limit=many)
 
     def retry(self) -> None:
         for image_id in self.some():

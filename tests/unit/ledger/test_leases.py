@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta, timezone
 from threading import Barrier, Event
 
 import pytest
@@ -26,7 +27,7 @@ from worker.ledger.states import IllegalTransition, ImageState, Lane
 
 def expire(ledger: Ledger, seconds: float) -> int:
     with ledger.transaction() as session:
-        return leases.expire(session, max_attempts=3, at=later(seconds))
+        return leases.expire(session, lease_s=60, max_attempts=3, at=later(seconds))
 
 
 def release(ledger: Ledger, ids: list[int], owner: str = "w1") -> None:
@@ -43,7 +44,9 @@ def retry(ledger: Ledger, image_id: int, why: str = "the disk is back") -> Lane:
 
 def waiting(ledger: Ledger, *lost_in: Lane, seconds: float = 0) -> list[int]:
     with ledger.reading() as session:
-        found = leases.waiting(session, lost_in=lost_in, queued_before=later(seconds), limit=100)
+        found = leases.waiting(
+            session, lost_in=lost_in, requeue_after_s=10, at=later(10 + seconds), limit=100
+        )
     return [row.id for row in found]
 
 
@@ -99,11 +102,53 @@ def test_a_lease_that_runs_out_returns_its_images_with_their_attempts_counted(le
     assert_whole(ledger)
 
 
+def test_a_clock_that_is_set_back_an_hour_holds_up_no_image(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2)
+    take(ledger, ids[:1], at=later(3600))
+    take(ledger, ids[1:], at=later(50))
+    with ledger.reading() as session:
+        assert leases.any_expired(session, lease_s=60, at=AT)
+    assert expire(ledger, 0) == 1
+    assert [image(ledger, i).state for i in ids] == ["pending", "leased"], "a moment ahead is no hour"
+    assert take(ledger, ids, owner="w2") == ids[:1]
+    assert record(ledger, known_model(ledger), [result(ids[0])], owner="w1") == 0
+    assert record(ledger, known_model(ledger), [result(ids[0])], owner="w2") == 1
+    assert_whole(ledger)
+
+
+def test_a_clock_that_is_set_forward_an_hour_costs_an_attempt_and_nothing_else(ledger: Ledger) -> None:
+    ids = fill(ledger, 1)
+    take(ledger, ids)
+    assert expire(ledger, 3600) == 1
+    assert record(ledger, known_model(ledger), [result(ids[0])]) == 0
+    assert take(ledger, ids, owner="w2", at=later(3600)) == ids
+    assert record(ledger, known_model(ledger), [result(ids[0])], owner="w2") == 1
+    assert image(ledger, ids[0]).attempts == 2
+    assert_whole(ledger)
+
+
+def test_a_lease_is_as_long_in_any_time_zone(ledger: Ledger) -> None:
+    tokyo, lima = timezone(timedelta(hours=9)), timezone(timedelta(hours=-5))
+    take(ledger, fill(ledger, 1), at=AT.astimezone(tokyo))
+    for seconds, ran_out in ((59, 0), (61, 1)):
+        with ledger.transaction() as session:
+            at = later(seconds).astimezone(lima)
+            assert leases.expire(session, lease_s=60, max_attempts=3, at=at) == ran_out
+
+
+def test_what_was_queued_before_the_clock_was_set_back_is_not_waited_for(ledger: Ledger) -> None:
+    ids = fill(ledger, 1)
+    with ledger.transaction() as session:
+        leases.mark_queued(session, ids, later(3600))
+    assert waiting(ledger) == [], "its lane still holds it"
+    assert waiting(ledger, Lane.OVERNIGHT) == ids
+
+
 def test_whether_a_lease_ran_out_can_be_asked_without_writing(ledger: Ledger) -> None:
     take(ledger, fill(ledger, 1))
     with ledger.reading() as session:
-        assert not leases.any_expired(session, later(59))
-        assert leases.any_expired(session, later(61))
+        assert not leases.any_expired(session, lease_s=60, at=later(59))
+        assert leases.any_expired(session, lease_s=60, at=later(61))
 
 
 def test_the_third_failed_attempt_quarantines_with_a_reason(ledger: Ledger) -> None:

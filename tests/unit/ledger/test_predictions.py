@@ -75,7 +75,7 @@ def test_the_result_of_a_lost_lease_is_not_recorded(ledger: Ledger) -> None:
     model = known_model(ledger)
     take(ledger, ids, owner="slow")
     with ledger.transaction() as session:
-        leases.expire(session, max_attempts=3, at=later(61))
+        leases.expire(session, lease_s=60, max_attempts=3, at=later(61))
     take(ledger, ids[:1], owner="quick", at=later(70))
     assert record(ledger, model, [result(i) for i in ids], owner="slow") == 0
     assert [image(ledger, i).state for i in ids] == ["leased", "pending"]

@@ -5,6 +5,7 @@ import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, StatementError
@@ -13,8 +14,8 @@ from sqlalchemy.orm import Session
 from tests.filling import AT, counted, fill
 from worker.config import Settings
 from worker.errors import TransientFailure
-from worker.ledger import schema
-from worker.ledger.session import Ledger
+from worker.ledger import audit, schema
+from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.tables import Run
 
 
@@ -68,27 +69,73 @@ def test_a_backend_that_is_ended_is_a_transient_failure_and_the_next_work_goes_o
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("code", ["40P01", "53100", "57P03"])
+@pytest.mark.parametrize("code", ["25006", "40P01", "53100", "57P03"])
 def test_what_the_server_cannot_do_just_now_is_a_transient_failure(postgres_url: str, code: str) -> None:
     ledger = Ledger(Settings(database_url=postgres_url).database)
-    # Raised by the server itself: a deadlock, a full disk and a start-up.
+    # Raised by the server itself: a replica that only reads, a deadlock, a full disk and a start-up.
     statement = f"DO $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{code}'; END $$"
     with pytest.raises(TransientFailure, match="not now"), ledger.transaction() as session:
         session.execute(text(statement))
     ledger.close()
 
 
+@pytest.mark.postgres
 def test_a_database_that_stays_locked_is_a_transient_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.ledger.session.BUSY_TIMEOUT_S", 0.1)
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    ledger = Ledger(Settings(database_url=database_url).database)
     schema.upgrade(ledger)
     with ledger.transaction() as first:
-        add_run(first, "first")
-        with pytest.raises(TransientFailure, match="locked"), ledger.transaction() as second:
-            add_run(second, "second")
+        audit.lock(first)
+        with pytest.raises(TransientFailure, match="lock"), ledger.transaction() as second:
+            audit.lock(second)
     ledger.close()
+
+
+@pytest.mark.postgres
+def test_one_who_falls_silent_in_a_transaction_holds_up_nobody_for_long(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = Ledger(Settings(database_url=postgres_url).database)
+    schema.upgrade(patient)
+    monkeypatch.setattr("worker.ledger.session.SILENCE_S", 2.0)
+    cut_off = Ledger(Settings(database_url=postgres_url).database)
+
+    def fall_silent(session: Session) -> None:
+        audit.lock(session)
+        fill(patient, 1)
+        audit.lock(session)
+
+    with pytest.raises(TransientFailure, match="idle-in-transaction"), cut_off.transaction() as session:
+        fall_silent(session)
+    fill(cut_off, 2)
+    for each in (patient, cut_off):
+        each.close()
+
+
+def test_time_is_told_by_the_ledgers_own_clock(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.ledger.session.utc_now", lambda: AT)
+    with ledger.reading() as session:
+        told = ledger_time(session)
+    assert told.tzinfo is UTC
+    off_by = abs(told - datetime.now(UTC))
+    assert (told == AT) if ledger.engine.dialect.name == "sqlite" else off_by < timedelta(minutes=5)
+
+
+@pytest.mark.postgres
+def test_a_patience_that_the_url_names_is_kept(postgres_url: str) -> None:
+    def patience(url: str) -> str:
+        ledger = Ledger(Settings(database_url=url).database)
+        with ledger.reading() as session:
+            connection = session.connection().connection.driver_connection
+            assert isinstance(connection, psycopg.Connection)
+            chosen = connection.info.get_parameters()["tcp_user_timeout"]
+        ledger.close()
+        return chosen
+
+    assert patience(postgres_url) == "15000"
+    assert patience(f"{postgres_url}&tcp_user_timeout=70") == "70"
 
 
 def test_a_new_file_that_another_is_just_opening_is_waited_for(tmp_path: Path) -> None:
