@@ -60,3 +60,4 @@ $(DEVELOP): lock/develop.txt pyproject.toml
 	$(call install,.venv-dev,lock/develop.txt)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
 		|| command -v google-chrome >/dev/null || tests/install-chromium
+	@test "$$(id -u)" != 0 || command -v ip >/dev/null || tests/install-iproute2

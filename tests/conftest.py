@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -192,12 +192,15 @@ class Stack:
             lambda: b"Nightread is ready" in self.log.read_bytes()[seen:], 60, lambda: f"`up`:\n{self.tail()}"
         )
 
-    def launch(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start one process of it alone: a `nightread` command, or what `-c` and the like name."""
+    def launch(self, *command: str, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """Start one process of it alone: a `nightread` command, or what `-c` and the like name.
+
+        `within` goes before it, to have it run elsewhere.
+        """
         arguments = command if command[0].startswith("-") else ("-m", "worker.cli", *command)
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, *arguments],
+                [*within, sys.executable, *arguments],
                 env={**os.environ, **self.environment},
                 stdout=log,
                 stderr=log,

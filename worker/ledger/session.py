@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, make_url, select
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -24,8 +24,10 @@ SILENCE_S = 15.0
 _BUSY_PAUSE_S = 0.01
 _READING = "nightread_reading"
 _HINT = "nightread_hint"
-# A statement was to write where only reading is possible now: PostgreSQL, appendix A.
+# A statement was to write where only reading is possible now (PostgreSQL, appendix A).
 _READ_ONLY = "25006"
+# The same of a file, and what is said of one on a share or a disk that went away (sqlite.org/rescode.html).
+_FILE_FAILED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 
 def utc_now() -> datetime:
@@ -109,9 +111,15 @@ def _transient_when_disconnected() -> Iterator[None]:
 
 def _out_of_reach(error: DBAPIError) -> bool:
     """Whether it tells of the database's state (PEP 249), and not of what it was asked to do."""
-    of_its_state = error.connection_invalidated or isinstance(error, OperationalError)
-    read_only = getattr(error.orig, "sqlstate", None) == _READ_ONLY
-    return of_its_state or read_only or type(error) is DatabaseError
+    return error.connection_invalidated or isinstance(error, OperationalError) or type(error) is DatabaseError
+
+
+def _open_anew(context: ExceptionContext) -> None:
+    """Use no connection again that was opened while the database could not be written: it stays like that."""
+    error = context.original_exception
+    failed = getattr(error, "sqlite_errorcode", 0) & 0xFF in _FILE_FAILED
+    if failed or getattr(error, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _server_engine(url: str) -> Engine:
@@ -121,6 +129,7 @@ def _server_engine(url: str) -> Engine:
     engine = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=patience)
     event.listen(engine, "connect", _ask_server_for_patience)
     event.listen(engine, "begin", _begin_on_server)
+    event.listen(engine, "handle_error", _open_anew)
     return engine
 
 
@@ -158,6 +167,7 @@ def _sqlite_engine(url: str) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "handle_error", _open_anew)
     return engine
 
 

