@@ -86,7 +86,11 @@ def as_text(said: dict[str, Any]) -> str:
             if seed
             else "  the replaced system: no TensorFlow",
             f"  upload to verdict   {said['upload_p50_ms']:8.0f} ms median, {said['upload_p95_ms']:.0f} ms p95",
-            f"  worker memory       {said['worker_peak_rss_mb']:8.0f} MB at most a process",
+            *(
+                f"  memory of {name:9} {said[f'{name}_peak_rss_mb']:8.0f} MB at most a process, "
+                f"{said[f'{name}_peak_rss_mb_at_a_quarter']:.0f} MB after a quarter of the images"
+                for name in ("worker", "watch")
+            ),
         ]
     )
 
@@ -147,11 +151,13 @@ def _end_to_end(
         for path in files:
             path.rename(own.inbox / path.name)
         beside.start()
+        _wait(lambda: _bulk_scored(ledger) >= len(files) // 4, _FINISHED_WITHIN_S, supervisor)
+        early = _memory(supervisor)
         _wait(lambda: _bulk_scored(ledger) >= len(files), _FINISHED_WITHIN_S, supervisor)
         seconds = time.perf_counter() - start
         finished.set()
         beside.join()
-        peak_mb = max(map(_peak_rss_mb, _scoring_processes(supervisor)), default=float("nan"))
+        late = _memory(supervisor)
         ledger.close()
     ordered = sorted(latencies_ms) or [float("nan")]
     return {
@@ -159,7 +165,10 @@ def _end_to_end(
         "upload_p50_ms": round(statistics.median(ordered), 1),
         "upload_p95_ms": round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], 1),
         "uploads": len(latencies_ms),
-        "worker_peak_rss_mb": round(peak_mb, 1),
+        "worker_peak_rss_mb": late["worker"],
+        "worker_peak_rss_mb_at_a_quarter": early["worker"],
+        "watch_peak_rss_mb": late["watch"],
+        "watch_peak_rss_mb_at_a_quarter": early["watch"],
     }
 
 
@@ -197,14 +206,14 @@ def _upload_beside(
         latencies_ms.append(1e3 * (time.perf_counter() - start))
 
 
-def _scoring_processes(supervisor: psutil.Process) -> list[psutil.Process]:
-    """The children of `nightread worker`, which score."""
-    return [
-        process
-        for child in supervisor.children()
-        if "worker" in child.cmdline()[-1:]
-        for process in child.children()
-    ]
+def _memory(supervisor: psutil.Process) -> dict[str, float]:
+    """The most memory that the largest scoring process and the folder monitor have had so far, in MB."""
+    of_command = {child.cmdline()[-1]: child for child in supervisor.children() if child.cmdline()}
+    scoring = of_command["worker"].children()
+    return {
+        "worker": round(max(map(_peak_rss_mb, scoring), default=float("nan")), 1),
+        "watch": round(_peak_rss_mb(of_command["watch"]), 1),
+    }
 
 
 def _peak_rss_mb(process: psutil.Process) -> float:
