@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     workers: int = Field(
         default_factory=_default_workers, ge=1, le=256, description="Scoring processes; default: the cores."
     )
+    worker_memory_bytes: int = Field(
+        2 * 1024**3,
+        ge=256 * 1024**2,
+        description="Memory that a scoring process may have, in bytes; an image that needs more is refused.",
+    )
     chunk_size: int = Field(32, ge=1, le=512, description="Images a task scores at once.")
     chunks_in_flight: int = Field(200, ge=1, description="Chunks that may wait in the broker at once.")
     lease_s: float = Field(60.0, gt=0, description="Seconds a worker has for a chunk before it is given on.")

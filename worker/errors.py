@@ -19,6 +19,11 @@ REJECTIONS: dict[str, str] = {
     "sixteen_bit": "The image has 16 bits a pixel and no window to show it with; export 8 bits.",
     "animated": "The file holds {frames} frames; one still image is needed.",
     "transparent": "The image has an alpha channel, so its grey values are not certain.",
+    "too_many_parts": "The file has a longer header, or is cut into more parts, than any radiograph. "
+    "Export it again.",
+    "too_many_scans": "The JPEG is made of more than {limit} scans. Export it again.",
+    "needs_memory": "Decoding the image takes more memory than a scoring process may have "
+    "(NIGHTREAD_WORKER_MEMORY_BYTES).",
     "truncated": "The file breaks off before the image is complete.",
     "undecodable": "The image cannot be decoded: {detail}.",
     "blank": "The image shows nothing: its grey values hardly differ.",

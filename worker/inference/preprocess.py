@@ -12,10 +12,12 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from worker.errors import RejectedImage
 from worker.inference import gate
 from worker.inference.exposure import equalise, stretch
+from worker.inference.scans import MOST_SCANS, has_too_many_scans
 
 PREPROCESSING_VERSION: str = "1"
 
@@ -42,7 +44,8 @@ def to_model_input(data: bytes, side: int) -> NDArray[np.uint8]:
         Grey values 0..255, shape (side, side).
 
     Raises:
-        RejectedImage: `empty`, `truncated`, `undecodable`, `cmyk`, `sixteen_bit` or `blank`.
+        RejectedImage: `empty`, `truncated`, `undecodable`, `cmyk`, `sixteen_bit`, `too_many_scans`,
+            `needs_memory` or `blank`.
     """
     return normalise(checked_grey(data, side))
 
@@ -74,6 +77,9 @@ def decode_grey(data: bytes, side: int) -> NDArray[np.uint8]:
         raise
     except UnidentifiedImageError:
         raise RejectedImage("undecodable", detail="it is neither a JPEG nor a PNG file") from None
+    except MemoryError:
+        # What bounds it is the process's own limit: the same bytes would fail again.
+        raise RejectedImage("needs_memory") from None
     except Image.DecompressionBombError:
         raise RejectedImage("undecodable", detail="it says it has too many pixels") from None
     except _BREAKS_OFF:
@@ -106,10 +112,26 @@ def _decode(data: bytes, side: int) -> NDArray[np.uint8]:
         # The JPEG decoder scales by 1/2, 1/4 or 1/8 for next to nothing, but with a coarse filter.
         # Leaving a factor of two to the resampling below halves the time of a full decode, and
         # differs from it by half a grey level on average.
+        if isinstance(image, JpegImageFile) and has_too_many_scans(data):
+            raise RejectedImage("too_many_scans", limit=MOST_SCANS)
+        coefficients = image.width * image.height * len(image.getbands())
         image.draft("L", (2 * side, 2 * side))
-        image.load()
+        _load(image, coefficients)
         square = _upright(image).convert("L").resize((side, side), Image.Resampling.BILINEAR)
     return np.array(square, dtype=np.uint8)
+
+
+def _load(image: Image.Image, coefficients: int) -> None:
+    """Decode. Raises MemoryError where libjpeg says that the data are broken but had no room for them.
+
+    All coefficients of a progressive JPEG, two bytes each, are in memory until its last scan.
+    """
+    try:
+        image.load()
+    except OSError:
+        if isinstance(image, JpegImageFile):
+            bytearray(2 * coefficients)
+        raise
 
 
 def _upright(image: Image.Image) -> Image.Image:

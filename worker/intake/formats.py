@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from PIL import Image as Pillow
+from PIL import PngImagePlugin
 
 from worker.errors import RejectedImage
+from worker.intake.parts import LONGEST_HEADER, check_parts
 from worker.phantom import is_phantom
 
 # PNG specification (third edition), 11.2.1: the bit depth is the 25th byte of the file.
@@ -54,8 +56,12 @@ def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
     header = file.read(HEADER_BYTES)
     file.seek(0)
     _refuse_other_kinds(header)
+    check_parts(file)
+    file.seek(0)
     # Our own limit, of the settings, is checked below before anything is decoded.
     Pillow.MAX_IMAGE_PIXELS = None
+    # Of all compressed text together, unpacked; Pillow's own is 64 MB.
+    PngImagePlugin.MAX_TEXT_MEMORY = LONGEST_HEADER
     try:
         with Pillow.open(file, formats=_READABLE) as image:
             _refuse_unusable(image, header, limits)

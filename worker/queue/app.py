@@ -31,6 +31,8 @@ def make_app(settings: Settings) -> Celery:
         task_reject_on_worker_lost=True,
         # A child that hangs is killed when its lease ends, and its images go back.
         task_time_limit=settings.lease_s,
+        # Nor does one that has grown go on: no image may be refused for what another left behind.
+        worker_max_memory_per_child=settings.worker_memory_bytes * 3 // 4 // 1024,
         # A message waits in the broker, where its lane counts, not in a worker that is busy.
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,

@@ -12,6 +12,7 @@ from celery import Celery, signals
 from worker.config import Settings
 from worker.errors import ModelUnusable, TransientFailure
 from worker.queue.app import SCREEN_TASK
+from worker.queue.bounds import bound_memory
 from worker.screening import Screener, open_screener
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,7 @@ def register(app: Celery, settings: Settings) -> None:
     app.task(name=SCREEN_TASK)(screen)
 
     def warm_up(**_: object) -> None:
+        bound_memory(settings.worker_memory_bytes)
         # Celery kills a child that takes over 4 seconds here, and TensorFlow does: it loads later.
         if settings.runtime == "litert":
             try:

@@ -1,0 +1,46 @@
+"""Images that need more memory than a scoring process may have, among others, through the whole program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from tests import bombs
+from tests.chaos.storm import scorers
+from tests.conftest import Stack, wait_for
+from tests.files import distinct
+from tests.filling import assert_whole
+from worker.ledger.tables import Image
+
+pytestmark = pytest.mark.stack
+
+
+def test_what_needs_too_much_memory_is_turned_away_and_its_neighbours_are_scored_by_the_same_process(
+    make_stack: Callable[..., Stack], phantoms: list[Path]
+) -> None:
+    stack = make_stack(workers=1, lease_s=120.0, worker_memory_bytes=400 * 1024**2)
+    stack.start()
+    wait_for(lambda: len(scorers(stack)) == 1, 30, stack.tail)
+    (before,) = scorers(stack)
+    stack.drop("large.png", bombs.black_png(bombs.LARGE, bombs.LARGE, colour=True))
+    for number in range(6):
+        stack.drop(f"{number}.jpg", distinct(phantoms[0].read_bytes(), number))
+    books = stack.wait_until_done(7, 100)
+    assert (books.scored, books.rejected, books.quarantined) == (6, 1, 0), stack.tail()
+    with stack.ledger.reading() as session:
+        large = session.scalars(select(Image).where(Image.state == "rejected")).one()
+        attempts = set(session.scalars(select(Image.attempts)))
+    assert (large.original_name, large.reason_code) == ("large.png", "needs_memory")
+    assert attempts == {1}, "nobody paid for it"
+    assert scorers(stack) == [before]
+
+    # One that has grown, though within its bound, makes room for another.
+    stack.drop("grown.png", bombs.black_png(8_000, bombs.LARGE))
+    assert stack.wait_until_done(8, 100).rejected == 2
+    wait_for(lambda: bool(new := scorers(stack)) and new != [before], 60, stack.tail)
+    stack.drop("again.jpg", distinct(phantoms[0].read_bytes(), 99))
+    assert stack.wait_until_done(9, 100).scored == 7
+    assert_whole(stack.ledger)

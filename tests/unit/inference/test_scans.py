@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+
+from tests import bombs
+from tests.files import encoded, grey, jpeg
+from worker.errors import RejectedImage
+from worker.inference.preprocess import decode_grey
+from worker.inference.scans import MOST_SCANS, has_too_many_scans
+
+
+def test_a_file_that_goes_over_its_image_again_and_again_is_refused_before_it_is_decoded() -> None:
+    bomb = bombs.scans(bombs.LARGE, bombs.LARGE, 100_000)
+    assert len(bomb) < 16_000_000
+    with pytest.raises(RejectedImage) as refused:
+        decode_grey(bomb, 64)
+    assert refused.value.code == "too_many_scans"
+    assert refused.value.sentence == "The JPEG is made of more than 100 scans. Export it again."
+
+
+def test_as_many_scans_as_are_allowed_are_decoded_and_not_one_more() -> None:
+    assert decode_grey(bombs.scans(400, 300, MOST_SCANS), 64).shape == (64, 64)
+    assert has_too_many_scans(bombs.scans(400, 300, MOST_SCANS + 1))
+
+
+def test_the_scans_of_a_usual_file_are_few() -> None:
+    for options in ({}, {"progressive": True}, {"restart_marker_blocks": 1}):
+        assert not has_too_many_scans(encoded(grey().convert("RGB"), "JPEG", **options))
+
+
+def test_what_only_looks_like_a_scan_is_none() -> None:
+    many = b"\xff\xda\x00\x02" * (MOST_SCANS + 1)
+    data = jpeg()
+    assert not has_too_many_scans(data[:2] + bombs.segment(0xE2, many) + data[2:]), "in a profile"
+    assert not has_too_many_scans(data + bytes(2) + many), "after the end"
+    assert has_too_many_scans(data[:-2] + many + data[-2:])
+
+
+def test_a_walk_that_does_not_end_is_ended() -> None:
+    data = jpeg()
+    assert has_too_many_scans(data[:-2] + bombs.segment(0xFE, b"") * 100_000 + data[-2:])

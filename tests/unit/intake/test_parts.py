@@ -1,0 +1,102 @@
+"""The door reads headers only, whatever they hold: each bomb is looked at in a process without memory for it."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import bombs
+from tests.files import encoded, grey, jpeg, png_chunk
+from worker.config import ROOT
+from worker.errors import RejectedImage
+from worker.intake.parts import LONGEST_HEADER, MOST_PARTS, check_parts
+
+# Looks at each file with no more than 16 MB to spare: a tenth of the smallest of the large images.
+LOOK = """
+import json, sys, warnings
+from worker.errors import RejectedImage
+from worker.intake.formats import Limits, inspect
+from worker.queue.bounds import bound_memory
+
+def looked_at(path):
+    with open(path, "rb") as file:
+        try:
+            return inspect(file, 1, Limits(2**26, 10**8, 64)).format
+        except RejectedImage as rejected:
+            return rejected.code
+
+warnings.simplefilter("ignore")
+looked_at(sys.argv[1])
+used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) * 1024
+bound_memory(used + 16 * 2**20)
+print(json.dumps([looked_at(path) for path in sys.argv[1:]]))
+"""
+TOO_MANY = "too_many_parts"
+FOUND = {
+    "a JPEG of empty comments": TOO_MANY,
+    "a JPEG of Exif in small pieces": TOO_MANY,
+    "a JPEG of fill bytes": TOO_MANY,
+    "a JPEG of stuffed bytes": TOO_MANY,
+    "a JPEG of large profiles": TOO_MANY,
+    "a JPEG of overlapping Exif": "jpeg",
+    "a PNG of unknown chunks": TOO_MANY,
+    "a PNG of unknown chunks at its end": TOO_MANY,
+    "a PNG in empty pieces": TOO_MANY,
+    "a PNG of plain text": TOO_MANY,
+    "a PNG of packed text": "undecodable",
+    "a PNG of many packed texts": "undecodable",
+    "a PNG with a packed profile": "undecodable",
+    "a PNG of a million frames": "animated",
+    "a grey PNG": "png",
+    "a colour PNG": "png",
+    "an interlaced PNG": "png",
+    "a progressive JPEG": "jpeg",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process has is read from /proc")
+def test_nothing_of_the_size_of_an_image_or_of_what_its_header_packs_is_made(tmp_path: Path) -> None:
+    made = {**bombs.HEADERS, **bombs.IMAGES}
+    paths = [tmp_path / str(number) for number in range(len(made))]
+    for path, make in zip(paths, made.values(), strict=True):
+        path.write_bytes(make())
+    command = [sys.executable, "-c", LOOK, *map(str, paths)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert dict(zip(made, json.loads(done.stdout), strict=True)) == FOUND
+
+
+def is_let_in(data: bytes) -> bool:
+    try:
+        check_parts(io.BytesIO(data))
+    except RejectedImage:
+        return False
+    return True
+
+
+def test_as_many_parts_as_are_allowed_are_let_in_and_not_one_more() -> None:
+    # A JPEG as the library writes it: APP0, DQT, SOF0, DHT, DHT, SOS.
+    for comments, let_in in ((MOST_PARTS - 6, True), (MOST_PARTS - 5, False)):
+        data = jpeg()
+        assert is_let_in(data[:2] + bombs.segment(0xFE, b"x") * comments + data[2:]) is let_in
+    # IHDR counts, IEND does not.
+    for chunks, let_in in ((MOST_PARTS - 1, True), (MOST_PARTS, False)):
+        data = encoded(grey(), "PNG")
+        assert is_let_in(data[:-12] + png_chunk(b"prVt", b"") * chunks + data[-12:]) is let_in
+
+
+def test_a_long_profile_is_let_in() -> None:
+    assert is_let_in(encoded(grey(), "JPEG", icc_profile=bytes(3_000_000)))
+    assert is_let_in(encoded(grey(), "PNG", icc_profile=bytes(3_000_000)))
+    data = encoded(grey(), "PNG")
+    assert not is_let_in(data[:33] + png_chunk(b"tEXt", bytes(LONGEST_HEADER)) + data[33:])
+
+
+def test_a_png_in_pieces_as_small_as_writers_make_them_is_let_in() -> None:
+    data = encoded(grey(), "PNG")
+    assert is_let_in(data[:-12] + png_chunk(b"IDAT", bytes(1024)) * 60_000 + data[-12:])

@@ -1,0 +1,66 @@
+"""What needs more memory than a scoring process may have is an answer, and the process goes on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import bombs
+from worker.config import ROOT, Settings
+
+PROGRAM = """
+import json, sys, warnings
+from worker.config import Settings
+from worker.errors import RejectedImage
+from worker.intake.formats import Limits
+from worker.queue.bounds import bound_memory
+from worker.screening import open_scorer
+
+warnings.simplefilter("ignore")
+limits = Limits(2**26, 10**8, 64)
+
+def scored(path):
+    try:
+        return scorer.score([scorer.prepare(open(path, "rb").read(), limits).model_input])[0].verdict
+    except RejectedImage as rejected:
+        return rejected.code
+
+bound_memory(int(sys.argv[1]))
+scorer = open_scorer(Settings(runtime=sys.argv[2]))
+print(json.dumps([scored(path) for path in sys.argv[3:]]))
+"""
+
+
+def outcomes(bound: int, runtime: str, *paths: Path) -> list[str]:
+    command = [sys.executable, "-c", PROGRAM, str(bound), runtime, *map(str, paths)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=150)
+    assert done.returncode == 0, done.stderr
+    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count another kind of memory")
+def test_what_needs_more_than_a_process_may_have_is_an_answer_and_the_next_image_is_scored(
+    tmp_path: Path, phantoms: list[Path]
+) -> None:
+    large = []
+    for name, make in bombs.IMAGES.items():
+        large.append(tmp_path / name)
+        large[-1].write_bytes(make())
+    found = outcomes(256 * 1024**2, "litert", *large, phantoms[0])
+    assert found[:-1] == ["needs_memory"] * len(large)
+    assert found[-1] in {"clear", "uncertain", "flagged"}
+
+
+def test_the_largest_images_fit_into_what_a_process_may_have_with_either_runtime(
+    tmp_path: Path, phantoms: list[Path]
+) -> None:
+    path = tmp_path / "colour.png"
+    path.write_bytes(bombs.IMAGES["a colour PNG"]())
+    found = outcomes(Settings().worker_memory_bytes, "tensorflow", path, phantoms[0])
+    assert found[0] == "blank", "it was decoded, and shows nothing"
+    assert found[1] in {"clear", "uncertain", "flagged"}
