@@ -6,7 +6,7 @@ DEVELOP := .venv-dev/.installed
 BIN := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check bench chaos train pictures compose-config clean
+.PHONY: help run setup test check bench chaos fuzz train pictures compose-config clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,11 @@ build/phantoms: $(DEVELOP)
 
 chaos: $(DEVELOP)  ## The long form of the tests that kill and cut things
 	$(BIN)/python -m pytest -m "long or not long" tests/chaos --timeout 3600 $(ARGS)
+
+fuzz: $(DEVELOP)  ## Fuzz the door and the decoder (Linux on x86-64): SECONDS=number for each
+	@for target in door model_input; do mkdir -p build/fuzz/$$target && $(BIN)/python -m tests.fuzz $$target \
+		-max_total_time=$(or $(SECONDS),120) -timeout=20 -max_len=8192 -artifact_prefix=build/fuzz/$$target- \
+		build/fuzz/$$target tests/fuzz/corpus || exit 1; done
 
 train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder that holds train/, TABLE=csv
 	$(BIN)/nightread train --data $(DATA) $(if $(TABLE),--table $(TABLE)) --out $(or $(OUT),runs/nightread)

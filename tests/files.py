@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zlib
 from typing import Any
@@ -58,3 +59,16 @@ def sixteen_bit_png() -> bytes:
 def cmyk_jpeg() -> bytes:
     """A JPEG file as it is made for a printer."""
     return encoded(grey().convert("CMYK"), "JPEG")
+
+
+def harmed(data: bytes, chance: random.Random) -> bytes:
+    """The file with a few bytes of its header changed, or cut, or something put in."""
+    changed = bytearray(data)
+    for _ in range(chance.randint(1, 8)):
+        changed[chance.randrange(min(2, len(changed) - 1), min(len(changed), 700))] = chance.randrange(256)
+    if chance.random() < 0.3:
+        del changed[chance.randrange(len(changed)) :]
+    if chance.random() < 0.3:
+        at = chance.randrange(len(changed) + 1)
+        changed[at:at] = chance.randbytes(chance.randint(1, 20))
+    return bytes(changed)

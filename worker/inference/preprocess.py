@@ -143,8 +143,11 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _as_rejection(error: Exception) -> RejectedImage:
-    """Pillow tells a file that breaks off from a damaged one only in its messages."""
-    message = " ".join(str(error).split()).rstrip(".")
+    """Pillow tells a file that breaks off from a damaged one only in its messages.
+
+    What these have in brackets may be bytes of the file, which are no text for a person.
+    """
+    message = " ".join(str(error).split()).partition(" (")[0].rstrip(".")
     if "truncated" in message.lower():
         return RejectedImage("truncated")
     return RejectedImage("undecodable", detail=message or type(error).__name__)

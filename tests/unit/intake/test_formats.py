@@ -9,7 +9,17 @@ from contextlib import suppress
 import pytest
 from PIL import Image as Pillow
 
-from tests.files import PNG_START, cmyk_jpeg, encoded, grey, jpeg, png_chunk, png_of, sixteen_bit_png
+from tests.files import (
+    PNG_START,
+    cmyk_jpeg,
+    encoded,
+    grey,
+    harmed,
+    jpeg,
+    png_chunk,
+    png_of,
+    sixteen_bit_png,
+)
 from worker.errors import REJECTIONS, RejectedImage
 from worker.intake.formats import Inspection, Limits, inspect, inspect_bytes
 
@@ -119,19 +129,6 @@ def test_a_bomb_is_refused_before_anything_of_its_size_is_made() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Pillow.DecompressionBombWarning)
         assert rejection(png_of(50_000, 50_000))[0] == "too_many_pixels"
-
-
-def harmed(data: bytes, chance: random.Random) -> bytes:
-    """The file with a few bytes of its header changed, or cut, or something put in."""
-    changed = bytearray(data)
-    for _ in range(chance.randint(1, 8)):
-        changed[chance.randrange(2, min(len(changed), 700))] = chance.randrange(256)
-    if chance.random() < 0.3:
-        del changed[chance.randrange(len(changed)) :]
-    if chance.random() < 0.3:
-        at = chance.randrange(len(changed) + 1)
-        changed[at:at] = chance.randbytes(chance.randint(1, 20))
-    return bytes(changed)
 
 
 def with_much_in_its_header(form: str) -> bytes:

@@ -1,0 +1,101 @@
+"""The corpus' first files: small drawn phantoms and files with one damage each; findings are added by hand, as `found_*`.
+
+`python -m tests.fuzz.seeds` writes them into `tests/fuzz/corpus`, under the names that stand here.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+from PIL import Image as Pillow
+
+from tests import bombs
+from tests.files import PNG_START, cmyk_jpeg, encoded, png_chunk, png_of, sixteen_bit_png
+from worker.phantom import draw_phantom
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def _exif(orientation: int) -> Pillow.Exif:
+    exif = Pillow.Exif()
+    exif[0x0112], exif[0x010F], exif[0x011A] = orientation, "A modality", 72.0
+    return exif
+
+
+def _dicom(*, explicit: bool) -> bytes:
+    """The head of a DICOM file (PS3.10, 7.1): preamble, prefix, meta information of one element."""
+    element = b"\x02\x00\x10\x00" + (b"UI\x14\x00" if explicit else b"\x14\x00\x00\x00")
+    return bytes(128) + b"DICM" + element + b"1.2.840.10008.1.2.1\x00"
+
+
+def seeds() -> dict[str, bytes]:
+    """Name -> bytes. A hundred pixels a side at most, so that the corpus stays small."""
+    grey = draw_phantom(1, width=96, opacity=True)
+    colour, tiny = grey.convert("RGB"), grey.resize((24, 20))
+    jpeg = encoded(grey, "JPEG", quality=30, comment=b"nightread phantom")
+    png = encoded(tiny, "PNG")
+    small = {"quality": 20, "exif": _exif(6)}
+    return {
+        "grey-jpg": jpeg,
+        "colour-jpg": encoded(colour, "JPEG", **small, icc_profile=bytes(60), dpi=(300, 300)),
+        "progressive-jpg": encoded(colour, "JPEG", quality=20, progressive=True),
+        "restarts-jpg": encoded(grey, "JPEG", quality=20, restart_marker_blocks=1),
+        "scans-jpg": bombs.scans(64, 64, 20),
+        "two_frames-jpg": encoded(tiny.convert("RGB"), "MPO", save_all=True, append_images=[tiny.convert("RGB")]),
+        "cmyk-jpg": cmyk_jpeg()[:2000],
+        "breaks_off-jpg": jpeg[: len(jpeg) // 2],
+        "breaks_off_in_its_header-jpg": jpeg[:60],
+        "no_tables-jpg": jpeg[:2] + jpeg[jpeg.find(b"\xff\xc0") :],
+        "bytes_after_its_end-jpg": jpeg + b"written by some modality",
+        "comments-jpg": jpeg[:2] + bombs.segment(0xFE, b"") * 20 + jpeg[2:],
+        "photoshop-jpg": jpeg[:2] + bombs.segment(0xED, b"Photoshop 3.0\x008BIM\x03\xed\x00\x00\x00\x00") + jpeg[2:],
+        "twelve_bits-jpg": jpeg.replace(b"\xff\xc0\x00\x0b\x08", b"\xff\xc0\x00\x0b\x0c"),
+        "arithmetic-jpg": jpeg.replace(b"\xff\xc0", b"\xff\xc9"),
+        "grey-png": png,
+        "colour-png": encoded(tiny.convert("RGB"), "PNG", exif=_exif(8), icc_profile=bytes(60), dpi=(300, 300)),
+        "palette-png": encoded(tiny.convert("P"), "PNG"),
+        "one_bit-png": encoded(tiny.convert("1"), "PNG"),
+        "transparent-png": encoded(tiny.convert("LA"), "PNG"),
+        "sixteen_bits-png": sixteen_bit_png()[:2000],
+        "interlaced-png": bombs.black_png(24, 20, interlaced=True),
+        "animated-png": encoded(tiny, "PNG", save_all=True, append_images=[tiny.rotate(180)]),
+        "breaks_off-png": png[: len(png) // 2],
+        "texts-png": png[:33] + _texts() + png[33:],
+        "in_pieces-png": png[:33] + _pieces(png) + png[-12:],
+        "wrong_checksum-png": png[:30] + b"\x00" + png[31:],
+        "bomb-png": png_of(50_000, 50_000),
+        "no_size-png": PNG_START + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 0, 0, 8, 0, 0, 0, 0)) + png[33:],
+        "explicit-dcm": _dicom(explicit=True),
+        "implicit-dcm": _dicom(explicit=False),
+        "preamble_only-dcm": bytes(128) + b"DIC",
+        "empty": b"",
+        "letter": b"Dear colleague,\nthe X-ray is attached.",
+        "webp": b"RIFF\x24\x00\x00\x00WEBPVP8 " + bytes(24),
+        "gif": encoded(tiny, "GIF")[:200],
+    }  # fmt: skip
+
+
+def _texts() -> bytes:
+    packed = zlib.compress(b"a" * 5000)
+    return (
+        png_chunk(b"tEXt", b"Comment\0plain")
+        + png_chunk(b"zTXt", b"Comment\0\0" + packed)
+        + png_chunk(b"iTXt", b"Title\0\1\0de\0Titel\0" + packed)
+        + png_chunk(b"iCCP", b"profile\0\0" + packed)
+        + png_chunk(b"pHYs", struct.pack(">IIB", 3000, 3000, 1))
+        + png_chunk(b"gAMA", struct.pack(">I", 45455))
+    )
+
+
+def _pieces(png: bytes) -> bytes:
+    at = png.find(b"IDAT")
+    pixels = png[at + 4 : at + 4 + int.from_bytes(png[at - 4 : at], "big")]
+    return b"".join(png_chunk(b"IDAT", pixels[n : n + 50]) for n in range(0, len(pixels), 50))
+
+
+if __name__ == "__main__":
+    CORPUS.mkdir(exist_ok=True)
+    for name, data in seeds().items():
+        (CORPUS / name).write_bytes(data)
