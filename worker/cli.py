@@ -298,16 +298,22 @@ def upgrade() -> None:
 
 
 @db.command()
-def check() -> None:
-    """Check schema, books, trail and store. Exit code 1 if something is wrong."""
-    from worker.ledger import upkeep
-    from worker.ledger.session import Ledger
-    from worker.store import open_store
+@click.option(
+    "--bytes", "read_bytes", is_flag=True, help="Hash every stored file again; this takes its time."
+)
+@click.option(
+    "--repair", is_flag=True, help="Repair first what needs no person. Takes nothing away that counts."
+)
+def check(read_bytes: bool, repair: bool) -> None:
+    """Compare schema, books, trail, store and inbox. Exit code 1 if something is wrong."""
+    from worker.commands import check as room
 
     settings = _start("db")
-    findings = upkeep.check(Ledger(settings.database), open_store(settings).hashes)
+    for sentence in room.repair(settings) if repair else ():
+        click.echo(f"done   {sentence}")
+    findings = room.check(settings, read_bytes=read_bytes)
     for finding in findings:
-        click.echo(f"{'ok   ' if finding.ok else 'WRONG'}  {finding.what}")
+        click.echo(room.as_text(finding))
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 

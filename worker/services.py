@@ -10,7 +10,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 from celery.platforms import SecurityWarning
@@ -21,6 +20,7 @@ from worker.errors import TransientFailure
 from worker.heartbeat import Heartbeat, kept_from_children
 from worker.inference.bundle import load_bundle
 from worker.intake.accept import Acceptor
+from worker.intake.reconcile import abandoned_uploads
 from worker.intake.watcher import FolderMonitor
 from worker.ledger.schema import open_ledger
 from worker.ledger.states import Lane
@@ -34,7 +34,6 @@ from worker.store import open_store
 
 log = structlog.get_logger(__name__)
 
-_ABANDONED_UPLOAD_S = 3600.0
 _SAY_AGAIN_S = 60.0
 
 
@@ -144,9 +143,5 @@ def _keep_on(
 
 
 def _forget_abandoned_uploads(settings: Settings) -> None:
-    """Remove uploads that broke off: their sender was never told that they had arrived."""
-    if settings.incoming.is_dir():
-        for path in settings.incoming.iterdir():
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _ABANDONED_UPLOAD_S:
-                    path.unlink()
+    for path in abandoned_uploads(settings):
+        path.unlink(missing_ok=True)

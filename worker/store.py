@@ -120,6 +120,11 @@ class Store:
                 return path
         return None
 
+    def unfinished(self) -> Iterator[Path]:
+        """Copies that are being made, or whose maker died."""
+        for room in Room:
+            yield from (self.root / room).rglob("*.part")
+
     def _place(self, sha256: str, room: Room) -> Path:
         """One of 256 folders a room: a million images are four thousand a folder."""
         return self.root / room / sha256[:2] / sha256

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,8 +142,22 @@ def test_a_file_that_is_gone_from_the_store_is_found_by_the_check(night: Stack) 
     finally:
         path.write_bytes(data)
     assert said.returncode == 1
-    assert "WRONG  1 images without their bytes in the store" in said.stdout.splitlines()
+    lines = said.stdout.splitlines()
+    assert lines[lines.index("WRONG  1 images without their bytes in the store") + 1] == "         image 1"
     assert night.run("db", "check").returncode == 0
+
+
+def test_a_repair_says_what_it_did_and_the_check_what_is_left(night: Stack) -> None:
+    stored = open_store(night.settings).path(images(night)[0].sha256)
+    half = stored.with_name(f"{stored.name}.x.part")
+    half.write_bytes(b"half")
+    os.utime(half, (0, 0))
+    said = night.run("db", "check", "--bytes")
+    assert (said.returncode, "ok     1 unfinished copies in the store" in said.stdout) == (0, True)
+    assert "ok     0 images whose stored bytes have changed" in said.stdout.splitlines()
+    said = night.run("db", "check", "--repair")
+    assert (said.returncode, said.stdout.splitlines()[0]) == (0, "done   1 unfinished copies removed")
+    assert not half.exists()
 
 
 def test_the_same_folder_again_is_all_duplicates(night: Stack) -> None:

@@ -106,7 +106,7 @@ class Acceptor:
         self._check_store()
         at = utc_now()
         if source is Source.FOLDER:
-            files = self._not_recorded(files)
+            files = self.without_receipt(files)
         stored = self._store_all(files, source, received_by, keep_source=keep_source)
         if not stored:
             return []
@@ -153,18 +153,22 @@ class Acceptor:
             self._store_made = True
         self._store.check()
 
-    def _not_recorded(self, files: Sequence[Candidate]) -> list[Candidate]:
-        """Those without a receipt; the others have only not been removed, and need not be read again."""
+    def recorded(self, files: Sequence[Candidate]) -> dict[Candidate, os.stat_result]:
+        """Those that have their receipt and were only not removed, each as it is now."""
         states = {}
         for candidate in files:
             with suppress(OSError):
                 states[candidate] = candidate.path.lstat()
         keys = {candidate: _arrival_key(candidate.name, state) for candidate, state in states.items()}
         with self._ledger.reading() as session:
-            recorded = receipts.recorded(session, list(keys.values()))
-        done = {candidate for candidate, key in keys.items() if key in recorded}
-        for candidate in done:
-            _remove(candidate.path, _fingerprint(states[candidate]))
+            known = receipts.recorded(session, list(keys.values()))
+        return {candidate: states[candidate] for candidate, key in keys.items() if key in known}
+
+    def without_receipt(self, files: Sequence[Candidate]) -> list[Candidate]:
+        """Those that need to be read; the others have only not been removed, and are removed now."""
+        done = self.recorded(files)
+        for candidate, state in done.items():
+            _remove(candidate.path, _fingerprint(state))
         return [candidate for candidate in files if candidate not in done]
 
     def _store_all(

@@ -46,6 +46,7 @@ class Source(StrEnum):
     FOLDER = "folder"
     UPLOAD = "upload"
     IMPORT = "import"
+    RECOVERED = "recovered"
 
 
 class IllegalTransition(ValueError):  # noqa: N818 - reads as what it is

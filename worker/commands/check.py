@@ -1,0 +1,36 @@
+"""`nightread db check`: whether database, store and inbox agree, and the repair of what needs no person."""
+
+from __future__ import annotations
+
+from worker.commands.morning import printable
+from worker.config import Settings
+from worker.intake.reconcile import Reconciler
+from worker.ledger import upkeep
+from worker.ledger.schema import open_ledger
+from worker.ledger.session import Ledger
+from worker.ledger.upkeep import Finding
+from worker.store import open_store
+
+_NAMES_SHOWN = 20
+
+
+def check(settings: Settings, *, read_bytes: bool) -> list[Finding]:
+    """All findings; of a database with another schema that alone."""
+    ledger = Ledger(settings.database)
+    findings = upkeep.check(ledger)
+    if not findings[0].ok:
+        return findings
+    return findings + Reconciler(settings, ledger, open_store(settings)).look(read_bytes=read_bytes)
+
+
+def repair(settings: Settings) -> list[str]:
+    """A sentence for each kind of thing that was repaired. Raises SchemaOutdated or TransientFailure."""
+    return Reconciler(settings, open_ledger(settings.database), open_store(settings)).repair()
+
+
+def as_text(finding: Finding) -> str:
+    """The finding for people, with the first of its names."""
+    lines = [f"{'ok   ' if finding.ok else 'WRONG'}  {finding.what}"]
+    lines += [f"         {printable(name)}" for name in finding.names[:_NAMES_SHOWN]]
+    more = len(finding.names) - _NAMES_SHOWN
+    return "\n".join([*lines, f"         and {more} more"] if more > 0 else lines)

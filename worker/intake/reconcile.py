@@ -1,0 +1,189 @@
+"""Do the store, the ledger and the inbox agree? What a crash or a restored backup left is named, and repaired.
+
+No repair takes away bytes that are nowhere else: what no image names is taken in; what goes is a copy that
+was never finished, an upload whose sender was never told that it had arrived, a source that has its receipt.
+It may be done beside running processes, and done twice it does nothing more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+
+from worker.config import Settings
+from worker.intake.accept import Acceptor, Candidate, in_groups
+from worker.intake.watcher import is_left_alone
+from worker.ledger.session import Ledger
+from worker.ledger.states import Lane, Source
+from worker.ledger.tables import Image
+from worker.ledger.upkeep import Finding
+from worker.store import Store
+
+# A process that takes a file in has it in the store for so long, at the very most, before it commits.
+ON_ITS_WAY_S = 60.0
+# Nobody writes to an upload or to an unfinished copy any more that has rested for so long.
+ABANDONED_S = 3600.0
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """What the ledger knows and the store has not, and the other way round: by hash."""
+
+    missing: dict[str, int]
+    orphans: list[str]
+
+
+class Reconciler:
+    """Compares, and repairs what can be repaired without a person."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, store: Store) -> None:
+        """Compare what these settings name; nothing is read yet."""
+        self._settings = settings
+        self._ledger = ledger
+        self._store = store
+        self._acceptor = Acceptor(settings, ledger, store)
+
+    def look(self, *, read_bytes: bool = False) -> list[Finding]:
+        """What differs; with `read_bytes` every stored file is hashed again, which takes its time."""
+        difference = self._compare()
+        missing = [f"image {image_id}" for image_id in difference.missing.values()]
+        orphans = self._without_source(difference.orphans)
+        recorded = [
+            candidate.name for group in self._in_inbox() for candidate in self._acceptor.recorded(group)
+        ]
+        findings = [
+            Finding(not missing, f"{len(missing)} images without their bytes in the store", missing),
+            Finding(not orphans, f"{len(orphans)} stored files that no image names", orphans),
+            Finding(
+                ok=True, what=f"{len(recorded)} files in the inbox that have their receipt", names=recorded
+            ),
+            _left_over(self._unfinished(), "unfinished copies in the store"),
+            _left_over(abandoned_uploads(self._settings), "uploads that broke off"),
+        ]
+        return [*findings, self._changed()] if read_bytes else findings
+
+    def repair(self) -> list[str]:
+        """Repair what can be repaired; a sentence for each kind of thing that was. Raises TransientFailure."""
+        taken_in = self._take_in(self._without_source(self._compare().orphans))
+        removed = sum(
+            len(group) - len(self._acceptor.without_receipt(group)) for group in list(self._in_inbox())
+        )
+        copies = _remove(self._unfinished())
+        uploads = _remove(abandoned_uploads(self._settings))
+        done = {
+            f"{taken_in} stored files taken in": taken_in,
+            f"{removed} files with a receipt removed from the inbox": removed,
+            f"{copies} unfinished copies removed": copies,
+            f"{uploads} broken uploads removed": uploads,
+        }
+        return [sentence for sentence, count in done.items() if count]
+
+    def _compare(self) -> _Difference:
+        with self._ledger.reading() as session:
+            rows = session.execute(select(Image.sha256, Image.id).execution_options(yield_per=5_000))
+            known = {row.sha256: row.id for row in rows}
+        # Listed after the snapshot: what arrives meanwhile is in the store before it is in the ledger.
+        stored = set(self._store.hashes())
+        return _Difference(
+            {sha256: image_id for sha256, image_id in known.items() if sha256 not in stored},
+            sorted(stored - known.keys()),
+        )
+
+    def _without_source(self, hashes: Sequence[str]) -> list[str]:
+        """Those that no process is about to record, and whose source does not lie in the inbox still.
+
+        A crash between store and commit leaves a source that comes again by itself. It is known by its
+        size: one too many is waited for, and taken in the next time.
+        """
+        waiting = {path.stat().st_size for path in self._sources()} if hashes else set()
+        rested = time.time() - ON_ITS_WAY_S
+        found = []
+        for sha256 in hashes:
+            with suppress(OSError):
+                status = self._store.path(sha256).stat()
+                if status.st_size not in waiting and status.st_ctime <= rested:
+                    found.append(sha256)
+        with self._ledger.reading() as session:
+            since = {
+                sha256
+                for group in in_groups(found)
+                for sha256 in session.scalars(select(Image.sha256).where(Image.sha256.in_(group)))
+            }
+        return [sha256 for sha256 in found if sha256 not in since]
+
+    def _take_in(self, hashes: Sequence[str]) -> int:
+        """Record stored files as arrivals of their own, under the one name that is left: their hash."""
+        sound = [sha256 for sha256 in hashes if self._hash_of(sha256) == sha256]
+        count = 0
+        for group in in_groups(sound):
+            files = [Candidate(self._store.path(sha256), f"recovered-{sha256[:16]}") for sha256 in group]
+            count += len(
+                self._acceptor.accept(files, source=Source.RECOVERED, lane=Lane.OVERNIGHT, keep_source=True)
+            )
+        return count
+
+    def _changed(self) -> Finding:
+        with self._ledger.reading() as session:
+            known = session.execute(select(Image.sha256, Image.id).order_by(Image.id)).all()
+        changed = [f"image {row.id}" for row in known if self._hash_of(row.sha256) not in {row.sha256, None}]
+        return Finding(not changed, f"{len(changed)} images whose stored bytes have changed", changed)
+
+    def _hash_of(self, sha256: str) -> str | None:
+        """Of the bytes that are stored under a hash; None when they cannot be read."""
+        try:
+            with self._store.path(sha256).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return None
+
+    def _in_inbox(self) -> Iterator[Sequence[Candidate]]:
+        inbox = self._settings.inbox
+        return in_groups([Candidate(path, str(path.relative_to(inbox))) for path in _files_below(inbox)])
+
+    def _sources(self) -> Iterator[Path]:
+        yield from _files_below(self._settings.inbox)
+        yield from _files_below(self._settings.incoming)
+
+    def _unfinished(self) -> list[Path]:
+        return [path for path in self._store.unfinished() if _has_rested(path)]
+
+
+def abandoned_uploads(settings: Settings) -> list[Path]:
+    """Uploads that broke off: their sender was never told that they had arrived."""
+    return [path for path in _files_below(settings.incoming) if _has_rested(path)]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_left_alone(name)]
+        for name in names:
+            path = Path(parent, name)
+            if not is_left_alone(name) and path.is_file() and not path.is_symlink():
+                yield path
+
+
+def _has_rested(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_S
+    except OSError:
+        return False
+
+
+def _left_over(paths: Sequence[Path], what: str) -> Finding:
+    return Finding(ok=True, what=f"{len(paths)} {what}", names=[path.name for path in paths])
+
+
+def _remove(paths: Sequence[Path]) -> int:
+    removed = 0
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
+            removed += 1
+    return removed
