@@ -54,6 +54,7 @@ def _books(status: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
     for name, meaning in _SINGLE.items():
         yield _gauge(name.replace("_per_s", "_per_second"), meaning, status[name])
     waiting = status["oldest_waiting_s"] or 0
+    yield _gauge("troubles", "Things that a person should look into.", len(status["troubles"]))
     yield _gauge("oldest_waiting_seconds", "Since the oldest pending image arrived; 0: none waits.", waiting)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +50,28 @@ def test_ctrl_c_stops_everything_and_the_next_start_goes_on(
     assert_whole(stack.ledger)
     assert stack.stop(signal.SIGTERM) == 0
     assert stack.processes() == []
+
+
+def test_a_watcher_that_hangs_is_told_by_the_page_and_no_more_once_it_goes_on(nightread_up: Stack) -> None:
+    stack = nightread_up
+
+    def troubles(path: str) -> str:
+        with urllib.request.urlopen(f"{stack.url}{path}", timeout=10) as answer:  # noqa: S310 - http
+            return " ".join(json.loads(answer.read())["troubles"])
+
+    wait_for(lambda: troubles("/readyz") == "", 60, stack.tail)
+    (watcher,) = stack.processes("watch")
+    watcher.suspend()
+    try:
+        # The sweeper is a thread of it, and falls silent too.
+        wait_for(
+            lambda: all(f"{name} on" in troubles("/healthz") for name in ("watch", "sweeper")), 60, stack.tail
+        )
+        assert "is silent for" in troubles("/readyz")
+        assert "is silent for" in " ".join(json.loads(stack.run("status", "--json").stdout)["troubles"])
+    finally:
+        watcher.resume()
+    wait_for(lambda: troubles("/readyz") == "", 60, stack.tail)
 
 
 def test_a_supervisor_that_is_killed_leaves_nothing_that_blocks_the_next_and_a_second_is_refused(

@@ -17,17 +17,17 @@ api = Blueprint("api_health", __name__)
 
 @api.get("/healthz")
 def alive() -> ResponseReturnValue:
-    """The process answers."""
-    return {"ok": True}
+    """The process answers; what is wrong elsewhere is told, and is no reason to start this one again."""
+    return {"ok": True, "troubles": _troubles()}
 
 
 @api.get("/readyz")
 def ready() -> ResponseReturnValue:
-    """The database can be used. The broker is told of too, but without it nothing is lost."""
+    """The database can be used. The broker and other troubles are told, but without them nothing is lost."""
     current = schema.current(services().ledger)
     if current != services().newest_schema:
         abort(503, "The database is not up to date; run `nightread db upgrade`.")
-    return {"ready": True, "schema": current, "broker": _broker()}
+    return {"ready": True, "schema": current, "broker": _broker(), "troubles": _troubles()}
 
 
 @api.get("/metrics")
@@ -49,6 +49,11 @@ def description() -> ResponseReturnValue:
     """This API's OpenAPI document."""
     with current_app.open_resource("api/openapi.json") as file:
         return current_app.response_class(file.read(), mimetype="application/json")
+
+
+def _troubles() -> list[str]:
+    status = services().pulse.read()
+    return ["The database cannot be reached."] if status is None else list(status["troubles"])
 
 
 def _broker() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from worker.ledger.heartbeats import heartbeats
 from worker.ledger.reports import status_document
 from worker.ledger.session import Ledger, ledger_time
+from worker.ledger.vitals import NEEDED
 
 
 def document(ledger: Ledger) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def as_text(said: dict[str, Any]) -> str:
         f"  {said['flagged']} flagged for reading ({said['uncertain']} uncertain), {said['unread']} not read yet",
         _pace(said),
         *[_life(process) for process in said["processes"]],
+        *[f"  NONE   {name}" for name in NEEDED if name not in _names(said)],
     ]
     return "\n".join(line for line in lines if line)
 
@@ -55,6 +57,10 @@ def _pace(said: dict[str, Any]) -> str:
     if said["eta_s"] is None:
         return "  Nothing is being scored now."
     return f"  {said['images_per_s']:.1f} images a second, about {said['eta_s'] / 60:.0f} min left"
+
+
+def _names(said: dict[str, Any]) -> set[str]:
+    return {process["name"] for process in said["processes"]}
 
 
 def _life(process: dict[str, Any]) -> str:

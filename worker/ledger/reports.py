@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
-from worker.ledger.heartbeats import heartbeats
 from worker.ledger.review import NEEDS_READING
 from worker.ledger.states import ImageState, Lane, Outcome, ReviewState
 from worker.ledger.tables import Image, Prediction, Receipt, Run
+from worker.ledger.vitals import troubles, vitals
 
 _RATE_WINDOW_S = 60.0
 
@@ -188,16 +188,18 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
     """What `nightread status --json` and the API say: the books, the rate, the signs of life.
 
     `eta_s` is 0 when nothing waits, and null when something does and nothing is being scored.
-    `oldest_waiting_s` is how long ago the oldest pending image arrived, null when none waits.
+    `oldest_waiting_s` is how long ago the oldest pending image arrived, null when none waits; `troubles`
+    has a sentence for each thing that a person should look into.
     """
-    counted, images_per_s = books(session), rate(session, at)
+    counted, images_per_s, signs = books(session), rate(session, at), vitals(session, at)
     waiting = counted.pending + counted.leased
     return {
         **asdict(counted),
         "images_per_s": round(images_per_s, 2),
         "eta_s": round(waiting / images_per_s, 1) if images_per_s else None if waiting else 0,
         "oldest_waiting_s": _oldest_waiting_s(session, at),
-        "processes": [asdict(heartbeat) for heartbeat in heartbeats(session, at)],
+        "processes": [asdict(sign) for sign in signs],
+        "troubles": troubles(signs, balanced=counted.balanced),
     }
 
 

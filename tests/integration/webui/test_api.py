@@ -77,9 +77,12 @@ class TestDocuments:
         assert document["scored"] == 8
 
     def test_health_and_readiness(self, onlooker: FlaskClient) -> None:
-        assert as_described(onlooker.get("/healthz"), "/healthz") == {"ok": True}
-        # No broker listens in these tests: told, and no reason to fail.
-        assert as_described(onlooker.get("/readyz"), "/readyz")["broker"] == "out of reach"
+        alive = as_described(onlooker.get("/healthz"), "/healthz")
+        ready = as_described(onlooker.get("/readyz"), "/readyz")
+        # No broker listens in these tests, and nobody works: told, and no reason to fail.
+        assert (alive["ok"], ready["ready"], ready["broker"]) == (True, True, "out of reach")
+        assert "No worker is running." in alive["troubles"]
+        assert ready["troubles"] == alive["troubles"]
 
     def test_the_figures_for_prometheus(self, client: FlaskClient, night: Night) -> None:
         with night.ledger.transaction() as session:
@@ -99,6 +102,7 @@ class TestDocuments:
         assert found["nightread_books_balanced", None] == found["nightread_database_up", None] == 1
         assert found["nightread_disk_free_bytes", None] > 0
         assert found["nightread_process_ok", "watch"] == 0
+        assert found["nightread_troubles", None] == len(status["troubles"]) == 3
 
     def test_the_figures_without_a_database(self, tmp_path: Path) -> None:
         url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
@@ -106,6 +110,10 @@ class TestDocuments:
         text = client.get("/metrics").text
         assert "nightread_database_up 0.0" in text
         assert "nightread_images" not in text
+        assert client.get("/healthz").get_json() == {
+            "ok": True,
+            "troubles": ["The database cannot be reached."],
+        }
 
     def test_the_description_itself(self, onlooker: FlaskClient) -> None:
         assert onlooker.get("/api/v1/openapi.json").get_json() == DESCRIPTION

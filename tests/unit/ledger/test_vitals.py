@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from sqlalchemy import update
+
+from tests.filling import fill, later, score, take
+from worker.commands.status import as_text, document
+from worker.ledger import heartbeats, reports
+from worker.ledger.heartbeats import Heartbeat
+from worker.ledger.session import Ledger
+from worker.ledger.states import Lane
+from worker.ledger.tables import Process
+from worker.ledger.vitals import STALLED_S, is_stalled, troubles
+
+LATE = STALLED_S + 1
+
+
+def stalled(ledger: Ledger, seconds: float) -> bool:
+    with ledger.reading() as session:
+        return is_stalled(session, later(seconds))
+
+
+def beat(ledger: Ledger, seconds: float, *names: str) -> None:
+    with ledger.transaction() as session:
+        for name in names:
+            heartbeats.beat(session, name, period_s=5, at=later(seconds))
+
+
+def said(ledger: Ledger, seconds: float) -> list[str]:
+    with ledger.reading() as session:
+        found: list[str] = reports.status_document(session, later(seconds))["troubles"]
+    host = os.uname().nodename
+    return [sentence.replace(f" on {host}", "") for sentence in found]
+
+
+def shown(ledger: Ledger) -> list[str]:
+    return as_text(document(ledger)).splitlines()
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_images_that_wait_while_nothing_is_done_are_seen(ledger: Ledger, lane: Lane) -> None:
+    assert not stalled(ledger, LATE)
+    fill(ledger, 1, lane=lane)
+    assert not stalled(ledger, STALLED_S - 1)
+    assert stalled(ledger, LATE)
+
+
+def test_a_queue_that_is_long_but_moves_is_not_stalled(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2, 3)
+    score(ledger, ids[:1])
+    assert not stalled(ledger, STALLED_S), "the last score is of one second after the start"
+    assert stalled(ledger, LATE + 1)
+    take(ledger, ids[1:2], at=later(LATE))
+    assert not stalled(ledger, LATE + 1), "one is being scored"
+    assert stalled(ledger, LATE + 61), "its lease ran out, and the worker with it"
+
+
+def test_where_nothing_waits_nothing_is_stalled(ledger: Ledger) -> None:
+    score(ledger, fill(ledger, 1))
+    assert not stalled(ledger, 10 * LATE)
+
+
+def test_a_worker_that_has_only_just_started_is_given_its_time(ledger: Ledger) -> None:
+    fill(ledger, 1)
+    beat(ledger, 5 * LATE, "worker")
+    assert not stalled(ledger, 5 * LATE + 10)
+    beat(ledger, 6 * LATE, "worker")
+    assert stalled(ledger, 6 * LATE)
+
+
+def test_a_worker_that_beats_but_takes_nothing_says_so(ledger: Ledger) -> None:
+    fill(ledger, 1)
+    beat(ledger, 0, "worker", "watch", "sweeper")
+    beat(ledger, LATE, "worker", "watch", "sweeper")
+    assert said(ledger, LATE) == ["worker waits: it takes nothing, though images wait."]
+    with ledger.reading() as session:
+        signs = {sign["name"]: sign for sign in reports.status_document(session, later(LATE))["processes"]}
+    assert [signs[name]["ok"] for name in ("watch", "worker")] == [True, False]
+
+
+def test_a_silent_watcher_an_old_sweeper_and_one_that_is_not_there_are_named(ledger: Ledger) -> None:
+    assert said(ledger, 0) == ["No watch is running.", "No sweeper is running.", "No worker is running."]
+    assert shown(ledger)[-3:] == ["  NONE   watch", "  NONE   sweeper", "  NONE   worker"]
+    beat(ledger, 0, "watch", "sweeper")
+    beat(ledger, 0, "worker")
+    assert said(ledger, 1) == []
+    assert not [line for line in shown(ledger) if "NONE" in line]
+    beat(ledger, 100, "worker")
+    assert said(ledger, 100) == ["sweeper is silent for 100 s.", "watch is silent for 100 s."]
+
+
+def test_books_that_do_not_balance_come_first() -> None:
+    well = [Heartbeat(name, "here", 1, silent=False, trouble=None, ok=True) for name in ("watch", "sweeper")]
+    assert troubles(well, balanced=False) == ["The books do not balance.", "No worker is running."]
+
+
+def test_a_silent_worker_is_not_excused_by_another_reason(ledger: Ledger) -> None:
+    fill(ledger, 1)
+    beat(ledger, 0, "worker", "watch", "sweeper")
+    with ledger.transaction() as session:
+        session.execute(update(Process).where(Process.name != "worker").values(beat_at=later(LATE)))
+    assert said(ledger, LATE) == [f"worker is silent for {LATE:.0f} s."]
