@@ -119,13 +119,14 @@ class Screener:
             )
         if not leased:
             return 0
+        log.info("leased", images=[image.id for image in leased])
         try:
             scored, refused = self._examine(leased)
         except Exception as failure:
             self._give_back(leased, owner, failure)
             raise
         with self._ledger.transaction() as session:
-            return predictions.record(
+            count = predictions.record(
                 session,
                 owner=owner,
                 model=self._model,
@@ -135,6 +136,13 @@ class Screener:
                 at=ledger_time(session),
                 versions=self._scorer.versions,
             )
+        log.info(
+            "screened",
+            recorded=count,
+            outcomes={row.image_id: row.verdict for row in scored}
+            | {row.image_id: row.code for row in refused},
+        )
+        return count
 
     def _examine(self, leased: Sequence[LeasedImage]) -> tuple[list[Scored], list[Refused]]:
         ready: list[tuple[LeasedImage, Prepared, float]] = []

@@ -121,11 +121,13 @@ class Acceptor:
         if not keep_source:
             for item in stored:
                 _remove(item.candidate.path, item.fingerprint)
-        return [
+        accepted = [
             Accepted(item.candidate.name, row.receipt_id, row.image_id, row.outcome, row.reason)
             for item, row in zip(stored, recorded, strict=True)
             if row is not None
         ]
+        _log_group(accepted)
+        return accepted
 
     def check_room(self) -> None:
         """Raise NoRoom when a disk that is written to is nearly full."""
@@ -240,6 +242,13 @@ def in_groups(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
     while start < len(items):
         yield items[start : start + size]
         start, size = start + size, min(2 * size, _LARGEST_GROUP)
+
+
+def _log_group(accepted: Sequence[Accepted]) -> None:
+    """By the images' ids: a name may be a patient's."""
+    images = {outcome.value: [a.image_id for a in accepted if a.outcome is outcome] for outcome in Outcome}
+    if accepted:
+        log.info("took files in", **{outcome: ids for outcome, ids in images.items() if ids})
 
 
 def _free_bytes(folder: Path) -> int:

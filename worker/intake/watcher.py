@@ -26,7 +26,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 from worker.config import Settings
-from worker.intake.accept import Accepted, Acceptor, Candidate, in_groups
+from worker.intake.accept import Acceptor, Candidate, in_groups
 from worker.intake.stability import Sighting, StabilityTracker
 from worker.ledger.states import Lane, Outcome, Source
 
@@ -96,7 +96,6 @@ class FolderMonitor:
     def _take_in(self, paths: Sequence[Path]) -> None:
         candidates = [Candidate(path, str(path.relative_to(self._inbox))) for path in paths]
         accepted = self._acceptor.accept(candidates, source=Source.FOLDER, lane=Lane.OVERNIGHT)
-        _log_group(accepted)
         new = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
         if new:
             self._enqueue(new, Lane.OVERNIGHT)
@@ -153,11 +152,3 @@ def _remove_if_resting(folder: Path) -> None:
     except OSError:
         # Somebody filled or removed it in between: the next scan sees what is there.
         return
-
-
-def _log_group(accepted: Sequence[Accepted]) -> None:
-    if accepted:
-        counts = {outcome.value: 0 for outcome in Outcome}
-        for item in accepted:
-            counts[item.outcome] += 1
-        log.info("took files in", **counts)

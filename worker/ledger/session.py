@@ -126,7 +126,13 @@ def _server_engine(url: str) -> Engine:
     """Of a server: a network lies between, and it may be cut without either end being told."""
     given = make_url(url).query
     patience = {name: value for name, value in _client_patience().items() if name not in given}
-    engine = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args=patience)
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        connect_args=patience,
+        hide_parameters=True,
+    )
     event.listen(engine, "connect", _ask_server_for_patience)
     event.listen(engine, "begin", _begin_on_server)
     event.listen(engine, "handle_error", _open_anew)
@@ -164,7 +170,8 @@ def _sqlite_engine(url: str) -> Engine:
     database = make_url(url).database
     if database and database != ":memory:":
         Path(database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    # An error's message would repeat what was to be written, a file's name for instance.
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     event.listen(engine, "handle_error", _open_anew)

@@ -42,7 +42,7 @@ def register(app: Celery, settings: Settings) -> None:
             desk.screener.screen(image_ids)
         except TransientFailure as failure:
             # Nothing to retry here: the images are pending again, or will be when the lease ends.
-            log.warning("a chunk could not be scored now", images=len(image_ids), error=str(failure))
+            log.warning("a chunk could not be scored now", images=image_ids, error=str(failure))
         except ModelUnusable as unusable:
             log.critical("the worker stops: its model cannot be used", error=str(unusable))
             os.kill(os.getppid(), signal.SIGTERM)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
@@ -16,7 +16,7 @@ from worker.config import Settings
 from worker.errors import TransientFailure
 from worker.ledger import audit, schema
 from worker.ledger.session import Ledger, ledger_time
-from worker.ledger.tables import Run
+from worker.ledger.tables import Image, Run
 
 
 def add_run(session: Session, name: str, at: datetime = AT) -> None:
@@ -161,3 +161,21 @@ def test_only_a_hint_does_not_wait_for_the_disk(ledger: Ledger) -> None:
     for hint in (False, True, False):
         with ledger.transaction(hint=hint) as session:
             assert session.scalar(text(asks)) == (waits_not if hint else waits)
+
+
+def test_an_error_does_not_repeat_what_was_to_be_written(ledger: Ledger) -> None:
+    of_no_run = {
+        "sha256": "a" * 64,
+        "bytes": 1,
+        "phantom": False,
+        "original_name": "DOE^JANE.jpg",
+        "run_id": 999,
+        "lane": "overnight",
+        "state": "pending",
+        "received_at": AT,
+        "attempts": 0,
+    }
+    with pytest.raises(IntegrityError) as refused, ledger.transaction() as session:
+        session.execute(insert(Image).values(**of_no_run))
+    assert "INSERT INTO image" in str(refused.value)
+    assert "DOE^JANE" not in str(refused.value)

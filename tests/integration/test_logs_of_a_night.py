@@ -1,0 +1,66 @@
+"""What the logs of a whole night say: of each image, by its id; and never what a file was called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from tests.conftest import Stack
+from tests.files import distinct
+from worker.commands.upload_client import upload
+from worker.ledger.tables import Image
+
+pytestmark = pytest.mark.stack
+
+# Names of files and of folders are often those of patients.
+PATIENT = "DOE^JANE"
+
+
+def test_an_image_can_be_followed_by_its_id_and_no_log_says_what_a_file_was_called(
+    make_stack: Callable[..., Stack], phantoms: list[Path]
+) -> None:
+    stack = make_stack(log_format="json", log_level="debug", chunk_size=2)
+    stack.start()
+    good = phantoms[0].read_bytes()
+    (stack.settings.inbox / PATIENT).mkdir()
+    stack.drop(f"{PATIENT}/1.jpg", good)
+    for name, data in {
+        "2.jpg": distinct(good, 2),
+        "again.jpg": good,
+        "broken off.jpg": good[: len(good) // 2],
+        "letter.txt": b"Dear colleague",
+        "empty.jpg": b"",
+    }.items():
+        stack.drop(f"{PATIENT} {name}", data)
+    stack.wait_until_done(6)
+    outside = stack.settings.data.parent / PATIENT
+    outside.mkdir()
+    (outside / f"{PATIENT} 3.jpg").write_bytes(distinct(good, 3))
+    (outside / f"{PATIENT} 4.jpg").write_bytes(distinct(good, 4))
+    imported = stack.run("import", str(outside))
+    (outside / f"{PATIENT} 5.jpg").write_bytes(distinct(good, 5))
+    upload(stack.settings, outside / f"{PATIENT} 5.jpg")
+    stack.wait_until_done(9)
+    stack.stop()
+
+    said = stack.log.read_text()
+    assert PATIENT not in said
+    assert PATIENT not in imported.stderr
+    lines = [json.loads(line) for line in (said + imported.stderr).splitlines() if line.startswith("{")]
+    received = {i for line in lines if line["event"] == "took files in" for i in line.get("new", [])}
+    leased = {i for line in lines if line["event"] == "leased" for i in line["images"]}
+    outcomes = {
+        int(i): o for line in lines if line["event"] == "screened" for i, o in line["outcomes"].items()
+    }
+    with stack.ledger.reading() as session:
+        images = {row.id: row for row in session.scalars(select(Image))}
+    screened = {i for i, row in images.items() if row.reason_code not in {"empty", "not_an_image"}}
+    assert len(screened) == 6
+    assert received == leased == set(outcomes) == screened
+    assert {i: images[i].verdict or images[i].reason_code for i in screened} == outcomes
+    turned_away = {i for line in lines for i in line.get("rejected", []) if line["event"] == "took files in"}
+    assert turned_away == set(images) - screened
