@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 from collections.abc import Iterator
@@ -8,13 +9,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from tests.filling import arrival, known_model, receive, record, result, take
 from worker import DISCLAIMER
 from worker.commands.morning import FORMATS, printable, render
-from worker.ledger import schema
+from worker.ledger import heartbeats, schema
 from worker.ledger.predictions import Refused
-from worker.ledger.session import Ledger
+from worker.ledger.session import Ledger, utc_now
+from worker.ledger.tables import Image
 
 NAMES = (
     "=HYPERLINK(A1).jpg",
@@ -67,6 +70,54 @@ def test_the_document_holds_the_books_and_what_to_look_at(night: Ledger) -> None
     (away,) = document["turned_away_images"]
     assert (away["state"], away["code"], away["file"]) == ("rejected", "blank", NAMES[4])
     assert len(document["slowest"]) == 4
+
+
+def beats(ledger: Ledger, name: str, *, trouble: str | None = None) -> None:
+    with ledger.transaction() as session:
+        heartbeats.beat(session, name, period_s=5, trouble=trouble, at=utc_now())
+
+
+@pytest.mark.parametrize("form", ["text", "html", "json"])
+def test_it_says_what_was_turned_away_for_which_reason_what_took_long_and_what_else_to_look_at(
+    night: Ledger, form: str
+) -> None:
+    with night.transaction() as session:
+        receive(session, arrival(100), arrival(101), run="=1+1<b>")
+    for name in ("watch", "sweeper"):
+        beats(night, name)
+    beats(night, "worker", trouble="<no store>")
+    text = html.unescape(written(night, form))
+    order = [
+        '"balanced": true' if form == "json" else "The books balance",
+        '"blank": 1' if form == "json" else "Turned away: 1 rejected, 0 quarantined: 1 blank",
+        "12.5" if form != "text" else "Slowest: image 1 12 ms",
+        "3 flagged or uncertain images are not read yet.",
+        "2 images have no outcome yet.",
+        "waits: <no store>.",
+    ]
+    at = [text.index(part) for part in order]
+    assert at == sorted(at)
+    assert "quarantined: scoring" not in text, "only what there is"
+
+
+def test_an_image_that_keeps_failing_is_to_be_looked_at(night: Ledger) -> None:
+    with night.transaction() as session:
+        session.execute(update(Image).where(Image.state == "rejected").values(state="quarantined"))
+    document = json.loads(written(night, "json"))
+    assert document["look_at"] == [
+        "3 flagged or uncertain images are not read yet.",
+        "1 images are quarantined: scoring them failed again and again; see why, and retry them.",
+    ]
+
+
+def test_the_table_says_whether_the_books_balance(night: Ledger) -> None:
+    def said() -> set[str]:
+        return {row["books_balance"] for row in csv.DictReader(io.StringIO(written(night, "csv")))}
+
+    assert said() == {"yes"}
+    with night.transaction() as session:
+        session.execute(update(Image).where(Image.id == 1).values(state="lost"))
+    assert said() == {"NO"}
 
 
 def test_the_table_runs_no_formula_in_a_spreadsheet(night: Ledger) -> None:
