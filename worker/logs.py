@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 
 import structlog
 
 from worker.config import Settings
 
 _TERSE = ("celery.worker", "celery.bootsteps", "celery.concurrency", "kombu")
+# A broker that refuses makes Celery try, and say so, five times a second.
+_REPEATS = "celery.worker.consumer.consumer"
+_NOT_AGAIN_FOR_S = 10.0
 _QUIET = ("alembic", "celery.app.trace", "celery.worker.strategy", "kombu", "watchdog", "PIL")
 
 
@@ -28,6 +32,22 @@ def _one_line_for_celery(
             event["error"] = text
         del event["exc_info"]
     return event
+
+
+class _NotAgain(logging.Filter):
+    """Lets a sentence through once in a while, however often it is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it was not said lately; by its wording, without what was filled in."""
+        sentence, now = str(record.msg), time.monotonic()
+        lately = now - self._said.get(sentence, -_NOT_AGAIN_FOR_S) < _NOT_AGAIN_FOR_S
+        if not lately:
+            self._said[sentence] = now
+        return not lately
 
 
 def configure(settings: Settings, process: str) -> None:
@@ -62,6 +82,7 @@ def configure(settings: Settings, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+    logging.getLogger(_REPEATS).filters[:] = [_NotAgain()]
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(

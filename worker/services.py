@@ -80,6 +80,8 @@ def work(settings: Settings) -> int:
         loglevel=settings.log_level.upper(),
         without_gossip=True,
         without_mingle=True,
+        # Ours is in the ledger; Celery's goes to the broker, and stops all else while that does not answer.
+        without_heartbeat=True,
         quiet=True,
     )
     with Heartbeat(settings, ledger, "worker", turn=kept_from_children(ledger)):

@@ -16,7 +16,10 @@ logs.configure(Settings(log_format=sys.argv[2]), "worker")
 try:
     raise ConnectionError("the broker\\nis gone" if "lines" in sys.argv else "the broker is gone")
 except ConnectionError:
-    logging.getLogger(sys.argv[1]).exception("it happened")
+    for number in range(100 if "again" in sys.argv else 1):
+        logging.getLogger(sys.argv[1]).exception("it happened%s", f", time {number}" if number else "")
+    if "again" in sys.argv:
+        logging.getLogger(sys.argv[1]).error("another thing happened")
 """
 
 
@@ -35,6 +38,13 @@ def test_what_goes_wrong_inside_celery_is_one_line() -> None:
 def test_an_error_of_many_lines_leaves_the_message() -> None:
     (line,) = said("celery.worker.request", "text", "lines").splitlines()
     assert "it happened" in line
+
+
+def test_what_celery_says_again_and_again_is_said_once_in_a_while() -> None:
+    text = said("celery.worker.consumer.consumer", "text", "again")
+    assert text.count("it happened") == 1
+    assert text.count("another thing happened") == 1
+    assert said("celery.worker.request", "text", "again").count("it happened") == 100
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

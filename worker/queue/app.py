@@ -38,6 +38,8 @@ def make_app(settings: Settings) -> Celery:
         worker_disable_prefetch=True,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
+        # Nobody asks a worker anything by the broker; listening for it is one more connection to lose.
+        worker_enable_remote_control=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
