@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from tests.conftest import Stack, wait_for
 from tests.files import distinct
 from tests.filling import assert_whole
+from worker.ledger.session import Ledger
 from worker.ledger.tables import Image, Prediction
 
 
@@ -53,9 +54,18 @@ class Storm:
         assert (books.received, books.images, books.scored) == (self.count, self.count, self.count)
         assert assert_whole(self.stack.ledger) == books
         assert not list(self.stack.settings.inbox.iterdir())
-        with self.stack.ledger.reading() as session:
-            one_each = select(Prediction.image_id).group_by(Prediction.image_id).having(func.count() == 1)
-            assert len(session.scalars(one_each).all()) == self.count
+        assert_one_prediction_each(self.stack.ledger, self.count)
+
+
+def assert_one_prediction_each(ledger: Ledger, images: int) -> None:
+    """So many images have a prediction, and none has two."""
+    with ledger.reading() as session:
+        one_each = select(Prediction.image_id).group_by(Prediction.image_id).having(func.count() == 1)
+        assert (
+            len(session.scalars(one_each).all())
+            == session.scalar(select(func.count(Prediction.id)))
+            == images
+        )
 
 
 def scorers(stack: Stack) -> list[psutil.Process]:

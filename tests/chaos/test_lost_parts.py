@@ -27,7 +27,7 @@ PASSWORD = "secret-of-the-test"
 
 # The real worker, but for one thing: what it does when it is to read one certain file.
 DEADLY_WORKER = """
-import hashlib, os, signal, sys
+import hashlib, os, signal, sys, time
 from worker import screening, services
 from worker.config import Settings
 
@@ -35,7 +35,7 @@ prepare = screening.Scorer.prepare
 
 def deadly(scorer, data, limits):
     if hashlib.sha256(data).hexdigest() == sys.argv[1]:
-        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(600) if sys.argv[2] == "hangs" else os.kill(os.getpid(), signal.SIGKILL)
     return prepare(scorer, data, limits)
 
 screening.Scorer.prepare = deadly
@@ -43,8 +43,9 @@ sys.exit(services.work(Settings()))
 """
 
 
+@pytest.mark.parametrize("how", ["dies", "hangs"])
 def test_an_image_that_kills_its_worker_ends_alone_and_all_others_are_scored(
-    make_stack: Callable[..., Stack], phantoms: list[Path]
+    make_stack: Callable[..., Stack], phantoms: list[Path], how: str
 ) -> None:
     stack = make_stack(chunk_size=16, lease_s=4.0)
     files = {f"{n}.jpg": distinct(phantoms[0].read_bytes(), n) for n in range(24)}
@@ -53,7 +54,7 @@ def test_an_image_that_kills_its_worker_ends_alone_and_all_others_are_scored(
     wait_for(lambda: embedded.is_ready(stack.settings), 20, stack.tail)
     for name, data in files.items():
         stack.drop(name, data)
-    stack.launch("-c", DEADLY_WORKER, killer)
+    stack.launch("-c", DEADLY_WORKER, killer, how)
     stack.launch("watch")
     books = stack.wait_until_done(len(files), 100)
     assert (books.scored, books.quarantined, books.rejected) == (23, 1, 0)
