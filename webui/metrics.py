@@ -43,6 +43,11 @@ class _Figures(Collector):
         if self._status is not None:
             yield from _books(self._status)
             yield from _processes(self._status["processes"])
+            if self._status["canary"] is not None:
+                well = self._status["canary"]["ok"] is not False
+                yield _gauge(
+                    "canary_ok", "1 unless the latest canary did not come through as it should.", well
+                )
 
 
 def _books(status: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:

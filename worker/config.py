@@ -90,6 +90,11 @@ class Settings(BaseSettings):
         10.0, gt=0, description="Seconds before an image that waits in no queue is queued again."
     )
     heartbeat_s: float = Field(5.0, gt=0, description="Seconds between two signs of life of a process.")
+    canary_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds between two drawn images that are sent to see that all works; 0: none.",
+    )
     checkpoints: str = Field(
         "",
         description="File of the trail's signed checkpoints; empty: `checkpoints.jsonl` in the data folder.",

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from celery.platforms import SecurityWarning
@@ -20,6 +20,7 @@ from worker.errors import TransientFailure
 from worker.heartbeat import Heartbeat, kept_from_children
 from worker.inference.bundle import load_bundle
 from worker.intake.accept import Acceptor
+from worker.intake.canary import Canary
 from worker.intake.reconcile import abandoned_uploads
 from worker.intake.watcher import FolderMonitor
 from worker.ledger.schema import open_ledger
@@ -42,10 +43,12 @@ def watch(settings: Settings) -> int:
     ledger = open_ledger(settings.database)
     dispatcher = Dispatcher(settings, ledger)
     store = open_store(settings)
-    monitor = FolderMonitor(settings, Acceptor(settings, ledger, store), dispatcher.publish)
+    acceptor = Acceptor(settings, ledger, store)
+    monitor = FolderMonitor(settings, acceptor, dispatcher.publish)
+    canary = Canary(settings, ledger, acceptor, dispatcher.publish)
     sweeper = Sweeper(settings, ledger, store, dispatcher)
     checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key)
-    rounds = _Rounds(sweeper.sweep, lambda: checkpoints.take(ledger), settings.checkpoint_s)
+    rounds = _Rounds((sweeper.sweep, canary.go), lambda: checkpoints.take(ledger), settings.checkpoint_s)
     stop = _stop_on_signals()
     _forget_abandoned_uploads(settings)
     with (
@@ -98,13 +101,16 @@ def broker(settings: Settings) -> int:
 class _Rounds:
     """What is done at every round, and then what is done only now and then."""
 
-    def __init__(self, often: Callable[[], object], seldom: Callable[[], object], period_s: float) -> None:
+    def __init__(
+        self, often: Sequence[Callable[[], object]], seldom: Callable[[], object], period_s: float
+    ) -> None:
         self._often, self._seldom, self._period_s = often, seldom, period_s
         self._next = time.monotonic() + period_s
 
     def go(self) -> None:
-        """One round. Raises what either of the two raises; the seldom one is then due again at once."""
-        self._often()
+        """One round. Raises what any of them raises; the seldom one is then due again at once."""
+        for work in self._often:
+            work()
         if time.monotonic() >= self._next:
             self._seldom()
             self._next = time.monotonic() + self._period_s

@@ -41,6 +41,7 @@ def as_text(said: dict[str, Any]) -> str:
         f"  {said['flagged']} flagged for reading ({said['uncertain']} uncertain), {said['unread']} not read yet",
         _pace(said),
         *[_life(process) for process in said["processes"]],
+        _canary(said["canary"]),
         *[f"  NONE   {name}" for name in NEEDED if name not in _names(said)],
     ]
     return "\n".join(line for line in lines if line)
@@ -57,6 +58,13 @@ def _pace(said: dict[str, Any]) -> str:
     if said["eta_s"] is None:
         return "  Nothing is being scored now."
     return f"  {said['images_per_s']:.1f} images a second, about {said['eta_s'] / 60:.0f} min left"
+
+
+def _canary(said: dict[str, Any] | None) -> str:
+    if said is None:
+        return ""
+    state = {True: "ok    ", False: "WRONG ", None: "waits "}[said["ok"]]
+    return f"  {state} canary   image {said['image']}, of {said['received_at']}: {said['trouble'] or said['state']}"
 
 
 def _names(said: dict[str, Any]) -> set[str]:

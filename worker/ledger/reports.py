@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
+from worker.ledger import canary
 from worker.ledger.review import NEEDS_READING
 from worker.ledger.states import ImageState, Lane, Outcome, ReviewState
 from worker.ledger.tables import Image, Prediction, Receipt, Run
@@ -141,9 +142,10 @@ def summary(session: Session, run: Run) -> RunSummary:
 
 
 def find_run(session: Session, name: str | None) -> Run | None:
-    """The run of this name; without a name the latest one."""
+    """The run of this name; without a name the latest one that is not the canaries'."""
     if name is None:
-        return session.scalars(select(Run).order_by(Run.id.desc()).limit(1)).one_or_none()
+        latest = select(Run).where(Run.name != canary.RUN).order_by(Run.id.desc()).limit(1)
+        return session.scalars(latest).one_or_none()
     return session.scalars(select(Run).where(Run.name == name)).one_or_none()
 
 
@@ -192,6 +194,7 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
     has a sentence for each thing that a person should look into.
     """
     counted, images_per_s, signs = books(session), rate(session, at), vitals(session, at)
+    result = canary.latest_canary(session, at)
     waiting = counted.pending + counted.leased
     return {
         **asdict(counted),
@@ -199,7 +202,8 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
         "eta_s": round(waiting / images_per_s, 1) if images_per_s else None if waiting else 0,
         "oldest_waiting_s": _oldest_waiting_s(session, at),
         "processes": [asdict(sign) for sign in signs],
-        "troubles": troubles(signs, balanced=counted.balanced),
+        "canary": asdict(result) if result else None,
+        "troubles": troubles(signs, balanced=counted.balanced, canary=result),
     }
 
 

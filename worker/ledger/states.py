@@ -47,6 +47,7 @@ class Source(StrEnum):
     UPLOAD = "upload"
     IMPORT = "import"
     RECOVERED = "recovered"
+    CANARY = "canary"
 
 
 class IllegalTransition(ValueError):  # noqa: N818 - reads as what it is

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from worker.ledger.canary import CanaryResult
 from worker.ledger.heartbeats import Heartbeat, heartbeats
 from worker.ledger.states import ImageState, Lane
 from worker.ledger.tables import Image, Prediction, Process
@@ -56,7 +57,7 @@ def is_stalled(session: Session, at: datetime) -> bool:
     return not any(session.scalar(select(each)) for each in busy)
 
 
-def troubles(signs: Sequence[Heartbeat], *, balanced: bool) -> list[str]:
+def troubles(signs: Sequence[Heartbeat], *, balanced: bool, canary: CanaryResult | None = None) -> list[str]:
     """A sentence for each thing that a person should look into; none when all is well. Pure."""
     found = [] if balanced else ["The books do not balance."]
     there = {sign.name for sign in signs}
@@ -66,7 +67,7 @@ def troubles(signs: Sequence[Heartbeat], *, balanced: bool) -> list[str]:
             found.append(f"{sign.name} on {sign.host} is silent for {sign.heartbeat_age_s:.0f} s.")
         elif sign.trouble:
             found.append(f"{sign.name} on {sign.host} waits: {sign.trouble}.")
-    return found
+    return [*found, canary.trouble] if canary and canary.trouble else found
 
 
 def _takes_nothing(sign: Heartbeat) -> Heartbeat:

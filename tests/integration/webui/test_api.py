@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from tests.conftest import free_port
@@ -21,6 +22,7 @@ from worker import DISCLAIMER
 from worker.config import Settings
 from worker.ledger import audit, heartbeats, reports
 from worker.ledger.session import utc_now
+from worker.ledger.tables import Run
 
 DESCRIPTION: dict[str, Any] = json.loads(
     (files("webui") / "api" / "openapi.json").read_text(encoding="utf-8")
@@ -103,6 +105,15 @@ class TestDocuments:
         assert found["nightread_disk_free_bytes", None] > 0
         assert found["nightread_process_ok", "watch"] == 0
         assert found["nightread_troubles", None] == len(status["troubles"]) == 3
+
+    def test_the_canarys_figure(self, client: FlaskClient, night: Night) -> None:
+        assert "nightread_canary_ok" not in client.get("/metrics").text
+        with night.ledger.transaction() as session:
+            session.execute(update(Run).values(name="canary"))
+        fresh = create_app(night.settings).test_client()
+        assert "nightread_canary_ok 0.0" in fresh.get("/metrics").text, (
+            "0.01 is far from the first one's 0.97"
+        )
 
     def test_the_figures_without_a_database(self, tmp_path: Path) -> None:
         url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"

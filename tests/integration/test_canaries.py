@@ -1,0 +1,53 @@
+"""A canary through the whole program, again and again, and what is said of one with another score."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from tests.conftest import Stack, wait_for
+from tests.filling import assert_whole
+from worker.ledger.tables import Image, Prediction
+
+pytestmark = pytest.mark.stack
+
+
+def status(stack: Stack) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(stack.run("status", "--json").stdout)
+    return found
+
+
+def test_canaries_come_through_with_the_same_score_each_and_another_score_is_told(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(canary_s=1.0)
+    stack.start()
+    wait_for(lambda: stack.books().scored >= 2, 100, stack.tail)
+    stack.stop()
+    stack.environment["NIGHTREAD_CANARY_S"] = "0"
+    stack.start()
+    sent = stack.wait_until_done(2)
+    assert sent.scored == sent.received
+    with stack.ledger.reading() as session:
+        images = list(session.scalars(select(Image).order_by(Image.id)))
+        scores = set(session.scalars(select(Prediction.p_pneumonia)))
+    assert len(scores) == 1, "the same pixels"
+    assert {(row.phantom, row.lane, row.verdict) for row in images} == {(True, "urgent", "clear")}
+    assert len({row.sha256 for row in images}) == len(images)
+    assert not list(stack.settings.incoming.iterdir())
+    assert not list(stack.settings.inbox.iterdir())
+    assert stack.run("report").returncode == 1, "it is no night's"
+    assert_whole(stack.ledger)
+
+    with stack.ledger.transaction() as session:
+        first = session.scalars(select(Prediction).order_by(Prediction.id).limit(1)).one()
+        first.p_pneumonia += 0.1
+    said = status(stack)["canary"]
+    assert said["ok"] is False
+    assert said["expected"] == pytest.approx(said["p_pneumonia"] + 0.1)
+    assert said["trouble"] in status(stack)["troubles"]
+    assert "WRONG  canary" in stack.run("status").stdout

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import update
+
+from tests.filling import NOT_AN_IMAGE, arrival, fill, known_model, later, receive, record, result, take
+from worker.ledger import reports
+from worker.ledger.canary import RUN, CanaryResult, last_sent, latest_canary
+from worker.ledger.session import Ledger
+from worker.ledger.tables import Image
+
+
+def latest(ledger: Ledger, seconds: float = 2) -> CanaryResult | None:
+    with ledger.reading() as session:
+        return latest_canary(session, later(seconds))
+
+
+def fly(ledger: Ledger, number: int, p_pneumonia: float, *, model: str = "m") -> int:
+    """Send a canary and have a model score it."""
+    (image_id,) = fill(ledger, number, run=RUN)
+    take(ledger, [image_id])
+    record(ledger, known_model(ledger, model * 64), [result(image_id, p_pneumonia)])
+    return image_id
+
+
+def test_without_a_canary_there_is_nothing_to_say(ledger: Ledger) -> None:
+    fill(ledger, 1)
+    assert latest(ledger) is None
+    with ledger.reading() as session:
+        assert last_sent(session) is None
+        assert reports.status_document(session, later(1))["canary"] is None
+
+
+def test_the_latest_is_compared_with_what_the_same_model_said_of_the_first(ledger: Ledger) -> None:
+    fly(ledger, 1, 0.2)
+    first = latest(ledger)
+    assert first is not None
+    assert (first.p_pneumonia, first.expected, first.ok) == (0.2, None, True)
+    fly(ledger, 2, 0.205)
+    fly(ledger, 3, 0.7, model="n")
+    other = latest(ledger)
+    assert other is not None
+    assert (other.expected, other.ok) == (None, True), "another model may say otherwise"
+    image_id = fly(ledger, 4, 0.215)
+    assert latest(ledger) == replace(
+        other,
+        image=image_id,
+        p_pneumonia=0.215,
+        expected=0.2,
+        trouble="The canary's score is 0.215, where the same model said 0.200.",
+        ok=False,
+    )
+    fly(ledger, 5, 0.2)
+    assert (found := latest(ledger)) is not None
+    assert (found.expected, found.ok) == (0.2, True)
+
+
+def test_one_that_does_not_come_through_is_told_after_ten_minutes(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, run=RUN)
+    waits = latest(ledger, 599)
+    assert waits is not None
+    assert (waits.state, waits.ok, waits.trouble) == ("pending", None, None)
+    take(ledger, ids)
+    late = latest(ledger, 601)
+    assert late is not None
+    assert (late.ok, late.trouble) == (False, "The canary has not come through for ten minutes.")
+
+
+def test_one_that_is_turned_away_is_told_with_the_reason(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        receive(session, arrival(1, rejection=NOT_AN_IMAGE), run=RUN)
+    found = latest(ledger)
+    assert found is not None
+    assert (found.ok, found.trouble) == (False, "The canary was turned away: The file is not an image.")
+    with ledger.reading() as session:
+        assert found.trouble in reports.status_document(session, later(1))["troubles"]
+
+
+def test_canaries_count_in_a_run_of_their_own_that_is_not_taken_for_tonights(ledger: Ledger) -> None:
+    fill(ledger, 1, run="night-1")
+    fly(ledger, 2, 0.2)
+    with ledger.reading() as session:
+        tonight, canaries = reports.find_run(session, None), reports.find_run(session, RUN)
+        assert tonight is not None
+        assert canaries is not None
+        assert (tonight.name, canaries.name) == ("night-1", RUN)
+        assert [reports.books(session, run.id).received for run in (tonight, canaries)] == [1, 1]
+        assert (total := reports.books(session)).balanced
+        assert total.received == 2
+        assert last_sent(session) == later(0)
+    with ledger.transaction() as session:
+        session.execute(update(Image).where(Image.run_id == canaries.id).values(received_at=later(7)))
+    with ledger.reading() as session:
+        assert last_sent(session) == later(7)
