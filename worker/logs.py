@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
 
 import structlog
 
@@ -14,6 +15,7 @@ _TERSE = ("celery.worker", "celery.bootsteps", "celery.concurrency", "kombu")
 # A broker that refuses makes Celery try, and say so, five times a second.
 _REPEATS = "celery.worker.consumer.consumer"
 _NOT_AGAIN_FOR_S = 10.0
+_IDS_SHOWN = 3
 _QUIET = ("alembic", "celery.app.trace", "celery.worker.strategy", "kombu", "watchdog", "PIL")
 
 
@@ -31,6 +33,20 @@ def _one_line_for_celery(
         if "\n" not in text:
             event["error"] = text
         del event["exc_info"]
+    return event
+
+
+def _counted_for_people(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """How many, where a machine is told which: a person who watches does not read hundreds of ids."""
+    for name, value in event.items():
+        if isinstance(value, list) and len(value) > _IDS_SHOWN:
+            event[name] = len(value)
+        elif isinstance(value, dict) and len(value) > _IDS_SHOWN:
+            event[name] = ", ".join(
+                f"{count} {what}" for what, count in Counter(value.values()).most_common()
+            )
     return event
 
 
@@ -73,7 +89,7 @@ def configure(settings: Settings, process: str) -> None:
         processors=[
             _one_line_for_celery,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *([] if for_people else [structlog.processors.format_exc_info]),
+            _counted_for_people if for_people else structlog.processors.format_exc_info,
             last,
         ],
     )

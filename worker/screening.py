@@ -119,7 +119,7 @@ class Screener:
             )
         if not leased:
             return 0
-        log.info("leased", images=[image.id for image in leased])
+        log.debug("leased", images=[image.id for image in leased])
         try:
             scored, refused = self._examine(leased)
         except Exception as failure:

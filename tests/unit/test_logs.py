@@ -53,3 +53,18 @@ def test_a_defect_of_ours_keeps_its_traceback(form: str) -> None:
     assert "Traceback (most recent call last)" in text
     if form == "json":
         assert json.loads(text)["process"] == "worker"
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [("text", ["new=256", "2 clear, 2 flagged", "rejected=[7]"]), ("json", ["255, 256]", '"rejected": [7]'])],
+)
+def test_people_read_how_many_and_machines_which(form: str, expected: list[str]) -> None:
+    program = (
+        "import structlog; from worker import logs; from worker.config import Settings; "
+        f"logs.configure(Settings(log_format={form!r}), 'watch'); "
+        "structlog.get_logger().info('took files in', new=list(range(1, 257)), rejected=[7], "
+        "outcomes={1: 'clear', 2: 'flagged', 3: 'clear', 4: 'flagged'})"
+    )
+    text = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    assert all(each in text for each in expected), text
