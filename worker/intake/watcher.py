@@ -12,6 +12,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import structlog
@@ -128,7 +129,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
         try:
             entries = list(os.scandir(current))
         except OSError as error:
-            log.warning("a folder cannot be listed", error=error.strerror)
+            _warn_left(str(current), str(error.strerror))
             continue
         if not entries and current != folder:
             _remove_if_resting(current)
@@ -137,12 +138,21 @@ def _files(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
-            except OSError:
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                _warn_left(entry.path, str(error.strerror))
                 continue
             if stat.S_ISDIR(status.st_mode):
                 waiting.append(Path(entry.path))
             elif stat.S_ISREG(status.st_mode):
                 yield Path(entry.path), (status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1_000)
+def _warn_left(_path: str, why: str) -> None:
+    """Say it once a folder, not once a scan; without its name, which may be a patient's."""
+    log.warning("a folder cannot be looked into and is left where it is", error=why)
 
 
 def _remove_if_resting(folder: Path) -> None:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,8 +62,8 @@ class Watched:
 def watched(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
     made: list[Watched] = []
 
-    def make(**more: object) -> Watched:
-        made.append(Watched(tmp_path / f"data{len(made)}", **{"settle_s": 0.0, **more}))
+    def make(data: Path | None = None, **more: object) -> Watched:
+        made.append(Watched(data or tmp_path / f"data{len(made)}", **{"settle_s": 0.0, **more}))
         return made[-1]
 
     yield make
@@ -137,6 +140,120 @@ def test_folders_are_found_whole_and_nested_and_under_any_name(
     series = [f"patient/study/series/{number}.jpg" for number in range(3)]
     assert here.names() == ["caf\\xe9/M\\xfcller\n.jpg", *series]
     assert not [path for path in here.inbox.rglob("*") if path.is_file()]
+
+
+ANY_NAMES = [
+    "🫁 胸部 Müller.jpg",
+    os.fsdecode(b"M\xfcller.jpg"),
+    os.fsdecode(b"\xff\xfe\x80.jpg"),
+    "two\nlines\t.jpg",
+    "x\u202egpj.exe",
+    "-rf --.jpg",
+    "' \" ; $(x) %s {} \\.jpg",
+    "no suffix",
+    "n" * 251 + ".jpg",
+    os.fsdecode("é".encode() * 125 + b"\xc3.jpg"),
+]
+
+
+def test_a_file_may_have_any_name_that_a_file_system_takes(watched: Callable[..., Watched]) -> None:
+    here = watched()
+    for number, name in enumerate(ANY_NAMES):
+        here.drop(name, jpeg(number))
+    here.settle()
+    assert not list(here.inbox.iterdir())
+    assert len(set(here.names())) == len(here.queued) == len(ANY_NAMES)
+    assert {ANY_NAMES[0], "M\\xfcller.jpg", "\\xff\\xfe\\x80.jpg"} <= set(here.names())
+    assert_whole(here.ledger)
+
+
+def test_a_folder_may_be_as_deep_as_a_path_can_name_and_a_deeper_one_harms_nobody(
+    watched: Callable[..., Watched], capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = watched()
+    deep = "/".join(["a folder of thirty characters."] * 100)
+    here.drop(f"{deep}/a.jpg", jpeg(1))
+    # Deeper than PATH_MAX, 4,096 bytes: such a file can only be reached step by step.
+    handle = os.open(here.inbox / deep, os.O_RDONLY)
+    for _ in range(50):
+        os.mkdir("x" * 100, dir_fd=handle)
+        below = os.open("x" * 100, os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.close(os.open("unreachable.jpg", os.O_WRONLY | os.O_CREAT, dir_fd=handle))
+    os.close(handle)
+    for _ in range(3):
+        here.settle()
+    assert here.names() == [f"{deep}/a.jpg"]
+    assert capsys.readouterr().out.count("a folder cannot be looked into") == 1, "once, not once a scan"
+    subprocess.run(["rm", "-rf", here.inbox], check=True)
+
+
+def test_what_may_not_be_read_stays_and_is_taken_once_it_may(
+    watched: Callable[..., Watched], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with as_another_user() as folder:
+        monkeypatch.chdir(folder)
+        here = watched(data=folder / "data")
+        secret, closed = here.drop("secret.jpg", jpeg(1)), here.drop("closed/a.jpg", jpeg(2)).parent
+        here.drop("open.jpg", jpeg(3))
+        secret.chmod(0)
+        closed.chmod(0)
+        for _ in range(3):
+            here.settle()
+        assert here.names() == ["open.jpg"]
+        said = capsys.readouterr().out
+        assert said.count("a file cannot be read") == said.count("a folder cannot be looked into") == 1
+        secret.chmod(0o600)
+        closed.chmod(0o700)
+        here.settle()
+        assert here.names() == ["closed/a.jpg", "open.jpg", "secret.jpg"]
+        here.ledger.close()
+
+
+@contextmanager
+def as_another_user() -> Iterator[Path]:
+    """A folder of a user who may not read everything, as whom this process runs meanwhile; root may."""
+    with tempfile.TemporaryDirectory(prefix="nightread-") as folder:
+        if os.geteuid() == 0:
+            os.chown(folder, 12_345, 12_345)
+            os.seteuid(12_345)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(os.getuid())
+
+
+def test_a_file_that_is_renamed_while_it_is_written_is_read_once_whole(
+    watched: Callable[..., Watched],
+) -> None:
+    here = watched()
+    data = jpeg()
+    with (here.inbox / "first.jpg").open("wb") as file:
+        for number, start in enumerate(range(0, len(data), 400)):
+            file.write(data[start : start + 400])
+            file.flush()
+            here.monitor.scan_once()
+            (last,) = here.inbox.iterdir()
+            last.rename(here.inbox / f"{number}.jpg")
+        assert here.names() == []
+    here.settle()
+    assert here.names() == [f"{number}.jpg"]
+    assert assert_whole(here.ledger).pending == 1
+
+
+def test_a_file_that_is_gone_before_it_was_read_has_no_receipt(watched: Callable[..., Watched]) -> None:
+    here = watched()
+    here.drop("a.jpg", jpeg())
+    here.monitor.scan_once()
+    (here.inbox / "a.jpg").unlink()
+    here.drop("b.jpg", jpeg())
+    here.monitor.scan_once()
+    (here.inbox / "b.jpg").rename(here.inbox / "c.jpg")
+    here.monitor._take_in([here.inbox / "b.jpg"])
+    assert here.names() == []
+    here.settle()
+    assert here.names() == ["c.jpg"]
 
 
 def test_an_empty_folder_is_removed_only_when_it_has_rested(watched: Callable[..., Watched]) -> None:
