@@ -23,6 +23,8 @@ from worker.ledger.tables import AuditEvent, ChainHead
 
 GENESIS = "0" * 64
 _VERIFY_BATCH = 5_000
+# What an event's hash covers, after the hash and the number of the link, in this order.
+_HASHED = ("at", "kind", "actor", "subject", "payload")
 
 
 @dataclass(frozen=True)
@@ -106,17 +108,18 @@ def hash_of(session: Session, seq: int) -> str | None:
 
 def verify(session: Session) -> Verification:
     """Recompute every link from the first event to the chain's head."""
-    head = session.scalars(select(ChainHead).where(ChainHead.id == 1)).one_or_none()
+    end = session.execute(select(ChainHead.seq, ChainHead.hash).where(ChainHead.id == 1)).one_or_none()
     previous, seq = GENESIS, 0
-    events = session.scalars(
-        select(AuditEvent).order_by(AuditEvent.seq).execution_options(yield_per=_VERIFY_BATCH)
+    # Columns, not objects, and never all of them at once: a trail may have millions of events.
+    columns = (AuditEvent.__table__.c[name] for name in ("seq", "previous", "hash", *_HASHED))
+    events = session.execute(
+        select(*columns).order_by(AuditEvent.seq).execution_options(yield_per=_VERIFY_BATCH)
     )
-    for event in events:
-        expected = _link(previous, seq + 1, event.at, event.kind, event.actor, event.subject, event.payload)
-        if event.seq != seq + 1 or event.previous != previous or event.hash != expected:
+    for number, before, own, *said in events:
+        if number != seq + 1 or before != previous or own != _link(previous, number, *said):
             return Verification(ok=False, events=seq, first_bad=seq + 1, head=previous)
-        seq, previous = event.seq, event.hash
-    if head is None or (head.seq, head.hash) != (seq, previous):
+        seq, previous = number, own
+    if end is None or (end.seq, end.hash) != (seq, previous):
         return Verification(ok=False, events=seq, first_bad=seq + 1, head=previous)
     return Verification(ok=True, events=seq, first_bad=None, head=previous)
 
