@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from worker.ledger import leases, predictions, receipts, review
+from worker.ledger import leases, predictions, receipts, review, tallies
 from worker.ledger.audit import verify
 from worker.ledger.predictions import Picture, Refused, Scored, ScoringModel
 from worker.ledger.receipts import Arrival, Recorded
@@ -150,10 +150,10 @@ def counted(ledger: Ledger) -> Books:
 
 
 def assert_whole(ledger: Ledger) -> Books:
-    """The books balance and every link of the trail holds; the books."""
-    found = counted(ledger)
-    assert found.balanced, found.line
+    """The books balance and are what there is, and every link of the trail holds; the books."""
     with ledger.reading() as session:
-        trail = verify(session)
+        found, differing, trail = books(session), tallies.differences(session), verify(session)
+    assert found.balanced, found.line
+    assert differing == 0, f"{differing} tallies differ from a count of the rows"
     assert trail.ok, f"the trail is broken at event {trail.first_bad}"
     return found

@@ -10,13 +10,13 @@ from worker.errors import TransientFailure
 from worker.ledger import reports
 from worker.ledger.session import Ledger, ledger_time
 
-# Counting takes longer the more images there are: at most a tenth of the time goes into it.
+# However slow the database is: at most a tenth of the time goes into it.
 _REST = 10.0
 _LONGEST_REST_S = 5.0
 
 
 class Pulse:
-    """One status document for all threads, so that a page costs no count of all images."""
+    """One status document for all threads, so that most pages ask for none of their own."""
 
     def __init__(self, ledger: Ledger) -> None:
         """Ask nothing yet."""

@@ -37,7 +37,7 @@ def show(image_id: int) -> ResponseReturnValue:
             holder=_other_holder(image),
             unread=image.review_state == ReviewState.UNREAD,
             place=place,
-            left=review.queue(session, place.unread, size=1).total,
+            left=review.count(session, place.unread),
             neighbours=review.neighbours(session, place.wanted, acts.here(image)),
         )
 

@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from worker import DISCLAIMER
 from worker.ledger.reports import Morning, find_run, morning
 from worker.ledger.session import utc_now
-from worker.ledger.tables import Image
 from worker.ledger.vitals import troubles, vitals
 
 _FLAGGED = ("image", "verdict", "p_pneumonia", "review", "phantom", "file")
@@ -167,7 +168,7 @@ def _why(figures: Morning) -> dict[str, int]:
 
 
 def _slowest_rows(figures: Morning) -> list[dict[str, object]]:
-    return [{"image": row.image_id, "compute_ms": round(row.compute_ms, 1)} for row in figures.slowest]
+    return [{"image": row.id, "compute_ms": round(row.compute_ms or 0, 1)} for row in figures.slowest]
 
 
 def _verdict_on_books(figures: Morning) -> str:
@@ -176,7 +177,7 @@ def _verdict_on_books(figures: Morning) -> str:
     return "THE BOOKS DO NOT BALANCE: find out why before anything else (nightread db check)."
 
 
-def _flagged_row(image: Image) -> dict[str, object]:
+def _flagged_row(image: Row[Any]) -> dict[str, object]:
     return {
         "image": image.id,
         "verdict": image.verdict or "",
@@ -187,7 +188,7 @@ def _flagged_row(image: Image) -> dict[str, object]:
     }
 
 
-def _turned_away_row(image: Image) -> dict[str, object]:
+def _turned_away_row(image: Row[Any]) -> dict[str, object]:
     return {
         "image": image.id,
         "state": image.state,
@@ -217,7 +218,8 @@ def _html_table(names: tuple[str, ...], rows: list[dict[str, object]]) -> str:
 
 def printable(value: object) -> str:
     """A name may hold control characters that a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in str(value))
+    text = str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _no_formula(name: str) -> str:

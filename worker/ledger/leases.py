@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, case, or_, select, update
+from sqlalchemy import ColumnElement, and_, false, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.ledger import audit
@@ -42,6 +42,7 @@ def lease(
 ) -> list[LeasedImage]:
     """Lease those of the images that are pending; the others are someone else's or done."""
     check_transition(ImageState.PENDING, ImageState.LEASED)
+    audit.lock(session)
     free = session.execute(
         select(Image.id, Image.sha256, Image.attempts)
         .where(Image.id.in_(image_ids), Image.state == ImageState.PENDING)
@@ -139,15 +140,20 @@ def waiting(
     that was set back since, at a time that has not come yet.
     """
     long_ago = Image.queued_at < at - timedelta(seconds=requeue_after_s)
-    lost = and_(Image.lane.in_(lost_in), or_(long_ago, Image.queued_at > at))
-    urgent_first = case((Image.lane == Lane.URGENT, 0), else_=1)
-    rows = session.execute(
-        select(Image.id, Image.lane, Image.attempts)
-        .where(Image.state == ImageState.PENDING, or_(Image.queued_at.is_(None), lost))
-        .order_by(urgent_first, Image.id)
-        .limit(limit)
-    )
-    return [Waiting(row.id, Lane(row.lane), row.attempts) for row in rows]
+    found: list[Waiting] = []
+    # A lane is a range of an index, in the order of ids: however many wait, only the first are read.
+    for lane in Lane:
+        lost = or_(long_ago, Image.queued_at > at) if lane in lost_in else false()
+        rows = session.execute(
+            select(Image.id, Image.attempts)
+            .where(
+                Image.state == ImageState.PENDING, Image.lane == lane, or_(Image.queued_at.is_(None), lost)
+            )
+            .order_by(Image.id)
+            .limit(limit - len(found))
+        )
+        found += [Waiting(row.id, lane, row.attempts) for row in rows]
+    return found
 
 
 def mark_queued(session: Session, image_ids: Sequence[int], at: datetime | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.ledger.tables import Model, OperatingPointRow, Prediction
+from worker.ledger.tables import Model, OperatingPointRow, Prediction, PredictionTally
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class KnownModel:
 def known_models(session: Session) -> list[KnownModel]:
     """Every model that the ledger knows, the one in use first, then the latest to be made known."""
     models = session.scalars(select(Model).order_by(Model.active_since.desc(), Model.id.desc())).all()
-    counts = select(Prediction.model_id, func.count().label("images")).group_by(Prediction.model_id)
-    scored = {row.model_id: row.images for row in session.execute(counts)}
+    scored = {tally.model_id: tally.total for tally in session.scalars(select(PredictionTally))}
     used = _in_use(session, models)
     known = [
         KnownModel(model, model is used, scored.get(model.id, 0), _latest_point(session, model))
@@ -55,10 +54,10 @@ def _in_use(session: Session, models: Sequence[Model]) -> Model | None:
 
 
 def _latest_point(session: Session, model: Model) -> OperatingPointRow | None:
+    # By its number: PostgreSQL would look for it from the latest of all models downwards, row by row.
+    latest = select(func.max(Prediction.id)).where(Prediction.model_id == model.id).scalar_subquery()
     return session.scalars(
         select(OperatingPointRow)
         .join(Prediction, Prediction.operating_point_id == OperatingPointRow.id)
-        .where(Prediction.model_id == model.id)
-        .order_by(Prediction.id.desc())
-        .limit(1)
+        .where(Prediction.id == latest)
     ).one_or_none()

@@ -134,7 +134,7 @@ def record(
     turned_away = [refusal for refusal in refused if refusal.image_id in mine]
     kept = [result for result in scored if result.image_id in mine]
     _leave_lease(session, ImageState.REJECTED, map(_refused_columns, turned_away))
-    _leave_lease(session, ImageState.SCORED, map(_scored_columns, kept))
+    _leave_lease(session, ImageState.SCORED, (_scored_columns(result, at) for result in kept))
     if kept:
         rows = [_row(result, owner, model, started_at, at, versions) for result in kept]
         session.execute(insert(Prediction), rows)
@@ -162,12 +162,14 @@ def _row(
     }
 
 
-def _scored_columns(result: Scored) -> dict[str, object]:
+def _scored_columns(result: Scored, at: datetime) -> dict[str, object]:
     """What an image's row says once it is scored."""
     return {
         "id": result.image_id,
         "verdict": result.verdict,
         "p_pneumonia": result.p_pneumonia,
+        "scored_at": at,
+        "compute_ms": result.compute_ms,
         "review_state": ReviewState.UNREAD,
         **vars(result.picture),
     }

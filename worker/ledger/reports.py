@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, Row, ScalarSelect, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
-from worker.ledger import canary
-from worker.ledger.review import NEEDS_READING
+from worker.ledger import canary, review
+from worker.ledger.review import NEEDS_READING, QueueFilter
 from worker.ledger.states import ImageState, Lane, Outcome, ReviewState
-from worker.ledger.tables import Image, Prediction, Receipt, Run
+from worker.ledger.tables import Image, ImageTally, Prediction, Receipt, ReceiptTally, Run
 from worker.ledger.vitals import troubles, vitals
 
 _RATE_WINDOW_S = 60.0
+_SLOWEST = 5
+# What the tallies count by, besides the run.
+_OUTCOMES = (ReceiptTally.outcome,)
+_KINDS = (ImageTally.state, ImageTally.verdict, ImageTally.review_state)
+# What a report says of an image; of a thousand of them it is quicker to read no more.
+_REPORTED = (
+    Image.id, Image.verdict, Image.p_pneumonia, Image.review_state, Image.phantom, Image.original_name,
+    Image.state, Image.reason_code, Image.reason,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,57 +73,41 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class Morning:
-    """The morning report of one run: first whether the books balance, then what to look at."""
+    """The morning report of one run: first whether the books balance, then what to look at.
+
+    `flagged` and `turned_away` are rows with the attributes of an `Image` that a report shows.
+    """
 
     run: RunSummary
-    flagged: Sequence[Image] = field(default_factory=list)
-    turned_away: Sequence[Image] = field(default_factory=list)
-    slowest: Sequence[Prediction] = field(default_factory=list)
+    flagged: Sequence[Any] = field(default_factory=list)
+    turned_away: Sequence[Any] = field(default_factory=list)
+    slowest: Sequence[Image] = field(default_factory=list)
 
 
 def books(session: Session, run_id: int | None = None) -> Books:
-    """Count everything, or one run: its receipts, and the images that they brought."""
-    of_receipts: list[ColumnElement[bool]] = [] if run_id is None else [Receipt.run_id == run_id]
-    of_images: list[ColumnElement[bool]] = [] if run_id is None else [Image.run_id == run_id]
-    outcomes = _counts(session, Receipt.outcome, of_receipts)
-    states = _counts(session, Image.state, of_images)
-    verdicts = _counts(session, Image.verdict, [Image.state == ImageState.SCORED, *of_images])
-    unread = session.scalar(
-        select(func.count())
-        .select_from(Image)
-        .where(Image.review_state == ReviewState.UNREAD, Image.verdict.in_(NEEDS_READING), *of_images)
-    )
-    received, duplicates = sum(outcomes.values()), outcomes.get(Outcome.DUPLICATE, 0)
-    by_state = {state.value: states.get(state, 0) for state in ImageState}
-    return Books(
-        received=received,
-        duplicates=duplicates,
-        images=sum(states.values()),
-        flagged=sum(verdicts.get(verdict, 0) for verdict in NEEDS_READING),
-        uncertain=verdicts.get("uncertain", 0),
-        unread=unread or 0,
-        balanced=received == duplicates + sum(by_state.values()) and set(states) <= set(ImageState),
-        **by_state,
-    )
+    """The books of everything, or of one run: its receipts, and the images that they brought."""
+    run_ids = None if run_id is None else [run_id]
+    return _add_up(_tallied(session, _OUTCOMES, run_ids), _tallied(session, _KINDS, run_ids))
 
 
 def rate(session: Session, at: datetime) -> float:
     """Images scored a second over the last minute, or since the first of them if that is shorter."""
     since = at - timedelta(seconds=_RATE_WINDOW_S)
-    count, first = session.execute(
-        select(func.count(), func.min(Prediction.started_at)).where(Prediction.finished_at >= since)
-    ).one()
-    if not count:
+    recent = Prediction.finished_at >= since
+    count = session.scalar(select(func.count()).select_from(Prediction).where(recent))
+    first = session.scalar(
+        select(Prediction.started_at).where(recent).order_by(Prediction.finished_at).limit(1)
+    )
+    if not count or first is None:
         return 0.0
-    span = min(_RATE_WINDOW_S, max(1.0, (at - _aware(first, at)).total_seconds()))
-    return float(count / span)
+    return count / min(_RATE_WINDOW_S, max(1.0, (at - first).total_seconds()))
 
 
 def runs(session: Session, *, before: int | None = None, size: int = 20) -> list[tuple[Run, RunSummary]]:
     """Runs with their books, the latest first; `before` is the id that the last page ended with."""
     older = [] if before is None else [Run.id < before]
     found = session.scalars(select(Run).where(*older).order_by(Run.id.desc()).limit(size)).all()
-    return [(run, summary(session, run)) for run in found]
+    return list(zip(found, _summaries(session, found), strict=True))
 
 
 def run_names(session: Session, *, size: int = 60) -> Sequence[str]:
@@ -133,12 +127,7 @@ def receipts(session: Session, receipt_ids: Sequence[int]) -> Sequence[Receipt]:
 
 def summary(session: Session, run: Run) -> RunSummary:
     """One run and its books."""
-    first, last = session.execute(
-        select(func.min(Prediction.finished_at), func.max(Prediction.finished_at))
-        .join(Image, Image.id == Prediction.image_id)
-        .where(Image.run_id == run.id)
-    ).one()
-    return RunSummary(run.name, run.started_at, books(session, run.id), first, last)
+    return _summaries(session, [run])[0]
 
 
 def find_run(session: Session, name: str | None) -> Run | None:
@@ -151,39 +140,28 @@ def find_run(session: Session, name: str | None) -> Run | None:
 
 def morning(session: Session, run: Run, *, limit: int = 1_000) -> Morning:
     """The figures of a run's report; lists are cut at `limit`, the books are not."""
-    flagged = session.scalars(
-        select(Image)
-        .where(Image.run_id == run.id, Image.verdict.in_(NEEDS_READING))
-        .order_by(Image.p_pneumonia.desc(), Image.id)
-        .limit(limit)
+    first = review.urgent(session, QueueFilter(review=None, run=run.name), limit=limit)
+    flagged = session.execute(
+        select(*_REPORTED)
+        .join(first, Image.id == first.c.id)
+        .order_by(first.c.p_pneumonia.desc(), first.c.id)
     ).all()
+    away = session.execute(_turned_away(select(*_REPORTED), run.id, None, limit)).all()
     slowest = session.scalars(
-        select(Prediction)
-        .join(Image, Image.id == Prediction.image_id)
-        .where(Image.run_id == run.id)
-        .options(joinedload(Prediction.image))
-        .order_by(Prediction.compute_ms.desc())
-        .limit(5)
+        select(Image)
+        .where(Image.run_id == run.id, Image.compute_ms.is_not(None))
+        .order_by(Image.compute_ms.desc())
+        .limit(_SLOWEST)
     ).all()
-    return Morning(summary(session, run), flagged, turned_away(session, run_id=run.id, size=limit), slowest)
+    return Morning(summary(session, run), flagged, away, slowest)
 
 
 def turned_away(
     session: Session, *, run_id: int | None = None, before: int | None = None, size: int = 50
 ) -> Sequence[Image]:
     """Rejected and quarantined images, the latest first; `before` is an image id (keyset paging)."""
-    narrower: list[ColumnElement[bool]] = []
-    if run_id is not None:
-        narrower.append(Image.run_id == run_id)
-    if before is not None:
-        narrower.append(Image.id < before)
-    return session.scalars(
-        select(Image)
-        .where(or_(Image.state == ImageState.REJECTED, Image.state == ImageState.QUARANTINED), *narrower)
-        .options(joinedload(Image.run))
-        .order_by(Image.id.desc())
-        .limit(size)
-    ).all()
+    images = _turned_away(select(Image), run_id, before, size)
+    return session.scalars(images.options(joinedload(Image.run))).all()
 
 
 def status_document(session: Session, at: datetime) -> dict[str, Any]:
@@ -208,28 +186,79 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
 
 
 def _oldest_waiting_s(session: Session, at: datetime) -> float | None:
-    arrived = [
-        session.scalar(
-            select(Image.received_at)
-            .where(Image.state == ImageState.PENDING, Image.lane == lane)
-            .order_by(Image.id)
-            .limit(1)
-        )
-        for lane in Lane
-    ]
+    arrived = []
+    for lane in Lane:
+        waits = Image.state == ImageState.PENDING, Image.lane == lane
+        oldest = select(func.min(Image.id)).where(*waits).scalar_subquery()
+        arrived.append(session.scalar(select(Image.received_at).where(Image.id == oldest)))
     ages = [(at - each).total_seconds() for each in arrived if each is not None]
     return round(max(0.0, *ages), 1) if ages else None
 
 
-def _counts(
-    session: Session,
-    column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None],
-    conditions: Sequence[ColumnElement[bool]],
-) -> dict[str, int]:
-    rows = session.execute(select(column, func.count()).where(*conditions).group_by(column))
-    return {key: count for key, count in rows if key is not None}
+def _summaries(session: Session, runs: Sequence[Run]) -> list[RunSummary]:
+    """The runs and their books, in two looks at the tallies and one at the ends of each run."""
+    ids = [run.id for run in runs]
+    receipts, images = (_by_run(_tallied(session, kind, ids)) for kind in (_OUTCOMES, _KINDS))
+    ends = select(Run.id, _scored_at(func.min), _scored_at(func.max)).where(Run.id.in_(ids))
+    spans = {run_id: span for run_id, *span in session.execute(ends)}
+    return [
+        RunSummary(run.name, run.started_at, _add_up(receipts[run.id], images[run.id]), *spans[run.id])
+        for run in runs
+    ]
 
 
-def _aware(value: datetime | str | None, fallback: datetime) -> datetime:
-    """An aggregate of a time: the type decorator gives it back aware."""
-    return value if isinstance(value, datetime) else fallback
+def _scored_at(end: Callable[[Any], Any]) -> ScalarSelect[datetime]:
+    """The first or the last score of the run of the row: either is one end of an index."""
+    return select(end(Image.scored_at)).where(Image.run_id == Run.id).correlate(Run).scalar_subquery()
+
+
+def _turned_away(what: Any, run_id: int | None, before: int | None, size: int) -> Any:
+    narrower: list[ColumnElement[bool]] = []
+    if run_id is not None:
+        narrower.append(Image.run_id == run_id)
+    if before is not None:
+        narrower.append(Image.id < before)
+    # See the index: an image has a reason while it is turned away, and at no other time.
+    return what.where(Image.reason_code.is_not(None), *narrower).order_by(Image.id.desc()).limit(size)
+
+
+def _tallied(
+    session: Session, kind: Sequence[InstrumentedAttribute[Any]], run_ids: Sequence[int] | None
+) -> Iterable[Row[Any]]:
+    """What was tallied by kind: of each of these runs, or of all together."""
+    tally = kind[0].class_
+    if run_ids is None:
+        return session.execute(select(*kind, func.sum(tally.total).label("total")).group_by(*kind))
+    return session.execute(select(tally.run_id, *kind, tally.total).where(tally.run_id.in_(run_ids)))
+
+
+def _by_run(tallied: Iterable[Row[Any]]) -> defaultdict[int, list[Row[Any]]]:
+    found = defaultdict(list)
+    for row in tallied:
+        found[row.run_id].append(row)
+    return found
+
+
+def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> Books:
+    """The books of what was tallied of the receipts, and, apart from them, of the images."""
+    outcomes, states, verdicts, unread = Counter[str](), Counter[str](), Counter[str](), 0
+    for row in receipts:
+        outcomes[row.outcome] += int(row.total)
+    for row in images:
+        total = int(row.total)
+        states[row.state] += total
+        verdicts[row.verdict] += total if row.state == ImageState.SCORED else 0
+        unread += total if row.review_state == ReviewState.UNREAD and row.verdict in NEEDS_READING else 0
+    received, duplicates = outcomes.total(), outcomes[Outcome.DUPLICATE]
+    by_state = {state.value: states[state] for state in ImageState}
+    return Books(
+        received=received,
+        duplicates=duplicates,
+        images=states.total(),
+        flagged=sum(verdicts[verdict] for verdict in NEEDS_READING),
+        uncertain=verdicts["uncertain"],
+        unread=unread,
+        # An image in a state that there is not counts as one that was lost.
+        balanced=received == duplicates + sum(by_state.values()) and sum(by_state.values()) == states.total(),
+        **by_state,
+    )

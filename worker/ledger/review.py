@@ -9,18 +9,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import product
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, update
-from sqlalchemy.orm import Session, joinedload, selectinload
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    func,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.orm import Session, aliased, joinedload, selectinload
 
 from worker.ledger import audit
 from worker.ledger.states import ImageState, ReviewState
-from worker.ledger.tables import Image, Prediction, Review, User
+from worker.ledger.tables import Image, ImageTally, Prediction, Review, Run, User
 
 PAGE_SIZE = 50
 _LONGEST_NAME = 100
 NEEDS_READING = ("flagged", "uncertain")
+_VERDICTS = (*NEEDS_READING, "clear")
 
 
 class Action(StrEnum):
@@ -96,20 +107,38 @@ def queue(
     session: Session, wanted: QueueFilter, *, after: Cursor | None = None, size: int = PAGE_SIZE
 ) -> QueuePage:
     """A page of scored images, the most probable pneumonia first."""
-    conditions = _conditions(wanted)
-    total = session.scalar(select(func.count()).select_from(Image).where(*conditions)) or 0
+    first = urgent(session, wanted, after=after, limit=size + 1)
     images = session.scalars(
-        _in_order(select(Image).where(*conditions, *_below(after)))
+        select(Image)
+        .join(first, Image.id == first.c.id)
+        .order_by(first.c.p_pneumonia.desc(), first.c.id)
         .options(
             joinedload(Image.run),
             joinedload(Image.claimed_by),
             selectinload(Image.reviews).joinedload(Review.user),
         )
-        .limit(size + 1)
     ).all()
     page = images[:size]
     more = len(images) > size and page[-1].p_pneumonia is not None
-    return QueuePage(page, Cursor(page[-1].p_pneumonia or 0.0, page[-1].id) if more else None, total)
+    return QueuePage(
+        page, Cursor(page[-1].p_pneumonia or 0.0, page[-1].id) if more else None, count(session, wanted)
+    )
+
+
+def urgent(session: Session, wanted: QueueFilter, *, after: Cursor | None = None, limit: int) -> Subquery:
+    """`id` and `p_pneumonia` of the first scored images of a list, to be joined: the most urgent first."""
+    return _first(session, wanted, _below(after), limit).subquery()
+
+
+def count(session: Session, wanted: QueueFilter) -> int:
+    """How many scored images there are of a kind, from the tallies."""
+    tallied = select(func.sum(ImageTally.total)).where(
+        ImageTally.review_state.in_([wanted.review] if wanted.review else list(ReviewState)),
+        ImageTally.verdict.in_(wanted.verdicts or _VERDICTS),
+    )
+    if wanted.run is not None:
+        tallied = tallied.where(ImageTally.run_id == _run_id(session, wanted.run))
+    return int(session.scalar(tallied) or 0)
 
 
 def next_unread(
@@ -117,24 +146,23 @@ def next_unread(
 ) -> int | None:
     """Id of the next image down the queue that no one else has claimed; from the top if none is left."""
     free = or_(Image.claimed_until.is_(None), Image.claimed_until < at, Image.claimed_by_id == reader_id)
-    query = _in_order(select(Image.id).where(*_conditions(wanted), free)).limit(1)
-    below: int | None = session.scalar(query.where(*_below(after)))
+    below: int | None = session.scalar(_first(session, wanted, [free, *_below(after)], 1))
     if below is not None or after is None:
         return below
-    first: int | None = session.scalar(query)
+    first: int | None = session.scalar(_first(session, wanted, [free], 1))
     return first
 
 
 def neighbours(session: Session, wanted: QueueFilter, here: Cursor) -> Neighbours:
     """The images next to a place in the queue, whoever may have them open."""
-    query = select(Image.id).where(*_conditions(wanted))
     above = [
         Image.p_pneumonia >= here.p_pneumonia,
         or_(Image.p_pneumonia > here.p_pneumonia, Image.id < here.image_id),
     ]
-    before = query.where(*above).order_by(Image.p_pneumonia, Image.id.desc()).limit(1)
-    after = _in_order(query.where(*_below(here))).limit(1)
-    return Neighbours(session.scalar(before), session.scalar(after))
+    return Neighbours(
+        session.scalar(_first(session, wanted, above, 1, upwards=True)),
+        session.scalar(_first(session, wanted, _below(here), 1)),
+    )
 
 
 def known_as(session: Session, sha256: str) -> int | None:
@@ -208,9 +236,7 @@ def decide(
         raise ReviewRefused("This image has been read already.")
     if image.claimed_by_id not in {None, reader_id} and image.claimed_until and image.claimed_until > at:
         raise ReviewRefused("Another reader has this image open.")
-    prediction_id = session.scalar(
-        select(Prediction.id).where(Prediction.image_id == image_id).order_by(Prediction.id.desc()).limit(1)
-    )
+    prediction_id = session.scalar(select(func.max(Prediction.id)).where(Prediction.image_id == image_id))
     act = Review(
         image_id=image_id,
         prediction_id=prediction_id,
@@ -240,10 +266,11 @@ def undo(session: Session, *, reader_id: int, at: datetime) -> int:
     Raises ReviewRefused when there is nothing to take back.
     """
     audit.lock(session)
-    taken_back = select(Review.undoes_id).where(Review.undoes_id.is_not(None))
+    later = aliased(Review)
+    taken_back = select(later.id).where(later.undoes_id == Review.id).exists()
     last = session.scalars(
         select(Review)
-        .where(Review.user_id == reader_id, Review.action != Action.UNDO, Review.id.not_in(taken_back))
+        .where(Review.user_id == reader_id, Review.action != Action.UNDO, ~taken_back)
         .order_by(Review.id.desc())
         .limit(1)
     ).one_or_none()
@@ -276,15 +303,41 @@ def standing_review(image: Image) -> Review | None:
     return acts[-1] if acts else None
 
 
-def _conditions(wanted: QueueFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [Image.state == ImageState.SCORED]
-    if wanted.review is not None:
-        conditions.append(Image.review_state == wanted.review)
-    if wanted.verdicts:
-        conditions.append(Image.verdict.in_(wanted.verdicts))
-    if wanted.run is not None:
-        conditions.append(Image.run.has(name=wanted.run))
-    return conditions
+def _first(
+    session: Session,
+    wanted: QueueFilter,
+    conditions: Sequence[ColumnElement[bool]],
+    limit: int,
+    *,
+    upwards: bool = False,
+) -> Select[Any]:
+    """The first ids and probabilities of a list, the most urgent first, or upwards from its end.
+
+    Each verdict and state of reading is a range of an index that lies in this order. Their first few are
+    taken from each and then sorted, so that it costs the same however many images there are of a kind.
+    """
+    of_run = [] if wanted.run is None else [Image.run_id == _run_id(session, wanted.run)]
+    kinds = product([wanted.review] if wanted.review else ReviewState, wanted.verdicts or _VERDICTS)
+    ranges = [
+        select(Image.id, Image.p_pneumonia)
+        .where(Image.review_state == review, Image.verdict == verdict, *of_run, *conditions)
+        .order_by(*_order(Image, upwards=upwards))
+        .limit(limit)
+        .subquery()
+        for review, verdict in kinds
+    ]
+    found = union_all(*(select(each) for each in ranges)).subquery()
+    order = _order(found.c, upwards=upwards)
+    return select(found.c.id, found.c.p_pneumonia).order_by(*order).limit(limit)
+
+
+def _order(of: Any, *, upwards: bool) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    return (of.p_pneumonia.asc(), of.id.desc()) if upwards else (of.p_pneumonia.desc(), of.id.asc())
+
+
+def _run_id(session: Session, name: str) -> int:
+    """The id of a run; 0, which none has, when there is none of this name."""
+    return session.scalar(select(Run.id).where(Run.name == name)) or 0
 
 
 def _below(after: Cursor | None) -> list[ColumnElement[bool]]:
@@ -295,7 +348,3 @@ def _below(after: Cursor | None) -> list[ColumnElement[bool]]:
         Image.p_pneumonia <= after.p_pneumonia,
         or_(Image.p_pneumonia < after.p_pneumonia, Image.id > after.image_id),
     ]
-
-
-def _in_order(query: Select[Any]) -> Select[Any]:
-    return query.order_by(Image.p_pneumonia.desc(), Image.id)

@@ -19,12 +19,16 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 # SQLite counts up by itself only in a column of exactly the type INTEGER.
 KEY = BigInteger().with_variant(Integer, "sqlite")
+
+# An image has a reason while it is turned away: rejected or quarantined.
+TURNED_AWAY = text("reason_code IS NOT NULL")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -77,8 +81,20 @@ class Image(Base):
 
     __tablename__ = "image"
     __table_args__ = (
-        Index("ix_image_queue", "review_state", "p_pneumonia", "id"),
+        # One range for each kind of image, in the order of the queue: of all, and of one run.
+        Index("ix_image_queue", "review_state", "verdict", "p_pneumonia", "id"),
+        Index("ix_image_queue_of_run", "run_id", "review_state", "verdict", "p_pneumonia", "id"),
         Index("ix_image_waiting", "state", "lane", "id"),
+        Index("ix_image_scored_in_run", "run_id", "scored_at"),
+        Index("ix_image_slow_in_run", "run_id", "compute_ms"),
+        Index("ix_image_turned_away", "id", sqlite_where=TURNED_AWAY, postgresql_where=TURNED_AWAY),
+        Index(
+            "ix_image_turned_away_of_run",
+            "run_id",
+            "id",
+            sqlite_where=TURNED_AWAY,
+            postgresql_where=TURNED_AWAY,
+        ),
     )
 
     id: Mapped[int] = mapped_column(KEY, primary_key=True)
@@ -89,7 +105,7 @@ class Image(Base):
     height: Mapped[int | None]
     phantom: Mapped[bool] = mapped_column(Boolean, default=False)
     original_name: Mapped[str] = mapped_column(Text)
-    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), index=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
     lane: Mapped[str] = mapped_column(String(20))
     state: Mapped[str] = mapped_column(String(20))
     received_at: Mapped[datetime]
@@ -106,9 +122,11 @@ class Image(Base):
     age_years: Mapped[float | None]
     sex: Mapped[str | None] = mapped_column(String(1))
     view: Mapped[str | None] = mapped_column(String(20))
-    # The current prediction's verdict and probability stand here too, so that the queue is one index.
+    # What pages ask of the current prediction stands here too, so that each question is one index.
     verdict: Mapped[str | None] = mapped_column(String(20))
     p_pneumonia: Mapped[float | None]
+    scored_at: Mapped[datetime | None]
+    compute_ms: Mapped[float | None]
     review_state: Mapped[str | None] = mapped_column(String(20))
     claimed_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"), index=True)
     claimed_until: Mapped[datetime | None]
@@ -133,11 +151,11 @@ class Receipt(Base):
     arrival: Mapped[str | None] = mapped_column(String(200), unique=True)
     sha256: Mapped[str] = mapped_column(String(64))
     bytes: Mapped[int] = mapped_column(BigInteger)
-    outcome: Mapped[str] = mapped_column(String(20), index=True)
+    outcome: Mapped[str] = mapped_column(String(20))
     reason_code: Mapped[str | None] = mapped_column(String(40))
     reason: Mapped[str | None] = mapped_column(Text)
     image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), index=True)
-    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), index=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
     received_at: Mapped[datetime]
     received_by: Mapped[str | None] = mapped_column(String(200))
 
@@ -181,11 +199,14 @@ class Prediction(Base):
     """
 
     __tablename__ = "prediction"
-    __table_args__ = (UniqueConstraint("image_id", "model_id"),)
+    __table_args__ = (
+        UniqueConstraint("image_id", "model_id"),
+        Index("ix_prediction_of_model", "model_id", "id"),
+    )
 
     id: Mapped[int] = mapped_column(KEY, primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("image.id"))
-    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), index=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
     operating_point_id: Mapped[int] = mapped_column(ForeignKey("operating_point.id"))
     p_normal: Mapped[float]
     p_bacterial: Mapped[float]
@@ -205,6 +226,37 @@ class Prediction(Base):
     image: Mapped[Image] = relationship(back_populates="predictions")
     model: Mapped[Model] = relationship()
     operating_point: Mapped[OperatingPointRow] = relationship()
+
+
+class ReceiptTally(Base):
+    """How many receipts of each outcome a run has. Triggers keep the tallies: see `tallies`."""
+
+    __tablename__ = "receipt_tally"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    outcome: Mapped[str] = mapped_column(String(20), primary_key=True)
+    total: Mapped[int] = mapped_column(BigInteger)
+
+
+class ImageTally(Base):
+    """How many images of each kind a run has; empty text stands for none."""
+
+    __tablename__ = "image_tally"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    state: Mapped[str] = mapped_column(String(20), primary_key=True)
+    verdict: Mapped[str] = mapped_column(String(20), primary_key=True)
+    review_state: Mapped[str] = mapped_column(String(20), primary_key=True)
+    total: Mapped[int] = mapped_column(BigInteger)
+
+
+class PredictionTally(Base):
+    """How many images a model has scored."""
+
+    __tablename__ = "prediction_tally"
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), primary_key=True)
+    total: Mapped[int] = mapped_column(BigInteger)
 
 
 class User(Base):

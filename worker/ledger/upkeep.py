@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, select
 
-from worker.ledger import audit, schema
+from worker.ledger import audit, schema, tallies
 from worker.ledger.reports import books
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState
@@ -46,6 +46,8 @@ def check(ledger: Ledger) -> list[Finding]:
     with ledger.reading() as session:
         counted = books(session)
         findings.append(Finding(counted.balanced, counted.line))
+        differing = tallies.differences(session)
+        findings.append(Finding(differing == 0, f"{differing} tallies that differ from a count of the rows"))
         trail = audit.verify(session)
         broken = "" if trail.ok else f", broken at event {trail.first_bad}"
         findings.append(Finding(trail.ok, f"audit trail of {trail.events} events{broken}"))

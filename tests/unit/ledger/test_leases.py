@@ -5,6 +5,7 @@ from datetime import timedelta, timezone
 from threading import Barrier, Event
 
 import pytest
+from sqlalchemy import event
 
 from tests.filling import (
     AT,
@@ -69,6 +70,20 @@ def test_owners_that_ask_at_the_same_instant_never_share_an_image(ledger: Ledger
         taken = [i for part in threads.map(ask, range(6)) for i in part]
     assert sorted(taken) == ids
     assert {image(ledger, i).attempts for i in ids} == {1}
+
+
+def test_a_lease_takes_the_lock_of_the_chain_before_it_touches_an_image_or_a_tally(ledger: Ledger) -> None:
+    ids = fill(ledger, 1)
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.extend([statement] if "chain_head" in statement or "image" in statement else [])
+
+    event.listen(ledger.engine, "before_cursor_execute", note)
+    take(ledger, ids)
+    event.remove(ledger.engine, "before_cursor_execute", note)
+    assert "chain_head" in asked[0]
+    assert "UPDATE image" in asked[-1]
 
 
 def test_an_image_that_is_just_being_noted_as_queued_is_leased_all_the_same(ledger: Ledger) -> None:

@@ -97,7 +97,7 @@ def test_the_morning_report_lists_what_to_read_what_was_turned_away_and_what_was
         morning = reports.morning(session, run)
     assert [row.id for row in morning.flagged] == [ids[1], ids[0]]
     assert [row.id for row in morning.turned_away] == [ids[3]]
-    assert sorted(row.image_id for row in morning.slowest) == ids[:3]
+    assert sorted(row.id for row in morning.slowest) == ids[:3]
     assert (morning.run.books.received, morning.run.books.balanced) == (4, True)
     assert morning.run.first_scored_at == morning.run.last_scored_at == later(1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, text, update
 
-from tests.filling import assert_whole, fill, score
+from tests.filling import assert_whole, counted, fill, score
 from worker.config import Settings
 from worker.ledger import schema, upkeep
 from worker.ledger.session import Ledger
@@ -23,7 +23,7 @@ def wrong(ledger: Ledger) -> list[str]:
 
 def test_a_sound_ledger_has_nothing_wrong(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 1, 2))
-    assert len(upkeep.check(ledger)) == 5
+    assert len(upkeep.check(ledger)) == 6
     assert wrong(ledger) == []
 
 
@@ -43,6 +43,16 @@ def test_what_is_wrong_is_named(ledger: Ledger) -> None:
         f"audit trail of {EVENTS} events",
         "1 scored images without a prediction",
     ]
+
+
+def test_tallies_that_are_not_what_there_is_are_named(ledger: Ledger) -> None:
+    score(ledger, fill(ledger, 1, 2))
+    with ledger.transaction() as session:
+        session.execute(text("UPDATE image_tally SET total = total + 1 WHERE state = 'scored'"))
+        session.execute(text("UPDATE receipt_tally SET total = total + 1"))
+        session.execute(text("UPDATE prediction_tally SET total = total - 1"))
+    assert counted(ledger).balanced, "no page can know it"
+    assert wrong(ledger) == ["3 tallies that differ from a count of the rows"]
 
 
 def test_a_database_that_was_never_made_is_wrong_and_nothing_else_is_asked(database_url: str) -> None:

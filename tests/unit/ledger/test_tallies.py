@@ -1,0 +1,174 @@
+"""The tallies are what a count of the rows says, whoever changed the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from alembic import command
+from sqlalchemy import delete, func, select, text, update
+
+from tests.filling import (
+    AT,
+    NOT_AN_IMAGE,
+    arrival,
+    assert_whole,
+    counted,
+    fill,
+    image,
+    known_model,
+    known_reader,
+    receive,
+    record,
+    result,
+    score,
+    take,
+)
+from worker.config import Settings
+from worker.ledger import leases, reports, review, schema, tallies
+from worker.ledger.predictions import Refused
+from worker.ledger.review import Action, QueueFilter
+from worker.ledger.session import Ledger
+from worker.ledger.states import TRANSITIONS, ImageState, ReviewState
+from worker.ledger.tables import Image, ImageTally, Prediction, Receipt, Run
+
+
+def test_the_tallies_follow_every_transition(ledger: Ledger) -> None:
+    """Each of the table's transitions, and the two of a reader, one after the other."""
+    seen: set[tuple[ImageState | None, ImageState]] = set()
+    states: dict[int, ImageState] = {}
+
+    def look() -> None:
+        with ledger.reading() as session:
+            now = {row.id: ImageState(row.state) for row in session.execute(select(Image.id, Image.state))}
+            away = {row.id for row in reports.turned_away(session)}
+        assert away == {i for i, state in now.items() if state in {"rejected", "quarantined"}}
+        seen.update((states.get(i), state) for i, state in now.items() if states.get(i) != state)
+        states.update(now)
+        assert_whole(ledger)
+
+    for step in _steps(ledger):
+        step()
+        look()
+    assert seen == set(TRANSITIONS)
+
+
+def _steps(ledger: Ledger) -> list[Callable[[], object]]:
+    model, reader = known_model(ledger), known_reader(ledger)
+
+    def give_back(image_id: int, max_attempts: int) -> None:
+        with ledger.transaction() as session:
+            leases.release(
+                session, [image_id], owner="w1", code="x", reason="Bad.", max_attempts=max_attempts, at=AT
+            )
+
+    def retry(image_id: int) -> None:
+        with ledger.transaction() as session:
+            leases.retry(session, image_id, who="user:1", why="again", at=AT)
+
+    def turn_away() -> None:
+        with ledger.transaction() as session:
+            receive(session, arrival(4, rejection=NOT_AN_IMAGE))
+
+    def read() -> None:
+        with ledger.transaction() as session:
+            review.decide(session, 1, reader_id=reader, action=Action.CONFIRM, note="", at=AT)
+
+    def undo() -> None:
+        with ledger.transaction() as session:
+            review.undo(session, reader_id=reader, at=AT)
+
+    return [
+        lambda: fill(ledger, 1, 2, 3, 3),
+        turn_away,
+        lambda: take(ledger, [1, 2, 3]),
+        lambda: record(ledger, model, [result(1)], [Refused(2, "blank", "Nothing.")]),
+        lambda: give_back(3, 3),
+        lambda: take(ledger, [3]),
+        lambda: give_back(3, 1),
+        lambda: retry(2),
+        lambda: retry(3),
+        read,
+        undo,
+    ]
+
+
+def test_rows_that_others_change_or_take_away_are_tallied_too(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2, 3, run="one")
+    score(ledger, ids)
+    fill(ledger, 4, run="two")
+    with ledger.transaction() as session:
+        two = session.scalar(select(Run.id).where(Run.name == "two"))
+        session.execute(update(Image).where(Image.id == ids[0]).values(run_id=two, verdict=None))
+        session.execute(delete(Receipt).where(Receipt.image_id == ids[1]))
+        session.execute(delete(Prediction).where(Prediction.image_id == ids[1]))
+        session.execute(delete(Image).where(Image.id == ids[1]))
+    with ledger.reading() as session:
+        assert tallies.differences(session) == 0
+        kept = select(func.sum(ImageTally.total)).where(ImageTally.run_id == two)
+        assert session.scalar(kept) == 2
+    assert counted(ledger).received == 3
+
+
+def test_a_count_of_a_list_is_the_length_of_the_list(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2, 3, 4, run="one")
+    score(ledger, ids[:2], p_pneumonia=0.9)
+    score(ledger, ids[2:], p_pneumonia=0.1)
+    score(ledger, fill(ledger, 5, run="two"), p_pneumonia=0.5)
+    reader = known_reader(ledger)
+    with ledger.transaction() as session:
+        review.decide(session, ids[0], reader_id=reader, action=Action.CONFIRM, note="", at=AT)
+    with ledger.reading() as session:
+        for wanted, there in (
+            (QueueFilter(), 2),
+            (QueueFilter(review=None), 3),
+            (QueueFilter(verdicts=()), 4),
+            (QueueFilter(verdicts=("clear",), run="one"), 2),
+            (QueueFilter(review=ReviewState.READ), 1),
+            (QueueFilter(run="two"), 1),
+            (QueueFilter(run="three"), 0),
+        ):
+            page = review.queue(session, wanted)
+            assert (review.count(session, wanted), page.total, len(page.images)) == (there, there, there)
+
+
+def test_an_older_database_is_counted_once_when_it_is_brought_up_to_date(database_url: str) -> None:
+    ledger = Ledger(Settings(database_url=database_url).database)
+    with ledger.transaction() as session:
+        command.upgrade(schema._config(session.connection()), "0002")
+        for statement in _OLD_ROWS:
+            session.execute(
+                text(statement), {"at": AT if ledger.engine.dialect.name != "sqlite" else str(AT)[:19]}
+            )
+    schema.upgrade(ledger)
+    with ledger.reading() as session:
+        assert tallies.differences(session) == 0
+    books = counted(ledger)
+    assert (books.received, books.duplicates, books.scored, books.pending, books.unread) == (3, 1, 1, 1, 1)
+    assert (image(ledger, 1).scored_at, image(ledger, 1).compute_ms) == (AT, 7.5)
+    assert image(ledger, 2).scored_at is None
+    ledger.close()
+
+
+_IMAGE = (
+    "INSERT INTO image (id, sha256, bytes, phantom, original_name, run_id, lane, state, received_at, attempts,"
+    " verdict, p_pneumonia, review_state) VALUES "
+)
+_RECEIPT = "INSERT INTO receipt (id, source, original_name, sha256, bytes, outcome, image_id, run_id, received_at) VALUES "
+_OLD_ROWS = (
+    "INSERT INTO run (id, name, started_at) VALUES (1, 'old', :at)",
+    "INSERT INTO model (id, sha256, name, version, card, active_since) VALUES (1, 'm', 'm', '1', '{}', :at)",
+    (
+        "INSERT INTO operating_point (id, model_id, name, threshold, band_low, band_high, set_by, why, set_at)"
+        " VALUES (1, 1, 'balanced', 0.5, 0.4, 0.6, 'bundle', '', :at)"
+    ),
+    f"{_IMAGE} (1, 'a', 1, false, 'a', 1, 'overnight', 'scored', :at, 1, 'flagged', 0.9, 'unread')",
+    f"{_IMAGE} (2, 'b', 1, false, 'b', 1, 'overnight', 'pending', :at, 0, NULL, NULL, NULL)",
+    f"{_RECEIPT} (1, 'folder', 'a', 'a', 1, 'new', 1, 1, :at)",
+    f"{_RECEIPT} (2, 'folder', 'b', 'b', 1, 'new', 2, 1, :at)",
+    f"{_RECEIPT} (3, 'folder', 'b', 'b', 1, 'duplicate', 2, 1, :at)",
+    (
+        "INSERT INTO prediction (id, image_id, model_id, operating_point_id, p_normal, p_bacterial, p_viral,"
+        " p_pneumonia, confidence, verdict, activation, map_height, map_width, started_at, finished_at, compute_ms,"
+        " worker, versions) VALUES (1, 1, 1, 1, 0.1, 0.6, 0.3, 0.9, 0.9, 'flagged', '', 0, 0, :at, :at, 7.5, 'w', '{}')"
+    ),
+)
