@@ -6,10 +6,10 @@ DEVELOP := .venv-dev/.installed
 BIN := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check bench chaos fuzz train pictures compose-config clean
+.PHONY: help run setup test check bench bench-ledger chaos fuzz train pictures compose-config clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: setup  ## Install what is needed and start Nightread (Ctrl-C stops it)
 	@.venv/bin/nightread up
@@ -27,6 +27,10 @@ check: $(DEVELOP)  ## Style, types and layers; nothing is advisory
 
 bench: $(DEVELOP) $(if $(IMAGES),,build/phantoms)  ## Measure this machine: IMAGES=folder COUNT=number
 	$(BIN)/nightread bench --images $(or $(IMAGES),build/phantoms) --count $(or $(COUNT),2000)
+
+bench-ledger: $(DEVELOP)  ## Measure pages and trail on SQLite and PostgreSQL: COUNT=images
+	$(BIN)/nightread bench-ledger $(or $(COUNT),1000000)
+	$(BIN)/python -m tests.on_postgresql $(BIN)/nightread bench-ledger $(or $(COUNT),1000000)
 
 build/phantoms: $(DEVELOP)
 	$(BIN)/nightread phantom 100 $@

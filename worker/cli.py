@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Commands of the packages above this one: named here, never imported by it.
 _ELSEWHERE = {
     "web": "webui.cli:web",
+    "bench-ledger": "webui.cli:bench_ledger",
     "explore": "training.cli:explore",
     "train": "training.cli:train",
     "evaluate": "training.cli:evaluate",
@@ -57,6 +58,7 @@ class _Commands(click.Group):
 
 _ELSEWHERE_HELP = {
     "web": "Run the page.",
+    "bench-ledger": "Measure pages, API and trail on a ledger of a million images.",
     "explore": "Look at labelled images before a model learns from them.",
     "train": "Train a model from a folder of labelled images.",
     "evaluate": "Measure a model on labelled images.",
@@ -172,14 +174,16 @@ def status(as_json: bool, again: bool, process: str | None) -> None:
 def report(run_name: str | None, form: str, as_json: bool) -> None:
     """The morning report of a run. Exit code 1 if its books do not balance."""
     from worker.commands import morning
+    from worker.ledger.reports import books, find_run
 
     settings = _start("report")
     with _ledger(settings).reading() as session:
         try:
             text = morning.render(session, run_name, "json" if as_json else form)
-            balanced = json.loads(morning.render(session, run_name, "json"))["balanced"]
         except LookupError as missing:
             _no(str(missing.args[0]))
+        run = find_run(session, run_name)
+        balanced = run is not None and books(session, run.id).balanced
     click.echo(text, nl=False)
     sys.exit(0 if balanced else 1)
 

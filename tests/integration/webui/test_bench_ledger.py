@@ -1,0 +1,118 @@
+"""The invented ledger is sound, and what is asked of it is all that there is to ask, by an index."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import event
+
+from tests.filling import assert_whole, fill
+from webui import create_app
+from webui.bench_ledger import _known, _read_and_undone, addresses, as_text, bench_ledger
+from webui.readers import HEADER
+from webui.services import EXTENSION
+from worker.commands.invent import invent
+from worker.config import ROOT, Settings
+from worker.ledger import schema
+from worker.ledger.session import Ledger
+
+COUNT = 2_000
+# Tables that grow with every image; the tallies and the runs do not.
+LARGE = ("image", "receipt", "prediction", "review", "audit_event")
+
+
+def test_pages_acts_writes_and_commands_are_measured(database_url: str, tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "not used", database_url=database_url)
+    said = bench_ledger(settings, COUNT, rounds=2)
+    app = create_app(Settings(data=tmp_path / "other"))
+    there = {rule.endpoint for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+    assert set(said["pages"]) == (there - {"static"}) | {"api_reading.decide", "api_reading.undo"}
+    assert min(page["median_ms"] for page in said["pages"].values()) >= 0
+    assert said["slowest_p95_ms"] == max(page["p95_ms"] for page in said["pages"].values()) > 0
+    assert min(said["writes"].values()) > 0
+    assert min(min(of.values()) for of in said["commands"].values()) > 0
+    assert "  nightread audit verify" in as_text(said)
+    ledger = Ledger(settings.database)
+    books = assert_whole(ledger)
+    ledger.close()
+    assert books.images == COUNT + 2 * 64, "and what was written beside it"
+    assert (
+        min(books.duplicates, books.rejected, books.pending, books.leased, books.flagged, books.uncertain) > 0
+    )
+    assert not (tmp_path / "not used").exists()
+
+
+def test_a_ledger_in_use_is_left_alone(ledger: Ledger, tmp_path: Path) -> None:
+    fill(ledger, 1)
+    said = subprocess.run(
+        [sys.executable, "-m", "worker.cli", "bench-ledger", "1000"],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "NIGHTREAD_DATABASE_URL": ledger.engine.url.render_as_string(hide_password=False),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (said.returncode, said.stdout) == (1, "")
+    assert "there are images in this ledger already" in said.stderr
+    assert assert_whole(ledger).images == 1
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    """The pages of an invented ledger on SQLite, whose plans do not depend on how much there is."""
+    settings = Settings(data=tmp_path / "data")
+    made = create_app(settings)
+    ledger: Ledger = made.extensions[EXTENSION].ledger
+    schema.upgrade(ledger)
+    invent(ledger, COUNT)
+    yield made
+    ledger.close()
+
+
+def test_no_page_and_no_act_reads_a_whole_table(app: Flask) -> None:
+    services = app.extensions[EXTENSION]
+    known = _known(services.ledger, COUNT)
+    client = app.test_client()
+    asked: dict[str, Any] = {}
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            asked.setdefault(statement, parameters)
+
+    event.listen(services.ledger.engine, "before_cursor_execute", note)
+    for name, found in addresses(known).items():
+        # The pictures differ in their bytes alone, and here there are none.
+        for address in found[: 1 if name.startswith("images.") else None]:
+            client.get(address, headers={HEADER: "Ada"})
+    _read_and_undone(client, known.unread[0])
+    event.remove(services.ledger.engine, "before_cursor_execute", note)
+    assert len(asked) > 50
+    with services.ledger.engine.connect() as connection:
+        plans = {
+            statement: connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            for statement, parameters in asked.items()
+        }
+    assert {statement: plan for statement, plan in plans.items() if _reads_much(statement, plan)} == {}
+
+
+def _reads_much(statement: str, plan: Any) -> bool:
+    """Whether it goes through a large table, or all of an index to count, or sorts to keep a few.
+
+    Along an index it may go from row to row: that is how the latest of something is found. What is sorted
+    after a CO-ROUTINE are the first few of each range (sqlite.org/eqp.html).
+    """
+    steps = [str(row[-1]) for row in plan]
+    scans = [step for step in steps if step.split()[0] == "SCAN" and step.split()[1] in LARGE]
+    sorts = "LIMIT" in statement and "USE TEMP B-TREE FOR ORDER BY" in steps
+    merges = any(step.startswith("CO-ROUTINE") for step in steps)
+    return (sorts and not merges) or any(" INDEX " not in step or "COVERING" in step for step in scans)

@@ -1,0 +1,309 @@
+"""`nightread bench-ledger`: how long pages, API and commands take on an invented ledger of any size.
+
+It is asked for in this package because it asks the pages, which the engine does not know.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice, product
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+import psutil
+from flask import Flask
+from flask.testing import FlaskClient
+
+from webui.app import create_app
+from webui.place import READING, VERDICTS
+from webui.readers import HEADER
+from webui.services import EXTENSION
+from worker.commands import invent
+from worker.commands.progress import progress
+from worker.config import Settings
+from worker.ledger import leases, models, predictions, receipts, reports, review
+from worker.ledger.predictions import Picture, Scored, ScoringModel
+from worker.ledger.receipts import Arrival
+from worker.ledger.schema import upgrade
+from worker.ledger.session import Ledger, utc_now
+from worker.ledger.states import Lane, Source
+from worker.ledger.tables import Image
+from worker.phantom import write_phantom
+from worker.store import Room, Store, open_store
+
+# Each page is asked for so often, its addresses in turn; no page has more of them.
+ROUNDS = 100
+# So many images, and as many runs, are asked for.
+_SAMPLES = 30
+_COMMANDS = (
+    ("status", "--json"),
+    ("report", "--json"),
+    ("audit", "verify", "--json"),
+)
+# What the intake and a worker write in one transaction by default.
+_GROUP, _CHUNK = 64, 32
+_SAMPLE_EVERY_S = 0.02
+_OWNER = "bench:1:worker"
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What there is to ask for: images of every kind, unread ones, runs, a model, an image's hash."""
+
+    images: Sequence[int]
+    unread: Sequence[int]
+    runs: Sequence[str]
+    model: str
+    sha256: str
+
+
+def bench_ledger(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
+    """Measure, and give the document of `bench-ledger --json`.
+
+    The ledger is the one of `settings.database_url`, which must be empty, or a SQLite file of its own.
+    Raises ClickException when it is not empty.
+    """
+    with tempfile.TemporaryDirectory(prefix="nightread-bench-") as folder:
+        own = settings.model_copy(update={"data": Path(folder), "store": ""})
+        with _app(own) as app:
+            ledger: Ledger = app.extensions[EXTENSION].ledger
+            began = time.perf_counter()
+            _fill(ledger, count)
+            invented_s = time.perf_counter() - began
+            known = _known(ledger, count)
+            _draw(open_store(own), ledger, known.unread)
+            pages = _pages(app, known, rounds)
+            writes = _writes(ledger, rounds)
+            commands = {" ".join(command[:-1]): _command(own, command) for command in _COMMANDS}
+    return {
+        "images": count,
+        "database": ledger.engine.dialect.name,
+        "invented_in_s": round(invented_s, 1),
+        "slowest_p95_ms": max(page["p95_ms"] for page in pages.values()),
+        "pages": pages,
+        "writes": writes,
+        "commands": commands,
+    }
+
+
+def as_text(said: Document) -> str:
+    """The document for people: the slowest page first."""
+    pages = sorted(said["pages"].items(), key=lambda page: -page[1]["p95_ms"])
+    return "\n".join(
+        [
+            f"{said['images']} images on {said['database']}, invented in {said['invented_in_s']:.0f} s",
+            "                              median      p95, ms",
+            *[f"  {name:<26}{page['median_ms']:8.1f} {page['p95_ms']:8.1f}" for name, page in pages],
+            *[f"  {name:<26}{ms:8.2f} ms an image" for name, ms in said["writes"].items()],
+            *[
+                f"  nightread {name:<16}{of['seconds']:8.2f} s, {of['peak_rss_mb']:.0f} MB"
+                for name, of in said["commands"].items()
+            ],
+        ]
+    )
+
+
+def addresses(known: Known) -> dict[str, list[str]]:
+    """For each page and each answer of the API that can be got: what is asked of it."""
+    queries = [
+        urlencode({"verdict": verdict, "reading": reading, "run": run, "after": after})
+        for verdict, reading, run, after in product(VERDICTS, READING, ["", known.runs[-1]], ["", "0.3_1"])
+    ]
+    reports_of = product(known.runs, ("text", "html", "csv", "json"))
+    return {
+        "queue.home": ["/"],
+        "queue.show": [f"/review?{query}" for query in queries],
+        "viewer.show": [f"/review/{image}" for image in known.images],
+        "upload.show": ["/upload", "/upload?receipts=1-50"],
+        "upload.rows": ["/upload/rows?receipts=1-50"],
+        "runs.listing": ["/runs"],
+        "runs.show": [f"/runs/{run}" for run in known.runs],
+        "turned_away.show": ["/turned-away", f"/turned-away?before={known.images[len(known.images) // 2]}"],
+        "models.listing": ["/models"],
+        "models.show": [f"/models/{known.model}"],
+        "reader.ask": ["/reader"],
+        "status.strip": ["/status/strip"],
+        "images.picture": [f"/images/{image}/picture" for image in known.unread],
+        "images.thumb": [f"/images/{image}/thumb.jpg" for image in known.unread],
+        "images.preview": [f"/images/{image}/preview.jpg" for image in known.unread],
+        "images.activation": [f"/images/{image}/map.png" for image in known.unread],
+        "images.scale": ["/images/scale.png"],
+        "api_images.look_up": [f"/api/v1/images?sha256={known.sha256}"],
+        "api_images.show": [f"/api/v1/images/{image}" for image in known.images],
+        "api_reading.queue": [f"/api/v1/queue?{query}" for query in queries],
+        "api_runs.listing": ["/api/v1/runs"],
+        "api_runs.report": [f"/api/v1/runs/{run}/report?format={form}" for run, form in reports_of],
+        "api_models.listing": ["/api/v1/models"],
+        "api_models.show": [f"/api/v1/models/{known.model}"],
+        "api_health.alive": ["/healthz"],
+        "api_health.ready": ["/readyz"],
+        "api_health.metrics": ["/metrics"],
+        "api_health.status": ["/api/v1/status"],
+        "api_health.description": ["/api/v1/openapi.json"],
+    }
+
+
+@contextmanager
+def _app(settings: Settings) -> Iterator[Flask]:
+    app = create_app(settings)
+    ledger: Ledger = app.extensions[EXTENSION].ledger
+    upgrade(ledger)
+    try:
+        yield app
+    finally:
+        ledger.close()
+
+
+def _fill(ledger: Ledger, count: int) -> None:
+    try:
+        with progress(count, "Inventing") as advance:
+            invent.invent(ledger, count, advance)
+    except ValueError as refusal:
+        raise click.ClickException(str(refusal)) from refusal
+
+
+def _known(ledger: Ledger, count: int) -> Known:
+    with ledger.reading() as session:
+        unread = review.queue(session, review.QueueFilter(), size=_SAMPLES).images
+        return Known(
+            images=[1 + number * count // _SAMPLES for number in range(_SAMPLES)],
+            unread=[image.id for image in unread],
+            runs=reports.run_names(session, size=_SAMPLES),
+            model=models.known_models(session)[-1].model.sha256,
+            sha256=unread[0].sha256,
+        )
+
+
+def _draw(store: Store, ledger: Ledger, image_ids: Sequence[int]) -> None:
+    """One drawn picture stands for each of these images, whatever their hash."""
+    store.make()
+    drawing = store.root / "phantom.jpg"
+    write_phantom(drawing, 1)
+    with ledger.reading() as session:
+        for image_id in image_ids:
+            store.put(drawing, session.get_one(Image, image_id).sha256, Room.IMAGES)
+
+
+def _pages(app: Flask, known: Known, rounds: int) -> dict[str, Document]:
+    client, pages = app.test_client(), {}
+    for name, found in addresses(known).items():
+        # Once beforehand, since templates and statements are compiled at their first use.
+        _got(client, found[0])
+        pages[name] = _times([_got(client, address) for address in islice(cycle(found), rounds)])
+    acts = [_read_and_undone(client, image) for image in islice(cycle(known.unread), rounds)]
+    pages["api_reading.decide"] = _times([decided for decided, _ in acts])
+    pages["api_reading.undo"] = _times([undone for _, undone in acts])
+    return pages
+
+
+def _got(client: FlaskClient, address: str) -> float:
+    return _timed(lambda: client.get(address, headers={HEADER: "bench"}), address)
+
+
+def _read_and_undone(client: FlaskClient, image: int) -> tuple[float, float]:
+    address, headers = f"/api/v1/images/{image}/review", {HEADER: "bench"}
+    return (
+        _timed(lambda: client.post(address, json={"action": "confirm"}, headers=headers), address),
+        _timed(lambda: client.post("/api/v1/undo", headers=headers), "/api/v1/undo"),
+    )
+
+
+def _timed(ask: Callable[[], Any], address: str) -> float:
+    """Milliseconds until the whole answer is there."""
+    began = time.perf_counter()
+    answer = ask()
+    _ = answer.data
+    took_ms = 1e3 * (time.perf_counter() - began)
+    if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own limit
+        raise click.ClickException(f"{address} answers {answer.status_code}: {answer.text[:200]}")
+    return took_ms
+
+
+def _times(ms: Sequence[float]) -> Document:
+    ordered = sorted(ms)
+    p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
+    return {"median_ms": round(statistics.median(ordered), 1), "p95_ms": round(p95, 1)}
+
+
+def _writes(ledger: Ledger, rounds: int) -> dict[str, float]:
+    """Milliseconds an image in the ledger: to receive it, and to lease it and record its score."""
+    with ledger.transaction() as session:
+        model = predictions.register_model(
+            session, sha256="b" * 64, name="bench", version="1", card={}, at=utc_now(),
+            point={"threshold": 0.5, "band_low": 0.4, "band_high": 0.6}, point_name="bench",
+        )  # fmt: skip
+    received, scored, waiting = [], [], []
+    for number in range(rounds):
+        began = time.perf_counter()
+        waiting += _receive(ledger, number)
+        received.append(1e3 * (time.perf_counter() - began) / _GROUP)
+    for first in range(0, len(waiting), _CHUNK):
+        began = time.perf_counter()
+        _score(ledger, model, waiting[first : first + _CHUNK])
+        scored.append(1e3 * (time.perf_counter() - began) / _CHUNK)
+    return {
+        "receive_ms": round(statistics.median(received), 3),
+        "score_ms": round(statistics.median(scored), 3),
+    }
+
+
+def _receive(ledger: Ledger, group: int) -> list[int]:
+    arrivals = [
+        Arrival(
+            Source.FOLDER, f"{number}.jpg", f"bench:{group}:{number}", f"{group * _GROUP + number:064x}", 1,
+            "jpeg", 1400, 1000,
+        )
+        for number in range(_GROUP)
+    ]  # fmt: skip
+    with ledger.transaction() as session:
+        rows = receipts.record(session, arrivals, run="bench", lane=Lane.OVERNIGHT, at=utc_now())
+    return [row.image_id for row in rows if row]
+
+
+def _score(ledger: Ledger, model: ScoringModel, image_ids: Sequence[int]) -> None:
+    at = utc_now()
+    with ledger.transaction() as session:
+        leases.lease(session, image_ids, owner=_OWNER, lease_s=60, at=at)
+    picture = Picture("jpeg", 1400, 1000, phantom=True)
+    scored = [
+        Scored(image_id, 0.1, 0.6, 0.3, 0.9, 0.9, "flagged", bytes(49), 7, 7, 4.0, picture)
+        for image_id in image_ids
+    ]
+    with ledger.transaction() as session:
+        predictions.record(
+            session, owner=_OWNER, model=model, scored=scored, refused=[], started_at=at, at=utc_now(),
+            versions={"nightread": "0"},
+        )  # fmt: skip
+
+
+def _command(settings: Settings, arguments: Sequence[str]) -> Document:
+    """Run a command as a user does; its seconds, start included, and its largest size in memory."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("NIGHTREAD_")},
+        "NIGHTREAD_DATA": str(settings.data),
+        "NIGHTREAD_DATABASE_URL": settings.database_url,
+    }
+    began, peak = time.perf_counter(), 0
+    process = psutil.Popen(
+        [sys.executable, "-m", "worker.cli", *arguments],
+        env=environment, cwd=settings.data, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.poll() is None:
+        with process.oneshot():
+            peak = max(peak, process.memory_info().rss if process.is_running() else 0)
+        time.sleep(_SAMPLE_EVERY_S)
+    if process.returncode != 0:
+        raise click.ClickException(f"nightread {' '.join(arguments)} ends with {process.returncode}")
+    return {"seconds": round(time.perf_counter() - began, 2), "peak_rss_mb": round(peak / 1e6, 1)}
