@@ -150,7 +150,7 @@ def morning(session: Session, run: Run, *, limit: int = 1_000) -> Morning:
     slowest = session.scalars(
         select(Image)
         .where(Image.run_id == run.id, Image.compute_ms.is_not(None))
-        .order_by(Image.compute_ms.desc())
+        .order_by(Image.compute_ms.desc(), Image.id.desc())
         .limit(_SLOWEST)
     ).all()
     return Morning(summary(session, run), flagged, away, slowest)

@@ -90,7 +90,7 @@ def test_it_says_what_was_turned_away_for_which_reason_what_took_long_and_what_e
     order = [
         '"balanced": true' if form == "json" else "The books balance",
         '"blank": 1' if form == "json" else "Turned away: 1 rejected, 0 quarantined: 1 blank",
-        "12.5" if form != "text" else "Slowest: image 1 12 ms",
+        "12.5" if form != "text" else "Slowest: image 4 12 ms",
         "3 flagged or uncertain images are not read yet.",
         "2 images have no outcome yet.",
         "waits: <no store>.",
