@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, select
+from sqlalchemy import ScalarSelect, func, select
 from sqlalchemy.orm import Session
 
 from worker.ledger.states import ImageState
@@ -46,7 +46,7 @@ class CanaryResult:
 
 def latest_canary(session: Session, at: datetime) -> CanaryResult | None:
     """The latest canary's result; None where none was ever sent."""
-    image = session.scalars(_canaries().order_by(Image.id.desc()).limit(1)).one_or_none()
+    image = session.scalars(select(Image).where(Image.id == _latest_id())).one_or_none()
     if image is None:
         return None
     got, expected = _scores(session, image.id)
@@ -59,11 +59,13 @@ def latest_canary(session: Session, at: datetime) -> CanaryResult | None:
 
 def last_sent(session: Session) -> datetime | None:
     """When the latest canary was taken in."""
-    return session.scalar(_canaries().order_by(Image.id.desc()).limit(1).with_only_columns(Image.received_at))
+    return session.scalar(select(Image.received_at).where(Image.id == _latest_id()))
 
 
-def _canaries() -> Select[Image]:
-    return select(Image).join(Run, Run.id == Image.run_id).where(Run.name == RUN)
+def _latest_id() -> ScalarSelect[int]:
+    """Of the canaries' run, which an index holds: nothing else is looked at."""
+    run_id = select(Run.id).where(Run.name == RUN).scalar_subquery()
+    return select(func.max(Image.id)).where(Image.run_id == run_id).scalar_subquery()
 
 
 def _scores(session: Session, image_id: int) -> tuple[float | None, float | None]:
