@@ -85,7 +85,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Iter
         stack = make(chunk_size=4, lease_s=6.0, max_attempts=100, broker_url=url)
         stack.start()
         broker = Redis(port=port, password=PASSWORD)
-        yield Site(Storm(stack, phantoms[0]), line, broker)
+        storm = Storm(stack, phantoms[0])
+        storm.drop(1)
+        storm.assert_nothing_is_lost()  # and so the worker has its connection, which is to be cut
+        yield Site(storm, line, broker)
         broker.close()
         line.close()
 
@@ -94,29 +97,37 @@ def site(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Iter
 def is_cut_off(site: Site) -> Iterator[str]:
     """A cable is pulled."""
     site.line.swallows = True
-    yield "dropping stale connection"
-    site.line.swallows = False
+    try:
+        yield "dropping stale connection"
+    finally:
+        site.line.swallows = False
 
 
 @contextmanager
 def has_too_few_replicas(site: Site) -> Iterator[str]:
     site.broker.config_set("min-replicas-to-write", 1)
-    yield "Not enough good replicas to write"
-    site.broker.config_set("min-replicas-to-write", 0)
+    try:
+        yield "Not enough good replicas to write"
+    finally:
+        site.broker.config_set("min-replicas-to-write", 0)
 
 
 @contextmanager
 def is_full(site: Site) -> Iterator[str]:
     site.broker.config_set("maxmemory", 1)
-    yield "command not allowed when used memory > 'maxmemory'"
-    site.broker.config_set("maxmemory", 0)
+    try:
+        yield "command not allowed when used memory > 'maxmemory'"
+    finally:
+        site.broker.config_set("maxmemory", 0)
 
 
 @contextmanager
 def only_reads(site: Site) -> Iterator[str]:
     site.broker.replicaof("127.0.0.1", str(free_port()))
-    yield "You can't write against a read only replica"
-    site.broker.replicaof("NO", "ONE")
+    try:
+        yield "You can't write against a read only replica"
+    finally:
+        site.broker.replicaof("NO", "ONE")
 
 
 HARMS = [is_cut_off, has_too_few_replicas, is_full, only_reads]
@@ -138,6 +149,8 @@ def test_nothing_is_lost_and_the_worker_waits_when_the_broker(
 
 def test_nothing_is_lost_when_the_broker_is_slow(site: Site) -> None:
     site.line.delay_s = 0.3
-    site.storm.drop(16)
-    site.storm.assert_nothing_is_lost()
-    site.line.delay_s = 0.0
+    try:
+        site.storm.drop(16)
+        site.storm.assert_nothing_is_lost()
+    finally:
+        site.line.delay_s = 0.0

@@ -123,22 +123,28 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) ->
 
 def restart(site: Site, seen: int) -> None:
     site.server.stop("immediate")
-    site.wait_until_said("the database cannot be used now", seen)
-    site.server.start()
+    try:
+        site.wait_until_said("the database cannot be used now", seen)
+    finally:
+        site.server.start()
 
 
 def run_out_of_connections(site: Site, seen: int) -> None:
     site.server.do("ALTER ROLE nightread CONNECTION LIMIT 0")
     site.end_all_sessions()
-    site.wait_until_said("too many connections", seen)
-    site.server.do("ALTER ROLE nightread CONNECTION LIMIT -1")
+    try:
+        site.wait_until_said("too many connections", seen)
+    finally:
+        site.server.do("ALTER ROLE nightread CONNECTION LIMIT -1")
 
 
 def only_read(site: Site, seen: int) -> None:
     site.server.do("ALTER DATABASE nightread SET default_transaction_read_only = on")
     site.end_all_sessions()
-    site.wait_until_said("read-only transaction", seen)
-    site.server.do("ALTER DATABASE nightread RESET default_transaction_read_only")
+    try:
+        site.wait_until_said("read-only transaction", seen)
+    finally:
+        site.server.do("ALTER DATABASE nightread RESET default_transaction_read_only")
 
 
 def fill_the_disk(site: Site, seen: int) -> None:

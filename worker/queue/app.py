@@ -1,4 +1,9 @@
-"""The Celery application: JSON only, two lanes, no results kept, acknowledged late."""
+"""The Celery application: JSON only, two lanes, no results kept, nothing acknowledged.
+
+A message is gone once it is fetched: whose worker died is told by the lease in the ledger, sooner than
+by the broker. An acknowledgement that got lost with the connection, though, would leave a worker
+waiting for room that it has.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +29,8 @@ def make_app(settings: Settings) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
-        task_queues=[Queue(lane.value, routing_key=lane.value) for lane in Lane],
+        task_queues=[Queue(lane.value, routing_key=lane.value, no_ack=True) for lane in Lane],
         task_default_queue=Lane.OVERNIGHT.value,
-        # Delivered again when a worker dies; the lease in the ledger makes that harmless.
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
         # A child that hangs is killed when its lease ends, and its images go back.
         task_time_limit=settings.lease_s,
         # Nor does one that has grown go on: no image may be refused for what another left behind.
@@ -48,7 +50,6 @@ def make_app(settings: Settings) -> Celery:
         broker_transport_options={
             # The lanes in the order in which the worker names them: urgent before overnight.
             "queue_order_strategy": "priority",
-            "visibility_timeout": max(60.0, 2 * settings.lease_s),
             "socket_connect_timeout": _CONNECT_TIMEOUT_S,
             "socket_timeout": _ANSWER_TIMEOUT_S,
             "health_check_interval": _HEALTH_CHECK_S,
