@@ -17,7 +17,7 @@ run: setup  ## Install what is needed and start Nightread (Ctrl-C stops it)
 setup: $(SERVE)  ## Install the serving environment alone, into .venv
 
 test: $(DEVELOP)  ## Run every test, with real servers and a real browser
-	$(BIN)/python -m pytest -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadfile $(ARGS)
 
 check: $(DEVELOP)  ## Style, types and layers; nothing is advisory
 	$(BIN)/ruff format --check .
