@@ -63,7 +63,9 @@ class Night:
 
     def lease(self) -> None:
         worker = self.random.choice(list(self.held))
-        self.held[worker] += take(self.ledger, self.some(), owner=worker, at=later(self.now))
+        taken = take(self.ledger, self.some(), owner=worker, at=later(self.now))
+        # One that ran out and is taken again is in hand once: a real owner is one chunk and never comes again.
+        self.held[worker] = [*dict.fromkeys(self.held[worker] + taken)]
 
     def record(self) -> None:
         worker = self.random.choice(list(self.held))
