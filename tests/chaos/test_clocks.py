@@ -34,6 +34,8 @@ def begin(stack: Stack) -> None:
     stack.launch("watch")
 
 
+# Of the long form: on a quick machine all eight images may be scored before a process can be stopped at work.
+@pytest.mark.long
 def test_a_lease_from_before_the_clock_was_set_back_an_hour_runs_out_in_time(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
