@@ -34,8 +34,6 @@ def begin(stack: Stack) -> None:
     stack.launch("watch")
 
 
-# Of the long form: on a quick machine all eight images may be scored before a process can be stopped at work.
-@pytest.mark.long
 def test_a_lease_from_before_the_clock_was_set_back_an_hour_runs_out_in_time(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
@@ -43,8 +41,8 @@ def test_a_lease_from_before_the_clock_was_set_back_an_hour_runs_out_in_time(
     begin(stack)
     before = stack.launch("-c", OFF_BY, "3600", "worker")
     storm = Storm(stack, phantoms[0])
-    storm.drop(8)
-    caught = stop_in_the_middle(stack, psutil.Process(before.pid).children)
+    with storm.arriving():
+        caught = stop_in_the_middle(stack, psutil.Process(before.pid).children)
     before.kill()
     caught.kill()
     before.wait(10)

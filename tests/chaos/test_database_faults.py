@@ -171,10 +171,7 @@ def only_read_a_file(site: Site, seen: int) -> None:
         site.wait_until_said("readonly database", seen)
 
 
-# The second is of the long form: once in three a scoring process goes on with a connection that only reads.
-@pytest.mark.parametrize(
-    "harm", [fill_the_disk_of_a_file, pytest.param(only_read_a_file, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("harm", [fill_the_disk_of_a_file, only_read_a_file])
 def test_nothing_is_lost_and_work_goes_on_by_itself_on_sqlite(
     on_sqlite: Site, harm: Callable[[Site, int], None]
 ) -> None:

@@ -120,6 +120,10 @@ def _open_anew(context: ExceptionContext) -> None:
     failed = getattr(error, "sqlite_errorcode", 0) & 0xFF in _FILE_FAILED
     if failed or getattr(error, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True
+        # SQLite keeps what is closed open until its last statement is gone (sqlite.org/c3ref/close.html), and
+        # the error that is on its way holds this one. Whoever opens the file meanwhile shares how it was opened.
+        if context.execution_context is not None:
+            context.execution_context.cursor.close()
 
 
 def _server_engine(url: str) -> Engine:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import gc
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import event, insert, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
@@ -179,3 +181,21 @@ def test_an_error_does_not_repeat_what_was_to_be_written(ledger: Ledger) -> None
         session.execute(insert(Image).values(**of_no_run))
     assert "INSERT INTO image" in str(refused.value)
     assert "DOE^JANE" not in str(refused.value)
+
+
+def test_what_was_opened_while_a_file_could_only_be_read_is_closed_at_once(tmp_path: Path) -> None:
+    """SQLite shares within a process how a file was opened: one handle that stays keeps all others from writing."""
+    path = tmp_path / "ledger.sqlite3"
+    ledger = Ledger(f"sqlite:///{path}")
+    schema.upgrade(ledger)
+    ledger.close()
+    event.listen(ledger.engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only=ON"))
+    gc.disable()
+    try:
+        with pytest.raises(TransientFailure, match="readonly"), ledger.transaction() as session:
+            add_run(session, "night")
+        assert [
+            file.path for file in psutil.Process().open_files() if Path(file.path).parent == tmp_path
+        ] == []
+    finally:
+        gc.enable()
