@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from worker.phantom import in_other_bytes
+
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
@@ -33,9 +35,8 @@ def jpeg(seed: int = 0) -> bytes:
 
 
 def distinct(data: bytes, number: int) -> bytes:
-    """The same JPEG picture in other bytes: a comment segment more (ITU-T T.81, B.2.4.5)."""
-    comment = f"copy {number}".encode()
-    return data[:2] + b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment + data[2:]
+    """The same JPEG picture in other bytes, for each number."""
+    return in_other_bytes(data, f"copy {number}")
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:

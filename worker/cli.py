@@ -174,18 +174,15 @@ def status(as_json: bool, again: bool, process: str | None) -> None:
 def report(run_name: str | None, form: str, as_json: bool) -> None:
     """The morning report of a run. Exit code 1 if its books do not balance."""
     from worker.commands import morning
-    from worker.ledger.reports import books, find_run
 
     settings = _start("report")
     with _ledger(settings).reading() as session:
         try:
-            text = morning.render(session, run_name, "json" if as_json else form)
+            said = morning.read(session, run_name)
         except LookupError as missing:
             _no(str(missing.args[0]))
-        run = find_run(session, run_name)
-        balanced = run is not None and books(session, run.id).balanced
-    click.echo(text, nl=False)
-    sys.exit(0 if balanced else 1)
+    click.echo(morning.FORMATS["json" if as_json else form](said), nl=False)
+    sys.exit(0 if said.morning.run.books.balanced else 1)
 
 
 @nightread.command()

@@ -78,6 +78,13 @@ def write_phantom(
     return path
 
 
+def in_other_bytes(jpeg: bytes, text: str) -> bytes:
+    """The same JPEG picture in a file of its own: with a comment more, of `text` (ITU-T T.81, B.2.4.5)."""
+    comment = text.encode()
+    segment = bytes((0xFF, _COMMENT_MARKER)) + (len(comment) + 2).to_bytes(2, "big") + comment
+    return _JPEG_START + segment + jpeg[len(_JPEG_START) :]
+
+
 def is_phantom(data: bytes) -> bool:
     """Whether a JPEG or PNG file says in its header that it was drawn here.
 

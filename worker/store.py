@@ -112,18 +112,18 @@ class Store:
             for _, _, names in os.walk(self.root / room):
                 yield from (name for name in names if len(name) == _HASH_LENGTH)
 
+    def unfinished(self) -> Iterator[Path]:
+        """Copies that are being made, or whose maker died."""
+        for room in Room:
+            yield from (self.root / room).rglob("*.part")
+
     def _held(self, sha256: str, room: Room) -> Path | None:
-        """Where these bytes lie in a room, if they do. Stores of versions before 0.2 have a folder more."""
+        """Where these bytes lie in a room, if they do. Earlier stores have a folder more."""
         place = self._place(sha256, room)
         for path in (place, place.parent / sha256[2:4] / sha256):
             if path.exists():
                 return path
         return None
-
-    def unfinished(self) -> Iterator[Path]:
-        """Copies that are being made, or whose maker died."""
-        for room in Room:
-            yield from (self.root / room).rglob("*.part")
 
     def _place(self, sha256: str, room: Room) -> Path:
         """One of 256 folders a room: a million images are four thousand a folder."""

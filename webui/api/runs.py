@@ -42,9 +42,10 @@ def report(name: str) -> ResponseReturnValue:
         abort(400, f"format is one of {', '.join(_CONTENT_TYPES)}")
     with services().ledger.reading() as session:
         try:
-            text = morning.render(session, name, form)
+            said = morning.read(session, name)
         except LookupError as missing:
             abort(404, str(missing.args[0]))
+    text = morning.FORMATS[form](said)
     content_type, ending = _CONTENT_TYPES[form]
     response = Response(text, content_type=f"{content_type}; charset=utf-8")
     response.headers.set("Content-Disposition", "attachment", filename=f"nightread-{_plain(name)}.{ending}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import click
 from worker.commands.progress import progress
 from worker.config import Settings
 from worker.intake.accept import Acceptor, Candidate, in_groups
-from worker.intake.watcher import is_left_alone
+from worker.intake.watcher import files_below
 from worker.ledger.reports import Books, books, find_run
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
@@ -27,7 +26,7 @@ def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bo
     ledger = open_ledger(settings.database)
     acceptor = Acceptor(settings, ledger, open_store(settings))
     dispatcher = Dispatcher(settings, ledger)
-    paths = list_folder(folder)
+    paths = list(files_below(folder))
     outcomes = dict.fromkeys(Outcome, 0)
     queued = True
     with progress(len(paths), "Taking in") as advance:
@@ -44,16 +43,6 @@ def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bo
     _tell(outcomes, len(paths), queued=queued)
     if wait:
         _wait(ledger, run)
-
-
-def list_folder(folder: Path) -> list[Path]:
-    """Every regular file below `folder` that is not hidden, partial or a link, in order of name."""
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_left_alone(name))
-        paths = (Path(parent, name) for name in sorted(names) if not is_left_alone(name))
-        found += [path for path in paths if path.is_file() and not path.is_symlink()]
-    return found
 
 
 def _tell(outcomes: dict[Outcome, int], total: int, *, queued: bool) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from worker import DISCLAIMER
 from worker.ledger.reports import Morning, find_run, morning
-from worker.ledger.session import utc_now
+from worker.ledger.session import ledger_time, utc_now
 from worker.ledger.vitals import troubles, vitals
 
 _FLAGGED = ("image", "verdict", "p_pneumonia", "review", "phantom", "file")
@@ -37,19 +37,15 @@ class Report:
     look_at: Sequence[str]
 
 
-def render(session: Session, run_name: str | None, form: str) -> str:
-    """The report of a run, the latest without a name, in one of `FORMATS`.
-
-    Raises LookupError when there is no such run, KeyError when there is no such format.
-    """
-    write = FORMATS[form]
+def read(session: Session, run_name: str | None) -> Report:
+    """The report of a run, the latest without a name; `FORMATS` write it. Raises LookupError without that run."""
     run = find_run(session, run_name)
     if run is None:
         raise LookupError(f"There is no run named {run_name!r}." if run_name else "There is no run yet.")
-    figures, signs = morning(session, run), vitals(session, utc_now())
+    figures, signs = morning(session, run), vitals(session, ledger_time(session))
     # Where nothing gives a sign of life, Nightread was stopped on purpose.
     wrong = troubles(signs, balanced=True) if signs else []
-    return write(Report(figures, [*worth_a_look(figures), *wrong]))
+    return Report(figures, [*worth_a_look(figures), *wrong])
 
 
 def worth_a_look(figures: Morning) -> list[str]:

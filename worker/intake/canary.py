@@ -16,7 +16,7 @@ from worker.intake.watcher import Enqueue
 from worker.ledger.canary import RUN, last_sent
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Outcome, Source
-from worker.phantom import write_phantom
+from worker.phantom import in_other_bytes, write_phantom
 
 # A chest that the shipped model calls clear, and not by far: nobody is asked to read it, and a change shows.
 _SEED = 9
@@ -57,10 +57,5 @@ class Canary:
 
 
 def _draw(path: Path) -> None:
-    """The same pixels, and bytes of their own: a comment more (ITU-T T.81, B.2.4.5)."""
-    data = write_phantom(path, _SEED, width=_WIDTH, opacity=False).read_bytes()
-    comment = f"canary {uuid.uuid4().hex}".encode()
-    start = data.index(b"\xff\xdb")  # the first table: the mark is before it
-    path.write_bytes(
-        data[:start] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[start:]
-    )
+    drawn = write_phantom(path, _SEED, width=_WIDTH, opacity=False).read_bytes()
+    path.write_bytes(in_other_bytes(drawn, f"canary {uuid.uuid4().hex}"))

@@ -8,7 +8,6 @@ It may be done beside running processes, and done twice it does nothing more.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from sqlalchemy import select
 
 from worker.config import Settings
 from worker.intake.accept import Acceptor, Candidate, in_groups
-from worker.intake.watcher import is_left_alone
+from worker.intake.watcher import files_below
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image
@@ -145,11 +144,11 @@ class Reconciler:
 
     def _in_inbox(self) -> Iterator[Sequence[Candidate]]:
         inbox = self._settings.inbox
-        return in_groups([Candidate(path, str(path.relative_to(inbox))) for path in _files_below(inbox)])
+        return in_groups([Candidate(path, str(path.relative_to(inbox))) for path in files_below(inbox)])
 
     def _sources(self) -> Iterator[Path]:
-        yield from _files_below(self._settings.inbox)
-        yield from _files_below(self._settings.incoming)
+        yield from files_below(self._settings.inbox)
+        yield from files_below(self._settings.incoming)
 
     def _unfinished(self) -> list[Path]:
         return [path for path in self._store.unfinished() if _has_rested(path)]
@@ -157,16 +156,7 @@ class Reconciler:
 
 def abandoned_uploads(settings: Settings) -> list[Path]:
     """Uploads that broke off: their sender was never told that they had arrived."""
-    return [path for path in _files_below(settings.incoming) if _has_rested(path)]
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not is_left_alone(name)]
-        for name in names:
-            path = Path(parent, name)
-            if not is_left_alone(name) and path.is_file() and not path.is_symlink():
-                yield path
+    return [path for path in files_below(settings.incoming) if _has_rested(path)]
 
 
 def _has_rested(path: Path) -> bool:

@@ -121,6 +121,14 @@ def is_left_alone(name: str) -> bool:
     return name.startswith(".") or name.lower().endswith(_PARTIAL_SUFFIXES)
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every regular file below `folder` that is not left alone, no link, in order of name."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_left_alone(name))
+        paths = (Path(parent, name) for name in sorted(names) if not is_left_alone(name))
+        yield from (path for path in paths if path.is_file() and not path.is_symlink())
+
+
 def _files(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
     """Every regular file below `folder` that is not left alone, with its size and time."""
     waiting = [folder]

@@ -13,9 +13,9 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
 from worker.ledger import canary, review
 from worker.ledger.review import NEEDS_READING, QueueFilter
-from worker.ledger.states import ImageState, Lane, Outcome, ReviewState
+from worker.ledger.states import ImageState, Outcome, ReviewState
 from worker.ledger.tables import Image, ImageTally, Prediction, Receipt, ReceiptTally, Run
-from worker.ledger.vitals import troubles, vitals
+from worker.ledger.vitals import oldest_waiting, troubles, vitals
 
 _RATE_WINDOW_S = 60.0
 _SLOWEST = 5
@@ -186,13 +186,8 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
 
 
 def _oldest_waiting_s(session: Session, at: datetime) -> float | None:
-    arrived = []
-    for lane in Lane:
-        waits = Image.state == ImageState.PENDING, Image.lane == lane
-        oldest = select(func.min(Image.id)).where(*waits).scalar_subquery()
-        arrived.append(session.scalar(select(Image.received_at).where(Image.id == oldest)))
-    ages = [(at - each).total_seconds() for each in arrived if each is not None]
-    return round(max(0.0, *ages), 1) if ages else None
+    oldest = oldest_waiting(session)
+    return None if oldest is None else round(max(0.0, (at - oldest).total_seconds()), 1)
 
 
 def _summaries(session: Session, runs: Sequence[Run]) -> list[RunSummary]:

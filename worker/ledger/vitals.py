@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from worker.ledger.canary import CanaryResult
@@ -33,21 +33,24 @@ def vitals(session: Session, at: datetime) -> Sequence[Heartbeat]:
     return [_takes_nothing(sign) if sign.name == WORKER and sign.ok else sign for sign in signs]
 
 
+def oldest_waiting(session: Session) -> datetime | None:
+    """When the oldest pending image arrived; None when none waits."""
+    arrived = []
+    for lane in Lane:
+        waits = Image.state == ImageState.PENDING, Image.lane == lane
+        oldest = select(func.min(Image.id)).where(*waits).scalar_subquery()
+        arrived.append(session.scalar(select(Image.received_at).where(Image.id == oldest)))
+    return min((when for when in arrived if when is not None), default=None)
+
+
 def is_stalled(session: Session, at: datetime) -> bool:
     """Whether images wait and nothing has been done about it for `STALLED_S`.
 
     Nothing: no image is leased, none was scored, and no worker has only just started.
     """
     since = at - timedelta(seconds=STALLED_S)
-    waits = [
-        select(Image.received_at)
-        .where(Image.state == ImageState.PENDING, Image.lane == lane)
-        .order_by(Image.id)
-        .limit(1)
-        for lane in Lane
-    ]
-    arrived = [when for query in waits if (when := session.scalar(query)) is not None]
-    if not arrived or min(arrived) > since:
+    oldest = oldest_waiting(session)
+    if oldest is None or oldest > since:
         return False
     busy = (
         exists().where(Image.state == ImageState.LEASED, Image.lease_until > at),

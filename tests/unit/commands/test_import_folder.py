@@ -8,7 +8,8 @@ import pytest
 from tests.conftest import free_port, make_settings
 from tests.files import jpeg
 from tests.filling import assert_whole
-from worker.commands.import_folder import import_folder, list_folder
+from worker.commands.import_folder import import_folder
+from worker.intake.watcher import files_below
 from worker.ledger import schema
 from worker.ledger.session import Ledger
 
@@ -22,7 +23,7 @@ def test_a_folder_is_listed_in_order_without_what_is_no_finished_file(tmp_path: 
     (tmp_path / "linked").symlink_to("b")
     (tmp_path / "dangling.jpg").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert [str(path.relative_to(tmp_path)) for path in list_folder(tmp_path)] == [
+    assert [str(path.relative_to(tmp_path)) for path in files_below(tmp_path)] == [
         "a.jpg",
         "b/1.jpg",
         "b/2.jpg",
