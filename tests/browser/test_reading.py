@@ -24,7 +24,7 @@ def standing(site: Site, image_id: int) -> Review | None:
     with site.night.ledger.reading() as session:
         image = review.open_image(session, image_id)
         assert image is not None
-        return review.standing_review(image)
+        return review.standing_reviews(session, [image]).get(image_id)
 
 
 def read(site: Site) -> list[int]:

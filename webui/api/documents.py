@@ -11,13 +11,11 @@ from flask import url_for
 from worker import DISCLAIMER
 from worker.ledger.models import KnownModel
 from worker.ledger.reports import RunSummary
-from worker.ledger.review import standing_review
 from worker.ledger.tables import Image, Prediction, Receipt, Review
 
 
-def queue_row(image: Image) -> dict[str, Any]:
-    """An image as a row of a list."""
-    act = standing_review(image)
+def queue_row(image: Image, act: Review | None) -> dict[str, Any]:
+    """An image as a row of a list, with the verdict of its reader that stands."""
     return {
         "image": image.id,
         "file": image.original_name,
@@ -37,11 +35,11 @@ def queue_row(image: Image) -> dict[str, Any]:
     }
 
 
-def image_document(image: Image) -> dict[str, Any]:
+def image_document(image: Image, act: Review | None) -> dict[str, Any]:
     """An image with all that is known of it."""
     return {
         "disclaimer": DISCLAIMER,
-        **queue_row(image),
+        **queue_row(image, act),
         "format": image.format,
         "bytes": image.bytes,
         "width": image.width,

@@ -73,7 +73,7 @@ def _document(session: Session, image_id: int | None) -> ResponseReturnValue:
     image = None if image_id is None else review.open_image(session, image_id)
     if image is None:
         abort(404, "There is no such image.")
-    return image_document(image)
+    return image_document(image, review.standing_reviews(session, [image]).get(image.id))
 
 
 def _known_verdict(session: Session, image_id: int) -> dict[str, Any]:

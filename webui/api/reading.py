@@ -25,7 +25,7 @@ def queue() -> ResponseReturnValue:
             "disclaimer": DISCLAIMER,
             "total": page.total,
             "next": str(page.next) if page.next else None,
-            "images": [queue_row(image) for image in page.images],
+            "images": [queue_row(image, page.standing.get(image.id)) for image in page.images],
         }
 
 

@@ -33,5 +33,4 @@ def show() -> ResponseReturnValue:
             now=utc_now(),
             verdicts=VERDICTS,
             readings=READING,
-            standing=review.standing_review,
         )

@@ -33,7 +33,7 @@ def show(image_id: int) -> ResponseReturnValue:
             "viewer.html",
             image=image,
             prediction=image.predictions[0] if image.predictions else None,
-            standing=review.standing_review(image),
+            standing=review.standing_reviews(session, [image]).get(image_id),
             holder=_other_holder(image),
             unread=image.review_state == ReviewState.UNREAD,
             place=place,

@@ -5,7 +5,7 @@ A reader's acts are rows that stay; undo adds one that names the act it takes ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -90,9 +90,10 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class QueuePage:
-    """A page of the queue: its images, the cursor of the next page, and how many there are."""
+    """A page of the queue, `standing` by the image's id, the cursor of the next page, and how many there are."""
 
     images: Sequence[Image]
+    standing: Mapping[int, Review]
     next: Cursor | None
     total: int
 
@@ -115,13 +116,15 @@ def queue(
         .options(
             joinedload(Image.run),
             joinedload(Image.claimed_by),
-            selectinload(Image.reviews).joinedload(Review.user),
         )
     ).all()
     page = images[:size]
     more = len(images) > size and page[-1].p_pneumonia is not None
     return QueuePage(
-        page, Cursor(page[-1].p_pneumonia or 0.0, page[-1].id) if more else None, count(session, wanted)
+        images=page,
+        standing=standing_reviews(session, page),
+        next=Cursor(page[-1].p_pneumonia or 0.0, page[-1].id) if more else None,
+        total=count(session, wanted),
     )
 
 
@@ -296,11 +299,16 @@ def undo(session: Session, *, reader_id: int, at: datetime) -> int:
     return image.id
 
 
-def standing_review(image: Image) -> Review | None:
-    """The verdict that stands: the last one that was not taken back."""
-    taken_back = {act.undoes_id for act in image.reviews}
-    acts = [act for act in image.reviews if act.action != Action.UNDO and act.id not in taken_back]
-    return acts[-1] if acts else None
+def standing_reviews(session: Session, images: Iterable[Image]) -> dict[int, Review]:
+    """The verdict that stands, by the image's id, of each image that was read.
+
+    It is the image's last act: to take it back makes the image unread, until another is recorded. Only
+    that one act is loaded, however many there are; see `docs/reliability.md`, "What a page loads".
+    """
+    read = [image.id for image in images if image.review_state == ReviewState.READ]
+    last = select(func.max(Review.id)).where(Review.image_id.in_(read)).group_by(Review.image_id)
+    acts = select(Review).where(Review.id.in_(last)).options(joinedload(Review.user))
+    return {act.image_id: act for act in session.scalars(acts)} if read else {}
 
 
 def _first(

@@ -206,15 +206,33 @@ def test_undo_adds_an_act_and_takes_one_back_at_a_time(ledger: Ledger) -> None:
             opened = review.open_image(session, image_id)
             assert opened is not None
             assert [(r.action, r.undoes_id) for r in opened.reviews] == [("confirm", None), ("undo", act.id)]
-            assert review.standing_review(opened) is None
+            assert review.standing_reviews(session, [opened]) == {}
     again = decide(ledger, ids[0], reader, Action.OVERRIDE)
     with ledger.reading() as session:
         opened = review.open_image(session, ids[0])
         assert opened is not None
-        standing = review.standing_review(opened)
-        assert standing is not None
-        assert standing.id == again.id
+        standing = review.standing_reviews(session, [opened])
+        assert {image_id: act.id for image_id, act in standing.items()} == {ids[0]: again.id}
     assert_whole(ledger)
+
+
+def test_a_page_of_the_queue_loads_the_standing_verdicts_and_no_other_act(ledger: Ledger) -> None:
+    ids = scored(ledger, 0.9, 0.8, 0.7)
+    ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
+    for _ in range(20):
+        for image_id in ids:
+            decide(ledger, image_id, ada)
+            undo(ledger, ada)
+    stands = [decide(ledger, ids[0], ben), decide(ledger, ids[2], ada, Action.OVERRIDE)]
+    with ledger.reading() as session:
+        page = review.queue(session, EVERYTHING)
+        loaded = [row.id for row in session.identity_map.values() if isinstance(row, Review)]
+        assert [row.id for row in page.images] == ids
+        assert {act.image_id: (act.id, act.user.name) for act in page.standing.values()} == {
+            ids[0]: (stands[0].id, "Ben"),
+            ids[2]: (stands[1].id, "Ada"),
+        }
+    assert sorted(loaded) == [act.id for act in stands]
 
 
 def test_nobody_takes_back_what_another_reader_said(ledger: Ledger) -> None:
