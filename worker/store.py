@@ -21,6 +21,7 @@ from worker.errors import StoreAway
 
 _HASH_LENGTH = 64
 _SYNCS_AT_ONCE = 8
+_NO_LINK = {errno.EEXIST, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
 class Room(StrEnum):
@@ -55,8 +56,8 @@ class Store:
         except OSError as error:
             raise StoreAway(f"the image store is out of reach: {folder}: {error.strerror}") from error
 
-    def put(self, source: Path, sha256: str, room: Room, *, link: bool = True) -> None:
-        """Keep the bytes of `source` under their hash; the source stays where it is.
+    def put(self, source: Path, sha256: str, room: Room, *, link: bool = True) -> Path:
+        """Keep the bytes of `source` under their hash, and say where; the source stays where it is.
 
         Linked, so that nothing is copied; across devices, or when `link` is False because the
         source belongs to someone who may still change it, copied and then renamed into place.
@@ -64,42 +65,44 @@ class Store:
         disk, it may be other bytes, and is replaced. Durable only after `sync`. Raises OSError, and
         StoreAway when the store's own folders are gone.
         """
-        held = self._held(sha256, room)
-        if held is not None:
-            if _sha256(held) != sha256:
-                _copy(source, held)
-            return
-        target = self._place(sha256, room)
-        try:
-            # Asked first: a mkdir that finds its folder costs as much as one that makes it.
-            if not target.parent.is_dir():
-                target.parent.mkdir(exist_ok=True)
-        except FileNotFoundError as error:
-            raise StoreAway(
-                f"the image store is out of reach: {self.root / room}: {error.strerror}"
-            ) from error
-        if not (link and _linked(source, target)):
-            _copy(source, target)
+        place = self._place(sha256, room)
+        held = _older(place)
+        if not held.exists():
+            if link and self._linked(source, place):
+                return place
+            held = place
+        if not held.exists():
+            self._make_folder_of(place)
+            _copy(source, place)
+        elif _sha256(held) != sha256:
+            _copy(source, held)
+        return held
 
-    def sync(self, sha256s: Iterable[str]) -> None:
-        """Make the files and the folders' entries of these hashes survive a power cut."""
-        files = [self.path(sha256) for sha256 in sha256s]
-        folders = {
-            folder for path in files for folder in path.parents[: len(path.relative_to(self.root).parts)]
-        }
-        paths = [*files, *folders]
+    def sync(self, files: Iterable[Path]) -> None:
+        """Make these files of the store, and the folders' entries for them, survive a power cut."""
+        paths = list(files)
+        if not paths:
+            return
+        folders = {self.root}
+        for folder in {path.parent for path in paths}:
+            above = folder
+            # A new folder's own entry stands in the folder above it.
+            while above not in folders:
+                folders.add(above)
+                above = above.parent
+        paths += folders
         at_once = min(_SYNCS_AT_ONCE, len(paths))
-        if at_once:
-            # Several at once: the disk writes what it is asked for together in one go.
-            with ThreadPoolExecutor(at_once) as pool:
-                for _ in pool.map(_fsync_all, [paths[start::at_once] for start in range(at_once)]):
-                    pass
+        # Several at once: the disk writes what it is asked for together in one go.
+        with ThreadPoolExecutor(at_once) as pool:
+            for _ in pool.map(_fsync_all, [paths[start::at_once] for start in range(at_once)]):
+                pass
 
     def path(self, sha256: str) -> Path:
         """Where the bytes of this hash lie. Raises FileNotFoundError."""
-        for room in Room:
-            if held := self._held(sha256, room):
-                return held
+        for place in (self._place(sha256, room) for room in Room):
+            for held in (place, _older(place)):
+                if held.exists():
+                    return held
         raise FileNotFoundError(errno.ENOENT, "the store has no such image", sha256)
 
     def read(self, sha256: str) -> bytes:
@@ -117,17 +120,32 @@ class Store:
         for room in Room:
             yield from (self.root / room).rglob("*.part")
 
-    def _held(self, sha256: str, room: Room) -> Path | None:
-        """Where these bytes lie in a room, if they do. Earlier stores have a folder more."""
-        place = self._place(sha256, room)
-        for path in (place, place.parent / sha256[2:4] / sha256):
-            if path.exists():
-                return path
-        return None
-
     def _place(self, sha256: str, room: Room) -> Path:
         """One of 256 folders a room: a million images are four thousand a folder."""
-        return self.root / room / sha256[:2] / sha256
+        return self.root.joinpath(room, sha256[:2], sha256)
+
+    def _linked(self, source: Path, place: Path) -> bool:
+        """Link, or say that it cannot be: something lies there, or not here (another device, no links)."""
+        try:
+            try:
+                os.link(source, place, follow_symlinks=False)
+            except FileNotFoundError:
+                # Of 256 folders each is made once; asking before would cost every file as much.
+                self._make_folder_of(place)
+                os.link(source, place, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in _NO_LINK:
+                return False
+            raise
+        return True
+
+    def _make_folder_of(self, place: Path) -> None:
+        try:
+            place.parent.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            raise StoreAway(
+                f"the image store is out of reach: {place.parents[1]}: {error.strerror}"
+            ) from error
 
 
 def open_store(settings: Settings) -> Store:
@@ -135,17 +153,9 @@ def open_store(settings: Settings) -> Store:
     return Store(settings.store_path)
 
 
-def _linked(source: Path, target: Path) -> bool:
-    """Link, or say that it cannot be done here (another device, a file system without links)."""
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except FileExistsError:
-        return True
-    except OSError as error:
-        if error.errno in {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}:
-            return False
-        raise
-    return True
+def _older(place: Path) -> Path:
+    """Where an earlier version kept what belongs in `place`: a folder deeper."""
+    return place.parent / place.name[2:4] / place.name
 
 
 def _copy(source: Path, target: Path) -> None:

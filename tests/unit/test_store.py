@@ -101,8 +101,8 @@ def test_a_file_and_every_folder_above_it_are_made_durable(
     synced: set[Path] = set()
     monkeypatch.setattr(module, "_fsync", synced.add)
     kept = put(store, tmp_path / "a", b"bytes")
-    store.sync([kept])
     path = store.path(kept)
+    store.sync([path])
     # A new folder's own entry stands in the folder above it.
     assert synced == {path, *path.parents[:2], store.root}
 

@@ -8,6 +8,7 @@ recorded but not yet removed is known again by its `arrival` key and gets no sec
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import stat
@@ -36,6 +37,8 @@ _Item = TypeVar("_Item")
 
 _FIRST_GROUP = 32
 _LARGEST_GROUP = 256
+# Bytes of a file that is held in memory while it is looked at: nearly every radiograph's JPEG.
+_READ_WHOLE = 4 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class _Seen:
 class _Stored:
     candidate: Candidate
     fingerprint: tuple[int, ...]
+    place: Path
     arrival: receipts.Arrival
 
 
@@ -194,7 +198,7 @@ class Acceptor:
             if item is not None:
                 stored.append(item)
         try:
-            self._store.sync(item.arrival.sha256 for item in stored)
+            self._store.sync(item.place for item in stored)
         except OSError as error:
             raise TransientFailure(f"the store cannot be made durable: {error}") from error
         return stored
@@ -211,7 +215,7 @@ class Acceptor:
         room = Room.TURNED_AWAY if seen.rejection else Room.IMAGES
         # A file that has another name elsewhere may still be changed under that one.
         link = not keep_source and seen.status.st_nlink == 1
-        self._store.put(candidate.path, seen.sha256, room, link=link)
+        place = self._store.put(candidate.path, seen.sha256, room, link=link)
         after = candidate.path.lstat()
         if _fingerprint(seen.status) != _fingerprint(after):
             log.info("a file changed while it was read and is left for a later scan")
@@ -230,7 +234,7 @@ class Acceptor:
             rejection=seen.rejection,
             received_by=received_by,
         )
-        return _Stored(candidate, _fingerprint(after), arrival)
+        return _Stored(candidate, _fingerprint(after), place, arrival)
 
 
 def in_groups(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
@@ -276,10 +280,14 @@ def _look(path: Path, limits: Limits) -> _Seen:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(path)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
+        # Read once: a header is gone through in small steps, each of which would ask the file again.
+        whole: io.BytesIO | io.BufferedReader = (
+            io.BytesIO(file.read()) if status.st_size <= _READ_WHOLE else file
+        )
+        sha256 = hashlib.file_digest(whole, "sha256").hexdigest()
+        whole.seek(0)
         try:
-            return _Seen(status, sha256, inspect(file, status.st_size, limits), None)
+            return _Seen(status, sha256, inspect(whole, status.st_size, limits), None)
         except RejectedImage as rejected:
             return _Seen(status, sha256, None, (rejected.code, rejected.sentence))
 

@@ -89,13 +89,13 @@ class FolderMonitor:
 
         Seconds until another may be complete; None when none is on its way.
         """
-        sightings = (Sighting(str(path), seen) for path, seen in _files(self._inbox))
+        sightings = (Sighting(path, seen) for path, seen in _files(str(self._inbox)))
         for group in in_groups(self._tracker.observe(sightings, time.monotonic())):
-            self._take_in([Path(key) for key in group])
+            self._take_in(group)
         return self._tracker.due_in(time.monotonic())
 
-    def _take_in(self, paths: Sequence[Path]) -> None:
-        candidates = [Candidate(path, str(path.relative_to(self._inbox))) for path in paths]
+    def _take_in(self, paths: Sequence[str]) -> None:
+        candidates = [Candidate(Path(path), path.removeprefix(f"{self._inbox}{os.sep}")) for path in paths]
         accepted = self._acceptor.accept(candidates, source=Source.FOLDER, lane=Lane.OVERNIGHT)
         new = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
         if new:
@@ -129,7 +129,7 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (path for path in paths if path.is_file() and not path.is_symlink())
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
+def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
     """Every regular file below `folder` that is not left alone, with its size and time."""
     waiting = [folder]
     while waiting:
@@ -137,7 +137,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
         try:
             entries = list(os.scandir(current))
         except OSError as error:
-            _warn_left(str(current), str(error.strerror))
+            _warn_left(current, str(error.strerror))
             continue
         if not entries and current != folder:
             _remove_if_resting(current)
@@ -152,9 +152,9 @@ def _files(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
                 _warn_left(entry.path, str(error.strerror))
                 continue
             if stat.S_ISDIR(status.st_mode):
-                waiting.append(Path(entry.path))
+                waiting.append(entry.path)
             elif stat.S_ISREG(status.st_mode):
-                yield Path(entry.path), (status.st_size, status.st_mtime_ns)
+                yield entry.path, (status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=1_000)
@@ -163,10 +163,10 @@ def _warn_left(_path: str, why: str) -> None:
     log.warning("a folder cannot be looked into and is left where it is", error=why)
 
 
-def _remove_if_resting(folder: Path) -> None:
+def _remove_if_resting(folder: str) -> None:
     try:
-        if time.time() - folder.stat().st_mtime > _EMPTY_FOLDER_RESTS_S:
-            folder.rmdir()
+        if time.time() - os.stat(folder).st_mtime > _EMPTY_FOLDER_RESTS_S:  # noqa: PTH116 - a scan's own text
+            os.rmdir(folder)  # noqa: PTH106
     except OSError:
         # Somebody filled or removed it in between: the next scan sees what is there.
         return

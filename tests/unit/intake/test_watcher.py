@@ -250,7 +250,7 @@ def test_a_file_that_is_gone_before_it_was_read_has_no_receipt(watched: Callable
     here.drop("b.jpg", jpeg())
     here.monitor.scan_once()
     (here.inbox / "b.jpg").rename(here.inbox / "c.jpg")
-    here.monitor._take_in([here.inbox / "b.jpg"])
+    here.monitor._take_in([str(here.inbox / "b.jpg")])
     assert here.names() == []
     here.settle()
     assert here.names() == ["c.jpg"]
