@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker.commands.morning import printable
 from worker.config import Settings
 from worker.intake.reconcile import Reconciler
-from worker.ledger import upkeep
+from worker.ledger import tallies, upkeep
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
 from worker.ledger.upkeep import Finding
@@ -25,7 +25,11 @@ def check(settings: Settings, *, read_bytes: bool) -> list[Finding]:
 
 def repair(settings: Settings) -> list[str]:
     """A sentence for each kind of thing that was repaired. Raises SchemaOutdated or TransientFailure."""
-    return Reconciler(settings, open_ledger(settings.database), open_store(settings)).repair()
+    ledger = open_ledger(settings.database)
+    with ledger.transaction() as session:
+        counted = tallies.repair(session)
+    tallied = [f"{counted} tallies that differed from the rows counted anew"] if counted else []
+    return tallied + Reconciler(settings, ledger, open_store(settings)).repair()
 
 
 def as_text(finding: Finding) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import delete, text, update
 
 from tests.filling import assert_whole, counted, fill, score
 from worker.config import Settings
-from worker.ledger import schema, upkeep
+from worker.ledger import schema, tallies, upkeep
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Image, Prediction
 
@@ -53,6 +53,21 @@ def test_tallies_that_are_not_what_there_is_are_named(ledger: Ledger) -> None:
         session.execute(text("UPDATE prediction_tally SET total = total - 1"))
     assert counted(ledger).balanced, "no page can know it"
     assert wrong(ledger) == ["3 tallies that differ from a count of the rows"]
+
+
+def test_tallies_are_counted_anew_and_kept_from_then_on(ledger: Ledger) -> None:
+    score(ledger, fill(ledger, 1, 2))
+    with ledger.transaction() as session:
+        assert tallies.repair(session) == 0
+        session.execute(text("UPDATE image_tally SET total = total + 1 WHERE state = 'scored'"))
+        session.execute(text("DELETE FROM receipt_tally"))
+    with ledger.transaction() as session:
+        assert tallies.repair(session) == 2
+    assert wrong(ledger) == []
+    score(ledger, fill(ledger, 3))
+    assert (counted(ledger).received, counted(ledger).scored) == (3, 3)
+    assert wrong(ledger) == []
+    assert_whole(ledger)
 
 
 def test_a_database_that_was_never_made_is_wrong_and_nothing_else_is_asked(database_url: str) -> None:
