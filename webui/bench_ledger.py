@@ -5,7 +5,6 @@ It is asked for in this package because it asks the pages, which the engine does
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
 import subprocess
@@ -30,6 +29,7 @@ from webui.readers import HEADER
 from webui.services import EXTENSION
 from worker.commands import invent
 from worker.commands.progress import progress
+from worker.commands.timing import median_and_p95
 from worker.config import Settings
 from worker.ledger import leases, models, predictions, receipts, reports, review
 from worker.ledger.predictions import Picture, Scored, ScoringModel
@@ -232,9 +232,8 @@ def _timed(ask: Callable[[], Any], address: str) -> float:
 
 
 def _times(ms: Sequence[float]) -> Document:
-    ordered = sorted(ms)
-    p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
-    return {"median_ms": round(statistics.median(ordered), 1), "p95_ms": round(p95, 1)}
+    median, p95 = median_and_p95(ms)
+    return {"median_ms": median, "p95_ms": p95}
 
 
 def _writes(ledger: Ledger, rounds: int) -> dict[str, float]:

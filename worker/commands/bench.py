@@ -13,7 +13,6 @@ import json
 import multiprocessing
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ import click
 import psutil
 from sqlalchemy import func, select
 
+from worker.commands.timing import median_and_p95
 from worker.commands.upload_client import upload
 from worker.config import Settings
 from worker.intake.accept import limits_of
@@ -156,12 +156,13 @@ def _end_to_end(
         beside.join()
         late = _memory(supervisor)
         ledger.close()
-    ordered = sorted(latencies_ms) or [float("nan")]
+    uploads = len(latencies_ms)
+    p50, p95 = median_and_p95(latencies_ms)
     return {
-        "end_to_end_images_per_s": round((len(files) + len(latencies_ms)) / seconds, 1),
-        "upload_p50_ms": round(statistics.median(ordered), 1),
-        "upload_p95_ms": round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], 1),
-        "uploads": len(latencies_ms),
+        "end_to_end_images_per_s": round((len(files) + uploads) / seconds, 1),
+        "upload_p50_ms": p50,
+        "upload_p95_ms": p95,
+        "uploads": uploads,
         "worker_peak_rss_mb": late["worker"],
         "worker_peak_rss_mb_at_a_quarter": early["worker"],
         "watch_peak_rss_mb": late["watch"],
