@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.storm import Storm, kill_in_the_middle, scorers
 from tests.conftest import Stack, stacks_in, wait_for
+from worker.phantom import write_phantom
 
 pytestmark = pytest.mark.stack
 
@@ -97,4 +99,20 @@ def test_nothing_is_lost_when_all_of_it_is_killed_again_and_again(storm: Storm) 
     with storm.arriving():
         for number in range(50):
             HARMS[number % len(HARMS)](storm.stack)
+    storm.assert_nothing_is_lost()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_a_hundred_thousand_files_at_once_are_accounted_for_whatever_is_killed_meanwhile(
+    make_stack: Callable[..., Stack], tmp_path: Path
+) -> None:
+    stack = make_stack(lease_s=20.0, max_attempts=100)
+    storm = Storm(stack, write_phantom(tmp_path / "small.jpg", 1, width=256))
+    storm.drop(100_000)
+    stack.start()
+    for harm in cycle(HARMS):
+        if stack.books().scored > 0.9 * storm.count:
+            break
+        harm(stack)
     storm.assert_nothing_is_lost()
