@@ -21,7 +21,7 @@ from worker.errors import StoreAway
 
 _HASH_LENGTH = 64
 _SYNCS_AT_ONCE = 8
-_NO_LINK = {errno.EEXIST, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
 class Room(StrEnum):
@@ -73,9 +73,10 @@ class Store:
             held = place
         if not held.exists():
             self._make_folder_of(place)
-            _copy(source, place)
-        elif _sha256(held) != sha256:
-            _copy(source, held)
+            if _copied(source, place):
+                return place
+        if _sha256(held) != sha256:
+            _copied(source, held, over=True)
         return held
 
     def sync(self, files: Iterable[Path]) -> None:
@@ -133,6 +134,8 @@ class Store:
                 # Of 256 folders each is made once; asking before would cost every file as much.
                 self._make_folder_of(place)
                 os.link(source, place, follow_symlinks=False)
+        except FileExistsError:
+            return False
         except OSError as error:
             if error.errno in _NO_LINK:
                 return False
@@ -158,14 +161,35 @@ def _older(place: Path) -> Path:
     return place.parent / place.name[2:4] / place.name
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copied(source: Path, target: Path, *, over: bool = False) -> bool:
+    """Copy beside the target, and rename; False when another process was quicker, unless it goes `over` that.
+
+    What that process has linked there may be this very source: to replace it would change the source's
+    times, by which its arrival is known.
+    """
     unfinished = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
     try:
         shutil.copyfile(source, unfinished, follow_symlinks=False)
         _fsync(unfinished)
-        unfinished.replace(target)
+        if over:
+            unfinished.replace(target)
+        else:
+            _rename_to_new(unfinished, target)
+    except FileExistsError:
+        return False
     finally:
         unfinished.unlink(missing_ok=True)
+    return True
+
+
+def _rename_to_new(unfinished: Path, target: Path) -> None:
+    """Raises FileExistsError where the file system has links; without them nobody links into the store."""
+    try:
+        os.link(unfinished, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        unfinished.replace(target)
 
 
 def _sha256(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -111,8 +112,11 @@ def test_a_hundred_thousand_files_at_once_are_accounted_for_whatever_is_killed_m
     storm = Storm(stack, write_phantom(tmp_path / "small.jpg", 1, width=256))
     storm.drop(100_000)
     stack.start()
-    for harm in cycle(HARMS):
-        if stack.books().scored > 0.9 * storm.count:
-            break
+
+    def have_scored(count: int) -> bool:
+        return stack.books().scored >= count
+
+    for harm, count in zip(cycle(HARMS), range(0, storm.count, 4_000), strict=False):
+        wait_for(partial(have_scored, count), 600, stack.tail)
         harm(stack)
     storm.assert_nothing_is_lost()

@@ -81,6 +81,24 @@ def test_bytes_that_went_bad_are_replaced_by_good_ones(store: Store, tmp_path: P
     assert store.read(kept) == b"bytes"
 
 
+def test_what_another_process_links_meanwhile_is_not_replaced(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two watchers on one folder: a source's times tell its arrival, and may change once only."""
+    source, copy, times = tmp_path / "a", shutil.copyfile, []
+
+    def while_another_links(given: Path, target: Path, **more: bool) -> object:
+        store.put(source, sha256(b"bytes"), Room.IMAGES)
+        times.append(source.stat().st_ctime_ns)
+        return copy(given, target, **more)
+
+    monkeypatch.setattr(shutil, "copyfile", while_another_links)
+    kept = put(store, source, b"bytes", link=False)
+    assert source.samefile(store.path(kept))
+    assert times == [source.stat().st_ctime_ns]
+    assert list(store.unfinished()) == []
+
+
 def test_a_copy_that_breaks_off_is_no_file_of_the_store(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
