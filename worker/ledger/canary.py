@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ScalarSelect, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from worker.ledger.states import ImageState
@@ -46,9 +46,10 @@ class CanaryResult:
 
 def latest_canary(session: Session, at: datetime) -> CanaryResult | None:
     """The latest canary's result; None where none was ever sent."""
-    image = session.scalars(select(Image).where(Image.id == _latest_id())).one_or_none()
-    if image is None:
+    image_id = _latest_id(session)
+    if image_id is None:
         return None
+    image = session.get_one(Image, image_id)
     got, expected = _scores(session, image.id)
     trouble = _trouble(image, got, expected, at)
     on_its_way = trouble is None and image.state in {ImageState.PENDING, ImageState.LEASED}
@@ -59,13 +60,16 @@ def latest_canary(session: Session, at: datetime) -> CanaryResult | None:
 
 def last_sent(session: Session) -> datetime | None:
     """When the latest canary was taken in."""
-    return session.scalar(select(Image.received_at).where(Image.id == _latest_id()))
+    image_id = _latest_id(session)
+    return None if image_id is None else session.get_one(Image, image_id).received_at
 
 
-def _latest_id() -> ScalarSelect[int]:
-    """Of the canaries' run, which an index holds: nothing else is looked at."""
-    run_id = select(Run.id).where(Run.name == RUN).scalar_subquery()
-    return select(func.max(Image.id)).where(Image.run_id == run_id).scalar_subquery()
+def _latest_id(session: Session) -> int | None:
+    """Of the canaries' run, which an index holds."""
+    run_id = session.scalar(select(Run.id).where(Run.name == RUN))
+    # Of the id as it is, PostgreSQL would go back through all images of all runs until it meets a canary.
+    latest = select(func.max(Image.id + 0)).where(Image.run_id == run_id)
+    return None if run_id is None else session.scalar(latest)
 
 
 def _scores(session: Session, image_id: int) -> tuple[float | None, float | None]:
