@@ -28,7 +28,7 @@ import click
 import psutil
 from sqlalchemy import func, select
 
-from worker.commands.timing import median_and_p95
+from worker.commands.measuring import median_and_p95, peak_rss_mb
 from worker.commands.upload_client import upload
 from worker.config import Settings
 from worker.intake.accept import limits_of
@@ -86,8 +86,8 @@ def as_text(said: dict[str, Any]) -> str:
             else "  the replaced system: no TensorFlow",
             f"  upload to verdict   {said['upload_p50_ms']:8.0f} ms median, {said['upload_p95_ms']:.0f} ms p95",
             *(
-                f"  memory of {name:9} {said[f'{name}_peak_rss_mb']:8.0f} MB at most a process, "
-                f"{said[f'{name}_peak_rss_mb_at_a_quarter']:.0f} MB after a quarter of the images"
+                f"  memory of {name:9} {said[f'{name}peak_rss_mb']:8.0f} MB at most a process, "
+                f"{said[f'{name}peak_rss_mb_at_a_quarter']:.0f} MB after a quarter of the images"
                 for name in ("worker", "watch")
             ),
         ]
@@ -163,10 +163,10 @@ def _end_to_end(
         "upload_p50_ms": p50,
         "upload_p95_ms": p95,
         "uploads": uploads,
-        "worker_peak_rss_mb": late["worker"],
-        "worker_peak_rss_mb_at_a_quarter": early["worker"],
-        "watch_peak_rss_mb": late["watch"],
-        "watch_peak_rss_mb_at_a_quarter": early["watch"],
+        "workerpeak_rss_mb": late["worker"],
+        "workerpeak_rss_mb_at_a_quarter": early["worker"],
+        "watchpeak_rss_mb": late["watch"],
+        "watchpeak_rss_mb_at_a_quarter": early["watch"],
     }
 
 
@@ -205,25 +205,16 @@ def _upload_beside(
 
 
 def _memory(supervisor: psutil.Process) -> dict[str, float]:
-    """The most memory that the largest scoring process and the folder monitor have had so far, in MB."""
-    of_command = {child.cmdline()[-1]: child for child in supervisor.children() if child.cmdline()}
-    scoring = of_command["worker"].children()
-    return {
-        "worker": round(max(map(_peak_rss_mb, scoring), default=float("nan")), 1),
-        "watch": round(_peak_rss_mb(of_command["watch"]), 1),
-    }
-
-
-def _peak_rss_mb(process: psutil.Process) -> float:
-    """The most memory a process has had, as Linux counts it (proc(5), VmHWM); elsewhere, what it has now.
+    """The most memory that the largest scoring process and the folder monitor have had so far, in MB.
 
     Asked twice: looking ten times a second took a tenth of what is measured.
     """
-    status = Path(f"/proc/{process.pid}/status")
-    if not status.exists():
-        return float(process.memory_info().rss / 1e6)
-    kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:")).split()[1]
-    return int(kilobytes) * 1024 / 1e6
+    of_command = {child.cmdline()[-1]: child for child in supervisor.children() if child.cmdline()}
+    scoring = of_command["worker"].children()
+    return {
+        "worker": round(max(map(peak_rss_mb, scoring), default=float("nan")), 1),
+        "watch": round(peak_rss_mb(of_command["watch"]), 1),
+    }
 
 
 def _bulk_scored(ledger: Ledger) -> int:
