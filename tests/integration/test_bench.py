@@ -31,11 +31,13 @@ def test_bench_measures_a_real_night_and_says_what_others_rely_on(make_stack: Ca
         "seed_path_images_per_s",
         "worker_peak_rss_mb",
         "watch_peak_rss_mb",
+        "ready_s",
     )
     assert all(said[key] > 0 for key in positive), said
     assert said["ratio"] == pytest.approx(
         said["end_to_end_images_per_s"] / said["ceiling_images_per_s"], rel=0.01
     )
     assert 0 < said["upload_p50_ms"] <= said["upload_p95_ms"]
+    assert 0 < said["idle_upload_p50_ms"] <= said["idle_upload_p95_ms"]
     # A data folder of its own: nothing of it is among the user's images.
     assert machine.books().received == 0

@@ -44,6 +44,7 @@ _FINISHED_WITHIN_S = 86_400.0
 _LOOK_EVERY_S = 0.1
 _UPLOAD_EVERY_S = 0.3
 _SEED_IMAGES = 48
+_IDLE_UPLOADS = 30
 
 
 def bench(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
@@ -54,14 +55,17 @@ def bench(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="nightread-bench-") as name:
         room = Path(name)
         files = _distinct_files(sources, room / "files", count)
-        for_upload = _distinct_files(sources, room / "uploads", max(20, count // 20), start=count)
+        idle = _distinct_files(sources, room / "idle", _IDLE_UPLOADS, start=count)
+        for_upload = _distinct_files(
+            sources, room / "uploads", max(20, count // 20), start=count + _IDLE_UPLOADS
+        )
         click.echo(
             f"{count} files of {sum(f.stat().st_size for f in files) / count / 1e3:.0f} KB. Ceiling ...",
             err=True,
         )
         ceiling = _ceiling(settings, files)
         click.echo(f"{ceiling:.0f} images a second. End to end ...", err=True)
-        measured = _end_to_end(settings, room / "data", files, for_upload)
+        measured = _end_to_end(settings, room / "data", files, idle, for_upload)
     click.echo("The replaced system's way ...", err=True)
     return {
         "count": count,
@@ -85,9 +89,11 @@ def as_text(said: dict[str, Any]) -> str:
             if seed
             else "  the replaced system: no TensorFlow",
             f"  upload to verdict   {said['upload_p50_ms']:8.0f} ms median, {said['upload_p95_ms']:.0f} ms p95",
+            f"  the same, idle      {said['idle_upload_p50_ms']:8.0f} ms median, {said['idle_upload_p95_ms']:.0f} ms p95",
+            f"  ready after         {said['ready_s']:8.1f} s",
             *(
-                f"  memory of {name:9} {said[f'{name}peak_rss_mb']:8.0f} MB at most a process, "
-                f"{said[f'{name}peak_rss_mb_at_a_quarter']:.0f} MB after a quarter of the images"
+                f"  memory of {name:9} {said[f'{name}_peak_rss_mb']:8.0f} MB at most a process, "
+                f"{said[f'{name}_peak_rss_mb_at_a_quarter']:.0f} MB after a quarter of the images"
                 for name in ("worker", "watch")
             ),
         ]
@@ -136,14 +142,18 @@ def _bare_loop(
 
 
 def _end_to_end(
-    settings: Settings, data: Path, files: Sequence[Path], for_upload: Sequence[Path]
+    settings: Settings, data: Path, files: Sequence[Path], idle: Sequence[Path], for_upload: Sequence[Path]
 ) -> dict[str, float]:
     own = settings.model_copy(update={"data": data, "database_url": "", "broker_url": "", "store": ""})
+    before = time.perf_counter()
     with _running(own) as supervisor:
+        ready_s = time.perf_counter() - before
         ledger = open_ledger(own.database)
         finished = threading.Event()
+        idle_ms: list[float] = []
+        _upload(own, idle, finished, idle_ms)
         latencies_ms: list[float] = []
-        beside = threading.Thread(target=_upload_beside, args=(own, for_upload, finished, latencies_ms))
+        beside = threading.Thread(target=_upload, args=(own, for_upload, finished, latencies_ms))
         start = time.perf_counter()
         for path in files:
             path.rename(own.inbox / path.name)
@@ -158,15 +168,19 @@ def _end_to_end(
         ledger.close()
     uploads = len(latencies_ms)
     p50, p95 = median_and_p95(latencies_ms)
+    idle_p50, idle_p95 = median_and_p95(idle_ms)
     return {
         "end_to_end_images_per_s": round((len(files) + uploads) / seconds, 1),
         "upload_p50_ms": p50,
         "upload_p95_ms": p95,
         "uploads": uploads,
-        "workerpeak_rss_mb": late["worker"],
-        "workerpeak_rss_mb_at_a_quarter": early["worker"],
-        "watchpeak_rss_mb": late["watch"],
-        "watchpeak_rss_mb_at_a_quarter": early["watch"],
+        "idle_upload_p50_ms": idle_p50,
+        "idle_upload_p95_ms": idle_p95,
+        "ready_s": round(ready_s, 1),
+        "worker_peak_rss_mb": late["worker"],
+        "worker_peak_rss_mb_at_a_quarter": early["worker"],
+        "watch_peak_rss_mb": late["watch"],
+        "watch_peak_rss_mb_at_a_quarter": early["watch"],
     }
 
 
@@ -192,10 +206,10 @@ def _running(settings: Settings) -> Iterator[psutil.Process]:
             process.wait()
 
 
-def _upload_beside(
+def _upload(
     settings: Settings, files: Sequence[Path], finished: threading.Event, latencies_ms: list[float]
 ) -> None:
-    """Upload one image after another while the bulk runs; from sending to the verdict."""
+    """Upload one image after another, beside the bulk or alone; from sending to the verdict."""
     for path in files:
         if finished.wait(_UPLOAD_EVERY_S):
             return
