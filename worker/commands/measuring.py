@@ -25,7 +25,7 @@ def peak_rss_mb(process: psutil.Process) -> float:
     """
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return float(process.memory_info().rss / 1e6) if process.is_running() else 0.0
     kilobytes = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")), "0")
     return int(kilobytes) * 1024 / 1e6

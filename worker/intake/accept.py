@@ -280,9 +280,10 @@ def _look(path: Path, limits: Limits) -> _Seen:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(path)
-        # Read once: a header is gone through in small steps, each of which would ask the file again.
+        # Read once: a header is gone through in small steps, each of which would ask the file again. Never
+        # more than that: one that grows meanwhile is left for a later scan anyway.
         whole: io.BytesIO | io.BufferedReader = (
-            io.BytesIO(file.read()) if status.st_size <= _READ_WHOLE else file
+            io.BytesIO(file.read(_READ_WHOLE)) if status.st_size <= _READ_WHOLE else file
         )
         sha256 = hashlib.file_digest(whole, "sha256").hexdigest()
         whole.seek(0)

@@ -140,7 +140,7 @@ def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
             _warn_left(current, str(error.strerror))
             continue
         if not entries and current != folder:
-            _remove_if_resting(current)
+            _remove_if_resting(Path(current))
         for entry in entries:
             if is_left_alone(entry.name):
                 continue
@@ -163,10 +163,10 @@ def _warn_left(_path: str, why: str) -> None:
     log.warning("a folder cannot be looked into and is left where it is", error=why)
 
 
-def _remove_if_resting(folder: str) -> None:
+def _remove_if_resting(folder: Path) -> None:
     try:
-        if time.time() - os.stat(folder).st_mtime > _EMPTY_FOLDER_RESTS_S:  # noqa: PTH116 - a scan's own text
-            os.rmdir(folder)  # noqa: PTH106
+        if time.time() - folder.stat().st_mtime > _EMPTY_FOLDER_RESTS_S:
+            folder.rmdir()
     except OSError:
         # Somebody filled or removed it in between: the next scan sees what is there.
         return

@@ -2,7 +2,8 @@
 
 Triggers of the database keep them, in the transaction that changes the rows, whoever changes them: see
 migration 0003. Receipts, images and predictions are tallied each from their own table, so the books still
-compare two things that were counted apart. `differences` counts the rows themselves, and `repair` says so.
+compare two things that were counted apart. `differences` counts the rows themselves, and `repair` makes the
+tallies what was counted.
 
 On PostgreSQL a tally is one row that every writer adds to: `audit.lock` comes before it, in every
 transaction that changes an image's kind, or two of them could wait for each other.
