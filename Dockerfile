@@ -14,6 +14,7 @@ RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolatio
     && .venv/bin/python -m compileall -q .venv worker webui training migrations
 
 FROM python:3.13-slim-bookworm
+LABEL org.opencontainers.image.title=nightread org.opencontainers.image.version=0.2.0
 # 10001 is nobody on the host; the data folder has to belong to it.
 RUN useradd --uid 10001 --create-home nightread && install -d -o nightread -g nightread /data
 COPY --from=build /opt/nightread /opt/nightread

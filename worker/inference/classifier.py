@@ -10,6 +10,7 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
+from worker import __version__
 from worker.inference.bundle import Bundle
 from worker.inference.runtime import open_runtime
 from worker.inference.second_look import joined, views
@@ -92,7 +93,7 @@ class Classifier:
     def versions(self) -> dict[str, str]:
         """The software that the numbers depend on: name to version."""
         return {
-            "nightread": version("nightread"),
+            "nightread": __version__,
             "preprocessing": self.bundle.preprocessing_version,
             "python": platform.python_version(),
             "numpy": version("numpy"),
