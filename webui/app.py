@@ -9,11 +9,11 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.routing import IntegerConverter, Map
 
-from webui import api, failures, guard, pages, words
-from webui.place import LARGEST_ID
-from webui.receiving import IncomingRequest
+from webui import api, error_responses, formatting, pages, request_security
+from webui.dependencies import EXTENSION, Dependencies
+from webui.queue_view import LARGEST_ID
 from webui.secret import secret_key
-from webui.services import EXTENSION, Services
+from webui.uploads import IncomingRequest
 from worker.config import Settings
 
 
@@ -31,7 +31,7 @@ def create_app(settings: Settings) -> Flask:
     app.request_class = IncomingRequest
     app.secret_key = secret_key(settings.data / "secret_key")
     app.config.update(
-        MAX_CONTENT_LENGTH=guard.FORM_BYTES,
+        MAX_CONTENT_LENGTH=request_security.FORM_BYTES,
         MAX_FILE_BYTES=settings.max_bytes,
         SESSION_COOKIE_NAME="nightread",
         SESSION_COOKIE_HTTPONLY=True,
@@ -41,10 +41,10 @@ def create_app(settings: Settings) -> Flask:
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     cast("DefaultJSONProvider", app.json).sort_keys = False
     app.url_map.converters["key"] = KeyConverter
-    app.extensions[EXTENSION] = Services(settings)
-    guard.install(app)
-    failures.install(app)
-    words.install(app)
+    app.extensions[EXTENSION] = Dependencies(settings)
+    request_security.install(app)
+    error_responses.install(app)
+    formatting.install(app)
     for blueprint in (*pages.BLUEPRINTS, *api.BLUEPRINTS):
         app.register_blueprint(blueprint)
     return app

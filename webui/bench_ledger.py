@@ -25,9 +25,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from webui.app import create_app
-from webui.place import READING, VERDICTS
+from webui.dependencies import EXTENSION
+from webui.queue_view import READING, VERDICTS
 from webui.readers import HEADER
-from webui.services import EXTENSION
 from worker.commands import invent
 from worker.commands.measuring import median_and_p95, peak_rss_mb
 from worker.commands.progress import progress

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from webui.guard import is_loopback
+from webui.request_security import is_loopback
 from worker import logs
 from worker.config import read_settings
 from worker.ledger.schema import open_ledger

@@ -13,7 +13,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from tests.integration.webui.night import Night
 from webui import create_app
-from webui.services import EXTENSION
+from webui.dependencies import EXTENSION
 
 _FLAGS = (
     "--no-sandbox",

@@ -7,8 +7,8 @@ from flask.typing import ResponseReturnValue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from webui.dependencies import dependencies
 from webui.metrics import CONTENT_TYPE, exposition
-from webui.services import services
 from worker.ledger import reports, schema
 from worker.ledger.session import ledger_time
 
@@ -24,8 +24,8 @@ def alive() -> ResponseReturnValue:
 @api.get("/readyz")
 def ready() -> ResponseReturnValue:
     """The database can be used. The broker and other troubles are told, but without them nothing is lost."""
-    current = schema.current(services().ledger)
-    if current != services().newest_schema:
+    current = schema.current(dependencies().ledger)
+    if current != dependencies().newest_schema:
         abort(503, "The database is not up to date; run `nightread db upgrade`.")
     return {"ready": True, "schema": current, "broker": _broker(), "troubles": _troubles()}
 
@@ -33,14 +33,14 @@ def ready() -> ResponseReturnValue:
 @api.get("/metrics")
 def metrics() -> ResponseReturnValue:
     """Figures for Prometheus, in its text format."""
-    text = exposition(services().pulse.read(), services().acceptor.free_bytes())
+    text = exposition(dependencies().status_cache.read(), dependencies().acceptor.free_bytes())
     return current_app.response_class(text, content_type=CONTENT_TYPE)
 
 
 @api.get("/api/v1/status")
 def status() -> ResponseReturnValue:
     """The document of `nightread status --json`."""
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         return reports.status_document(session, ledger_time(session))
 
 
@@ -52,13 +52,13 @@ def description() -> ResponseReturnValue:
 
 
 def _troubles() -> list[str]:
-    status = services().pulse.read()
+    status = dependencies().status_cache.read()
     return ["The database cannot be reached."] if status is None else list(status["troubles"])
 
 
 def _broker() -> str:
     try:
-        services().dispatcher.depths()
+        dependencies().dispatcher.depths()
     except (OperationalError, RedisError, OSError):
         return "out of reach"
     return "reachable"

@@ -8,12 +8,12 @@ from flask import Blueprint, abort, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from webui.acts import try_again
+from webui.actions import try_again
 from webui.api.documents import image_document
-from webui.asking import asking, text_of
+from webui.dependencies import dependencies
+from webui.parameters import bad_request_on_value_error, json_text
 from webui.readers import NoReader, reader_name
-from webui.receiving import receive
-from webui.services import services
+from webui.uploads import receive
 from worker.ledger import review
 
 api = Blueprint("api_images", __name__, url_prefix="/api/v1")
@@ -25,11 +25,11 @@ def send() -> ResponseReturnValue:
     reader = reader_name()
     if reader is None:
         raise NoReader
-    with asking():
+    with bad_request_on_value_error():
         received = receive(request, reader=reader)
     if not received.accepted and not received.missed:
         abort(400, "Send at least one file, in the multipart field files.")
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         outcomes: list[dict[str, Any]] = [
             {
                 "file": item.name,
@@ -52,21 +52,21 @@ def look_up() -> ResponseReturnValue:
     sha256 = request.args.get("sha256", "").lower()
     if not sha256:
         abort(400, "Say which: ?sha256=...")
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         return _document(session, review.known_as(session, sha256))
 
 
 @api.get("/images/<key:image_id>")
 def show(image_id: int) -> ResponseReturnValue:
     """All that is known of an image."""
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         return _document(session, image_id)
 
 
 @api.post("/images/<key:image_id>/retry")
 def retry(image_id: int) -> ResponseReturnValue:
     """Queue a rejected or quarantined image again, with a reason."""
-    return {"image": image_id, "queued": try_again(image_id, text_of("reason"))}
+    return {"image": image_id, "queued": try_again(image_id, json_text("reason"))}
 
 
 def _document(session: Session, image_id: int | None) -> ResponseReturnValue:

@@ -6,7 +6,7 @@ from flask import Blueprint, abort
 from flask.typing import ResponseReturnValue
 
 from webui.api.documents import model_document
-from webui.services import services
+from webui.dependencies import dependencies
 from worker import DISCLAIMER
 from worker.ledger.models import known_models, named
 
@@ -16,7 +16,7 @@ api = Blueprint("api_models", __name__, url_prefix="/api/v1")
 @api.get("/models")
 def listing() -> ResponseReturnValue:
     """The models that the ledger knows, the one in use first."""
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         known = known_models(session)
     return {"disclaimer": DISCLAIMER, "models": [model_document(each) for each in known]}
 
@@ -24,7 +24,7 @@ def listing() -> ResponseReturnValue:
 @api.get("/models/<sha256>")
 def show(sha256: str) -> ResponseReturnValue:
     """A model and its card."""
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         known = known_models(session)
     found = named(known, sha256)
     if found is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from webui import acts
+from webui import actions
 from webui.api.documents import queue_row, review_document
-from webui.asking import place_of_request, text_of
-from webui.services import services
+from webui.dependencies import dependencies
+from webui.parameters import json_text, queue_view_parameter
 from worker import DISCLAIMER
 from worker.ledger import review
 
@@ -18,9 +18,9 @@ api = Blueprint("api_reading", __name__, url_prefix="/api/v1")
 @api.get("/queue")
 def queue() -> ResponseReturnValue:
     """A page of the queue; `next` is the `after` of the page below."""
-    place = place_of_request()
-    with services().ledger.reading() as session:
-        page = review.queue(session, place.wanted, after=place.after)
+    queue_view = queue_view_parameter()
+    with dependencies().ledger.reading() as session:
+        page = review.queue(session, queue_view.wanted, after=queue_view.after)
         return {
             "disclaimer": DISCLAIMER,
             "total": page.total,
@@ -32,11 +32,13 @@ def queue() -> ResponseReturnValue:
 @api.post("/images/<key:image_id>/review")
 def decide(image_id: int) -> ResponseReturnValue:
     """Record the reader's verdict on an image; `next` is the next image of the queue."""
-    act, following = acts.decide(image_id, text_of("action"), text_of("note", ""), place_of_request())
+    act, following = actions.decide(
+        image_id, json_text("action"), json_text("note", ""), queue_view_parameter()
+    )
     return review_document(act) | {"next": following}
 
 
 @api.post("/undo")
 def undo() -> ResponseReturnValue:
     """Take back the reader's last verdict."""
-    return {"image": acts.undo()}
+    return {"image": actions.undo()}

@@ -8,8 +8,8 @@ from flask import Blueprint, Response, abort, request
 from flask.typing import ResponseReturnValue
 
 from webui.api.documents import run_document
-from webui.asking import before_of_request
-from webui.services import services
+from webui.dependencies import dependencies
+from webui.parameters import before_parameter
 from worker.commands import morning
 from worker.ledger import reports
 
@@ -26,8 +26,8 @@ _CONTENT_TYPES = {
 @api.get("/runs")
 def listing() -> ResponseReturnValue:
     """The runs and their books, the latest first; `next` is the `before` of the page below."""
-    with services().ledger.reading() as session:
-        found = reports.runs(session, before=before_of_request())
+    with dependencies().ledger.reading() as session:
+        found = reports.runs(session, before=before_parameter())
     return {
         "runs": [run_document(summary) for _, summary in found],
         "next": found[-1][0].id if found else None,
@@ -40,7 +40,7 @@ def report(name: str) -> ResponseReturnValue:
     form = request.args.get("format", "json")
     if form not in _CONTENT_TYPES:
         abort(400, f"format is one of {', '.join(_CONTENT_TYPES)}")
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         try:
             said = morning.read(session, name)
         except LookupError as missing:

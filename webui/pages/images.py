@@ -11,8 +11,8 @@ import hashlib
 from flask import Blueprint, Response, abort, current_app, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
-from webui import drawing
-from webui.services import services
+from webui import image_rendering
+from webui.dependencies import dependencies
 from worker.ledger.review import open_image
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Image
@@ -38,7 +38,7 @@ def picture(image_id: int) -> ResponseReturnValue:
     if content_type is None or image.state == ImageState.REJECTED:
         abort(404, "This file was turned away; there is only a preview.")
     try:
-        path = services().store.path(image.sha256)
+        path = dependencies().store.path(image.sha256)
     except FileNotFoundError:
         abort(404, "The store no longer has this picture.")
     response = send_file(path, mimetype=content_type, etag=image.sha256, max_age=_FOR_EVER_S)
@@ -48,28 +48,28 @@ def picture(image_id: int) -> ResponseReturnValue:
 @pages.get("/images/<key:image_id>/thumb.jpg")
 def thumb(image_id: int) -> ResponseReturnValue:
     """A small picture for lists."""
-    return _small(image_id, drawing.THUMBNAIL_SIDE)
+    return _small(image_id, image_rendering.THUMBNAIL_SIDE)
 
 
 @pages.get("/images/<key:image_id>/preview.jpg")
 def preview(image_id: int) -> ResponseReturnValue:
     """A picture encoded anew, so that nothing of a strange file reaches the browser."""
-    return _small(image_id, drawing.PREVIEW_SIDE)
+    return _small(image_id, image_rendering.PREVIEW_SIDE)
 
 
 @pages.get("/images/<key:image_id>/map.png")
 def activation(image_id: int) -> ResponseReturnValue:
     """Where the network responded, in the shape of the picture."""
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         image = open_image(session, image_id)
     if image is None or not image.predictions:
         abort(404, "This image has not been scored.")
     prediction = image.predictions[0]
     try:
-        shown = drawing.upright_size(services().store.path(image.sha256))
+        shown = image_rendering.upright_size(dependencies().store.path(image.sha256))
     except OSError:
         shown = (image.width or 1, image.height or 1)
-    data = drawing.map_png(prediction.activation, prediction.map_height, prediction.map_width, shown)
+    data = image_rendering.map_png(prediction.activation, prediction.map_height, prediction.map_width, shown)
     response = Response(data, mimetype="image/png")
     # Another model may score the image again, so the browser asks each time.
     response.headers["Cache-Control"] = "private, no-cache"
@@ -81,7 +81,7 @@ def activation(image_id: int) -> ResponseReturnValue:
 @pages.get("/images/scale.png")
 def scale() -> ResponseReturnValue:
     """The map's colours, weak to strong."""
-    response = Response(drawing.scale_png(), mimetype="image/png")
+    response = Response(image_rendering.scale_png(), mimetype="image/png")
     response.headers["Cache-Control"] = "private, max-age=3600"
     return response
 
@@ -89,9 +89,9 @@ def scale() -> ResponseReturnValue:
 def _small(image_id: int, side: int) -> ResponseReturnValue:
     image = _image(image_id)
     try:
-        path = services().store.path(image.sha256)
-        data = drawing.small_jpeg(path, side, services().settings.max_pixels)
-    except (FileNotFoundError, drawing.NoPreview):
+        path = dependencies().store.path(image.sha256)
+        data = image_rendering.small_jpeg(path, side, dependencies().settings.max_pixels)
+    except (FileNotFoundError, image_rendering.NoPreview):
         return current_app.send_static_file("no-preview.svg")
     response = Response(data, mimetype="image/jpeg")
     response.set_etag(f"{image.sha256}-{side}")
@@ -101,7 +101,7 @@ def _small(image_id: int, side: int) -> ResponseReturnValue:
 
 def _image(image_id: int) -> Image:
     """The image, if it is the one that the URL's `v` means."""
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         image = session.get(Image, image_id)
     wanted = request.args.get("v")
     if image is None or (wanted is not None and not image.sha256.startswith(wanted)):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
-from webui.asking import asking
 from webui.charts import charts
-from webui.expectation import expected, per_cent
-from webui.services import services
+from webui.dependencies import dependencies
+from webui.expected_counts import expected, per_cent
+from webui.parameters import bad_request_on_value_error
 from worker import card
 from worker.card_text import explained, label, recipe_text, rows_of, tables_of, title
 from worker.ledger.models import KnownModel, known_models, named
@@ -40,12 +40,12 @@ def show(sha256: str) -> ResponseReturnValue:
 
 
 def _known() -> list[KnownModel]:
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         return known_models(session)
 
 
 def _page(known: list[KnownModel], shown: KnownModel | None) -> ResponseReturnValue:
-    with asking():
+    with bad_request_on_value_error():
         prevalence = per_cent(request.args.get("prevalence", ""))
     if shown is None:
         return render_template("models.html", known=known, shown=None)

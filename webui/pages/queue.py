@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from webui.asking import place_of_request
-from webui.place import READING, VERDICTS
-from webui.services import services
+from webui.dependencies import dependencies
+from webui.parameters import queue_view_parameter
+from webui.queue_view import READING, VERDICTS
 from worker.ledger import reports, review
 from worker.ledger.session import utc_now
 
@@ -23,12 +23,12 @@ def home() -> ResponseReturnValue:
 @pages.get("/review")
 def show() -> ResponseReturnValue:
     """A page of the queue."""
-    place = place_of_request()
-    with services().ledger.reading() as session:
+    queue_view = queue_view_parameter()
+    with dependencies().ledger.reading() as session:
         return render_template(
             "queue.html",
-            place=place,
-            page=review.queue(session, place.wanted, after=place.after),
+            queue_view=queue_view,
+            page=review.queue(session, queue_view.wanted, after=queue_view.after),
             runs=reports.run_names(session),
             now=utc_now(),
             verdicts=VERDICTS,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from webui.asking import asking
+from webui.dependencies import dependencies
+from webui.parameters import bad_request_on_value_error
 from webui.readers import local_path, remember
-from webui.services import services
 from worker.ledger import review
 from worker.ledger.session import utc_now
 
@@ -23,6 +23,6 @@ def ask() -> ResponseReturnValue:
 @pages.post("/reader")
 def answer() -> ResponseReturnValue:
     """Keep the name, in the ledger and for this browser, and go on where it was asked for."""
-    with asking(), services().ledger.transaction() as session:
+    with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         remember(review.reader(session, request.form.get("name", "").replace("\x00", ""), utc_now()).name)
     return redirect(local_path(request.form.get("next", "")), 303)

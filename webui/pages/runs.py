@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, abort, render_template
 from flask.typing import ResponseReturnValue
 
-from webui.asking import before_of_request
-from webui.services import services
+from webui.dependencies import dependencies
+from webui.parameters import before_parameter
 from worker.ledger import reports
 
 pages = Blueprint("runs", __name__)
@@ -18,8 +18,8 @@ _TURNED_AWAY_SHOWN = 100
 @pages.get("/runs")
 def listing() -> ResponseReturnValue:
     """The runs, the latest first."""
-    with services().ledger.reading() as session:
-        found = reports.runs(session, before=before_of_request(), size=_PAGE_SIZE)
+    with dependencies().ledger.reading() as session:
+        found = reports.runs(session, before=before_parameter(), size=_PAGE_SIZE)
         older = found[-1][0].id if len(found) == _PAGE_SIZE else None
         return render_template("runs.html", runs=[summary for _, summary in found], older=older)
 
@@ -27,7 +27,7 @@ def listing() -> ResponseReturnValue:
 @pages.get("/runs/<path:name>")
 def show(name: str) -> ResponseReturnValue:
     """One run."""
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         run = reports.find_run(session, name)
         if run is None:
             abort(404, "There is no run of this name.")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from webui import acts
-from webui.asking import before_of_request
-from webui.services import services
+from webui import actions
+from webui.dependencies import dependencies
+from webui.parameters import before_parameter
 from worker.ledger import reports
 
 pages = Blueprint("turned_away", __name__)
@@ -18,8 +18,8 @@ _PAGE_SIZE = 50
 @pages.get("/turned-away")
 def show() -> ResponseReturnValue:
     """Rejected and quarantined images, the latest first."""
-    with services().ledger.reading() as session:
-        images = reports.turned_away(session, before=before_of_request(), size=_PAGE_SIZE)
+    with dependencies().ledger.reading() as session:
+        images = reports.turned_away(session, before=before_parameter(), size=_PAGE_SIZE)
         older = images[-1].id if len(images) == _PAGE_SIZE else None
         return render_template("turned_away.html", images=images, older=older)
 
@@ -27,6 +27,6 @@ def show() -> ResponseReturnValue:
 @pages.post("/turned-away/<key:image_id>/retry")
 def retry(image_id: int) -> ResponseReturnValue:
     """Give an image another chance, as a person asks."""
-    queued = acts.try_again(image_id, request.form.get("reason", ""))
-    flash("The image waits to be scored again." if queued else acts.LATER, "act")
+    queued = actions.try_again(image_id, request.form.get("reason", ""))
+    flash("The image waits to be scored again." if queued else actions.LATER, "act")
     return redirect(url_for("turned_away.show"), 303)

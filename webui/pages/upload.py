@@ -5,12 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from webui.acts import LATER
-from webui.asking import asking
-from webui.place import keys_of, keys_text
+from webui.actions import LATER
+from webui.dependencies import dependencies
+from webui.parameters import bad_request_on_value_error
+from webui.queue_view import keys_of, keys_text
 from webui.readers import NoReader, reader_name
-from webui.receiving import receive
-from webui.services import services
+from webui.uploads import receive
 from worker.ledger import reports
 
 pages = Blueprint("upload", __name__)
@@ -36,7 +36,7 @@ def send() -> ResponseReturnValue:
     reader = reader_name()
     if reader is None:
         raise NoReader
-    with asking():
+    with bad_request_on_value_error():
         received = receive(request, reader=reader)
     if not received.queued:
         flash(LATER)
@@ -49,7 +49,7 @@ def send() -> ResponseReturnValue:
 
 
 def _with_receipts(template: str) -> ResponseReturnValue:
-    with asking():
+    with bad_request_on_value_error():
         keys = keys_of(request.args.get("receipts", ""), _MOST_RECEIPTS)
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         return render_template(template, receipts=reports.receipts(session, keys))

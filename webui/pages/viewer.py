@@ -5,12 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from webui import acts
-from webui.asking import place_of_request
-from webui.place import Place
+from webui import actions
+from webui.dependencies import dependencies
+from webui.formatting import FINDINGS, visible
+from webui.parameters import queue_view_parameter
+from webui.queue_view import QueueView
 from webui.readers import acting_reader, reader_name
-from webui.services import services
-from webui.words import FINDINGS, visible
 from worker.ledger import review
 from worker.ledger.review import Action, Finding, ReviewRefused
 from worker.ledger.session import utc_now
@@ -23,9 +23,9 @@ pages = Blueprint("viewer", __name__)
 @pages.get("/review/<key:image_id>")
 def show(image_id: int) -> ResponseReturnValue:
     """Open an image; it is the reader's own for a while, if they have said who they are."""
-    place = place_of_request()
+    queue_view = queue_view_parameter()
     _claim(image_id)
-    with services().ledger.reading() as session:
+    with dependencies().ledger.reading() as session:
         image = review.open_image(session, image_id)
         if image is None:
             abort(404, f"There is no image {image_id}.")
@@ -36,46 +36,46 @@ def show(image_id: int) -> ResponseReturnValue:
             standing=review.standing_reviews(session, [image]).get(image_id),
             holder=_other_holder(image),
             unread=image.review_state == ReviewState.UNREAD,
-            place=place,
-            left=review.count(session, place.unread),
-            neighbours=review.neighbours(session, place.wanted, acts.here(image)),
+            queue_view=queue_view,
+            left=review.count(session, queue_view.unread),
+            neighbours=review.neighbours(session, queue_view.wanted, actions.here(image)),
         )
 
 
 @pages.post("/review/<key:image_id>/decide")
 def decide(image_id: int) -> ResponseReturnValue:
     """Record the reader's verdict and open the next image of their list."""
-    place = place_of_request()
+    queue_view = queue_view_parameter()
     try:
-        act, following = acts.decide(
-            image_id, request.form.get("action", ""), request.form.get("note", ""), place
+        act, following = actions.decide(
+            image_id, request.form.get("action", ""), request.form.get("note", ""), queue_view
         )
     except ReviewRefused as refusal:
         flash(str(refusal), "refused")
-        return _to(image_id, place)
+        return _to(image_id, queue_view)
     done = "Confirmed" if act.action == Action.CONFIRM else "Overridden"
     found = FINDINGS[Finding(act.finding or "")]
     flash(f"{done}: {found} in {visible(act.image.original_name)}.", "act")
-    return _to(following, place)
+    return _to(following, queue_view)
 
 
 @pages.post("/review/undo")
 def undo() -> ResponseReturnValue:
     """Take back the reader's last verdict and open its image again."""
-    place = place_of_request()
+    queue_view = queue_view_parameter()
     try:
-        image_id = acts.undo()
+        image_id = actions.undo()
     except ReviewRefused as refusal:
         flash(str(refusal), "refused")
-        return _to(None, place)
+        return _to(None, queue_view)
     flash("Taken back: this image is unread again.", "undone")
-    return _to(image_id, place)
+    return _to(image_id, queue_view)
 
 
-def _to(image_id: int | None, place: Place) -> ResponseReturnValue:
+def _to(image_id: int | None, queue_view: QueueView) -> ResponseReturnValue:
     if image_id is None:
-        return redirect(url_for("queue.show", **place.below(None).query), 303)
-    return redirect(url_for("viewer.show", image_id=image_id, **place.query), 303)
+        return redirect(url_for("queue.show", **queue_view.below(None).query), 303)
+    return redirect(url_for("viewer.show", image_id=image_id, **queue_view.query), 303)
 
 
 def _claim(image_id: int) -> None:
@@ -83,8 +83,8 @@ def _claim(image_id: int) -> None:
     prefetched = "prefetch" in request.headers.get("Sec-Purpose", "")
     if reader_name() is None or request.method != "GET" or prefetched:
         return
-    at, claim_s = utc_now(), services().settings.claim_s
-    with services().ledger.transaction() as session:
+    at, claim_s = utc_now(), dependencies().settings.claim_s
+    with dependencies().ledger.transaction() as session:
         review.claim(session, image_id, reader_id=acting_reader(session, at).id, claim_s=claim_s, at=at)
 
 

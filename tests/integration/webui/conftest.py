@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from tests.integration.webui.night import Night, a_night
 from webui import create_app
-from webui.services import EXTENSION, Services
+from webui.dependencies import EXTENSION, Dependencies
 
 # From the most to the least urgent, as image 1 to 8; two of one probability, two clear ones.
 PROBABILITIES = (0.97, 0.93, 0.93, 0.71, 0.55, 0.41, 0.2, 0.01)
@@ -48,8 +48,8 @@ def app(night: Night) -> Iterator[Flask]:
     """The application on that night."""
     made = create_app(night.settings)
     yield made
-    services: Services = made.extensions[EXTENSION]
-    services.ledger.close()
+    dependencies: Dependencies = made.extensions[EXTENSION]
+    dependencies.ledger.close()
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from sqlalchemy import event
 from tests.filling import assert_whole, fill
 from webui import create_app
 from webui.bench_ledger import _known, _read_and_undone, addresses, as_text, bench_ledger
+from webui.dependencies import EXTENSION
 from webui.readers import HEADER
-from webui.services import EXTENSION
 from worker.commands.invent import invent
 from worker.config import ROOT, Settings
 from worker.ledger import schema
@@ -80,8 +80,8 @@ def app(tmp_path: Path) -> Iterator[Flask]:
 
 
 def test_no_page_and_no_act_reads_a_whole_table(app: Flask) -> None:
-    services = app.extensions[EXTENSION]
-    known = _known(services.ledger, COUNT)
+    dependencies = app.extensions[EXTENSION]
+    known = _known(dependencies.ledger, COUNT)
     client = app.test_client()
     asked: dict[str, Any] = {}
 
@@ -89,15 +89,15 @@ def test_no_page_and_no_act_reads_a_whole_table(app: Flask) -> None:
         if statement.startswith(("SELECT", "UPDATE", "DELETE")):
             asked.setdefault(statement, parameters)
 
-    event.listen(services.ledger.engine, "before_cursor_execute", note)
+    event.listen(dependencies.ledger.engine, "before_cursor_execute", note)
     for name, found in addresses(known).items():
         # The pictures differ in their bytes alone, and here there are none.
         for address in found[: 1 if name.startswith("images.") else None]:
             client.get(address, headers={HEADER: "Ada"})
     _read_and_undone(client, known.unread[0])
-    event.remove(services.ledger.engine, "before_cursor_execute", note)
+    event.remove(dependencies.ledger.engine, "before_cursor_execute", note)
     assert len(asked) > 50
-    with services.ledger.engine.connect() as connection:
+    with dependencies.ledger.engine.connect() as connection:
         plans = {
             statement: connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
             for statement, parameters in asked.items()

@@ -14,7 +14,7 @@ from tests.cards import a_card
 from tests.integration.webui.night import MODEL_SHA256, Night, begin
 from tests.integration.webui.test_api import as_described
 from webui import create_app
-from webui.services import EXTENSION
+from webui.dependencies import EXTENSION
 from worker import DISCLAIMER
 from worker.ledger import predictions
 from worker.ledger.session import utc_now

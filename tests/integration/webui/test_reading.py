@@ -13,7 +13,7 @@ from sqlalchemy import select
 from tests.integration.webui.conftest import PROBABILITIES, Reader
 from tests.integration.webui.night import RUN, Night, a_night, phantoms
 from webui import create_app
-from webui.services import EXTENSION
+from webui.dependencies import EXTENSION
 from worker.ledger import audit, review
 from worker.ledger.states import ReviewState
 from worker.ledger.tables import AuditEvent, Image, Review

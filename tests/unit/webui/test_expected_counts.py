@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from webui.expectation import Expected, expected, per_cent
+from webui.expected_counts import Expected, expected, per_cent
 from worker.card import Point
 
 

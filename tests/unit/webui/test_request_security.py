@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from webui.guard import host_names, is_loopback, name_of, same_site
 from webui.readers import local_path
+from webui.request_security import host_names, is_loopback, name_of, same_site
 from worker.config import Settings
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from webui.place import LARGEST_ID, READING, VERDICTS, Place, key_of, keys_of, keys_text
+from webui.queue_view import LARGEST_ID, READING, VERDICTS, QueueView, key_of, keys_of, keys_text
 from worker.ledger.review import NEEDS_READING, Cursor
 from worker.ledger.states import ReviewState
 
 
 def test_without_a_query_it_is_the_top_of_what_waits_to_be_read() -> None:
-    place = Place.parse({})
-    assert place.wanted.verdicts == NEEDS_READING
-    assert place.wanted.review is ReviewState.UNREAD
-    assert (place.wanted.run, place.after, place.query) == (None, None, {})
+    queue_view = QueueView.parse({})
+    assert queue_view.wanted.verdicts == NEEDS_READING
+    assert queue_view.wanted.review is ReviewState.UNREAD
+    assert (queue_view.wanted.run, queue_view.after, queue_view.query) == (None, None, {})
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
@@ -23,8 +23,8 @@ def test_without_a_query_it_is_the_top_of_what_waits_to_be_read() -> None:
 def test_every_place_comes_back_from_its_query(
     verdict: str, reading: str, run: str | None, after: Cursor | None
 ) -> None:
-    place = Place(verdict, reading, run, after)
-    assert Place.parse(place.query) == place
+    queue_view = QueueView(verdict, reading, run, after)
+    assert QueueView.parse(queue_view.query) == queue_view
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_every_place_comes_back_from_its_query(
 )
 def test_a_query_that_makes_no_sense_is_refused_with_a_sentence(query: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r" is (one of|the cursor) "):
-        Place.parse(query)
+        QueueView.parse(query)
 
 
 def test_the_next_image_to_decide_on_is_unread_whatever_list_is_shown() -> None:
-    assert Place(verdict="any", reading="any").unread.review is ReviewState.UNREAD
+    assert QueueView(verdict="any", reading="any").unread.review is ReviewState.UNREAD
 
 
 @pytest.mark.parametrize(

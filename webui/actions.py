@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import abort
 
-from webui.asking import asking
-from webui.place import Place
+from webui.dependencies import dependencies
+from webui.parameters import bad_request_on_value_error
+from webui.queue_view import QueueView
 from webui.readers import acting_reader
-from webui.services import services
 from worker.ledger import leases, review
 from worker.ledger.review import Action, Cursor
 from worker.ledger.session import utc_now
@@ -20,14 +20,14 @@ _LONGEST_NOTE = 2_000
 _LONGEST_REASON = 1_000
 
 
-def decide(image_id: int, action: str, note: str, place: Place) -> tuple[Review, int | None]:
+def decide(image_id: int, action: str, note: str, queue_view: QueueView) -> tuple[Review, int | None]:
     """Record the reader's verdict; the act, and the next image of their list.
 
     Answers 404 for an unknown image and 400 for an unknown action. Raises ReviewRefused when
     the image is not theirs to read now, NoReader when they have not said who they are.
     """
     at = utc_now()
-    with asking(), services().ledger.transaction() as session:
+    with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         reader = acting_reader(session, at)
         image = session.get(Image, image_id)
         if image is None:
@@ -37,14 +37,16 @@ def decide(image_id: int, action: str, note: str, place: Place) -> tuple[Review,
         said = text_within(note, _LONGEST_NOTE)
         act = review.decide(session, image_id, reader_id=reader.id, action=Action(action), note=said, at=at)
         act.user, act.image = reader, image
-        following = review.next_unread(session, place.unread, after=here(image), reader_id=reader.id, at=at)
+        following = review.next_unread(
+            session, queue_view.unread, after=here(image), reader_id=reader.id, at=at
+        )
     return act, following
 
 
 def undo() -> int:
     """Take back the reader's last verdict; the id of its image. Raises ReviewRefused, NoReader."""
     at = utc_now()
-    with asking(), services().ledger.transaction() as session:
+    with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         return review.undo(session, reader_id=acting_reader(session, at).id, at=at)
 
 
@@ -55,13 +57,13 @@ def try_again(image_id: int, reason: str) -> bool:
     that was not turned away, NoReader when the person has not said who they are.
     """
     at = utc_now()
-    with asking(), services().ledger.transaction() as session:
+    with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         who = f"user:{acting_reader(session, at).id}"
         try:
             lane = leases.retry(session, image_id, who=who, why=text_within(reason, _LONGEST_REASON), at=at)
         except LookupError:
             abort(404, f"There is no image {image_id}.")
-    return services().dispatcher.publish([image_id], lane)
+    return dependencies().dispatcher.publish([image_id], lane)
 
 
 def here(image: Image) -> Cursor:

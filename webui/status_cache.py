@@ -15,7 +15,7 @@ _REST = 10.0
 _LONGEST_REST_S = 5.0
 
 
-class Pulse:
+class StatusCache:
     """One status document for all threads, so that most pages ask for none of their own."""
 
     def __init__(self, ledger: Ledger) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, request
 
-from webui.services import services
+from webui.dependencies import dependencies
 from worker.config import Settings
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -79,7 +79,7 @@ def same_site(host: str, origin: str | None, fetch_site: str | None) -> bool:
 
 
 def _check_host() -> None:
-    settings = services().settings
+    settings = dependencies().settings
     if not settings.allow_remote and name_of(request.host) not in host_names(settings):
         abort(400, "This page answers only under its own name; see the setting allowed_hosts.")
 

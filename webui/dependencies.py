@@ -7,7 +7,7 @@ from typing import cast
 
 from flask import current_app
 
-from webui.pulse import Pulse
+from webui.status_cache import StatusCache
 from worker.config import Settings
 from worker.intake.accept import Acceptor
 from worker.ledger import schema
@@ -18,7 +18,7 @@ from worker.store import open_store
 EXTENSION = "nightread"
 
 
-class Services:
+class Dependencies:
     """The ledger, the store and the two ways in. Building it connects to nothing yet."""
 
     def __init__(self, settings: Settings) -> None:
@@ -28,7 +28,7 @@ class Services:
         self.store = open_store(settings)
         self.acceptor = Acceptor(settings, self.ledger, self.store)
         self.dispatcher = Dispatcher(settings, self.ledger)
-        self.pulse = Pulse(self.ledger)
+        self.status_cache = StatusCache(self.ledger)
 
     @cached_property
     def newest_schema(self) -> str:
@@ -36,6 +36,6 @@ class Services:
         return schema.newest()
 
 
-def services() -> Services:
+def dependencies() -> Dependencies:
     """The services of the application that answers the current request."""
-    return cast("Services", current_app.extensions[EXTENSION])
+    return cast("Dependencies", current_app.extensions[EXTENSION])

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 from flask import abort, request
 
-from webui.place import Place, key_of
+from webui.queue_view import QueueView, key_of
 from worker.ledger.states import IllegalTransition
 
 
 @contextmanager
-def asking() -> Iterator[None]:
+def bad_request_on_value_error() -> Iterator[None]:
     """Around what a request asks for: a ValueError there is the request's fault, and says why."""
     try:
         yield
@@ -22,19 +22,19 @@ def asking() -> Iterator[None]:
         abort(400, as_sentence(error))
 
 
-def place_of_request() -> Place:
+def queue_view_parameter() -> QueueView:
     """Where in the queue this request is, from its URL."""
-    with asking():
-        return Place.parse(request.args)
+    with bad_request_on_value_error():
+        return QueueView.parse(request.args)
 
 
-def before_of_request() -> int | None:
+def before_parameter() -> int | None:
     """The id that the page before this one ended with, from the URL."""
-    with asking():
+    with bad_request_on_value_error():
         return key_of(request.args.get("before"))
 
 
-def text_of(name: str, default: str | None = None) -> str:
+def json_text(name: str, default: str | None = None) -> str:
     """A text in the JSON object that the request holds."""
     document = request.get_json(silent=True)
     value = document.get(name, default) if isinstance(document, dict) else None

@@ -13,7 +13,7 @@ from typing import IO
 from flask import Request
 from werkzeug.datastructures import FileStorage
 
-from webui.services import services
+from webui.dependencies import dependencies
 from worker.errors import TransientFailure
 from worker.intake.accept import Accepted, Candidate
 from worker.ledger.states import Lane, Outcome, Source
@@ -57,7 +57,7 @@ class IncomingRequest(Request):
         filename: str | None = None,  # noqa: ARG002
         content_length: int | None = None,  # noqa: ARG002
     ) -> IO[bytes]:
-        settings = services().settings
+        settings = dependencies().settings
         settings.incoming.mkdir(parents=True, exist_ok=True)
         path = settings.incoming / uuid.uuid4().hex
         self.__dict__.setdefault("incoming", []).append(path)
@@ -88,9 +88,9 @@ def receive(request: Request, *, reader: str) -> Received:
 
     Raises TransientFailure, and then nothing was recorded; ValueError for a run of no such name.
     """
-    services().acceptor.check_room()
+    dependencies().acceptor.check_room()
     candidates = _files_of(request)
-    accepted = services().acceptor.accept(
+    accepted = dependencies().acceptor.accept(
         candidates,
         source=Source.UPLOAD,
         lane=Lane.URGENT,
@@ -98,7 +98,7 @@ def receive(request: Request, *, reader: str) -> Received:
         received_by=reader,
     )
     fresh = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
-    queued = services().dispatcher.publish(fresh, Lane.URGENT) if fresh else True
+    queued = dependencies().dispatcher.publish(fresh, Lane.URGENT) if fresh else True
     missed = Counter(item.name for item in candidates) - Counter(item.name for item in accepted)
     return Received(accepted, list(missed.elements()), queued)
 
@@ -113,7 +113,7 @@ def run_name(text: str) -> str | None:
 
 def _files_of(request: Request) -> list[Candidate]:
     """Read the request to its end; its files are then in the incoming folder."""
-    request.max_content_length = FILES_OF_LARGEST_SIZE * services().settings.max_bytes
+    request.max_content_length = FILES_OF_LARGEST_SIZE * dependencies().settings.max_bytes
     try:
         return [_candidate(file) for file in request.files.getlist("files") if file.filename]
     except OSError as error:

@@ -29,7 +29,7 @@ LARGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class Place:
+class QueueView:
     """A filter and the cursor that the page shown starts below (None: the top)."""
 
     verdict: str = "to-read"
@@ -38,7 +38,7 @@ class Place:
     after: Cursor | None = None
 
     @classmethod
-    def parse(cls, arguments: Mapping[str, str]) -> Place:
+    def parse(cls, arguments: Mapping[str, str]) -> QueueView:
         """Read a URL's query. Raises ValueError with a sentence when it makes no sense."""
         verdict = arguments.get("verdict") or "to-read"
         reading = arguments.get("reading") or "unread"
@@ -66,7 +66,7 @@ class Place:
         kept = {name: value for name, value in parts.items() if value not in {"", "to-read", "unread"}}
         return kept | ({"after": str(self.after)} if self.after else {})
 
-    def below(self, after: Cursor | None) -> Place:
+    def below(self, after: Cursor | None) -> QueueView:
         """The page of the same list that starts below `after`."""
         return replace(self, after=after)
 

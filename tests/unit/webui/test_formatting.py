@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from webui.words import duration, probability, visible, when
+from webui.formatting import duration, probability, visible, when
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from datetime import datetime
 from flask import Flask
 from markupsafe import Markup
 
+from webui.dependencies import dependencies
 from webui.readers import reader_name
-from webui.services import services
 from worker import DISCLAIMER
 from worker.ledger.review import Action, Finding, finding_of
 from worker.ledger.tables import Image
@@ -79,4 +79,4 @@ def finding_if(image: Image, action: str) -> str:
 
 
 def _on_every_page() -> dict[str, object]:
-    return {"disclaimer": DISCLAIMER, "reader": reader_name(), "status": services().pulse.read()}
+    return {"disclaimer": DISCLAIMER, "reader": reader_name(), "status": dependencies().status_cache.read()}
