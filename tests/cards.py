@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from training import card
 from training.evaluation.metrics import Scored, with_intervals
+from training.export import card
+from training.recipe import RECIPES
 
 THRESHOLDS = {"screen": 0.3, "balanced": 0.5, "rule-in": 0.62}
 _REPEATS = 60
@@ -18,7 +18,7 @@ _REPEATS = 60
 
 @cache
 def a_card(sha256: str = "5f" * 32) -> dict[str, Any]:
-    """A whole card, as `training.release` writes one; not to be changed."""
+    """A whole card, as `training.export.release` writes one; not to be changed."""
     plain, stressed, adults = _drawn(1, 900, 4.2), _drawn(2, 900, 3.6), _drawn(3, 400, 1.1)
     sets = {"children": plain, "children_stressed": stressed, "adults": adults}
     metrics = {name: _measured(scored) for name, scored in sets.items()}
@@ -56,9 +56,7 @@ def a_card(sha256: str = "5f" * 32) -> dict[str, Any]:
 
 def _data() -> list[dict[str, str]]:
     """The data sets of the shipped recipe."""
-    recipe = tomllib.loads(
-        (Path(card.__file__).parent / "recipes" / "nightread.toml").read_text(encoding="utf-8")
-    )
+    recipe = tomllib.loads((RECIPES / "nightread.toml").read_text(encoding="utf-8"))
     return [
         {key: each[key] for key in ("name", "source", "licence", "note")} for each in recipe["data"].values()
     ]

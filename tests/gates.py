@@ -13,7 +13,7 @@ from keras import layers
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from training.export import to_int8
+from training.export.litert import to_int8
 from training.gate.examples import LABELS, NETWORK_SIDE, seen
 from training.gate.negatives import SPOILED, noise
 from training.gate.release import GatePart, add_to_bundle

@@ -13,8 +13,8 @@ from training.errors import WrongInput
 from worker.errors import ModelUnusable
 
 if TYPE_CHECKING:
-    from training.cohort import Cohort
-    from training.crossfit import Work
+    from training.data.cohort import Cohort
+    from training.fit.crossfit import Work
     from training.recipe import Recipe
     from worker.inference.bundle import Bundle
 
@@ -71,8 +71,8 @@ def train(
 
     What is done is kept in OUT-work: the same command goes on where it was killed.
     """
+    from training.baseline.recipe import is_seed_recipe
     from training.recipe import changed
-    from training.seed.recipe import is_seed_recipe
 
     try:
         if is_seed_recipe(recipe_name):
@@ -81,9 +81,9 @@ def train(
             return
         recipe, network = _begin(recipe_name, start)
         recipe = changed(recipe, epochs, seed)
-        from training import release
-        from training.cohort import read_cohort
-        from training.crossfit import Work
+        from training.data.cohort import read_cohort
+        from training.export import release
+        from training.fit.crossfit import Work
 
         cohort = read_cohort(recipe, data, table, limit, _say)
         work = Work(out.with_name(f"{out.name}-work"), _say, cpu_limit)
@@ -103,7 +103,7 @@ def train(
 
 def _seed(recipe_name: str, data: Path, out: Path, start: Path | None, **options: Any) -> dict[str, Any]:
     """Train the replaced application's network, to compare with."""
-    from training.seed.make import make
+    from training.baseline.make import make
 
     if start is not None:
         raise WrongInput("The replaced application's network is not tuned further: leave --from out.")
@@ -120,7 +120,7 @@ def _begin(recipe_name: str, start: Path | None) -> tuple[Recipe, Any]:
     bundle = load_bundle(start, runtime="tensorflow")
     base = of_card(bundle.card).model_dump(mode="json", exclude={"teacher"})
     recipe = load_recipe(recipe_name, base)
-    from training.release import reference
+    from training.export.release import reference
 
     return recipe, reference(bundle)
 
@@ -178,12 +178,12 @@ def export(bundle: Path, form: str, data: Path | None, table: Path | None, out: 
 
 def _exported(bundle: Bundle, form: str, data: Path | None, table: Path | None) -> bytes:
     """The content of the file."""
-    from training import release
-    from training.export import to_float
+    from training.export import release
+    from training.export.litert import to_float
 
     model = release.reference(bundle)
     if form == "onnx":
-        from training.onnx import facts_of, to_onnx
+        from training.export.onnx import facts_of, to_onnx
 
         return to_onnx(model, bundle.temperature, facts_of(bundle))
     return to_float(model) if data is None else _quantised(bundle, model, data, table)
@@ -191,9 +191,9 @@ def _exported(bundle: Bundle, form: str, data: Path | None, table: Path | None) 
 
 def _quantised(bundle: Bundle, model: Any, data: Path, table: Path | None) -> bytes:
     """The bundle's own model.tflite again, if the images and the software are those of its training."""
-    from training import release
-    from training.cohort import read_cohort
-    from training.export import to_int8
+    from training.data.cohort import read_cohort
+    from training.export import release
+    from training.export.litert import to_int8
     from training.recipe import of_card
 
     recipe = of_card(bundle.card)

@@ -74,14 +74,14 @@ class Stage(_Section):
 
 
 class Network(_Section):
-    """A network: see `training.architectures.inverted_residual`.
+    """A network: see `training.network.architectures.inverted_residual`.
 
     Attributes:
         side: edge of the input, in pixels.
         stem: channels of the first convolution, which halves the side.
         stages: what follows.
         dropout: share of feature maps dropped before the head, in training.
-        pretrained: the weights to begin with, by a name that `training.pretrained` knows; none: random.
+        pretrained: the weights to begin with, by a name that `training.network.pretrained` knows; none: random.
     """
 
     side: int = Field(ge=32, le=512, multiple_of=16)
@@ -129,7 +129,7 @@ class Teacher(_Section):
 
 
 class Augment(_Section):
-    """How an image may be changed: see `training.augment`."""
+    """How an image may be changed: see `training.data.augment`."""
 
     side: int = Field(ge=32)
     rotation: Range
@@ -161,7 +161,7 @@ class Stress(Augment):
 
 
 class Calibrate(_Section):
-    """How the scores are calibrated and the operating points chosen: see `training.calibrate`."""
+    """How the scores are calibrated and the operating points chosen: see `training.calibration.calibrate`."""
 
     prevalence: Share
     screen_sensitivity: Share

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.unit.training.test_html import every_kind, plot
-from training.html import Section, Table, page
+from tests.unit.training.html.test_html import every_kind, plot
+from training.html.page import Section, Table, page
 
 pytestmark = pytest.mark.browser
 

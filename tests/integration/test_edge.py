@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 from tests.conftest import SHARED
-from training.export import to_int8
+from training.export.litert import to_int8
 from worker.config import ROOT, Settings
 from worker.inference.bundle import load_bundle
 from worker.inference.gate import open_gate, shares

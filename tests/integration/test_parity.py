@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tests.conftest import SHARED
-from training.export import to_float
-from training.onnx import facts_of, to_onnx
-from training.release import reference
+from training.export.litert import to_float
+from training.export.onnx import facts_of, to_onnx
+from training.export.release import reference
 from worker.config import Settings
 from worker.inference.bundle import load_bundle
 from worker.inference.classifier import Classifier

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from training.data import Radiograph
+from training.data.radiographs import Radiograph
 from training.evaluation import consequences
 from training.evaluation.examine import Examined, as_scored, examine
 from training.evaluation.metrics import Scored, confusion, error_by_chance, with_intervals

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import Radiograph
+from training.data.radiographs import Radiograph
 from training.errors import WrongInput
 from training.evaluation.metrics import Scored
 from worker.errors import RejectedImage

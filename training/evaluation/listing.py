@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from training.data import Radiograph, list_folders, list_table
+from training.data.radiographs import Radiograph, list_folders, list_table
 from training.errors import WrongInput
 
 _CLASSES = ("NORMAL", "PNEUMONIA")

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from training.evaluation.examine import Examined
 from training.evaluation.predictions import label_of, name_of
-from training.html import Card, Picture, thumbnail
+from training.html.page import Card, Picture, thumbnail
 
 _LONGEST = 288
 _WIDTH = 210

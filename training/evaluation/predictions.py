@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.data import Radiograph
+from training.data.radiographs import Radiograph
 from training.evaluation.examine import Examined
 from worker.inference.bundle import LABELS
 

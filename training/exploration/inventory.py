@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data import BACTERIAL, NORMAL, VIRAL, Radiograph, list_folders, list_table
+from training.data.radiographs import BACTERIAL, NORMAL, VIRAL, Radiograph, list_folders, list_table
 from training.errors import WrongInput
 
 SPLITS = ("train", "val", "test")

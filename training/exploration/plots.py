@@ -10,15 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from training import html
 from training.exploration.short_cuts import Number, ShortCut
-from training.html import Picture, figure, style
+from training.html.page import BACTERIAL, DIM, INK, NORMAL, PNEUMONIA, VIRAL, Picture, figure, style
 
 COLOURS = {
-    "normal": html.NORMAL,
-    "bacterial": html.BACTERIAL,
-    "viral": html.VIRAL,
-    "pneumonia": html.PNEUMONIA,
+    "normal": NORMAL,
+    "bacterial": BACTERIAL,
+    "viral": VIRAL,
+    "pneumonia": PNEUMONIA,
 }
 _DASHES: dict[str, Any] = {"normal": "-", "bacterial": "-", "viral": (0, (5, 1.5)), "pneumonia": "-"}
 _WIDE = 9.8
@@ -40,7 +39,7 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Picture:
             share = count / max(total, 1)
             axes.barh(row, share, left=left, color=COLOURS[kind], height=0.72, edgecolor="white")
             if share > 0.06:  # noqa: PLR2004 - narrower ones have no room for words
-                ink = html.INK if kind == "viral" else "white"
+                ink = INK if kind == "viral" else "white"
                 words = f"{kind}  {count:,}"
                 axes.text(left + share / 2, row, words, color=ink, ha="center", va="center")
             left += share
@@ -81,7 +80,7 @@ def distributions(numbers: Sequence[Number], cuts: Sequence[ShortCut], kinds: Ki
         axes = drawn.add_subplot(rows, 3, place + 1)
         _densities(axes, number, kinds)
         title = f"{_TITLES.get(cut.name, cut.name)}   AUC {cut.strength:.2f}"
-        axes.set_title(title, color=_ALARM if cut.telling else html.INK)
+        axes.set_title(title, color=_ALARM if cut.telling else INK)
         axes.set_yticks([])
         axes.grid(visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -112,9 +111,9 @@ def images_per_patient(counts: Sequence[int]) -> Picture:
     drawn = Figure(figsize=(5.2, 2.4))
     axes = drawn.subplots()
     heights = np.bincount(counts, minlength=most + 1)[1:]
-    bars = axes.bar(range(1, most + 1), heights, color=html.INK, alpha=0.75)
+    bars = axes.bar(range(1, most + 1), heights, color=INK, alpha=0.75)
     if most <= 12:  # noqa: PLR2004 - more numbers than that do not fit above the bars
-        axes.bar_label(bars, [f"{height:,}" if height else "" for height in heights], color=html.DIM)
+        axes.bar_label(bars, [f"{height:,}" if height else "" for height in heights], color=DIM)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
     axes.set(xlabel="images of one patient", ylabel="patients" if most > 12 else "")  # noqa: PLR2004

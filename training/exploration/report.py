@@ -25,7 +25,7 @@ from training.exploration.pictures import (
 )
 from training.exploration.short_cuts import TELLING, ShortCut, age_of, numbers
 from training.exploration.survey import BLACK, EXPOSURE, SIDE, WHITE
-from training.html import (
+from training.html.page import (
     Block,
     Cell,
     Findings,

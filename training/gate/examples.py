@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from training.data import Radiograph
+from training.data.radiographs import Radiograph
 from training.gate.anatomy import LATERALS, OTHER_PARTS
 from training.gate.negatives import SPOILED, THINGS
 from training.gate.plate import SIDE, Grey

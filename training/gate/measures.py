@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import Radiograph
+from training.data.radiographs import Radiograph
 from training.gate.examples import LABELS, Examples
 from worker.inference.gate import decided
 

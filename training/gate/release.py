@@ -19,12 +19,11 @@ from keras import layers
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.architectures import BatchNorm
-from training.callbacks import CpuLimit, Progress, fingerprint
-from training.card import write_card
-from training.cohort import FOLDER, TABLE, Cohort
-from training.crossfit import Work
-from training.export import REPRESENTATIVE, to_int8
+from training.data.cohort import FOLDER, TABLE, Cohort
+from training.export.card import write_card
+from training.export.litert import REPRESENTATIVE, to_int8
+from training.fit.callbacks import CpuLimit, Progress, fingerprint
+from training.fit.crossfit import Work
 from training.gate.examples import (
     LABELS,
     MIRRORED,
@@ -39,6 +38,7 @@ from training.gate.measures import RULE, Answers, choose_threshold, measured
 from training.gate.negatives import NEVER_TRAINED_ON
 from training.gate.plate import Grey
 from training.gate.variation import STRESSES
+from training.network.architectures import BatchNorm
 from training.recipe import Gate, Recipe
 from worker.inference.bundle import CARD, Bundle
 from worker.inference.gate import FILE, SECTION, reduced, shares

@@ -241,7 +241,7 @@ def _seed_path(folder: Path) -> float | None:
     """The original application's way, in a process of its own; None where TensorFlow is not installed."""
     if importlib.util.find_spec("tensorflow") is None:
         return None
-    command = [sys.executable, "-m", "training.seed.speed", "--images", str(folder), "--json"]
+    command = [sys.executable, "-m", "training.baseline.speed", "--images", str(folder), "--json"]
     done = subprocess.run(
         [*command, "--count", str(_SEED_IMAGES)], capture_output=True, text=True, check=True
     )

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.export import to_int8
+from training.export.litert import to_int8
 from worker.inference.bundle import LABELS
 from worker.inference.gate import FILE, FRONTAL, SECTION
 from worker.inference.preprocess import PREPROCESSING_VERSION

@@ -1,0 +1,257 @@
+"""The replaced application: trained, measured and refused by the command, on phantoms."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from training import cli
+from training.baseline.images import SIDE, rgb, scaled, seed_input, stressed, varied
+from training.baseline.make import make
+from training.baseline.parts import read_parts
+from training.baseline.recipe import SeedAugment, is_seed_recipe, load_seed_recipe
+from training.data.augment import augmented
+from training.errors import WrongInput
+from training.recipe import RECIPES, Stress, load_recipe
+from worker.errors import ModelUnusable, RejectedImage
+from worker.inference.bundle import load_bundle
+from worker.inference.preprocess import decode_grey, normalise
+from worker.phantom import write_phantom
+
+STILL = SeedAugment(rotation=0, shift=0, flip=0)
+
+
+@pytest.fixture(scope="session")
+def children(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kaggle's folders as they are here: no val/, no test/."""
+    root = tmp_path_factory.mktemp("children")
+    write_folder(root / "train", patients=8)
+    return root
+
+
+def write_folder(folder: Path, patients: int, first: int = 0) -> None:
+    for kind in ("NORMAL", "PNEUMONIA"):
+        (folder / kind).mkdir(parents=True)
+    for n in range(first, first + 2 * patients):
+        write_phantom(folder / "NORMAL" / f"IM-{n // 2:04}-{n:04}.jpeg", n, width=96, opacity=False)
+        name = f"person{n // 2}_{'virus' if n % 3 else 'bacteria'}_{n}.jpeg"
+        write_phantom(folder / "PNEUMONIA" / name, 500 + n, width=96, opacity=True)
+
+
+@pytest.fixture(scope="session")
+def trained(children: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "seed"
+    done = run("--recipe", "seed-cnn", "--data", children, "--out", out, "--epochs", 2)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == ""
+    assert "no worker can serve it" in done.stderr
+    assert "held_out_stressed: n" in done.stderr
+    return out
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.train, [str(each) for each in arguments])
+
+
+def document_in(out: Path) -> dict:  # type: ignore[type-arg]
+    return dict(json.loads((out / "metrics.json").read_text()))
+
+
+def test_the_recipe_is_the_original_applications() -> None:
+    recipe = load_seed_recipe("seed-cnn")
+    fit = recipe.fit
+    assert (fit.epochs, fit.batch_size, fit.learning_rate, fit.patience) == (12, 16, 0.0015, 2)
+    assert recipe.measure.threshold == 0.5
+    assert recipe.augment.rotation > 0
+    assert recipe.augment.shift > 0
+    assert recipe.augment.flip == 0.5
+    assert is_seed_recipe("seed-cnn")
+    assert not is_seed_recipe("nightread")
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "sentence"),
+    [
+        ("epochs = 12", "epochs = 0", "fit.epochs: Input should be greater than or equal to 1"),
+        ("flip = 0.5", "flop = 0.5", r"augment.flip: Field required"),
+        ("[measure]", "[measures]", "measure: Field required"),
+    ],
+)
+def test_a_recipe_that_says_nonsense_is_refused_with_a_sentence(
+    tmp_path: Path, was: str, becomes: str, sentence: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text((RECIPES / "seed-cnn.toml").read_text().replace(was, becomes))
+    with pytest.raises(WrongInput, match=sentence):
+        load_seed_recipe(str(path))
+
+
+def test_a_run_leaves_its_model_figures_history_and_plots(trained: Path) -> None:
+    names = {"model.keras", "metrics.json", "history.csv", "history.png", "roc.png", "reliability.png"}
+    assert {path.name for path in trained.iterdir()} == names
+    assert not trained.with_name("seed-work").exists()
+    with (trained / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert set(rows[0]) == {"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}
+    losses = [float(row["val_loss"]) for row in rows]
+    document = document_in(trained)
+    assert document["training"]["best_epoch"] == int(np.argmin(losses)) + 1
+    assert document["training"]["parameters"] == 6_516_289
+    assert str(trained.parent) not in json.dumps(document)
+
+
+def test_the_figures_are_those_of_the_saved_model_on_the_held_out_patients(
+    trained: Path, children: Path
+) -> None:
+    document = document_in(trained)
+    parts = read_parts(load_recipe("nightread"), children, None, None, print)
+    model = keras.saving.load_model(trained / "model.keras")
+    p = model.predict(scaled(parts.held_out.pixels), verbose=0)[:, 0]
+    figures = document["metrics"]["held_out"]
+    called = p >= document["threshold"]
+    sick = parts.held_out.pneumonia.astype(bool)
+    assert figures["n"] == len(p)
+    assert figures["accuracy"] == pytest.approx((called == sick).mean())
+    assert figures["brier"] == pytest.approx(((p - sick) ** 2).mean(), abs=1e-5)
+    assert figures["three_class_accuracy"] is None
+    for name in ("auc", "recall", "specificity", "f1", "ece", "brier"):
+        low, high = figures[f"{name}_ci"]
+        assert low <= figures[name] <= high
+    variants = load_recipe("nightread").stress.variants
+    assert document["metrics"]["held_out_stressed"]["n"] == variants * figures["n"]
+
+
+def test_what_is_held_out_is_the_first_fold_of_the_shipped_recipe(children: Path) -> None:
+    from training.data.radiographs import fold_of_each, list_folders
+
+    like = load_recipe("nightread")
+    parts = read_parts(like, children, None, None, print)
+    everything = list_folders(children / "train")
+    mask = fold_of_each(everything, like.split.folds, like.split.seed) == 0
+    assert parts.held_out.radiographs == [each for each, held in zip(everything, mask, strict=True) if held]
+    ours = {each.patient for each in parts.training.radiographs}
+    assert ours.isdisjoint(each.patient for each in parts.held_out.radiographs)
+    assert len(parts.training.radiographs) + len(parts.held_out.radiographs) == len(everything)
+
+
+def test_a_limit_thins_the_list_evenly(children: Path) -> None:
+    parts = read_parts(load_recipe("nightread"), children, 24, None, print)
+    together = parts.training.radiographs + parts.held_out.radiographs
+    assert len(together) == 24
+    assert sum(each.pneumonia for each in together) == 12
+
+
+def test_splits_that_are_there_are_preserved(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", patients=3)
+    write_folder(tmp_path / "val", patients=1, first=50)
+    write_folder(tmp_path / "test", patients=2, first=80)
+    (tmp_path / "test" / "NORMAL" / "IM-0099-0001.jpeg").write_bytes(b"not an image")
+    parts = read_parts(load_recipe("nightread"), tmp_path, None, None, print)
+    assert len(parts.training.radiographs) == 12
+    assert parts.held_out_of == "val/"
+    assert {each.path.parents[1].name for each in parts.held_out.radiographs} == {"val"}
+    assert len(parts.measured["test"].radiographs) == 8
+
+
+def test_an_interrupted_run_goes_on(children: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def stop_after_one(line: str) -> None:
+        said.append(line)
+        if line.startswith("epoch 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make("seed-cnn", children, tmp_path / "seed", epochs=2, say=stop_after_one)
+    assert not (tmp_path / "seed").exists()
+    said.clear()
+    document = make("seed-cnn", children, tmp_path / "seed", epochs=2, say=said.append)
+    assert [line[:9] for line in said if line.startswith(("epoch", "going"))] == ["going on ", "epoch 2/2"]
+    assert document["training"]["epochs"] == 2
+
+
+def test_no_worker_serves_it(trained: Path) -> None:
+    with pytest.raises(ModelUnusable):
+        load_bundle(trained)
+
+
+def test_it_is_not_tuned_further(children: Path, trained: Path, tmp_path: Path) -> None:
+    done = run("--recipe", "seed-cnn", "--data", children, "--out", tmp_path / "out", "--from", trained)
+    assert done.exit_code == 2
+    assert "leave --from out" in " ".join(done.stderr.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_network_sees_a_file_in_full_as_rgb_of_0_to_1(phantoms: list[Path]) -> None:
+    pixels = seed_input(phantoms[0])
+    assert pixels.shape == (1, SIDE, SIDE, 3)
+    assert pixels.dtype == np.float32
+    assert 0 <= pixels.min() < pixels.max() <= 1
+    with pytest.raises(RejectedImage):
+        rgb(phantoms[0].read_bytes()[:900])
+
+
+def test_variation_leaves_an_image_as_it_is_when_nothing_is_asked(phantoms: list[Path]) -> None:
+    pixels = rgb(phantoms[0].read_bytes())
+    np.testing.assert_array_equal(varied(pixels, STILL, np.random.default_rng(1)), pixels)
+    mirrored = varied(pixels, STILL.model_copy(update={"flip": 1.0}), np.random.default_rng(1))
+    np.testing.assert_array_equal(mirrored, pixels[:, ::-1])
+
+
+def test_variation_shifts_and_rotates_within_its_ranges_and_repeats_the_edge() -> None:
+    dot = np.full((SIDE, SIDE, 3), 40, np.uint8)
+    dot[62:66, 92:96] = 250
+    places = []
+    for seed in range(60):
+        moved = varied(dot, SeedAugment(rotation=10, shift=0.1, flip=0), np.random.default_rng(seed))
+        assert moved.min() == 40
+        rows, columns = np.nonzero(moved[..., 0] > 120)
+        places.append((columns.mean() - 63.5, rows.mean() - 63.5))
+    x, y = np.array(places).T
+    # 30 pixels right of the centre, turned by 10 degrees: 5.2 up or down; shifted by up to 12.8.
+    assert 12 < np.ptp(x) < 2 * 12.8 + 2
+    assert 14 < np.ptp(y) < 2 * (12.8 + 5.2) + 2
+    assert np.abs(y).max() > 12.9
+
+
+def without_pixel_noise(stress: Stress) -> Stress:
+    return stress.model_copy(update={"noise": (0, 0), "blur": (0, 0), "jpeg_share": 0})
+
+
+def test_stress_makes_the_same_variant_as_the_shipped_recipe_less_its_evening_out(
+    phantoms: list[Path],
+) -> None:
+    stress = without_pixel_noise(load_recipe("nightread").stress)
+    grey = decode_grey(phantoms[1].read_bytes(), stress.side)
+    for seed in range(8):
+        ours = stressed(grey, SIDE, stress, np.random.default_rng(seed))
+        theirs = augmented(grey, SIDE, stress, np.random.default_rng(seed))
+        assert ours.shape == (SIDE, SIDE, 3)
+        np.testing.assert_array_equal(normalise(ours[..., 0]), theirs)
+
+
+@pytest.mark.parametrize("change", [{"noise": (8, 8)}, {"blur": (2, 2)}, {"jpeg_share": 1, "jpeg": (9, 9)}])
+def test_stress_disturbs_single_pixels_too(phantoms: list[Path], change: dict[str, object]) -> None:
+    clean = without_pixel_noise(load_recipe("nightread").stress)
+    grey = decode_grey(phantoms[1].read_bytes(), clean.side)
+    hit = clean.model_copy(update=change)
+    seen = [[stressed(grey, SIDE, each, np.random.default_rng(n)) for n in range(8)] for each in (clean, hit)]
+    changed = [not np.array_equal(*pair) for pair in zip(*seen, strict=True)]
+    # Half of the images stay as clean and as sharp as they are.
+    assert all(changed) if "jpeg" in change else 0 < sum(changed) < len(changed)
+
+
+def test_stress_keeps_the_exposure(phantoms: list[Path]) -> None:
+    stress = load_recipe("nightread").stress.model_dump()
+    bright = Stress.model_validate(stress | {"brightness": (0.3, 0.3), "noise": (0, 0), "jpeg_share": 0})
+    dark = bright.model_copy(update={"brightness": (-0.3, -0.3)})
+    grey = decode_grey(phantoms[1].read_bytes(), bright.side)
+    seen = [stressed(grey, SIDE, each, np.random.default_rng(3)) for each in (bright, dark)]
+    assert seen[0].mean() - seen[1].mean() > 60

@@ -1,0 +1,203 @@
+"""The card as it is written: what programs load, what people read, and the points that curves are drawn from."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cards import THRESHOLDS, a_card
+from training.evaluation.metrics import Scored, measure
+from training.export import card
+from training.export.card_page import render
+from training.fit.history import PLOT, plot_history
+from training.recipe import load_recipe
+from worker import DISCLAIMER
+from worker.config import ROOT
+from worker.inference.bundle import load_bundle
+from worker.inference.triage import OperatingPoint
+
+FILES = ("model.tflite", "model.keras")
+
+
+def scored(count: int = 5000, seed: int = 1) -> Scored:
+    rng = np.random.default_rng(seed)
+    pneumonia = rng.random(count) < 0.7
+    p = 1 / (1 + np.exp(-(3 * (pneumonia - 0.5) + rng.logistic(0, 0.8, count))))
+    kinds = pneumonia.astype(np.int64)
+    return Scored(pneumonia, p, kinds, kinds, np.arange(count))
+
+
+def described(**sections: Any) -> dict[str, Any]:
+    recipe = load_recipe("nightread")
+    points = {name: OperatingPoint(name, at, 0.3, 0.62, 0.9, 0.8, 0.5) for name, at in THRESHOLDS.items()}
+    given = a_card()
+    return card.describe(
+        recipe,
+        points=points,
+        temperature=0.9,
+        metrics=given["metrics"],
+        training=given["training"],
+        preliminary=False,
+        data=given["data"],
+        sections={"curves": given["curves"], **sections},
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A folder whose card is written as a release writes it; its networks are not looked into."""
+    for name in FILES:
+        (tmp_path / name).write_bytes(name.encode())
+    card.write_card(tmp_path, described(), FILES)
+    return tmp_path
+
+
+def test_what_is_written_is_what_the_worker_reads(bundle: Path) -> None:
+    loaded = load_bundle(bundle, "tensorflow")
+    recipe = load_recipe("nightread")
+    assert (loaded.name, loaded.version, loaded.side) == (
+        recipe.model.name, recipe.model.version, recipe.network.side,
+    )  # fmt: skip
+    assert loaded.temperature == 0.9
+    assert set(loaded.operating_points) == {"screen", "balanced", "rule-in"}
+    assert loaded.operating_point.name == recipe.calibrate.default
+    assert card.limits(recipe.network.side, loaded.card["metrics"]) == loaded.card["limits"]
+
+
+def test_no_sentence_of_the_card_has_a_gap_left_in_it(bundle: Path) -> None:
+    found = json.loads((bundle / "card.json").read_text())
+    for text in (
+        found["operating_point_rule"],
+        found["calibration"]["rule"],
+        *found["limits"],
+        *found["not_for"],
+    ):
+        assert "{" not in text
+        assert text.endswith(".")
+
+
+def test_the_page_is_made_of_the_card_alone(bundle: Path) -> None:
+    assert (bundle / "README.md").read_text() == render(json.loads((bundle / "card.json").read_text()))
+    written = load_bundle(bundle).card
+    assert {key: written[key] for key in described()} == described()
+
+
+def test_numbers_stand_in_one_line_and_nothing_else_is_changed(tmp_path: Path) -> None:
+    strange = {"a": [1, 2.5, None, -3e-7], "b": ["x, y", "[\n1\n]"], "c": {"d": []}, "e": [[1, 2], [3, 4]]}
+    card.write_card(tmp_path, strange, ())
+    text = (tmp_path / "card.json").read_text()
+    assert json.loads(text) == {**strange, "files": {}}
+    assert '"a": [1, 2.5, null, -3e-07]' in text
+
+
+def test_limits_say_what_the_model_is_worth_on_each_kind_of_patient() -> None:
+    first, *others = card.limits(128, a_card()["metrics"])
+    assert re.search(r"AUC is 0\.\d+ \[.*\] on children, 0\.\d+ \[.*\] on adults\.", first)
+    assert "stressed" not in first
+    assert any("8 x 8 places" in each for each in others)
+    assert card.limits(128, {"children": a_card()["metrics"]["children"]}) == others
+
+
+def test_the_points_of_a_curve_are_few_and_lie_on_it() -> None:
+    given = scored()
+    roc = card.curve_points({"children": given}, most=200)["children"]["roc"]
+    assert 150 < len(roc["threshold"]) <= 200
+    assert (roc["sensitivity"][0], roc["specificity"][0]) == (0.0, 1.0)
+    assert (roc["sensitivity"][-1], roc["specificity"][-1]) == (1.0, 0.0)
+    assert roc["threshold"] == sorted(roc["threshold"], reverse=True)
+    area = np.trapezoid(roc["sensitivity"], 1 - np.array(roc["specificity"]))
+    assert area == pytest.approx(measure(given, 0.5)["auc"], abs=0.002)
+    for threshold, sensitivity, specificity in list(zip(*roc.values(), strict=True))[1:-1:20]:
+        called = given.p >= threshold
+        assert sensitivity == pytest.approx(called[given.pneumonia].mean(), abs=2e-3)
+        assert specificity == pytest.approx(1 - called[~given.pneumonia].mean(), abs=2e-3)
+
+
+def test_reliability_is_in_bins_of_equal_mass() -> None:
+    given = scored(1501)
+    found = card.curve_points({"children": given})["children"]["reliability"]
+    assert sum(found["n"]) == 1501
+    assert set(found["n"]) == {100, 101}
+    assert found["score"] == sorted(found["score"])
+    mean = np.average(found["share"], weights=found["n"])
+    assert mean == pytest.approx(given.pneumonia.mean(), abs=1e-3)
+
+
+def test_a_set_of_one_class_has_no_curve() -> None:
+    given = scored(40)
+    sick = given.at(given.pneumonia)
+    assert list(card.curve_points({"sick": sick, "all": given})) == ["all"]
+
+
+def test_the_page_says_everything_in_order() -> None:
+    page = render(a_card())
+    headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
+    assert headings == [
+        "What it is for", "What it is not for", "Limits", "Figures", "Spread over seeds and folds",
+        "Operating points", "Calibration", "Served network against its reference", "Gate", "Data", "Training",
+        "Files", "Citation",
+    ]  # fmt: skip
+    for said in (
+        DISCLAIMER,
+        "| AUC | 0.99",
+        "| 75+ | 10 | too few to say |",
+        "| `balanced` (default) | 0.5000 |",
+        "CC BY 4.0",
+        "| Seeds | 17, 4242 |",
+        "### Ablations",
+        "[teacher.network]\nside = 128",
+        "stressed: each image",
+        "5f" * 32,
+    ):
+        assert said in page
+    assert "preliminary" not in page.lower()
+    assert "| History" not in page
+    assert "**Preliminary**" in render({**a_card(), "preliminary": True})
+
+
+def test_every_table_of_the_page_has_rows_as_wide_as_its_head() -> None:
+    page = render({**a_card(), "gate": {"a | b": "c | d"}})
+    assert "a \\| b" in page.lower()
+    tables = [block.splitlines() for block in page.split("\n\n") if block.startswith("|")]
+    assert len(tables) > 6
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1, table[0]
+
+
+@pytest.mark.parametrize("missing", sorted(a_card()))
+def test_an_older_card_that_lacks_a_section_has_a_page_too(missing: str) -> None:
+    page = render({key: value for key, value in a_card().items() if key != missing})
+    assert "None" not in page
+    assert "\n\n\n" not in page
+
+
+def test_a_page_names_only_pictures_that_the_card_names() -> None:
+    assert re.findall(r"!\[.*\]\((.*)\)", render(a_card())) == list(card.PLOTS)
+    assert "](" not in render({"name": "old"})
+
+
+def test_the_cards_of_the_shipped_bundles_have_a_page() -> None:
+    for path in (ROOT / "models").glob("*/card.json"):
+        page = render(json.loads(path.read_text()))
+        assert "## Figures" in page
+        assert "## Operating points" in page
+
+
+def test_the_plots_are_drawn_and_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
+    sets = {"children": scored(200), "adults": scored(200, 2)}
+    points = {"balanced": OperatingPoint("balanced", 0.5, 0.5, 0.5, 0.9, 0.8)}
+    for name in ("a", "b"):
+        card.plot_roc(tmp_path / f"{name}-roc.png", sets, points)
+        card.plot_reliability(tmp_path / f"{name}-reliability.png", sets)
+        plot_history(
+            tmp_path / f"{name}-{PLOT}", [{"loss": 1.0, "accuracy": 0.5}, {"loss": 0.5, "accuracy": 0.8}]
+        )
+    for plot in card.PLOTS:
+        first, second = ((tmp_path / f"{name}-{plot}").read_bytes() for name in ("a", "b"))
+        assert first == second
+        assert first.startswith(b"\x89PNG")

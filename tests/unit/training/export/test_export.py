@@ -1,0 +1,385 @@
+"""training.export.litert and training.export.onnx: each file computes what its reference computes, and says what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from click.testing import CliRunner, Result
+from keras import layers
+from numpy.typing import NDArray
+
+from training import cli
+from training.data.cohort import read_cohort
+from training.errors import WrongInput
+from training.export import release
+from training.export.litert import parity, to_float, to_int8
+from training.export.onnx import facts_of, to_onnx
+from training.recipe import Recipe, load_recipe
+from worker import DISCLAIMER
+from worker.inference.bundle import LABELS, load_bundle
+from worker.inference.classifier import scores_of
+from worker.inference.preprocess import PREPROCESSING_VERSION
+from worker.inference.runtime import LiteRtRuntime
+from worker.phantom import write_phantom
+
+Inputs = NDArray[np.uint8]
+TEMPERATURE = 1.7
+SIDE = 32
+POINT = {"threshold": 0.4, "band_low": 0.2, "band_high": 0.6, "sensitivity": 0.9, "specificity": 0.8}
+
+
+def network(side: int = SIDE, padding: str = "valid") -> keras.Model:
+    """Every layer that a reference may have, with weights that leave no term out.
+
+    Args:
+        side: of the input; an odd one, or one that halves to an odd one, is padded otherwise.
+        padding: of the pooling.
+    """
+    keras.utils.set_random_seed(side)
+    grey = keras.Input((side, side, 1), name="grey")
+    x = layers.Rescaling(1 / 255, offset=-0.25)(grey)
+    x = layers.ReLU()(conv(x, 8, "stem", stride=2, bias=False, norm=True))
+    inner = layers.ReLU()(conv(x, 16, "a_1", stride=2))
+    inner = conv(inner, 16, "a_2", kernel=5)
+    short = conv(layers.AveragePooling2D(2, padding=padding)(x), 16, "a_shortcut", kernel=1)
+    x = layers.ReLU()(layers.Add()([short, inner]))
+    wide = keras.initializers.RandomNormal(stddev=8)
+    alone = layers.DepthwiseConv2D(
+        3, 2, padding="same", name="alone", depthwise_initializer=wide, bias_initializer="normal"
+    )
+    x = layers.ReLU(max_value=6, name="limited")(alone(x))
+    x = layers.SpatialDropout2D(0.5)(x)
+    return keras.Model(grey, conv(x, 3, "evidence", kernel=1), name="small")
+
+
+def conv(x: Any, width: int, name: str, *, kernel: int = 3, stride: int = 1, **more: bool) -> Any:
+    bias = more.get("bias", True)
+    random = keras.initializers.RandomNormal(stddev=0.2)
+    x = layers.Conv2D(
+        width, kernel, stride, padding="same", use_bias=bias, name=name,
+        kernel_initializer="he_normal", bias_initializer=random,
+    )(x)  # fmt: skip
+    uneven = keras.initializers.RandomUniform(0.5, 1.5)
+    norm = layers.BatchNormalization(
+        epsilon=0.01, beta_initializer=random, gamma_initializer=uneven,
+        moving_mean_initializer=random, moving_variance_initializer=uneven,
+    )  # fmt: skip
+    return norm(x) if more.get("norm") else x
+
+
+def images(count: int, side: int = SIDE) -> Inputs:
+    """Blobs, so that neighbouring pixels are alike, on bright and on dark images."""
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(0, 256, (count, 6, 6)) * rng.uniform(0.05, 1, (count, 1, 1))
+    resized = keras.ops.image.resize(coarse[..., np.newaxis], (side, side), interpolation="bilinear")
+    return np.asarray(keras.ops.convert_to_numpy(resized)[..., 0], dtype=np.uint8)
+
+
+def evidence_of(model: keras.Model, inputs: Inputs) -> NDArray[np.float32]:
+    evidence = model(inputs[..., np.newaxis].astype(np.float32), training=False)
+    return np.asarray(keras.ops.convert_to_numpy(evidence))
+
+
+def litert(content: bytes) -> Any:
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def by_litert(content: bytes, inputs: Inputs) -> NDArray[np.float32]:
+    """Run it by its signature, as an app does that knows no tensor's number."""
+    run = litert(content).get_signature_runner()
+    return np.stack([run(grey=image[np.newaxis, ..., np.newaxis])["evidence"][0] for image in inputs])
+
+
+def by_onnx(content: bytes, inputs: Inputs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    evidence, probabilities = session.run(["evidence", "probabilities"], {"grey": inputs})
+    return evidence, probabilities
+
+
+# 32 and 36 pad nothing before and a row after at stride 2; 45 a row on both sides; 38 halves to an odd side.
+@pytest.mark.parametrize(("side", "padding"), [(32, "valid"), (36, "same"), (38, "same"), (45, "same")])
+def test_an_onnx_file_gives_the_evidence_of_its_reference(side: int, padding: str) -> None:
+    model, inputs = network(side, padding), images(3, side)
+    evidence, _ = by_onnx(to_onnx(model, TEMPERATURE, {}), inputs)
+    assert np.abs(evidence - evidence_of(model, inputs)).max() < 1e-4
+
+
+def test_a_float_file_gives_the_evidence_of_its_reference() -> None:
+    model, inputs = network(45, "same"), images(3, 45)
+    assert np.abs(by_litert(to_float(model), inputs) - evidence_of(model, inputs)).max() < 1e-4
+
+
+def test_an_onnx_file_takes_any_number_of_images_and_gives_calibrated_probabilities() -> None:
+    model, inputs = network(), images(9)
+    content = to_onnx(model, TEMPERATURE, {})
+    evidence, probabilities = by_onnx(content, inputs)
+    expected = scores_of(evidence_of(model, inputs), TEMPERATURE).probabilities
+    assert np.abs(probabilities - expected).max() < 1e-5
+    assert np.abs(by_onnx(content, inputs[4:5])[0] - evidence[4:5]).max() < 1e-4
+    assert by_onnx(content, inputs[:0])[1].shape == (0, len(LABELS))
+
+
+def changed_layer(layer: layers.Layer) -> keras.Model:
+    grey = keras.Input((SIDE, SIDE, 1))
+    return keras.Model(grey, layers.Conv2D(3, 1, name="evidence")(layer(grey)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "sentence"),
+    [
+        (layers.MaxPooling2D(2, name="odd"), r"layer 'odd' \(MaxPooling2D\) cannot be written as ONNX"),
+        (layers.Conv2D(4, 3, activation="relu", name="odd"), "layer 'odd' has an activation of its own"),
+        (layers.ReLU(threshold=1, name="odd"), "layer 'odd' has a slope or a threshold"),
+        (layers.ReLU(negative_slope=0.1, name="odd"), "layer 'odd' has a slope or a threshold"),
+        (
+            layers.DepthwiseConv2D(3, depth_multiplier=2, name="odd"),
+            "layer 'odd' has more than one filter a channel",
+        ),
+        (
+            layers.AveragePooling2D(1, data_format="channels_first", name="odd"),
+            "layer 'odd' has channels that are not last",
+        ),
+    ],
+)
+def test_a_layer_that_would_be_written_wrongly_is_refused(layer: layers.Layer, sentence: str) -> None:
+    with pytest.raises(WrongInput, match=sentence):
+        to_onnx(changed_layer(layer), 1.0, {})
+
+
+@pytest.fixture(scope="module")
+def int8() -> bytes:
+    """The network, quantised with images of which none is pure black or pure white."""
+    return to_int8(network(), np.clip(images(60), 20, 230))
+
+
+def test_the_int8_file_takes_grey_values_as_they_are_and_is_close_to_its_reference(
+    int8: bytes, tmp_path: Path
+) -> None:
+    model, inputs = network(), images(60)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(int8)
+    served, exact = LiteRtRuntime(path).run(inputs), evidence_of(model, inputs)
+    assert 0 < np.abs(served - exact).mean() < 0.01 * np.ptp(exact)
+    assert np.abs(served - exact).max() < 0.05 * np.ptp(exact)
+
+
+def test_the_int8_file_computes_in_integers_and_its_weights_have_a_scale_a_channel(int8: bytes) -> None:
+    interpreter = litert(int8)
+    tensors = {each["index"]: each for each in interpreter.get_tensor_details()}
+    operations = [each for each in interpreter._get_ops_details() if each["op_name"] != "DELEGATE"]
+    between = {tensors[index]["dtype"] for each in operations[:-1] for index in each["outputs"]}
+    assert between == {np.int8}
+    kernels = [each for each in tensors.values() if len(each["shape"]) == 4 and each["shape"][0] == 16]
+    assert kernels
+    assert all(len(each["quantization_parameters"]["scales"]) == 16 for each in kernels)
+
+
+def test_no_pooling_cuts_the_int8_graph_in_two(int8: bytes) -> None:
+    """One piece is handed to the fast kernels, and nothing is left to the slow ones."""
+    operations = [each["op_name"] for each in litert(int8)._get_ops_details()]
+    assert "AVERAGE_POOL_2D" not in operations
+    assert operations.count("DELEGATE") == 1
+
+
+def test_a_mean_that_counts_no_padding_stays_a_mean() -> None:
+    model, inputs = network(38, "same"), images(40, 38)
+    content = to_int8(model, inputs)
+    assert "AVERAGE_POOL_2D" in [each["op_name"] for each in litert(content)._get_ops_details()]
+    exact = evidence_of(model, inputs)
+    assert np.abs(by_litert(content, inputs) - exact).mean() < 0.02 * np.ptp(exact)
+
+
+def test_to_write_it_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    network().save(tmp_path / "model.keras")
+    made = []
+    for _ in range(2):
+        model = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+        made.append((to_int8(model, images(20)), to_float(model), to_onnx(model, 1.0, {"b": "1", "a": "2"})))
+    assert made[0] == made[1]
+
+
+def test_what_another_backend_trained_is_converted_by_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of its own does it, with the same bytes."""
+    model, inputs = network(), images(20)
+    here = to_int8(model, inputs), to_float(model)
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    assert (to_int8(model, inputs), to_float(model)) == here
+
+
+def test_without_tensorflow_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError('No module named tensorflow')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    with pytest.raises(
+        WrongInput, match=r"made with TensorFlow, and that failed: .*No module named tensorflow"
+    ):
+        to_float(network())
+
+
+def test_parity_counts_what_moved() -> None:
+    model, inputs = network(), images(8)
+    exact = evidence_of(model, inputs)
+    same = parity(model, exact, inputs)
+    assert same.images == 8
+    assert same.largest_difference < 1e-6
+    assert same.same_side == 1.0
+    moved = exact.copy()
+    moved[0, ..., 0] -= 100.0
+    found, before = parity(model, moved, inputs), scores_of(exact, 1.0).p_pneumonia
+    assert found.largest_difference == pytest.approx(1 - before[0], abs=1e-6)
+    assert found.mean_difference == pytest.approx((1 - before[0]) / 8, abs=1e-6)
+    assert found.same_side == (1.0 if before[0] >= 0.5 else 7 / 8)
+
+
+@pytest.fixture(scope="module")
+def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve phantoms of twelve patients."""
+    root = tmp_path_factory.mktemp("kaggle")
+    for folder, name in (("NORMAL", "IM-{:04}-0001.jpeg"), ("PNEUMONIA", "person{}_bacteria_1.jpeg")):
+        (root / "train" / folder).mkdir(parents=True)
+        for n in range(6):
+            path = root / "train" / folder / name.format(n)
+            write_phantom(path, n, width=96, opacity=folder == "PNEUMONIA")
+    return root
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    """The shipped one, for a network of 32 pixels and few patients."""
+    said = load_recipe("nightread").model_dump(mode="json")
+    said["network"]["side"], said["split"]["folds"] = SIDE, 2
+    return Recipe.model_validate(said)
+
+
+@pytest.fixture(scope="module")
+def bundle(kaggle: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the small network, quantised as a release is."""
+    folder, model = tmp_path_factory.mktemp("bundle"), network()
+    model.save(folder / "model.keras")
+    cohort = read_cohort(recipe, kaggle, None, None, print)
+    (folder / "model.tflite").write_bytes(to_int8(model, release.representative(recipe, cohort)))
+    names = ("model.keras", "model.tflite")
+    card = {
+        "card_version": 1,
+        "name": "small",
+        "version": "1.2.3",
+        "files": {name: {"sha256": sha256(folder / name)} for name in names},
+        "labels": list(LABELS),
+        "input": {"side": SIDE, "preprocessing_version": PREPROCESSING_VERSION},
+        "calibration": {"temperature": TEMPERATURE},
+        "operating_points": {"balanced": POINT},
+        "default_operating_point": "balanced",
+        "recipe": recipe.model_dump(mode="json"),
+    }
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def export(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.export, [str(each) for each in arguments])
+
+
+def test_the_command_writes_a_float_file(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "float.tflite"
+    done = export("--bundle", bundle, "--format", "float", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == ""
+    assert f"wrote {out}: {out.stat().st_size} bytes, sha256 {sha256(out)}" in done.stderr
+    inputs = images(3)
+    assert np.abs(by_litert(out.read_bytes(), inputs) - evidence_of(network(), inputs)).max() < 1e-4
+
+
+def test_the_command_writes_an_onnx_file_that_says_how_it_is_used(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    done = export("--bundle", bundle, "--format", "onnx", "--out", out)
+    assert done.exit_code == 0, done.output
+    inputs = images(3)
+    evidence, probabilities = by_onnx(out.read_bytes(), inputs)
+    assert np.abs(evidence - evidence_of(network(), inputs)).max() < 1e-4
+    assert np.abs(probabilities - scores_of(evidence, TEMPERATURE).probabilities).max() < 1e-5
+    file = onnx.load_from_string(out.read_bytes())
+    facts = {each.key: each.value for each in file.metadata_props}
+    assert facts == facts_of(load_bundle(bundle, "tensorflow"))
+    assert facts["model_sha256"] == sha256(bundle / "model.tflite")
+    assert facts["reference_sha256"] == sha256(bundle / "model.keras")
+    assert (facts["name"], facts["version"], float(facts["temperature"])) == ("small", "1.2.3", TEMPERATURE)
+    assert json.loads(facts["labels"]) == ["normal", "bacterial", "viral"]
+    assert json.loads(facts["operating_points"])["balanced"]["threshold"] == POINT["threshold"]
+    assert DISCLAIMER in file.doc_string
+
+
+def test_the_command_makes_the_bundles_own_int8_file_again(
+    bundle: Path, kaggle: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "again.tflite"
+    done = export("--bundle", bundle, "--format", "int8", "--data", kaggle, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert sha256(out) == load_bundle(bundle).sha256
+    assert "It is the bundle's model.tflite." in done.stderr
+
+
+def test_the_command_says_when_other_images_gave_another_int8_file(
+    bundle: Path, kaggle: Path, tmp_path: Path
+) -> None:
+    for number, path in enumerate(sorted(kaggle.rglob("*.jpeg"))):
+        copy = tmp_path / path.relative_to(kaggle)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        write_phantom(copy, 500 + number, width=96)
+    out = tmp_path / "other.tflite"
+    done = export("--bundle", bundle, "--format", "int8", "--data", tmp_path, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert sha256(out) != load_bundle(bundle).sha256
+    assert "It is another file than the bundle's model.tflite" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--format", "int8"), "--format int8 needs --data"),
+        (("--format", "float", "--data", "{kaggle}"), "the other formats take neither --data nor --table"),
+        (("--format", "int8", "--data", "{bundle}"), "is not a data set"),
+        (("--format", "coreml"), "is not one of"),
+        ((), "Missing option '--format'"),
+    ],
+)
+def test_wrong_use_gets_a_sentence_and_writes_nothing(
+    bundle: Path, kaggle: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    given = [each.format(bundle=bundle, kaggle=kaggle) for each in arguments]
+    done = export("--bundle", bundle, *given, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_without_its_reference_is_refused(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    for name in ("card.json", "model.tflite"):
+        (folder / name).write_bytes((bundle / name).read_bytes())
+    done = export("--bundle", folder, "--format", "onnx", "--out", tmp_path / "out.onnx")
+    assert done.exit_code == 2
+    assert "has no model.keras, which its card names" in " ".join(done.stderr.split())
+
+
+def test_the_limit_of_the_small_network_is_reached() -> None:
+    """Otherwise the tests above would say nothing of it."""
+    model = network()
+    limited = keras.Model(model.input, model.get_layer("limited").output)
+    assert (evidence_of(limited, images(3)) == 6).any()

@@ -1,0 +1,230 @@
+"""The whole way, for real: a tiny network is trained on phantoms, exported and measured by the commands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.gates import small_gate
+from training import cli
+from training.baseline.speed import main as seed_speed
+from training.gate.release import add_to_bundle
+from worker.inference.bundle import load_bundle
+from worker.inference.classifier import Classifier
+from worker.inference.gate import open_gate
+from worker.inference.preprocess import to_model_input
+from worker.phantom import write_phantom
+
+TINY = """
+base = "nightread"
+
+[model]
+name = "tiny"
+version = "0.0.1"
+
+[network]
+side = 32
+stem = 8
+stages = [
+  { blocks = 1, kernel = 3, stride = 1, expand = 1, width = 8 },
+  { blocks = 2, kernel = 3, stride = 2, expand = 2, width = 8 },
+  { blocks = 1, kernel = 5, stride = 2, expand = 2, width = 12 },
+  { blocks = 1, kernel = 3, stride = 2, expand = 2, width = 16 },
+]
+dropout = 0.1
+pretrained = "none"
+
+[split]
+folds = 2
+
+[fit]
+batch_size = 8
+
+[augment]
+side = 40
+
+[stress]
+side = 40
+"""
+GATE = """
+[gate]
+images = 60
+phantoms = 2
+drawings = 1
+widths = [4, 4, 4, 8]
+epochs = 1
+batch_size = 16
+"""
+METRICS = (
+    "auc", "accuracy", "precision", "recall", "specificity", "f1", "sensitivity_at_specificity_90",
+    "specificity_at_sensitivity_95", "ece", "brier", "three_class_accuracy",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty phantoms in Kaggle's folders: plain ones are normal, those with an opacity pneumonia."""
+    root = tmp_path_factory.mktemp("kaggle")
+    for folder in ("NORMAL", "PNEUMONIA"):
+        (root / "train" / folder).mkdir(parents=True)
+    for n in range(24):
+        write_phantom(root / "train" / "NORMAL" / f"IM-{n // 2:04}-{n:04}.jpeg", n, width=96, opacity=False)
+    for n in range(36):
+        name = f"person{n // 2}_{'virus' if n % 6 < 2 else 'bacteria'}_{n}.jpeg"
+        write_phantom(root / "train" / "PNEUMONIA" / name, 100 + n, width=96, opacity=True)
+    return root
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped recipe with a tiny network."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(kaggle: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of one epoch, written by `nightread train`."""
+    out = tmp_path_factory.mktemp("models") / "tiny"
+    arguments = ("--recipe", recipe, "--data", kaggle, "--out", out, "--epochs", 1, "--cpu-limit", 90)
+    done = run(cli.train, *arguments)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == ""
+    assert "epoch 1/1" in done.stderr
+    assert "min left" in done.stderr
+    assert "no gate is fitted for a trial" in done.stderr
+    return out
+
+
+def run(command: click.Command, *arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(each) for each in arguments])
+
+
+def test_a_bundle_is_complete_and_says_that_it_is_preliminary(trained: Path) -> None:
+    names = {"model.tflite", "model.keras", "card.json", "README.md", "roc.png", "reliability.png",
+        "history.png", "history.csv",
+    }  # fmt: skip
+    assert {path.name for path in trained.iterdir()} == names
+    card = load_bundle(trained, "tensorflow").card
+    assert card["preliminary"] is True
+    assert card["training"]["images"] == card["metrics"]["children"]["n"] == 60
+    assert card["metrics"]["children_stressed"]["n"] == 2 * 60
+    assert card["metrics"]["children_restyled"]["n"] == 60
+    assert len(card["spread"]["children"]["auc"]["values"]) == 2
+    assert card["metrics"]["quantisation"]["images"] == 30
+    assert card["recipe"]["network"]["side"] == 32
+    assert str(trained.parent.parent) not in json.dumps(card)
+
+
+def test_a_model_is_tuned_further_on_a_folder_of_ones_own(
+    trained: Path, kaggle: Path, tmp_path: Path
+) -> None:
+    gated, out = tmp_path / "gated", tmp_path / "own"
+    shutil.copytree(trained, gated)
+    add_to_bundle(gated, small_gate())
+    arguments = ("--recipe", "fine-tune", "--from", gated, "--data", kaggle / "train", "--out", out)
+    done = run(cli.train, *arguments, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    card = load_bundle(out).card
+    assert card["name"] == "fine-tuned"
+    assert card["gate"] == load_bundle(gated).card["gate"]
+    assert card["metrics"]["own_images"]["n"] == 60
+    assert card["recipe"]["network"] == load_bundle(trained).card["recipe"]["network"]
+    assert load_bundle(out).sha256 != load_bundle(trained).sha256
+
+
+def test_a_recipe_for_tuning_says_that_it_needs_a_model(kaggle: Path, tmp_path: Path) -> None:
+    done = run(cli.train, "--recipe", "fine-tune", "--data", kaggle, "--out", tmp_path / "x")
+    assert done.exit_code == 2
+    assert "--from" in done.stderr
+
+
+def test_a_whole_training_fits_a_gate_too(trained: Path, kaggle: Path, tmp_path: Path) -> None:
+    """Of the networks that the trial has trained already."""
+    out, recipe = tmp_path / "whole", tmp_path / "whole.toml"
+    shutil.copytree(trained.with_name(f"{trained.name}-work"), tmp_path / "whole-work")
+    recipe.write_text(TINY.replace("batch_size = 8", "batch_size = 8\nepochs = 1") + GATE)
+    done = run(cli.train, "--recipe", recipe, "--data", kaggle, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("is there already") == 4  # two folds, the last, and the first fold again
+    bundle = load_bundle(out)
+    assert not bundle.card["preliminary"]
+    assert bundle.card["gate"]["chests"]["children"]["n"] == 60
+    open_gate(out, bundle.card).codes(np.zeros((1, 64, 64), np.uint8))
+
+
+def test_the_card_says_what_the_second_look_changes(trained: Path) -> None:
+    bundle = load_bundle(trained)
+    assert bundle.second_look is not None
+    said = bundle.card["second_look"]
+    assert (said["low"], said["high"]) == (bundle.second_look.low, bundle.second_look.high)
+    assert said["views"] == ["mirrored", "enlarged"]
+    measured = said["children_stressed"]
+    assert 0 < measured["looked_at_again"] < 1
+    assert measured["auc"] == pytest.approx(bundle.card["metrics"]["children_stressed"]["auc"])
+    assert measured["auc_at_first"] != measured["auc"]
+
+
+def test_the_exported_network_is_int8_and_agrees_with_its_reference(trained: Path, kaggle: Path) -> None:
+    bundle = load_bundle(trained)
+    paths = sorted(kaggle.rglob("*.jpeg"))[::3]
+    inputs = np.stack([to_model_input(path.read_bytes(), bundle.side) for path in paths])
+    served = Classifier(bundle).predict_batch(inputs)
+    reference = Classifier(bundle, "tensorflow").predict_batch(inputs)
+    assert np.abs(served.probabilities - reference.probabilities).max() < 0.05
+    keras_bytes, tflite_bytes = (bundle.file(name).stat().st_size for name in ("tensorflow", "litert"))
+    assert tflite_bytes < 0.6 * keras_bytes
+    assert served.activation.shape == (len(paths), 2, 2)
+
+
+def test_evaluate_prints_one_document_with_every_key(trained: Path, kaggle: Path) -> None:
+    done = run(cli.evaluate, "--bundle", trained, "--data", kaggle / "train", "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["n"] == 60
+    assert document["turned_away"] == 0
+    assert sum(document["confusion"].values()) == 60
+    assert sum(document["verdicts"].values()) == 60
+    assert document["operating_point"]["name"] == "balanced"
+    assert document["subgroups"] == {}
+    for name in METRICS:
+        low, high = document[f"{name}_ci"]
+        assert document[name] is not None
+        assert 0 <= low <= high <= 1
+
+
+def test_training_on_nothing_gets_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
+    done = run(cli.train, "--data", tmp_path, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "not a data set" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_export_makes_the_same_file_again(trained: Path, kaggle: Path, tmp_path: Path) -> None:
+    arguments = (
+        "--bundle",
+        trained,
+        "--format",
+        "int8",
+        "--data",
+        kaggle,
+        "--out",
+        tmp_path / "again.tflite",
+    )
+    done = run(cli.export, *arguments)
+    assert done.exit_code == 0, done.output
+    assert "It is the bundle's model.tflite." in done.stderr
+    assert (tmp_path / "again.tflite").read_bytes() == (trained / "model.tflite").read_bytes()
+
+
+def test_the_replaced_application_is_timed_as_it_was(kaggle: Path) -> None:
+    done = run(seed_speed, "--images", kaggle, "--count", 3, "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["images_per_s"] > 0

@@ -1,0 +1,88 @@
+"""What the application that Nightread replaces fed its network: 128 x 128 RGB, its exposure as it was."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.baseline.recipe import SeedAugment
+from training.data.augment import disturbed, taken
+from training.recipe import Stress
+from worker.errors import RejectedImage
+
+SIDE = 128
+Colours = NDArray[np.uint8]
+_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def rgb(data: bytes) -> Colours:
+    """Decode a file in full, make it RGB and squash it.
+
+    Args:
+        data: a whole image file.
+
+    Returns:
+        Shape (128, 128, 3).
+
+    Raises:
+        RejectedImage: `undecodable`.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _squashed(image)
+    except _BROKEN as error:
+        raise RejectedImage("undecodable", detail=type(error).__name__) from None
+
+
+def seed_input(path: Path) -> NDArray[np.float32]:
+    """A file as the network wants it: 0..1, shape (1, 128, 128, 3)."""
+    return scaled(rgb(path.read_bytes())[np.newaxis])
+
+
+def scaled(pixels: Colours) -> NDArray[np.float32]:
+    """From 0..255 to 0..1."""
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+def varied(pixels: Colours, recipe: SeedAugment, rng: np.random.Generator) -> Colours:
+    """Rotate, shift and flip an image of shape (128, 128, 3); what moves in repeats the edge."""
+    angle = math.radians(rng.uniform(-recipe.rotation, recipe.rotation))
+    x, y = rng.uniform(-recipe.shift, recipe.shift, 2) * SIDE
+    border = SIDE // 2
+    padded = Image.fromarray(np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="edge"))
+    # PIL maps output to input coordinates; both turn about their centres.
+    half, cos, sin = SIDE / 2, math.cos(angle), math.sin(angle)
+    mirror = -1.0 if rng.random() < recipe.flip else 1.0
+    a, b, d, e = mirror * cos, -sin, mirror * sin, cos
+    centre_x, centre_y = border + half + x, border + half + y
+    matrix = (a, b, centre_x - (a + b) * half, d, e, centre_y - (d + e) * half)
+    moved = padded.transform((SIDE, SIDE), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    return np.asarray(moved)
+
+
+def stressed(grey: NDArray[np.uint8], side: int, recipe: Stress, rng: np.random.Generator) -> Colours:
+    """Draw one stressed variant, as it would reach this network in a file.
+
+    The same draws and the same changes as in `training.data.augment.augmented`, in the same order, but for
+    the evening out of the exposure in their midst: the replaced application had none, so exposure,
+    contrast and haze stay as the other machine made them.
+
+    Args:
+        grey: as decoded, shape (recipe.side, recipe.side).
+        side: of the shipped model's input, at which blur, noise and JPEG are applied.
+        recipe: the ranges to draw from.
+        rng: where the draws come from; the state that `augmented` is given makes the same variant.
+
+    Returns:
+        Shape (128, 128, 3).
+    """
+    return _squashed(Image.fromarray(disturbed(taken(grey, side, recipe, rng), recipe, rng)))
+
+
+def _squashed(image: Image.Image) -> Colours:
+    return np.asarray(image.convert("RGB").resize((SIDE, SIDE)))

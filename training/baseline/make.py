@@ -1,0 +1,156 @@
+"""The application that Nightread replaces: its network, trained and measured as it was.
+
+What comes out is something to compare with, not a bundle: no worker can serve it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from training.baseline.fit import fit
+from training.baseline.images import scaled
+from training.baseline.parts import Images, Parts, read_parts, stressed_variants
+from training.baseline.recipe import SeedRecipe, load_seed_recipe
+from training.evaluation.evaluate import BOOTSTRAP, SEED
+from training.evaluation.metrics import Scored, confusion, with_intervals
+from training.export import card
+from training.fit.callbacks import Progress, Say, discard_state
+from training.fit.history import HISTORY, PLOT, plot_history, write_history
+from training.recipe import Recipe, load_recipe
+
+MODEL, METRICS = "model.keras", "metrics.json"
+NO_BUNDLE = (
+    "This is the replaced application's network, to compare with. It is no bundle: no worker can serve it."
+)
+CHOSEN = "The epoch was chosen by the loss on the held-out patients, which flatters their figures a little."
+_UNKNOWN_SUBTYPE = -1
+_AT_ONCE = 64
+
+
+def make(
+    name: str,
+    data: Path,
+    out: Path,
+    *,
+    epochs: int | None = None,
+    seed: int | None = None,
+    limit: int | None = None,
+    table: Path | None = None,
+    cpu_limit: float | None = None,
+    say: Say,
+) -> dict[str, Any]:
+    """Train by a recipe of this kind, measure, and write model.keras, metrics.json, history and plots.
+
+    Args:
+        name: of the recipe.
+        data: the folder that holds train/, and val/ and test/ if there are any.
+        out: made if it is not there. A training that was killed goes on, by its state in OUT-work.
+        epochs: instead of the recipe's.
+        seed: instead of the recipe's.
+        limit: at most so many images of train/, evenly spread over the list.
+        table: a CSV of more images (see `list_table`), which are measured, not trained on.
+        cpu_limit: per cent of all cores; None: all that there is.
+        say: takes a line of progress for a person.
+
+    Returns:
+        What metrics.json says.
+
+    Raises:
+        WrongInput: the recipe, the data or the state of an earlier training cannot be used.
+    """
+    recipe = load_seed_recipe(name, epochs, seed)
+    like = load_recipe(recipe.split.like)
+    parts = read_parts(like, data, limit, table, say)
+    work = out.with_name(f"{out.name}-work")
+    model, progress = fit(recipe, parts, work, cpu_limit, say)
+    say("measuring")
+    sets = _scored_sets(model, parts, like)
+    out.mkdir(parents=True, exist_ok=True)
+    model.save(out / MODEL)
+    document = _document(recipe, like, parts, model, progress, sets)
+    _write(out, document, progress, sets)
+    discard_state(work)
+    say(NO_BUNDLE)
+    return document
+
+
+def _scored_sets(model: keras.Model, parts: Parts, like: Recipe) -> dict[str, Scored]:
+    sets = {
+        "held_out": _scored(model, parts.held_out),
+        "held_out_stressed": _scored(model, stressed_variants(parts.held_out, like)),
+    }
+    return sets | {name: _scored(model, images) for name, images in parts.measured.items()}
+
+
+def _scored(model: keras.Model, images: Images) -> Scored:
+    chunks = np.split(images.pixels, range(_AT_ONCE, len(images.pixels), _AT_ONCE))
+    p = np.concatenate([model.predict_on_batch(scaled(chunk)) for chunk in chunks])
+    values = p[:, 0].astype(np.float64)
+    return Scored(
+        pneumonia=images.pneumonia.astype(bool),
+        p=values,
+        # It knows no kinds of pneumonia, so there is nothing to be right about.
+        subtype=np.full(len(values), _UNKNOWN_SUBTYPE),
+        predicted=(values >= 0.5).astype(np.int64),  # noqa: PLR2004 - the larger one of two
+        patient=np.unique([each.patient for each in images.radiographs], return_inverse=True)[1],
+    )
+
+
+def _document(
+    recipe: SeedRecipe,
+    like: Recipe,
+    parts: Parts,
+    model: keras.Model,
+    progress: Progress,
+    sets: dict[str, Scored],
+) -> dict[str, Any]:
+    losses = [entry["val_loss"] for entry in progress.history]
+    return {
+        "what": NO_BUNDLE,
+        "note": CHOSEN,
+        "threshold": recipe.measure.threshold,
+        "metrics": {name: _measured(scored, recipe.measure.threshold) for name, scored in sets.items()},
+        "split": {
+            "training": {"images": len(parts.training.radiographs), "patients": parts.training.patients},
+            "held_out": {
+                "of": parts.held_out_of,
+                "images": len(parts.held_out.radiographs),
+                "patients": parts.held_out.patients,
+            },
+        },
+        "training": {
+            "seed": recipe.fit.seed,
+            "epochs": len(losses),
+            "best_epoch": int(np.argmin(losses)) + 1,
+            "minutes": round(progress.seconds / 60, 1),
+            "parameters": int(model.count_params()),
+            "software": card.software(),
+        },
+        "recipe": recipe.model_dump(mode="json"),
+        "stress": like.stress.model_dump(mode="json"),
+    }
+
+
+def _measured(scored: Scored, threshold: float) -> dict[str, Any]:
+    return {
+        "n": len(scored),
+        "patients": len(np.unique(scored.patient)),
+        "prevalence": float(scored.pneumonia.mean()),
+        **with_intervals(scored, threshold, BOOTSTRAP, SEED),
+        "confusion": confusion(scored, threshold),
+    }
+
+
+def _write(out: Path, document: dict[str, Any], progress: Progress, sets: dict[str, Scored]) -> None:
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    (out / METRICS).write_text(text + "\n", encoding="utf-8")
+    write_history(out / HISTORY, progress.history)
+    plot_history(out / PLOT, progress.history)
+    named = {name.replace("_", " "): scored for name, scored in sets.items()}
+    card.plot_roc(out / "roc.png", named, {})
+    card.plot_reliability(out / "reliability.png", named)

@@ -1,0 +1,1 @@
+"""Probabilities and operating points from out-of-fold scores."""

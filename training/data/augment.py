@@ -1,0 +1,183 @@
+"""Radiographs as other machines would have made them.
+
+Where the patient lay, what the machine showed and how (position, detail, tone, shading) is changed
+in the grey values as they were decoded, before the server's own `normalise`: an unchanged image is
+then exactly what the server sees. What disturbs single pixels (blur, noise, JPEG, boxes) comes after
+it: before, it would be enlarged more where the contrast had been low, as it is in hazy lungs, and a
+network could learn to read the label from the noise. One image takes about a millisecond.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from training.data.spectrum import restyled
+from training.recipe import Augment, Range
+from worker.inference.preprocess import normalise
+
+Grey = NDArray[np.uint8]
+
+
+def augmented(
+    grey: Grey, side: int, recipe: Augment, rng: np.random.Generator, gain: NDArray[np.float32] | None = None
+) -> Grey:
+    """Draw one variant of an image.
+
+    Args:
+        grey: from `checked_grey`, shape (recipe.side, recipe.side).
+        side: edge of the model's input, in pixels.
+        recipe: the ranges to draw from.
+        rng: where the draws come from; the same state gives the same variant.
+        gain: of its spectrum towards another image's, shape (k,); of which a part is taken. None: none.
+
+    Returns:
+        A model input, shape (side, side).
+    """
+    seen = normalise(taken(grey, side, recipe, rng))
+    if gain is not None:
+        seen = normalise(restyled(seen, np.float32(rng.random()) * gain))
+    return _erased(disturbed(seen, recipe, rng), recipe, rng)
+
+
+def taken(grey: Grey, side: int, recipe: Augment, rng: np.random.Generator) -> Grey:
+    """The radiograph as another machine would have taken it, its exposure not evened out.
+
+    Arguments as for `augmented`; shape (side, side).
+    """
+    image = _moved(Image.fromarray(grey), side, recipe, rng)
+    image = _sharpened(image, recipe, rng)
+    image = image.point(_exposure(image, recipe, rng).tolist())
+    return _shaded(np.asarray(image), recipe, rng)
+
+
+def disturbed(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
+    """Blur an image, add noise, store it as a JPEG; an array of the same shape."""
+    values = _noisy(np.asarray(_blurred(Image.fromarray(grey), recipe, rng)), recipe, rng)
+    if rng.random() < recipe.jpeg_share:
+        values = _recompressed(values, round(_draw(recipe.jpeg, rng)))
+    return values
+
+
+def augmented_batch(
+    grey: Grey,
+    indices: NDArray[np.int64],
+    side: int,
+    recipe: Augment,
+    seed: tuple[int, ...],
+    spectra: NDArray[np.float32] | None = None,
+) -> Grey:
+    """Draw a variant of each of some images.
+
+    Args:
+        grey: from `checked_grey`, shape (n, recipe.side, recipe.side).
+        indices: which ones, shape (m,).
+        side: edge of the model's input, in pixels.
+        recipe: the ranges to draw from.
+        seed: makes the draws; each image has its own stream, whatever the order.
+        spectra: of the images' model inputs, shape (n, k), for the share `recipe.spectrum` of variants
+            to be moved towards; None: no image is.
+
+    Returns:
+        Model inputs, shape (m, side, side).
+    """
+    variants = []
+    for i in indices:
+        rng = np.random.default_rng((*seed, int(i)))
+        gain = None
+        if spectra is not None and rng.random() < recipe.spectrum:
+            gain = spectra[rng.integers(len(spectra))] - spectra[i]
+        variants.append(augmented(grey[i], side, recipe, rng, gain))
+    return np.stack(variants)
+
+
+def _draw(limits: Range, rng: np.random.Generator) -> float:
+    return float(rng.uniform(*limits))
+
+
+def _moved(image: Image.Image, side: int, recipe: Augment, rng: np.random.Generator) -> Image.Image:
+    """Rotate, shear, crop, stretch, shift and flip, in one resampling."""
+    angle = math.radians(_draw(recipe.rotation, rng))
+    zoom, aspect, shear = _draw(recipe.zoom, rng), _draw(recipe.aspect, rng), _draw(recipe.shear, rng)
+    # PIL maps output to input coordinates: a zoom below 1 reads a smaller part of the input.
+    scale = image.width / side
+    wide, high = scale * zoom * math.sqrt(aspect), scale * zoom / math.sqrt(aspect)
+    if rng.random() < recipe.flip:
+        wide = -wide
+    cos, sin = math.cos(angle), math.sin(angle)
+    a, b = wide * cos, high * (-sin + shear)
+    d, e = wide * sin, high * cos
+    centre_x = image.width * (0.5 + _draw(recipe.shift, rng))
+    centre_y = image.width * (0.5 + _draw(recipe.shift, rng))
+    half = side / 2
+    matrix = (a, b, centre_x - a * half - b * half, d, e, centre_y - d * half - e * half)
+    return image.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+
+
+def _exposure(image: Image.Image, recipe: Augment, rng: np.random.Generator) -> Grey:
+    """A table of 256 grey values: gamma, contrast about the image's own mean, brightness, clipped."""
+    counted = np.array(image.histogram(), dtype=np.float64)
+    gamma = math.exp(_draw((math.log(recipe.gamma[0]), math.log(recipe.gamma[1])), rng))
+    contrast, brightness = _draw(recipe.contrast, rng), _draw(recipe.brightness, rng)
+    levels = np.linspace(0.0, 1.0, 256) ** gamma
+    mean = float(levels @ counted / counted.sum())
+    return np.rint(255 * np.clip((levels - mean) * contrast + mean + brightness, 0, 1)).astype(np.uint8)
+
+
+def _sharpened(image: Image.Image, recipe: Augment, rng: np.random.Generator) -> Image.Image:
+    """Enhance or flatten detail against its surroundings, as each maker's own processing does."""
+    amount, radius = _draw(recipe.detail, rng), _draw(recipe.detail_radius, rng)
+    coarse = image.filter(ImageFilter.BoxBlur(radius))
+    # Below 0 this moves towards the coarse image, above 0 away from it; the ends are clipped.
+    return Image.blend(coarse, image, 1 + amount)
+
+
+def _blurred(image: Image.Image, recipe: Augment, rng: np.random.Generator) -> Image.Image:
+    radius = _draw(recipe.blur, rng)
+    # Half of the images stay as sharp as they are.
+    if rng.random() < 0.5 or not radius:  # noqa: PLR2004
+        return image
+    return image.filter(ImageFilter.GaussianBlur(radius))
+
+
+def _shaded(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
+    """Add a slope of brightness across the plate, as the heel effect does."""
+    strength, direction = _draw(recipe.shading, rng) * 255, rng.uniform(0, 2 * math.pi)
+    ramp = np.linspace(-0.5, 0.5, len(grey), dtype=np.float32) * np.float32(strength)
+    slope = ramp * np.float32(math.cos(direction)) + ramp[:, np.newaxis] * np.float32(math.sin(direction))
+    return _as_grey(grey.astype(np.float32) + slope)
+
+
+def _noisy(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
+    """Add detector noise; half of the images stay as clean as they are."""
+    sigma = _draw(recipe.noise, rng)
+    if rng.random() < 0.5 or not sigma:  # noqa: PLR2004
+        return grey
+    return _as_grey(
+        grey.astype(np.float32) + rng.standard_normal(grey.shape, dtype=np.float32) * np.float32(sigma)
+    )
+
+
+def _as_grey(values: NDArray[np.float32]) -> Grey:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _recompressed(grey: Grey, quality: int) -> Grey:
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def _erased(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
+    """Cover some boxes, so that no burned-in letter and no single place decides."""
+    covered = grey.copy()
+    side = len(grey)
+    for _ in range(round(_draw(recipe.erased, rng))):
+        high, wide = (max(1, round(side * _draw(recipe.erased_size, rng))) for _ in range(2))
+        top, left = rng.integers(0, side - high + 1), rng.integers(0, side - wide + 1)
+        covered[top : top + high, left : left + wide] = rng.integers(0, 256)
+    return covered

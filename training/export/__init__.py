@@ -1,0 +1,1 @@
+"""Model bundles: export formats, release and model card."""

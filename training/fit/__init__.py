@@ -1,0 +1,1 @@
+"""Training: the weights of one network, and of one network per fold."""
