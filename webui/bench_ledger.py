@@ -131,7 +131,7 @@ def addresses(known: Known) -> dict[str, list[str]]:
         "upload.rows": ["/upload/rows?receipts=1-50"],
         "runs.listing": ["/runs"],
         "runs.show": [f"/runs/{run}" for run in known.runs],
-        "turned_away.show": ["/turned-away", f"/turned-away?before={known.images[len(known.images) // 2]}"],
+        "rejected.show": ["/rejected", f"/rejected?before={known.images[len(known.images) // 2]}"],
         "models.listing": ["/models"],
         "models.show": [f"/models/{known.model}"],
         "reader.ask": ["/reader"],

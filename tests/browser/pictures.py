@@ -39,7 +39,7 @@ def main() -> None:
             _keep(page, "", target / "viewer.png")
             _keep(page, f"{site.url}/upload?receipts={uploaded}", target / "upload.png")
             _keep(page, f"{site.url}/runs/{RUN}", target / "runs.png")
-            _keep(page, f"{site.url}/turned-away", target / "turned-away.png")
+            _keep(page, f"{site.url}/rejected", target / "rejected.png")
             _keep(page, f"{site.url}/models", target / "models.png")
         browser.close()
         night.ledger.close()

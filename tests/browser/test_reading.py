@@ -228,7 +228,7 @@ PAGES = (
     "/review/7",
     "/upload",
     "/upload?receipts=1-7",
-    "/turned-away",
+    "/rejected",
     "/models",
     "/reader",
 )

@@ -1,13 +1,13 @@
 """The pages, one blueprint each."""
 
-from webui.pages import images, models, queue, reader, runs, status, turned_away, upload, viewer
+from webui.pages import images, models, queue, reader, rejected, runs, status, upload, viewer
 
 BLUEPRINTS = (
     queue.pages,
     viewer.pages,
     upload.pages,
     runs.pages,
-    turned_away.pages,
+    rejected.pages,
     models.pages,
     reader.pages,
     status.pages,

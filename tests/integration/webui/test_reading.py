@@ -267,7 +267,7 @@ def test_reading_is_the_same_on_postgresql(postgres_url: str, tmp_path: Path, dr
     assert 'id="previous" href="/review/2"' in ada.get("/review/3").text
     assert ada.post("/review/3/decide", data={"action": "confirm"}).location == "/review/4"
     assert ada.post("/review/undo").location == "/review/3"
-    for url in ("/runs", f"/runs/{RUN}", "/turned-away", "/upload?receipts=1-8", "/api/v1/runs", "/readyz"):
+    for url in ("/runs", f"/runs/{RUN}", "/rejected", "/upload?receipts=1-8", "/api/v1/runs", "/readyz"):
         assert ada.get(url).status_code == 200
     assert ada.get("/review?run=%00").status_code == 200
     assert trail_is_whole(night)

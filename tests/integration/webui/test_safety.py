@@ -25,7 +25,7 @@ PAGES = (
     "/upload",
     "/runs",
     f"/runs/{RUN}",
-    "/turned-away",
+    "/rejected",
     "/models",
     "/reader",
     "/nothing-here",
@@ -73,7 +73,7 @@ FOREIGN = [
 @pytest.mark.parametrize("headers", FOREIGN)
 def test_another_sites_page_changes_nothing(reader: Reader, night: Night, headers: dict[str, str]) -> None:
     ada = reader("Ada")
-    for url in ("/review/1/decide", "/review/undo", "/upload", "/turned-away/1/retry", "/reader"):
+    for url in ("/review/1/decide", "/review/undo", "/upload", "/rejected/1/retry", "/reader"):
         assert ada.post(url, data={"action": "confirm"}, headers=headers).status_code == 403
     refused = ada.post("/api/v1/images/1/review", json={"action": "confirm"}, headers=headers)
     assert refused.status_code == 403
@@ -158,7 +158,7 @@ def test_without_a_database_it_stays_calm(app: Flask, night: Night) -> None:
         path.rename(path.with_name(f"away-{path.name}"))
     database.mkdir()
     app.extensions["nightread"].ledger.close()
-    for url in ("/review", "/review/1", "/runs", "/turned-away"):
+    for url in ("/review", "/review/1", "/runs", "/rejected"):
         answer = client.get(url)
         assert answer.status_code == 503
         assert "The database or the store cannot be reached; nothing is lost." in answer.text

@@ -166,7 +166,7 @@ HOSTILE_NAMES = [
 ]
 
 
-PAGES = ("/upload?receipts=9", "/review/9", "/review?verdict=any&reading=any", "/turned-away", f"/runs/{RUN}")
+PAGES = ("/upload?receipts=9", "/review/9", "/review?verdict=any&reading=any", "/rejected", f"/runs/{RUN}")
 
 
 def look_everywhere(client: FlaskClient) -> None:

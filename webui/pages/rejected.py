@@ -10,23 +10,23 @@ from webui.dependencies import dependencies
 from webui.parameters import before_parameter
 from worker.ledger import reports
 
-pages = Blueprint("turned_away", __name__)
+pages = Blueprint("rejected", __name__)
 
 _PAGE_SIZE = 50
 
 
-@pages.get("/turned-away")
+@pages.get("/rejected")
 def show() -> ResponseReturnValue:
     """Rejected and quarantined images, the latest first."""
     with dependencies().ledger.reading() as session:
         images = reports.turned_away(session, before=before_parameter(), size=_PAGE_SIZE)
         older = images[-1].id if len(images) == _PAGE_SIZE else None
-        return render_template("turned_away.html", images=images, older=older)
+        return render_template("rejected.html", images=images, older=older)
 
 
-@pages.post("/turned-away/<key:image_id>/retry")
+@pages.post("/rejected/<key:image_id>/retry")
 def retry(image_id: int) -> ResponseReturnValue:
     """Give an image another chance, as a person asks."""
     queued = actions.try_again(image_id, request.form.get("reason", ""))
     flash("The image waits to be scored again." if queued else actions.LATER, "act")
-    return redirect(url_for("turned_away.show"), 303)
+    return redirect(url_for("rejected.show"), 303)
