@@ -235,8 +235,8 @@ def evaluate(
     from training.evaluation.predictions import write_predictions
     from training.evaluation.report import write_report
     from training.evaluation.text import as_text
-    from worker.commands.progress import progress
     from worker.inference.bundle import load_bundle
+    from worker.progress import progress
 
     try:
         model, radiographs = load_bundle(bundle), list_images(data, table)
@@ -273,7 +273,7 @@ def explore(data: Path | None, table: Path | None, out: Path | None, *, as_json:
     from training.exploration.findings import alarms
     from training.exploration.inventory import take_inventory
     from training.exploration.report import report
-    from worker.commands.progress import progress
+    from worker.progress import progress
 
     try:
         inventory = take_inventory(data, table)

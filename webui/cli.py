@@ -1,8 +1,7 @@
-"""The commands `nightread web` and `nightread bench-ledger`."""
+"""The command `nightread web`."""
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import NoReturn
 
@@ -40,22 +39,6 @@ def web(host: str | None, port: int | None) -> None:
     from webui.server import Server
 
     Server(settings).run()
-
-
-@click.command(name="bench-ledger")
-@click.argument("images", type=click.IntRange(1_000, 100_000_000), default=1_000_000)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def bench_ledger(images: int, as_json: bool) -> None:
-    """Measure pages, API and trail on an invented ledger of IMAGES images.
-
-    It is a SQLite file that is removed afterwards, or the empty database that NIGHTREAD_DATABASE_URL names.
-    """
-    from webui import bench_ledger as room
-
-    settings = read_settings()
-    logs.configure(settings, "bench")
-    document = room.bench_ledger(settings, images)
-    click.echo(json.dumps(document, indent=2) if as_json else room.as_text(document))
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -23,19 +23,25 @@ if TYPE_CHECKING:
     from worker.config import Settings
     from worker.ledger.session import Ledger
 
-# Commands of the packages above this one: named here, never imported by it.
+# Commands of other packages, which this one must not import: the place of each, and its line in --help.
 _ELSEWHERE = {
-    "web": "webui.cli:web",
-    "bench-ledger": "webui.cli:bench_ledger",
-    "explore": "training.cli:explore",
-    "train": "training.cli:train",
-    "evaluate": "training.cli:evaluate",
-    "export": "training.cli:export",
+    "web": ("webui.cli:web", "Run the page."),
+    "explore": ("training.cli:explore", "Look at labelled images before a model learns from them."),
+    "train": ("training.cli:train", "Train a model from a folder of labelled images."),
+    "evaluate": ("training.cli:evaluate", "Measure a model on labelled images."),
+    "export": ("training.cli:export", "Write a model for other software: LiteRT or ONNX."),
+    "bench": ("bench.cli:bench", "Measure this machine: end to end, the ceiling, uploads under load."),
+    "bench-ledger": (
+        "bench.cli:bench_ledger",
+        "Measure pages, API and trail on a ledger of a million images.",
+    ),
 }
+# The packages among them that the wheel does not hold.
+_SOURCE_ONLY = {"bench", "bench.cli"}
 
 
 class _Commands(click.Group):
-    """A group that finds some of its commands in other packages, when they are asked for."""
+    """A group that imports some of its commands from other packages when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_ELSEWHERE})
@@ -43,27 +49,22 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _ELSEWHERE:
             return super().get_command(ctx, cmd_name)
-        module, name = _ELSEWHERE[cmd_name].split(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        module, name = _ELSEWHERE[cmd_name][0].split(":")
+        try:
+            command: click.Command = getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as missing:
+            if missing.name not in _SOURCE_ONLY:
+                raise
+            _no(f"`nightread {cmd_name}` is not installed: run it from a checkout of Nightread's source.")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List what is elsewhere by name alone, so that --help loads no other package."""
+        """List the commands of other packages from the table, so that --help imports no other package."""
         own = [(name, self.commands[name]) for name in sorted(self.commands)]
         rows = [(name, command.get_short_help_str(70)) for name, command in own if not command.hidden]
-        rows += [(name, _ELSEWHERE_HELP[name]) for name in _ELSEWHERE]
+        rows += [(name, help_line) for name, (_, help_line) in _ELSEWHERE.items()]
         with formatter.section("Commands"):
             formatter.write_dl(sorted(rows))
-
-
-_ELSEWHERE_HELP = {
-    "web": "Run the page.",
-    "bench-ledger": "Measure pages, API and trail on a ledger of a million images.",
-    "explore": "Look at labelled images before a model learns from them.",
-    "train": "Train a model from a folder of labelled images.",
-    "evaluate": "Measure a model on labelled images.",
-    "export": "Write a model for other software: LiteRT or ONNX.",
-}
 
 
 def _line(value: str) -> str:
@@ -221,8 +222,8 @@ def replay(image_id: int, as_json: bool) -> None:
 @click.option("--seed", type=int, default=0, help="Number of the first drawing.")
 def phantom(count: int, folder: Path, seed: int) -> None:
     """Draw test images: plausible, marked as phantoms, of no patient."""
-    from worker.commands.progress import progress
     from worker.phantom import write_phantom
+    from worker.progress import progress
 
     folder.mkdir(parents=True, exist_ok=True)
     with progress(count, "Drawing") as advance:
@@ -329,20 +330,6 @@ def backup(target: Path) -> None:
     except upkeep.BackupFailed as failed:
         _no(str(failed))
     click.echo(f"The database is copied to {target}.", err=True)
-
-
-@nightread.command()
-@click.option(
-    "--images", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True
-)
-@click.option("--count", type=click.IntRange(1), default=2_000, help="Distinct files to make of them.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def bench(folder: Path, count: int, as_json: bool) -> None:
-    """Measure this machine: end to end, the ceiling, uploads under load."""
-    from worker.commands import bench as room
-
-    document = room.bench(_start("bench"), folder.absolute(), count)
-    click.echo(_json(document) if as_json else room.as_text(document))
 
 
 def main() -> None:

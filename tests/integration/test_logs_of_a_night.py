@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from bench.upload_client import upload
 from tests.conftest import Stack
 from tests.files import distinct
-from worker.commands.upload_client import upload
 from worker.ledger.tables import Image
 
 pytestmark = pytest.mark.stack

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from worker.commands.progress import progress
 from worker.config import Settings
 from worker.intake.accept import Acceptor, Candidate, in_groups
 from worker.intake.watcher import files_below
@@ -15,6 +14,7 @@ from worker.ledger.reports import Books, books, find_run
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Outcome, Source
+from worker.progress import progress
 from worker.queue.dispatch import Dispatcher
 from worker.store import open_store
 

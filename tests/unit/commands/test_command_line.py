@@ -164,3 +164,15 @@ def test_help_loads_no_network_and_no_database() -> None:
     )
     assert said.stdout.splitlines()[-1] == "[]"
     assert "not a medical device" in said.stdout.lower()
+
+
+@pytest.mark.parametrize("command", ["bench", "bench-ledger"])
+def test_bench_outside_a_source_checkout_is_a_sentence(command: str) -> None:
+    program = "import sys; sys.modules['bench'] = None; from worker.cli import main; main()"
+    completed = subprocess.run(
+        [sys.executable, "-c", program, command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert completed.stderr == (
+        f"`nightread {command}` is not installed: run it from a checkout of Nightread's source.\n"
+    )

@@ -28,8 +28,8 @@ import click
 import psutil
 from sqlalchemy import func, select
 
-from worker.commands.measuring import median_and_p95, peak_rss_mb
-from worker.commands.upload_client import upload
+from bench.measures import median_and_p95, peak_rss_mb
+from bench.upload_client import upload
 from worker.config import Settings
 from worker.intake.accept import limits_of
 from worker.ledger.schema import open_ledger
@@ -47,7 +47,7 @@ _SEED_IMAGES = 48
 _IDLE_UPLOADS = 30
 
 
-def bench(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
+def measure(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
     """Measure, and give the document of `bench --json`. Raises ModelUnusable, ClickException."""
     sources = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})
     if not sources:

@@ -1,7 +1,4 @@
-"""`nightread bench-ledger`: how long pages, API and commands take on an invented ledger of any size.
-
-It is asked for in this package because it asks the pages, which the engine does not know.
-"""
+"""Measures pages, API, writes and commands on a synthetic ledger of any size."""
 
 from __future__ import annotations
 
@@ -24,13 +21,12 @@ import psutil
 from flask import Flask
 from flask.testing import FlaskClient
 
+from bench import synthetic_ledger
+from bench.measures import median_and_p95, peak_rss_mb
 from webui.app import create_app
 from webui.dependencies import EXTENSION
 from webui.queue_view import READING, VERDICTS
 from webui.readers import HEADER
-from worker.commands import invent
-from worker.commands.measuring import median_and_p95, peak_rss_mb
-from worker.commands.progress import progress
 from worker.config import Settings
 from worker.ledger import leases, models, predictions, receipts, reports, review
 from worker.ledger.predictions import Picture, Scored, ScoringModel
@@ -40,6 +36,7 @@ from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image
 from worker.phantom import write_phantom
+from worker.progress import progress
 from worker.store import Room, Store, open_store
 
 # Each page is asked for so often, its addresses in turn; no page has more of them.
@@ -70,7 +67,7 @@ class Known:
     sha256: str
 
 
-def bench_ledger(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
+def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
     """Measure, and give the document of `bench-ledger --json`.
 
     The ledger is the one of `settings.database_url`, which must be empty, or a SQLite file of its own.
@@ -170,7 +167,7 @@ def _app(settings: Settings) -> Iterator[Flask]:
 def _fill(ledger: Ledger, count: int) -> None:
     try:
         with progress(count, "Inventing") as advance:
-            invent.invent(ledger, count, advance)
+            synthetic_ledger.fill_ledger(ledger, count, advance)
     except ValueError as refusal:
         raise click.ClickException(str(refusal)) from refusal
 

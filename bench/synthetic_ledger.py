@@ -63,7 +63,7 @@ class _Sheet:
     events: list[Event] = field(default_factory=list)
 
 
-def invent(ledger: Ledger, count: int, advance: Callable[[int], None] = lambda _: None) -> None:
+def fill_ledger(ledger: Ledger, count: int, advance: Callable[[int], None] = lambda _: None) -> None:
     """Fill an empty ledger with `count` images and all that belongs to them; the same ones each time.
 
     Raises ValueError when there are images in it already.

@@ -13,12 +13,12 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
+from bench.ledger import _known, _read_and_undone, addresses, as_text, measure
+from bench.synthetic_ledger import fill_ledger
 from tests.filling import assert_whole, fill
 from webui import create_app
-from webui.bench_ledger import _known, _read_and_undone, addresses, as_text, bench_ledger
 from webui.dependencies import EXTENSION
 from webui.readers import HEADER
-from worker.commands.invent import invent
 from worker.config import ROOT, Settings
 from worker.ledger import schema
 from worker.ledger.session import Ledger
@@ -30,7 +30,7 @@ LARGE = ("image", "receipt", "prediction", "review", "audit_event")
 
 def test_pages_acts_writes_and_commands_are_measured(database_url: str, tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "not used", database_url=database_url)
-    said = bench_ledger(settings, COUNT, rounds=2)
+    said = measure(settings, COUNT, rounds=2)
     app = create_app(Settings(data=tmp_path / "other"))
     there = {rule.endpoint for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
     assert set(said["pages"]) == (there - {"static"}) | {"api_reading.decide", "api_reading.undo"}
@@ -74,7 +74,7 @@ def app(tmp_path: Path) -> Iterator[Flask]:
     made = create_app(settings)
     ledger: Ledger = made.extensions[EXTENSION].ledger
     schema.upgrade(ledger)
-    invent(ledger, COUNT)
+    fill_ledger(ledger, COUNT)
     yield made
     ledger.close()
 

@@ -1,0 +1,49 @@
+"""The commands `nightread bench` and `nightread bench-ledger`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from worker import logs
+from worker.config import Settings, read_settings
+
+
+@click.command()
+@click.option(
+    "--images", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True
+)
+@click.option("--count", type=click.IntRange(1), default=2_000, help="Distinct files to make of them.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def bench(folder: Path, count: int, as_json: bool) -> None:
+    """Measure this machine: end to end, the ceiling, uploads under load."""
+    from bench import throughput
+
+    document = throughput.measure(_start(), folder.absolute(), count)
+    click.echo(_json(document) if as_json else throughput.as_text(document))
+
+
+@click.command(name="bench-ledger")
+@click.argument("images", type=click.IntRange(1_000, 100_000_000), default=1_000_000)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def bench_ledger(images: int, as_json: bool) -> None:
+    """Measure pages, API and trail on an invented ledger of IMAGES images.
+
+    It is a SQLite file that is removed afterwards, or the empty database that NIGHTREAD_DATABASE_URL names.
+    """
+    from bench import ledger
+
+    document = ledger.measure(_start(), images)
+    click.echo(_json(document) if as_json else ledger.as_text(document))
+
+
+def _start() -> Settings:
+    settings = read_settings()
+    logs.configure(settings, "bench")
+    return settings
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False)
