@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.unit.training.html.test_html import every_kind, plot
-from training.html.page import Section, Table, page
+from training.html.blocks import Section, Table
+from training.html.page import page
 
 pytestmark = pytest.mark.browser
 

@@ -12,7 +12,8 @@ from training.evaluation.examine import Examined, TurnedAway
 from training.evaluation.pictures import card_of, readable, scale, shown
 from training.evaluation.predictions import label_of, name_of
 from training.evaluation.ranking import Flags
-from training.html.page import Block, Cards, Grid, Picture, Prose, Table, thumbnail
+from training.html.blocks import Block, Cards, Grid, Picture, Prose, Table
+from training.html.pictures import thumbnail
 from worker.errors import RejectedImage
 from worker.inference.classifier import FULL_SCALE
 from worker.inference.preprocess import decode_grey

@@ -10,7 +10,8 @@ from PIL import Image, ImageOps
 
 from training.evaluation.examine import Examined
 from training.evaluation.predictions import label_of, name_of
-from training.html.page import Card, Picture, thumbnail
+from training.html.blocks import Card, Picture
+from training.html.pictures import thumbnail
 
 _LONGEST = 288
 _WIDTH = 210

@@ -11,7 +11,8 @@ from training.evaluation.metrics import Scored, percentiles, resamples
 from training.evaluation.ranking import ECE_BINS, Floats, Ranking
 from training.evaluation.shares import Share, shares
 from training.evaluation.text import percent
-from training.html.page import BACTERIAL, DIM, FAINT, INK, NORMAL, PNEUMONIA, VIRAL, Picture, figure, style
+from training.html.blocks import Picture
+from training.html.pictures import BACTERIAL, DIM, FAINT, INK, NORMAL, PNEUMONIA, VIRAL, figure, style
 from worker.inference.triage import OperatingPoint
 
 Json = dict[str, Any]

@@ -16,7 +16,8 @@ from training.evaluation.pictures import readable
 from training.evaluation.tables import consequences, decisions, interval, subgroups
 from training.evaluation.text import MEANINGS, NAMES
 from training.evaluation.words import in_short, to_be_looked_at
-from training.html.page import Block, Findings, Folded, KeyFigures, Prose, Section, Table, page
+from training.html.blocks import Block, Findings, Folded, KeyFigures, Prose, Section, Table
+from training.html.page import page
 
 Json = dict[str, Any]
 

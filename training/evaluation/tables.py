@@ -9,7 +9,7 @@ from training.evaluation import plots
 from training.evaluation.evaluate import FEWEST_PATIENTS, SMALLEST_GROUP
 from training.evaluation.examine import Examined
 from training.evaluation.text import group_name, percent
-from training.html.page import Block, Cell, Folded, Prose, Table
+from training.html.blocks import Block, Cell, Folded, Prose, Table
 from worker.inference.triage import Verdict
 
 Json = dict[str, Any]

@@ -12,7 +12,8 @@ from training.exploration.explore import Exploration, Same
 from training.exploration.findings import how, listed, plural
 from training.exploration.inventory import KINDS, Listed
 from training.exploration.survey import EXPOSURE
-from training.html.page import Block, Card, Cards, Folded, Grid, Picture, Prose, Section, Table, thumbnail
+from training.html.blocks import Block, Card, Cards, Folded, Grid, Picture, Prose, Section, Table
+from training.html.pictures import thumbnail
 
 MOST_ROWS = 500
 _SAMPLES, _EXTREMES = 12, 3

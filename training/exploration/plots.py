@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from training.exploration.short_cuts import Number, ShortCut
-from training.html.page import BACTERIAL, DIM, INK, NORMAL, PNEUMONIA, VIRAL, Picture, figure, style
+from training.html.blocks import Picture
+from training.html.pictures import BACTERIAL, DIM, INK, NORMAL, PNEUMONIA, VIRAL, figure, style
 
 COLOURS = {
     "normal": NORMAL,

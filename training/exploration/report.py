@@ -25,17 +25,8 @@ from training.exploration.pictures import (
 )
 from training.exploration.short_cuts import TELLING, ShortCut, age_of, numbers
 from training.exploration.survey import BLACK, EXPOSURE, SIDE, WHITE
-from training.html.page import (
-    Block,
-    Cell,
-    Findings,
-    Folded,
-    KeyFigures,
-    Prose,
-    Section,
-    Table,
-    page,
-)
+from training.html.blocks import Block, Cell, Findings, Folded, KeyFigures, Prose, Section, Table
+from training.html.page import page
 
 NOTICE = (
     "This page shows images of patients and names their files: keep it as carefully as the images themselves, "

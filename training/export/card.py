@@ -20,7 +20,7 @@ from training.evaluation.metrics import Scored
 from training.evaluation.ranking import equal_mass_bins
 from training.export.card_page import PAGE, render
 from training.fit.history import PLOT
-from training.html.page import style
+from training.html.pictures import style
 from training.recipe import Recipe
 from worker.card import figure_sets
 from worker.card_text import explained, label

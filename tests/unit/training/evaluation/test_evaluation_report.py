@@ -24,7 +24,7 @@ from training.evaluation.pictures import overlaid, shown
 from training.evaluation.plots import reliability_rows
 from training.evaluation.report import NOTICE, write_report
 from training.evaluation.words import in_short, to_be_looked_at
-from training.html.page import Block, Card, Cards, Grid, Prose, Table
+from training.html.blocks import Block, Card, Cards, Grid, Prose, Table
 from worker.inference.bundle import load_bundle
 from worker.phantom import write_phantom
 

@@ -13,8 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from training.html.page import (
-    RESEARCH_ONLY,
+from training.html.blocks import (
     Block,
     Card,
     Cards,
@@ -26,11 +25,9 @@ from training.html.page import (
     Prose,
     Section,
     Table,
-    figure,
-    page,
-    style,
-    thumbnail,
 )
+from training.html.page import RESEARCH_ONLY, page
+from training.html.pictures import figure, style, thumbnail
 
 WICKED = "<script>alert(\"1\")</script> & 'x'"
 ESCAPED = "&lt;script&gt;"

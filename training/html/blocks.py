@@ -1,0 +1,146 @@
+"""The parts of a report: a list of sections, a section a list of blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Cell = str | int | float | None
+Tone = Literal["plain", "alarm"]
+_NOTHING = "–"  # noqa: RUF001 - a dash where a number would be
+_FIGURES = re.compile(r"[-+]?(?!0\d)\d[\d,.]*(\s?%)?( [\[(].*[\])])?")
+DATA_URI = "data:image/"
+
+
+@dataclass(frozen=True)
+class Prose:
+    """One paragraph."""
+
+    text: str
+    kind: ClassVar[str] = "prose"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A list of whole sentences. `alarm` is for what must be looked at before the data are used."""
+
+    sentences: Sequence[str]
+    tone: Tone = "plain"
+    kind: ClassVar[str] = "findings"
+
+
+@dataclass(frozen=True)
+class KeyFigures:
+    """A few large numbers, each a pair of value and what it counts."""
+
+    figures: Sequence[tuple[Cell, str]]
+    kind: ClassVar[str] = "key_figures"
+
+    def written(self) -> list[tuple[str, str]]:
+        """The values as text."""
+        return [(_written(value), what) for value, what in self.figures]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headers. Whole columns of numbers are set flush right.
+
+    Integers get separators of thousands, floats three decimals, None a dash; write other
+    numbers out yourself, an interval as `0.958 [0.951, 0.965]`.
+    """
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    kind: ClassVar[str] = "table"
+
+    def written(self) -> list[list[str]]:
+        """The cells as text."""
+        return [[_written(cell) for cell in row] for row in self.rows]
+
+    def is_numeric(self) -> list[bool]:
+        """Which columns hold nothing but numbers."""
+        columns = zip(*self.written(), strict=True)
+        found = [all(cell == _NOTHING or _FIGURES.fullmatch(cell) for cell in column) for column in columns]
+        return found or [False] * len(self.headers)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image inside the page. `uri` is a data URI; `alt` says in words what it shows.
+
+    Width and height are in CSS pixels.
+    """
+
+    uri: str
+    alt: str
+    width: int
+    height: int
+    caption: str = ""
+    kind: ClassVar[str] = "picture"
+
+    def __post_init__(self) -> None:
+        if not self.uri.startswith(DATA_URI):
+            raise ValueError("a report holds its pictures itself: a data URI is needed")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Small pictures in rows, as many in each as fit; each has its caption below."""
+
+    pictures: Sequence[Picture]
+    caption: str = ""
+    kind: ClassVar[str] = "grid"
+
+
+@dataclass(frozen=True)
+class Card:
+    """Pictures that belong together (a pair, an image and its map), a title, and lines below."""
+
+    pictures: Sequence[Picture]
+    title: str
+    lines: Sequence[str] = ()
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Cards in rows, as many in each as fit."""
+
+    cards: Sequence[Card]
+    kind: ClassVar[str] = "cards"
+
+
+Block = Prose | Findings | KeyFigures | Table | Picture | Grid | Cards
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that are shown when a person asks, and always on paper."""
+
+    summary: str
+    blocks: Sequence[Block]
+    kind: ClassVar[str] = "folded"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    blocks: Sequence[Block | Folded]
+
+    @property
+    def anchor(self) -> str:
+        """What a link within the page names."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+
+
+def _written(cell: Cell) -> str:
+    if cell is None:
+        return _NOTHING
+    if isinstance(cell, str):
+        return cell
+    return f"{cell:.3f}" if isinstance(cell, float) else f"{cell:,}"
