@@ -174,16 +174,17 @@ def status(as_json: bool, again: bool, process: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def report(run_name: str | None, form: str, as_json: bool) -> None:
     """The morning report of a run. Exit code 1 if its books do not balance."""
-    from worker.commands import morning
+    from worker.report.content import read_report
+    from worker.report.formats import FORMATS
 
     settings = _start("report")
     with _ledger(settings).reading() as session:
         try:
-            said = morning.read(session, run_name)
+            content = read_report(session, run_name)
         except LookupError as missing:
             _no(str(missing.args[0]))
-    click.echo(morning.FORMATS["json" if as_json else form](said), nl=False)
-    sys.exit(0 if said.morning.run.books.balanced else 1)
+    click.echo(FORMATS["json" if as_json else form](content), nl=False)
+    sys.exit(0 if content.morning.run.books.balanced else 1)
 
 
 @nightread.command()

@@ -10,8 +10,9 @@ from flask.typing import ResponseReturnValue
 from webui.api.documents import run_document
 from webui.dependencies import dependencies
 from webui.parameters import before_parameter
-from worker.commands import morning
 from worker.ledger import reports
+from worker.report.content import read_report
+from worker.report.formats import FORMATS
 
 api = Blueprint("api_runs", __name__, url_prefix="/api/v1")
 
@@ -42,10 +43,10 @@ def report(name: str) -> ResponseReturnValue:
         abort(400, f"format is one of {', '.join(_CONTENT_TYPES)}")
     with dependencies().ledger.reading() as session:
         try:
-            said = morning.read(session, name)
+            content = read_report(session, name)
         except LookupError as missing:
             abort(404, str(missing.args[0]))
-    text = morning.FORMATS[form](said)
+    text = FORMATS[form](content)
     content_type, ending = _CONTENT_TYPES[form]
     response = Response(text, content_type=f"{content_type}; charset=utf-8")
     response.headers.set("Content-Disposition", "attachment", filename=f"nightread-{_plain(name)}.{ending}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from worker.commands.morning import printable
 from worker.config import Settings
 from worker.intake.reconcile import Reconciler
 from worker.ledger import tallies, upkeep
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
 from worker.ledger.upkeep import Finding
+from worker.report.text import printable
 from worker.store import open_store
 
 _NAMES_SHOWN = 20

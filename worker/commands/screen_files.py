@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worker import DISCLAIMER
-from worker.commands.morning import printable
 from worker.config import Settings
 from worker.errors import RejectedImage
 from worker.intake.accept import limits_of, readable_name
+from worker.report.text import printable
 from worker.screening import Scorer, open_scorer
 
 Document = dict[str, object]

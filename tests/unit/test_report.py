@@ -13,11 +13,13 @@ from sqlalchemy import update
 
 from tests.filling import arrival, known_model, receive, record, result, take
 from worker import DISCLAIMER
-from worker.commands.morning import FORMATS, printable, read
 from worker.ledger import heartbeats, schema
 from worker.ledger.predictions import Refused
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.tables import Image
+from worker.report.content import read_report
+from worker.report.formats import FORMATS
+from worker.report.text import printable
 
 NAMES = (
     "=HYPERLINK(A1).jpg",
@@ -46,8 +48,8 @@ def night(tmp_path: Path) -> Iterator[Ledger]:
 
 def written(ledger: Ledger, form: str) -> str:
     with ledger.reading() as session:
-        said = read(session, None)
-    return FORMATS[form](said)
+        content = read_report(session, None)
+    return FORMATS[form](content)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -157,16 +159,16 @@ def test_the_text_gives_a_terminal_no_orders(night: Ledger) -> None:
 
 def test_the_latest_run_or_the_named_one_or_a_sentence(night: Ledger) -> None:
     with night.reading() as session:
-        assert read(session, "=1+1<b>")
+        assert read_report(session, "=1+1<b>")
         with pytest.raises(LookupError, match="There is no run named 'x'"):
-            read(session, "x")
+            read_report(session, "x")
 
 
 def test_a_ledger_without_a_run_says_so(tmp_path: Path) -> None:
     ledger = Ledger(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
     schema.upgrade(ledger)
     with ledger.reading() as session, pytest.raises(LookupError, match="There is no run yet"):
-        read(session, None)
+        read_report(session, None)
     ledger.close()
 
 

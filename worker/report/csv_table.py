@@ -1,0 +1,30 @@
+"""The morning report as a CSV table that is safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from worker import DISCLAIMER
+from worker.report import content
+from worker.report.content import FLAGGED_COLUMNS, Report
+
+
+def as_csv(report: Report) -> str:
+    """One row an image to look at; further columns say whether the books balance, and the disclaimer."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["run", *FLAGGED_COLUMNS[:-1], "state", "reason", "file", "books_balance", "disclaimer"])
+    figures = report.morning
+    run, balanced = _no_formula(figures.run.name), "yes" if figures.run.books.balanced else "NO"
+    for image in (*figures.flagged, *figures.turned_away):
+        row = content.flagged_row(image)
+        values = [row[name] for name in FLAGGED_COLUMNS[:-1]]
+        name = _no_formula(image.original_name)
+        writer.writerow([run, *values, image.state, image.reason or "", name, balanced, DISCLAIMER])
+    return out.getvalue()
+
+
+def _no_formula(name: str) -> str:
+    """A spreadsheet runs a cell that starts so (OWASP, CSV injection)."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

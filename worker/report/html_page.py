@@ -1,0 +1,50 @@
+"""The morning report as an HTML page that needs no other file."""
+
+from __future__ import annotations
+
+import html
+
+from worker import DISCLAIMER
+from worker.report import content
+from worker.report.content import FLAGGED_COLUMNS, REJECTED_COLUMNS, SLOWEST_COLUMNS, Report
+
+
+def as_html(report: Report) -> str:
+    """Return the report as one HTML document; names of files and runs are escaped."""
+    figures = report.morning
+    books = figures.run.books
+    body = [
+        f"<h1>Run {html.escape(figures.run.name)}</h1>",
+        f"<p><strong>{html.escape(DISCLAIMER)}</strong></p>",
+        f"<p class={'good' if books.balanced else 'bad'}>{html.escape(content.file_count_sentence(figures))}<br>",
+        f"{html.escape(books.line)}</p>",
+        f"<h2>To read: {books.flagged}, {books.unread} not read yet</h2>",
+        _html_table(FLAGGED_COLUMNS, [content.flagged_row(image) for image in figures.flagged]),
+        f"<h2>{html.escape(content.rejected_sentence(figures).rstrip('.'))}</h2>",
+        _html_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.turned_away]),
+        "<h2>Slowest</h2>",
+        _html_table(SLOWEST_COLUMNS, content.slowest_rows(figures)),
+        "<h2>To look at</h2>",
+        "".join(f"<p>{html.escape(sentence)}</p>" for sentence in report.look_at) or "<p>Nothing else.</p>",
+    ]
+    return _PAGE.format(title=html.escape(figures.run.name), body="\n".join(body))
+
+
+def _html_table(names: tuple[str, ...], rows: list[dict[str, object]]) -> str:
+    if not rows:
+        return "<p>None.</p>"
+    head = "".join(f"<th>{name}</th>" for name in names)
+    lines = ("".join(f"<td>{html.escape(str(row[name]))}</td>" for name in names) for row in rows)
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Nightread: {title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
+table {{ border-collapse: collapse; }} th, td {{ text-align: left; padding: .25rem .75rem .25rem 0; }}
+.bad {{ background: #a11; color: #fff; padding: 1rem; }} .good {{ color: #161; }}
+</style></head><body>
+{body}
+</body></html>
+"""

@@ -1,0 +1,41 @@
+"""The morning report as one JSON document."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+
+from worker import DISCLAIMER
+from worker.ledger.session import utc_now
+from worker.report import content
+from worker.report.content import Report
+
+
+def as_json(report: Report) -> str:
+    """Return the report as indented JSON text."""
+    return json.dumps(document(report), indent=2, ensure_ascii=False) + "\n"
+
+
+def document(report: Report) -> dict[str, object]:
+    """The report as plain data; times are ISO 8601 in UTC."""
+    figures = report.morning
+    books = figures.run.books
+    return {
+        "disclaimer": DISCLAIMER,
+        "run": figures.run.name,
+        "written_at": utc_now().isoformat(timespec="seconds"),
+        "started_at": _iso(figures.run.started_at),
+        "first_scored_at": _iso(figures.run.first_scored_at),
+        "last_scored_at": _iso(figures.run.last_scored_at),
+        **asdict(books),
+        "flagged_images": [content.flagged_row(image) for image in figures.flagged],
+        "turned_away_images": [content.rejected_row(image) for image in figures.turned_away],
+        "turned_away_why": content.reason_counts(figures),
+        "slowest": content.slowest_rows(figures),
+        "look_at": list(report.look_at),
+    }
+
+
+def _iso(value: datetime | None) -> str | None:
+    return value.isoformat(timespec="seconds") if value else None

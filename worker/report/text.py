@@ -1,0 +1,50 @@
+"""The morning report as plain text for a terminal or a mail."""
+
+from __future__ import annotations
+
+from worker import DISCLAIMER
+from worker.report import content
+from worker.report.content import FLAGGED_COLUMNS, REJECTED_COLUMNS, Report
+
+
+def as_text(report: Report) -> str:
+    """Return the report as lines of text without control characters."""
+    figures = report.morning
+    books = figures.run.books
+    lines = [
+        f"Nightread, run {printable(figures.run.name)}",
+        DISCLAIMER,
+        "",
+        content.file_count_sentence(figures),
+        f"  {books.line}",
+        "",
+        f"To read: {books.flagged} ({books.uncertain} of them uncertain), {books.unread} not read yet.",
+        *_table(FLAGGED_COLUMNS, [content.flagged_row(image) for image in figures.flagged]),
+        "",
+        content.rejected_sentence(figures),
+        *_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.turned_away]),
+    ]
+    if figures.slowest:
+        slow = ", ".join(
+            f"image {row['image']} {row['compute_ms']:.0f} ms" for row in content.slowest_rows(figures)
+        )
+        lines += ["", f"Slowest: {slow}."]
+    if report.look_at:
+        lines += ["", "To look at:", *(f"  {printable(sentence)}" for sentence in report.look_at)]
+    return "\n".join(lines) + "\n"
+
+
+def printable(value: object) -> str:
+    """A name may hold control characters that a terminal would obey."""
+    text = str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _table(names: tuple[str, ...], rows: list[dict[str, object]]) -> list[str]:
+    if not rows:
+        return []
+    cells = [names, *([printable(row[name]) for name in names] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
+    return [
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells
+    ]
