@@ -6,10 +6,10 @@ from flask import abort
 
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error
-from webui.queue_view import QueueView
+from webui.queue_view import QueueView, cursor_of
 from webui.readers import acting_reader
 from worker.ledger import leases, review
-from worker.ledger.review import Action, Cursor
+from worker.ledger.review import Action
 from worker.ledger.session import utc_now
 from worker.ledger.tables import Image, Review
 
@@ -38,7 +38,7 @@ def decide(image_id: int, action: str, note: str, queue_view: QueueView) -> tupl
         act = review.decide(session, image_id, reader_id=reader.id, action=Action(action), note=said, at=at)
         act.user, act.image = reader, image
         following = review.next_unread(
-            session, queue_view.unread, after=here(image), reader_id=reader.id, at=at
+            session, queue_view.unread, after=cursor_of(image), reader_id=reader.id, at=at
         )
     return act, following
 
@@ -64,11 +64,6 @@ def try_again(image_id: int, reason: str) -> bool:
         except LookupError:
             abort(404, f"There is no image {image_id}.")
     return dependencies().dispatcher.publish([image_id], lane)
-
-
-def here(image: Image) -> Cursor:
-    """The image's own place in the queue."""
-    return Cursor(image.p_pneumonia or 0.0, image.id)
 
 
 def text_within(text: str, most: int) -> str:

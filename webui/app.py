@@ -10,10 +10,12 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.routing import IntegerConverter, Map
 
 from webui import api, error_responses, formatting, pages, request_security
-from webui.dependencies import EXTENSION, Dependencies
+from webui.dependencies import EXTENSION, Dependencies, dependencies
 from webui.queue_view import LARGEST_ID
+from webui.readers import reader_name
 from webui.secret import secret_key
 from webui.uploads import IncomingRequest
+from worker import DISCLAIMER
 from worker.config import Settings
 
 
@@ -45,6 +47,11 @@ def create_app(settings: Settings) -> Flask:
     request_security.install(app)
     error_responses.install(app)
     formatting.install(app)
+    app.context_processor(_context_of_every_page)
     for blueprint in (*pages.BLUEPRINTS, *api.BLUEPRINTS):
         app.register_blueprint(blueprint)
     return app
+
+
+def _context_of_every_page() -> dict[str, object]:
+    return {"disclaimer": DISCLAIMER, "reader": reader_name(), "status": dependencies().status_cache.read()}

@@ -9,7 +9,7 @@ from flask import Flask, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from webui.parameters import as_sentence
+from webui.formatting import as_sentence
 from webui.readers import HEADER, NoReader
 from worker.errors import NoRoom, TransientFailure
 from worker.ledger.review import ReviewRefused

@@ -8,9 +8,6 @@ from datetime import datetime
 from flask import Flask
 from markupsafe import Markup
 
-from webui.dependencies import dependencies
-from webui.readers import reader_name
-from worker import DISCLAIMER
 from worker.ledger.review import Action, Finding, finding_of
 from worker.ledger.tables import Image
 
@@ -28,7 +25,7 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def install(app: Flask) -> None:
-    """Give the templates these filters, and the words that every page has."""
+    """Make the filters and label tables of this module available to the templates."""
     app.add_template_filter(visible, "visible")
     app.add_template_filter(when, "when")
     app.add_template_filter(probability, "probability")
@@ -36,7 +33,6 @@ def install(app: Flask) -> None:
     app.add_template_filter(FINDINGS.get, "finding")
     app.add_template_global(finding_if, "finding_if")
     app.jinja_env.globals.update(VERDICTS=VERDICTS, STATES=STATES)
-    app.context_processor(_on_every_page)
 
 
 def visible(text: str) -> str:
@@ -78,5 +74,7 @@ def finding_if(image: Image, action: str) -> str:
     return FINDINGS[finding_of(image.verdict or "", Action(action))]
 
 
-def _on_every_page() -> dict[str, object]:
-    return {"disclaimer": DISCLAIMER, "reader": reader_name(), "status": dependencies().status_cache.read()}
+def as_sentence(error: Exception) -> str:
+    """Return an exception's message as a sentence: a capital letter first, a full stop last."""
+    text = str(error)
+    return text if text.endswith(".") else f"{text[:1].upper()}{text[1:]}."

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from flask import abort, request
 
+from webui.formatting import as_sentence
 from webui.queue_view import QueueView, key_of
 from worker.ledger.states import IllegalTransition
 
@@ -41,9 +42,3 @@ def json_text(name: str, default: str | None = None) -> str:
     if not isinstance(value, str):
         abort(400, f"Send a JSON object whose {name!r} is text.")
     return value
-
-
-def as_sentence(error: Exception) -> str:
-    """An exception's message as a sentence for the page."""
-    text = str(error)
-    return text if text.endswith(".") else f"{text[:1].upper()}{text[1:]}."

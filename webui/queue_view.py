@@ -12,6 +12,7 @@ from typing import Any
 
 from worker.ledger.review import NEEDS_READING, Cursor, QueueFilter
 from worker.ledger.states import ReviewState
+from worker.ledger.tables import Image
 
 VERDICTS: dict[str, tuple[str, ...]] = {
     "to-read": NEEDS_READING,
@@ -81,6 +82,11 @@ def _cursor(text: str) -> Cursor | None:
     if not (0 <= cursor.p_pneumonia <= 1 and 0 <= cursor.image_id <= LARGEST_ID):
         raise ValueError("after is the cursor of a page, as the page before it gave it")
     return cursor
+
+
+def cursor_of(image: Image) -> Cursor:
+    """Return the image's own position in the queue."""
+    return Cursor(image.p_pneumonia or 0.0, image.id)
 
 
 def key_of(text: str | None) -> int | None:

@@ -29,12 +29,17 @@ def reader_name() -> str | None:
     return named or (kept if isinstance(kept, str) else None)
 
 
-def acting_reader(ledger: Session, at: datetime) -> User:
-    """The reader, known to the ledger from now on. Raises NoReader, or ValueError for a bad name."""
+def required_reader_name() -> str:
+    """Return the name that the request gives. Raises NoReader when it gives none."""
     name = reader_name()
     if name is None:
         raise NoReader
-    return review.reader(ledger, name, at)
+    return name
+
+
+def acting_reader(ledger: Session, at: datetime) -> User:
+    """The reader, known to the ledger from now on. Raises NoReader, or ValueError for a bad name."""
+    return review.reader(ledger, required_reader_name(), at)
 
 
 def remember(name: str) -> None:

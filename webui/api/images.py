@@ -12,7 +12,7 @@ from webui.actions import try_again
 from webui.api.documents import image_document
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error, json_text
-from webui.readers import NoReader, reader_name
+from webui.readers import required_reader_name
 from webui.uploads import receive
 from worker.ledger import review
 
@@ -22,9 +22,7 @@ api = Blueprint("api_images", __name__, url_prefix="/api/v1")
 @api.post("/images")
 def send() -> ResponseReturnValue:
     """Take files in. Each one's outcome is in the answer; a bad image is an answer, not an error."""
-    reader = reader_name()
-    if reader is None:
-        raise NoReader
+    reader = required_reader_name()
     with bad_request_on_value_error():
         received = receive(request, reader=reader)
     if not received.accepted and not received.missed:

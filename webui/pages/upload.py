@@ -9,7 +9,7 @@ from webui.actions import LATER
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error
 from webui.queue_view import keys_of, keys_text
-from webui.readers import NoReader, reader_name
+from webui.readers import required_reader_name
 from webui.uploads import receive
 from worker.ledger import reports
 
@@ -33,9 +33,7 @@ def rows() -> ResponseReturnValue:
 @pages.post("/upload")
 def send() -> ResponseReturnValue:
     """Take files in, as a browser without JavaScript sends them."""
-    reader = reader_name()
-    if reader is None:
-        raise NoReader
+    reader = required_reader_name()
     with bad_request_on_value_error():
         received = receive(request, reader=reader)
     if not received.queued:

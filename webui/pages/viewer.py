@@ -9,7 +9,7 @@ from webui import actions
 from webui.dependencies import dependencies
 from webui.formatting import FINDINGS, visible
 from webui.parameters import queue_view_parameter
-from webui.queue_view import QueueView
+from webui.queue_view import QueueView, cursor_of
 from webui.readers import acting_reader, reader_name
 from worker.ledger import review
 from worker.ledger.review import Action, Finding, ReviewRefused
@@ -38,7 +38,7 @@ def show(image_id: int) -> ResponseReturnValue:
             unread=image.review_state == ReviewState.UNREAD,
             queue_view=queue_view,
             left=review.count(session, queue_view.unread),
-            neighbours=review.neighbours(session, queue_view.wanted, actions.here(image)),
+            neighbours=review.neighbours(session, queue_view.wanted, cursor_of(image)),
         )
 
 
