@@ -31,12 +31,12 @@ from sqlalchemy import func, select
 from bench.measures import median_and_p95, peak_rss_mb
 from bench.upload_client import upload
 from worker.config import Settings
-from worker.intake.accept import limits_of
+from worker.imagefile.limits import limits_of
+from worker.imagefile.parts import with_comment
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState, Lane
 from worker.ledger.tables import Image
-from worker.phantom import in_other_bytes
 from worker.screening import open_scorer
 
 _READY_WITHIN_S = 60.0
@@ -107,7 +107,7 @@ def _distinct_files(sources: Sequence[Path], folder: Path, count: int, start: in
     for number in range(start, start + count):
         source = sources[number % len(sources)]
         target = folder / f"{number:07d}.jpg"
-        target.write_bytes(in_other_bytes(source.read_bytes(), f"nightread bench {number}"))
+        target.write_bytes(with_comment(source.read_bytes(), f"nightread bench {number}"))
         files.append(target)
     return files
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from worker.phantom import in_other_bytes
+from worker.imagefile.parts import with_comment
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -36,7 +36,7 @@ def jpeg(seed: int = 0) -> bytes:
 
 def distinct(data: bytes, number: int) -> bytes:
     """The same JPEG picture in other bytes, for each number."""
-    return in_other_bytes(data, f"copy {number}")
+    return with_comment(data, f"copy {number}")
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:

@@ -13,18 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
-PHANTOM_MARK = b"nightread phantom"
+from worker.imagefile.phantom_mark import save_marked
 
-_PNG_KEYWORD = "Comment"
 # Drawn at this width, then enlarged: nothing but noise is finer.
 _DRAWN_WIDTH = 448
 _ASPECT = 0.83
-_COMMENT_MARKER = 0xFE
-_START_OF_SCAN = 0xDA
-_JPEG_START = b"\xff\xd8"
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 
 Field = NDArray[np.float32]
 
@@ -68,55 +62,8 @@ def write_phantom(
 
     Arguments as for `draw_phantom`; `quality` is the JPEG's. Returns the path.
     """
-    image = draw_phantom(seed, width=width, height=height, opacity=opacity)
-    if path.suffix.lower() == ".png":
-        mark = PngInfo()
-        mark.add_text(_PNG_KEYWORD, PHANTOM_MARK.decode("ascii"))
-        image.save(path, "PNG", pnginfo=mark)
-    else:
-        image.save(path, "JPEG", quality=quality, comment=PHANTOM_MARK)
+    save_marked(draw_phantom(seed, width=width, height=height, opacity=opacity), path, quality=quality)
     return path
-
-
-def in_other_bytes(jpeg: bytes, text: str) -> bytes:
-    """The same JPEG picture in a file of its own: with a comment more, of `text` (ITU-T T.81, B.2.4.5)."""
-    comment = text.encode()
-    segment = bytes((0xFF, _COMMENT_MARKER)) + (len(comment) + 2).to_bytes(2, "big") + comment
-    return _JPEG_START + segment + jpeg[len(_JPEG_START) :]
-
-
-def is_phantom(data: bytes) -> bool:
-    """Whether a JPEG or PNG file says in its header that it was drawn here.
-
-    Args:
-        data: the file, or its first kilobyte or more.
-    """
-    if data.startswith(_JPEG_START):
-        return _in_jpeg(data)
-    return data.startswith(_PNG_START) and _in_png(data)
-
-
-def _in_jpeg(data: bytes) -> bool:
-    """Walk the marker segments before the scan (ITU-T T.81, B.1.1)."""
-    at = len(_JPEG_START)
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _START_OF_SCAN:  # noqa: PLR2004
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at + 1] == _COMMENT_MARKER and data[at + 4 : end] == PHANTOM_MARK:
-            return True
-        at = end
-    return False
-
-
-def _in_png(data: bytes) -> bool:
-    """Walk the chunks before the pixels (PNG, third edition, 5.3)."""
-    text = _PNG_KEYWORD.encode("ascii") + b"\0" + PHANTOM_MARK
-    at = len(_PNG_START)
-    while at + 8 <= len(data) and data[at + 4 : at + 8] != b"IDAT":
-        length = int.from_bytes(data[at : at + 4], "big")
-        if data[at + 4 : at + 8] == b"tEXt" and data[at + 8 : at + 8 + length] == text:
-            return True
-        at += 12 + length
-    return False
 
 
 class _Chest:

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from worker.config import Settings
 from worker.errors import ModelUnusable, RejectedImage, StoreAway, TransientFailure
+from worker.imagefile.formats import Inspection, inspect_bytes
+from worker.imagefile.limits import Limits, limits_of
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
 from worker.inference.gate import open_gate
 from worker.inference.preprocess import to_model_input
 from worker.inference.triage import OperatingPoint, confidence, triage
-from worker.intake.accept import limits_of
-from worker.intake.formats import Inspection, Limits, inspect_bytes
 from worker.ledger import leases, predictions
 from worker.ledger.leases import LeasedImage
 from worker.ledger.predictions import Picture, Refused, Scored, ScoringModel

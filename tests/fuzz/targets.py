@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Callable
 
 from worker.errors import REJECTIONS, RejectedImage
+from worker.imagefile.formats import inspect_bytes
+from worker.imagefile.limits import Limits
 from worker.inference.preprocess import to_model_input
-from worker.intake.formats import Limits, inspect_bytes
 
 # Small, so that no input costs a second: how large ones end has tests of its own.
 LIMITS = Limits(max_bytes=2**20, max_pixels=2**20, min_side=8)

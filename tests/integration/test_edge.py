@@ -22,12 +22,12 @@ from PIL import Image
 from tests.conftest import SHARED
 from training.export.litert import to_int8
 from worker.config import ROOT, Settings
+from worker.imagefile.limits import limits_of
 from worker.inference.bundle import load_bundle
 from worker.inference.gate import open_gate, shares
 from worker.inference.gate import reduced as reduced_by_area
 from worker.inference.preprocess import to_model_input
 from worker.inference.runtime import LiteRtRuntime
-from worker.intake.accept import limits_of
 from worker.phantom import draw_phantom, write_phantom
 from worker.screening import open_scorer
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from worker import DISCLAIMER
 from worker.config import Settings
 from worker.errors import RejectedImage
-from worker.intake.accept import limits_of, readable_name
+from worker.imagefile.limits import limits_of
+from worker.intake.accept import readable_name
 from worker.report.text import printable
 from worker.screening import Scorer, open_scorer
 

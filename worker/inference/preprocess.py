@@ -15,9 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from worker.errors import RejectedImage
+from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
 from worker.inference import gate
 from worker.inference.exposure import equalise, stretch
-from worker.inference.scans import MOST_SCANS, has_too_many_scans
 
 PREPROCESSING_VERSION: str = "1"
 

@@ -24,7 +24,8 @@ import structlog
 
 from worker.config import Settings
 from worker.errors import NoRoom, RejectedImage, TransientFailure
-from worker.intake.formats import Inspection, Limits, inspect
+from worker.imagefile.formats import Inspection, inspect
+from worker.imagefile.limits import Limits, limits_of
 from worker.ledger import receipts
 from worker.ledger.runs import night_of
 from worker.ledger.session import Ledger, utc_now
@@ -261,11 +262,6 @@ def _free_bytes(folder: Path) -> int:
         with suppress(FileNotFoundError):
             return shutil.disk_usage(place).free
     raise NoRoom(f"there is no disk for {folder}")
-
-
-def limits_of(settings: Settings) -> Limits:
-    """The limits that the settings name."""
-    return Limits(settings.max_bytes, settings.max_pixels, settings.min_side)
 
 
 def readable_name(name: str) -> str:

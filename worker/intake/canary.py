@@ -11,12 +11,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from worker.config import Settings
+from worker.imagefile.parts import with_comment
 from worker.intake.accept import Acceptor, Candidate
 from worker.intake.watcher import Enqueue
 from worker.ledger.canary import RUN, last_sent
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Outcome, Source
-from worker.phantom import in_other_bytes, write_phantom
+from worker.phantom import write_phantom
 
 # A chest that the shipped model calls clear, and not by far: nobody is asked to read it, and a change shows.
 _SEED = 9
@@ -58,4 +59,4 @@ class Canary:
 
 def _draw(path: Path) -> None:
     drawn = write_phantom(path, _SEED, width=_WIDTH, opacity=False).read_bytes()
-    path.write_bytes(in_other_bytes(drawn, f"canary {uuid.uuid4().hex}"))
+    path.write_bytes(with_comment(drawn, f"canary {uuid.uuid4().hex}"))

@@ -16,7 +16,7 @@ PROGRAM = """
 import json, sys, warnings
 from worker.config import Settings
 from worker.errors import RejectedImage
-from worker.intake.formats import Limits
+from worker.imagefile.limits import Limits
 from worker.queue.bounds import bound_memory
 from worker.screening import open_scorer
 

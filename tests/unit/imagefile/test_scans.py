@@ -5,8 +5,8 @@ import pytest
 from tests import bombs
 from tests.files import encoded, grey, jpeg
 from worker.errors import RejectedImage
+from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
 from worker.inference.preprocess import decode_grey
-from worker.inference.scans import MOST_SCANS, has_too_many_scans
 
 
 def test_a_file_that_goes_over_its_image_again_and_again_is_refused_before_it_is_decoded() -> None:
@@ -39,3 +39,10 @@ def test_what_only_looks_like_a_scan_is_none() -> None:
 def test_a_walk_that_does_not_end_is_ended() -> None:
     data = jpeg()
     assert has_too_many_scans(data[:-2] + bombs.segment(0xFE, b"") * 100_000 + data[-2:])
+
+
+def test_markers_without_a_length_hide_no_scans() -> None:
+    first = b"\xff\xda"
+    start, _, rest = bombs.scans(400, 300, MOST_SCANS + 1).partition(first)
+    hidden = start + first + rest.replace(b"\xff\xda", b"\xff\x01\xff\xda")
+    assert has_too_many_scans(hidden)

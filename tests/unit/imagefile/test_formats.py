@@ -21,7 +21,8 @@ from tests.files import (
     sixteen_bit_png,
 )
 from worker.errors import REJECTIONS, RejectedImage
-from worker.intake.formats import Inspection, Limits, inspect, inspect_bytes
+from worker.imagefile.formats import Inspection, inspect, inspect_bytes
+from worker.imagefile.limits import Limits
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=100_000_000, min_side=64)
 

@@ -15,8 +15,9 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
 from worker.errors import RejectedImage
-from worker.intake.parts import LONGEST_HEADER, check_parts
-from worker.phantom import is_phantom
+from worker.imagefile.limits import LONGEST_HEADER, Limits, check_parts
+from worker.imagefile.parts import PNG_START
+from worker.imagefile.phantom_mark import is_phantom
 
 # PNG specification (third edition), 11.2.1: the bit depth is the 25th byte of the file.
 _PNG_BIT_DEPTH_AT = 24
@@ -26,15 +27,6 @@ _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, Arithmetic
 _GREY_OR_COLOUR = {"L", "RGB", "P", "1"}
 _SIXTEEN_BIT = 16
 HEADER_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The largest and the smallest image that is taken."""
-
-    max_bytes: int
-    max_pixels: int
-    min_side: int
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,7 @@ def inspect_bytes(data: bytes, limits: Limits) -> Inspection:
 
 
 def _refuse_other_kinds(header: bytes) -> None:
-    if header.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+    if header.startswith((b"\xff\xd8\xff", PNG_START)):
         return
     if header[128:132] == b"DICM":
         raise RejectedImage("dicom")

@@ -14,13 +14,14 @@ from tests import bombs
 from tests.files import encoded, grey, jpeg, png_chunk
 from worker.config import ROOT
 from worker.errors import RejectedImage
-from worker.intake.parts import LONGEST_HEADER, MOST_PARTS, check_parts
+from worker.imagefile.limits import LONGEST_HEADER, MOST_PARTS, check_parts
 
 # Looks at each file with no more than 16 MB to spare: a tenth of the smallest of the large images.
 LOOK = """
 import json, sys, warnings
 from worker.errors import RejectedImage
-from worker.intake.formats import Limits, inspect
+from worker.imagefile.formats import inspect
+from worker.imagefile.limits import Limits
 from worker.queue.bounds import bound_memory
 
 def looked_at(path):

@@ -1,0 +1,87 @@
+"""The limits that an image file must keep before a library reads its header.
+
+A library reads every segment and chunk in Python, and keeps most of them: a file of 64 MB that holds
+nothing but empty ones took it a minute and a gigabyte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from worker.config import Settings
+from worker.errors import RejectedImage
+from worker.imagefile.parts import (
+    JPEG_START,
+    PNG_START,
+    SEGMENT_HEAD_BYTES,
+    START_OF_SCAN,
+    jpeg_segments,
+    png_chunks,
+)
+
+# Bytes before the picture. The header of a radiograph has some ten parts and a few kilobytes; the longest
+# honest ones hold an ICC profile in segments of 64 KB, or the history of an editor.
+LONGEST_HEADER = 4 * 1024**2
+MOST_PARTS = 500
+# Parts of the picture itself. A PNG writer chooses their size: 64 MB in pieces of a kilobyte.
+MOST_PIECES = 65_536
+
+# A decoder stops with an error at these (ITU-T T.81, table B.1).
+_RESERVED_MARKERS = range(0x02, 0xC0)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest and the smallest image that is accepted: bytes of the file, pixels, pixels of a side."""
+
+    max_bytes: int
+    max_pixels: int
+    min_side: int
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits that the settings name."""
+    return Limits(settings.max_bytes, settings.max_pixels, settings.min_side)
+
+
+def check_parts(file: BinaryIO) -> None:
+    """Count the parts of a JPEG or PNG file from its start, without reading its picture.
+
+    Damage is left to the decoder. The position of the file is undefined afterwards.
+
+    Raises:
+        RejectedImage: `too_many_parts`.
+    """
+    if file.read(len(PNG_START)) == PNG_START:
+        _check_png(file)
+    else:
+        file.seek(0)
+        _check_jpeg(file.read(LONGEST_HEADER))
+
+
+def _check_jpeg(header: bytes) -> None:
+    """Count the segments before the first scan; each stray byte counts as a part."""
+    parts, last_end = 0, len(JPEG_START)
+    for marker, start, end in jpeg_segments(header, longest_gap=MOST_PARTS):
+        parts += start - last_end + 1
+        if parts > MOST_PARTS:
+            raise RejectedImage("too_many_parts")
+        if marker == START_OF_SCAN or marker in _RESERVED_MARKERS:
+            return
+        last_end = end
+    parts += max(0, len(header) - last_end - SEGMENT_HEAD_BYTES + 1)
+    if parts > MOST_PARTS or len(header) == LONGEST_HEADER:
+        raise RejectedImage("too_many_parts")
+
+
+def _check_png(file: BinaryIO) -> None:
+    """Count all chunks: a library also reads those after the picture."""
+    parts = pieces = 0
+    for kind, _, end in png_chunks(file):
+        if kind == b"IDAT":
+            pieces += 1
+        else:
+            parts += 1
+        if parts > MOST_PARTS or pieces > MOST_PIECES or (not pieces and end > LONGEST_HEADER):
+            raise RejectedImage("too_many_parts")
