@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
+
+from worker.keyfile import create_key_file
 
 _KEY_BYTES = 32
 
 
 def secret_key(path: Path) -> bytes:
-    """Read the key, or make it. Linked into place whole, so that two processes share one key."""
+    """Read the key, or make it."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-        try:
-            path.hardlink_to(unfinished)
-        except FileExistsError:
-            pass
-        finally:
-            unfinished.unlink()
+        create_key_file(path, secrets.token_bytes(_KEY_BYTES))
     return path.read_bytes()

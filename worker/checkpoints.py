@@ -11,9 +11,7 @@ import base64
 import fcntl
 import json
 import os
-import uuid
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from worker.errors import TransientFailure, WrongSettings
+from worker.keyfile import create_key_file
 from worker.ledger import audit
 from worker.ledger.session import Ledger, utc_now
 
@@ -152,16 +151,8 @@ class Checkpoints:
         return self._key.with_suffix(".pub")
 
     def _make_key(self) -> None:
-        """Write a new key; it is linked into place, so that two processes share one."""
-        made = Ed25519PrivateKey.generate()
-        unfinished = self._key.with_name(f"{self._key.name}.{uuid.uuid4().hex}.part")
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        with suppress(FileExistsError):
-            os.link(unfinished, self._key)
-        unfinished.unlink()
+        key = Ed25519PrivateKey.generate()
+        create_key_file(self._key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def _signed(seq: int, head: str, at: str) -> bytes:
