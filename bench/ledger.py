@@ -37,7 +37,7 @@ from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image
 from worker.phantom import write_phantom
 from worker.progress import progress
-from worker.store import Room, Store, open_store
+from worker.store import Area, Store, open_store
 
 # Each page is asked for so often, its addresses in turn; no page has more of them.
 ROUNDS = 100
@@ -191,7 +191,7 @@ def _draw(store: Store, ledger: Ledger, image_ids: Sequence[int]) -> None:
     write_phantom(drawing, 1)
     with ledger.reading() as session:
         for image_id in image_ids:
-            store.put(drawing, session.get_one(Image, image_id).sha256, Room.IMAGES)
+            store.put(drawing, session.get_one(Image, image_id).sha256, Area.IMAGES)
 
 
 def _pages(app: Flask, known: Known, rounds: int) -> dict[str, Document]:

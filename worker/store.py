@@ -24,11 +24,11 @@ _SYNCS_AT_ONCE = 8
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
-class Room(StrEnum):
+class Area(StrEnum):
     """The two halves of the store."""
 
     IMAGES = "images"
-    TURNED_AWAY = "turned-away"
+    REJECTED = "turned-away"
 
 
 class Store:
@@ -44,19 +44,19 @@ class Store:
         Later they must be there: a share that is not mounted is an empty folder, and what was put
         into that would be hidden, and so lost, once the share is back.
         """
-        for room in Room:
-            (self.root / room).mkdir(parents=True, exist_ok=True)
+        for area in Area:
+            (self.root / area).mkdir(parents=True, exist_ok=True)
 
     def check(self) -> None:
         """Raise StoreAway when the store as a whole is out of reach."""
-        folder = self.root / Room.IMAGES
+        folder = self.root / Area.IMAGES
         try:
             with os.scandir(folder) as entries:
                 next(entries, None)
         except OSError as error:
             raise StoreAway(f"the image store is out of reach: {folder}: {error.strerror}") from error
 
-    def put(self, source: Path, sha256: str, room: Room, *, link: bool = True) -> Path:
+    def put(self, source: Path, sha256: str, area: Area, *, link: bool = True) -> Path:
         """Keep the bytes of `source` under their hash, and say where; the source stays where it is.
 
         Linked, so that nothing is copied; across devices, or when `link` is False because the
@@ -65,19 +65,16 @@ class Store:
         disk, it may be other bytes, and is replaced. Durable only after `sync`. Raises OSError, and
         StoreAway when the store's own folders are gone.
         """
-        place = self._place(sha256, room)
-        held = _older(place)
-        if not held.exists():
-            if link and self._linked(source, place):
-                return place
-            held = place
-        if not held.exists():
+        place = self._place(sha256, area)
+        if link and self._linked(source, place):
+            return place
+        if not place.exists():
             self._make_folder_of(place)
             if _copied(source, place):
                 return place
-        if _sha256(held) != sha256:
-            _copied(source, held, over=True)
-        return held
+        if _sha256(place) != sha256:
+            _copied(source, place, over=True)
+        return place
 
     def sync(self, files: Iterable[Path]) -> None:
         """Make these files of the store, and the folders' entries for them, survive a power cut."""
@@ -100,10 +97,9 @@ class Store:
 
     def path(self, sha256: str) -> Path:
         """Where the bytes of this hash lie. Raises FileNotFoundError."""
-        for place in (self._place(sha256, room) for room in Room):
-            for held in (place, _older(place)):
-                if held.exists():
-                    return held
+        for place in (self._place(sha256, area) for area in Area):
+            if place.exists():
+                return place
         raise FileNotFoundError(errno.ENOENT, "the store has no such image", sha256)
 
     def read(self, sha256: str) -> bytes:
@@ -112,18 +108,18 @@ class Store:
 
     def hashes(self) -> Iterator[str]:
         """Every hash that the store holds, in no order."""
-        for room in Room:
-            for _, _, names in os.walk(self.root / room):
+        for area in Area:
+            for _, _, names in os.walk(self.root / area):
                 yield from (name for name in names if len(name) == _HASH_LENGTH)
 
     def unfinished(self) -> Iterator[Path]:
         """Copies that are being made, or whose maker died."""
-        for room in Room:
-            yield from (self.root / room).rglob("*.part")
+        for area in Area:
+            yield from (self.root / area).rglob("*.part")
 
-    def _place(self, sha256: str, room: Room) -> Path:
-        """One of 256 folders a room: a million images are four thousand a folder."""
-        return self.root.joinpath(room, sha256[:2], sha256)
+    def _place(self, sha256: str, area: Area) -> Path:
+        """One of 256 folders an area: a million images are four thousand a folder."""
+        return self.root.joinpath(area, sha256[:2], sha256)
 
     def _linked(self, source: Path, place: Path) -> bool:
         """Link, or say that it cannot be: something lies there, or not here (another device, no links)."""
@@ -154,11 +150,6 @@ class Store:
 def open_store(settings: Settings) -> Store:
     """The store that the settings name."""
     return Store(settings.store_path)
-
-
-def _older(place: Path) -> Path:
-    """Where an earlier version kept what belongs in `place`: a folder deeper."""
-    return place.parent / place.name[2:4] / place.name
 
 
 def _copied(source: Path, target: Path, *, over: bool = False) -> bool:

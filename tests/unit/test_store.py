@@ -8,16 +8,16 @@ import pytest
 
 from worker import store as module
 from worker.errors import StoreAway
-from worker.store import Room, Store
+from worker.store import Area, Store
 
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def put(store: Store, source: Path, data: bytes, room: Room = Room.IMAGES, *, link: bool = True) -> str:
+def put(store: Store, source: Path, data: bytes, area: Area = Area.IMAGES, *, link: bool = True) -> str:
     source.write_bytes(data)
-    store.put(source, sha256(data), room, link=link)
+    store.put(source, sha256(data), area, link=link)
     return sha256(data)
 
 
@@ -37,9 +37,9 @@ def test_bytes_are_found_by_their_hash(store: Store, tmp_path: Path, link: bool)
     assert (tmp_path / "a").samefile(store.path(kept)) is link
 
 
-def test_both_rooms_are_looked_into(store: Store, tmp_path: Path) -> None:
+def test_both_areas_are_searched(store: Store, tmp_path: Path) -> None:
     image = put(store, tmp_path / "a", b"image")
-    away = put(store, tmp_path / "b", b"letter", Room.TURNED_AWAY)
+    away = put(store, tmp_path / "b", b"letter", Area.REJECTED)
     assert sorted(store.hashes()) == sorted([image, away])
     assert store.read(away) == b"letter"
     with pytest.raises(FileNotFoundError):
@@ -88,7 +88,7 @@ def test_what_another_process_links_meanwhile_is_not_replaced(
     source, copy, times = tmp_path / "a", shutil.copyfile, []
 
     def while_another_links(given: Path, target: Path, **more: bool) -> object:
-        store.put(source, sha256(b"bytes"), Room.IMAGES)
+        store.put(source, sha256(b"bytes"), Area.IMAGES)
         times.append(source.stat().st_ctime_ns)
         return copy(given, target, **more)
 
@@ -123,16 +123,3 @@ def test_a_file_and_every_folder_above_it_are_made_durable(
     store.sync([path])
     # A new folder's own entry stands in the folder above it.
     assert synced == {path, *path.parents[:2], store.root}
-
-
-def test_what_an_older_version_kept_a_folder_deeper_is_found_and_not_kept_twice(
-    store: Store, tmp_path: Path
-) -> None:
-    kept = put(store, tmp_path / "a", b"bytes")
-    older = store.root / "images" / kept[:2] / kept[2:4] / kept
-    older.parent.mkdir()
-    store.path(kept).rename(older)
-    assert store.read(kept) == b"bytes"
-    put(store, tmp_path / "b", b"bytes")
-    assert list(store.hashes()) == [kept]
-    assert store.path(kept) == older

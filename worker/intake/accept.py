@@ -30,7 +30,7 @@ from worker.ledger import receipts
 from worker.ledger.runs import night_of
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Outcome, Source
-from worker.store import Room, Store
+from worker.store import Area, Store
 
 log = structlog.get_logger(__name__)
 
@@ -213,10 +213,10 @@ class Acceptor:
         *,
         keep_source: bool,
     ) -> _Stored | None:
-        room = Room.TURNED_AWAY if seen.rejection else Room.IMAGES
+        area = Area.REJECTED if seen.rejection else Area.IMAGES
         # A file that has another name elsewhere may still be changed under that one.
         link = not keep_source and seen.status.st_nlink == 1
-        place = self._store.put(candidate.path, seen.sha256, room, link=link)
+        place = self._store.put(candidate.path, seen.sha256, area, link=link)
         after = candidate.path.lstat()
         if _fingerprint(seen.status) != _fingerprint(after):
             log.info("a file changed while it was read and is left for a later scan")

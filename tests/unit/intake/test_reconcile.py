@@ -23,7 +23,7 @@ from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image, Receipt
 from worker.ledger.upkeep import Finding
-from worker.store import Room, Store, open_store
+from worker.store import Area, Store, open_store
 
 
 class Place:
@@ -48,11 +48,11 @@ class Place:
             files, source=Source.FOLDER, lane=Lane.OVERNIGHT
         )
 
-    def store_alone(self, data: bytes, room: Room = Room.IMAGES) -> str:
+    def store_alone(self, data: bytes, area: Area = Area.IMAGES) -> str:
         """Bytes in the store that nothing was recorded of, as a crash or a restored backup leaves them."""
         path = self.drop("source", data)
         sha256 = hashlib.sha256(data).hexdigest()
-        self.store.put(path, sha256, room)
+        self.store.put(path, sha256, area)
         path.unlink()
         return sha256
 
@@ -85,7 +85,7 @@ def test_where_all_agrees_nothing_is_wrong_and_nothing_is_repaired(place: Place)
 
 
 def test_a_stored_file_that_no_image_names_is_taken_in_once(place: Place) -> None:
-    alone = sorted([place.store_alone(jpeg(1)), place.store_alone(b"Dear colleague", Room.TURNED_AWAY)])
+    alone = sorted([place.store_alone(jpeg(1)), place.store_alone(b"Dear colleague", Area.REJECTED)])
     assert place.wrong() == ["2 stored files that no image names"]
     assert place.found() == {"2 stored files that no image names": alone}
     assert place.reconciler.repair() == ["2 stored files taken in"]
@@ -107,7 +107,7 @@ def test_more_of_them_than_one_group_holds_are_all_taken_in(place: Place) -> Non
 
 def test_one_whose_source_is_still_there_is_left_to_the_watcher(place: Place) -> None:
     source = place.drop("a.jpg", jpeg(1))
-    place.store.put(source, hashlib.sha256(jpeg(1)).hexdigest(), Room.IMAGES)
+    place.store.put(source, hashlib.sha256(jpeg(1)).hexdigest(), Area.IMAGES)
     assert place.found() == {}
     assert place.reconciler.repair() == []
     place.accept(source)
