@@ -62,6 +62,10 @@ class StoreAway(TransientFailure):
     """The whole store is out of reach: that is no image's fault, and counts as no attempt."""
 
 
+class BrokerAway(TransientFailure):
+    """The broker is out of reach: images stay pending in the ledger, and nothing is lost."""
+
+
 class NoRoom(TransientFailure):
     """A disk is nearly full: nothing more is taken in until there is room again."""
 

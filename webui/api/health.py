@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, abort, current_app
 from flask.typing import ResponseReturnValue
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from webui.dependencies import dependencies
 from webui.metrics import CONTENT_TYPE, exposition
+from worker.errors import BrokerAway
 from worker.ledger import reports, schema
 from worker.ledger.session import ledger_time
 
@@ -59,6 +58,6 @@ def _troubles() -> list[str]:
 def _broker() -> str:
     try:
         dependencies().dispatcher.depths()
-    except (OperationalError, RedisError, OSError):
+    except BrokerAway:
         return "out of reach"
     return "reachable"

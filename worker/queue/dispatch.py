@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import groupby
 
 import structlog
@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker.config import Settings
-from worker.errors import TransientFailure
+from worker.errors import BrokerAway, TransientFailure
 from worker.ledger import leases
 from worker.ledger.leases import Waiting
 from worker.ledger.session import Ledger, ledger_time
@@ -53,21 +53,24 @@ class Dispatcher:
             count = sum(len(chunk) for _, chunk in unsent)
             self._note(unsent, queued=True)
             while unsent:
-                lane, chunk = unsent[0]
-                self._app.send_task(SCREEN_TASK, args=[chunk], queue=lane.value, retry=False)
+                self._send(*unsent[0])
                 del unsent[0]
-        except (OperationalError, RedisError, OSError) as error:
+        except BrokerAway as error:
             log.warning("the broker is out of reach; images stay pending", error=str(error))
             self._note(unsent, queued=False)
             return None
         return count
 
     def depths(self) -> dict[Lane, int]:
-        """How many chunks wait in each lane. Raises OperationalError, RedisError or OSError."""
+        """How many chunks wait in each lane. Raises BrokerAway."""
         # A connection that is kept: making one costs as much as publishing the group that asks.
-        with self._app.pool.acquire(block=True) as connection:
+        with _broker_errors(), self._app.pool.acquire(block=True) as connection:
             client = connection.default_channel.client
             return {lane: int(client.llen(lane.value)) for lane in Lane}
+
+    def _send(self, lane: Lane, chunk: list[int]) -> None:
+        with _broker_errors():
+            self._app.send_task(SCREEN_TASK, args=[chunk], queue=lane.value, retry=False)
 
     def _that_fit(self, images: Sequence[Waiting]) -> list[tuple[Lane, list[int]]]:
         room = {lane: self._settings.chunks_in_flight - depth for lane, depth in self.depths().items()}
@@ -84,6 +87,15 @@ class Dispatcher:
         if image_ids:
             with suppress(TransientFailure), self._ledger.transaction(hint=True) as session:
                 leases.mark_queued(session, image_ids, ledger_time(session) if queued else None)
+
+
+@contextmanager
+def _broker_errors() -> Iterator[None]:
+    """Raise BrokerAway for what the libraries raise when the broker does not answer, or refuses."""
+    try:
+        yield
+    except (OperationalError, RedisError, OSError) as error:
+        raise BrokerAway(str(error)) from error
 
 
 def plan_chunks(images: Sequence[Waiting], chunk_size: int) -> Iterator[tuple[Lane, list[int]]]:

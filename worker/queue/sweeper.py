@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import structlog
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from worker.config import Settings
+from worker.errors import BrokerAway
 from worker.ledger import leases
 from worker.ledger.session import Ledger, ledger_time
 from worker.queue.dispatch import Dispatcher
@@ -52,7 +51,7 @@ class Sweeper:
         """
         try:
             depths = self._dispatcher.depths()
-        except (OperationalError, RedisError, OSError) as error:
+        except BrokerAway as error:
             log.warning("the broker is out of reach; the sweeper waits", error=str(error))
             return
         room = max(self._settings.chunks_in_flight - depth for depth in depths.values())

