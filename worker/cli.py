@@ -102,25 +102,25 @@ def up() -> None:
 @nightread.command()
 def watch() -> None:
     """Run the folder monitor and the sweeper."""
-    from worker import services
+    from worker import processes
 
-    sys.exit(services.watch(_start("watch")))
+    sys.exit(processes.watch(_start("watch")))
 
 
 @nightread.command()
 def worker() -> None:
     """Run the scoring processes."""
-    from worker import services
+    from worker import processes
 
-    sys.exit(services.work(_start("worker")))
+    sys.exit(processes.work(_start("worker")))
 
 
 @nightread.command(hidden=True)
 def broker() -> None:
     """Run the bundled broker."""
-    from worker import services
+    from worker import processes
 
-    sys.exit(services.broker(_start("broker")))
+    sys.exit(processes.broker(_start("broker")))
 
 
 @nightread.command(name="import")

@@ -28,7 +28,7 @@ PASSWORD = "secret-of-the-test"
 # The real worker, but for one thing: what it does when it is to read one certain file.
 DEADLY_WORKER = """
 import hashlib, os, signal, sys, time
-from worker import screening, services
+from worker import processes, screening
 from worker.config import Settings
 
 prepare = screening.Scorer.prepare
@@ -39,7 +39,7 @@ def deadly(scorer, data, limits):
     return prepare(scorer, data, limits)
 
 screening.Scorer.prepare = deadly
-sys.exit(services.work(Settings()))
+sys.exit(processes.work(Settings()))
 """
 
 
