@@ -77,7 +77,7 @@ def test_the_input_has_its_shape_type_and_full_range() -> None:
     grey = to_model_input(encoded(draw_phantom(1)), SIDE)
     assert grey.shape == (SIDE, SIDE)
     assert grey.dtype == np.uint8
-    assert (grey.min(), grey.max()) == (0, 255)
+    assert (int(grey.min()), int(grey.max())) == (0, 255)
 
 
 def test_the_input_is_the_same_every_time() -> None:
