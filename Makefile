@@ -6,7 +6,7 @@ DEVELOP := .venv-dev/.installed
 BIN := .venv-dev/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check bench bench-ledger chaos fuzz train pictures compose-config clean
+.PHONY: help run setup wheels test check hooks bench bench-ledger chaos fuzz train pictures compose-config clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +14,11 @@ help:  ## List the targets
 run: setup  ## Install what is needed and start Nightread (Ctrl-C stops it)
 	@.venv/bin/nightread up
 
-setup: $(SERVE)  ## Install the serving environment alone, into .venv
+setup: $(SERVE)  ## Install the serving environment alone, into .venv; without internet: WHEELS=folder
+
+wheels:  ## Download what `make setup WHEELS=folder` installs on a machine without internet
+	$(PYTHON) -m pip download --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+		--requirement lock/serve.txt --dest $(or $(WHEELS),build/wheels)
 
 test: $(DEVELOP)  ## Run every test, with real servers and a real browser
 	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadfile $(ARGS)
@@ -24,6 +28,11 @@ check: $(DEVELOP)  ## Style, types and layers; nothing is advisory
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+hooks: $(DEVELOP)  ## Run the other commit hooks on every file
+	SKIP=check $(BIN)/pre-commit run --all-files
 
 bench: $(DEVELOP) $(if $(IMAGES),,build/phantoms)  ## Measure this machine: IMAGES=folder COUNT=number
 	$(BIN)/nightread bench --images $(or $(IMAGES),build/phantoms) --count $(or $(COUNT),2000)
@@ -52,20 +61,23 @@ pictures: $(DEVELOP)  ## Draw docs/pictures anew, from phantoms
 clean:  ## Remove both environments (never data/)
 	rm -rf .venv .venv-dev
 
+# Hashes are checked either way.
+from_wheels = $(if $(WHEELS),--no-index --find-links $(WHEELS))
+
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $@" >&2; exit 1; }
 	@echo "Installing $(2) into $(1) ..."
 	@$(PYTHON) -m venv $(1)
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(2)
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes $(from_wheels) -r $(2)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation --editable .
 	@touch $@
 endef
 
-$(SERVE): lock/serve.txt pyproject.toml
+$(SERVE): lock/serve.txt pyproject.toml worker/__init__.py
 	$(call install,.venv,lock/serve.txt)
 
-$(DEVELOP): lock/develop.txt pyproject.toml
+$(DEVELOP): lock/develop.txt pyproject.toml worker/__init__.py
 	$(call install,.venv-dev,lock/develop.txt)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
 		|| command -v google-chrome >/dev/null || tests/install-chromium
