@@ -18,8 +18,8 @@ from training.gate.examples import LABELS, NETWORK_SIDE, seen
 from training.gate.negatives import SPOILED, noise
 from training.gate.release import GatePart, add_to_bundle
 from training.gate.volume import lateral
+from worker.card.loading import CARD
 from worker.config import Settings
-from worker.inference.bundle import CARD
 from worker.inference.gate import FILE, SECTION
 from worker.phantom import draw_phantom
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.card import Curves, Point
-from worker.card_text import label
+from worker.card.reading import Curves, Point
+from worker.card.text import label
 
 # The square that curves are drawn in, within a viewBox that leaves room for ticks and titles.
 LEFT, TOP, SIDE = 48.0, 8.0, 300.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.card import Point
+from worker.card.reading import Point
 
 IMAGES = 1_000
 USUAL_PER_CENT = 10.0

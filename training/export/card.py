@@ -22,9 +22,10 @@ from training.export.card_page import PAGE, render
 from training.fit.history import PLOT
 from training.html.pictures import style
 from training.recipe import Recipe
-from worker.card import figure_sets
-from worker.card_text import explained, label
-from worker.inference.bundle import CARD, LABELS
+from worker.card.loading import CARD
+from worker.card.reading import figure_sets, read_card
+from worker.card.text import explained, label
+from worker.inference.bundle import LABELS
 from worker.inference.preprocess import PREPROCESSING_VERSION
 from worker.inference.triage import OperatingPoint
 
@@ -138,7 +139,7 @@ def describe(
 
 def limits(side: int, metrics: Mapping[str, Any]) -> list[str]:
     """What the card warns of; `side` is that of the input in pixels."""
-    sets = [each for each in figure_sets({"metrics": metrics}) if "auc" in each.figures]
+    sets = [each for each in figure_sets(read_card({"metrics": metrics})) if "auc" in each.figures]
     known = [f"{each.figures['auc']} on {label(each.name)}" for each in sets if not explained([each.name])]
     return [
         *([WHOSE_IMAGES.format(", ".join(known))] if len(known) > 1 else []),

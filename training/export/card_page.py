@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from worker import DISCLAIMER
-from worker.card import (
+from worker.card.reading import (
     Dataset,
     Figure,
     FigureSet,
@@ -15,10 +16,11 @@ from worker.card import (
     files,
     operating_points,
     particulars,
+    read_card,
     spreads,
 )
-from worker.card_text import explained, label, recipe_text, rows_of, tables_of, title
-from worker.loose_json import Json, number, part, text, texts
+from worker.card.schema import Card
+from worker.card.text import explained, label, recipe_text, rows_of, tables_of, title
 
 PAGE = "README.md"
 _ALT = {
@@ -57,15 +59,16 @@ _IN_WORDS = {
 Rows = Sequence[Sequence[str]]
 
 
-def render(card: Json) -> str:
+def render(raw: Mapping[str, Any]) -> str:
     """The model card (Mitchell et al., Model Cards for Model Reporting, FAT* 2019) in Markdown.
 
     Args:
-        card: what card.json holds. A section that is not there is left out, as in older cards.
+        raw: what card.json holds. A section that is not there is left out, as in older cards.
 
     Returns:
         Markdown as GitHub reads it; it names the plots that the card names, as files beside it.
     """
+    card = read_card(raw)
     blocks = (
         _head(card), _use(card), _figures(card), _pictures(card), _spread(card), _points(card),
         _calibration(card), _other_measurements(card), _data(card), _training(card), _files(card), _citation(card),
@@ -73,26 +76,26 @@ def render(card: Json) -> str:
     return "\n\n".join(line for block in blocks for line in block) + "\n"
 
 
-def _head(card: Json) -> Iterator[str]:
+def _head(card: Card) -> Iterator[str]:
     yield f"# {_name(card)}"
     yield f"> {DISCLAIMER}"
-    if card.get("preliminary") is True:
+    if card.preliminary:
         yield f"> {_PRELIMINARY}"
 
 
-def _use(card: Json) -> Iterator[str]:
-    if text(card, "intended_use"):
+def _use(card: Card) -> Iterator[str]:
+    if card.intended_use:
         yield "## What it is for"
-        yield text(card, "intended_use")
-    if texts(card, "not_for"):
+        yield card.intended_use
+    if card.not_for:
         yield "## What it is not for"
-        yield _list(texts(card, "not_for"))
-    if texts(card, "limits"):
+        yield _list(card.not_for)
+    if card.limits:
         yield "## Limits"
-        yield _list(texts(card, "limits"))
+        yield _list(card.limits)
 
 
-def _figures(card: Json) -> Iterator[str]:
+def _figures(card: Card) -> Iterator[str]:
     sets = figure_sets(card)
     if not sets:
         return
@@ -126,12 +129,12 @@ def _group(group: FigureSet) -> list[str]:
     return [group.name, f"{group.n:,}", *(figures or ["too few to say", "", ""])]
 
 
-def _pictures(card: Json) -> Iterator[str]:
-    for name in texts(card, "plots"):
+def _pictures(card: Card) -> Iterator[str]:
+    for name in card.plots:
         yield f"![{_ALT.get(name, name)}]({name})"
 
 
-def _spread(card: Json) -> Iterator[str]:
+def _spread(card: Card) -> Iterator[str]:
     found = spreads(card)
     if not found:
         return
@@ -148,7 +151,7 @@ def _spread(card: Json) -> Iterator[str]:
     yield _table(["", "Mean", "Standard deviation", "Each"], rows)
 
 
-def _points(card: Json) -> Iterator[str]:
+def _points(card: Card) -> Iterator[str]:
     points = operating_points(card)
     if not points:
         return
@@ -156,7 +159,7 @@ def _points(card: Json) -> Iterator[str]:
     header = ["", "Threshold", "Uncertain from", "to", "Sensitivity", "Specificity", "Flagged"]
     yield _table(header, [_point(point) for point in points])
     yield _EXPECTED
-    yield from filter(None, [text(card, "operating_point_rule")])
+    yield from filter(None, [card.operating_point_rule])
 
 
 def _point(point: Point) -> list[str]:
@@ -166,23 +169,22 @@ def _point(point: Point) -> list[str]:
     return [name, *(f"{limit:.4f}" for limit in limits), *map(_share, shares)]
 
 
-def _calibration(card: Json) -> Iterator[str]:
-    found = part(card, "calibration")
-    temperature = number(found.get("temperature"))
-    if temperature is None:
+def _calibration(card: Card) -> Iterator[str]:
+    calibration = card.calibration
+    if calibration.temperature is None:
         return
     yield "## Calibration"
-    yield f"Temperature {temperature:.4f}. {text(found, 'rule')}".rstrip()
-    yield from _listed(rows_of(found, but=("temperature", "rule")))
+    yield f"Temperature {calibration.temperature:.4f}. {calibration.rule}".rstrip()
+    yield from _listed(rows_of(calibration.model_extra))
 
 
-def _other_measurements(card: Json) -> Iterator[str]:
+def _other_measurements(card: Card) -> Iterator[str]:
     for name, rows in particulars(card).items():
         yield f"## {title(name)}"
         yield from _listed(rows)
 
 
-def _data(card: Json) -> Iterator[str]:
+def _data(card: Card) -> Iterator[str]:
     found = datasets(card)
     if found:
         yield "## Data"
@@ -195,12 +197,15 @@ def _dataset(each: Dataset) -> str:
     return " ".join(filter(None, [f"{title(each.role)}: **{each.name}**.", source, licence, each.note]))
 
 
-def _training(card: Json) -> Iterator[str]:
-    recipe, training = part(card, "recipe"), part(card, "training")
+def _training(card: Card) -> Iterator[str]:
+    recipe, training = card.recipe, card.training
     if recipe or training:
         yield "## Training"
-    said = [words.format(part(recipe, section)[key]) for (section, key), words in _IN_WORDS.items()
-            if part(recipe, section).get(key) is not None]  # fmt: skip
+    said = [
+        words.format(value)
+        for (section, key), words in _IN_WORDS.items()
+        if (value := _recipe_value(card, section, key)) is not None
+    ]
     if said:
         yield f"In words: {', '.join(said)}."
     yield from _listed(rows_of(training, but=_NOT_SHOWN))
@@ -211,7 +216,13 @@ def _training(card: Json) -> Iterator[str]:
         yield f"The whole recipe:\n\n```toml\n{recipe_text(card)}\n```"
 
 
-def _files(card: Json) -> Iterator[str]:
+def _recipe_value(card: Card, section: str, key: str) -> object:
+    """Return a value of the recipe; None if it is not there."""
+    values = card.recipe.get(section)
+    return values.get(key) if isinstance(values, Mapping) else None
+
+
+def _files(card: Card) -> Iterator[str]:
     found = files(card)
     if found:
         yield "## Files"
@@ -224,15 +235,15 @@ def _files(card: Json) -> Iterator[str]:
         )
 
 
-def _citation(card: Json) -> Iterator[str]:
+def _citation(card: Card) -> Iterator[str]:
     yield "## Citation"
     served = next((f", sha256 {each.sha256}" for each in files(card)), "")
     own = f"The Nightread developers: {_name(card)}{served}."
     yield _list([own, *(f"{each.name}: {each.source}." for each in datasets(card) if each.source)])
 
 
-def _name(card: Json) -> str:
-    return f"{text(card, 'name') or 'A model without a name'} {text(card, 'version')}".rstrip()
+def _name(card: Card) -> str:
+    return f"{card.name or 'A model without a name'} {card.version}".rstrip()
 
 
 def _figure(figure: Figure | None) -> str:

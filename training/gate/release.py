@@ -40,7 +40,8 @@ from training.gate.plate import Grey
 from training.gate.variation import STRESSES
 from training.network.architectures import BatchNorm
 from training.recipe import Gate, Recipe
-from worker.inference.bundle import CARD, Bundle
+from worker.card.loading import CARD
+from worker.inference.bundle import Bundle
 from worker.inference.gate import FILE, SECTION, reduced, shares
 from worker.inference.runtime import LiteRtRuntime
 

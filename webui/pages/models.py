@@ -9,10 +9,18 @@ from webui.charts import charts
 from webui.dependencies import dependencies
 from webui.expected_counts import expected, per_cent
 from webui.parameters import bad_request_on_value_error
-from worker import card
-from worker.card_text import explained, label, recipe_text, rows_of, tables_of, title
+from worker.card.reading import (
+    curves,
+    datasets,
+    figure_sets,
+    files,
+    operating_points,
+    particulars,
+    read_card,
+    spreads,
+)
+from worker.card.text import explained, label, recipe_text, rows_of, tables_of, title
 from worker.ledger.models import KnownModel, known_models, named
-from worker.loose_json import part
 
 pages = Blueprint("models", __name__)
 pages.add_app_template_filter(label, "label")
@@ -49,27 +57,27 @@ def _page(known: list[KnownModel], shown: KnownModel | None) -> ResponseReturnVa
         prevalence = per_cent(request.args.get("prevalence", ""))
     if shown is None:
         return render_template("models.html", known=known, shown=None)
-    found = shown.model.card
-    points = card.operating_points(found)
-    training = part(found, "training")
-    sets = card.figure_sets(found)
+    card = read_card(shown.model.card)
+    points = operating_points(card)
+    sets = figure_sets(card)
+    calibration = rows_of(card.calibration.model_dump(exclude_defaults=True))
     return render_template(
         "models.html",
         known=known,
         shown=shown,
-        card=found,
+        card=card,
         sets=sets,
         kinds=explained(each.name for each in sets),
         metrics=list(dict.fromkeys(metric for each in sets for metric in each.figures)),
-        charts=charts(card.curves(found), points),
+        charts=charts(curves(card), points),
         points=points,
         prevalence=prevalence,
         expectations=[(point, expected(point, prevalence / 100)) for point in points],
-        spreads=card.spreads(found),
-        particulars={"calibration": rows_of(part(found, "calibration")), **card.particulars(found)},
-        datasets=card.datasets(found),
-        training=rows_of(training, but=_NOT_SHOWN),
-        training_tables=tables_of(training, but=_NOT_SHOWN),
-        recipe=recipe_text(found),
-        files=card.files(found),
+        spreads=spreads(card),
+        particulars={"calibration": calibration, **particulars(card)},
+        datasets=datasets(card),
+        training=rows_of(card.training, but=_NOT_SHOWN),
+        training_tables=tables_of(card.training, but=_NOT_SHOWN),
+        recipe=recipe_text(card),
+        files=files(card),
     )

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from worker.card.loading import CARD, load_card, parse_section
+from worker.card.schema import ScoringCard
 from worker.errors import ModelUnusable
 from worker.inference.preprocess import PREPROCESSING_VERSION
 from worker.inference.second_look import VIEWS, SecondLook
 from worker.inference.triage import OperatingPoint
 
 LABELS = ("normal", "bacterial", "viral")
-CARD = "card.json"
 # The file that each runtime loads. The first one's sha256 is the model's identity.
 RUNTIME_FILES = {"litert": "model.tflite", "tensorflow": "model.keras"}
 
@@ -75,8 +73,8 @@ def load_bundle(folder: Path, runtime: str = "litert") -> Bundle:
     """
     if runtime not in RUNTIME_FILES:
         raise ModelUnusable(f"There is no runtime {runtime!r}; choose one of {', '.join(RUNTIME_FILES)}.")
-    raw = _read_card(folder)
-    card = _parse_card(folder, raw)
+    raw = load_card(folder)
+    card = parse_section(ScoringCard, raw, folder)
     _verify_meaning(folder, card)
     _verify_files(folder, card, runtime)
     return Bundle(
@@ -95,79 +93,7 @@ def load_bundle(folder: Path, runtime: str = "litert") -> Bundle:
     )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True)
-
-
-class _File(_Part):
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
-class _Input(_Part):
-    side: int = Field(ge=16, le=1024)
-    preprocessing_version: str
-
-
-class _Calibration(_Part):
-    temperature: float = Field(gt=0, allow_inf_nan=False)
-
-
-class _Point(_Part):
-    threshold: float
-    band_low: float
-    band_high: float
-    sensitivity: float | None = None
-    specificity: float | None = None
-    flagged_share: float | None = None
-
-
-class _SecondLook(_Part):
-    low: float
-    high: float
-    views: list[str]
-
-
-class _Card(_Part):
-    """What of card.json the software relies on; the rest is for people."""
-
-    card_version: Literal[1]
-    name: str = Field(min_length=1)
-    version: str = Field(min_length=1)
-    files: dict[str, _File]
-    labels: list[str]
-    input: _Input
-    calibration: _Calibration
-    operating_points: dict[str, _Point] = Field(min_length=1)
-    default_operating_point: str
-    second_look: _SecondLook | None = None
-
-
-def _read_card(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise ModelUnusable(f"There is no model folder {folder}.")
-    try:
-        raw = json.loads((folder / CARD).read_bytes())
-    except FileNotFoundError:
-        raise ModelUnusable(f"The model folder {folder} has no {CARD}.") from None
-    except OSError as error:
-        raise ModelUnusable(f"{CARD} in {folder} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise ModelUnusable(f"{CARD} in {folder} is not JSON: {error}.") from error
-    if not isinstance(raw, dict):
-        raise ModelUnusable(f"{CARD} in {folder} does not hold one JSON object.")
-    return raw
-
-
-def _parse_card(folder: Path, raw: dict[str, Any]) -> _Card:
-    try:
-        return _Card.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelUnusable(f"{CARD} in {folder} is wrong at {where}: {first['msg']}.") from None
-
-
-def _verify_meaning(folder: Path, card: _Card) -> None:
+def _verify_meaning(folder: Path, card: ScoringCard) -> None:
     if tuple(card.labels) != LABELS:
         raise ModelUnusable(
             f"The model in {folder} has the outputs {', '.join(card.labels)}; {', '.join(LABELS)} are needed."
@@ -184,7 +110,7 @@ def _verify_meaning(folder: Path, card: _Card) -> None:
         )
 
 
-def _verify_files(folder: Path, card: _Card, runtime: str) -> None:
+def _verify_files(folder: Path, card: ScoringCard, runtime: str) -> None:
     for name in dict.fromkeys((RUNTIME_FILES["litert"], RUNTIME_FILES[runtime])):
         if name not in card.files:
             raise ModelUnusable(f"{CARD} in {folder} does not name {name}.")
@@ -204,7 +130,7 @@ def _verify_files(folder: Path, card: _Card, runtime: str) -> None:
             )
 
 
-def _second_look(folder: Path, card: _Card) -> SecondLook | None:
+def _second_look(folder: Path, card: ScoringCard) -> SecondLook | None:
     said = card.second_look
     if said is None:
         return None
@@ -219,7 +145,7 @@ def _second_look(folder: Path, card: _Card) -> SecondLook | None:
         raise ModelUnusable(f"{CARD} in {folder} has a wrong {error}.") from None
 
 
-def _operating_points(folder: Path, card: _Card) -> dict[str, OperatingPoint]:
+def _operating_points(folder: Path, card: ScoringCard) -> dict[str, OperatingPoint]:
     try:
         return {
             name: OperatingPoint(

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from worker.card.loading import parse_section
+from worker.card.schema import GateSection
 from worker.errors import REJECTIONS, ModelUnusable, RejectedImage
 from worker.inference.exposure import bounds
 from worker.inference.runtime import LiteRtRuntime, Runtime
@@ -151,25 +152,8 @@ def open_gate(folder: Path, card: Mapping[str, Any]) -> Gate:
     return Gate(network)
 
 
-class _Section(BaseModel):
-    """What of the card's section the software relies on; the rest is for people."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    labels: list[str] = Field(min_length=2)
-    side: int = Field(ge=16, le=1024)
-    threshold: float = Field(gt=0, lt=1)
-
-
-def _parse(folder: Path, raw: object) -> _Section:
-    try:
-        section = _Section.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in (SECTION, *first["loc"]))
-        raise ModelUnusable(
-            f"The card of the model in {folder} is wrong at {where}: {first['msg']}."
-        ) from None
+def _parse(folder: Path, raw: object) -> GateSection:
+    section = parse_section(GateSection, raw, folder, SECTION)
     first_label, *others = section.labels
     unknown = [label for label in others if label not in REJECTIONS]
     if first_label != FRONTAL or unknown:

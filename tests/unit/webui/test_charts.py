@@ -8,8 +8,7 @@ import pytest
 
 from tests.cards import a_card
 from webui.charts import LEFT, SIDE, TOP, Window, charts
-from worker import card
-from worker.card import Curves, Point
+from worker.card.reading import Curves, Point, curves, operating_points, read_card
 
 CURVE = Curves(
     "children_stressed", [(0.0, 0.0), (0.0, 0.9), (0.1, 0.97), (1.0, 1.0)], [(0.1, 0.2), (0.9, 0.8)]
@@ -75,7 +74,8 @@ def test_without_curves_nothing_is_drawn() -> None:
 
 
 def test_a_set_keeps_its_style_in_every_diagram() -> None:
-    found = charts(card.curves(a_card()), card.operating_points(a_card()))
+    card = read_card(a_card())
+    found = charts(curves(card), operating_points(card))
     assert [chart.title for chart in found] == ["ROC", "ROC, its corner", "Reliability"]
     for chart in found:
         assert [(line.name, line.style) for line in chart.lines] == [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from webui.expected_counts import Expected, expected, per_cent
-from worker.card import Point
+from worker.card.reading import Point
 
 
 def point(sensitivity: float | None, specificity: float | None) -> Point:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from worker.loose_json import Json, Path, leaves, part
+from worker.card.schema import Card
+
+Json = Mapping[str, Any]
+Path = tuple[str, ...]
 
 _LABELS = {
     "auc": "AUC",
@@ -50,7 +54,7 @@ def explained(names: Iterable[str]) -> str:
 
 def rows_of(found: object, *, but: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     """The plain values of a section and of what lies in it, as label and text; without the keys `but`."""
-    return [(" ".join(map(label, path)), _said(path, value)) for path, value in leaves(found, but=but)]
+    return [(" ".join(map(label, path)), _said(path, value)) for path, value in _leaves(found, but=but)]
 
 
 def tables_of(found: Json, *, but: tuple[str, ...] = ()) -> dict[str, list[list[str]]]:
@@ -58,9 +62,9 @@ def tables_of(found: Json, *, but: tuple[str, ...] = ()) -> dict[str, list[list[
     return {name: _table(each) for name, each in found.items() if name not in but and _is_table(each)}
 
 
-def recipe_text(card: Json) -> str:
+def recipe_text(card: Card) -> str:
     """The recipe as the file that it was read from has it, less the comments: TOML."""
-    return "\n\n".join(_toml(part(card, "recipe"), ()))
+    return "\n\n".join(_toml(card.recipe, ()))
 
 
 def _toml(found: Json, above: Path) -> Iterator[str]:
@@ -114,3 +118,19 @@ def _written(value: object) -> str:
 
 def _is_range(value: list[object]) -> bool:
     return len(value) == _ENDS and all(isinstance(each, float) for each in value)
+
+
+def _leaves(found: object, above: Path = (), *, but: Path = ()) -> Iterator[tuple[Path, object]]:
+    """Yield every plain value, and every list of plain values, with the keys that lead to it.
+
+    Nulls and lists of sections are left out, and so are the uppermost keys in `but`.
+    """
+    if isinstance(found, Mapping):
+        for name, inner in found.items():
+            if name not in but:
+                yield from _leaves(inner, (*above, str(name)))
+    elif isinstance(found, list):
+        if not any(isinstance(inner, dict | list) for inner in found):
+            yield above, found
+    elif found is not None:
+        yield above, found

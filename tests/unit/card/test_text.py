@@ -1,0 +1,42 @@
+"""How a model card's keys and values read as text."""
+
+from __future__ import annotations
+
+from tests.cards import a_card
+from training.recipe import load_recipe
+from worker.card.reading import read_card
+from worker.card.text import label, recipe_text, rows_of, tables_of, title
+
+
+def test_what_is_not_known_by_name_is_said_by_its_own() -> None:
+    assert (label("recall"), label("half_life"), title("auc"), title("half_life")) == (
+        "sensitivity", "half life", "AUC", "Half life",
+    )  # fmt: skip
+
+
+def test_rows_say_values_as_people_write_them() -> None:
+    found = {
+        "seeds": [17, 4242],
+        "count": 4242,
+        "range": [0.5, 1.5],
+        "on": True,
+        "in": {"it": 0.00012},
+        "no": None,
+    }
+    assert rows_of(found, but=("count",)) == [
+        ("seeds", "17, 4242"), ("range", "0.5 to 1.5"), ("on", "yes"), ("in it", "0.00012"),
+    ]  # fmt: skip
+    assert rows_of({"count": 4242}) == [("count", "4,242")]
+    assert tables_of({"steps": [{"a": 1}, {"a": 2, "b": "x"}], "none": [], "list": [1]}) == {
+        "steps": [["A", "B"], ["1", ""], ["2", "x"]]
+    }
+
+
+def test_the_recipe_is_the_toml_that_it_was() -> None:
+    import tomllib
+
+    recipe = a_card()["recipe"]
+    assert tomllib.loads(recipe_text(read_card(a_card()))) == recipe
+    shipped = load_recipe("nightread").model_dump(mode="json", exclude_none=True)
+    assert tomllib.loads(recipe_text(read_card({"recipe": shipped}))) == shipped
+    assert "\n  { blocks = 1, kernel = 3, " in recipe_text(read_card({"recipe": shipped}))

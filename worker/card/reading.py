@@ -1,0 +1,248 @@
+"""What people read on a model card: figures, operating points, curves, data. For the README and the Models page.
+
+Pure. Names of metrics, sets and sections that this program does not know are shown as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from worker.card.schema import Card, DatasetSection, ImageSetSection, PointSection, SpreadSection
+from worker.card.text import label, rows_of
+
+S = TypeVar("S", bound=BaseModel)
+# Measurements by these names are not those of scores on a set of images, whatever they hold.
+_NO_SETS = ("parity_with_reference", "quantisation", "second_look", "gate", "speed")
+_INTERVAL = "_ci"
+_ENDS = 2
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric and its 95 % interval; None where it is not defined, for want of a class."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "\N{EN DASH}"
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class FigureSet:
+    """What a model is worth on one set of images.
+
+    Attributes:
+        name: its key on the card, or the group's.
+        n: images.
+        patients: whose they are; None: not said.
+        prevalence: share of pneumonia among them.
+        turned_away: images that the gate did not let through; they are in no figure.
+        figures: by metric. None of them where the group is too small to say.
+        subgroups: by trait, for instance `sex`.
+    """
+
+    name: str
+    n: int
+    patients: int | None
+    prevalence: float | None
+    turned_away: int | None
+    figures: dict[str, Figure]
+    subgroups: dict[str, list[FigureSet]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """An operating point, with what is expected of it; None: not measured."""
+
+    name: str
+    is_default: bool
+    threshold: float
+    band_low: float
+    band_high: float
+    sensitivity: float | None
+    specificity: float | None
+    flagged_share: float | None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much a figure differs from seed to seed, or from fold to fold."""
+
+    name: str
+    mean: float
+    sd: float | None
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Points to draw for one set of images: pairs of (x, y), both 0..1.
+
+    `roc` has 1 - specificity and sensitivity, `reliability` the mean score of a bin and the share
+    of pneumonia in it.
+    """
+
+    name: str
+    roc: list[tuple[float, float]]
+    reliability: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images that the model was trained or measured on; `role` says which."""
+
+    role: str
+    name: str
+    source: str
+    licence: str
+    note: str
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the bundle."""
+
+    name: str
+    sha256: str
+    bytes: int | None
+
+
+def read_card(raw: object) -> Card:
+    """Return a card for people, whatever `raw` holds; what is malformed counts as missing."""
+    return Card.model_validate(raw if isinstance(raw, dict) else {})
+
+
+def figure_sets(card: Card) -> list[FigureSet]:
+    """Return the sets of images that the card has metrics of."""
+    return [_figure_set(name, section) for name, section in _sets(card).items()]
+
+
+def particulars(card: Card) -> dict[str, list[tuple[str, str]]]:
+    """Return the measurements that are no set of images, by name: parity, the gate's rates."""
+    sets = _sets(card)
+    others = {name: found for name, found in card.metrics.items() if name not in sets}
+    others |= {name: found for name, found in (card.model_extra or {}).items() if name in _NO_SETS}
+    return {name: rows for name, found in others.items() if (rows := rows_of(found))}
+
+
+def operating_points(card: Card) -> list[Point]:
+    """Return the operating points, the lowest threshold first."""
+    default = card.default_operating_point
+    points = [_point(name, section, name == default) for name, section in card.operating_points.items()]
+    return sorted(points, key=lambda point: point.threshold)
+
+
+def spreads(card: Card) -> list[Spread]:
+    """Return the section `spread`: of metrics, or of metrics within sets of images."""
+    return list(_spreads(card.spread, ()))
+
+
+def curves(card: Card) -> list[Curves]:
+    """Return the section `curves`; a diagram whose lists differ in length has no points."""
+    return [
+        Curves(
+            name,
+            _pairs([1 - specificity for specificity in section.roc.specificity], section.roc.sensitivity),
+            _pairs(section.reliability.score, section.reliability.share),
+        )
+        for name, section in card.curves.items()
+    ]
+
+
+def datasets(card: Card) -> list[Dataset]:
+    """Return the section `data`, which has one data set or a list of them for each role."""
+    return [
+        Dataset(label(role), section.name, section.source, section.licence, section.note)
+        for role, found in card.data.items()
+        for raw in (found if isinstance(found, list) else [found])
+        if (section := _parsed(DatasetSection, raw)) is not None
+    ]
+
+
+def files(card: Card) -> list[File]:
+    """Return the files of the bundle, with their hashes."""
+    return [File(name, section.sha256, section.bytes) for name, section in card.files.items()]
+
+
+def _sets(card: Card) -> dict[str, ImageSetSection]:
+    parsed = {
+        name: _parsed(ImageSetSection, raw) for name, raw in card.metrics.items() if name not in _NO_SETS
+    }
+    return {name: section for name, section in parsed.items() if section is not None and _figures(section)}
+
+
+def _parsed(schema: type[S], raw: object) -> S | None:
+    try:
+        return schema.model_validate(raw)
+    except ValidationError:
+        return None
+
+
+def _figure_set(name: str, section: ImageSetSection) -> FigureSet:
+    return FigureSet(
+        name,
+        section.n,
+        section.patients,
+        section.prevalence,
+        section.turned_away,
+        _figures(section),
+        {
+            trait: [_figure_set(group, part) for group, part in groups.items()]
+            for trait, groups in section.subgroups.items()
+            if groups
+        },
+    )
+
+
+def _figures(section: ImageSetSection) -> dict[str, Figure]:
+    values = section.model_extra or {}
+    return {
+        metric: _figure(value, values[metric + _INTERVAL])
+        for metric, value in values.items()
+        if metric + _INTERVAL in values
+    }
+
+
+def _figure(value: object, interval: object) -> Figure:
+    ends = [_number(end) for end in interval] if isinstance(interval, list) else []
+    return Figure(_number(value), *ends) if len(ends) == _ENDS else Figure(_number(value))
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _point(name: str, section: PointSection, is_default: bool) -> Point:  # noqa: FBT001 - private, and named so
+    return Point(
+        name,
+        is_default,
+        section.threshold,
+        section.band_low,
+        section.band_high,
+        section.sensitivity,
+        section.specificity,
+        section.flagged_share,
+    )
+
+
+def _spreads(sections: dict[str, Any], path: tuple[str, ...]) -> Iterator[Spread]:
+    for name, raw in sections.items():
+        section = _parsed(SpreadSection, raw)
+        if section is not None:
+            yield Spread(", ".join(map(label, (*path, name))), section.mean, section.sd, section.values)
+        elif isinstance(raw, dict):
+            yield from _spreads(raw, (*path, name))
+
+
+def _pairs(x: list[float], y: list[float]) -> list[tuple[float, float]]:
+    return list(zip(x, y, strict=True)) if len(x) == len(y) else []
