@@ -50,69 +50,85 @@ class Settings(BaseSettings):
         env_prefix="NIGHTREAD_", toml_file="nightread.toml", extra="forbid", frozen=True
     )
 
-    data: Path = Field(Path("data"), description="Folder of the inbox, the store and the SQLite file.")
-    database_url: str = Field("", description="Ledger; empty: `nightread.sqlite3` in the data folder.")
-    broker_url: str = Field("", description="Redis or Valkey; empty: the bundled Valkey.")
+    data: Path = Field(Path("data"), description="Folder of the inbox, the image store and the SQLite file.")
+    database_url: str = Field(
+        "", description="URL of the database; empty: `nightread.sqlite3` in the data folder."
+    )
+    broker_url: str = Field("", description="URL of Redis or Valkey; empty: the bundled Valkey.")
     store: str = Field("", description="Folder of the image store; empty: `store` in the data folder.")
     model: Path = Field(ROOT / "models" / "nightread-0.2.0", description="Folder of the model bundle.")
     runtime: Literal["litert", "tensorflow"] = Field(
-        "litert", description="`litert`, or `tensorflow` to score with the reference `model.keras`."
+        "litert", description="`litert`, or `tensorflow` to score with the float reference `model.keras`."
     )
     operating_point: str = Field(
-        "", description="Name of an operating point of the model; empty: the bundle's default."
+        "", description="Name of an operating point of the model; empty: the model's default."
     )
-    host: str = Field("127.0.0.1", description="Address that the page binds to.")
-    port: int = Field(8000, ge=1, le=65535, description="Port of the page.")
+    host: str = Field("127.0.0.1", description="Address that the web interface binds to.")
+    port: int = Field(8000, ge=1, le=65535, description="Port of the web interface.")
     allow_remote: bool = Field(
-        False, description="Let the page bind to an address other machines reach. It has no logins yet."
+        False,
+        description="Let the web interface bind to an address that other machines can reach. It has no logins yet.",
     )
     allowed_hosts: str = Field(
-        "", description="Further host names, comma-separated, under which the page may be asked for."
+        "", description="Further host names under which the web interface answers, separated by commas."
     )
     workers: int = Field(
-        default_factory=_default_workers, ge=1, le=256, description="Scoring processes; default: the cores."
+        default_factory=_default_workers,
+        ge=1,
+        le=256,
+        description="Number of scoring processes; default: the number of cores.",
     )
     worker_memory_bytes: int = Field(
         2 * 1024**3,
         ge=256 * 1024**2,
-        description="Memory that a scoring process may have, in bytes; an image that needs more is refused.",
+        description="Memory limit of a scoring process, in bytes. An image that needs more is rejected.",
     )
-    chunk_size: int = Field(32, ge=1, le=512, description="Images a task scores at once.")
-    chunks_in_flight: int = Field(200, ge=1, description="Chunks that may wait in the broker at once.")
-    lease_s: float = Field(60.0, gt=0, description="Seconds a worker has for a chunk before it is given on.")
-    max_attempts: int = Field(3, ge=1, description="Attempts before an image is quarantined.")
+    chunk_size: int = Field(32, ge=1, le=512, description="Number of images in a task.")
+    chunks_in_flight: int = Field(200, ge=1, description="Largest number of tasks in the broker at one time.")
+    lease_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds that a worker has to score a task. Then its images can be leased again.",
+    )
+    max_attempts: int = Field(3, ge=1, description="Number of attempts after which an image is quarantined.")
     settle_s: float = Field(
-        1.0, ge=0, description="Seconds a file's size and times must rest before it is read."
+        1.0,
+        ge=0,
+        description="Seconds for which a file's size and times must stay the same before it is read.",
     )
     scan_s: float = Field(2.0, gt=0, description="Seconds between two scans of the inbox.")
     sweep_s: float = Field(2.0, gt=0, description="Seconds between two rounds of the sweeper.")
     requeue_after_s: float = Field(
-        10.0, gt=0, description="Seconds before an image that waits in no queue is queued again."
+        10.0, gt=0, description="Seconds after which a pending image that the broker lost is queued again."
     )
-    heartbeat_s: float = Field(5.0, gt=0, description="Seconds between two signs of life of a process.")
+    heartbeat_s: float = Field(5.0, gt=0, description="Seconds between two heartbeats of a process.")
     canary_s: float = Field(
         0.0,
         ge=0,
-        description="Seconds between two drawn images that are sent to see that all works; 0: none.",
+        description="Seconds between two canaries, which test the whole program with a drawn image; 0: no canaries.",
     )
     checkpoints: str = Field(
         "",
-        description="File of the trail's signed checkpoints; empty: `checkpoints.jsonl` in the data folder.",
+        description="File of the audit trail's signed checkpoints; empty: `checkpoints.jsonl` in the data folder.",
     )
     checkpoint_s: float = Field(
         3600.0, gt=0, description="Seconds between two signed checkpoints of the audit trail."
     )
-    claim_s: float = Field(900.0, gt=0, description="Seconds a reader has an image for themselves.")
-    max_bytes: int = Field(64 * 1024**2, gt=0, description="Largest file that is taken, in bytes.")
+    claim_s: float = Field(
+        900.0, gt=0, description="Seconds for which a reader's claim on an image is valid."
+    )
+    max_bytes: int = Field(64 * 1024**2, gt=0, description="Largest file that is accepted, in bytes.")
     max_pixels: int = Field(
-        100_000_000, gt=0, le=400_000_000, description="Largest image that is taken, in pixels."
+        100_000_000, gt=0, le=400_000_000, description="Largest image that is accepted, in pixels."
     )
-    min_side: int = Field(64, gt=0, description="Shortest side of an image that is taken, in pixels.")
+    min_side: int = Field(64, gt=0, description="Shortest side of an image that is accepted, in pixels.")
     min_free_bytes: int = Field(
-        500_000_000, ge=0, description="Free space on the disk, in bytes, below which nothing is taken in."
+        500_000_000, ge=0, description="Free disk space, in bytes, below which no file is accepted."
     )
-    log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for machines.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe shown.")
+    log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for programs.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level that is logged."
+    )
 
     @classmethod
     def settings_customise_sources(
