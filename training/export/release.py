@@ -25,7 +25,7 @@ from training.export.litert import REPRESENTATIVE, parity, to_int8
 from training.fit.crossfit import Logits, Work, examples, fold_model, out_of_fold, taught_by, trained
 from training.fit.fitting import Course
 from training.fit.history import HISTORY, PLOT, plot_history, read_history, write_history
-from training.network.architectures import multiply_adds
+from training.network.architectures import HEAD, multiply_adds
 from training.recipe import Recipe
 from worker.inference.bundle import RUNTIME_FILES, Bundle
 from worker.inference.classifier import Scores
@@ -154,7 +154,7 @@ def calibrated(model: keras.Model, calibration: calibrate.Calibration) -> keras.
     """The same network with the calibration's biases in its last layer; the temperature stays outside."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    head = copy.get_layer("evidence")
+    head = copy.get_layer(HEAD)
     kernel, bias = head.get_weights()
     head.set_weights([kernel, bias + calibration.bias])
     return copy

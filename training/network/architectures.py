@@ -11,6 +11,8 @@ from keras import Input, Model, Sequential, layers
 from training.recipe import Network, Stage
 
 _CLASSES = 3
+# The name of the last layer, which nothing pretrained has.
+HEAD = "evidence"
 
 
 def inverted_residual(network: Network, *, folded: bool = False) -> Model:
@@ -40,7 +42,7 @@ def inverted_residual(network: Network, *, folded: bool = False) -> Model:
     for name, block in named_blocks(network):
         x = _inverted(x, block, name, folded=folded)
     x = x if folded else layers.SpatialDropout2D(network.dropout, name="dropout")(x)
-    evidence = layers.Conv2D(_CLASSES, 1, name="evidence")(x)
+    evidence = layers.Conv2D(_CLASSES, 1, name=HEAD)(x)
     return Model(grey, evidence, name="inverted_residual")
 
 
