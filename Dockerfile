@@ -1,4 +1,4 @@
-# The serving environment, as `make setup` builds it, for web, watch and worker alike.
+# One image for all commands of Nightread. It holds what `make setup` installs.
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /opt/nightread
 COPY lock/serve.txt lock/serve.txt
@@ -15,7 +15,7 @@ RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolatio
 
 FROM python:3.13-slim-bookworm
 LABEL org.opencontainers.image.title=nightread org.opencontainers.image.version=0.2.0
-# 10001 is nobody on the host; the data folder has to belong to it.
+# A user that the host does not have. The data folder on the host must belong to 10001.
 RUN useradd --uid 10001 --create-home nightread && install -d -o nightread -g nightread /data
 COPY --from=build /opt/nightread /opt/nightread
 ENV PATH=/opt/nightread/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Resolve pyproject.toml anew into lock/*.txt, for every platform and Python >= 3.11 (needs uv).
+# Write lock/*.txt from pyproject.toml: one version of each package, with hashes, for every platform and every Python
+# from 3.11 on. Versions that still fit stay as they are. Arguments go to uv: `lock/update.sh --upgrade` for the newest
+# versions, `lock/update.sh --upgrade-package flask` for one. Needs uv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compile=(uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url
