@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from webui.formatting import as_sentence
 from webui.readers import HEADER, NoReader
-from worker.errors import NoRoom, TransientFailure
+from worker.errors import DiskFull, TransientFailure
 from worker.ledger.review import ReviewRefused
 from worker.ledger.states import IllegalTransition
 
@@ -59,7 +59,7 @@ def _http(error: HTTPException) -> ResponseReturnValue:
 
 def _transient(failure: TransientFailure) -> ResponseReturnValue:
     log.warning("a request could not be answered", path=request.path, error=str(failure))
-    if isinstance(failure, NoRoom):
+    if isinstance(failure, DiskFull):
         return _answer(507, as_sentence(failure), [("Retry-After", "60")])
     return _answer(503, _OUT_OF_REACH, [("Retry-After", "5")])
 

@@ -88,7 +88,7 @@ def receive(request: Request, *, reader: str) -> Received:
 
     Raises TransientFailure, and then nothing was recorded; ValueError for a run of no such name.
     """
-    dependencies().acceptor.check_room()
+    dependencies().acceptor.check_free_space()
     candidates = _files_of(request)
     accepted = dependencies().acceptor.accept(
         candidates,

@@ -53,7 +53,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckpointResult:
     """How many checkpoints there are, and the line of the first that the trail does not bear out."""
 
     checkpoints: int
@@ -81,15 +81,15 @@ class Checkpoints:
                     seq, head = audit.head(session)
                 if seq == max((each.seq for _, each in self._lines() if each is not None), default=0):
                     return None
-                taken = self._signed(seq, head)
-                file.write(f"{json.dumps(asdict(taken))}\n")
+                checkpoint = self._signed(seq, head)
+                file.write(f"{json.dumps(asdict(checkpoint))}\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise TransientFailure(f"a checkpoint of the trail cannot be written: {error}") from error
-        return taken
+        return checkpoint
 
-    def check(self, ledger: Ledger) -> Checked:
+    def check(self, ledger: Ledger) -> CheckpointResult:
         """Compare every checkpoint with the trail as it is now.
 
         Raises WrongSettings when there are checkpoints and the public key is missing or no key.
@@ -97,15 +97,15 @@ class Checkpoints:
         # Read before the trail: what is vouched for meanwhile would not be in the snapshot.
         lines = list(self._lines())
         if not lines:
-            return Checked(0, None)
+            return CheckpointResult(0, None)
         public, last = self._public(), 0
         with ledger.reading() as session:
             for number, each in lines:
-                sound = each is not None and each.seq > last and _vouched(public, each)
+                sound = each is not None and each.seq > last and _is_signed_by(public, each)
                 if not (sound and each and audit.hash_of(session, each.seq) == each.hash):
-                    return Checked(len(lines), number)
+                    return CheckpointResult(len(lines), number)
                 last = each.seq
-        return Checked(len(lines), None)
+        return CheckpointResult(len(lines), None)
 
     def _lines(self) -> Iterator[tuple[int, Checkpoint | None]]:
         """Number, from 1, and what the line says; None if it is no checkpoint."""
@@ -113,8 +113,11 @@ class Checkpoints:
             return
         for number, line in enumerate(self._file.read_text(encoding="utf-8").splitlines(), 1):
             try:
-                said = json.loads(line)
-                yield number, Checkpoint(int(said["seq"]), said["hash"], said["at"], said["signature"])
+                fields = json.loads(line)
+                yield (
+                    number,
+                    Checkpoint(int(fields["seq"]), fields["hash"], fields["at"], fields["signature"]),
+                )
             except (ValueError, KeyError, TypeError):
                 yield number, None
 
@@ -159,7 +162,7 @@ def _signed(seq: int, head: str, at: str) -> bytes:
     return f"{_KIND}\n{seq}\n{head}\n{at}".encode()
 
 
-def _vouched(public: Ed25519PublicKey, checkpoint: Checkpoint) -> bool:
+def _is_signed_by(public: Ed25519PublicKey, checkpoint: Checkpoint) -> bool:
     try:
         public.verify(base64.b64decode(checkpoint.signature, validate=True), checkpoint.signed)
     except (InvalidSignature, ValueError):

@@ -66,7 +66,7 @@ class BrokerAway(TransientFailure):
     """The broker is out of reach: images stay pending in the ledger, and nothing is lost."""
 
 
-class NoRoom(TransientFailure):
+class DiskFull(TransientFailure):
     """A disk is nearly full: nothing more is taken in until there is room again."""
 
 

@@ -34,10 +34,10 @@ class Heartbeat:
         name: str,
         *,
         needs_work: bool = False,
-        turn: AbstractContextManager[object] | None = None,
+        lock: AbstractContextManager[object] | None = None,
     ) -> None:
-        """Beat as the process `name` once entered; the ledger is used only while `turn` is held."""
-        self._turn = turn or nullcontext()
+        """Beat as the process `name` once entered; the ledger is used only while `lock` is held."""
+        self._lock = lock or nullcontext()
         self._name = name
         self._period_s = settings.heartbeat_s
         self._ledger = ledger
@@ -59,7 +59,7 @@ class Heartbeat:
         """Beat no more, and say farewell."""
         self._finished.set()
         self._thread.join()
-        self._say(lambda session: heartbeats.farewell(session, self._name))
+        self._write(lambda session: heartbeats.farewell(session, self._name))
 
     def worked(self) -> None:
         """Note that a piece of work was done."""
@@ -75,7 +75,7 @@ class Heartbeat:
         while not self._finished.is_set():
             if self._worked.is_set() or not self._needs_work:
                 self._worked.clear()
-                self._say(self._beat)
+                self._write(self._beat)
             self._finished.wait(self._period_s)
 
     def _beat(self, session: Session) -> None:
@@ -83,15 +83,15 @@ class Heartbeat:
             session, self._name, period_s=self._period_s, trouble=self._trouble, at=ledger_time(session)
         )
 
-    def _say(self, what: Callable[[Session], None]) -> None:
+    def _write(self, action: Callable[[Session], None]) -> None:
         try:
-            with self._turn, self._ledger.transaction(hint=True) as session:
-                what(session)
+            with self._lock, self._ledger.transaction(hint=True) as session:
+                action(session)
         except TransientFailure as failure:
             log.warning("the sign of life waits", error=str(failure))
 
 
-def kept_from_children(ledger: Ledger) -> AbstractContextManager[object]:
+def fork_lock(ledger: Ledger) -> AbstractContextManager[object]:
     """A lock to hold while the ledger is used in a process that forks: no fork comes in between.
 
     SQLite keeps its locks in memory, which a fork copies: a child that is born in the middle of a

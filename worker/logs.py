@@ -14,12 +14,12 @@ from worker.config import Settings
 _TERSE = ("celery.worker", "celery.bootsteps", "celery.concurrency", "kombu")
 # A broker that refuses makes Celery try, and say so, five times a second.
 _REPEATS = "celery.worker.consumer.consumer"
-_NOT_AGAIN_FOR_S = 10.0
+_REPEAT_AFTER_S = 10.0
 _IDS_SHOWN = 3
 _QUIET = ("alembic", "celery.app.trace", "celery.worker.strategy", "kombu", "watchdog", "PIL")
 
 
-def _one_line_for_celery(
+def _shorten_celery_errors(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     """A broker that went away is Celery's to live with; a hundred lines of its insides help nobody.
@@ -36,7 +36,7 @@ def _one_line_for_celery(
     return event
 
 
-def _counted_for_people(
+def _count_ids(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     """How many, where a machine is told which: a person who watches does not read hundreds of ids."""
@@ -50,20 +50,20 @@ def _counted_for_people(
     return event
 
 
-class _NotAgain(logging.Filter):
+class _RepeatFilter(logging.Filter):
     """Lets a sentence through once in a while, however often it is said."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: dict[str, float] = {}
+        self._last_logged: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it was not said lately; by its wording, without what was filled in."""
         sentence, now = str(record.msg), time.monotonic()
-        lately = now - self._said.get(sentence, -_NOT_AGAIN_FOR_S) < _NOT_AGAIN_FOR_S
-        if not lately:
-            self._said[sentence] = now
-        return not lately
+        repeated = now - self._last_logged.get(sentence, -_REPEAT_AFTER_S) < _REPEAT_AFTER_S
+        if not repeated:
+            self._last_logged[sentence] = now
+        return not repeated
 
 
 def configure(settings: Settings, process: str) -> None:
@@ -87,9 +87,9 @@ def configure(settings: Settings, process: str) -> None:
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
-            _one_line_for_celery,
+            _shorten_celery_errors,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _counted_for_people if for_people else structlog.processors.format_exc_info,
+            _count_ids if for_people else structlog.processors.format_exc_info,
             last,
         ],
     )
@@ -98,7 +98,7 @@ def configure(settings: Settings, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    logging.getLogger(_REPEATS).filters[:] = [_NotAgain()]
+    logging.getLogger(_REPEATS).filters[:] = [_RepeatFilter()]
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(

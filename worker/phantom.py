@@ -38,10 +38,10 @@ def draw_phantom(
         An image of mode L.
     """
     rng = np.random.default_rng(seed)
-    tossed = bool(rng.random() < 0.5)  # noqa: PLR2004 - a coin
+    random_opacity = bool(rng.random() < 0.5)  # noqa: PLR2004 - a coin
     rows = height or round(width * _ASPECT)
     chest = _Chest(rng, (round(_DRAWN_WIDTH * rows / width), _DRAWN_WIDTH))
-    film = chest.film(rng, opacity=tossed if opacity is None else opacity)
+    film = chest.film(rng, opacity=random_opacity if opacity is None else opacity)
     image = Image.fromarray(film).resize((width, rows), Image.Resampling.BICUBIC)
     grain = rng.standard_normal((rows, width), dtype=np.float32) * np.float32(rng.uniform(1.0, 4.0))
     grey = Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
@@ -76,7 +76,7 @@ class _Chest:
         zoom = rng.uniform(0.92, 1.15)
         self.y = (y - 0.5) * zoom + 0.5
         self.x = (x - rng.uniform(-0.05, 0.05) - lean * (y - 0.5)) * zoom
-        self.aside = np.abs(self.x)
+        self.lateral = np.abs(self.x)
         self.wall = rng.uniform(0.60, 0.68)  # half width of the rib cage at its widest
         self.apex = rng.uniform(0.15, 0.20)
         self.floor = rng.uniform(0.72, 0.80)  # of the diaphragm's domes
@@ -107,11 +107,11 @@ class _Chest:
         """Thickness of neck, trunk and the two arms, the trunk's middle being 1."""
         rise = np.clip((self.y - rng.uniform(0.05, 0.08)) / 0.16, 0, 1)
         half = (self.wall + rng.uniform(0.08, 0.16)) * (0.30 + 0.70 * np.sqrt(rise)) + 0.06 * self.y
-        trunk = _round(self.aside / half) * (0.82 + 0.25 * _step(self.y - self.floor, 0.05))
-        arm_y = 0.24 - rng.uniform(-0.25, 0.30) * (self.aside - 0.5)
-        arm = 0.62 * _round((self.y - arm_y) / 0.10) * _step(self.aside - 0.55, 0.06)
-        humerus = 0.10 * _bar(self.y - arm_y, 0.022) * _step(self.aside - 0.74, 0.01)
-        neck = 0.75 * _round(self.aside / 0.25) * _step(0.16 - self.y, 0.03)
+        trunk = _round(self.lateral / half) * (0.82 + 0.25 * _step(self.y - self.floor, 0.05))
+        arm_y = 0.24 - rng.uniform(-0.25, 0.30) * (self.lateral - 0.5)
+        arm = 0.62 * _round((self.y - arm_y) / 0.10) * _step(self.lateral - 0.55, 0.06)
+        humerus = 0.10 * _bar(self.y - arm_y, 0.022) * _step(self.lateral - 0.74, 0.01)
+        neck = 0.75 * _round(self.lateral / 0.25) * _step(0.16 - self.y, 0.03)
         return np.asarray(np.maximum(np.maximum(trunk, arm + humerus), neck), dtype=np.float32)
 
     def _lungs(self, rng: np.random.Generator) -> Field:
@@ -119,10 +119,10 @@ class _Chest:
         dome = (
             self.floor
             + 0.02 * np.sign(self.x)
-            + 0.42 * (self.aside - rng.uniform(0.28, 0.36)) ** 2 / self.wall
+            + 0.42 * (self.lateral - rng.uniform(0.28, 0.36)) ** 2 / self.wall
         )
-        top = self.apex + 0.9 * np.clip(self.aside - 0.24, 0, 1) ** 2
-        sides = _step(self.aside - inner, 0.03) * _step(self.cage - 0.03 - self.aside, 0.02)
+        top = self.apex + 0.9 * np.clip(self.lateral - 0.24, 0, 1) ** 2
+        sides = _step(self.lateral - inner, 0.03) * _step(self.cage - 0.03 - self.lateral, 0.02)
         return np.asarray(sides * _step(dome - self.y, 0.012) * _step(self.y - top, 0.02), dtype=np.float32)
 
     def _heart(self, rng: np.random.Generator) -> Field:
@@ -134,36 +134,38 @@ class _Chest:
 
     def _mediastinum(self) -> Field:
         return np.asarray(
-            0.16 * np.exp(-((self.aside / 0.15) ** 4)) * _step(self.y - 0.02, 0.1), dtype=np.float32
+            0.16 * np.exp(-((self.lateral / 0.15) ** 4)) * _step(self.y - 0.02, 0.1), dtype=np.float32
         )
 
     def _spine(self) -> Field:
         discs = 0.75 + 0.25 * np.cos(self.y * 2 * math.pi * 17)
-        pedicles = np.exp(-(((self.aside - 0.055) / 0.018) ** 2)) * (discs > 0.85)  # noqa: PLR2004
-        return np.asarray(0.12 * _step(0.085 - self.aside, 0.012) * discs + 0.05 * pedicles, dtype=np.float32)
+        pedicles = np.exp(-(((self.lateral - 0.055) / 0.018) ** 2)) * (discs > 0.85)  # noqa: PLR2004
+        return np.asarray(
+            0.12 * _step(0.085 - self.lateral, 0.012) * discs + 0.05 * pedicles, dtype=np.float32
+        )
 
     def _ribs(self, rng: np.random.Generator) -> Field:
         """Posterior ribs that rise and fall outwards, and fainter anterior ones that slope to the middle."""
-        out = np.clip(self.aside / self.cage, 0, 1)
+        out = np.clip(self.lateral / self.cage, 0, 1)
         gap, first = rng.uniform(0.072, 0.080), self.apex - rng.uniform(0.01, 0.03)
         back = self.y - (-0.10 * out * (1 - out) * 2 + 0.13 * out**3.5)
         front = self.y + 0.26 * out - 0.30
-        seen = _step(self.cage + 0.015 - self.aside, 0.008) * _step(self.aside - 0.08, 0.015)
+        seen = _step(self.cage + 0.015 - self.lateral, 0.008) * _step(self.lateral - 0.08, 0.015)
         posterior = _bars(back, first, gap, 0.0125) * _step(back - first + gap / 2, 0.01)
-        anterior = _bars(front, first, gap * 1.1, 0.014) * _step(self.aside - 0.3 * self.cage, 0.05)
+        anterior = _bars(front, first, gap * 1.1, 0.014) * _step(self.lateral - 0.3 * self.cage, 0.05)
         shown = posterior + 0.5 * anterior * _step(self.floor - 0.1 - self.y, 0.06)
         # A rib that turns around the side is seen edge on.
-        edge_on = 1 + 1.3 * np.exp(-(((self.aside - self.cage) / 0.035) ** 2))
+        edge_on = 1 + 1.3 * np.exp(-(((self.lateral - self.cage) / 0.035) ** 2))
         return np.asarray(shown * seen * edge_on * _step(0.97 - self.y, 0.05), dtype=np.float32)
 
     def _clavicles(self, rng: np.random.Generator) -> Field:
-        line = self.apex + 0.03 - rng.uniform(0.06, 0.16) * self.aside + 0.018 * np.sin(self.aside * 9)
-        bar = _bar(self.y - line, 0.014) * _step(0.58 - self.aside, 0.02) * _step(self.aside - 0.09, 0.02)
+        line = self.apex + 0.03 - rng.uniform(0.06, 0.16) * self.lateral + 0.018 * np.sin(self.lateral * 9)
+        bar = _bar(self.y - line, 0.014) * _step(0.58 - self.lateral, 0.02) * _step(self.lateral - 0.09, 0.02)
         return np.asarray(0.22 * bar, dtype=np.float32)
 
     def _markings(self, rng: np.random.Generator) -> Field:
         """Vessels: branching, densest at the hila."""
-        hila = np.exp(-(((self.aside - 0.2) / 0.16) ** 2) - ((self.y - 0.47) / 0.16) ** 2)
+        hila = np.exp(-(((self.lateral - 0.2) / 0.16) ** 2) - ((self.y - 0.47) / 0.16) ** 2)
         cells = self._cloud(rng, 34) + 0.6 * self._cloud(rng, 70)
         return np.asarray(0.05 + 0.11 * hila + (0.02 + 0.045 * hila) * np.abs(cells), dtype=np.float32)
 

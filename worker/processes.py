@@ -17,7 +17,7 @@ from celery.platforms import SecurityWarning
 from worker.checkpoints import Checkpoints
 from worker.config import Settings
 from worker.errors import TransientFailure
-from worker.heartbeat import Heartbeat, kept_from_children
+from worker.heartbeat import Heartbeat, fork_lock
 from worker.inference.bundle import load_bundle
 from worker.intake.accept import Acceptor
 from worker.intake.canary import Canary
@@ -35,7 +35,7 @@ from worker.store import open_store
 
 log = structlog.get_logger(__name__)
 
-_SAY_AGAIN_S = 60.0
+_WARN_AGAIN_S = 60.0
 
 
 def watch(settings: Settings) -> int:
@@ -48,21 +48,23 @@ def watch(settings: Settings) -> int:
     canary = Canary(settings, ledger, acceptor, dispatcher.publish)
     sweeper = Sweeper(settings, ledger, store, dispatcher)
     checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key)
-    rounds = _Rounds((sweeper.sweep, canary.go), lambda: checkpoints.take(ledger), settings.checkpoint_s)
+    schedule = _Schedule(
+        (sweeper.sweep, canary.send_if_due), lambda: checkpoints.take(ledger), settings.checkpoint_s
+    )
     stop = _stop_on_signals()
-    _forget_abandoned_uploads(settings)
+    _remove_abandoned_uploads(settings)
     with (
         Heartbeat(settings, ledger, "sweeper", needs_work=True) as sweeps,
         Heartbeat(settings, ledger, "watch", needs_work=True) as scans,
     ):
         defects: list[Exception] = []
         sweeping = threading.Thread(
-            target=_keep_on,
-            args=(stop, settings.sweep_s, rounds.go, sweeps, defects),
+            target=_run_repeatedly,
+            args=(stop, settings.sweep_s, schedule.run, sweeps, defects),
             name="sweeper",
         )
         sweeping.start()
-        _keep_on(stop, settings.scan_s, lambda: monitor.run(stop, scans.worked), scans, defects)
+        _run_repeatedly(stop, settings.scan_s, lambda: monitor.run(stop, scans.worked), scans, defects)
         sweeping.join()
     return 1 if defects else 0
 
@@ -87,7 +89,7 @@ def work(settings: Settings) -> int:
         without_heartbeat=True,
         quiet=True,
     )
-    with Heartbeat(settings, ledger, "worker", turn=kept_from_children(ledger)):
+    with Heartbeat(settings, ledger, "worker", lock=fork_lock(ledger)):
         log.info("worker starts", processes=settings.workers, model=f"{bundle.name}-{bundle.version}")
         worker.start()
     return int(worker.exitcode or 0)
@@ -98,21 +100,21 @@ def broker(settings: Settings) -> int:
     return embedded.serve(settings, _stop_on_signals())
 
 
-class _Rounds:
+class _Schedule:
     """What is done at every round, and then what is done only now and then."""
 
     def __init__(
-        self, often: Sequence[Callable[[], object]], seldom: Callable[[], object], period_s: float
+        self, frequent: Sequence[Callable[[], object]], rare: Callable[[], object], period_s: float
     ) -> None:
-        self._often, self._seldom, self._period_s = often, seldom, period_s
+        self._frequent, self._rare, self._period_s = frequent, rare, period_s
         self._next = time.monotonic() + period_s
 
-    def go(self) -> None:
+    def run(self) -> None:
         """One round. Raises what any of them raises; the seldom one is then due again at once."""
-        for work in self._often:
+        for work in self._frequent:
             work()
         if time.monotonic() >= self._next:
-            self._seldom()
+            self._rare()
             self._next = time.monotonic() + self._period_s
 
 
@@ -123,26 +125,26 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
-def _keep_on(
+def _run_repeatedly(
     stop: threading.Event,
     period_s: float,
     work_once: Callable[[], object],
-    sign: Heartbeat,
+    heartbeat: Heartbeat,
     defects: list[Exception],
 ) -> None:
     """Repeat until told to stop. A transient failure waits for the next turn; a defect stops all."""
-    said_at = None
+    warned_at = None
     while not stop.is_set():
         try:
             work_once()
-            sign.worked()
-            said_at = None
+            heartbeat.worked()
+            warned_at = None
         except TransientFailure as failure:
             # A night without room on the disk is not ten thousand lines in the log.
-            if said_at is None or time.monotonic() - said_at >= _SAY_AGAIN_S:
+            if warned_at is None or time.monotonic() - warned_at >= _WARN_AGAIN_S:
                 log.warning("work waits", error=str(failure))
-                said_at = time.monotonic()
-            sign.waits(str(failure))
+                warned_at = time.monotonic()
+            heartbeat.waits(str(failure))
         except Exception as defect:
             log.exception("stopped by a defect; the supervisor starts it again")
             defects.append(defect)
@@ -150,6 +152,6 @@ def _keep_on(
         stop.wait(period_s)
 
 
-def _forget_abandoned_uploads(settings: Settings) -> None:
+def _remove_abandoned_uploads(settings: Settings) -> None:
     for path in abandoned_uploads(settings):
         path.unlink(missing_ok=True)

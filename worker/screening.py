@@ -74,7 +74,7 @@ class Scorer:
     def prepare(self, data: bytes, limits: Limits) -> Prepared:
         """From a file's bytes to a model input that may be scored. Raises RejectedImage."""
         inspection = inspect_bytes(data, limits)
-        return Prepared(inspection, self._gate.passed(to_model_input(data, self.bundle.side)))
+        return Prepared(inspection, self._gate.check(to_model_input(data, self.bundle.side)))
 
     def score(self, inputs: Sequence[NDArray[np.uint8]]) -> list[Result]:
         """Score model inputs, each of shape (side, side)."""
@@ -121,9 +121,9 @@ class Screener:
             return 0
         log.debug("leased", images=[image.id for image in leased])
         try:
-            scored, refused = self._examine(leased)
+            scored, rejections = self._examine(leased)
         except Exception as failure:
-            self._give_back(leased, owner, failure)
+            self._release(leased, owner, failure)
             raise
         with self._ledger.transaction() as session:
             count = predictions.record(
@@ -131,7 +131,7 @@ class Screener:
                 owner=owner,
                 model=self._model,
                 scored=scored,
-                refused=refused,
+                refused=rejections,
                 started_at=started_at,
                 at=ledger_time(session),
                 versions=self._scorer.versions,
@@ -140,29 +140,29 @@ class Screener:
             "screened",
             recorded=count,
             outcomes={row.image_id: row.verdict for row in scored}
-            | {row.image_id: row.code for row in refused},
+            | {row.image_id: row.code for row in rejections},
         )
         return count
 
     def _examine(self, leased: Sequence[LeasedImage]) -> tuple[list[Scored], list[Refused]]:
         ready: list[tuple[LeasedImage, Prepared, float]] = []
-        refused: list[Refused] = []
+        rejections: list[Refused] = []
         for image in leased:
             start = time.perf_counter()
             try:
                 prepared = self._scorer.prepare(self._load(image), self._limits)
             except RejectedImage as rejected:
-                refused.append(Refused(image.id, rejected.code, rejected.sentence))
+                rejections.append(Refused(image.id, rejected.code, rejected.sentence))
             else:
                 ready.append((image, prepared, 1e3 * (time.perf_counter() - start)))
         start = time.perf_counter()
         results = self._scorer.score([prepared.model_input for _, prepared, _ in ready])
         share_ms = 1e3 * (time.perf_counter() - start) / max(1, len(ready))
         scored = [
-            _scored(image.id, prepared.inspection, result, decode_ms + share_ms)
+            _score_record(image.id, prepared.inspection, result, decode_ms + share_ms)
             for (image, prepared, decode_ms), result in zip(ready, results, strict=True)
         ]
-        return scored, refused
+        return scored, rejections
 
     def _load(self, image: LeasedImage) -> bytes:
         try:
@@ -174,7 +174,7 @@ class Screener:
             raise RejectedImage("changed_in_store")
         return data
 
-    def _give_back(self, leased: Sequence[LeasedImage], owner: str, failure: Exception) -> None:
+    def _release(self, leased: Sequence[LeasedImage], owner: str, failure: Exception) -> None:
         ids = [image.id for image in leased]
         if isinstance(failure, StoreAway):
             with self._ledger.transaction() as session:
@@ -233,7 +233,7 @@ def _register(ledger: Ledger, scorer: Scorer) -> ScoringModel:
         )
 
 
-def _scored(image_id: int, inspection: Inspection, result: Result, compute_ms: float) -> Scored:
+def _score_record(image_id: int, inspection: Inspection, result: Result, compute_ms: float) -> Scored:
     height, width = result.activation.shape
     return Scored(
         image_id=image_id,

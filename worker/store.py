@@ -60,21 +60,21 @@ class Store:
         """Keep the bytes of `source` under their hash, and say where; the source stays where it is.
 
         Linked, so that nothing is copied; across devices, or when `link` is False because the
-        source belongs to someone who may still change it, copied and then renamed into place.
+        source belongs to someone who may still change it, copied and then renamed into path.
         What lies there already is read: left by a file that changed under our hands, or by a bad
         disk, it may be other bytes, and is replaced. Durable only after `sync`. Raises OSError, and
         StoreAway when the store's own folders are gone.
         """
-        place = self._place(sha256, area)
-        if link and self._linked(source, place):
-            return place
-        if not place.exists():
-            self._make_folder_of(place)
-            if _copied(source, place):
-                return place
-        if _sha256(place) != sha256:
-            _copied(source, place, over=True)
-        return place
+        path = self._path_of(sha256, area)
+        if link and self._link(source, path):
+            return path
+        if not path.exists():
+            self._make_parent(path)
+            if _copy(source, path):
+                return path
+        if _sha256(path) != sha256:
+            _copy(source, path, over=True)
+        return path
 
     def sync(self, files: Iterable[Path]) -> None:
         """Make these files of the store, and the folders' entries for them, survive a power cut."""
@@ -97,9 +97,9 @@ class Store:
 
     def path(self, sha256: str) -> Path:
         """Where the bytes of this hash lie. Raises FileNotFoundError."""
-        for place in (self._place(sha256, area) for area in Area):
-            if place.exists():
-                return place
+        for path in (self._path_of(sha256, area) for area in Area):
+            if path.exists():
+                return path
         raise FileNotFoundError(errno.ENOENT, "the store has no such image", sha256)
 
     def read(self, sha256: str) -> bytes:
@@ -117,19 +117,19 @@ class Store:
         for area in Area:
             yield from (self.root / area).rglob("*.part")
 
-    def _place(self, sha256: str, area: Area) -> Path:
+    def _path_of(self, sha256: str, area: Area) -> Path:
         """One of 256 folders an area: a million images are four thousand a folder."""
         return self.root.joinpath(area, sha256[:2], sha256)
 
-    def _linked(self, source: Path, place: Path) -> bool:
+    def _link(self, source: Path, path: Path) -> bool:
         """Link, or say that it cannot be: something lies there, or not here (another device, no links)."""
         try:
             try:
-                os.link(source, place, follow_symlinks=False)
+                os.link(source, path, follow_symlinks=False)
             except FileNotFoundError:
                 # Of 256 folders each is made once; asking before would cost every file as much.
-                self._make_folder_of(place)
-                os.link(source, place, follow_symlinks=False)
+                self._make_parent(path)
+                os.link(source, path, follow_symlinks=False)
         except FileExistsError:
             return False
         except OSError as error:
@@ -138,12 +138,12 @@ class Store:
             raise
         return True
 
-    def _make_folder_of(self, place: Path) -> None:
+    def _make_parent(self, path: Path) -> None:
         try:
-            place.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
         except FileNotFoundError as error:
             raise StoreAway(
-                f"the image store is out of reach: {place.parents[1]}: {error.strerror}"
+                f"the image store is out of reach: {path.parents[1]}: {error.strerror}"
             ) from error
 
 
@@ -152,7 +152,7 @@ def open_store(settings: Settings) -> Store:
     return Store(settings.store_path)
 
 
-def _copied(source: Path, target: Path, *, over: bool = False) -> bool:
+def _copy(source: Path, target: Path, *, over: bool = False) -> bool:
     """Copy beside the target, and rename; False when another process was quicker, unless it goes `over` that.
 
     What that process has linked there may be this very source: to replace it would change the source's

@@ -31,7 +31,7 @@ from worker.queue import embedded
 
 log = structlog.get_logger(__name__)
 
-_LOOK_EVERY_S = 0.2
+_POLL_S = 0.2
 _STOP_WITHIN_S = 20.0
 _LONGEST_BACKOFF_S = 30.0
 # A process that ran this long had started well: its next failure is a new one.
@@ -64,7 +64,7 @@ class _Child:
         )
         self.started = time.monotonic()
 
-    def look(self, environment: dict[str, str]) -> None:
+    def restart_if_ended(self, environment: dict[str, str]) -> None:
         """Note an end, and start again when the pause is over."""
         now = time.monotonic()
         if self.process is not None and self.process.poll() is not None:
@@ -79,7 +79,7 @@ class _Child:
         if self.process is None and now >= self.next_start:
             self.start(environment)
 
-    def ask_to_stop(self) -> None:
+    def terminate(self) -> None:
         if self.process is not None:
             self.process.terminate()
 
@@ -107,7 +107,7 @@ def up(settings: Settings) -> int:
             signal.signal(number, lambda *_: stop.set())
     for folder in (settings.data, settings.inbox, settings.incoming):
         folder.mkdir(parents=True, exist_ok=True)
-    with _alone(settings):
+    with _exclusive_lock(settings):
         _check_port(settings)
         ledger = Ledger(settings.database)
         upgrade(ledger)
@@ -116,7 +116,7 @@ def up(settings: Settings) -> int:
 
 
 def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
-    environment = {**os.environ, **_as_environment(settings)}
+    environment = {**os.environ, **_child_environment(settings)}
     names = (["broker"] if settings.broker_is_bundled else []) + ["worker", "watch", "web"]
     children = [_Child(name) for name in names]
     announced = False
@@ -124,10 +124,10 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> Non
         for child in children:
             child.start(environment)
             if child.name == "broker":
-                _wait(lambda: embedded.is_ready(settings), stop, seconds=10)
-        while not stop.wait(_LOOK_EVERY_S):
+                _wait_until(lambda: embedded.is_ready(settings), stop, seconds=10)
+        while not stop.wait(_POLL_S):
             for child in children:
-                child.look(environment)
+                child.restart_if_ended(environment)
             if not announced and _is_ready(settings, ledger):
                 announced = True
                 _announce(settings)
@@ -136,12 +136,12 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> Non
         # The broker last: the worker still tells it what is done.
         for stopping in ([c for c in children if c.name != "broker"], children):
             for child in stopping:
-                child.ask_to_stop()
+                child.terminate()
             for child in stopping:
                 child.wait()
 
 
-def _as_environment(settings: Settings) -> dict[str, str]:
+def _child_environment(settings: Settings) -> dict[str, str]:
     """The settings as the children read them: what was given, with relative paths made absolute."""
     given = settings.model_dump(include=settings.model_fields_set | {"data", "model"}, mode="json")
     return {f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()}
@@ -151,10 +151,10 @@ def _is_ready(settings: Settings, ledger: Ledger) -> bool:
     alive: set[str] = set()
     with suppress(TransientFailure), ledger.reading() as session:
         alive = {beat.name for beat in heartbeats(session, ledger_time(session)) if not beat.silent}
-    return {"worker", "watch", "sweeper"} <= alive and _page_answers(settings)
+    return {"worker", "watch", "sweeper"} <= alive and _web_answers(settings)
 
 
-def _page_answers(settings: Settings) -> bool:
+def _web_answers(settings: Settings) -> bool:
     try:
         with urllib.request.urlopen(f"{_address(settings)}/readyz", timeout=1) as answer:  # noqa: S310 - http
             return bool(answer.status == 200)  # noqa: PLR2004 - HTTP OK
@@ -178,14 +178,14 @@ def _announce(settings: Settings) -> None:
     )
 
 
-def _wait(condition: Callable[[], bool], stop: threading.Event, seconds: float) -> None:
+def _wait_until(condition: Callable[[], bool], stop: threading.Event, seconds: float) -> None:
     until = time.monotonic() + seconds
     while not condition() and time.monotonic() < until and not stop.is_set():
-        stop.wait(_LOOK_EVERY_S)
+        stop.wait(_POLL_S)
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[TextIO]:
+def _exclusive_lock(settings: Settings) -> Iterator[TextIO]:
     """Hold the data folder's lock: two supervisors would start two of everything."""
     with (settings.data / "nightread.lock").open("w") as lock:
         try:

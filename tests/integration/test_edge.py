@@ -24,10 +24,10 @@ from training.export.litert import to_int8
 from worker.config import ROOT, Settings
 from worker.imagefile.limits import limits_of
 from worker.inference.bundle import load_bundle
-from worker.inference.gate import open_gate, shares
-from worker.inference.gate import reduced as reduced_by_area
+from worker.inference.gate import downsample, open_gate
 from worker.inference.preprocess import to_model_input
 from worker.inference.runtime import LiteRtRuntime
+from worker.inference.softmax import softmax
 from worker.phantom import draw_phantom, write_phantom
 from worker.screening import open_scorer
 
@@ -115,10 +115,8 @@ def gated(tmp_path_factory: pytest.TempPathFactory, pictures: list[Path]) -> Pat
     shutil.copytree(Settings().model, folder)
     side, labels = 48, ["frontal", "inverted", "lateral", "not_a_chest"]
     inputs = np.stack([to_model_input(each.read_bytes(), load_bundle(folder).side) for each in pictures])
-    (folder / "gate.tflite").write_bytes(
-        to_int8(gate_network(side, len(labels)), reduced_by_area(inputs, side))
-    )
-    chances = shares(LiteRtRuntime(folder / "gate.tflite").run(reduced_by_area(inputs, side)))
+    (folder / "gate.tflite").write_bytes(to_int8(gate_network(side, len(labels)), downsample(inputs, side)))
+    chances = softmax(LiteRtRuntime(folder / "gate.tflite").run(downsample(inputs, side)))
     card = json.loads((folder / "card.json").read_text())
     card["files"]["gate.tflite"] = {
         "sha256": hashlib.sha256((folder / "gate.tflite").read_bytes()).hexdigest()

@@ -11,12 +11,12 @@ from worker.config import ROOT
 PROGRAM = """
 import os, sys, threading, time
 from worker.ledger import heartbeats, schema, session
-from worker.heartbeat import kept_from_children
+from worker.heartbeat import fork_lock
 
 session.BUSY_TIMEOUT_S = 3
 ledger = session.Ledger(sys.argv[1])
 schema.upgrade(ledger)
-turn = kept_from_children(ledger)
+turn = fork_lock(ledger)
 in_the_middle = threading.Event()
 
 def beat(ledger, name, pause=0):

@@ -110,12 +110,12 @@ def test_a_restored_backup_is_whole_and_what_came_after_it_comes_in_again(
     assert 10 <= books.received < len(sent)
     assert (books.pending, books.scored) == (books.received, 0), "it knows nothing of what came later"
 
-    monkeypatch.setattr(reconcile, "ON_ITS_WAY_S", -1.0)
+    monkeypatch.setattr(reconcile, "COMMIT_WITHIN_S", -1.0)
     reconciler = Reconciler(settings, copy, store)
     lost = len(sent) - books.received
-    assert [f.what for f in reconciler.look() if not f.ok] == [f"{lost} stored files that no image names"]
+    assert [f.what for f in reconciler.compare() if not f.ok] == [f"{lost} stored files that no image names"]
     assert reconciler.repair() == [f"{lost} stored files taken in"]
-    assert [f.what for f in (*upkeep.check(copy), *reconciler.look(read_bytes=True)) if not f.ok] == []
+    assert [f.what for f in (*upkeep.check(copy), *reconciler.compare(read_bytes=True)) if not f.ok] == []
     assert _hashes(copy) == sent
     Acceptor(settings, copy, store).accept(
         [Candidate(waits, waits.name)], source=Source.FOLDER, lane=Lane.OVERNIGHT

@@ -14,7 +14,7 @@ from sqlalchemy import delete, update
 
 from tests.filling import fill
 from tests.unit.ledger.test_audit import do_harm
-from worker.checkpoints import Checked, Checkpoints
+from worker.checkpoints import CheckpointResult, Checkpoints
 from worker.errors import TransientFailure, WrongSettings
 from worker.ledger import audit
 from worker.ledger.session import Ledger
@@ -31,7 +31,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "elsewhere" / "checkpoints.jsonl"
 
 
-def checked(ledger: Ledger, kept: Checkpoints) -> Checked:
+def checked(ledger: Ledger, kept: Checkpoints) -> CheckpointResult:
     return kept.check(ledger)
 
 
@@ -43,7 +43,7 @@ def is_whole(ledger: Ledger) -> bool:
 def test_a_checkpoint_is_taken_when_something_has_happened(
     ledger: Ledger, kept: Checkpoints, file: Path
 ) -> None:
-    assert checked(ledger, kept) == Checked(0, None)
+    assert checked(ledger, kept) == CheckpointResult(0, None)
     assert kept.take(ledger) is None
     fill(ledger, 1, 2)
     first = kept.take(ledger)
@@ -54,7 +54,7 @@ def test_a_checkpoint_is_taken_when_something_has_happened(
     fill(ledger, 3)
     assert kept.take(ledger) is not None
     assert len(file.read_text().splitlines()) == 2
-    assert checked(ledger, kept) == Checked(2, None)
+    assert checked(ledger, kept) == CheckpointResult(2, None)
 
 
 def test_an_end_that_was_cut_off_cleanly_is_seen(ledger: Ledger, kept: Checkpoints) -> None:
@@ -67,7 +67,7 @@ def test_an_end_that_was_cut_off_cleanly_is_seen(ledger: Ledger, kept: Checkpoin
         (head,) = session.query(ChainHead)
         head.seq, head.hash = 4, audit.hash_of(session, 4) or ""
     assert is_whole(ledger), "the chain alone does not tell"
-    assert checked(ledger, kept) == Checked(2, 2)
+    assert checked(ledger, kept) == CheckpointResult(2, 2)
 
 
 def test_a_trail_that_was_made_anew_is_seen(ledger: Ledger, kept: Checkpoints) -> None:
@@ -79,7 +79,7 @@ def test_a_trail_that_was_made_anew_is_seen(ledger: Ledger, kept: Checkpoints) -
         session.execute(update(ChainHead).values(seq=0, hash=audit.GENESIS))
         audit.append(session, [audit.Event("received", "x", f"image:{n}", {}) for n in range(9)])
     assert is_whole(ledger), "the chain alone does not tell"
-    assert checked(ledger, kept) == Checked(1, 1)
+    assert checked(ledger, kept) == CheckpointResult(1, 1)
 
 
 def changed(**values: object) -> Callable[[str], str]:
@@ -108,7 +108,7 @@ def test_a_line_that_was_changed_is_named(
         kept.take(ledger)
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], harm(lines[1]), lines[2]]))
-    assert checked(ledger, kept) == Checked(3, 2)
+    assert checked(ledger, kept) == CheckpointResult(3, 2)
 
 
 def test_an_older_line_that_is_put_in_the_place_of_a_later_one_is_named(
@@ -119,7 +119,7 @@ def test_an_older_line_that_is_put_in_the_place_of_a_later_one_is_named(
         kept.take(ledger)
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], lines[1], lines[0]]))
-    assert checked(ledger, kept) == Checked(3, 3)
+    assert checked(ledger, kept) == CheckpointResult(3, 3)
 
 
 def test_what_another_key_has_signed_does_not_hold(
@@ -129,7 +129,7 @@ def test_what_another_key_has_signed_does_not_hold(
     Checkpoints(file, tmp_path / "another.key").take(ledger)
     fill(ledger, 2)
     kept.take(ledger)
-    assert checked(ledger, kept) == Checked(2, 1)
+    assert checked(ledger, kept) == CheckpointResult(2, 1)
 
 
 def test_the_private_key_is_its_owners_alone_and_one_for_all(
@@ -142,7 +142,7 @@ def test_the_private_key_is_its_owners_alone_and_one_for_all(
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert sorted(path.name for path in key.parent.iterdir()) == ["checkpoint.key", "checkpoint.pub"]
     for n in range(4):
-        assert checked(ledger, Checkpoints(tmp_path / f"{n}.jsonl", key)) == Checked(1, None)
+        assert checked(ledger, Checkpoints(tmp_path / f"{n}.jsonl", key)) == CheckpointResult(1, None)
 
 
 def test_two_who_take_one_at_the_same_instant_vouch_once(ledger: Ledger, kept: Checkpoints) -> None:
@@ -150,7 +150,7 @@ def test_two_who_take_one_at_the_same_instant_vouch_once(ledger: Ledger, kept: C
     with ThreadPoolExecutor(6) as threads:
         taken = list(threads.map(lambda _: kept.take(ledger), range(12)))
     assert sum(each is not None for each in taken) == 1
-    assert checked(ledger, kept) == Checked(1, None)
+    assert checked(ledger, kept) == CheckpointResult(1, None)
 
 
 def test_checking_needs_the_public_key_and_nothing_else(
@@ -159,7 +159,7 @@ def test_checking_needs_the_public_key_and_nothing_else(
     fill(ledger, 1)
     kept.take(ledger)
     (tmp_path / "checkpoint.key").unlink()
-    assert checked(ledger, kept) == Checked(1, None)
+    assert checked(ledger, kept) == CheckpointResult(1, None)
     shutil.copy(file, tmp_path / "checkpoint.pub")
     with pytest.raises(WrongSettings, match="is missing or no key"):
         checked(ledger, kept)

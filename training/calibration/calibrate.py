@@ -14,6 +14,7 @@ from sklearn.metrics import roc_curve
 
 from training.recipe import Calibrate
 from worker.inference.second_look import SecondLook
+from worker.inference.softmax import softmax
 from worker.inference.triage import OperatingPoint
 
 Floats = NDArray[np.float64]
@@ -43,7 +44,7 @@ class Calibration:
 
     def probabilities(self, logits: Floats) -> Floats:
         """Of logits (n, 3): probabilities (n, 3)."""
-        return _softmax((logits + self.bias) / self.temperature)
+        return softmax((logits + self.bias) / self.temperature)
 
 
 def calibrate(logits: Floats, targets: NDArray[np.float32], weights: Floats) -> Calibration:
@@ -59,7 +60,7 @@ def calibrate(logits: Floats, targets: NDArray[np.float32], weights: Floats) -> 
     def loss(free: Floats) -> tuple[float, Floats]:
         # In the inverse temperature and in bias over temperature the loss is convex.
         scaled = logits * free[0] + np.array([0.0, free[1], free[2]])
-        p = _softmax(scaled)
+        p = softmax(scaled)
         error = (p - targets) * share[:, np.newaxis]
         value = -float((share[:, np.newaxis] * targets * np.log(np.maximum(p, 1e-12))).sum())
         return value, np.array([(error * logits).sum(), *error[:, 1:].sum(axis=0)])
@@ -146,8 +147,3 @@ def _point(
         specificity=float(1 - called[~pneumonia].mean()),
         flagged_share=float(np.average(flagged, weights=prevalence_weights(pneumonia, prevalence))),
     )
-
-
-def _softmax(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

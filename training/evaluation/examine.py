@@ -129,7 +129,7 @@ def _read(
 ) -> Iterator[tuple[Radiograph, NDArray[np.uint8] | RejectedImage]]:
     for each in radiographs:
         try:
-            yield each, gate.passed(to_model_input(each.path.read_bytes(), side))
+            yield each, gate.check(to_model_input(each.path.read_bytes(), side))
         except RejectedImage as rejection:
             yield each, rejection
 

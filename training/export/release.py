@@ -206,7 +206,7 @@ def _scored(
     for name, trial in tried.items():
         p = calibration.probabilities(found[name])
         if look is not None:
-            wanted = look.wanted(1 - p[:, 0])
+            wanted = look.selects(1 - p[:, 0])
             looks = [found[name], *(found[view_of(name, view)] for view in VIEWS)]
             p[wanted] = calibration.probabilities(np.mean(looks, axis=0)[wanted])
         radiographs = [cohort.radiographs[i] for i in trial.of]
@@ -248,7 +248,7 @@ def _second_look(recipe: Recipe, cohort: Cohort, made: Made, point: OperatingPoi
     after = _sets(recipe, cohort, made.scores)
     for name, (first, _) in _sets(recipe, cohort, made.first).items():
         once, twice = (measure(each, point.threshold) for each in (first, after[name][0]))
-        said[name] = {"looked_at_again": float(made.look.wanted(first.p).mean())}
+        said[name] = {"looked_at_again": float(made.look.selects(first.p).mean())}
         for metric in ("auc", "accuracy", "specificity", "recall"):
             said[name] |= {f"{metric}_at_first": once[metric], metric: twice[metric]}
     return {"second_look": said}

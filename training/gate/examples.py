@@ -16,7 +16,7 @@ from training.gate.plate import SIDE, Grey
 from training.gate.variation import roughened, varied
 from training.gate.volume import frontal
 from training.recipe import Gate
-from worker.inference.gate import FRONTAL, reduced
+from worker.inference.gate import FRONTAL, downsample
 from worker.inference.preprocess import normalise
 from worker.phantom import draw_phantom
 
@@ -111,7 +111,7 @@ def seen(grey: Grey) -> Grey:
     image = Image.fromarray(grey)
     if grey.shape != (_INPUT_SIDE, _INPUT_SIDE):
         image = image.resize((_INPUT_SIDE, _INPUT_SIDE), Image.Resampling.BILINEAR)
-    return np.asarray(reduced(normalise(np.asarray(image))[np.newaxis], NETWORK_SIDE)[0])
+    return np.asarray(downsample(normalise(np.asarray(image))[np.newaxis], NETWORK_SIDE)[0])
 
 
 def _of_chests(name: str, chests: Chests, images: int, seed: tuple[int, int]) -> Iterator[_One]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.data.radiographs import Radiograph
 from training.gate.examples import LABELS, Examples
-from worker.inference.gate import decided
+from worker.inference.gate import rejection_code
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -122,7 +122,7 @@ def _of_set(turned: Flags, radiographs: Sequence[Radiograph]) -> dict[str, Any]:
 
 
 def _codes(name: str, p: Floats, threshold: float) -> list[dict[str, Any]]:
-    codes = [str(decided(row, LABELS, threshold)) for row in p[away(p, threshold)]]
+    codes = [str(rejection_code(row, LABELS, threshold)) for row in p[away(p, threshold)]]
     return [{"set": name, "code": code, "n": codes.count(code)} for code in sorted(set(codes))]
 
 

@@ -42,8 +42,9 @@ from training.network.architectures import BatchNorm
 from training.recipe import Gate, Recipe
 from worker.card.loading import CARD
 from worker.inference.bundle import Bundle
-from worker.inference.gate import FILE, SECTION, reduced, shares
+from worker.inference.gate import FILE, SECTION, downsample
 from worker.inference.runtime import LiteRtRuntime
+from worker.inference.softmax import softmax
 
 Floats = NDArray[np.float64]
 _NEVER_SEEN = 200
@@ -121,7 +122,7 @@ def answers(network: bytes, inputs: Grey) -> Floats:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FILE
         path.write_bytes(network)
-        return shares(LiteRtRuntime(path).run(inputs))
+        return softmax(LiteRtRuntime(path).run(inputs))
 
 
 def network(widths: Sequence[int]) -> keras.Model:
@@ -192,7 +193,7 @@ class _Tried:
         """Ask a network about the fold that it was not shown."""
         for name, each in self._chests.items():
             mask = each.folds == fold
-            self.plain[name][mask] = answers(network, reduced(each.inputs[mask], NETWORK_SIDE))
+            self.plain[name][mask] = answers(network, downsample(each.inputs[mask], NETWORK_SIDE))
             for stress, change in STRESSES.items():
                 changed = [seen(np.asarray(change(Image.fromarray(grey)))) for grey in each.grey[mask]]
                 self.stressed[name][stress][mask] = answers(network, np.stack(changed))

@@ -20,7 +20,7 @@ def check(settings: Settings, *, read_bytes: bool) -> list[Finding]:
     findings = upkeep.check(ledger)
     if not findings[0].ok:
         return findings
-    return findings + Reconciler(settings, ledger, open_store(settings)).look(read_bytes=read_bytes)
+    return findings + Reconciler(settings, ledger, open_store(settings)).compare(read_bytes=read_bytes)
 
 
 def repair(settings: Settings) -> list[str]:

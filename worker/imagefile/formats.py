@@ -47,7 +47,7 @@ def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
         raise RejectedImage("too_many_bytes", bytes=size, limit=limits.max_bytes)
     header = file.read(HEADER_BYTES)
     file.seek(0)
-    _refuse_other_kinds(header)
+    _check_signature(header)
     check_parts(file)
     file.seek(0)
     # Our own limit, of the settings, is checked below before anything is decoded.
@@ -56,7 +56,7 @@ def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
     PngImagePlugin.MAX_TEXT_MEMORY = LONGEST_HEADER
     try:
         with Pillow.open(file, formats=_READABLE) as image:
-            _refuse_unusable(image, header, limits)
+            _check_image(image, header, limits)
             name = "png" if image.format == "PNG" else "jpeg"
             return Inspection(name, image.width, image.height, is_phantom(header))
     except _DAMAGED as error:
@@ -68,7 +68,7 @@ def inspect_bytes(data: bytes, limits: Limits) -> Inspection:
     return inspect(io.BytesIO(data), len(data), limits)
 
 
-def _refuse_other_kinds(header: bytes) -> None:
+def _check_signature(header: bytes) -> None:
     if header.startswith((b"\xff\xd8\xff", PNG_START)):
         return
     if header[128:132] == b"DICM":
@@ -93,7 +93,7 @@ _KNOWN_KINDS = (
 )
 
 
-def _refuse_unusable(image: Pillow.Image, header: bytes, limits: Limits) -> None:
+def _check_image(image: Pillow.Image, header: bytes, limits: Limits) -> None:
     if image.width * image.height > limits.max_pixels:
         raise RejectedImage(
             "too_many_pixels", width=image.width, height=image.height, limit=limits.max_pixels

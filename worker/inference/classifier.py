@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from worker import __version__
 from worker.inference.bundle import Bundle
 from worker.inference.runtime import open_runtime
-from worker.inference.second_look import joined, views
+from worker.inference.second_look import average, views
+from worker.inference.softmax import softmax
 
 # Log-odds of pneumonia at which a map is brightest. Of 161 original files, the strongest place
 # reaches 6 in the median normal one, and 21 in the median one with pneumonia.
@@ -83,9 +84,9 @@ class Classifier:
         evidence = self._runtime.run(inputs)
         scores = scores_of(evidence, self.bundle.temperature)
         if self.bundle.second_look is not None:
-            wanted = self.bundle.second_look.wanted(scores.p_pneumonia)
+            wanted = self.bundle.second_look.selects(scores.p_pneumonia)
             again = {name: self._runtime.run(view) for name, view in views(inputs[wanted]).items()}
-            better = scores_of(joined(evidence[wanted], again), self.bundle.temperature)
+            better = scores_of(average(evidence[wanted], again), self.bundle.temperature)
             scores.probabilities[wanted], scores.activation[wanted] = better.probabilities, better.activation
         return scores
 
@@ -111,17 +112,12 @@ def scores_of(evidence: NDArray[np.float32] | NDArray[np.float64], temperature: 
     """
     scaled = evidence.astype(np.float64) / temperature
     # One image at a time: the order in which numpy adds may depend on the size of the batch.
-    probabilities = [_softmax(places.mean(axis=(0, 1))) for places in scaled]
+    probabilities = [softmax(places.mean(axis=(0, 1))) for places in scaled]
     activation = [_activation(places) for places in scaled]
     return Scores(
         np.array(probabilities, dtype=np.float64).reshape(-1, evidence.shape[-1]),
         np.array(activation, dtype=np.uint8).reshape(evidence.shape[:-1]),
     )
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def _activation(places: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ from worker.card.schema import GateSection
 from worker.errors import REJECTIONS, ModelUnusable, RejectedImage
 from worker.inference.exposure import bounds
 from worker.inference.runtime import LiteRtRuntime, Runtime
+from worker.inference.softmax import softmax
 
 FILE = "gate.tflite"
 SECTION = "gate"
@@ -36,7 +37,7 @@ _NEARLY = 2
 _WHITE = 255
 
 
-def check(grey: NDArray[np.uint8]) -> None:
+def check_exposure(grey: NDArray[np.uint8]) -> None:
     """Pass an image on, or say why it must not be scored.
 
     Args:
@@ -77,7 +78,7 @@ class Gate:
         """Without a network, as in a bundle that has none, every model input passes."""
         self._network = network
 
-    def passed(self, model_input: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def check(self, model_input: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Give the model input back if it may be scored.
 
         Args:
@@ -97,35 +98,29 @@ class Gate:
         network = self._network
         if network is None:
             return [None] * len(inputs)
-        chances = shares(network.runtime.run(reduced(inputs, network.side)))
-        return [decided(row, network.labels, network.threshold) for row in chances]
+        probabilities = softmax(network.runtime.run(downsample(inputs, network.side)))
+        return [rejection_code(row, network.labels, network.threshold) for row in probabilities]
 
 
-def reduced(inputs: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def downsample(inputs: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Reduce model inputs, shape (n, s, s), to what a gate's network takes, by averaging: (n, side, side)."""
     out = np.empty((len(inputs), side, side), dtype=np.uint8)
-    for place, grey in enumerate(inputs):
-        out[place] = np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BOX))
+    for index, grey in enumerate(inputs):
+        out[index] = np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BOX))
     return out
 
 
-def shares(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The softmax of each row of logits, shape (n, k)."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
-
-
-def decided(chances: NDArray[np.float64], labels: Sequence[str], threshold: float) -> str | None:
+def rejection_code(probabilities: NDArray[np.float64], labels: Sequence[str], threshold: float) -> str | None:
     """The likeliest label but the first, if the first is too unlikely; else None.
 
     Args:
-        chances: of the labels, shape (k,), adding up to 1.
+        probabilities: of the labels, shape (k,), adding up to 1.
         labels: the first one means that the image may be scored.
-        threshold: what 1 - chances[0] must be above.
+        threshold: what 1 - probabilities[0] must be above.
     """
-    if 1 - chances[0] <= threshold:
+    if 1 - probabilities[0] <= threshold:
         return None
-    return labels[1 + int(np.argmax(chances[1:]))]
+    return labels[1 + int(np.argmax(probabilities[1:]))]
 
 
 def open_gate(folder: Path, card: Mapping[str, Any]) -> Gate:
@@ -148,7 +143,7 @@ def open_gate(folder: Path, card: Mapping[str, Any]) -> Gate:
     network = GateNetwork(
         LiteRtRuntime(folder / FILE), tuple(section.labels), section.side, section.threshold
     )
-    _try(folder, network)
+    _check_network(folder, network)
     return Gate(network)
 
 
@@ -164,7 +159,7 @@ def _parse(folder: Path, raw: object) -> GateSection:
     return section
 
 
-def _try(folder: Path, network: GateNetwork) -> None:
+def _check_network(folder: Path, network: GateNetwork) -> None:
     """Run it once, so that a foreign file stops the worker and not its first image."""
     try:
         logits = network.runtime.run(np.zeros((1, network.side, network.side), dtype=np.uint8))

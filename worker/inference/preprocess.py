@@ -56,7 +56,7 @@ def checked_grey(data: bytes, side: int) -> NDArray[np.uint8]:
     Arguments, result and errors as for `to_model_input`. Training augments what comes out of it.
     """
     grey = decode_grey(data, side)
-    gate.check(grey)
+    gate.check_exposure(grey)
     return grey
 
 

@@ -65,11 +65,11 @@ class LiteRtRuntime:
         """See `Runtime.run`."""
         shape = tuple(self._output["shape"][1:])
         evidence = np.empty((len(batch), *shape), dtype=np.float32)
-        for place, image in enumerate(batch):
+        for index, image in enumerate(batch):
             self._interpreter.set_tensor(self._input["index"], image[np.newaxis, :, :, np.newaxis])
             self._interpreter.invoke()
             values = self._interpreter.get_tensor(self._output["index"])[0]
-            evidence[place] = _dequantised(values, self._output)
+            evidence[index] = _dequantised(values, self._output)
         return evidence
 
     def versions(self) -> dict[str, str]:
@@ -96,9 +96,9 @@ class TensorFlowRuntime:
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Runtime.run`."""
         evidence = np.empty((len(batch), *self._model.output_shape[1:]), dtype=np.float32)
-        for place, image in enumerate(batch):
+        for index, image in enumerate(batch):
             grey = image[np.newaxis, :, :, np.newaxis].astype(np.float32)
-            evidence[place] = np.asarray(self._model(grey, training=False))[0]
+            evidence[index] = np.asarray(self._model(grey, training=False))[0]
         return evidence
 
     def versions(self) -> dict[str, str]:

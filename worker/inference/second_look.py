@@ -30,7 +30,7 @@ class SecondLook:
         if not 0.0 <= self.low < self.high <= 1.0:
             raise ValueError(f"second look: 0 <= low < high <= 1 is needed, got {self.low}, {self.high}")
 
-    def wanted(self, p_pneumonia: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def selects(self, p_pneumonia: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Of each image, whether it is looked at again."""
         return (p_pneumonia >= self.low) & (p_pneumonia < self.high)
 
@@ -40,7 +40,7 @@ def views(inputs: Inputs) -> dict[str, Inputs]:
     return {"mirrored": inputs[:, :, ::-1], "enlarged": _enlarged(inputs)}
 
 
-def joined(first: NDArray[np.float32], again: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+def average(first: NDArray[np.float32], again: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
     """The mean evidence of the first look and the others, of the same shape.
 
     Args:
@@ -57,7 +57,7 @@ def _enlarged(inputs: Inputs) -> Inputs:
     edge = side * (1 - _LEFT) / 2
     box = (edge, edge, side - edge, side - edge)
     enlarged = np.empty_like(inputs)
-    for place, grey in enumerate(inputs):
+    for index, grey in enumerate(inputs):
         middle = Image.fromarray(grey).resize((side, side), Image.Resampling.BILINEAR, box)
-        enlarged[place] = np.asarray(middle)
+        enlarged[index] = np.asarray(middle)
     return enlarged

@@ -23,7 +23,7 @@ from typing import TypeVar
 import structlog
 
 from worker.config import Settings
-from worker.errors import NoRoom, RejectedImage, TransientFailure
+from worker.errors import DiskFull, RejectedImage, TransientFailure
 from worker.imagefile.formats import Inspection, inspect
 from worker.imagefile.limits import Limits, limits_of
 from worker.ledger import receipts
@@ -62,7 +62,7 @@ class Accepted:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _FileFacts:
     """One look at a file: its state when it was read, its hash, and what its header says."""
 
     status: os.stat_result
@@ -75,7 +75,7 @@ class _Seen:
 class _Stored:
     candidate: Candidate
     fingerprint: tuple[int, ...]
-    place: Path
+    stored_path: Path
     arrival: receipts.Arrival
 
 
@@ -107,11 +107,11 @@ class Acceptor:
         before; its source is removed now. Raises TransientFailure when the store, the disk or
         the database cannot take the group; then nothing was recorded and every source is there.
         """
-        self.check_room()
+        self.check_free_space()
         self._check_store()
         at = utc_now()
         if source is Source.FOLDER:
-            files = self.without_receipt(files)
+            files = self.remove_recorded(files)
         stored = self._store_all(files, source, received_by, keep_source=keep_source)
         if not stored:
             return []
@@ -134,11 +134,11 @@ class Acceptor:
         _log_group(accepted)
         return accepted
 
-    def check_room(self) -> None:
-        """Raise NoRoom when a disk that is written to is nearly full."""
+    def check_free_space(self) -> None:
+        """Raise DiskFull when a disk that is written to is nearly full."""
         free, least = self.free_bytes(), self._settings.min_free_bytes
         if free < least:
-            raise NoRoom(
+            raise DiskFull(
                 f"the disk has {free / 1e6:,.0f} MB left, less than {least / 1e6:,.0f} MB: "
                 "nothing more is taken in, and files stay where they are"
             )
@@ -171,7 +171,7 @@ class Acceptor:
             known = receipts.recorded(session, list(keys.values()))
         return {candidate: states[candidate] for candidate, key in keys.items() if key in known}
 
-    def without_receipt(self, files: Sequence[Candidate]) -> list[Candidate]:
+    def remove_recorded(self, files: Sequence[Candidate]) -> list[Candidate]:
         """Those that need to be read; the others have only not been removed, and are removed now."""
         done = self.recorded(files)
         for candidate, state in done.items():
@@ -184,14 +184,14 @@ class Acceptor:
         stored = []
         for candidate in files:
             try:
-                seen = _look(candidate.path, self._limits)
+                facts = _examine(candidate.path, self._limits)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 _warn_unreadable(_inode(candidate.path), str(error.strerror))
                 continue
             try:
-                item = self._store_one(candidate, seen, source, received_by, keep_source=keep_source)
+                item = self._store_one(candidate, facts, source, received_by, keep_source=keep_source)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -199,7 +199,7 @@ class Acceptor:
             if item is not None:
                 stored.append(item)
         try:
-            self._store.sync(item.place for item in stored)
+            self._store.sync(item.stored_path for item in stored)
         except OSError as error:
             raise TransientFailure(f"the store cannot be made durable: {error}") from error
         return stored
@@ -207,35 +207,35 @@ class Acceptor:
     def _store_one(
         self,
         candidate: Candidate,
-        seen: _Seen,
+        facts: _FileFacts,
         source: Source,
         received_by: str | None,
         *,
         keep_source: bool,
     ) -> _Stored | None:
-        area = Area.REJECTED if seen.rejection else Area.IMAGES
+        area = Area.REJECTED if facts.rejection else Area.IMAGES
         # A file that has another name elsewhere may still be changed under that one.
-        link = not keep_source and seen.status.st_nlink == 1
-        place = self._store.put(candidate.path, seen.sha256, area, link=link)
+        link = not keep_source and facts.status.st_nlink == 1
+        stored_path = self._store.put(candidate.path, facts.sha256, area, link=link)
         after = candidate.path.lstat()
-        if _fingerprint(seen.status) != _fingerprint(after):
+        if _fingerprint(facts.status) != _fingerprint(after):
             log.info("a file changed while it was read and is left for a later scan")
             return None
-        image = seen.inspection
+        image = facts.inspection
         arrival = receipts.Arrival(
             source=source,
             original_name=readable_name(candidate.name),
             key=_arrival_key(candidate.name, after) if source is Source.FOLDER else None,
-            sha256=seen.sha256,
+            sha256=facts.sha256,
             bytes=after.st_size,
             format=image.format if image else None,
             width=image.width if image else None,
             height=image.height if image else None,
             phantom=image.phantom if image else False,
-            rejection=seen.rejection,
+            rejection=facts.rejection,
             received_by=received_by,
         )
-        return _Stored(candidate, _fingerprint(after), place, arrival)
+        return _Stored(candidate, _fingerprint(after), stored_path, arrival)
 
 
 def in_groups(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
@@ -258,10 +258,10 @@ def _log_group(accepted: Sequence[Accepted]) -> None:
 
 def _free_bytes(folder: Path) -> int:
     """Of the disk that a folder lies on, or will."""
-    for place in (folder, *folder.parents):
+    for stored_path in (folder, *folder.parents):
         with suppress(FileNotFoundError):
-            return shutil.disk_usage(place).free
-    raise NoRoom(f"there is no disk for {folder}")
+            return shutil.disk_usage(stored_path).free
+    raise DiskFull(f"there is no disk for {folder}")
 
 
 def readable_name(name: str) -> str:
@@ -269,7 +269,7 @@ def readable_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
 
 
-def _look(path: Path, limits: Limits) -> _Seen:
+def _examine(path: Path, limits: Limits) -> _FileFacts:
     """Hash and inspect one open file, never through a symbolic link. Raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(handle, "rb") as file:
@@ -284,9 +284,9 @@ def _look(path: Path, limits: Limits) -> _Seen:
         sha256 = hashlib.file_digest(whole, "sha256").hexdigest()
         whole.seek(0)
         try:
-            return _Seen(status, sha256, inspect(whole, status.st_size, limits), None)
+            return _FileFacts(status, sha256, inspect(whole, status.st_size, limits), None)
         except RejectedImage as rejected:
-            return _Seen(status, sha256, None, (rejected.code, rejected.sentence))
+            return _FileFacts(status, sha256, None, (rejected.code, rejected.sentence))
 
 
 def _fingerprint(status: os.stat_result) -> tuple[int, ...]:

@@ -34,14 +34,14 @@ class Canary:
         self._acceptor = acceptor
         self._enqueue = enqueue
 
-    def go(self) -> None:
+    def send_if_due(self) -> None:
         """Send one if it is time. Raises TransientFailure."""
         if not self._settings.canary_s or not self._is_due():
             return
         self._settings.incoming.mkdir(parents=True, exist_ok=True)
         path = self._settings.incoming / uuid.uuid4().hex
         try:
-            _draw(path)
+            _write_image(path)
             accepted = self._acceptor.accept(
                 [Candidate(path, "canary.jpg")], source=Source.CANARY, lane=Lane.URGENT, run=RUN
             )
@@ -57,6 +57,6 @@ class Canary:
         return last is None or utc_now() - last >= timedelta(seconds=self._settings.canary_s)
 
 
-def _draw(path: Path) -> None:
+def _write_image(path: Path) -> None:
     drawn = write_phantom(path, _SEED, width=_WIDTH, opacity=False).read_bytes()
     path.write_bytes(with_comment(drawn, f"canary {uuid.uuid4().hex}"))

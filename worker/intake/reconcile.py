@@ -26,7 +26,7 @@ from worker.ledger.upkeep import Finding
 from worker.store import Store
 
 # A process that takes a file in has it in the store for so long, at the very most, before it commits.
-ON_ITS_WAY_S = 60.0
+COMMIT_WITHIN_S = 60.0
 # Nobody writes to an upload or to an unfinished copy any more that has rested for so long.
 ABANDONED_S = 3600.0
 
@@ -49,13 +49,13 @@ class Reconciler:
         self._store = store
         self._acceptor = Acceptor(settings, ledger, store)
 
-    def look(self, *, read_bytes: bool = False) -> list[Finding]:
+    def compare(self, *, read_bytes: bool = False) -> list[Finding]:
         """What differs; with `read_bytes` every stored file is hashed again, which takes its time."""
-        difference = self._compare()
+        difference = self._difference()
         missing = [f"image {image_id}" for image_id in difference.missing.values()]
         orphans = self._without_source(difference.orphans)
         recorded = [
-            candidate.name for group in self._in_inbox() for candidate in self._acceptor.recorded(group)
+            candidate.name for group in self._inbox_groups() for candidate in self._acceptor.recorded(group)
         ]
         findings = [
             Finding(not missing, f"{len(missing)} images without their bytes in the store", missing),
@@ -63,28 +63,28 @@ class Reconciler:
             Finding(
                 ok=True, what=f"{len(recorded)} files in the inbox that have their receipt", names=recorded
             ),
-            _left_over(self._unfinished(), "unfinished copies in the store"),
-            _left_over(abandoned_uploads(self._settings), "uploads that broke off"),
+            _leftovers(self._unfinished(), "unfinished copies in the store"),
+            _leftovers(abandoned_uploads(self._settings), "uploads that broke off"),
         ]
         return [*findings, self._changed()] if read_bytes else findings
 
     def repair(self) -> list[str]:
         """Repair what can be repaired; a sentence for each kind of thing that was. Raises TransientFailure."""
-        taken_in = self._take_in(self._without_source(self._compare().orphans))
+        accepted = self._accept_orphans(self._without_source(self._difference().orphans))
         removed = sum(
-            len(group) - len(self._acceptor.without_receipt(group)) for group in list(self._in_inbox())
+            len(group) - len(self._acceptor.remove_recorded(group)) for group in list(self._inbox_groups())
         )
         copies = _remove(self._unfinished())
         uploads = _remove(abandoned_uploads(self._settings))
         done = {
-            f"{taken_in} stored files taken in": taken_in,
+            f"{accepted} stored files taken in": accepted,
             f"{removed} files with a receipt removed from the inbox": removed,
             f"{copies} unfinished copies removed": copies,
             f"{uploads} broken uploads removed": uploads,
         }
         return [sentence for sentence, count in done.items() if count]
 
-    def _compare(self) -> _Difference:
+    def _difference(self) -> _Difference:
         with self._ledger.reading() as session:
             rows = session.execute(select(Image.sha256, Image.id).execution_options(yield_per=5_000))
             known = {row.sha256: row.id for row in rows}
@@ -102,7 +102,7 @@ class Reconciler:
         size: one too many is waited for, and taken in the next time.
         """
         waiting = {path.stat().st_size for path in self._sources()} if hashes else set()
-        rested = time.time() - ON_ITS_WAY_S
+        rested = time.time() - COMMIT_WITHIN_S
         found = []
         for sha256 in hashes:
             with suppress(OSError):
@@ -117,7 +117,7 @@ class Reconciler:
             }
         return [sha256 for sha256 in found if sha256 not in since]
 
-    def _take_in(self, hashes: Sequence[str]) -> int:
+    def _accept_orphans(self, hashes: Sequence[str]) -> int:
         """Record stored files as arrivals of their own, under the one name that is left: their hash."""
         sound = [sha256 for sha256 in hashes if self._hash_of(sha256) == sha256]
         count = 0
@@ -142,7 +142,7 @@ class Reconciler:
         except OSError:
             return None
 
-    def _in_inbox(self) -> Iterator[Sequence[Candidate]]:
+    def _inbox_groups(self) -> Iterator[Sequence[Candidate]]:
         inbox = self._settings.inbox
         return in_groups([Candidate(path, str(path.relative_to(inbox))) for path in files_below(inbox)])
 
@@ -166,7 +166,7 @@ def _has_rested(path: Path) -> bool:
         return False
 
 
-def _left_over(paths: Sequence[Path], what: str) -> Finding:
+def _leftovers(paths: Sequence[Path], what: str) -> Finding:
     return Finding(ok=True, what=f"{len(paths)} {what}", names=[path.name for path in paths])
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sighting:
-    """What a scan saw of a file: `seen` is everything that changes while it is written."""
+    """What a scan saw of a file: `state` is everything that changes while it is written."""
 
-    key: str
-    seen: Hashable
+    path: str
+    state: Hashable
 
 
 class StabilityTracker:
@@ -33,12 +33,12 @@ class StabilityTracker:
         complete = []
         oldest_unsettled = None
         for sighting in sightings:
-            seen, start = self._since.get(sighting.key, (None, now))
-            if seen != sighting.seen:
+            state, start = self._since.get(sighting.path, (None, now))
+            if state != sighting.state:
                 start = now
-            since[sighting.key] = (sighting.seen, start)
-            if now - start >= self._settle_s and seen == sighting.seen:
-                complete.append(sighting.key)
+            since[sighting.path] = (sighting.state, start)
+            if now - start >= self._settle_s and state == sighting.state:
+                complete.append(sighting.path)
             elif oldest_unsettled is None or start < oldest_unsettled:
                 oldest_unsettled = start
         self._since = since

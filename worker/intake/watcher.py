@@ -74,7 +74,7 @@ class FolderMonitor:
                 due_s = self.scan_once()
                 after_scan()
                 if due_s is None:
-                    self._rest(stop)
+                    self._wait_for_event(stop)
                 else:
                     # Half of the time at most goes into looking, however full the folder is.
                     took_s = time.monotonic() - began
@@ -89,19 +89,19 @@ class FolderMonitor:
 
         Seconds until another may be complete; None when none is on its way.
         """
-        sightings = (Sighting(path, seen) for path, seen in _files(str(self._inbox)))
+        sightings = (Sighting(path, state) for path, state in _scan(str(self._inbox)))
         for group in in_groups(self._tracker.observe(sightings, time.monotonic())):
-            self._take_in(group)
+            self._accept(group)
         return self._tracker.due_in(time.monotonic())
 
-    def _take_in(self, paths: Sequence[str]) -> None:
+    def _accept(self, paths: Sequence[str]) -> None:
         candidates = [Candidate(Path(path), path.removeprefix(f"{self._inbox}{os.sep}")) for path in paths]
         accepted = self._acceptor.accept(candidates, source=Source.FOLDER, lane=Lane.OVERNIGHT)
         new = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
         if new:
             self._enqueue(new, Lane.OVERNIGHT)
 
-    def _rest(self, stop: threading.Event) -> None:
+    def _wait_for_event(self, stop: threading.Event) -> None:
         """Wait for an event or the next periodic scan, whichever comes first."""
         until = time.monotonic() + self._scan_s
         while not stop.is_set() and not self._wake.is_set() and time.monotonic() < until:
@@ -116,7 +116,7 @@ class _Waker(FileSystemEventHandler):
         self._wake.set()
 
 
-def is_left_alone(name: str) -> bool:
+def is_ignored(name: str) -> bool:
     """Whether a file's or folder's name says that it is hidden or not finished."""
     return name.startswith(".") or name.lower().endswith(_PARTIAL_SUFFIXES)
 
@@ -124,12 +124,12 @@ def is_left_alone(name: str) -> bool:
 def files_below(folder: Path) -> Iterator[Path]:
     """Every regular file below `folder` that is not left alone, no link, in order of name."""
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_left_alone(name))
-        paths = (Path(parent, name) for name in sorted(names) if not is_left_alone(name))
+        folders[:] = sorted(name for name in folders if not is_ignored(name))
+        paths = (Path(parent, name) for name in sorted(names) if not is_ignored(name))
         yield from (path for path in paths if path.is_file() and not path.is_symlink())
 
 
-def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
+def _scan(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
     """Every regular file below `folder` that is not left alone, with its size and time."""
     waiting = [folder]
     while waiting:
@@ -137,19 +137,19 @@ def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
         try:
             entries = list(os.scandir(current))
         except OSError as error:
-            _warn_left(current, str(error.strerror))
+            _warn_unreadable_folder(current, str(error.strerror))
             continue
         if not entries and current != folder:
-            _remove_if_resting(Path(current))
+            _remove_if_idle(Path(current))
         for entry in entries:
-            if is_left_alone(entry.name):
+            if is_ignored(entry.name):
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                _warn_left(entry.path, str(error.strerror))
+                _warn_unreadable_folder(entry.path, str(error.strerror))
                 continue
             if stat.S_ISDIR(status.st_mode):
                 waiting.append(entry.path)
@@ -158,12 +158,12 @@ def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 @lru_cache(maxsize=1_000)
-def _warn_left(_path: str, why: str) -> None:
+def _warn_unreadable_folder(_path: str, why: str) -> None:
     """Say it once a folder, not once a scan; without its name, which may be a patient's."""
     log.warning("a folder cannot be looked into and is left where it is", error=why)
 
 
-def _remove_if_resting(folder: Path) -> None:
+def _remove_if_idle(folder: Path) -> None:
     try:
         if time.time() - folder.stat().st_mtime > _EMPTY_FOLDER_RESTS_S:
             folder.rmdir()

@@ -49,15 +49,15 @@ class Dispatcher:
         """
         unsent: list[tuple[Lane, list[int]]] = []
         try:
-            unsent = self._that_fit(images)
+            unsent = self._chunks_that_fit(images)
             count = sum(len(chunk) for _, chunk in unsent)
-            self._note(unsent, queued=True)
+            self._mark_queued(unsent, queued=True)
             while unsent:
                 self._send(*unsent[0])
                 del unsent[0]
         except BrokerAway as error:
             log.warning("the broker is out of reach; images stay pending", error=str(error))
-            self._note(unsent, queued=False)
+            self._mark_queued(unsent, queued=False)
             return None
         return count
 
@@ -72,16 +72,16 @@ class Dispatcher:
         with _broker_errors():
             self._app.send_task(SCREEN_TASK, args=[chunk], queue=lane.value, retry=False)
 
-    def _that_fit(self, images: Sequence[Waiting]) -> list[tuple[Lane, list[int]]]:
-        room = {lane: self._settings.chunks_in_flight - depth for lane, depth in self.depths().items()}
+    def _chunks_that_fit(self, images: Sequence[Waiting]) -> list[tuple[Lane, list[int]]]:
+        free_slots = {lane: self._settings.chunks_in_flight - depth for lane, depth in self.depths().items()}
         fitting = []
         for lane, chunk in plan_chunks(images, self._settings.chunk_size):
-            room[lane] -= 1
-            if room[lane] >= 0:
+            free_slots[lane] -= 1
+            if free_slots[lane] >= 0:
                 fitting.append((lane, chunk))
         return fitting
 
-    def _note(self, chunks: Sequence[tuple[Lane, list[int]]], *, queued: bool) -> None:
+    def _mark_queued(self, chunks: Sequence[tuple[Lane, list[int]]], *, queued: bool) -> None:
         """Only a hint: without it the sweeper queues them again, and the lease sorts that out."""
         image_ids = [image_id for _, chunk in chunks for image_id in chunk]
         if image_ids:
@@ -105,10 +105,12 @@ def plan_chunks(images: Sequence[Waiting], chunk_size: int) -> Iterator[tuple[La
     failure find it: it ends alone, and the others are scored. Pure.
     """
 
-    def kind(image: Waiting) -> tuple[bool, int]:
+    def lane_and_attempts(image: Waiting) -> tuple[bool, int]:
         return image.lane is not Lane.URGENT, image.attempts
 
-    for (not_urgent, attempts), group in groupby(sorted(images, key=kind), key=kind):
+    for (not_urgent, attempts), group in groupby(
+        sorted(images, key=lane_and_attempts), key=lane_and_attempts
+    ):
         size = chunk_size if attempts == 0 else max(1, chunk_size // _SPLIT) if attempts == 1 else 1
         ids = [image.id for image in group]
         for start in range(0, len(ids), size):

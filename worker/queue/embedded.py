@@ -22,9 +22,9 @@ from worker.config import Settings
 
 log = structlog.get_logger(__name__)
 
-_LOOK_EVERY_S = 1.0
+_POLL_S = 1.0
 # The client's own patience would be seconds of waiting for what is not there.
-_ONCE = Retry(NoBackoff(), 0)
+_NO_RETRY = Retry(NoBackoff(), 0)
 
 
 def serve(settings: Settings, stop: threading.Event) -> int:
@@ -40,7 +40,7 @@ def serve(settings: Settings, stop: threading.Event) -> int:
     )
     server.start()
     try:
-        while not stop.wait(_LOOK_EVERY_S):
+        while not stop.wait(_POLL_S):
             if not server.is_running():
                 log.error("the bundled broker stopped by itself")
                 return 1
@@ -53,9 +53,9 @@ def serve(settings: Settings, stop: threading.Event) -> int:
 def is_ready(settings: Settings) -> bool:
     """Whether the broker answers."""
     client = (
-        Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=1.0, retry=_ONCE)
+        Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=1.0, retry=_NO_RETRY)
         if settings.broker_is_bundled
-        else Redis.from_url(settings.broker, socket_timeout=1.0, socket_connect_timeout=1.0, retry=_ONCE)
+        else Redis.from_url(settings.broker, socket_timeout=1.0, socket_connect_timeout=1.0, retry=_NO_RETRY)
     )
     try:
         return bool(client.ping())
@@ -76,7 +76,7 @@ def _stop_orphan(settings: Settings) -> None:
     """Stop a broker that outlived the process that had started it, for instance by SIGKILL."""
     if not settings.broker_socket.exists():
         return
-    client = Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=2.0, retry=_ONCE)
+    client = Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=2.0, retry=_NO_RETRY)
     with suppress(RedisError, OSError):
         client.shutdown(nosave=True)
         log.info("stopped a broker that was left over")

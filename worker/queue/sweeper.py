@@ -27,7 +27,7 @@ class Sweeper:
     def sweep(self) -> None:
         """One round. Raises TransientFailure when the database, or the store that is needed, is away."""
         self._expire()
-        self._queue()
+        self._requeue()
 
     def _expire(self) -> None:
         lease_s = self._settings.lease_s
@@ -43,7 +43,7 @@ class Sweeper:
             )
         log.warning("leases ran out", images=count)
 
-    def _queue(self) -> None:
+    def _requeue(self) -> None:
         """Queue what stands in no lane; and what stood in one, once that lane is seen empty.
 
         An empty lane and an image that is still pending a while after it was queued there mean that
@@ -54,8 +54,8 @@ class Sweeper:
         except BrokerAway as error:
             log.warning("the broker is out of reach; the sweeper waits", error=str(error))
             return
-        room = max(self._settings.chunks_in_flight - depth for depth in depths.values())
-        if room <= 0:
+        free_slots = max(self._settings.chunks_in_flight - depth for depth in depths.values())
+        if free_slots <= 0:
             return
         empty = [lane for lane, depth in depths.items() if depth == 0]
         with self._ledger.reading() as session:
@@ -64,7 +64,7 @@ class Sweeper:
                 lost_in=empty,
                 requeue_after_s=self._settings.requeue_after_s,
                 at=ledger_time(session),
-                limit=room * self._settings.chunk_size,
+                limit=free_slots * self._settings.chunk_size,
             )
         if images:
             self._store.check()

@@ -22,7 +22,7 @@ import json, sys, warnings
 from worker.errors import RejectedImage
 from worker.imagefile.formats import inspect
 from worker.imagefile.limits import Limits
-from worker.queue.bounds import bound_memory
+from worker.queue.memory_limit import limit_memory
 
 def looked_at(path):
     with open(path, "rb") as file:
@@ -34,7 +34,7 @@ def looked_at(path):
 warnings.simplefilter("ignore")
 looked_at(sys.argv[1])
 used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) * 1024
-bound_memory(used + 16 * 2**20)
+limit_memory(used + 16 * 2**20)
 print(json.dumps([looked_at(path) for path in sys.argv[1:]]))
 """
 TOO_MANY = "too_many_parts"

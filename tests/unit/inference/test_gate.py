@@ -19,7 +19,7 @@ from tests.gates import TURNED, gated_bundle, spoiled, ungated_bundle
 from worker.config import Settings
 from worker.errors import REJECTIONS, ModelUnusable, RejectedImage
 from worker.inference.bundle import load_bundle
-from worker.inference.gate import LARGEST_SATURATED, Gate, check, decided, open_gate
+from worker.inference.gate import LARGEST_SATURATED, Gate, check_exposure, open_gate, rejection_code
 from worker.inference.preprocess import to_model_input
 from worker.phantom import draw_phantom
 from worker.screening import open_scorer
@@ -58,11 +58,11 @@ def model_input(image: Image.Image, side: int = 128) -> NDArray[np.uint8]:
 def test_above_the_threshold_the_likeliest_other_label_is_the_reason(
     chances: tuple[float, ...], code: str | None
 ) -> None:
-    assert decided(np.array(chances), LABELS, 0.5) == code
+    assert rejection_code(np.array(chances), LABELS, 0.5) == code
 
 
 def test_an_uncertain_image_passes_under_a_high_threshold() -> None:
-    assert decided(np.array([0.2, 0.5, 0.3]), LABELS, 0.85) is None
+    assert rejection_code(np.array([0.2, 0.5, 0.3]), LABELS, 0.85) is None
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +80,13 @@ def test_a_chest_that_was_turned_or_inverted_gets_its_own_code(
 ) -> None:
     for image in chests:
         with pytest.raises(RejectedImage) as caught:
-            gate.passed(model_input(spoiled(image, code)))
+            gate.check(model_input(spoiled(image, code)))
         assert (caught.value.code, caught.value.sentence) == (code, REJECTIONS[code])
 
 
 def test_what_passes_is_the_model_input_itself(gate: Gate) -> None:
     given = model_input(draw_phantom(7, width=300))
-    assert gate.passed(given) is given
+    assert gate.check(given) is given
 
 
 @pytest.mark.parametrize("side", [64, 160, 192])
@@ -107,7 +107,7 @@ def test_an_image_has_the_same_answer_in_any_batch(gate: Gate) -> None:
 def test_a_bundle_without_a_gate_lets_every_model_input_pass(tmp_path: Path) -> None:
     gate = opened(ungated_bundle(tmp_path / "bundle"))
     given = model_input(spoiled(draw_phantom(1, width=300), "inverted"))
-    assert gate.passed(given) is given
+    assert gate.check(given) is given
     assert gate.codes(np.stack([given, given])) == [None, None]
 
 
@@ -140,7 +140,7 @@ def test_a_small_chest_on_a_black_plate_is_not_saturated() -> None:
 
 def refusal(grey: NDArray[np.uint8]) -> str | None:
     try:
-        check(grey)
+        check_exposure(grey)
     except RejectedImage as rejected:
         return rejected.code
     return None

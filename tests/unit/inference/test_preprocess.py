@@ -203,14 +203,14 @@ def test_a_letter_on_an_empty_plate_is_still_blank() -> None:
     grey = np.full((SIDE, SIDE), 20, dtype=np.uint8)
     grey[:10, :10] = 255  # 0.6 % of the plate
     with pytest.raises(RejectedImage):
-        gate.check(grey)
+        gate.check_exposure(grey)
 
 
 def test_the_gate_starts_at_sixteen_levels() -> None:
     low, enough = (np.linspace(100, top, 1000).round().astype(np.uint8) for top in (114, 118))
     with pytest.raises(RejectedImage):
-        gate.check(low)
-    gate.check(enough)
+        gate.check_exposure(low)
+    gate.check_exposure(enough)
 
 
 def test_equalising_gives_the_share_of_darker_pixels() -> None:

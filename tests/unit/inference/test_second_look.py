@@ -12,7 +12,7 @@ from worker.config import Settings
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier, scores_of
 from worker.inference.preprocess import normalise
-from worker.inference.second_look import VIEWS, SecondLook, joined, views
+from worker.inference.second_look import VIEWS, SecondLook, average, views
 from worker.phantom import draw_phantom
 
 
@@ -46,7 +46,7 @@ def test_mirrored_evidence_is_mirrored_back() -> None:
     first, other = (
         np.random.default_rng(seed).normal(size=(2, 4, 4, 3)).astype(np.float32) for seed in (1, 2)
     )
-    mean = joined(first, {"mirrored": first[:, :, ::-1], "enlarged": other})
+    mean = average(first, {"mirrored": first[:, :, ::-1], "enlarged": other})
     assert mean == pytest.approx((2 * first + other) / 3, abs=1e-6)
 
 

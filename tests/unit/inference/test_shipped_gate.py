@@ -47,7 +47,7 @@ def codes(gate: Gate, bundle: Bundle, images: list[Image.Image]) -> list[str | N
 
 def code_of(gate: Gate, bundle: Bundle, image: Image.Image) -> str | None:
     try:
-        gate.passed(to_model_input(encoded(image, "PNG"), bundle.side))
+        gate.check(to_model_input(encoded(image, "PNG"), bundle.side))
     except RejectedImage as rejected:
         return rejected.code
     return None

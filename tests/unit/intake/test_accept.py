@@ -18,7 +18,7 @@ from tests.conftest import make_settings
 from tests.files import jpeg
 from tests.filling import assert_whole, image
 from worker.config import Settings
-from worker.errors import NoRoom, StoreAway, TransientFailure
+from worker.errors import DiskFull, StoreAway, TransientFailure
 from worker.intake.accept import Accepted, Acceptor, Candidate, in_groups, readable_name
 from worker.ledger import reports, schema
 from worker.ledger.session import Ledger
@@ -216,7 +216,9 @@ def test_a_disk_that_is_nearly_full_takes_nothing_until_there_is_room(
 ) -> None:
     path, free = place.file("a.jpg", jpeg()), [499_999_999]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, free[0]))
-    with pytest.raises(NoRoom, match="the disk has 500 MB left, less than 500 MB: nothing more is taken in"):
+    with pytest.raises(
+        DiskFull, match="the disk has 500 MB left, less than 500 MB: nothing more is taken in"
+    ):
         place.accept(path)
     assert path.exists()
     assert assert_whole(place.ledger).received == 0

@@ -58,11 +58,11 @@ class Place:
 
     def found(self, *, read_bytes: bool = False) -> dict[str, list[str]]:
         """What is there at all, and its names."""
-        findings = self.reconciler.look(read_bytes=read_bytes)
+        findings = self.reconciler.compare(read_bytes=read_bytes)
         return {f.what: sorted(f.names) for f in findings if f.names}
 
     def wrong(self, *, read_bytes: bool = False) -> list[str]:
-        return [f.what for f in self.reconciler.look(read_bytes=read_bytes) if not f.ok]
+        return [f.what for f in self.reconciler.compare(read_bytes=read_bytes) if not f.ok]
 
     def images(self) -> dict[str, Image]:
         with self.ledger.reading() as session:
@@ -71,14 +71,14 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(reconcile, "ON_ITS_WAY_S", -1.0)
+    monkeypatch.setattr(reconcile, "COMMIT_WITHIN_S", -1.0)
     return Place(make_settings(tmp_path / "data"), ledger)
 
 
 def test_where_all_agrees_nothing_is_wrong_and_nothing_is_repaired(place: Place) -> None:
     place.accept(place.drop("a.jpg", jpeg(1)), place.drop("letter.jpg", b"Dear colleague"))
     place.drop("waits.jpg", jpeg(2))
-    assert len(place.reconciler.look()) == 5
+    assert len(place.reconciler.compare()) == 5
     assert place.found(read_bytes=True) == {}
     assert place.reconciler.repair() == []
     assert assert_whole(place.ledger).received == 2
@@ -120,7 +120,7 @@ def test_one_that_may_be_recorded_at_this_moment_is_waited_for(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.store_alone(jpeg(1))
-    monkeypatch.setattr(reconcile, "ON_ITS_WAY_S", 60.0)
+    monkeypatch.setattr(reconcile, "COMMIT_WITHIN_S", 60.0)
     assert place.found() == {}
     assert place.reconciler.repair() == []
 

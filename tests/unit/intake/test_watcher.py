@@ -17,7 +17,7 @@ from tests.conftest import make_settings, wait_for
 from tests.files import jpeg
 from tests.filling import assert_whole
 from worker.intake.accept import Acceptor
-from worker.intake.watcher import FolderMonitor, is_left_alone
+from worker.intake.watcher import FolderMonitor, is_ignored
 from worker.ledger import schema
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane
@@ -75,13 +75,13 @@ def watched(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
     "name",
     [".hidden.jpg", ".DS_Store", "a.jpg.part", "A.JPG.PART", "a.tmp", "a.jpg~", "a.crdownload", "a.filepart"],
 )
-def test_hidden_and_unfinished_names_are_left_alone(name: str) -> None:
-    assert is_left_alone(name)
+def test_hidden_and_unfinished_names_are_ignored(name: str) -> None:
+    assert is_ignored(name)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a", "part", "tmp", "a.partner", "~a.jpg", "a.jpg.", "IM.000.1"])
 def test_other_names_are_not(name: str) -> None:
-    assert not is_left_alone(name)
+    assert not is_ignored(name)
 
 
 def test_nothing_is_read_at_the_first_look(watched: Callable[..., Watched]) -> None:
@@ -250,7 +250,7 @@ def test_a_file_that_is_gone_before_it_was_read_has_no_receipt(watched: Callable
     here.drop("b.jpg", jpeg())
     here.monitor.scan_once()
     (here.inbox / "b.jpg").rename(here.inbox / "c.jpg")
-    here.monitor._take_in([str(here.inbox / "b.jpg")])
+    here.monitor._accept([str(here.inbox / "b.jpg")])
     assert here.names() == []
     here.settle()
     assert here.names() == ["c.jpg"]

@@ -67,7 +67,7 @@ def test_the_asked_share_is_looked_at_again_around_balanced() -> None:
     _, p = drawn(4000)
     look = second_look(p, RECIPE)
     assert look is not None
-    assert look.wanted(p).mean() == pytest.approx(RECIPE.looked_at_again, abs=0.001)
+    assert look.selects(p).mean() == pytest.approx(RECIPE.looked_at_again, abs=0.001)
     odds = [edge / (1 - edge) for edge in (look.low, RECIPE.prevalence, look.high)]
     assert odds[1] / odds[0] == pytest.approx(odds[2] / odds[1])
 

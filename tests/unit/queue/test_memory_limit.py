@@ -17,7 +17,7 @@ import json, sys, warnings
 from worker.config import Settings
 from worker.errors import RejectedImage
 from worker.imagefile.limits import Limits
-from worker.queue.bounds import bound_memory
+from worker.queue.memory_limit import limit_memory
 from worker.screening import open_scorer
 
 warnings.simplefilter("ignore")
@@ -29,7 +29,7 @@ def scored(path):
     except RejectedImage as rejected:
         return rejected.code
 
-bound_memory(int(sys.argv[1]))
+limit_memory(int(sys.argv[1]))
 scorer = open_scorer(Settings(runtime=sys.argv[2]))
 print(json.dumps([scored(path) for path in sys.argv[3:]]))
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 
 
-def bound_memory(limit: int) -> None:
+def limit_memory(limit: int) -> None:
     """Let this process have at most `limit` bytes of data; what needs more fails with MemoryError.
 
     Data, and not address space (setrlimit(2), RLIMIT_DATA and RLIMIT_AS): TensorFlow maps two gigabytes
