@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import tomli_w
 
 from worker.card.schema import Card
 
@@ -33,6 +35,8 @@ _KINDS = {
     "from them is to be wrong",
 }
 _ENDS = 2
+# A list of numbers as tomli-w writes it, one a line.
+_NUMBERS = re.compile(r"\[\n([-+.,\w\s]+?),\n\]")
 
 
 def label(name: str) -> str:
@@ -63,26 +67,22 @@ def tables_of(found: Json, *, but: tuple[str, ...] = ()) -> dict[str, list[list[
 
 
 def recipe_text(card: Card) -> str:
-    """The recipe as the file that it was read from has it, less the comments: TOML."""
-    return "\n\n".join(_toml(card.recipe, ()))
+    """Return the recipe as TOML, without the comments of the file that training read."""
+    text = tomli_w.dumps(_without_nulls(card.recipe), indent=2)
+    return _NUMBERS.sub(_on_one_line, text).rstrip("\n")
 
 
-def _toml(found: Json, above: Path) -> Iterator[str]:
-    plain = {key: each for key, each in found.items() if each is not None and not isinstance(each, Mapping)}
-    head = [f"[{'.'.join(above)}]"] if above else []
-    if plain:
-        yield "\n".join([*head, *(f"{key} = {_toml_value(each)}" for key, each in plain.items())])
-    for key, each in found.items():
-        if isinstance(each, Mapping):
-            yield from _toml(each, (*above, key))
+def _without_nulls(value: Any) -> Any:
+    """Return a copy without nulls, which TOML does not have."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_nulls(inner) for inner in value if inner is not None]
+    return value
 
 
-def _toml_value(found: object) -> str:
-    if isinstance(found, Mapping):
-        return f"{{ {', '.join(f'{key} = {_toml_value(each)}' for key, each in found.items())} }}"
-    if _is_table(found) and isinstance(found, list):
-        return "\n".join(["[", *(f"  {_toml_value(each)}," for each in found), "]"])
-    return json.dumps(found)
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{', '.join(numbers[1].replace(',', ' ').split())}]"
 
 
 def _is_table(found: object) -> bool:

@@ -40,3 +40,12 @@ def test_the_recipe_is_the_toml_that_it_was() -> None:
     shipped = load_recipe("nightread").model_dump(mode="json", exclude_none=True)
     assert tomllib.loads(recipe_text(read_card({"recipe": shipped}))) == shipped
     assert "\n  { blocks = 1, kernel = 3, " in recipe_text(read_card({"recipe": shipped}))
+
+
+def test_a_recipe_of_any_values_becomes_toml() -> None:
+    import tomllib
+
+    recipe = {"name": 'a\n\U0001f4a1 "b"', "none": None, "mixed": [1, None, "x, y"], "ends": [-1e-05, 2.0]}
+    text = recipe_text(read_card({"recipe": recipe}))
+    assert tomllib.loads(text) == {"name": recipe["name"], "mixed": [1, "x, y"], "ends": [-1e-05, 2.0]}
+    assert "ends = [-1e-05, 2.0]" in text
