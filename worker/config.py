@@ -24,16 +24,16 @@ from sqlalchemy.exc import ArgumentError
 from worker.errors import WrongSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-# A UNIX socket's path has room for 108 bytes on Linux, 104 on macOS (sockaddr_un.sun_path).
+# The path of a UNIX socket holds 108 bytes on Linux and 104 on macOS (sockaddr_un.sun_path).
 _SOCKET_PATH_LIMIT = 100
 
 
 def _check_url(value: str, read: Callable[[str], object]) -> None:
-    """Raise a ValueError in our own words: the library's may repeat the password."""
+    """Raise a ValueError with our own message: the message of the library may repeat the password."""
     try:
         _ = value and read(value)
     except (ArgumentError, ValueError):
-        raise ValueError("it cannot be read as a URL") from None
+        raise ValueError("this is not a valid URL") from None
 
 
 def _default_workers() -> int:
@@ -41,9 +41,9 @@ def _default_workers() -> int:
 
 
 class Settings(BaseSettings):
-    """What a user may choose. Each field is `NIGHTREAD_<NAME>` in the environment.
+    """The settings of a user. Each field is `NIGHTREAD_<NAME>` in the environment.
 
-    Raises pydantic's ValidationError when a value cannot be used.
+    Raises pydantic's ValidationError when a value is not valid.
     """
 
     model_config = SettingsConfigDict(
@@ -139,7 +139,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments before the environment before nightread.toml in the working directory."""
+        """Return the sources, the strongest first: arguments, environment, nightread.toml in the working directory."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     @field_validator("data", "model")
@@ -151,14 +151,14 @@ class Settings(BaseSettings):
     @classmethod
     def _a_folder(cls, value: str) -> str:
         if "://" in value:
-            raise ValueError("only a folder can be the store in this version, not a URL")
+            raise ValueError("the image store must be a folder in this version, not a URL")
         return value
 
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
         if value and not value.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:")):
-            raise ValueError("a sqlite:/// or postgresql:// URL is needed")
+            raise ValueError("this must be a sqlite:/// or postgresql:// URL")
         scheme, separator, rest = value.partition(":")
         if scheme in {"postgres", "postgresql"} and separator:
             value = f"postgresql+psycopg:{rest}"
@@ -169,7 +169,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_broker(cls, value: str) -> str:
         if value and not value.startswith(("redis:", "rediss:", "redis+socket:")):
-            raise ValueError("a redis://, rediss:// or redis+socket:// URL is needed")
+            raise ValueError("this must be a redis://, rediss:// or redis+socket:// URL")
         _check_url(value, lambda url: urlsplit(url).port)
         return value
 
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
 
     @property
     def incoming(self) -> Path:
-        """Where an upload is written until it is accepted."""
+        """The folder that holds an upload until it is accepted."""
         return self.data / "incoming"
 
     @property
@@ -190,13 +190,13 @@ class Settings(BaseSettings):
 
     @property
     def checkpoints_path(self) -> Path:
-        """Where the signed checkpoints are appended."""
+        """The file to which signed checkpoints are appended."""
         chosen = Path(self.checkpoints).expanduser().absolute()
         return chosen if self.checkpoints else self.data / "checkpoints.jsonl"
 
     @property
     def checkpoint_key(self) -> Path:
-        """The private key that signs them."""
+        """The file of the private key that signs checkpoints."""
         return self.data / "checkpoint.key"
 
     @property
@@ -206,12 +206,12 @@ class Settings(BaseSettings):
 
     @property
     def broker_is_bundled(self) -> bool:
-        """Whether `nightread up` has to start the broker itself."""
+        """Whether `nightread up` starts the bundled broker."""
         return not self.broker_url
 
     @cached_property
     def broker_socket(self) -> Path:
-        """The bundled broker's UNIX socket: in the data folder, or a short path made from it."""
+        """The UNIX socket of the bundled broker: in the data folder, or in the temporary folder if that path is too long."""
         socket = self.data / "broker" / "valkey.sock"
         if len(os.fsencode(socket)) <= _SOCKET_PATH_LIMIT:
             return socket
@@ -220,14 +220,14 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> str:
-        """The broker's URL as Celery takes it."""
+        """The URL of the broker, as Celery expects it."""
         return self.broker_url or f"redis+socket://{self.broker_socket}"
 
 
 def read_settings(**given: object) -> Settings:
-    """The settings of the environment and nightread.toml; `given` goes before both.
+    """Read the settings from the environment and nightread.toml; `given` overrides both.
 
-    Raises WrongSettings with a line for each that cannot be used.
+    Raises WrongSettings with one line for each setting that is not valid.
     """
     try:
         return Settings(**given)  # type: ignore[arg-type]  # validated right here

@@ -1,49 +1,48 @@
-"""The three ways in which work on an image ends badly, and what a person is told.
+"""The errors that end work on an image, and the sentences that people read about them.
 
-`RejectedImage` is an answer about the image and permanent; `TransientFailure` is about
-the surroundings and is tried again; `ModelUnusable` stops the worker.
+`RejectedImage` is a permanent answer about one image. `TransientFailure` is about the surroundings, and the
+same work is tried again. `ModelUnusable` stops the worker.
 """
 
 from __future__ import annotations
 
-# code -> the sentence a person reads. `{...}` are filled by the place that rejects.
+# code -> the sentence that a person reads. The code that rejects fills `{...}`.
 REJECTIONS: dict[str, str] = {
     "empty": "The file is empty.",
-    "too_many_bytes": "The file has {bytes} bytes; at most {limit} are taken.",
-    "not_an_image": "The file is not an image of a kind that Nightread reads (JPEG or PNG).",
-    "unsupported_format": "A {format} file is not taken; export the study as JPEG or PNG.",
-    "dicom": "A DICOM file cannot be read yet; export the study as JPEG or PNG.",
-    "too_many_pixels": "The image says it is {width} x {height} pixels; at most {limit} are taken.",
-    "too_small": "The image is {width} x {height} pixels; at least {limit} on each side are needed.",
-    "cmyk": "The image has the four inks of a printed page (CMYK), not grey values.",
-    "sixteen_bit": "The image has 16 bits a pixel and no window to show it with; export 8 bits.",
-    "animated": "The file holds {frames} frames; one still image is needed.",
-    "transparent": "The image has an alpha channel, so its grey values are not certain.",
-    "too_many_parts": "The file has a longer header, or is cut into more parts, than any radiograph. "
-    "Export it again.",
-    "too_many_scans": "The JPEG is made of more than {limit} scans. Export it again.",
-    "needs_memory": "Decoding the image takes more memory than a scoring process may have "
+    "too_many_bytes": "The file has {bytes} bytes; the limit is {limit}.",
+    "not_an_image": "The file is not an image that Nightread can read (JPEG or PNG).",
+    "unsupported_format": "Nightread does not read {format} files. Export the study as JPEG or PNG.",
+    "dicom": "Nightread cannot read DICOM files yet. Export the study as JPEG or PNG.",
+    "too_many_pixels": "The image has {width} x {height} pixels; the limit is {limit} in all.",
+    "too_small": "The image has {width} x {height} pixels; each side needs at least {limit}.",
+    "cmyk": "The image has the four ink colours of print (CMYK) instead of grey values.",
+    "sixteen_bit": "The image has 16 bits per pixel and no display window. Export it with 8 bits.",
+    "animated": "The file holds {frames} frames; a single still image is needed.",
+    "transparent": "The image has an alpha channel, so its grey values are ambiguous.",
+    "too_many_parts": "The file has a longer header, or more parts, than any radiograph. Export it again.",
+    "too_many_scans": "The JPEG has more than {limit} scans. Export it again.",
+    "needs_memory": "Decoding the image needs more memory than a scoring process may use "
     "(NIGHTREAD_WORKER_MEMORY_BYTES).",
-    "truncated": "The file breaks off before the image is complete.",
+    "truncated": "The file ends before the image is complete.",
     "undecodable": "The image cannot be decoded: {detail}.",
-    "blank": "The image shows nothing: its grey values hardly differ.",
+    "blank": "The image is blank: its grey values hardly differ.",
     "saturated": "Nearly all of the image is pure black or pure white. "
     "If it is a radiograph, export it again with another window.",
-    "inverted": "Black and white seem to be swapped: the lungs are white. Invert the image and drop it again.",
-    "turned_right": "The image seems to lie on its side, its top to the right. "
-    "Turn it a quarter turn to the left and drop it again.",
-    "turned_left": "The image seems to lie on its side, its top to the left. "
-    "Turn it a quarter turn to the right and drop it again.",
-    "upside_down": "The image seems to be upside down. Turn it by half a turn and drop it again.",
-    "lateral": "This seems to be a chest from the side. Only frontal views (PA or AP) are scored.",
-    "not_a_chest": "This does not look like a whole chest from the front. "
-    "If it is one, read it without a score; nothing was scored.",
-    "changed_in_store": "The stored bytes are no longer those that arrived; see the store's disk.",
+    "inverted": "Black and white seem to be swapped: the lungs are white. Invert the image and send it again.",
+    "turned_right": "The image seems to lie on its side, with its top to the right. "
+    "Rotate it a quarter turn to the left and send it again.",
+    "turned_left": "The image seems to lie on its side, with its top to the left. "
+    "Rotate it a quarter turn to the right and send it again.",
+    "upside_down": "The image seems to be upside down. Rotate it by half a turn and send it again.",
+    "lateral": "This seems to be a lateral view. Nightread scores frontal views only (PA or AP).",
+    "not_a_chest": "This does not look like a complete frontal chest radiograph. "
+    "If it is one, read it without a score; it was not scored.",
+    "changed_in_store": "The stored bytes have changed since the file arrived. Check the disk of the image store.",
 }
 
 
 class RejectedImage(Exception):  # noqa: N818 - an outcome, not an error
-    """A permanent answer: this image is not scored, and `sentence` says why.
+    """A permanent answer: this image is not scored, and `sentence` gives the reason.
 
     `code` is a key of `REJECTIONS`; the keyword arguments fill its sentence.
     """
@@ -54,29 +53,29 @@ class RejectedImage(Exception):  # noqa: N818 - an outcome, not an error
         super().__init__(self.sentence)
 
 
-class TransientFailure(Exception):  # noqa: N818 - names what happened, as the design does
-    """The surroundings failed (disk, network, database): the same work may succeed later."""
+class TransientFailure(Exception):  # noqa: N818 - the name says what happened
+    """The disk, the network or the database failed: the same work may succeed later."""
 
 
 class StoreAway(TransientFailure):
-    """The whole store is out of reach: that is no image's fault, and counts as no attempt."""
+    """The image store is out of reach. No image is at fault, so this counts as no attempt."""
 
 
 class BrokerAway(TransientFailure):
-    """The broker is out of reach: images stay pending in the ledger, and nothing is lost."""
+    """The broker is out of reach. Images stay pending in the ledger, and nothing is lost."""
 
 
 class DiskFull(TransientFailure):
-    """A disk is nearly full: nothing more is taken in until there is room again."""
+    """A disk is nearly full. No file is accepted until there is free space again."""
 
 
-class ModelUnusable(Exception):  # noqa: N818 - names what happened, as the design does
-    """The model's bundle is missing, corrupt or foreign: no image may be scored with it."""
+class ModelUnusable(Exception):  # noqa: N818 - the name says what happened
+    """The model bundle is missing, corrupt or incompatible: it must not score any image."""
 
 
-class WrongSettings(Exception):  # noqa: N818 - names what happened, as the design does
-    """A setting cannot be used; the message has a line for each, and never repeats a password."""
+class WrongSettings(Exception):  # noqa: N818 - the name says what happened
+    """Settings are not valid. The message has one line for each, and never repeats a password."""
 
 
-class SchemaOutdated(Exception):  # noqa: N818 - names what happened, as the design does
-    """The database is not at the revision that this program needs: nothing may be read or written."""
+class SchemaOutdated(Exception):  # noqa: N818 - the name says what happened
+    """The database schema is not at the revision that this program needs: it must not be used."""

@@ -26,30 +26,30 @@ def bad_files(good: bytes) -> dict[str, tuple[bytes, str, str]]:
         "letter.jpg": (
             b"Dear colleague,\nthe X-ray is attached.",
             "not_an_image",
-            "The file is not an image of a kind that Nightread reads (JPEG or PNG).",
+            "The file is not an image that Nightread can read (JPEG or PNG).",
         ),
         "empty.jpg": (b"", "empty", "The file is empty."),
         "broken off.jpg": (
             good[: len(good) // 2],
             "truncated",
-            "The file breaks off before the image is complete.",
+            "The file ends before the image is complete.",
         ),
         "printed.jpg": (
             cmyk_jpeg(),
             "cmyk",
-            "The image has the four inks of a printed page (CMYK), not grey values.",
+            "The image has the four ink colours of print (CMYK) instead of grey values.",
         ),
         "deep.png": (
             sixteen_bit_png(),
             "sixteen_bit",
-            "The image has 16 bits a pixel and no window to show it with; export 8 bits.",
+            "The image has 16 bits per pixel and no display window. Export it with 8 bits.",
         ),
         "bomb.png": (
             png_of(50_000, 50_000),
             "too_many_pixels",
-            "The image says it is 50000 x 50000 pixels; at most 100000000 are taken.",
+            "The image has 50000 x 50000 pixels; the limit is 100000000 in all.",
         ),
-        "blank.jpg": (blank, "blank", "The image shows nothing: its grey values hardly differ."),
+        "blank.jpg": (blank, "blank", "The image is blank: its grey values hardly differ."),
     }
 
 

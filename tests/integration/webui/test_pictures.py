@@ -99,4 +99,4 @@ def test_nor_is_what_the_worker_refused(client: FlaskClient, night: Night, drawn
     night.score({}, refused=[image_id])
     assert client.get(f"/images/{image_id}/picture").status_code == 404
     assert client.get(f"/images/{image_id}/preview.jpg").status_code == 200
-    assert "The image shows nothing" in client.get(f"/review/{image_id}").text
+    assert "The image is blank" in client.get(f"/review/{image_id}").text

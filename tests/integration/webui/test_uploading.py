@@ -102,9 +102,9 @@ def test_a_bad_file_is_answered_in_a_sentence(reader: Reader, night: Night, draw
     assert page.count("turned away") >= len(bad)
     for said in (
         "The file is empty.",
-        "not an image of a kind",
-        "A GIF file is not taken",
-        "A DICOM file cannot",
+        "not an image that Nightread can read",
+        "Nightread does not read GIF files",
+        "Nightread cannot read DICOM files",
     ):
         assert said in page
     with night.ledger.reading() as session:
@@ -117,7 +117,7 @@ def test_a_file_over_the_limit_is_turned_away_on_record(tmp_path: Path) -> None:
     client = create_app(night.settings).test_client()
     answer = send(client, [("large.jpg", b"\xff\xd8\xff" + bytes(5_000))], "/api/v1/images")
     assert answer.get_json()[0]["outcome"] == "rejected"
-    assert "at most 2000 are taken" in answer.get_json()[0]["reason"]
+    assert "the limit is 2000" in answer.get_json()[0]["reason"]
     with night.ledger.reading() as session:
         assert session.get_one(Receipt, 1).bytes == 2_001
     assert list(night.settings.incoming.iterdir()) == []

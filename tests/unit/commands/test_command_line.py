@@ -44,7 +44,7 @@ def ledger() -> Ledger:
     [
         (["status"], {"NIGHTREAD_PORT": "http"}, 2, "NIGHTREAD_PORT: "),
         (["status"], {"NIGHTREAD_STORE": "s3://b/p"}, 2, "NIGHTREAD_STORE: "),
-        (["status"], {"NIGHTREAD_DATABASE_URL": "postgresql://a:b@h:port/d"}, 2, "cannot be read as a URL"),
+        (["status"], {"NIGHTREAD_DATABASE_URL": "postgresql://a:b@h:port/d"}, 2, "not a valid URL"),
         (["status"], {"NIGHTREAD_DATA": "/dev/null/data"}, 1, "Not a directory: /dev/null/data"),
         (["status"], {}, 1, "run `nightread db upgrade` first"),
         (

@@ -102,9 +102,9 @@ def test_what_cannot_is_turned_away_with_its_code_and_a_sentence(name: str) -> N
 
 def test_the_sentences_say_what_was_found() -> None:
     assert rejection(png_of(50_000, 50_000))[1] == (
-        "The image says it is 50000 x 50000 pixels; at most 100000000 are taken."
+        "The image has 50000 x 50000 pixels; the limit is 100000000 in all."
     )
-    assert "A WebP file" in rejection(BAD["WebP"][0])[1]
+    assert "WebP files" in rejection(BAD["WebP"][0])[1]
     assert "3 frames" in rejection(animated_png())[1]
     assert "63 x 200" in rejection(BAD["an icon"][0])[1]
 

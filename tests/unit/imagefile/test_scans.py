@@ -15,7 +15,7 @@ def test_a_file_that_goes_over_its_image_again_and_again_is_refused_before_it_is
     with pytest.raises(RejectedImage) as refused:
         decode_grey(bomb, 64)
     assert refused.value.code == "too_many_scans"
-    assert refused.value.sentence == "The JPEG is made of more than 100 scans. Export it again."
+    assert refused.value.sentence == "The JPEG has more than 100 scans. Export it again."
 
 
 def test_as_many_scans_as_are_allowed_are_decoded_and_not_one_more() -> None:

@@ -85,7 +85,7 @@ def test_what_cannot_be_scored_is_kept_apart_with_its_reason(tiny: Path, table: 
     found = examine(load_bundle(tiny), list_table(table))
     (away,) = found.turned_away
     assert (away.place, away.code, away.radiograph.path.name) == (0, "truncated", "cut.jpg")
-    assert away.sentence == "The file breaks off before the image is complete."
+    assert away.sentence == "The file ends before the image is complete."
     assert len(found.scored) == 48
 
 
@@ -99,7 +99,7 @@ def test_without_a_single_score_there_is_nothing_to_measure(tiny: Path, tmp_path
 def test_the_gate_of_the_bundle_is_asked(tiny: Path, chests: Path, tmp_path: Path) -> None:
     gated = Path(shutil.copytree(tiny, tmp_path / "gated"))
     add_gate(gated)
-    with pytest.raises(NothingScored, match="This does not look like a whole chest from the front"):
+    with pytest.raises(NothingScored, match="This does not look like a complete frontal chest radiograph"):
         examine(load_bundle(gated), list_folders(chests))
 
 
@@ -272,7 +272,7 @@ def test_predictions_have_a_line_an_image_in_the_order_of_the_list(
         "file": "cut.jpg",
         "label": "normal",
         "outcome": "rejected",
-        "reason": "The file breaks off before the image is complete.",
+        "reason": "The file ends before the image is complete.",
         "patient_id": "cut",
     }
     assert [row["file"] for row in rows[1:]] == [str(path) for path in sorted(chests.rglob("*.jpeg"))]

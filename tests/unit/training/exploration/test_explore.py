@@ -258,7 +258,7 @@ def test_the_page_shows_the_pairs_and_nothing_of_the_test_split_alone(faulty: Pa
         f"person{number}_" for number in range(15, 21)
     ]
     assert not [caption for caption in captions if any(name in caption for name in only_in_test)]
-    assert "The file breaks off before the image is complete." in page
+    assert "The file ends before the image is complete." in page
     assert str(faulty) not in page
 
 
