@@ -1,12 +1,15 @@
-# `make help` lists what there is. Everything is installed from lock/*.txt into .venv (to run)
-# and .venv-dev (to develop); nothing is installed outside this folder.
+# `make help` lists what there is. Everything is installed from lock/*.txt into .venv (to run),
+# .venv-fast (the fast tests) and .venv-dev (to develop); nothing is installed outside this folder.
 PYTHON ?= python3
 SERVE := .venv/.installed
+FAST := .venv-fast/.installed
 DEVELOP := .venv-dev/.installed
 BIN := .venv-dev/bin
+# Not fast: what needs the training environment, a PostgreSQL server, or many seconds.
+FAST_TESTS := tests/unit tests/integration/webui --ignore tests/unit/training -m "not training and not postgres and not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup wheels test check hooks bench bench-ledger chaos fuzz train pictures compose-config clean
+.PHONY: help run setup wheels test-fast test check hooks bench bench-ledger chaos fuzz train pictures compose-config clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +22,9 @@ setup: $(SERVE)  ## Install the serving environment alone, into .venv; without i
 wheels:  ## Download what `make setup WHEELS=folder` installs on a machine without internet
 	$(PYTHON) -m pip download --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
 		--requirement lock/serve.txt --dest $(or $(WHEELS),build/wheels)
+
+test-fast: $(FAST)  ## Run the fast tests: no TensorFlow, browser or PostgreSQL; under a minute
+	.venv-fast/bin/python -m pytest $(FAST_TESTS) -n 2 --dist worksteal $(ARGS)
 
 test: $(DEVELOP)  ## Run every test, with real servers and a real browser
 	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadfile $(ARGS)
@@ -58,8 +64,8 @@ train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder that holds train/, T
 pictures: $(DEVELOP)  ## Draw docs/pictures anew, from phantoms
 	$(BIN)/python -m tests.browser.pictures
 
-clean:  ## Remove both environments (never data/)
-	rm -rf .venv .venv-dev
+clean:  ## Remove the environments (never data/)
+	rm -rf .venv .venv-fast .venv-dev
 
 # Hashes are checked either way.
 from_wheels = $(if $(WHEELS),--no-index --find-links $(WHEELS))
@@ -76,6 +82,9 @@ endef
 
 $(SERVE): lock/serve.txt pyproject.toml worker/__init__.py
 	$(call install,.venv,lock/serve.txt)
+
+$(FAST): lock/fast.txt pyproject.toml worker/__init__.py
+	$(call install,.venv-fast,lock/fast.txt)
 
 $(DEVELOP): lock/develop.txt pyproject.toml worker/__init__.py
 	$(call install,.venv-dev,lock/develop.txt)

@@ -7,5 +7,6 @@ cd "$(dirname "$0")/.."
 compile=(uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url
          --no-annotate --no-header --quiet pyproject.toml)
 "${compile[@]}" --extra postgres --group build --output-file lock/serve.txt "$@"
+"${compile[@]}" --extra postgres --group build --group fast --constraint lock/serve.txt --output-file lock/fast.txt "$@"
 "${compile[@]}" --extra postgres --extra train --extra tensorflow --group build --group test --group check \
-    --constraint lock/serve.txt --output-file lock/develop.txt "$@"
+    --constraint lock/fast.txt --output-file lock/develop.txt "$@"

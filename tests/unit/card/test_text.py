@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.cards import a_card
-from training.recipe import load_recipe
 from worker.card.reading import read_card
 from worker.card.text import label, recipe_text, rows_of, tables_of, title
 
@@ -37,9 +36,6 @@ def test_the_recipe_is_the_toml_that_it_was() -> None:
 
     recipe = a_card()["recipe"]
     assert tomllib.loads(recipe_text(read_card(a_card()))) == recipe
-    shipped = load_recipe("nightread").model_dump(mode="json", exclude_none=True)
-    assert tomllib.loads(recipe_text(read_card({"recipe": shipped}))) == shipped
-    assert "\n  { blocks = 1, kernel = 3, " in recipe_text(read_card({"recipe": shipped}))
 
 
 def test_a_recipe_of_any_values_becomes_toml() -> None:

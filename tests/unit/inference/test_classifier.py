@@ -19,6 +19,8 @@ from worker.inference.preprocess import to_model_input
 from worker.inference.runtime import LiteRtRuntime, Runtime, TensorFlowRuntime, open_runtime
 from worker.phantom import draw_phantom
 
+# TensorFlow is in the training environment alone.
+RUNTIMES = ["litert", pytest.param("tensorflow", marks=pytest.mark.training)]
 BUNDLE = load_bundle(ROOT / "models" / "nightread-0.2.0")
 LABELS = 3
 
@@ -65,7 +67,7 @@ def test_activation_maps_are_bytes_on_a_fixed_scale(scores: Scores, inputs: NDAr
     assert brightness[order[:5]].mean() < brightness[order[-5:]].mean()
 
 
-@pytest.mark.parametrize("runtime", ["litert", "tensorflow"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_same_image_gives_the_same_bits_in_any_batch(runtime: str, inputs: NDArray[np.uint8]) -> None:
     classifier = Classifier(BUNDLE, runtime)
     whole = classifier.predict_batch(inputs)
@@ -80,13 +82,14 @@ def test_a_second_load_gives_the_same_bits(scores: Scores, inputs: NDArray[np.ui
     assert again.probabilities.tobytes() == scores.probabilities.tobytes()
 
 
+@pytest.mark.training
 def test_the_served_network_agrees_with_its_reference(scores: Scores, inputs: NDArray[np.uint8]) -> None:
     reference = Classifier(BUNDLE, "tensorflow").predict_batch(inputs)
     assert np.abs(reference.p_pneumonia - scores.p_pneumonia).mean() < 0.03
     assert np.abs(reference.activation.astype(int) - scores.activation).mean() < 8
 
 
-@pytest.mark.parametrize("runtime", ["litert", "tensorflow"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_no_images_give_no_scores(runtime: str) -> None:
     empty = Classifier(BUNDLE, runtime).predict_batch(np.empty((0, 128, 128), dtype=np.uint8))
     assert empty.probabilities.shape == (0, LABELS)
@@ -139,11 +142,17 @@ def test_a_map_tells_strong_from_stronger_and_shows_nothing_where_normal_prevail
 
 def test_versions_name_what_the_numbers_depend_on(classifier: Classifier) -> None:
     assert {"nightread", "preprocessing", "numpy", "pillow", "ai-edge-litert"} <= classifier.versions.keys()
-    assert "keras" in Classifier(BUNDLE, "tensorflow").versions
     assert all(isinstance(value, str) and value for value in classifier.versions.values())
 
 
-@pytest.mark.parametrize("runtime", [LiteRtRuntime, TensorFlowRuntime])
+@pytest.mark.training
+def test_the_versions_of_the_reference_name_keras() -> None:
+    assert "keras" in Classifier(BUNDLE, "tensorflow").versions
+
+
+@pytest.mark.parametrize(
+    "runtime", [LiteRtRuntime, pytest.param(TensorFlowRuntime, marks=pytest.mark.training)]
+)
 def test_a_file_that_is_no_model_is_unusable(runtime: Callable[[Path], Runtime], tmp_path: Path) -> None:
     for name in ("model.tflite", "model.keras"):
         (tmp_path / name).write_bytes(b"no model at all" * 100)

@@ -15,13 +15,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.conftest import TEST_DATA
 from worker.errors import RejectedImage
 from worker.inference import gate
 from worker.inference.exposure import bounds, equalise, stretch
 from worker.inference.preprocess import decode_grey, normalise, to_model_input
 from worker.phantom import draw_phantom
 
-SHARED = Path(__file__).parents[3] / ".." / "shared" / "data"
 SIDE = 128
 
 
@@ -33,7 +33,7 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
 
 def large_radiographs() -> list[bytes]:
     """Files as a watched folder gets them: real ones where they are at hand, else phantoms."""
-    real = sorted((SHARED / "pediatric_originals").rglob("*.jpeg"))[::8]
+    real = sorted((TEST_DATA / "pediatric_originals").rglob("*.jpeg"))[::8]
     if real:
         return [path.read_bytes() for path in real]
     return [encoded(draw_phantom(seed, width=1600), quality=92) for seed in range(6)]

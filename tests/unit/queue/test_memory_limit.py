@@ -56,6 +56,7 @@ def test_what_needs_more_than_a_process_may_have_is_an_answer_and_the_next_image
     assert found[-1] in {"clear", "uncertain", "flagged"}
 
 
+@pytest.mark.training
 def test_the_largest_images_fit_into_what_a_process_may_have_with_either_runtime(
     tmp_path: Path, phantoms: list[Path]
 ) -> None:

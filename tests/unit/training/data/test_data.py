@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import TEST_DATA
 from training.data.radiographs import (
     BACTERIAL,
     NORMAL,
@@ -25,13 +26,13 @@ from training.errors import WrongInput
 from worker.inference.preprocess import to_model_input
 from worker.phantom import write_phantom
 
-SHARED = Path(__file__).parents[4] / ".." / "shared" / "data" / "pediatric" / "train"
+CHILDREN = TEST_DATA / "pediatric" / "train"
 
 
 def kaggle_names() -> list[Radiograph]:
     """The data set's own list where it is at hand, else one with names of the same kinds."""
-    if SHARED.is_dir():
-        return list_folders(SHARED)
+    if CHILDREN.is_dir():
+        return list_folders(CHILDREN)
     rng = np.random.default_rng(0)
     normal = [f"IM-{n:04}-{k:04}.jpeg" for n in range(400) for k in range(rng.integers(1, 4))]
     normal += [f"NORMAL2-IM-{n:04}-0001.jpeg" for n in range(300, 700)]

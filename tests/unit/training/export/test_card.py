@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from training.export.card_page import render
 from training.fit.history import PLOT, plot_history
 from training.recipe import load_recipe
 from worker import DISCLAIMER
-from worker.config import ROOT
+from worker.card.reading import read_card
+from worker.card.text import recipe_text
+from worker.config import ROOT, Settings
 from worker.inference.bundle import load_bundle
 from worker.inference.triage import OperatingPoint
 
@@ -186,6 +189,18 @@ def test_the_cards_of_the_shipped_bundles_have_a_page() -> None:
         page = render(json.loads(path.read_text()))
         assert "## Figures" in page
         assert "## Operating points" in page
+
+
+def test_the_shipped_card_has_the_shipped_recipe() -> None:
+    shipped = load_bundle(Settings().model).card
+    assert shipped["recipe"] == load_recipe("nightread").model_dump(mode="json")
+    assert not shipped["preliminary"]
+
+
+def test_the_text_of_a_recipe_is_toml_that_gives_it_back() -> None:
+    shipped = load_recipe("nightread").model_dump(mode="json", exclude_none=True)
+    assert tomllib.loads(recipe_text(read_card({"recipe": shipped}))) == shipped
+    assert "\n  { blocks = 1, kernel = 3, " in recipe_text(read_card({"recipe": shipped}))
 
 
 def test_the_plots_are_drawn_and_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.gates import small_gate
+from tests.fixtures.making import make_gate
 from training import cli
 from training.baseline.speed import main as seed_speed
 from training.gate.release import add_to_bundle
@@ -128,7 +128,7 @@ def test_a_model_is_tuned_further_on_a_folder_of_ones_own(
 ) -> None:
     gated, out = tmp_path / "gated", tmp_path / "own"
     shutil.copytree(trained, gated)
-    add_to_bundle(gated, small_gate())
+    add_to_bundle(gated, make_gate())
     arguments = ("--recipe", "fine-tune", "--from", gated, "--data", kaggle / "train", "--out", out)
     done = run(cli.train, *arguments, "--epochs", 1)
     assert done.exit_code == 0, done.output

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tests.gates import TURNED, spoiled
+from tests.gates import spoiled
 from training.gate.anatomy import LATERALS, OTHER_PARTS
 from training.gate.negatives import NEVER_TRAINED_ON, SPOILED, THINGS
 from training.gate.plate import SIDE, Grey, Plate
@@ -53,7 +53,8 @@ def test_the_codes_say_which_way_a_chest_was_turned(chest: Image.Image) -> None:
     """Marked at its top, the mark goes where the code says."""
     marked = chest.copy()
     marked.paste(255, (60, 0, 100, 8))
-    grey = {code: np.asarray(spoiled(marked, code), dtype=int) for code in TURNED}
+    rng = np.random.default_rng(0)
+    grey = {code: np.asarray(change(marked, rng), dtype=int) for code, change in SPOILED.values()}
     assert (grey["turned_right"][60:100, -8:] == 255).all()
     assert (grey["turned_left"][60:100, :8] == 255).all()
     assert (grey["upside_down"][-8:, 60:100] == 255).all()

@@ -1,0 +1,46 @@
+"""The committed fixtures are what the code of `training` makes today."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.fixtures import CARD, GATE_NETWORK, GATE_SECTION
+from tests.fixtures.making import make_card, make_gate
+from tests.gates import TURNED, spoiled
+from training.gate.examples import seen
+from training.gate.release import answers
+from worker.phantom import draw_phantom
+
+REMEDY = "make them anew: python -m tests.fixtures"
+
+
+def test_the_fixture_card_is_what_training_makes() -> None:
+    assert_like(json.loads(CARD.read_text()), json.loads(json.dumps(make_card())), "card")
+
+
+def assert_like(committed: Any, made: Any, where: str) -> None:
+    """Compare two JSON values, their numbers with the tolerance of another NumPy."""
+    if isinstance(made, dict):
+        assert committed.keys() == made.keys(), f"{where}: {REMEDY}"
+        for key, value in made.items():
+            assert_like(committed[key], value, f"{where}.{key}")
+    elif isinstance(made, list):
+        assert len(committed) == len(made), f"{where}: {REMEDY}"
+        for place, value in enumerate(made):
+            assert_like(committed[place], value, f"{where}[{place}]")
+    else:
+        same = pytest.approx(made, abs=1e-6) if isinstance(made, float) else made
+        assert committed == same, f"{where}: {REMEDY}"
+
+
+def test_the_fixture_gate_answers_as_one_made_today() -> None:
+    made = make_gate()
+    assert json.loads(GATE_SECTION.read_text()) == made.section
+    chests = [draw_phantom(seed, width=160, height=160) for seed in range(4)]
+    images = [*chests, *(spoiled(chest, code) for chest in chests for code in TURNED)]
+    inputs = np.stack([seen(np.asarray(image)) for image in images])
+    assert np.abs(answers(GATE_NETWORK.read_bytes(), inputs) - answers(made.network, inputs)).max() < 0.05
