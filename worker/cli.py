@@ -152,20 +152,20 @@ def screen(files: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--process", help="Ask only whether this process of this host is alive: exit code 0 or 1.")
 def status(as_json: bool, again: bool, process: str | None) -> None:
     """The books and whether they balance, the rate, the signs of life."""
-    from worker.commands import status as room
+    from worker.commands.status import as_text, document, is_alive, pause
 
     settings = _start("status")
     ledger = _ledger(settings)
     if process:
-        sys.exit(0 if room.is_alive(ledger, process) else 1)
+        sys.exit(0 if is_alive(ledger, process) else 1)
     while True:
-        document = room.document(ledger)
+        status_document = document(ledger)
         if again:
             click.clear()
-        click.echo(_json(document) if as_json else room.as_text(document))
+        click.echo(_json(status_document) if as_json else as_text(status_document))
         if not again:
-            sys.exit(0 if document["balanced"] else 1)
-        room.pause()
+            sys.exit(0 if status_document["balanced"] else 1)
+        pause()
 
 
 @nightread.command()
@@ -184,7 +184,7 @@ def report(run_name: str | None, form: str, as_json: bool) -> None:
         except LookupError as missing:
             _no(str(missing.args[0]))
     click.echo(FORMATS["json" if as_json else form](content), nl=False)
-    sys.exit(0 if content.morning.run.books.balanced else 1)
+    sys.exit(0 if content.figures.run.file_counts.balanced else 1)
 
 
 @nightread.command()
@@ -193,9 +193,9 @@ def report(run_name: str | None, form: str, as_json: bool) -> None:
 @click.option("--who", type=_line, default="command line", help="Your name, for the trail.")
 def retry(image_ids: tuple[int, ...], why: str, who: str) -> None:
     """Queue rejected or quarantined images again."""
-    from worker.commands import retry as room
+    from worker.commands.retry import retry_images
 
-    refusals = room.retry(_start("retry"), image_ids, who=who, why=why)
+    refusals = retry_images(_start("retry"), image_ids, who=who, why=why)
     for refusal in refusals:
         click.echo(refusal, err=True)
     sys.exit(1 if refusals else 0)
@@ -206,14 +206,14 @@ def retry(image_ids: tuple[int, ...], why: str, who: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def replay(image_id: int, as_json: bool) -> None:
     """Compute an image's prediction again and compare. Exit code 1 if it differs."""
-    from worker.commands import replay as room
+    from worker.commands.replay import as_text, replay_image
 
     settings = _start("replay")
     try:
-        document = room.replay(settings, _ledger(settings), image_id)
+        document = replay_image(settings, _ledger(settings), image_id)
     except LookupError as missing:
         _no(str(missing.args[0]))
-    click.echo(_json(document) if as_json else room.as_text(document))
+    click.echo(_json(document) if as_json else as_text(document))
     sys.exit(0 if document["same"] else 1)
 
 
@@ -309,26 +309,26 @@ def upgrade() -> None:
 )
 def check(read_bytes: bool, repair: bool) -> None:
     """Compare schema, books, trail, store and inbox. Exit code 1 if something is wrong."""
-    from worker.commands import check as room
+    from worker.commands.check import as_text, check_all, repair_all
 
     settings = _start("db")
-    for sentence in room.repair(settings) if repair else ():
+    for sentence in repair_all(settings) if repair else ():
         click.echo(f"done   {sentence}")
-    findings = room.check(settings, read_bytes=read_bytes)
-    for finding in findings:
-        click.echo(room.as_text(finding))
-    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+    results = check_all(settings, read_bytes=read_bytes)
+    for result in results:
+        click.echo(as_text(result))
+    sys.exit(0 if all(result.ok for result in results) else 1)
 
 
 @db.command()
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
 def backup(target: Path) -> None:
     """Copy the database to TARGET while it is in use."""
-    from worker.ledger import upkeep
+    from worker.ledger import maintenance
 
     try:
-        upkeep.backup(_ledger(_start("db")), target)
-    except upkeep.BackupFailed as failed:
+        maintenance.backup(_ledger(_start("db")), target)
+    except maintenance.BackupFailed as failed:
         _no(str(failed))
     click.echo(f"The database is copied to {target}.", err=True)
 

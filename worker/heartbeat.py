@@ -59,7 +59,7 @@ class Heartbeat:
         """Beat no more, and say farewell."""
         self._finished.set()
         self._thread.join()
-        self._write(lambda session: heartbeats.farewell(session, self._name))
+        self._write(lambda session: heartbeats.deregister(session, self._name))
 
     def worked(self) -> None:
         """Note that a piece of work was done."""
@@ -79,7 +79,7 @@ class Heartbeat:
             self._finished.wait(self._period_s)
 
     def _beat(self, session: Session) -> None:
-        heartbeats.beat(
+        heartbeats.record_heartbeat(
             session, self._name, period_s=self._period_s, trouble=self._trouble, at=ledger_time(session)
         )
 

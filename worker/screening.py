@@ -25,7 +25,7 @@ from worker.inference.preprocess import to_model_input
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.ledger import leases, predictions
 from worker.ledger.leases import LeasedImage
-from worker.ledger.predictions import Picture, Refused, Scored, ScoringModel
+from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord, ScoringModel
 from worker.ledger.session import Ledger, ledger_time
 from worker.store import Store, open_store
 
@@ -131,7 +131,7 @@ class Screener:
                 owner=owner,
                 model=self._model,
                 scored=scored,
-                refused=rejections,
+                rejected=rejections,
                 started_at=started_at,
                 at=ledger_time(session),
                 versions=self._scorer.versions,
@@ -144,15 +144,15 @@ class Screener:
         )
         return count
 
-    def _examine(self, leased: Sequence[LeasedImage]) -> tuple[list[Scored], list[Refused]]:
+    def _examine(self, leased: Sequence[LeasedImage]) -> tuple[list[ScoreRecord], list[RejectionRecord]]:
         ready: list[tuple[LeasedImage, Prepared, float]] = []
-        rejections: list[Refused] = []
+        rejections: list[RejectionRecord] = []
         for image in leased:
             start = time.perf_counter()
             try:
                 prepared = self._scorer.prepare(self._load(image), self._limits)
             except RejectedImage as rejected:
-                rejections.append(Refused(image.id, rejected.code, rejected.sentence))
+                rejections.append(RejectionRecord(image.id, rejected.code, rejected.sentence))
             else:
                 ready.append((image, prepared, 1e3 * (time.perf_counter() - start)))
         start = time.perf_counter()
@@ -233,9 +233,9 @@ def _register(ledger: Ledger, scorer: Scorer) -> ScoringModel:
         )
 
 
-def _score_record(image_id: int, inspection: Inspection, result: Result, compute_ms: float) -> Scored:
+def _score_record(image_id: int, inspection: Inspection, result: Result, compute_ms: float) -> ScoreRecord:
     height, width = result.activation.shape
-    return Scored(
+    return ScoreRecord(
         image_id=image_id,
         p_normal=result.p_normal,
         p_bacterial=result.p_bacterial,
@@ -247,5 +247,5 @@ def _score_record(image_id: int, inspection: Inspection, result: Result, compute
         map_height=height,
         map_width=width,
         compute_ms=compute_ms,
-        picture=Picture(**vars(inspection)),
+        facts=ImageFacts(**vars(inspection)),
     )

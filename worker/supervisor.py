@@ -24,7 +24,7 @@ import structlog
 from worker import DISCLAIMER
 from worker.config import Settings
 from worker.errors import TransientFailure
-from worker.ledger.heartbeats import heartbeats
+from worker.ledger.heartbeats import process_statuses
 from worker.ledger.schema import upgrade
 from worker.ledger.session import Ledger, ledger_time
 from worker.queue import embedded
@@ -150,7 +150,7 @@ def _child_environment(settings: Settings) -> dict[str, str]:
 def _is_ready(settings: Settings, ledger: Ledger) -> bool:
     alive: set[str] = set()
     with suppress(TransientFailure), ledger.reading() as session:
-        alive = {beat.name for beat in heartbeats(session, ledger_time(session)) if not beat.silent}
+        alive = {beat.name for beat in process_statuses(session, ledger_time(session)) if not beat.silent}
     return {"worker", "watch", "sweeper"} <= alive and _web_answers(settings)
 
 

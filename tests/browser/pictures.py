@@ -65,7 +65,7 @@ def _a_whole_night(folder: Path) -> tuple[Night, str]:
     screener.screen([item.image_id for item in sent[:3]])
     with night.ledger.transaction() as session:
         for name in ("sweeper", "watch", "web", "worker"):
-            heartbeats.beat(session, name, period_s=3600, at=utc_now())
+            heartbeats.record_heartbeat(session, name, period_s=3600, at=utc_now())
     return night, f"{sent[0].receipt_id}-{sent[-1].receipt_id}"
 
 

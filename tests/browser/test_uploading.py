@@ -37,8 +37,8 @@ def test_every_verdict_shows_without_reloading(
     expect(rows.locator(".score .number")).to_have_count(count)
     expect(rows.filter(has_text="broken.jpeg")).to_contain_text("turned away")
     assert page.evaluate("window.neverReloaded") is True
-    books = nightread_up.books()
-    assert (books.received, books.scored, books.rejected, books.balanced) == (count + 1, count, 1, True)
+    counts = nightread_up.file_counts()
+    assert (counts.received, counts.scored, counts.rejected, counts.balanced) == (count + 1, count, 1, True)
 
     page.locator("#files").set_input_files(xrays[0])
     again = rows.nth(count + 1)

@@ -50,9 +50,9 @@ class Storm:
 
     def assert_nothing_is_lost(self) -> None:
         """Every file has one receipt, one image, one prediction; the books and the trail hold."""
-        books = self.stack.wait_until_done(self.count, 100 + self.count / 5)
-        assert (books.received, books.images, books.scored) == (self.count, self.count, self.count)
-        assert assert_whole(self.stack.ledger) == books
+        counts = self.stack.wait_until_done(self.count, 100 + self.count / 5)
+        assert (counts.received, counts.images, counts.scored) == (self.count, self.count, self.count)
+        assert assert_whole(self.stack.ledger) == counts
         assert not list(self.stack.settings.inbox.iterdir())
         assert_one_prediction_each(self.stack.ledger, self.count)
 

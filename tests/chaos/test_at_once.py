@@ -61,9 +61,9 @@ def test_two_hundred_uploads_at_once_have_an_answer_and_a_receipt_each(
     assert (
         len({said["receipt"] for _, said in answers}) == len({said["image"] for _, said in answers}) == MANY
     )
-    books = stack.wait_until_done(MANY, 120)
-    assert (books.received, books.images, books.scored) == (MANY, MANY, MANY)
-    assert assert_whole(stack.ledger) == books
+    counts = stack.wait_until_done(MANY, 120)
+    assert (counts.received, counts.images, counts.scored) == (MANY, MANY, MANY)
+    assert assert_whole(stack.ledger) == counts
     assert_one_prediction_each(stack.ledger, MANY)
     assert not list(stack.settings.incoming.iterdir())
     with stack.ledger.reading() as session:
@@ -85,9 +85,9 @@ def test_the_same_bytes_by_folder_and_upload_at_once_are_one_image_and_two_recei
     uploads = [partial(upload, stack.url, name, data) for name, data in files.items()]
     answers = all_at_once([*drops, *uploads])[FEW:]
     assert {status for status, _ in answers} == {200}
-    books = stack.wait_until_done(2 * FEW, 60)
-    assert (books.received, books.duplicates, books.images, books.scored) == (2 * FEW, FEW, FEW, FEW)
-    assert assert_whole(stack.ledger) == books
+    counts = stack.wait_until_done(2 * FEW, 60)
+    assert (counts.received, counts.duplicates, counts.images, counts.scored) == (2 * FEW, FEW, FEW, FEW)
+    assert assert_whole(stack.ledger) == counts
     assert_one_prediction_each(stack.ledger, FEW)
     assert not list(stack.settings.inbox.iterdir())
     assert "Traceback" not in stack.log.read_text()
@@ -104,12 +104,12 @@ def test_two_who_watch_one_folder_give_one_receipt_for_each_file(
     storm = Storm(stack, phantoms[0])
     storm.drop(100)
     with storm.arriving():
-        wait_for(lambda: stack.books().received > 100, 60, stack.tail)
+        wait_for(lambda: stack.file_counts().received > 100, 60, stack.tail)
         watchers[0].send_signal(signal.SIGKILL)
         watchers[0].wait(10)
         watchers.append(stack.launch("watch"))
-        before = stack.books().received
-        wait_for(lambda: stack.books().received > before + 20, 60, stack.tail)
+        before = stack.file_counts().received
+        wait_for(lambda: stack.file_counts().received > before + 20, 60, stack.tail)
     storm.assert_nothing_is_lost()
     assert all(watcher.poll() is None for watcher in watchers[1:])
     assert "Traceback" not in stack.log.read_text()

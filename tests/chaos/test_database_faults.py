@@ -17,7 +17,7 @@ from tests.chaos.hosts import needs_root
 from tests.chaos.own_postgres import OwnPostgres, own_postgres
 from tests.chaos.storm import Storm
 from tests.conftest import Stack, stacks_in, wait_for
-from worker.ledger.heartbeats import heartbeats
+from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import ledger_time
 
 pytestmark = [pytest.mark.stack, pytest.mark.postgres, needs_root]
@@ -190,7 +190,7 @@ def assert_it_is_outlived(site: Site, harm: Callable[[Site, int], None]) -> None
 
 def all_is_well(stack: Stack) -> bool:
     with stack.ledger.reading() as session:
-        signs = heartbeats(session, ledger_time(session))
+        signs = process_statuses(session, ledger_time(session))
     return {sign.name for sign in signs if sign.ok} == {"watch", "sweeper", "worker", "web"}
 
 

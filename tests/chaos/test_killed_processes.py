@@ -114,7 +114,7 @@ def test_a_hundred_thousand_files_at_once_are_accounted_for_whatever_is_killed_m
     stack.start()
 
     def have_scored(count: int) -> bool:
-        return stack.books().scored >= count
+        return stack.file_counts().scored >= count
 
     for harm, count in zip(cycle(HARMS), range(0, storm.count, 4_000), strict=False):
         wait_for(partial(have_scored, count), 600, stack.tail)

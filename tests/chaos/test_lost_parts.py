@@ -16,7 +16,7 @@ from tests.chaos.storm import Storm
 from tests.conftest import Stack, free_port, wait_for
 from tests.files import distinct
 from tests.filling import assert_whole
-from worker.ledger.heartbeats import heartbeats
+from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import utc_now
 from worker.ledger.tables import Image
 from worker.queue import embedded
@@ -56,9 +56,9 @@ def test_an_image_that_kills_its_worker_ends_alone_and_all_others_are_scored(
         stack.drop(name, data)
     stack.launch("-c", DEADLY_WORKER, killer, how)
     stack.launch("watch")
-    books = stack.wait_until_done(len(files), 100)
-    assert (books.scored, books.quarantined, books.rejected) == (23, 1, 0)
-    assert assert_whole(stack.ledger) == books
+    counts = stack.wait_until_done(len(files), 100)
+    assert (counts.scored, counts.quarantined, counts.rejected) == (23, 1, 0)
+    assert assert_whole(stack.ledger) == counts
     with stack.ledger.reading() as session:
         (found,) = session.scalars(select(Image).where(Image.state == "quarantined"))
     assert (found.sha256, found.attempts, found.reason_code) == (killer, 3, "lease_expired")
@@ -75,7 +75,7 @@ def test_nothing_is_lost_when_a_broker_of_ones_own_comes_back_empty_after_ten_se
         full.client().config_set("requirepass", PASSWORD)
         stack.start()
         storm.drop(20)
-        wait_for(lambda: stack.books().received > 0, 30, stack.tail)
+        wait_for(lambda: stack.file_counts().received > 0, 30, stack.tail)
     storm.drop(20)
     time.sleep(10)
     assert stack.processes("worker"), "it waits for its broker"
@@ -112,7 +112,7 @@ def test_nothing_is_lost_when_postgresql_ends_every_connection(
 def trouble(stack: Stack) -> dict[str, str]:
     """What each process says that it waits for."""
     with stack.ledger.reading() as session:
-        return {sign.name: sign.trouble for sign in heartbeats(session, utc_now()) if sign.trouble}
+        return {sign.name: sign.trouble for sign in process_statuses(session, utc_now()) if sign.trouble}
 
 
 def test_a_store_that_is_away_costs_nobody_an_attempt_and_is_said(
@@ -146,7 +146,7 @@ def test_a_disk_without_room_stops_the_intake_and_nothing_else(
     storm = Storm(stack, phantoms[0])
     storm.drop(3)
     wait_for(lambda: "nothing more is taken in" in trouble(stack).get("watch", ""), 30, stack.tail)
-    assert stack.books().received == 0
+    assert stack.file_counts().received == 0
     assert len(list(stack.settings.inbox.iterdir())) == 3
     stack.stop()
     stack.environment["NIGHTREAD_MIN_FREE_BYTES"] = "0"

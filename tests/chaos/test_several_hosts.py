@@ -22,7 +22,7 @@ from tests.chaos.own_postgres import PASSWORD, own_postgres
 from tests.chaos.storm import Storm, stop_in_the_middle
 from tests.conftest import Stack, stacks_in, wait_for
 from worker.config import ROOT
-from worker.ledger.heartbeats import heartbeats
+from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import ledger_time
 from worker.ledger.tables import Image, Prediction
 
@@ -87,7 +87,7 @@ class Site:
     def signs(self) -> dict[str, bool]:
         """Whether each host's worker was heard of lately."""
         with self.stack.ledger.reading() as session:
-            found = heartbeats(session, ledger_time(session))
+            found = process_statuses(session, ledger_time(session))
         return {sign.host: not sign.silent for sign in found if sign.name == "worker"}
 
     def pending(self) -> list[int]:

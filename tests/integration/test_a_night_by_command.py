@@ -43,7 +43,7 @@ def night(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Ite
         assert f"{COPIES} new, 0 duplicates, 1 turned away." in done.stderr
         assert done.stdout == ""
         # The command came back only when everything had its outcome.
-        assert stack.books().scored == COPIES
+        assert stack.file_counts().scored == COPIES
         assert len(list(originals.iterdir())) == COPIES + 1
         yield stack
 
@@ -128,7 +128,7 @@ def test_a_retry_of_what_was_turned_away_is_turned_away_again(night: Stack) -> N
 def test_a_backup_of_a_database_in_use_opens_and_counts_the_same(night: Stack, tmp_path: Path) -> None:
     assert night.run("db", "backup", str(tmp_path / "copy.sqlite3")).returncode == 0
     copy = Ledger(f"sqlite:///{tmp_path / 'copy.sqlite3'}")
-    assert assert_whole(copy) == night.books()
+    assert assert_whole(copy) == night.file_counts()
     copy.close()
 
 
@@ -161,10 +161,10 @@ def test_a_repair_says_what_it_did_and_the_check_what_is_left(night: Stack) -> N
 
 
 def test_the_same_folder_again_is_all_duplicates(night: Stack) -> None:
-    before = night.books()
+    before = night.file_counts()
     originals = night.settings.data.parent / "originals"
     said = night.run("import", str(originals), "--run", "again", "--wait")
     assert f"0 new, {COPIES + 1} duplicates, 0 turned away." in said.stderr
-    assert night.books().images == before.images
+    assert night.file_counts().images == before.images
     assert json.loads(night.run("report", "--run", "again", "--json").stdout)["balanced"] is True
     assert_whole(night.ledger)

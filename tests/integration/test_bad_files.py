@@ -74,9 +74,9 @@ def test_each_bad_file_has_its_answer_and_the_next_good_file_is_scored(
 
     wait_for(lambda: not growing.exists(), 30, stack.tail)
     stack.drop("good.jpg", good)
-    books = stack.wait_until_done(len(bad) + 2)
-    assert (books.received, books.scored, books.rejected) == (len(bad) + 2, 2, len(bad))
-    assert assert_whole(stack.ledger) == books
+    counts = stack.wait_until_done(len(bad) + 2)
+    assert (counts.received, counts.scored, counts.rejected) == (len(bad) + 2, 2, len(bad))
+    assert assert_whole(stack.ledger) == counts
     assert sorted(path.name for path in stack.settings.inbox.iterdir()) == ["link.jpg"]
 
     with stack.ledger.reading() as session:
@@ -96,7 +96,7 @@ def test_each_bad_file_has_its_answer_and_the_next_good_file_is_scored(
     # A person tries one again: the worker holds it to the same limits.
     bomb = images["bomb.png"].id
     assert stack.run("retry", str(bomb), "--why", "the modality says that it is sound").returncode == 0
-    wait_for(lambda: stack.books().rejected == len(bad), 30, stack.tail)
+    wait_for(lambda: stack.file_counts().rejected == len(bad), 30, stack.tail)
     with stack.ledger.reading() as session:
         again = session.get_one(Image, bomb)
         assert (again.state, again.reason_code) == ("rejected", "too_many_pixels")

@@ -40,4 +40,4 @@ def test_bench_measures_a_real_night_and_says_what_others_rely_on(make_stack: Ca
     assert 0 < said["upload_p50_ms"] <= said["upload_p95_ms"]
     assert 0 < said["idle_upload_p50_ms"] <= said["idle_upload_p95_ms"]
     # A data folder of its own: nothing of it is among the user's images.
-    assert machine.books().received == 0
+    assert machine.file_counts().received == 0

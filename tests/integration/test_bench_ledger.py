@@ -40,11 +40,19 @@ def test_pages_acts_writes_and_commands_are_measured(database_url: str, tmp_path
     assert min(min(of.values()) for of in said["commands"].values()) > 0
     assert "  nightread audit verify" in as_text(said)
     ledger = Ledger(settings.database)
-    books = assert_whole(ledger)
+    counts = assert_whole(ledger)
     ledger.close()
-    assert books.images == COUNT + 2 * 64, "and what was written beside it"
+    assert counts.images == COUNT + 2 * 64, "and what was written beside it"
     assert (
-        min(books.duplicates, books.rejected, books.pending, books.leased, books.flagged, books.uncertain) > 0
+        min(
+            counts.duplicates,
+            counts.rejected,
+            counts.pending,
+            counts.leased,
+            counts.flagged,
+            counts.uncertain,
+        )
+        > 0
     )
     assert not (tmp_path / "not used").exists()
 

@@ -117,9 +117,9 @@ def test_a_crash_leaves_a_copy_and_the_next_start_gives_one_receipt(
         assert held or (settings.inbox / name).exists(), "no copy is left"
 
     assert scan(settings, "nowhere") == 0
-    books = assert_whole(ledger)
-    assert (books.received, books.images, books.duplicates) == (3, 3, 0)
-    assert (books.pending, books.rejected) == (2, 1)
+    counts = assert_whole(ledger)
+    assert (counts.received, counts.images, counts.duplicates) == (3, 3, 0)
+    assert (counts.pending, counts.rejected) == (2, 1)
     assert not list(settings.inbox.iterdir())
     with ledger.reading() as session:
         kept = {row.original_name: store.read(row.sha256) for row in session.scalars(select(Image))}

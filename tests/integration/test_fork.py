@@ -21,7 +21,7 @@ in_the_middle = threading.Event()
 
 def beat(ledger, name, pause=0):
     with ledger.transaction() as open_session:
-        heartbeats.beat(open_session, name, period_s=1, at=session.utc_now())
+        heartbeats.record_heartbeat(open_session, name, period_s=1, at=session.utc_now())
         in_the_middle.set()
         time.sleep(pause)
 

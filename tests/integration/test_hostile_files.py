@@ -28,8 +28,8 @@ def test_what_needs_too_much_memory_is_turned_away_and_its_neighbours_are_scored
     stack.drop("large.png", bombs.black_png(bombs.LARGE, bombs.LARGE, colour=True))
     for number in range(6):
         stack.drop(f"{number}.jpg", distinct(phantoms[0].read_bytes(), number))
-    books = stack.wait_until_done(7, 100)
-    assert (books.scored, books.rejected, books.quarantined) == (6, 1, 0), stack.tail()
+    counts = stack.wait_until_done(7, 100)
+    assert (counts.scored, counts.rejected, counts.quarantined) == (6, 1, 0), stack.tail()
     with stack.ledger.reading() as session:
         large = session.scalars(select(Image).where(Image.state == "rejected")).one()
         attempts = set(session.scalars(select(Image.attempts)))

@@ -19,7 +19,7 @@ from worker.config import Settings
 from worker.intake import reconcile
 from worker.intake.accept import Acceptor, Candidate
 from worker.intake.reconcile import Reconciler
-from worker.ledger import schema, upkeep
+from worker.ledger import maintenance, schema
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image
@@ -92,7 +92,7 @@ def test_a_restored_backup_is_whole_and_what_came_after_it_comes_in_again(
     recording = threading.Thread(target=keep_taking_in)
     recording.start()
     assert enough.wait(60)
-    upkeep.backup(ledger, tmp_path / "backup")
+    maintenance.backup(ledger, tmp_path / "backup")
     before = counted(ledger).received
     wait_for(lambda: counted(ledger).received > before + 3, 60)
     stop.set()
@@ -106,22 +106,24 @@ def test_a_restored_backup_is_whole_and_what_came_after_it_comes_in_again(
     ledger.close()
 
     copy = restore(tmp_path / "backup")
-    books = assert_whole(copy)
-    assert 10 <= books.received < len(sent)
-    assert (books.pending, books.scored) == (books.received, 0), "it knows nothing of what came later"
+    counts = assert_whole(copy)
+    assert 10 <= counts.received < len(sent)
+    assert (counts.pending, counts.scored) == (counts.received, 0), "it knows nothing of what came later"
 
     monkeypatch.setattr(reconcile, "COMMIT_WITHIN_S", -1.0)
     reconciler = Reconciler(settings, copy, store)
-    lost = len(sent) - books.received
+    lost = len(sent) - counts.received
     assert [f.what for f in reconciler.compare() if not f.ok] == [f"{lost} stored files that no image names"]
     assert reconciler.repair() == [f"{lost} stored files taken in"]
-    assert [f.what for f in (*upkeep.check(copy), *reconciler.compare(read_bytes=True)) if not f.ok] == []
+    assert [
+        f.what for f in (*maintenance.check(copy), *reconciler.compare(read_bytes=True)) if not f.ok
+    ] == []
     assert _hashes(copy) == sent
     Acceptor(settings, copy, store).accept(
         [Candidate(waits, waits.name)], source=Source.FOLDER, lane=Lane.OVERNIGHT
     )
-    books = assert_whole(copy)
-    assert (books.received, books.duplicates, books.pending) == (len(sent) + 1, 0, len(sent) + 1)
+    counts = assert_whole(copy)
+    assert (counts.received, counts.duplicates, counts.pending) == (len(sent) + 1, 0, len(sent) + 1)
 
 
 def _hashes(ledger: Ledger) -> set[str]:

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.stack
 def screen_the_originals(stack: Stack, xrays: list[Path]) -> None:
     for path in xrays:
         shutil.copy(path, stack.settings.inbox)
-    books = stack.wait_until_done(len(xrays))
-    assert (books.received, books.scored, books.duplicates) == (len(xrays), len(xrays), 0)
+    counts = stack.wait_until_done(len(xrays))
+    assert (counts.received, counts.scored, counts.duplicates) == (len(xrays), len(xrays), 0)
     assert not any(path.is_file() for path in stack.settings.inbox.rglob("*"))
     status = stack.run("status", "--json")
     assert status.returncode == 0
@@ -36,8 +36,8 @@ def test_a_folder_is_screened_and_dropped_again(nightread_up: Stack, xrays: list
     screen_the_originals(nightread_up, xrays)
     for path in xrays:
         shutil.copy(path, nightread_up.settings.inbox)
-    books = nightread_up.wait_until_done(2 * len(xrays))
-    assert (books.duplicates, books.scored) == (len(xrays), len(xrays))
+    counts = nightread_up.wait_until_done(2 * len(xrays))
+    assert (counts.duplicates, counts.scored) == (len(xrays), len(xrays))
     with nightread_up.ledger.reading() as session:
         assert session.scalar(select(func.count()).select_from(Prediction)) == len(xrays)
 

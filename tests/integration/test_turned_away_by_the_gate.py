@@ -66,8 +66,13 @@ def test_turned_and_inverted_chests_are_rejected_with_receipts_and_the_sound_one
         assert len(list(session.scalars(select(Receipt.id)))) == len(files)
         reasons = [json.loads(event.payload).get("reason") for event in session.scalars(select(AuditEvent))]
     assert set(TURNED) <= set(reasons)
-    books = assert_whole(ledger)
-    assert (books.received, books.scored, books.rejected, books.pending) == (len(files), 1, len(TURNED), 0)
+    counts = assert_whole(ledger)
+    assert (counts.received, counts.scored, counts.rejected, counts.pending) == (
+        len(files),
+        1,
+        len(TURNED),
+        0,
+    )
 
     # A person tries one again: the gate holds it to the same rule, and the books still balance.
     with ledger.transaction() as session:

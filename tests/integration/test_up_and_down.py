@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Stack, wait_for
 from tests.files import distinct
 from tests.filling import assert_whole
-from worker.ledger.heartbeats import heartbeats
+from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import utc_now
 
 pytestmark = pytest.mark.stack
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.stack
 
 def alive(stack: Stack) -> dict[str, bool]:
     with stack.ledger.reading() as session:
-        return {beat.name: beat.ok for beat in heartbeats(session, utc_now())}
+        return {beat.name: beat.ok for beat in process_statuses(session, utc_now())}
 
 
 def test_ctrl_c_stops_everything_and_the_next_start_goes_on(
@@ -35,15 +35,15 @@ def test_ctrl_c_stops_everything_and_the_next_start_goes_on(
     )
     for number in range(40):
         stack.drop(f"{number}.jpg", distinct(phantoms[0].read_bytes(), number))
-    wait_for(lambda: stack.books().scored > 0, 30, stack.tail)
+    wait_for(lambda: stack.file_counts().scored > 0, 30, stack.tail)
     assert stack.stop(signal.SIGINT) == 0
     assert [process.cmdline() for process in stack.processes()] == [], "nothing is left running"
     assert "is killed" not in stack.log.read_text(), "each stopped when it was asked to"
     assert alive(stack) == {}, "each said farewell"
-    books = assert_whole(stack.ledger)
+    counts = assert_whole(stack.ledger)
     left = len(list(stack.settings.inbox.iterdir()))
-    assert books.leased == 0, "what was begun was finished"
-    assert books.received + left == 40
+    assert counts.leased == 0, "what was begun was finished"
+    assert counts.received + left == 40
 
     stack.start()
     assert stack.wait_until_done(40).scored == 40

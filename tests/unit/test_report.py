@@ -14,7 +14,7 @@ from sqlalchemy import update
 from tests.filling import arrival, known_model, receive, record, result, take
 from worker import DISCLAIMER
 from worker.ledger import heartbeats, schema
-from worker.ledger.predictions import Refused
+from worker.ledger.predictions import RejectionRecord
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.tables import Image
 from worker.report.content import read_report
@@ -40,7 +40,7 @@ def night(tmp_path: Path) -> Iterator[Ledger]:
     ids = [row.image_id for row in rows if row]
     take(ledger, ids)
     scores = [result(i, p) for i, p in zip(ids, (0.9, 0.8, 0.5, 0.1), strict=False)]
-    refused = [Refused(ids[4], "blank", "The image shows nothing.")]
+    refused = [RejectionRecord(ids[4], "blank", "The image shows nothing.")]
     record(ledger, known_model(ledger), scores, refused)
     yield ledger
     ledger.close()
@@ -77,7 +77,7 @@ def test_the_document_holds_the_books_and_what_to_look_at(night: Ledger) -> None
 
 def beats(ledger: Ledger, name: str, *, trouble: str | None = None) -> None:
     with ledger.transaction() as session:
-        heartbeats.beat(session, name, period_s=5, trouble=trouble, at=utc_now())
+        heartbeats.record_heartbeat(session, name, period_s=5, trouble=trouble, at=utc_now())
 
 
 @pytest.mark.parametrize("form", ["text", "html", "json"])

@@ -75,7 +75,7 @@ def run_document(run: RunSummary) -> dict[str, Any]:
         "started_at": _iso(run.started_at),
         "first_scored_at": _iso(run.first_scored_at),
         "last_scored_at": _iso(run.last_scored_at),
-        **asdict(run.books),
+        **asdict(run.file_counts),
     }
 
 

@@ -51,7 +51,7 @@ def look_up() -> ResponseReturnValue:
     if not sha256:
         abort(400, "Say which: ?sha256=...")
     with dependencies().ledger.reading() as session:
-        return _document(session, review.known_as(session, sha256))
+        return _document(session, review.image_id_of(session, sha256))
 
 
 @api.get("/images/<key:image_id>")

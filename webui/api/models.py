@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from webui.api.documents import model_document
 from webui.dependencies import dependencies
 from worker import DISCLAIMER
-from worker.ledger.models import known_models, named
+from worker.ledger.models import find_model, known_models
 
 api = Blueprint("api_models", __name__, url_prefix="/api/v1")
 
@@ -26,7 +26,7 @@ def show(sha256: str) -> ResponseReturnValue:
     """A model and its card."""
     with dependencies().ledger.reading() as session:
         known = known_models(session)
-    found = named(known, sha256)
+    found = find_model(known, sha256)
     if found is None:
         abort(404, "There is no model of this SHA-256.")
     return {"disclaimer": DISCLAIMER, **model_document(found), "card": found.model.card}

@@ -20,7 +20,7 @@ from worker.card.reading import (
     spreads,
 )
 from worker.card.text import explained, label, recipe_text, rows_of, tables_of, title
-from worker.ledger.models import KnownModel, known_models, named
+from worker.ledger.models import KnownModel, find_model, known_models
 
 pages = Blueprint("models", __name__)
 pages.add_app_template_filter(label, "label")
@@ -41,7 +41,7 @@ def listing() -> ResponseReturnValue:
 def show(sha256: str) -> ResponseReturnValue:
     """The models, and the card of this one."""
     known = _known()
-    shown = named(known, sha256)
+    shown = find_model(known, sha256)
     if shown is None:
         abort(404, "There is no model of this SHA-256.")
     return _page(known, shown)

@@ -19,7 +19,7 @@ _PAGE_SIZE = 50
 def show() -> ResponseReturnValue:
     """Rejected and quarantined images, the latest first."""
     with dependencies().ledger.reading() as session:
-        images = reports.turned_away(session, before=before_parameter(), size=_PAGE_SIZE)
+        images = reports.rejected_images(session, before=before_parameter(), size=_PAGE_SIZE)
         older = images[-1].id if len(images) == _PAGE_SIZE else None
         return render_template("rejected.html", images=images, older=older)
 

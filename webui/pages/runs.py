@@ -34,5 +34,5 @@ def show(name: str) -> ResponseReturnValue:
         return render_template(
             "run.html",
             run=reports.summary(session, run),
-            turned_away=reports.turned_away(session, run_id=run.id, size=_TURNED_AWAY_SHOWN),
+            turned_away=reports.rejected_images(session, run_id=run.id, size=_TURNED_AWAY_SHOWN),
         )

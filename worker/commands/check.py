@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from worker.config import Settings
 from worker.intake.reconcile import Reconciler
-from worker.ledger import tallies, upkeep
+from worker.ledger import maintenance, tallies
+from worker.ledger.maintenance import CheckResult
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
-from worker.ledger.upkeep import Finding
 from worker.report.text import printable
 from worker.store import open_store
 
 _NAMES_SHOWN = 20
 
 
-def check(settings: Settings, *, read_bytes: bool) -> list[Finding]:
-    """All findings; of a database with another schema that alone."""
+def check_all(settings: Settings, *, read_bytes: bool) -> list[CheckResult]:
+    """All results; of a database with another schema that alone."""
     ledger = Ledger(settings.database)
-    findings = upkeep.check(ledger)
-    if not findings[0].ok:
-        return findings
-    return findings + Reconciler(settings, ledger, open_store(settings)).compare(read_bytes=read_bytes)
+    results = maintenance.check(ledger)
+    if not results[0].ok:
+        return results
+    return results + Reconciler(settings, ledger, open_store(settings)).compare(read_bytes=read_bytes)
 
 
-def repair(settings: Settings) -> list[str]:
+def repair_all(settings: Settings) -> list[str]:
     """A sentence for each kind of thing that was repaired. Raises SchemaOutdated or TransientFailure."""
     ledger = open_ledger(settings.database)
     with ledger.transaction() as session:
@@ -32,9 +32,9 @@ def repair(settings: Settings) -> list[str]:
     return tallied + Reconciler(settings, ledger, open_store(settings)).repair()
 
 
-def as_text(finding: Finding) -> str:
-    """The finding for people, with the first of its names."""
-    lines = [f"{'ok   ' if finding.ok else 'WRONG'}  {finding.what}"]
-    lines += [f"         {printable(name)}" for name in finding.names[:_NAMES_SHOWN]]
-    more = len(finding.names) - _NAMES_SHOWN
+def as_text(result: CheckResult) -> str:
+    """The result for people, with the first of its names."""
+    lines = [f"{'ok   ' if result.ok else 'WRONG'}  {result.what}"]
+    lines += [f"         {printable(name)}" for name in result.names[:_NAMES_SHOWN]]
+    more = len(result.names) - _NAMES_SHOWN
     return "\n".join([*lines, f"         and {more} more"] if more > 0 else lines)

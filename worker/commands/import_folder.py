@@ -10,7 +10,7 @@ import click
 from worker.config import Settings
 from worker.intake.accept import Acceptor, Candidate, in_groups
 from worker.intake.watcher import files_below
-from worker.ledger.reports import Books, books, find_run
+from worker.ledger.reports import FileCounts, file_counts, find_run
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Outcome, Source
@@ -59,19 +59,19 @@ def _tell(outcomes: dict[Outcome, int], total: int, *, queued: bool) -> None:
 
 
 def _wait(ledger: Ledger, run: str | None) -> None:
-    counted = _books(ledger, run)
+    counted = _file_counts(ledger, run)
     total = counted.pending + counted.leased
     done = 0
     with progress(total, "Scoring") as advance:
         while done < total:
-            counted = _books(ledger, run)
+            counted = _file_counts(ledger, run)
             now_done = max(done, total - counted.pending - counted.leased)
             advance(now_done - done)
             done = now_done
             time.sleep(0 if done >= total else _LOOK_EVERY_S)
 
 
-def _books(ledger: Ledger, run: str | None) -> Books:
+def _file_counts(ledger: Ledger, run: str | None) -> FileCounts:
     with ledger.reading() as session:
         found = find_run(session, run)
-        return books(session, found.id if found and run else None)
+        return file_counts(session, found.id if found and run else None)

@@ -18,7 +18,7 @@ _NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia")
 _DECIMALS = 6
 
 
-def replay(settings: Settings, ledger: Ledger, image_id: int) -> dict[str, Any]:
+def replay_image(settings: Settings, ledger: Ledger, image_id: int) -> dict[str, Any]:
     """Recorded and computed numbers of an image's prediction by the model of the settings.
 
     Raises LookupError when there is no such image or prediction, ModelUnusable when the

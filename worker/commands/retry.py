@@ -12,7 +12,7 @@ from worker.ledger.states import IllegalTransition
 from worker.queue.dispatch import Dispatcher
 
 
-def retry(settings: Settings, image_ids: Sequence[int], *, who: str, why: str) -> list[str]:
+def retry_images(settings: Settings, image_ids: Sequence[int], *, who: str, why: str) -> list[str]:
     """Put the images back to pending and queue them; a sentence for each that was refused."""
     ledger = open_ledger(settings.database)
     dispatcher = Dispatcher(settings, ledger)

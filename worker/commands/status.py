@@ -6,10 +6,10 @@ import socket
 import time
 from typing import Any
 
-from worker.ledger.heartbeats import heartbeats
+from worker.ledger.heartbeats import process_statuses
+from worker.ledger.process_health import NEEDED
 from worker.ledger.reports import status_document
 from worker.ledger.session import Ledger, ledger_time
-from worker.ledger.vitals import NEEDED
 
 
 def document(ledger: Ledger) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def document(ledger: Ledger) -> dict[str, Any]:
 def is_alive(ledger: Ledger, process: str) -> bool:
     """Whether the process of this name and this host has given a sign of life in time."""
     with ledger.reading() as session:
-        beats = heartbeats(session, ledger_time(session))
+        beats = process_statuses(session, ledger_time(session))
     return any(not beat.silent for beat in beats if (beat.name, beat.host) == (process, socket.gethostname()))
 
 

@@ -168,7 +168,7 @@ class Acceptor:
                 states[candidate] = candidate.path.lstat()
         keys = {candidate: _arrival_key(candidate.name, state) for candidate, state in states.items()}
         with self._ledger.reading() as session:
-            known = receipts.recorded(session, list(keys.values()))
+            known = receipts.recorded_keys(session, list(keys.values()))
         return {candidate: states[candidate] for candidate, key in keys.items() if key in known}
 
     def remove_recorded(self, files: Sequence[Candidate]) -> list[Candidate]:

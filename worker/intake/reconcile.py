@@ -19,10 +19,10 @@ from sqlalchemy import select
 from worker.config import Settings
 from worker.intake.accept import Acceptor, Candidate, in_groups
 from worker.intake.watcher import files_below
+from worker.ledger.maintenance import CheckResult
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image
-from worker.ledger.upkeep import Finding
 from worker.store import Store
 
 # A process that takes a file in has it in the store for so long, at the very most, before it commits.
@@ -49,7 +49,7 @@ class Reconciler:
         self._store = store
         self._acceptor = Acceptor(settings, ledger, store)
 
-    def compare(self, *, read_bytes: bool = False) -> list[Finding]:
+    def compare(self, *, read_bytes: bool = False) -> list[CheckResult]:
         """What differs; with `read_bytes` every stored file is hashed again, which takes its time."""
         difference = self._difference()
         missing = [f"image {image_id}" for image_id in difference.missing.values()]
@@ -57,16 +57,16 @@ class Reconciler:
         recorded = [
             candidate.name for group in self._inbox_groups() for candidate in self._acceptor.recorded(group)
         ]
-        findings = [
-            Finding(not missing, f"{len(missing)} images without their bytes in the store", missing),
-            Finding(not orphans, f"{len(orphans)} stored files that no image names", orphans),
-            Finding(
+        results = [
+            CheckResult(not missing, f"{len(missing)} images without their bytes in the store", missing),
+            CheckResult(not orphans, f"{len(orphans)} stored files that no image names", orphans),
+            CheckResult(
                 ok=True, what=f"{len(recorded)} files in the inbox that have their receipt", names=recorded
             ),
             _leftovers(self._unfinished(), "unfinished copies in the store"),
             _leftovers(abandoned_uploads(self._settings), "uploads that broke off"),
         ]
-        return [*findings, self._changed()] if read_bytes else findings
+        return [*results, self._changed()] if read_bytes else results
 
     def repair(self) -> list[str]:
         """Repair what can be repaired; a sentence for each kind of thing that was. Raises TransientFailure."""
@@ -128,11 +128,11 @@ class Reconciler:
             )
         return count
 
-    def _changed(self) -> Finding:
+    def _changed(self) -> CheckResult:
         with self._ledger.reading() as session:
             known = session.execute(select(Image.sha256, Image.id).order_by(Image.id)).all()
         changed = [f"image {row.id}" for row in known if self._hash_of(row.sha256) not in {row.sha256, None}]
-        return Finding(not changed, f"{len(changed)} images whose stored bytes have changed", changed)
+        return CheckResult(not changed, f"{len(changed)} images whose stored bytes have changed", changed)
 
     def _hash_of(self, sha256: str) -> str | None:
         """Of the bytes that are stored under a hash; None when they cannot be read."""
@@ -166,8 +166,8 @@ def _has_rested(path: Path) -> bool:
         return False
 
 
-def _leftovers(paths: Sequence[Path], what: str) -> Finding:
-    return Finding(ok=True, what=f"{len(paths)} {what}", names=[path.name for path in paths])
+def _leftovers(paths: Sequence[Path], what: str) -> CheckResult:
+    return CheckResult(ok=True, what=f"{len(paths)} {what}", names=[path.name for path in paths])
 
 
 def _remove(paths: Sequence[Path]) -> int:

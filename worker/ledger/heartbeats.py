@@ -19,7 +19,7 @@ _PERIODS = 3.0
 
 
 @dataclass(frozen=True)
-class Heartbeat:
+class ProcessStatus:
     """The last sign of life of a process.
 
     Attributes:
@@ -39,7 +39,9 @@ class Heartbeat:
     ok: bool
 
 
-def beat(session: Session, name: str, *, period_s: float, at: datetime, trouble: str | None = None) -> None:
+def record_heartbeat(
+    session: Session, name: str, *, period_s: float, at: datetime, trouble: str | None = None
+) -> None:
     """Note that the process `name` of this host is alive; it will say so again in `period_s`.
 
     `trouble` is what its work waits for.
@@ -66,21 +68,21 @@ def beat(session: Session, name: str, *, period_s: float, at: datetime, trouble:
     )
 
 
-def farewell(session: Session, name: str) -> None:
+def deregister(session: Session, name: str) -> None:
     """Strike this process off: it stops because it was asked to. Its successor's row stays."""
     mine = Process.name == name, Process.host == socket.gethostname(), Process.pid == os.getpid()
     session.execute(delete(Process).where(*mine))
 
 
-def heartbeats(session: Session, at: datetime) -> Sequence[Heartbeat]:
+def process_statuses(session: Session, at: datetime) -> Sequence[ProcessStatus]:
     """Every process that has ever said it is alive and has not said farewell, by name."""
     rows = session.scalars(select(Process).order_by(Process.name, Process.host))
-    return [_heartbeat(row, at) for row in rows]
+    return [_status(row, at) for row in rows]
 
 
-def _heartbeat(row: Process, at: datetime) -> Heartbeat:
+def _status(row: Process, at: datetime) -> ProcessStatus:
     age = (at - row.beat_at).total_seconds()
     # A beat of a time to come is from before the clock was set back: it says as little as an old one.
     silent = abs(age) > _PERIODS * row.period_s
     shown = round(max(0.0, age), 1)
-    return Heartbeat(row.name, row.host, shown, silent, row.trouble, not silent and not row.trouble)
+    return ProcessStatus(row.name, row.host, shown, silent, row.trouble, not silent and not row.trouble)

@@ -29,7 +29,7 @@ class LeasedImage:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class PendingImage:
     """A pending image that stands in no queue, and how often it was tried."""
 
     id: int
@@ -131,16 +131,16 @@ def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) 
     return Lane(image.lane)
 
 
-def waiting(
+def pending_images(
     session: Session, *, lost_in: Collection[Lane], requeue_after_s: float, at: datetime, limit: int
-) -> list[Waiting]:
+) -> list[PendingImage]:
     """Pending images in no queue, the urgent ones first, the oldest first.
 
     Those too that were queued in one of the lanes `lost_in`, `requeue_after_s` ago or, by a clock
     that was set back since, at a time that has not come yet.
     """
     long_ago = Image.queued_at < at - timedelta(seconds=requeue_after_s)
-    found: list[Waiting] = []
+    found: list[PendingImage] = []
     # A lane is a range of an index, in the order of ids: however many wait, only the first are read.
     for lane in Lane:
         lost = or_(long_ago, Image.queued_at > at) if lane in lost_in else false()
@@ -152,7 +152,7 @@ def waiting(
             .order_by(Image.id)
             .limit(limit - len(found))
         )
-        found += [Waiting(row.id, lane, row.attempts) for row in rows]
+        found += [PendingImage(row.id, lane, row.attempts) for row in rows]
     return found
 
 

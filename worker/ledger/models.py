@@ -36,7 +36,7 @@ def known_models(session: Session) -> list[KnownModel]:
     return sorted(known, key=lambda each: not each.in_use)
 
 
-def named(known: Sequence[KnownModel], sha256: str) -> KnownModel | None:
+def find_model(known: Sequence[KnownModel], sha256: str) -> KnownModel | None:
     """The model of this SHA-256, in capitals or not; None: there is none."""
     return next((each for each in known if each.model.sha256 == sha256.lower()), None)
 

@@ -26,7 +26,7 @@ class ScoringModel:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageFacts:
     """What the worker found the file to be; the door knew less of one that it had turned away."""
 
     format: str
@@ -36,7 +36,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoreRecord:
     """One image's result: probabilities in [0, 1] that sum to 1, and where the network looked.
 
     `activation` holds `map_height` x `map_width` bytes, row by row.
@@ -53,11 +53,11 @@ class Scored:
     map_height: int
     map_width: int
     compute_ms: float
-    picture: Picture
+    facts: ImageFacts
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectionRecord:
     """One image that must not be scored: the code and the sentence why."""
 
     image_id: int
@@ -117,8 +117,8 @@ def record(
     *,
     owner: str,
     model: ScoringModel,
-    scored: Sequence[Scored],
-    refused: Sequence[Refused],
+    scored: Sequence[ScoreRecord],
+    rejected: Sequence[RejectionRecord],
     started_at: datetime,
     at: datetime,
     versions: Mapping[str, str],
@@ -128,23 +128,23 @@ def record(
     An image whose lease is no longer `owner`'s is left to whoever has it now.
     """
     audit.lock(session)
-    ids = [result.image_id for result in scored] + [refusal.image_id for refusal in refused]
+    ids = [result.image_id for result in scored] + [rejection.image_id for rejection in rejected]
     leased = Image.id.in_(ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
     mine = set(session.scalars(select(Image.id).where(*leased)))
-    turned_away = [refusal for refusal in refused if refusal.image_id in mine]
+    kept_rejections = [rejection for rejection in rejected if rejection.image_id in mine]
     kept = [result for result in scored if result.image_id in mine]
-    _leave_lease(session, ImageState.REJECTED, map(_refused_columns, turned_away))
+    _leave_lease(session, ImageState.REJECTED, map(_rejected_columns, kept_rejections))
     _leave_lease(session, ImageState.SCORED, (_scored_columns(result, at) for result in kept))
     if kept:
         rows = [_row(result, owner, model, started_at, at, versions) for result in kept]
         session.execute(insert(Prediction), rows)
-    events = [*map(_refused_event, turned_away), *(_scored_event(result, model) for result in kept)]
+    events = [*map(_rejected_event, kept_rejections), *(_scored_event(result, model) for result in kept)]
     audit.append(session, events, at)
     return len(events)
 
 
 def _row(
-    result: Scored,
+    result: ScoreRecord,
     owner: str,
     model: ScoringModel,
     started_at: datetime,
@@ -152,7 +152,7 @@ def _row(
     versions: Mapping[str, str],
 ) -> dict[str, object]:
     return {
-        **{name: value for name, value in vars(result).items() if name != "picture"},
+        **{name: value for name, value in vars(result).items() if name != "facts"},
         "model_id": model.model_id,
         "operating_point_id": model.operating_point_id,
         "started_at": started_at,
@@ -162,7 +162,7 @@ def _row(
     }
 
 
-def _scored_columns(result: Scored, at: datetime) -> dict[str, object]:
+def _scored_columns(result: ScoreRecord, at: datetime) -> dict[str, object]:
     """What an image's row says once it is scored."""
     return {
         "id": result.image_id,
@@ -171,11 +171,11 @@ def _scored_columns(result: Scored, at: datetime) -> dict[str, object]:
         "scored_at": at,
         "compute_ms": result.compute_ms,
         "review_state": ReviewState.UNREAD,
-        **vars(result.picture),
+        **vars(result.facts),
     }
 
 
-def _scored_event(result: Scored, model: ScoringModel) -> audit.Event:
+def _scored_event(result: ScoreRecord, model: ScoringModel) -> audit.Event:
     particulars = {
         "model": model.model_sha256,
         "operating_point": model.operating_point_id,
@@ -188,12 +188,12 @@ def _scored_event(result: Scored, model: ScoringModel) -> audit.Event:
     return audit.Event("scored", "nightread", f"image:{result.image_id}", particulars)
 
 
-def _refused_columns(refusal: Refused) -> dict[str, object]:
-    return {"id": refusal.image_id, "reason_code": refusal.code, "reason": refusal.reason}
+def _rejected_columns(rejection: RejectionRecord) -> dict[str, object]:
+    return {"id": rejection.image_id, "reason_code": rejection.code, "reason": rejection.reason}
 
 
-def _refused_event(refusal: Refused) -> audit.Event:
-    return audit.Event("rejected", "nightread", f"image:{refusal.image_id}", {"reason": refusal.code})
+def _rejected_event(rejection: RejectionRecord) -> audit.Event:
+    return audit.Event("rejected", "nightread", f"image:{rejection.image_id}", {"reason": rejection.code})
 
 
 def _leave_lease(session: Session, after: ImageState, images: Iterable[dict[str, object]]) -> None:

@@ -37,7 +37,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedArrival:
     """What an arrival became."""
 
     receipt_id: int
@@ -48,7 +48,7 @@ class Recorded:
 
 def record(
     session: Session, arrivals: Sequence[Arrival], *, run: str, lane: Lane, at: datetime
-) -> list[Recorded | None]:
+) -> list[RecordedArrival | None]:
     """Record a group of arrivals in order; None for one whose receipt was written before.
 
     That happens when a process died between the commit and the removal of the source, or
@@ -78,7 +78,7 @@ def any_image(session: Session) -> bool:
     return session.scalar(select(Image.id).limit(1)) is not None
 
 
-def recorded(session: Session, keys: Sequence[str]) -> set[str]:
+def recorded_keys(session: Session, keys: Sequence[str]) -> set[str]:
     """Those of these arrivals that have a receipt."""
     return set(session.scalars(select(Receipt.arrival).where(Receipt.arrival.in_(keys))))
 
@@ -86,7 +86,7 @@ def recorded(session: Session, keys: Sequence[str]) -> set[str]:
 def _not_seen(session: Session, arrivals: Sequence[Arrival]) -> list[bool]:
     """Of each, whether no receipt was written for it before, here or earlier in the group."""
     keys = [arrival.key for arrival in arrivals if arrival.key is not None]
-    seen = recorded(session, keys)
+    seen = recorded_keys(session, keys)
     fresh = []
     for arrival in arrivals:
         fresh.append(arrival.key not in seen)
@@ -107,8 +107,8 @@ def _outcome(arrival: Arrival, brings_an_image: bool) -> Outcome:  # noqa: FBT00
     return Outcome.REJECTED if arrival.rejection else Outcome.NEW
 
 
-def _recorded(arrival: Arrival, receipt_id: int, image_id: int, outcome: Outcome) -> Recorded:
-    return Recorded(receipt_id, image_id, outcome, arrival.rejection[1] if arrival.rejection else None)
+def _recorded(arrival: Arrival, receipt_id: int, image_id: int, outcome: Outcome) -> RecordedArrival:
+    return RecordedArrival(receipt_id, image_id, outcome, arrival.rejection[1] if arrival.rejection else None)
 
 
 def _insert_images(

@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, Row, ScalarSelect, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
 from worker.ledger import canary, review
+from worker.ledger.process_health import oldest_waiting, process_health, troubles
 from worker.ledger.review import NEEDS_READING, QueueFilter
 from worker.ledger.states import ImageState, Outcome, ReviewState
 from worker.ledger.tables import Image, ImageTally, Prediction, Receipt, ReceiptTally, Run
-from worker.ledger.vitals import oldest_waiting, troubles, vitals
 
 _RATE_WINDOW_S = 60.0
 _SLOWEST = 5
@@ -30,7 +30,7 @@ _REPORTED = (
 
 
 @dataclass(frozen=True)
-class Books:
+class FileCounts:
     """How many of what, of everything or of one run.
 
     `received` counts receipts; `images` counts pictures, each in exactly one state;
@@ -51,7 +51,7 @@ class Books:
     balanced: bool
 
     @property
-    def line(self) -> str:
+    def equation(self) -> str:
         """The equation of the promise, in numbers."""
         return (
             f"{self.received} received = {self.duplicates} duplicates + {self.scored} scored"
@@ -66,13 +66,13 @@ class RunSummary:
 
     name: str
     started_at: datetime
-    books: Books
+    file_counts: FileCounts
     first_scored_at: datetime | None
     last_scored_at: datetime | None
 
 
 @dataclass(frozen=True)
-class Morning:
+class RunFigures:
     """The morning report of one run: first whether the books balance, then what to look at.
 
     `flagged` and `turned_away` are rows with the attributes of an `Image` that a report shows.
@@ -80,11 +80,11 @@ class Morning:
 
     run: RunSummary
     flagged: Sequence[Any] = field(default_factory=list)
-    turned_away: Sequence[Any] = field(default_factory=list)
+    rejected: Sequence[Any] = field(default_factory=list)
     slowest: Sequence[Image] = field(default_factory=list)
 
 
-def books(session: Session, run_id: int | None = None) -> Books:
+def file_counts(session: Session, run_id: int | None = None) -> FileCounts:
     """The books of everything, or of one run: its receipts, and the images that they brought."""
     run_ids = None if run_id is None else [run_id]
     return _add_up(_tallied(session, _OUTCOMES, run_ids), _tallied(session, _KINDS, run_ids))
@@ -138,29 +138,29 @@ def find_run(session: Session, name: str | None) -> Run | None:
     return session.scalars(select(Run).where(Run.name == name)).one_or_none()
 
 
-def morning(session: Session, run: Run, *, limit: int = 1_000) -> Morning:
+def run_figures(session: Session, run: Run, *, limit: int = 1_000) -> RunFigures:
     """The figures of a run's report; lists are cut at `limit`, the books are not."""
-    first = review.urgent(session, QueueFilter(review=None, run=run.name), limit=limit)
+    first = review.most_urgent(session, QueueFilter(review=None, run=run.name), limit=limit)
     flagged = session.execute(
         select(*_REPORTED)
         .join(first, Image.id == first.c.id)
         .order_by(first.c.p_pneumonia.desc(), first.c.id)
     ).all()
-    away = session.execute(_turned_away(select(*_REPORTED), run.id, None, limit)).all()
+    rejected = session.execute(_with_reason(select(*_REPORTED), run.id, None, limit)).all()
     slowest = session.scalars(
         select(Image)
         .where(Image.run_id == run.id, Image.compute_ms.is_not(None))
         .order_by(Image.compute_ms.desc(), Image.id.desc())
         .limit(_SLOWEST)
     ).all()
-    return Morning(summary(session, run), flagged, away, slowest)
+    return RunFigures(summary(session, run), flagged, rejected, slowest)
 
 
-def turned_away(
+def rejected_images(
     session: Session, *, run_id: int | None = None, before: int | None = None, size: int = 50
 ) -> Sequence[Image]:
     """Rejected and quarantined images, the latest first; `before` is an image id (keyset paging)."""
-    images = _turned_away(select(Image), run_id, before, size)
+    images = _with_reason(select(Image), run_id, before, size)
     return session.scalars(images.options(joinedload(Image.run))).all()
 
 
@@ -171,7 +171,7 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
     `oldest_waiting_s` is how long ago the oldest pending image arrived, null when none waits; `troubles`
     has a sentence for each thing that a person should look into.
     """
-    counted, images_per_s, signs = books(session), rate(session, at), vitals(session, at)
+    counted, images_per_s, signs = file_counts(session), rate(session, at), process_health(session, at)
     result = canary.latest_canary(session, at)
     waiting = counted.pending + counted.leased
     return {
@@ -207,7 +207,7 @@ def _scored_at(end: Callable[[Any], Any]) -> ScalarSelect[datetime]:
     return select(end(Image.scored_at)).where(Image.run_id == Run.id).correlate(Run).scalar_subquery()
 
 
-def _turned_away(what: Any, run_id: int | None, before: int | None, size: int) -> Any:
+def _with_reason(what: Any, run_id: int | None, before: int | None, size: int) -> Any:
     narrower: list[ColumnElement[bool]] = []
     if run_id is not None:
         narrower.append(Image.run_id == run_id)
@@ -234,7 +234,7 @@ def _by_run(tallied: Iterable[Row[Any]]) -> defaultdict[int, list[Row[Any]]]:
     return found
 
 
-def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> Books:
+def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> FileCounts:
     """The books of what was tallied of the receipts, and, apart from them, of the images."""
     outcomes, states, verdicts, unread = Counter[str](), Counter[str](), Counter[str](), 0
     for row in receipts:
@@ -246,7 +246,7 @@ def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> Books:
         unread += total if row.review_state == ReviewState.UNREAD and row.verdict in NEEDS_READING else 0
     received, duplicates = outcomes.total(), outcomes[Outcome.DUPLICATE]
     by_state = {state.value: states[state] for state in ImageState}
-    return Books(
+    return FileCounts(
         received=received,
         duplicates=duplicates,
         images=states.total(),

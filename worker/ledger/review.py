@@ -108,7 +108,7 @@ def queue(
     session: Session, wanted: QueueFilter, *, after: Cursor | None = None, size: int = PAGE_SIZE
 ) -> QueuePage:
     """A page of scored images, the most probable pneumonia first."""
-    first = urgent(session, wanted, after=after, limit=size + 1)
+    first = most_urgent(session, wanted, after=after, limit=size + 1)
     images = session.scalars(
         select(Image)
         .join(first, Image.id == first.c.id)
@@ -128,7 +128,9 @@ def queue(
     )
 
 
-def urgent(session: Session, wanted: QueueFilter, *, after: Cursor | None = None, limit: int) -> Subquery:
+def most_urgent(
+    session: Session, wanted: QueueFilter, *, after: Cursor | None = None, limit: int
+) -> Subquery:
     """`id` and `p_pneumonia` of the first scored images of a list, to be joined: the most urgent first."""
     return _first(session, wanted, _below(after), limit).subquery()
 
@@ -168,7 +170,7 @@ def neighbours(session: Session, wanted: QueueFilter, here: Cursor) -> Neighbour
     )
 
 
-def known_as(session: Session, sha256: str) -> int | None:
+def image_id_of(session: Session, sha256: str) -> int | None:
     """Id of the image of these bytes."""
     return session.scalar(select(Image.id).where(Image.sha256 == sha256))
 

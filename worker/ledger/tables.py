@@ -28,7 +28,7 @@ from sqlalchemy.types import TypeDecorator
 KEY = BigInteger().with_variant(Integer, "sqlite")
 
 # An image has a reason while it is turned away: rejected or quarantined.
-TURNED_AWAY = text("reason_code IS NOT NULL")
+HAS_REASON = text("reason_code IS NOT NULL")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -87,13 +87,13 @@ class Image(Base):
         Index("ix_image_waiting", "state", "lane", "id"),
         Index("ix_image_scored_in_run", "run_id", "scored_at"),
         Index("ix_image_slow_in_run", "run_id", "compute_ms"),
-        Index("ix_image_turned_away", "id", sqlite_where=TURNED_AWAY, postgresql_where=TURNED_AWAY),
+        Index("ix_image_turned_away", "id", sqlite_where=HAS_REASON, postgresql_where=HAS_REASON),
         Index(
             "ix_image_turned_away_of_run",
             "run_id",
             "id",
-            sqlite_where=TURNED_AWAY,
-            postgresql_where=TURNED_AWAY,
+            sqlite_where=HAS_REASON,
+            postgresql_where=HAS_REASON,
         ),
     )
 

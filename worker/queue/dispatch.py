@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from worker.config import Settings
 from worker.errors import BrokerAway, TransientFailure
 from worker.ledger import leases
-from worker.ledger.leases import Waiting
+from worker.ledger.leases import PendingImage
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.states import Lane
 from worker.queue.app import SCREEN_TASK, make_app
@@ -39,9 +39,9 @@ class Dispatcher:
 
         Those for which there is no room, or no broker, stay pending until the sweeper's turn.
         """
-        return self.publish_waiting([Waiting(image_id, lane, 0) for image_id in image_ids]) is not None
+        return self.publish_waiting([PendingImage(image_id, lane, 0) for image_id in image_ids]) is not None
 
-    def publish_waiting(self, images: Sequence[Waiting]) -> int | None:
+    def publish_waiting(self, images: Sequence[PendingImage]) -> int | None:
         """Queue pending images, chunk by chunk; how many, None when the broker is out of reach.
 
         They are noted as queued first: a worker that is quick would find their rows locked by
@@ -72,7 +72,7 @@ class Dispatcher:
         with _broker_errors():
             self._app.send_task(SCREEN_TASK, args=[chunk], queue=lane.value, retry=False)
 
-    def _chunks_that_fit(self, images: Sequence[Waiting]) -> list[tuple[Lane, list[int]]]:
+    def _chunks_that_fit(self, images: Sequence[PendingImage]) -> list[tuple[Lane, list[int]]]:
         free_slots = {lane: self._settings.chunks_in_flight - depth for lane, depth in self.depths().items()}
         fitting = []
         for lane, chunk in plan_chunks(images, self._settings.chunk_size):
@@ -98,14 +98,14 @@ def _broker_errors() -> Iterator[None]:
         raise BrokerAway(str(error)) from error
 
 
-def plan_chunks(images: Sequence[Waiting], chunk_size: int) -> Iterator[tuple[Lane, list[int]]]:
+def plan_chunks(images: Sequence[PendingImage], chunk_size: int) -> Iterator[tuple[Lane, list[int]]]:
     """Cut images into chunks of one lane and one number of attempts, the urgent lane first.
 
     An image that kills its worker takes its whole chunk along; smaller chunks after each
     failure find it: it ends alone, and the others are scored. Pure.
     """
 
-    def lane_and_attempts(image: Waiting) -> tuple[bool, int]:
+    def lane_and_attempts(image: PendingImage) -> tuple[bool, int]:
         return image.lane is not Lane.URGENT, image.attempts
 
     for (not_urgent, attempts), group in groupby(

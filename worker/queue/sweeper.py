@@ -59,7 +59,7 @@ class Sweeper:
             return
         empty = [lane for lane, depth in depths.items() if depth == 0]
         with self._ledger.reading() as session:
-            images = leases.waiting(
+            images = leases.pending_images(
                 session,
                 lost_in=empty,
                 requeue_after_s=self._settings.requeue_after_s,

@@ -15,9 +15,9 @@ def as_csv(report: Report) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["run", *FLAGGED_COLUMNS[:-1], "state", "reason", "file", "books_balance", "disclaimer"])
-    figures = report.morning
-    run, balanced = _no_formula(figures.run.name), "yes" if figures.run.books.balanced else "NO"
-    for image in (*figures.flagged, *figures.turned_away):
+    figures = report.figures
+    run, balanced = _no_formula(figures.run.name), "yes" if figures.run.file_counts.balanced else "NO"
+    for image in (*figures.flagged, *figures.rejected):
         row = content.flagged_row(image)
         values = [row[name] for name in FLAGGED_COLUMNS[:-1]]
         name = _no_formula(image.original_name)

@@ -11,17 +11,17 @@ from worker.report.content import FLAGGED_COLUMNS, REJECTED_COLUMNS, SLOWEST_COL
 
 def as_html(report: Report) -> str:
     """Return the report as one HTML document; names of files and runs are escaped."""
-    figures = report.morning
-    books = figures.run.books
+    figures = report.figures
+    counts = figures.run.file_counts
     body = [
         f"<h1>Run {html.escape(figures.run.name)}</h1>",
         f"<p><strong>{html.escape(DISCLAIMER)}</strong></p>",
-        f"<p class={'good' if books.balanced else 'bad'}>{html.escape(content.file_count_sentence(figures))}<br>",
-        f"{html.escape(books.line)}</p>",
-        f"<h2>To read: {books.flagged}, {books.unread} not read yet</h2>",
+        f"<p class={'good' if counts.balanced else 'bad'}>{html.escape(content.file_count_sentence(figures))}<br>",
+        f"{html.escape(counts.equation)}</p>",
+        f"<h2>To read: {counts.flagged}, {counts.unread} not read yet</h2>",
         _html_table(FLAGGED_COLUMNS, [content.flagged_row(image) for image in figures.flagged]),
         f"<h2>{html.escape(content.rejected_sentence(figures).rstrip('.'))}</h2>",
-        _html_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.turned_away]),
+        _html_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.rejected]),
         "<h2>Slowest</h2>",
         _html_table(SLOWEST_COLUMNS, content.slowest_rows(figures)),
         "<h2>To look at</h2>",

@@ -19,8 +19,8 @@ def as_json(report: Report) -> str:
 
 def document(report: Report) -> dict[str, object]:
     """The report as plain data; times are ISO 8601 in UTC."""
-    figures = report.morning
-    books = figures.run.books
+    figures = report.figures
+    counts = figures.run.file_counts
     return {
         "disclaimer": DISCLAIMER,
         "run": figures.run.name,
@@ -28,9 +28,9 @@ def document(report: Report) -> dict[str, object]:
         "started_at": _iso(figures.run.started_at),
         "first_scored_at": _iso(figures.run.first_scored_at),
         "last_scored_at": _iso(figures.run.last_scored_at),
-        **asdict(books),
+        **asdict(counts),
         "flagged_images": [content.flagged_row(image) for image in figures.flagged],
-        "turned_away_images": [content.rejected_row(image) for image in figures.turned_away],
+        "turned_away_images": [content.rejected_row(image) for image in figures.rejected],
         "turned_away_why": content.reason_counts(figures),
         "slowest": content.slowest_rows(figures),
         "look_at": list(report.look_at),

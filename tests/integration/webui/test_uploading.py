@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 from tests.integration.webui.conftest import Reader
 from tests.integration.webui.night import RUN, Night, begin, phantoms
 from webui import create_app
-from worker.ledger.reports import books
+from worker.ledger.reports import file_counts
 from worker.ledger.states import Lane
 from worker.ledger.tables import Image, Receipt
 
@@ -108,8 +108,8 @@ def test_a_bad_file_is_answered_in_a_sentence(reader: Reader, night: Night, draw
     ):
         assert said in page
     with night.ledger.reading() as session:
-        assert books(session).balanced
-        assert books(session).rejected == len(bad)
+        assert file_counts(session).balanced
+        assert file_counts(session).rejected == len(bad)
 
 
 def test_a_file_over_the_limit_is_turned_away_on_record(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_nearly_full_disk_is_said_before_anything_is_read(tmp_path: Path) -> N
     assert "Retry-After" in answer.headers
     assert not any(night.settings.incoming.glob("*"))
     with night.ledger.reading() as session:
-        assert books(session).received == 0
+        assert file_counts(session).received == 0
     night.ledger.close()
 
 

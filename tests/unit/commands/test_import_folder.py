@@ -48,6 +48,6 @@ def test_an_import_without_a_broker_takes_everything_in_and_says_that_it_waits(
     assert "66 new, 1 duplicates, 1 turned away." in said
     assert "No broker answers" in said
     assert sorted(folder.rglob("*")) == before
-    books = assert_whole(ledger)
-    assert (books.received, books.pending, books.duplicates, books.rejected) == (68, 66, 1, 1)
+    counts = assert_whole(ledger)
+    assert (counts.received, counts.pending, counts.duplicates, counts.rejected) == (68, 66, 1, 1)
     ledger.close()

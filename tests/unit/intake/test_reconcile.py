@@ -19,10 +19,10 @@ from worker.config import Settings
 from worker.intake import accept, reconcile
 from worker.intake.accept import Acceptor, Candidate
 from worker.intake.reconcile import Reconciler
+from worker.ledger.maintenance import CheckResult
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image, Receipt
-from worker.ledger.upkeep import Finding
 from worker.store import Area, Store, open_store
 
 
@@ -58,8 +58,8 @@ class Place:
 
     def found(self, *, read_bytes: bool = False) -> dict[str, list[str]]:
         """What is there at all, and its names."""
-        findings = self.reconciler.compare(read_bytes=read_bytes)
-        return {f.what: sorted(f.names) for f in findings if f.names}
+        results = self.reconciler.compare(read_bytes=read_bytes)
+        return {f.what: sorted(f.names) for f in results if f.names}
 
     def wrong(self, *, read_bytes: bool = False) -> list[str]:
         return [f.what for f in self.reconciler.compare(read_bytes=read_bytes) if not f.ok]
@@ -91,8 +91,8 @@ def test_a_stored_file_that_no_image_names_is_taken_in_once(place: Place) -> Non
     assert place.reconciler.repair() == ["2 stored files taken in"]
     assert place.reconciler.repair() == []
     assert place.wrong(read_bytes=True) == []
-    books = assert_whole(place.ledger)
-    assert (books.received, books.pending, books.rejected) == (2, 1, 1)
+    counts = assert_whole(place.ledger)
+    assert (counts.received, counts.pending, counts.rejected) == (2, 1, 1)
     assert sorted(place.images()) == alone
     with place.ledger.reading() as session:
         assert set(session.scalars(select(Receipt.source))) == {"recovered"}
@@ -195,7 +195,9 @@ def test_a_source_that_has_its_receipt_is_removed_and_no_other(
 
 def test_names_are_shown_up_to_a_sensible_number_and_give_a_terminal_no_orders() -> None:
     names = [f"image {number}" for number in range(25)]
-    lines = as_text(Finding(ok=False, what="25 things", names=names)).splitlines()
+    lines = as_text(CheckResult(ok=False, what="25 things", names=names)).splitlines()
     assert (lines[0], lines[1], lines[20]) == ("WRONG  25 things", "         image 0", "         image 19")
     assert lines[21:] == ["         and 5 more"]
-    assert as_text(Finding(ok=True, what="1 thing", names=["a\x1b[2J"])) == "ok     1 thing\n         a?[2J"
+    assert (
+        as_text(CheckResult(ok=True, what="1 thing", names=["a\x1b[2J"])) == "ok     1 thing\n         a?[2J"
+    )

@@ -284,8 +284,8 @@ def test_a_duplicate_is_not_queued_again(watched: Callable[..., Watched]) -> Non
     here.drop("c.jpg", b"no image")
     here.settle()
     assert len(here.queued) == 1
-    books = assert_whole(here.ledger)
-    assert (books.received, books.duplicates, books.rejected, books.pending) == (3, 1, 1, 1)
+    counts = assert_whole(here.ledger)
+    assert (counts.received, counts.duplicates, counts.rejected, counts.pending) == (3, 1, 1, 1)
 
 
 def run_until(here: Watched, done: Callable[[], bool]) -> None:

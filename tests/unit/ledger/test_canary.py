@@ -85,8 +85,8 @@ def test_canaries_count_in_a_run_of_their_own_that_is_not_taken_for_tonights(led
         assert tonight is not None
         assert canaries is not None
         assert (tonight.name, canaries.name) == ("night-1", RUN)
-        assert [reports.books(session, run.id).received for run in (tonight, canaries)] == [1, 1]
-        assert (total := reports.books(session)).balanced
+        assert [reports.file_counts(session, run.id).received for run in (tonight, canaries)] == [1, 1]
+        assert (total := reports.file_counts(session)).balanced
         assert total.received == 2
         assert last_sent(session) == later(0)
     with ledger.transaction() as session:

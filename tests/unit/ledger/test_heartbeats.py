@@ -8,19 +8,19 @@ import pytest
 from sqlalchemy import select, update
 
 from tests.filling import AT, later
-from worker.ledger.heartbeats import Heartbeat, beat, farewell, heartbeats
+from worker.ledger.heartbeats import ProcessStatus, deregister, process_statuses, record_heartbeat
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Process
 
 
-def seen(ledger: Ledger, seconds: float = 0) -> list[Heartbeat]:
+def seen(ledger: Ledger, seconds: float = 0) -> list[ProcessStatus]:
     with ledger.reading() as session:
-        return list(heartbeats(session, later(seconds)))
+        return list(process_statuses(session, later(seconds)))
 
 
 def say(ledger: Ledger, name: str, seconds: float = 0) -> None:
     with ledger.transaction() as session:
-        beat(session, name, period_s=5, at=later(seconds))
+        record_heartbeat(session, name, period_s=5, at=later(seconds))
 
 
 def test_a_process_that_misses_three_beats_is_late(ledger: Ledger) -> None:
@@ -40,7 +40,7 @@ def test_a_beat_from_before_the_clock_was_set_back_does_not_stay_young(ledger: L
 
 def test_a_process_says_what_its_work_waits_for(ledger: Ledger) -> None:
     with ledger.transaction() as session:
-        beat(session, "watch", period_s=5, trouble="no room", at=AT)
+        record_heartbeat(session, "watch", period_s=5, trouble="no room", at=AT)
     (waits,) = seen(ledger, 1)
     assert (waits.trouble, waits.silent, waits.ok) == ("no room", False, False)
     (silent,) = seen(ledger, 16)
@@ -67,12 +67,12 @@ def test_a_process_that_stops_strikes_itself_off_and_not_its_successor(ledger: L
     with ledger.transaction() as session:
         session.execute(update(Process).values(pid=os.getpid() + 1))
     with ledger.transaction() as session:
-        farewell(session, "watch")
+        deregister(session, "watch")
     assert len(seen(ledger)) == 1
     say(ledger, "watch")
     with ledger.transaction() as session:
-        farewell(session, "watch")
-        farewell(session, "never was")
+        deregister(session, "watch")
+        deregister(session, "never was")
     assert seen(ledger) == []
 
 

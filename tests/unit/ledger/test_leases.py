@@ -45,7 +45,7 @@ def retry(ledger: Ledger, image_id: int, why: str = "the disk is back") -> Lane:
 
 def waiting(ledger: Ledger, *lost_in: Lane, seconds: float = 0) -> list[int]:
     with ledger.reading() as session:
-        found = leases.waiting(
+        found = leases.pending_images(
             session, lost_in=lost_in, requeue_after_s=10, at=later(10 + seconds), limit=100
         )
     return [row.id for row in found]

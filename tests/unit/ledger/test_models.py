@@ -6,7 +6,7 @@ from datetime import datetime
 
 from tests.filling import AT, fill, later, result, take
 from worker.ledger import predictions
-from worker.ledger.models import KnownModel, known_models, named
+from worker.ledger.models import KnownModel, find_model, known_models
 from worker.ledger.predictions import ScoringModel
 from worker.ledger.session import Ledger
 
@@ -35,7 +35,7 @@ def score(ledger: Ledger, ids: list[int], model: ScoringModel, at: datetime) -> 
             owner="w1",
             model=model,
             scored=[result(image_id) for image_id in ids],
-            refused=[],
+            rejected=[],
             started_at=AT,
             at=at,
             versions={},
@@ -62,7 +62,7 @@ def said(ledger: Ledger) -> list[tuple[str, bool, int, str | None]]:
 
 def test_without_a_model_there_is_none(ledger: Ledger) -> None:
     assert known(ledger) == []
-    assert named([], OLD) is None
+    assert find_model([], OLD) is None
 
 
 def test_a_model_that_was_made_known_and_has_scored_nothing_is_in_use(ledger: Ledger) -> None:
@@ -104,7 +104,7 @@ def test_the_point_is_the_latest_that_was_used(ledger: Ledger) -> None:
 
 def test_a_model_is_found_by_its_sha256_in_capitals_too(ledger: Ledger) -> None:
     register(ledger, OLD, AT)
-    found = named(known(ledger), OLD.upper())
+    found = find_model(known(ledger), OLD.upper())
     assert found is not None
     assert found.model.sha256 == OLD
-    assert named(known(ledger), OLD[:12]) is None
+    assert find_model(known(ledger), OLD[:12]) is None

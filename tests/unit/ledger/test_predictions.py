@@ -22,7 +22,7 @@ from tests.filling import (
     take,
 )
 from worker.ledger import leases
-from worker.ledger.predictions import Picture, Refused
+from worker.ledger.predictions import ImageFacts, RejectionRecord
 from worker.ledger.session import Ledger
 from worker.ledger.tables import AuditEvent, Model, OperatingPointRow, Prediction
 
@@ -53,21 +53,21 @@ def test_the_worker_fills_in_what_the_door_did_not_know(ledger: Ledger) -> None:
         (row,) = receive(session, replace(arrival(1), format=None, width=None, height=None, phantom=False))
     assert row is not None
     take(ledger, [row.image_id])
-    found = Picture("png", 640, 480, phantom=True)
-    record(ledger, known_model(ledger), [replace(result(row.image_id), picture=found)])
+    found = ImageFacts("png", 640, 480, phantom=True)
+    record(ledger, known_model(ledger), [replace(result(row.image_id), facts=found)])
     kept = image(ledger, row.image_id)
-    assert Picture(kept.format or "", kept.width or 0, kept.height or 0, kept.phantom) == found
+    assert ImageFacts(kept.format or "", kept.width or 0, kept.height or 0, kept.phantom) == found
 
 
 def test_a_refusal_is_recorded_with_its_code_and_its_sentence(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     take(ledger, ids)
-    refused = [Refused(ids[1], "blank", "The image shows nothing.")]
+    refused = [RejectionRecord(ids[1], "blank", "The image shows nothing.")]
     assert record(ledger, known_model(ledger), [result(ids[0])], refused) == 2
     kept = image(ledger, ids[1])
     assert (kept.state, kept.reason_code, kept.reason) == ("rejected", "blank", "The image shows nothing.")
-    books = assert_whole(ledger)
-    assert (books.scored, books.rejected) == (1, 1)
+    counts = assert_whole(ledger)
+    assert (counts.scored, counts.rejected) == (1, 1)
 
 
 def test_the_result_of_a_lost_lease_is_not_recorded(ledger: Ledger) -> None:
@@ -80,7 +80,7 @@ def test_the_result_of_a_lost_lease_is_not_recorded(ledger: Ledger) -> None:
     assert record(ledger, model, [result(i) for i in ids], owner="slow") == 0
     assert [image(ledger, i).state for i in ids] == ["leased", "pending"]
     assert record(ledger, model, [result(ids[0])], owner="quick") == 1
-    assert record(ledger, model, [], [Refused(ids[0], "blank", "Too late.")], owner="slow") == 0
+    assert record(ledger, model, [], [RejectionRecord(ids[0], "blank", "Too late.")], owner="slow") == 0
     assert len(predictions(ledger)) == 1
     assert image(ledger, ids[0]).state == "scored"
     assert_whole(ledger)

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tests.filling import AT, NOT_AN_IMAGE, arrival, assert_whole, fill, image, receive, sha256
-from worker.ledger.reports import books
+from worker.ledger.reports import file_counts
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState, Outcome
 from worker.ledger.tables import Image, Receipt, Run
@@ -43,8 +43,8 @@ def test_each_run_balances_by_itself_though_its_duplicates_are_of_another(ledger
     fill(ledger, 2, 3, run="tuesday")
     with ledger.reading() as session:
         for run in session.scalars(select(Run)):
-            found = books(session, run.id)
-            assert found.balanced, found.line
+            found = file_counts(session, run.id)
+            assert found.balanced, found.equation
             assert found.received == 2
             assert found.duplicates == (1 if run.name == "tuesday" else 0)
 

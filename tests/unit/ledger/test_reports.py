@@ -17,7 +17,7 @@ from tests.filling import (
     take,
 )
 from worker.ledger import heartbeats, reports
-from worker.ledger.predictions import Refused
+from worker.ledger.predictions import RejectionRecord
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Image
 
@@ -40,12 +40,18 @@ def test_the_books_count_every_file_and_every_state(ledger: Ledger) -> None:
         [result(ids[0], 0.9), result(ids[1], 0.5), result(ids[2], 0.1)],
         [],
     )
-    books = counted(ledger)
-    assert books.balanced
-    assert (books.received, books.duplicates, books.images) == (7, 1, 6)
-    assert (books.scored, books.rejected, books.quarantined, books.pending, books.leased) == (3, 1, 0, 1, 1)
-    assert (books.flagged, books.uncertain, books.unread) == (2, 1, 2)
-    assert books.line == (
+    counts = counted(ledger)
+    assert counts.balanced
+    assert (counts.received, counts.duplicates, counts.images) == (7, 1, 6)
+    assert (counts.scored, counts.rejected, counts.quarantined, counts.pending, counts.leased) == (
+        3,
+        1,
+        0,
+        1,
+        1,
+    )
+    assert (counts.flagged, counts.uncertain, counts.unread) == (2, 1, 2)
+    assert counts.equation == (
         "7 received = 1 duplicates + 3 scored + 1 rejected + 0 quarantined + 1 pending + 1 leased"
     )
 
@@ -62,7 +68,7 @@ def test_the_status_has_the_keys_that_other_programs_rely_on(ledger: Ledger) -> 
     ids = fill(ledger, 1, 2, 3)
     score(ledger, ids[:2])
     with ledger.transaction() as session:
-        heartbeats.beat(session, "watch", period_s=5, at=AT)
+        heartbeats.record_heartbeat(session, "watch", period_s=5, at=AT)
     with ledger.reading() as session:
         said = reports.status_document(session, later(2))
     assert set(said) >= STATUS
@@ -90,15 +96,15 @@ def test_the_morning_report_lists_what_to_read_what_was_turned_away_and_what_was
     other = fill(ledger, 9, run="tuesday")
     take(ledger, ids + other)
     scores = [result(ids[0], 0.5), result(ids[1], 0.9), result(ids[2], 0.1), result(other[0])]
-    record(ledger, known_model(ledger), scores, [Refused(ids[3], "blank", "Nothing.")])
+    record(ledger, known_model(ledger), scores, [RejectionRecord(ids[3], "blank", "Nothing.")])
     with ledger.reading() as session:
         run = reports.find_run(session, "monday")
         assert run is not None
-        morning = reports.morning(session, run)
+        morning = reports.run_figures(session, run)
     assert [row.id for row in morning.flagged] == [ids[1], ids[0]]
-    assert [row.id for row in morning.turned_away] == [ids[3]]
+    assert [row.id for row in morning.rejected] == [ids[3]]
     assert sorted(row.id for row in morning.slowest) == ids[:3]
-    assert (morning.run.books.received, morning.run.books.balanced) == (4, True)
+    assert (morning.run.file_counts.received, morning.run.file_counts.balanced) == (4, True)
     assert morning.run.first_scored_at == morning.run.last_scored_at == later(1)
 
 
@@ -114,7 +120,7 @@ def test_the_latest_run_is_the_one_that_is_meant(ledger: Ledger) -> None:
         assert reports.find_run(session, "sunday") is None
         assert reports.run_names(session) == ["tuesday", "monday"]
         listed = reports.runs(session, size=1)
-        assert [summary.books.received for _, summary in listed] == [1]
+        assert [summary.file_counts.received for _, summary in listed] == [1]
         older = reports.runs(session, before=listed[-1][0].id)
         assert [summary.name for _, summary in older] == ["monday"]
 
@@ -124,8 +130,8 @@ def test_what_was_turned_away_is_paged_from_the_latest(ledger: Ledger) -> None:
         rows = receive(session, *(arrival(n, rejection=NOT_AN_IMAGE) for n in range(5)))
     ids = [row.image_id for row in rows if row]
     with ledger.reading() as session:
-        first = [row.id for row in reports.turned_away(session, size=3)]
-        rest = [row.id for row in reports.turned_away(session, before=first[-1], size=3)]
+        first = [row.id for row in reports.rejected_images(session, size=3)]
+        rest = [row.id for row in reports.rejected_images(session, before=first[-1], size=3)]
     assert first + rest == ids[::-1]
 
 

@@ -25,7 +25,7 @@ from tests.filling import (
 )
 from worker.config import Settings
 from worker.ledger import leases, reports, review, schema, tallies
-from worker.ledger.predictions import Refused
+from worker.ledger.predictions import RejectionRecord
 from worker.ledger.review import Action, QueueFilter
 from worker.ledger.session import Ledger
 from worker.ledger.states import TRANSITIONS, ImageState, ReviewState
@@ -40,7 +40,7 @@ def test_the_tallies_follow_every_transition(ledger: Ledger) -> None:
     def look() -> None:
         with ledger.reading() as session:
             now = {row.id: ImageState(row.state) for row in session.execute(select(Image.id, Image.state))}
-            away = {row.id for row in reports.turned_away(session)}
+            away = {row.id for row in reports.rejected_images(session)}
         assert away == {i for i, state in now.items() if state in {"rejected", "quarantined"}}
         seen.update((states.get(i), state) for i, state in now.items() if states.get(i) != state)
         states.update(now)
@@ -81,7 +81,7 @@ def _steps(ledger: Ledger) -> list[Callable[[], object]]:
         lambda: fill(ledger, 1, 2, 3, 3),
         turn_away,
         lambda: take(ledger, [1, 2, 3]),
-        lambda: record(ledger, model, [result(1)], [Refused(2, "blank", "Nothing.")]),
+        lambda: record(ledger, model, [result(1)], [RejectionRecord(2, "blank", "Nothing.")]),
         lambda: give_back(3, 3),
         lambda: take(ledger, [3]),
         lambda: give_back(3, 1),
@@ -142,8 +142,14 @@ def test_an_older_database_is_counted_once_when_it_is_brought_up_to_date(databas
     schema.upgrade(ledger)
     with ledger.reading() as session:
         assert tallies.differences(session) == 0
-    books = counted(ledger)
-    assert (books.received, books.duplicates, books.scored, books.pending, books.unread) == (3, 1, 1, 1, 1)
+    counts = counted(ledger)
+    assert (counts.received, counts.duplicates, counts.scored, counts.pending, counts.unread) == (
+        3,
+        1,
+        1,
+        1,
+        1,
+    )
     assert (image(ledger, 1).scored_at, image(ledger, 1).compute_ms) == (AT, 7.5)
     assert image(ledger, 2).scored_at is None
     ledger.close()

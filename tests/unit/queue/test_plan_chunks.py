@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from worker.ledger.leases import Waiting
+from worker.ledger.leases import PendingImage
 from worker.ledger.states import Lane
 from worker.queue.dispatch import plan_chunks
 
@@ -12,7 +12,7 @@ URGENT, OVERNIGHT = Lane.URGENT, Lane.OVERNIGHT
 
 
 def test_the_urgent_lane_comes_first_and_lanes_never_mix() -> None:
-    images = [Waiting(n, OVERNIGHT if n % 2 else URGENT, 0) for n in range(8)]
+    images = [PendingImage(n, OVERNIGHT if n % 2 else URGENT, 0) for n in range(8)]
     assert list(plan_chunks(images, 3)) == [
         (URGENT, [0, 2, 4]),
         (URGENT, [6]),
@@ -34,7 +34,7 @@ def test_the_urgent_lane_comes_first_and_lanes_never_mix() -> None:
     ],
 )
 def test_each_failure_makes_the_chunks_smaller(attempts: int, chunk_size: int, sizes: list[int]) -> None:
-    images = [Waiting(n, OVERNIGHT, attempts) for n in range(40)]
+    images = [PendingImage(n, OVERNIGHT, attempts) for n in range(40)]
     assert [len(ids) for _, ids in plan_chunks(images, chunk_size)] == sizes
 
 
@@ -44,7 +44,7 @@ def test_nothing_waits_and_nothing_is_planned() -> None:
 
 def test_every_image_is_in_exactly_one_chunk_with_its_like() -> None:
     chance = random.Random(0)
-    images = [Waiting(n, chance.choice(list(Lane)), chance.randrange(4)) for n in range(300)]
+    images = [PendingImage(n, chance.choice(list(Lane)), chance.randrange(4)) for n in range(300)]
     of = {image.id: image for image in images}
     chunks = list(plan_chunks(images, 16))
     assert sorted(i for _, ids in chunks for i in ids) == list(range(300))
@@ -60,7 +60,7 @@ def test_splitting_finds_the_killers_within_three_attempts(killers: set[int]) ->
     scored: set[int] = set()
     quarantined: set[int] = set()
     while waiting:
-        images = [Waiting(n, OVERNIGHT, attempts) for n, attempts in waiting.items()]
+        images = [PendingImage(n, OVERNIGHT, attempts) for n, attempts in waiting.items()]
         for _, ids in plan_chunks(images, 32):
             for image_id in ids:
                 attempts = waiting.pop(image_id) + 1

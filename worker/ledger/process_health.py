@@ -14,7 +14,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from worker.ledger.canary import CanaryResult
-from worker.ledger.heartbeats import Heartbeat, heartbeats
+from worker.ledger.heartbeats import ProcessStatus, process_statuses
 from worker.ledger.states import ImageState, Lane
 from worker.ledger.tables import Image, Prediction, Process
 
@@ -25,9 +25,9 @@ NEEDED = ("watch", "sweeper", WORKER)
 STALLED_S = 120.0
 
 
-def vitals(session: Session, at: datetime) -> Sequence[Heartbeat]:
+def process_health(session: Session, at: datetime) -> Sequence[ProcessStatus]:
     """The signs of life; a worker that takes nothing though images wait says so, whatever it claims."""
-    signs = heartbeats(session, at)
+    signs = process_statuses(session, at)
     if not is_stalled(session, at):
         return signs
     return [_takes_nothing(sign) if sign.name == WORKER and sign.ok else sign for sign in signs]
@@ -60,7 +60,9 @@ def is_stalled(session: Session, at: datetime) -> bool:
     return not any(session.scalar(select(each)) for each in busy)
 
 
-def troubles(signs: Sequence[Heartbeat], *, balanced: bool, canary: CanaryResult | None = None) -> list[str]:
+def troubles(
+    signs: Sequence[ProcessStatus], *, balanced: bool, canary: CanaryResult | None = None
+) -> list[str]:
     """A sentence for each thing that a person should look into; none when all is well. Pure."""
     found = [] if balanced else ["The books do not balance."]
     there = {sign.name for sign in signs}
@@ -73,5 +75,5 @@ def troubles(signs: Sequence[Heartbeat], *, balanced: bool, canary: CanaryResult
     return [*found, canary.trouble] if canary and canary.trouble else found
 
 
-def _takes_nothing(sign: Heartbeat) -> Heartbeat:
+def _takes_nothing(sign: ProcessStatus) -> ProcessStatus:
     return replace(sign, trouble="it takes nothing, though images wait", ok=False)

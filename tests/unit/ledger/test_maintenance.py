@@ -9,7 +9,7 @@ from sqlalchemy import delete, text, update
 
 from tests.filling import assert_whole, counted, fill, score
 from worker.config import Settings
-from worker.ledger import schema, tallies, upkeep
+from worker.ledger import maintenance, schema, tallies
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Image, Prediction
 
@@ -18,12 +18,12 @@ EVENTS = 7
 
 
 def wrong(ledger: Ledger) -> list[str]:
-    return [f.what for f in upkeep.check(ledger) if not f.ok]
+    return [f.what for f in maintenance.check(ledger) if not f.ok]
 
 
 def test_a_sound_ledger_has_nothing_wrong(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 1, 2))
-    assert len(upkeep.check(ledger)) == 6
+    assert len(maintenance.check(ledger)) == 6
     assert wrong(ledger) == []
 
 
@@ -81,11 +81,11 @@ def test_a_backup_opens_and_holds_what_was_there(tmp_path: Path) -> None:
     schema.upgrade(ledger)
     score(ledger, fill(ledger, 1, 2, 3))
     target = tmp_path / "kept" / "copy.sqlite3"
-    upkeep.backup(ledger, target)
+    maintenance.backup(ledger, target)
     fill(ledger, 4)
     copy = Ledger(f"sqlite:///{target}")
-    books = assert_whole(copy)
-    assert (books.received, books.scored) == (3, 3)
+    counts = assert_whole(copy)
+    assert (counts.received, counts.scored) == (3, 3)
     with closing(sqlite3.connect(target)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert [path.name for path in target.parent.glob("*.part")] == []
@@ -95,8 +95,8 @@ def test_a_backup_opens_and_holds_what_was_there(tmp_path: Path) -> None:
 
 def test_a_backup_overwrites_nothing(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("mine")
-    with pytest.raises(upkeep.BackupFailed, match="overwrites nothing"):
-        upkeep.backup(ledger, tmp_path / "copy")
+    with pytest.raises(maintenance.BackupFailed, match="overwrites nothing"):
+        maintenance.backup(ledger, tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "mine"
 
 
@@ -111,7 +111,7 @@ def test_a_backup_of_postgresql_keeps_the_password_from_the_list_of_processes(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     ledger = Ledger("postgresql+psycopg://ada:se%2Fcret@db.example:5433/night")
-    upkeep.backup(ledger, tmp_path / "copy")
+    maintenance.backup(ledger, tmp_path / "copy")
     said = (tmp_path / "copy").read_text().split()
     assert said[0] == "--format=custom"
     assert said[2:] == ["--dbname=postgresql://ada@db.example:5433/night", "se/cret"]
@@ -126,6 +126,6 @@ def test_a_backup_that_fails_says_why_and_leaves_nothing(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     ledger = Ledger("postgresql+psycopg://ada@db.example/night")
-    with pytest.raises(upkeep.BackupFailed, match="server version mismatch"):
-        upkeep.backup(ledger, tmp_path / "copy")
+    with pytest.raises(maintenance.BackupFailed, match="server version mismatch"):
+        maintenance.backup(ledger, tmp_path / "copy")
     assert not list(tmp_path.glob("copy*"))

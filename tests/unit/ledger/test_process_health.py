@@ -8,11 +8,11 @@ from sqlalchemy import update
 from tests.filling import fill, later, score, take
 from worker.commands.status import as_text, document
 from worker.ledger import heartbeats, reports
-from worker.ledger.heartbeats import Heartbeat
+from worker.ledger.heartbeats import ProcessStatus
+from worker.ledger.process_health import STALLED_S, is_stalled, troubles
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane
 from worker.ledger.tables import Process
-from worker.ledger.vitals import STALLED_S, is_stalled, troubles
 
 LATE = STALLED_S + 1
 
@@ -25,7 +25,7 @@ def stalled(ledger: Ledger, seconds: float) -> bool:
 def beat(ledger: Ledger, seconds: float, *names: str) -> None:
     with ledger.transaction() as session:
         for name in names:
-            heartbeats.beat(session, name, period_s=5, at=later(seconds))
+            heartbeats.record_heartbeat(session, name, period_s=5, at=later(seconds))
 
 
 def said(ledger: Ledger, seconds: float) -> list[str]:
@@ -92,7 +92,9 @@ def test_a_silent_watcher_an_old_sweeper_and_one_that_is_not_there_are_named(led
 
 
 def test_books_that_do_not_balance_come_first() -> None:
-    well = [Heartbeat(name, "here", 1, silent=False, trouble=None, ok=True) for name in ("watch", "sweeper")]
+    well = [
+        ProcessStatus(name, "here", 1, silent=False, trouble=None, ok=True) for name in ("watch", "sweeper")
+    ]
     assert troubles(well, balanced=False) == ["The books do not balance.", "No worker is running."]
 
 

@@ -19,7 +19,7 @@ from tests.filling import (
     take,
 )
 from worker.ledger import leases, predictions
-from worker.ledger.predictions import Refused, ScoringModel
+from worker.ledger.predictions import RejectionRecord, ScoringModel
 from worker.ledger.receipts import Arrival
 from worker.ledger.session import Ledger
 from worker.ledger.states import IllegalTransition
@@ -71,14 +71,14 @@ class Night:
         worker = self.random.choice(list(self.held))
         ids, self.held[worker] = self.held[worker], []
         scored = [result(i, self.random.random()) for i in ids if i % 5]
-        refused = [Refused(i, "blank", "Nothing.") for i in ids if not i % 5]
+        refused = [RejectionRecord(i, "blank", "Nothing.") for i in ids if not i % 5]
         with self.ledger.transaction() as session:
             predictions.record(
                 session,
                 owner=worker,
                 model=self.model,
                 scored=scored,
-                refused=refused,
+                rejected=refused,
                 started_at=later(self.now),
                 at=later(self.now),
                 versions={},
@@ -117,9 +117,9 @@ def test_the_books_balance_whatever_happens(ledger: Ledger, seed: int) -> None:
         night.step()
         if number % 20 == 0:
             assert_whole(ledger)
-    books = assert_whole(ledger)
-    assert (books.received, books.images) == (len(night.keys), len(night.ids))
-    assert min(books.scored, books.rejected, books.quarantined, books.pending) > 0, "the walk went far"
+    counts = assert_whole(ledger)
+    assert (counts.received, counts.images) == (len(night.keys), len(night.ids))
+    assert min(counts.scored, counts.rejected, counts.quarantined, counts.pending) > 0, "the walk went far"
 
 
 def test_the_books_and_the_trail_hold_for_one_who_reads_while_others_write(ledger: Ledger) -> None:
@@ -145,6 +145,6 @@ def test_every_kind_of_change_at_once_neither_deadlocks_nor_loses_anything(ledge
 
     with ThreadPoolExecutor(len(nights)) as threads:
         list(threads.map(live, nights))
-    books = assert_whole(ledger)
-    assert books.received == len(set.union(*(night.keys for night in nights)))
-    assert books.images == len(set.union(*(night.ids for night in nights)))
+    counts = assert_whole(ledger)
+    assert counts.received == len(set.union(*(night.keys for night in nights)))
+    assert counts.images == len(set.union(*(night.ids for night in nights)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import URL, select
 
 from worker.ledger import audit, schema, tallies
-from worker.ledger.reports import books
+from worker.ledger.reports import file_counts
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Image, Prediction
@@ -25,7 +25,7 @@ class BackupFailed(Exception):  # noqa: N818 - says what happened
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One thing that was checked, the sentence about it, and the names of what is meant."""
 
     ok: bool
@@ -33,32 +33,34 @@ class Finding:
     names: Sequence[str] = ()
 
 
-def check(ledger: Ledger) -> list[Finding]:
+def check(ledger: Ledger) -> list[CheckResult]:
     """Check schema, books and trail. The first finding is the schema, and the only one if that is wrong."""
     revision, needed = schema.current(ledger), schema.newest()
-    findings = [Finding(revision == needed, f"schema revision {revision}, needed {needed}")]
+    results = [CheckResult(revision == needed, f"schema revision {revision}, needed {needed}")]
     if revision != needed:
-        return findings
+        return results
     differences = schema.differences(ledger)
-    findings.append(
-        Finding(not differences, f"{len(differences)} differences from the tables of this program")
+    results.append(
+        CheckResult(not differences, f"{len(differences)} differences from the tables of this program")
     )
     with ledger.reading() as session:
-        counted = books(session)
-        findings.append(Finding(counted.balanced, counted.line))
+        counted = file_counts(session)
+        results.append(CheckResult(counted.balanced, counted.equation))
         differing = tallies.differences(session)
-        findings.append(Finding(differing == 0, f"{differing} tallies that differ from a count of the rows"))
+        results.append(
+            CheckResult(differing == 0, f"{differing} tallies that differ from a count of the rows")
+        )
         trail = audit.verify(session)
         broken = "" if trail.ok else f", broken at event {trail.first_bad}"
-        findings.append(Finding(trail.ok, f"audit trail of {trail.events} events{broken}"))
+        results.append(CheckResult(trail.ok, f"audit trail of {trail.events} events{broken}"))
         scored_alone = session.scalars(
             select(Image.id)
             .where(Image.state == ImageState.SCORED)
             .where(~select(Prediction.id).where(Prediction.image_id == Image.id).exists())
         ).all()
         names = [f"image {image_id}" for image_id in scored_alone]
-        findings.append(Finding(not names, f"{len(names)} scored images without a prediction", names))
-    return findings
+        results.append(CheckResult(not names, f"{len(names)} scored images without a prediction", names))
+    return results
 
 
 def backup(ledger: Ledger, target: Path) -> None:
