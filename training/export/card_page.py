@@ -1,9 +1,16 @@
-"""The card as a page to read: README.md in the bundle's folder, made of card.json and nothing else. Pure."""
+"""The model card as a page: README.md of a bundle, made from card.json alone.
+
+`card_page.md` is the page's Jinja template; this module prepares its tables.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from worker import DISCLAIMER
 from worker.card.reading import (
@@ -11,6 +18,7 @@ from worker.card.reading import (
     Figure,
     FigureSet,
     Point,
+    Spread,
     datasets,
     figure_sets,
     files,
@@ -23,26 +31,20 @@ from worker.card.schema import Card
 from worker.card.text import explained, label, recipe_text, rows_of, tables_of, title
 
 PAGE = "README.md"
-_ALT = {
+_ALT_TEXTS = {
     "roc.png": "ROC curves",
     "reliability.png": "Reliability diagram",
     "history.png": "Loss and accuracy by epoch",
 }
-_IN_A_SUBGROUP = ("auc", "recall", "specificity")
-_NOTHING = "\N{EN DASH}"
-_INTERVALS = "Each with its 95 % interval in brackets. Images that the gate turned away are counted apart and are in no figure."
-_PRELIMINARY = "**Preliminary**: made to try something out, not by the recipe's whole work."
-# A loss for each epoch is for the plots of the training.
+_SUBGROUP_METRICS = ("auc", "recall", "specificity")
+_NO_VALUE = "\N{EN DASH}"
+# The plots show the loss of each epoch; the page does not.
 _NOT_SHOWN = ("history",)
-_EXPECTED = (
-    "*Sensitivity* is the share of pneumonia at or above the threshold, *specificity* the share of the others "
-    "below it, *flagged* the share of all images at or above the band."
-)
-# How the parts of a recipe are said; a part that is not there is not said.
-_IN_WORDS = {
-    ("model", "side"): "{0} x {0} grey pixels in",
-    ("network", "side"): "{0} x {0} grey pixels in",
-    ("network", "pretrained"): "begun with the weights of {}",
+# One phrase for each value of the recipe that is worth a sentence.
+_PHRASES = {
+    ("model", "side"): "input of {0} x {0} grey pixels",
+    ("network", "side"): "input of {0} x {0} grey pixels",
+    ("network", "pretrained"): "start from the weights of {}",
     ("fit", "epochs"): "{} epochs",
     ("fit", "batch_size"): "batches of {}",
     ("fit", "learning_rate"): "learning rate up to {}",
@@ -51,216 +53,137 @@ _IN_WORDS = {
     ("fit", "mixup"): "mixup {}",
     ("fit", "ema"): "weights averaged with momentum {}",
     ("sampling", "class_balance"): "classes weighted by their rarity to the power of {}",
-    (
-        "teacher",
-        "share",
-    ): "{} of what it learns from is the opinion of a bigger network on patients kept from that one",
+    ("teacher", "share"): "{} of each target from a larger network that did not see the patient",
 }
 Rows = Sequence[Sequence[str]]
 
 
 def render(raw: Mapping[str, Any]) -> str:
-    """The model card (Mitchell et al., Model Cards for Model Reporting, FAT* 2019) in Markdown.
+    """Return the model card (Mitchell et al., Model Cards for Model Reporting, FAT* 2019) in Markdown.
 
     Args:
-        raw: what card.json holds. A section that is not there is left out, as in older cards.
+        raw: the content of card.json. The page leaves out each section that the card does not have.
 
     Returns:
-        Markdown as GitHub reads it; it names the plots that the card names, as files beside it.
+        GitHub-flavoured Markdown. It links to the plots that the card names, in the same folder.
     """
     card = read_card(raw)
-    blocks = (
-        _head(card), _use(card), _figures(card), _pictures(card), _spread(card), _points(card),
-        _calibration(card), _other_measurements(card), _data(card), _training(card), _files(card), _citation(card),
-    )  # fmt: skip
-    return "\n\n".join(line for block in blocks for line in block) + "\n"
+    sets, points = figure_sets(card), operating_points(card)
+    text = _template().render(
+        card=card,
+        name=f"{card.name or 'Unnamed model'} {card.version}".rstrip(),
+        disclaimer=DISCLAIMER,
+        figures=_figures(sets),
+        set_kinds=explained(each.name for each in sets),
+        subgroups=list(_subgroups(sets)),
+        alt_texts=_ALT_TEXTS,
+        spread=_spread(spreads(card)),
+        points=[_point(point) for point in points],
+        calibration_rows=rows_of(card.calibration.model_extra),
+        other_measurements=particulars(card),
+        datasets=datasets(card),
+        phrases=list(_phrases(card)),
+        training_rows=rows_of(card.training, but=_NOT_SHOWN),
+        training_tables=tables_of(card.training, but=_NOT_SHOWN),
+        recipe_text=recipe_text(card),
+        files=files(card),
+    )
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def _head(card: Card) -> Iterator[str]:
-    yield f"# {_name(card)}"
-    yield f"> {DISCLAIMER}"
-    if card.preliminary:
-        yield f"> {_PRELIMINARY}"
+def _template() -> Any:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # noqa: S701 - Markdown, which GitHub and every other viewer sanitises
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {"table": _table, "list_of_values": _list_of_values, "dataset_text": _dataset_text}
+    environment.filters |= {"title": title, "number": lambda value: f"{value:,}" if value else _NO_VALUE}
+    return environment.get_template("card_page.md")
 
 
-def _use(card: Card) -> Iterator[str]:
-    if card.intended_use:
-        yield "## What it is for"
-        yield card.intended_use
-    if card.not_for:
-        yield "## What it is not for"
-        yield _list(card.not_for)
-    if card.limits:
-        yield "## Limits"
-        yield _list(card.limits)
-
-
-def _figures(card: Card) -> Iterator[str]:
-    sets = figure_sets(card)
+def _figures(sets: Sequence[FigureSet]) -> Rows:
+    """Return the table of figures, its header first: one row a metric, one column a set of images."""
     if not sets:
-        return
-    yield "## Figures"
+        return []
     metrics = dict.fromkeys(metric for each in sets for metric in each.figures)
-    rows = [[title(metric), *(_figure(each.figures.get(metric)) for each in sets)] for metric in metrics]
-    yield _table(["", *(title(each.name) for each in sets)], [*_sizes(sets), *rows])
-    yield _INTERVALS
-    yield from filter(None, [explained(each.name for each in sets)])
-    for each in sets:
-        for trait, groups in each.subgroups.items():
-            yield f"### {title(each.name)}, by {label(trait)}"
-            yield _table(
-                [title(trait), "Images", *(title(metric) for metric in _IN_A_SUBGROUP)],
-                [_group(group) for group in groups],
-            )
+    return [
+        ["", *(title(each.name) for each in sets)],
+        *_sizes(sets),
+        *([title(metric), *(_figure(each.figures.get(metric)) for each in sets)] for metric in metrics),
+    ]
 
 
 def _sizes(sets: Sequence[FigureSet]) -> Iterator[list[str]]:
     yield ["Images", *(f"{each.n:,}" for each in sets)]
     if any(each.patients for each in sets):
-        yield ["Patients", *(f"{each.patients:,}" if each.patients else _NOTHING for each in sets)]
+        yield ["Patients", *(f"{each.patients:,}" if each.patients else _NO_VALUE for each in sets)]
     if any(each.prevalence is not None for each in sets):
-        yield ["Share of pneumonia", *(_share(each.prevalence) for each in sets)]
+        yield ["Share of pneumonia", *(_percent(each.prevalence) for each in sets)]
     if any(each.turned_away for each in sets):
-        yield ["Turned away", *(f"{each.turned_away or 0:,}" for each in sets)]
+        yield ["Rejected", *(f"{each.turned_away or 0:,}" for each in sets)]
 
 
-def _group(group: FigureSet) -> list[str]:
-    figures = [_figure(group.figures.get(metric)) for metric in _IN_A_SUBGROUP] if group.figures else []
-    return [group.name, f"{group.n:,}", *(figures or ["too few to say", "", ""])]
+def _subgroups(sets: Sequence[FigureSet]) -> Iterator[tuple[str, Rows]]:
+    """Yield a heading and a table, its header first, for each trait of each set of images."""
+    for each in sets:
+        for trait, groups in each.subgroups.items():
+            header = [title(trait), "Images", *map(title, _SUBGROUP_METRICS)]
+            yield f"{title(each.name)}, by {label(trait)}", [header, *map(_subgroup, groups)]
 
 
-def _pictures(card: Card) -> Iterator[str]:
-    for name in card.plots:
-        yield f"![{_ALT.get(name, name)}]({name})"
+def _subgroup(group: FigureSet) -> list[str]:
+    figures = [_figure(group.figures.get(metric)) for metric in _SUBGROUP_METRICS] if group.figures else []
+    return [group.name, f"{group.n:,}", *(figures or ["too few images", "", ""])]
 
 
-def _spread(card: Card) -> Iterator[str]:
-    found = spreads(card)
-    if not found:
-        return
-    yield "## Spread over seeds and folds"
-    rows = [
+def _spread(figures: Sequence[Spread]) -> Rows:
+    return [
         [
             title(each.name),
             f"{each.mean:.4f}",
-            f"{each.sd:.4f}" if each.sd is not None else _NOTHING,
+            f"{each.sd:.4f}" if each.sd is not None else _NO_VALUE,
             ", ".join(f"{value:.4f}" for value in each.values),
         ]
-        for each in found
+        for each in figures
     ]
-    yield _table(["", "Mean", "Standard deviation", "Each"], rows)
-
-
-def _points(card: Card) -> Iterator[str]:
-    points = operating_points(card)
-    if not points:
-        return
-    yield "## Operating points"
-    header = ["", "Threshold", "Uncertain from", "to", "Sensitivity", "Specificity", "Flagged"]
-    yield _table(header, [_point(point) for point in points])
-    yield _EXPECTED
-    yield from filter(None, [card.operating_point_rule])
 
 
 def _point(point: Point) -> list[str]:
     limits = (point.threshold, point.band_low, point.band_high)
     shares = (point.sensitivity, point.specificity, point.flagged_share)
     name = f"`{point.name}`{' (default)' if point.is_default else ''}"
-    return [name, *(f"{limit:.4f}" for limit in limits), *map(_share, shares)]
+    return [name, *(f"{limit:.4f}" for limit in limits), *map(_percent, shares)]
 
 
-def _calibration(card: Card) -> Iterator[str]:
-    calibration = card.calibration
-    if calibration.temperature is None:
-        return
-    yield "## Calibration"
-    yield f"Temperature {calibration.temperature:.4f}. {calibration.rule}".rstrip()
-    yield from _listed(rows_of(calibration.model_extra))
+def _dataset_text(dataset: Dataset) -> str:
+    licence = f"Licence: {dataset.licence}." if dataset.licence else ""
+    source = f"{dataset.source}." if dataset.source else ""
+    name = f"{title(dataset.role)}: **{dataset.name}**."
+    return " ".join(filter(None, [name, source, licence, dataset.note]))
 
 
-def _other_measurements(card: Card) -> Iterator[str]:
-    for name, rows in particulars(card).items():
-        yield f"## {title(name)}"
-        yield from _listed(rows)
-
-
-def _data(card: Card) -> Iterator[str]:
-    found = datasets(card)
-    if found:
-        yield "## Data"
-        yield _list([_dataset(each) for each in found])
-
-
-def _dataset(each: Dataset) -> str:
-    licence = f"Licence: {each.licence}." if each.licence else ""
-    source = f"{each.source}." if each.source else ""
-    return " ".join(filter(None, [f"{title(each.role)}: **{each.name}**.", source, licence, each.note]))
-
-
-def _training(card: Card) -> Iterator[str]:
-    recipe, training = card.recipe, card.training
-    if recipe or training:
-        yield "## Training"
-    said = [
-        words.format(value)
-        for (section, key), words in _IN_WORDS.items()
-        if (value := _recipe_value(card, section, key)) is not None
-    ]
-    if said:
-        yield f"In words: {', '.join(said)}."
-    yield from _listed(rows_of(training, but=_NOT_SHOWN))
-    for name, (header, *rows) in tables_of(training, but=_NOT_SHOWN).items():
-        yield f"### {title(name)}"
-        yield _table(header, rows)
-    if recipe:
-        yield f"The whole recipe:\n\n```toml\n{recipe_text(card)}\n```"
-
-
-def _recipe_value(card: Card, section: str, key: str) -> object:
-    """Return a value of the recipe; None if it is not there."""
-    values = card.recipe.get(section)
-    return values.get(key) if isinstance(values, Mapping) else None
-
-
-def _files(card: Card) -> Iterator[str]:
-    found = files(card)
-    if found:
-        yield "## Files"
-        yield _table(
-            ["", "Bytes", "sha256"],
-            [
-                [f"`{each.name}`", f"{each.bytes:,}" if each.bytes else _NOTHING, f"`{each.sha256}`"]
-                for each in found
-            ],
-        )
-
-
-def _citation(card: Card) -> Iterator[str]:
-    yield "## Citation"
-    served = next((f", sha256 {each.sha256}" for each in files(card)), "")
-    own = f"The Nightread developers: {_name(card)}{served}."
-    yield _list([own, *(f"{each.name}: {each.source}." for each in datasets(card) if each.source)])
-
-
-def _name(card: Card) -> str:
-    return f"{card.name or 'A model without a name'} {card.version}".rstrip()
+def _phrases(card: Card) -> Iterator[str]:
+    for (section, key), phrase in _PHRASES.items():
+        values = card.recipe.get(section)
+        value = values.get(key) if isinstance(values, Mapping) else None
+        if value is not None:
+            yield phrase.format(value)
 
 
 def _figure(figure: Figure | None) -> str:
-    return str(figure) if figure is not None else _NOTHING
+    return str(figure) if figure is not None else _NO_VALUE
 
 
-def _share(value: float | None) -> str:
-    return f"{100 * value:.1f} %" if value is not None else _NOTHING
+def _percent(share: float | None) -> str:
+    return f"{100 * share:.1f} %" if share is not None else _NO_VALUE
 
 
-def _listed(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
-    if rows:
-        yield _table(["", ""], [(what[:1].upper() + what[1:], value) for what, value in rows])
-
-
-def _list(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {each}" for each in sentences)
+def _list_of_values(rows: Sequence[tuple[str, str]]) -> str:
+    return _table(["", ""], [(what[:1].upper() + what[1:], value) for what, value in rows]) if rows else ""
 
 
 def _table(header: Sequence[str], rows: Rows) -> str:

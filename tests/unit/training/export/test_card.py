@@ -141,14 +141,14 @@ def test_the_page_says_everything_in_order() -> None:
     page = render(a_card())
     headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
     assert headings == [
-        "What it is for", "What it is not for", "Limits", "Figures", "Spread over seeds and folds",
+        "Intended use", "Out of scope", "Limits", "Figures", "Spread over seeds and folds",
         "Operating points", "Calibration", "Served network against its reference", "Gate", "Data", "Training",
         "Files", "Citation",
     ]  # fmt: skip
     for said in (
         DISCLAIMER,
         "| AUC | 0.99",
-        "| 75+ | 10 | too few to say |",
+        "| 75+ | 10 | too few images |",
         "| `balanced` (default) | 0.5000 |",
         "CC BY 4.0",
         "| Seeds | 17, 4242 |",
