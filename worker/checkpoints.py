@@ -1,8 +1,8 @@
 """Signed checkpoints of the audit trail, in a file outside the database.
 
-The chain shows what was changed in its middle. Whoever may write to the database could still cut off
-its end, or make the whole of it anew; a checkpoint that lies elsewhere shows that too: it says which hash
-the event of a number had, signed with Ed25519 (RFC 8032).
+The hash chain shows a change in its middle. Somebody who can write to the database could still delete the
+last events, or build a new chain. A checkpoint shows that too: it is a line with the number and the hash of
+an event, signed with Ed25519 (RFC 8032).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _KIND = "nightread-checkpoint-1"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What the trail's last event was at a moment: its number, its hash, and who vouches for it.
+    """The number and the hash of the last event at one moment, with a signature.
 
-    `at` is UTC in ISO 8601, `signature` base64.
+    `at` is UTC in ISO 8601, `signature` is base64.
     """
 
     seq: int
@@ -47,68 +47,76 @@ class Checkpoint:
     signature: str
 
     @property
-    def signed(self) -> bytes:
-        """What the signature is of."""
-        return _signed(self.seq, self.hash, self.at)
+    def message(self) -> bytes:
+        """The bytes that the signature covers."""
+        return _message(self.seq, self.hash, self.at)
 
 
 @dataclass(frozen=True)
 class CheckpointResult:
-    """How many checkpoints there are, and the line of the first that the trail does not bear out."""
+    """The number of checkpoints, and the line of the first one that does not match the audit trail."""
 
     checkpoints: int
     bad_checkpoint: int | None
 
 
 class Checkpoints:
-    """A file of checkpoints, a line each, and the key pair they are signed with."""
+    """A file of checkpoints, one a line, and the key pair that signs them."""
 
     def __init__(self, file: Path, key: Path) -> None:
-        """Append to `file`; `key` is the private key, made when it is first needed, `.pub` beside it."""
+        """Use `file` and the private key `key`, which is made when it is first needed, with a `.pub` beside it."""
         self._file, self._key = file, key
 
     def take(self, ledger: Ledger) -> Checkpoint | None:
-        """Append a checkpoint, durably; None if nothing has happened since the last one.
+        """Append a checkpoint, and fsync the file.
 
-        Raises TransientFailure when the file or the key cannot be used, or the database is away.
+        Returns:
+            The checkpoint; None if there is no new event since the last one.
+
+        Raises:
+            TransientFailure: the file or the key cannot be used, or the database is out of reach.
         """
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a", encoding="utf-8") as file:
-                # One at a time, so that no event is vouched for twice and none after a later one.
+                # One process at a time, so that the numbers of the events increase from line to line.
                 fcntl.flock(file, fcntl.LOCK_EX)
                 with ledger.reading() as session:
                     seq, head = audit.head(session)
-                if seq == max((each.seq for _, each in self._lines() if each is not None), default=0):
+                if seq == max((line.seq for _, line in self._lines() if line is not None), default=0):
                     return None
-                checkpoint = self._signed(seq, head)
+                checkpoint = self._sign(seq, head)
                 file.write(f"{json.dumps(asdict(checkpoint))}\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise TransientFailure(f"a checkpoint of the trail cannot be written: {error}") from error
+            raise TransientFailure(f"a checkpoint of the audit trail cannot be written: {error}") from error
         return checkpoint
 
     def check(self, ledger: Ledger) -> CheckpointResult:
-        """Compare every checkpoint with the trail as it is now.
+        """Compare every checkpoint with the audit trail.
 
-        Raises WrongSettings when there are checkpoints and the public key is missing or no key.
+        Raises WrongSettings when there are checkpoints but no valid public key.
         """
-        # Read before the trail: what is vouched for meanwhile would not be in the snapshot.
+        # Read before the audit trail, because a newer checkpoint would name an event that the snapshot lacks.
         lines = list(self._lines())
         if not lines:
             return CheckpointResult(0, None)
         public, last = self._public(), 0
         with ledger.reading() as session:
-            for number, each in lines:
-                sound = each is not None and each.seq > last and _is_signed_by(public, each)
-                if not (sound and each and audit.hash_of(session, each.seq) == each.hash):
+            for number, checkpoint in lines:
+                if (
+                    checkpoint is None
+                    or checkpoint.seq <= last
+                    or not _is_signed_by(public, checkpoint)
+                    or audit.hash_of(session, checkpoint.seq) != checkpoint.hash
+                ):
                     return CheckpointResult(len(lines), number)
-                last = each.seq
+                last = checkpoint.seq
         return CheckpointResult(len(lines), None)
 
     def _lines(self) -> Iterator[tuple[int, Checkpoint | None]]:
-        """Number, from 1, and what the line says; None if it is no checkpoint."""
+        """Yield the number of each line, from 1, and its checkpoint; None if the line is not valid."""
         if not self._file.exists():
             return
         for number, line in enumerate(self._file.read_text(encoding="utf-8").splitlines(), 1):
@@ -121,9 +129,9 @@ class Checkpoints:
             except (ValueError, KeyError, TypeError):
                 yield number, None
 
-    def _signed(self, seq: int, head: str) -> Checkpoint:
+    def _sign(self, seq: int, head: str) -> Checkpoint:
         at = utc_now().isoformat(timespec="seconds")
-        signature = self._private().sign(_signed(seq, head, at))
+        signature = self._private().sign(_message(seq, head, at))
         return Checkpoint(seq, head, at, base64.b64encode(signature).decode())
 
     def _private(self) -> Ed25519PrivateKey:
@@ -134,7 +142,7 @@ class Checkpoints:
         except ValueError:
             key = None
         if not isinstance(key, Ed25519PrivateKey):
-            raise TransientFailure(f"{self._key} is no private key of Ed25519")
+            raise TransientFailure(f"{self._key} is not an Ed25519 private key")
         public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         if not self._public_path.exists():
             self._public_path.write_bytes(public)
@@ -146,7 +154,9 @@ class Checkpoints:
         except (OSError, ValueError):
             key = None
         if not isinstance(key, Ed25519PublicKey):
-            raise WrongSettings(f"{self._public_path}, the checkpoints' public key, is missing or no key.")
+            raise WrongSettings(
+                f"{self._public_path}, the public key of the checkpoints, is missing or not valid."
+            )
         return key
 
     @property
@@ -158,13 +168,13 @@ class Checkpoints:
         create_key_file(self._key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
-def _signed(seq: int, head: str, at: str) -> bytes:
+def _message(seq: int, head: str, at: str) -> bytes:
     return f"{_KIND}\n{seq}\n{head}\n{at}".encode()
 
 
 def _is_signed_by(public: Ed25519PublicKey, checkpoint: Checkpoint) -> bool:
     try:
-        public.verify(base64.b64decode(checkpoint.signature, validate=True), checkpoint.signed)
+        public.verify(base64.b64decode(checkpoint.signature, validate=True), checkpoint.message)
     except (InvalidSignature, ValueError):
         return False
     return True

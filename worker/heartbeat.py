@@ -1,4 +1,4 @@
-"""Signs of life: a thread of each long-running process beats in the ledger."""
+"""Heartbeats: a thread of each long-running process writes to the ledger that the process works."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """Beats while it is entered, and says farewell when it is left.
+    """Sends heartbeats inside its context, and deregisters the process on exit.
 
-    With `needs_work` a beat goes out only if `worked` or `waits` was called since the last one: a
-    thread that hangs falls silent. A database that is away is waited for.
+    With `needs_work` a heartbeat is sent only if `worked` or `waits` was called since the last one, so that
+    a thread that hangs sends none. While the database is out of reach, heartbeats are skipped.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Heartbeat:
         needs_work: bool = False,
         lock: AbstractContextManager[object] | None = None,
     ) -> None:
-        """Beat as the process `name` once entered; the ledger is used only while `lock` is held."""
+        """Send heartbeats for the process `name`; use the ledger only while `lock` is held."""
         self._lock = lock or nullcontext()
         self._name = name
         self._period_s = settings.heartbeat_s
@@ -48,7 +48,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name=f"{name}-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to beat, at once."""
+        """Send the first heartbeat, and start the thread."""
         self._worked.set()
         self._thread.start()
         return self
@@ -56,7 +56,7 @@ class Heartbeat:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Beat no more, and say farewell."""
+        """Stop the thread and deregister the process."""
         self._finished.set()
         self._thread.join()
         self._write(lambda session: heartbeats.deregister(session, self._name))
@@ -67,7 +67,7 @@ class Heartbeat:
         self._worked.set()
 
     def waits(self, why: str) -> None:
-        """Note that work was tried and has to wait, and why."""
+        """Note that work was tried and has to wait; `why` is shown as a problem of the process."""
         self._trouble = why
         self._worked.set()
 
@@ -88,14 +88,14 @@ class Heartbeat:
             with self._lock, self._ledger.transaction(hint=True) as session:
                 action(session)
         except TransientFailure as failure:
-            log.warning("the sign of life waits", error=str(failure))
+            log.warning("a heartbeat could not be written", error=str(failure))
 
 
 def fork_lock(ledger: Ledger) -> AbstractContextManager[object]:
-    """A lock to hold while the ledger is used in a process that forks: no fork comes in between.
+    """Return a lock for a process that forks: while it is held, no fork happens.
 
-    SQLite keeps its locks in memory, which a fork copies: a child that is born in the middle of a
-    transaction finds the database locked for ever (sqlite.org/howtocorrupt.html, section 2.6).
+    SQLite keeps its locks in memory, and a fork copies them. A child that is forked during a transaction
+    finds the database locked for ever (sqlite.org/howtocorrupt.html, section 2.6).
     """
     lock = threading.Lock()
 

@@ -11,8 +11,8 @@ from pathlib import Path
 def create_key_file(path: Path, key: bytes) -> None:
     """Create a file that holds this key, unless the file exists already. Raises OSError.
 
-    The file is written beside `path` and linked into place: of two processes that create it at once,
-    both then read the same key.
+    The key is written to a file beside `path`, which is then linked. Two processes that do this at the same
+    time end up with the same key.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")

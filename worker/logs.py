@@ -1,4 +1,4 @@
-"""Structured logs on stderr: for people, or one JSON object a line."""
+"""Structured logs on stderr: text for people, or one JSON object a line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 from worker.config import Settings
 
 _TERSE = ("celery.worker", "celery.bootsteps", "celery.concurrency", "kombu")
-# A broker that refuses makes Celery try, and say so, five times a second.
+# While the broker refuses connections, Celery tries and logs five times a second.
 _REPEATS = "celery.worker.consumer.consumer"
 _REPEAT_AFTER_S = 10.0
 _IDS_SHOWN = 3
@@ -22,13 +22,13 @@ _QUIET = ("alembic", "celery.app.trace", "celery.worker.strategy", "kombu", "wat
 def _shorten_celery_errors(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """A broker that went away is Celery's to live with; a hundred lines of its insides help nobody.
+    """Replace the traceback of an error inside Celery by one line: the usual cause is a lost broker.
 
     A defect in a task of ours is logged by `celery.app.trace`, and keeps its traceback.
     """
     record, error = event.get("_record"), event.get("exc_info")
     if record is not None and record.name.startswith(_TERSE) and isinstance(error, tuple):
-        # Of several lines it is a child's traceback, and the message names its error already.
+        # A text of several lines is the traceback of a child; the message already names its error.
         text = f"{type(error[1]).__name__}: {error[1]}"
         if "\n" not in text:
             event["error"] = text
@@ -39,35 +39,35 @@ def _shorten_celery_errors(
 def _count_ids(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """How many, where a machine is told which: a person who watches does not read hundreds of ids."""
+    """Replace long lists of ids by their number, for people; JSON logs keep the ids."""
     for name, value in event.items():
         if isinstance(value, list) and len(value) > _IDS_SHOWN:
             event[name] = len(value)
         elif isinstance(value, dict) and len(value) > _IDS_SHOWN:
             event[name] = ", ".join(
-                f"{count} {what}" for what, count in Counter(value.values()).most_common()
+                f"{count} {outcome}" for outcome, count in Counter(value.values()).most_common()
             )
     return event
 
 
 class _RepeatFilter(logging.Filter):
-    """Lets a sentence through once in a while, however often it is said."""
+    """Drops a message that was logged shortly before."""
 
     def __init__(self) -> None:
         super().__init__()
         self._last_logged: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it was not said lately; by its wording, without what was filled in."""
-        sentence, now = str(record.msg), time.monotonic()
-        repeated = now - self._last_logged.get(sentence, -_REPEAT_AFTER_S) < _REPEAT_AFTER_S
+        """Return whether to log the record; messages are compared before their values are filled in."""
+        message, now = str(record.msg), time.monotonic()
+        repeated = now - self._last_logged.get(message, -_REPEAT_AFTER_S) < _REPEAT_AFTER_S
         if not repeated:
-            self._last_logged[sentence] = now
+            self._last_logged[message] = now
         return not repeated
 
 
 def configure(settings: Settings, process: str) -> None:
-    """Send structlog's and the libraries' own logs through one formatter, named by process."""
+    """Send the logs of structlog and of the libraries through one formatter, with the name of the process."""
     for_people = settings.log_format == "text"
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -1,6 +1,7 @@
-"""The long-running processes: watch and worker, and what every one of them does beside its work.
+"""The long-running processes of one machine: watch, worker and broker.
 
-Each beats in the ledger, stops on SIGTERM, and outlives a database or a broker that is away.
+Each process stops on SIGTERM. Watch and worker send heartbeats to the ledger, and keep running while the
+database or the broker is out of reach.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _WARN_AGAIN_S = 60.0
 
 
 def watch(settings: Settings) -> int:
-    """Run the folder monitor and the sweeper until SIGTERM; 1 when a defect stopped them, else 0."""
+    """Run the folder monitor and the sweeper until SIGTERM. Return 1 when a defect stopped them, else 0."""
     ledger = open_ledger(settings.database)
     dispatcher = Dispatcher(settings, ledger)
     store = open_store(settings)
@@ -70,11 +71,11 @@ def watch(settings: Settings) -> int:
 
 
 def work(settings: Settings) -> int:
-    """Run the Celery worker until SIGTERM; its exit status. Raises ModelUnusable before it starts."""
+    """Run the Celery worker until SIGTERM and return its exit status. Raises ModelUnusable before it starts."""
     bundle = load_bundle(settings.model, settings.runtime)
     choose_point(settings, bundle)
     ledger = open_ledger(settings.database)
-    # Celery's warning about root is about pickled messages; only JSON is taken here.
+    # Celery warns that a worker must not run as root, because of pickled messages. Only JSON is accepted here.
     warnings.simplefilter("ignore", SecurityWarning)
     app = make_app(settings)
     register(app, settings)
@@ -85,23 +86,23 @@ def work(settings: Settings) -> int:
         loglevel=settings.log_level.upper(),
         without_gossip=True,
         without_mingle=True,
-        # Ours is in the ledger; Celery's goes to the broker, and stops all else while that does not answer.
+        # Celery's heartbeat goes to the broker, and blocks the worker while the broker does not answer.
         without_heartbeat=True,
         quiet=True,
     )
     with Heartbeat(settings, ledger, "worker", lock=fork_lock(ledger)):
-        log.info("worker starts", processes=settings.workers, model=f"{bundle.name}-{bundle.version}")
+        log.info("the worker starts", processes=settings.workers, model=f"{bundle.name}-{bundle.version}")
         worker.start()
     return int(worker.exitcode or 0)
 
 
 def broker(settings: Settings) -> int:
-    """Run the bundled broker until SIGTERM; 1 when it stops by itself."""
+    """Run the bundled broker until SIGTERM. Return 1 when it stops by itself, else 0."""
     return embedded.serve(settings, _stop_on_signals())
 
 
 class _Schedule:
-    """What is done at every round, and then what is done only now and then."""
+    """Work that is done on every run, and work that is done once in a period of seconds."""
 
     def __init__(
         self, frequent: Sequence[Callable[[], object]], rare: Callable[[], object], period_s: float
@@ -110,7 +111,7 @@ class _Schedule:
         self._next = time.monotonic() + period_s
 
     def run(self) -> None:
-        """One round. Raises what any of them raises; the seldom one is then due again at once."""
+        """Do the work that is due. Raises what the work raises; rare work that failed stays due."""
         for work in self._frequent:
             work()
         if time.monotonic() >= self._next:
@@ -132,7 +133,7 @@ def _run_repeatedly(
     heartbeat: Heartbeat,
     defects: list[Exception],
 ) -> None:
-    """Repeat until told to stop. A transient failure waits for the next turn; a defect stops all."""
+    """Repeat the work until `stop` is set. After a transient failure, try again later; a defect sets `stop`."""
     warned_at = None
     while not stop.is_set():
         try:
@@ -140,13 +141,13 @@ def _run_repeatedly(
             heartbeat.worked()
             warned_at = None
         except TransientFailure as failure:
-            # A night without room on the disk is not ten thousand lines in the log.
+            # A night with a full disk must not write ten thousand lines to the log.
             if warned_at is None or time.monotonic() - warned_at >= _WARN_AGAIN_S:
-                log.warning("work waits", error=str(failure))
+                log.warning("work has to wait", error=str(failure))
                 warned_at = time.monotonic()
             heartbeat.waits(str(failure))
         except Exception as defect:
-            log.exception("stopped by a defect; the supervisor starts it again")
+            log.exception("a defect stopped this process; the supervisor restarts it")
             defects.append(defect)
             stop.set()
         stop.wait(period_s)

@@ -1,4 +1,7 @@
-"""The use-case: lease, load, predict, triage, record. One chunk, three touches of the ledger."""
+"""The use case: lease a chunk of images, load and score them, and record the results.
+
+A chunk needs two transactions: one for the leases, one for the results.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """What the model and the operating point say of one image; probabilities in [0, 1].
+    """The scores of one image and its verdict at the operating point; probabilities are in 0..1.
 
     `activation` has the shape (h, w), 0..255.
     """
@@ -50,14 +53,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a file is, and the model input made of it, of shape (side, side)."""
+    """The header facts of a file, and its model input of shape (side, side)."""
 
     inspection: Inspection
     model_input: NDArray[np.uint8]
 
 
 class Scorer:
-    """A loaded model with its gate, at one operating point: from bytes to results, no I/O."""
+    """A loaded model with its gate, at one operating point. Turns bytes into results, without I/O."""
 
     def __init__(self, bundle: Bundle, point: OperatingPoint, runtime: str) -> None:
         """Load the model and its gate. Raises ModelUnusable."""
@@ -68,11 +71,11 @@ class Scorer:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Name to version of the software that the numbers depend on."""
+        """Name -> version of the software that the numbers depend on."""
         return self._classifier.versions
 
     def prepare(self, data: bytes, limits: Limits) -> Prepared:
-        """From a file's bytes to a model input that may be scored. Raises RejectedImage."""
+        """Turn the bytes of a file into a model input that may be scored. Raises RejectedImage."""
         inspection = inspect_bytes(data, limits)
         return Prepared(inspection, self._gate.check(to_model_input(data, self.bundle.side)))
 
@@ -94,10 +97,10 @@ class Scorer:
 
 
 class Screener:
-    """Screens chunks for one process: its ledger, its store, its model."""
+    """Screens chunks of images, for one process."""
 
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, scorer: Scorer) -> None:
-        """Make the model known to the ledger. Raises TransientFailure without a database."""
+        """Register the model in the ledger. Raises TransientFailure when the database is out of reach."""
         self._settings = settings
         self._ledger = ledger
         self._store = store
@@ -106,10 +109,14 @@ class Screener:
         self._model = _register(ledger, scorer)
 
     def screen(self, image_ids: Sequence[int]) -> int:
-        """Screen those of the images that wait for it; how many had a result recorded.
+        """Screen the images that are pending.
 
-        Raises TransientFailure when the store or the database failed; the images are pending
-        again, or will be when their lease ends.
+        Returns:
+            The number of images whose result was recorded.
+
+        Raises:
+            TransientFailure: the store or the database failed. The images are pending again, or will be
+                when their lease ends.
         """
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
         with self._ledger.transaction(hint=True) as session:
@@ -119,7 +126,7 @@ class Screener:
             )
         if not leased:
             return 0
-        log.debug("leased", images=[image.id for image in leased])
+        log.debug("leased images", images=[image.id for image in leased])
         try:
             scored, rejections = self._examine(leased)
         except Exception as failure:
@@ -137,7 +144,7 @@ class Screener:
                 versions=self._scorer.versions,
             )
         log.info(
-            "screened",
+            "screened images",
             recorded=count,
             outcomes={row.image_id: row.verdict for row in scored}
             | {row.image_id: row.code for row in rejections},
@@ -169,7 +176,9 @@ class Screener:
             data = self._store.read(image.sha256)
         except OSError as error:
             self._store.check()
-            raise TransientFailure(f"the store cannot give image {image.id}: {error.strerror}") from error
+            raise TransientFailure(
+                f"the image store cannot read image {image.id}: {error.strerror}"
+            ) from error
         if hashlib.sha256(data).hexdigest() != image.sha256:
             raise RejectedImage("changed_in_store")
         return data
@@ -195,7 +204,7 @@ class Screener:
 
 
 def choose_point(settings: Settings, bundle: Bundle) -> OperatingPoint:
-    """The operating point of the settings, or the bundle's default. Raises ModelUnusable."""
+    """Return the operating point of the settings, or the default of the bundle. Raises ModelUnusable."""
     name = settings.operating_point or bundle.default_operating_point
     if name not in bundle.operating_points:
         known = ", ".join(sorted(bundle.operating_points))
@@ -210,7 +219,7 @@ def open_scorer(settings: Settings) -> Scorer:
 
 
 def open_screener(settings: Settings) -> Screener:
-    """All that one worker process needs. Raises ModelUnusable or TransientFailure."""
+    """Make the screener of one worker process. Raises ModelUnusable or TransientFailure."""
     return Screener(settings, Ledger(settings.database), open_store(settings), open_scorer(settings))
 
 

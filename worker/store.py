@@ -1,7 +1,7 @@
-"""The content-addressed image store: a folder in which a file is named by its SHA-256.
+"""The image store: a folder in which each file is named by its SHA-256.
 
-What may be scored lies under `images`, what was turned away at the door under
-`turned-away`; whoever asks for a hash gets the bytes from either.
+Images to score are in the area `images`, files that the intake rejected in the area `turned-away`. A file
+is found by its hash in both.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOS
 
 
 class Area(StrEnum):
-    """The two halves of the store."""
+    """The two areas of the store; the values are names of folders."""
 
     IMAGES = "images"
     REJECTED = "turned-away"
 
 
 class Store:
-    """A folder store. Files in it are complete, read-only by habit, and never renamed."""
+    """An image store in a folder. A file in it is complete, and is never changed or renamed."""
 
     def __init__(self, root: Path) -> None:
-        """Use the folder `root`; `make` makes it."""
+        """Use the folder `root`, which `make` creates."""
         self.root = root
 
     def make(self) -> None:
-        """Make the store's folders, for the first image ever. Raises OSError.
+        """Create the folders of the store, before the first image. Raises OSError.
 
-        Later they must be there: a share that is not mounted is an empty folder, and what was put
-        into that would be hidden, and so lost, once the share is back.
+        Later they must exist: a share that is not mounted is an empty folder, and files that are written
+        into it are hidden, and so lost, once the share is mounted again.
         """
         for area in Area:
             (self.root / area).mkdir(parents=True, exist_ok=True)
 
     def check(self) -> None:
-        """Raise StoreAway when the store as a whole is out of reach."""
+        """Raise StoreAway when the store is out of reach."""
         folder = self.root / Area.IMAGES
         try:
             with os.scandir(folder) as entries:
@@ -57,13 +57,19 @@ class Store:
             raise StoreAway(f"the image store is out of reach: {folder}: {error.strerror}") from error
 
     def put(self, source: Path, sha256: str, area: Area, *, link: bool = True) -> Path:
-        """Keep the bytes of `source` under their hash, and say where; the source stays where it is.
+        """Store the bytes of `source` under their hash; the source stays where it is.
 
-        Linked, so that nothing is copied; across devices, or when `link` is False because the
-        source belongs to someone who may still change it, copied and then renamed into path.
-        What lies there already is read: left by a file that changed under our hands, or by a bad
-        disk, it may be other bytes, and is replaced. Durable only after `sync`. Raises OSError, and
-        StoreAway when the store's own folders are gone.
+        The file is linked, so that no bytes are copied. It is copied if the store is on another device, or
+        if `link` is False because somebody may still change the source. A file that the store already has
+        is read and compared: a file that changed while it was stored, or a bad disk, can have left other
+        bytes, which are then replaced. The file is durable only after `sync`.
+
+        Returns:
+            The path in the store.
+
+        Raises:
+            StoreAway: the folders of the store are missing.
+            OSError: the file cannot be stored.
         """
         path = self._path_of(sha256, area)
         if link and self._link(source, path):
@@ -77,57 +83,57 @@ class Store:
         return path
 
     def sync(self, files: Iterable[Path]) -> None:
-        """Make these files of the store, and the folders' entries for them, survive a power cut."""
+        """Call fsync for these files and for the folders that hold them, so that they survive a power failure."""
         paths = list(files)
         if not paths:
             return
         folders = {self.root}
         for folder in {path.parent for path in paths}:
             above = folder
-            # A new folder's own entry stands in the folder above it.
+            # The entry of a new folder is in the folder above it.
             while above not in folders:
                 folders.add(above)
                 above = above.parent
         paths += folders
         at_once = min(_SYNCS_AT_ONCE, len(paths))
-        # Several at once: the disk writes what it is asked for together in one go.
+        # Several threads, because the disk writes simultaneous requests together.
         with ThreadPoolExecutor(at_once) as pool:
             for _ in pool.map(_fsync_all, [paths[start::at_once] for start in range(at_once)]):
                 pass
 
     def path(self, sha256: str) -> Path:
-        """Where the bytes of this hash lie. Raises FileNotFoundError."""
+        """Return the path of the file with this hash. Raises FileNotFoundError."""
         for path in (self._path_of(sha256, area) for area in Area):
             if path.exists():
                 return path
         raise FileNotFoundError(errno.ENOENT, "the store has no such image", sha256)
 
     def read(self, sha256: str) -> bytes:
-        """The bytes of this hash. Raises FileNotFoundError or another OSError."""
+        """Return the bytes with this hash. Raises FileNotFoundError or another OSError."""
         return self.path(sha256).read_bytes()
 
     def hashes(self) -> Iterator[str]:
-        """Every hash that the store holds, in no order."""
+        """Yield the hash of every stored file, in no order."""
         for area in Area:
             for _, _, names in os.walk(self.root / area):
                 yield from (name for name in names if len(name) == _HASH_LENGTH)
 
     def unfinished(self) -> Iterator[Path]:
-        """Copies that are being made, or whose maker died."""
+        """Yield unfinished copies: their process is still writing, or has died."""
         for area in Area:
             yield from (self.root / area).rglob("*.part")
 
     def _path_of(self, sha256: str, area: Area) -> Path:
-        """One of 256 folders an area: a million images are four thousand a folder."""
+        """Return the path for a hash: an area has 256 folders, so that a million images make 4,000 a folder."""
         return self.root.joinpath(area, sha256[:2], sha256)
 
     def _link(self, source: Path, path: Path) -> bool:
-        """Link, or say that it cannot be: something lies there, or not here (another device, no links)."""
+        """Link the source into the store. Return False if the path exists or the file system cannot link."""
         try:
             try:
                 os.link(source, path, follow_symlinks=False)
             except FileNotFoundError:
-                # Of 256 folders each is made once; asking before would cost every file as much.
+                # Each of 256 folders is created once; to check first would cost as much for every file.
                 self._make_parent(path)
                 os.link(source, path, follow_symlinks=False)
         except FileExistsError:
@@ -148,15 +154,15 @@ class Store:
 
 
 def open_store(settings: Settings) -> Store:
-    """The store that the settings name."""
+    """Return the store that the settings name."""
     return Store(settings.store_path)
 
 
 def _copy(source: Path, target: Path, *, over: bool = False) -> bool:
-    """Copy beside the target, and rename; False when another process was quicker, unless it goes `over` that.
+    """Copy to a file beside the target, and rename it. Return False if the target exists, unless `over`.
 
-    What that process has linked there may be this very source: to replace it would change the source's
-    times, by which its arrival is known.
+    The existing target may be a link to this very source, made by another process. Replacing it would
+    change the times of the source, which identify its arrival.
     """
     unfinished = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
     try:
@@ -174,7 +180,7 @@ def _copy(source: Path, target: Path, *, over: bool = False) -> bool:
 
 
 def _rename_to_new(unfinished: Path, target: Path) -> None:
-    """Raises FileExistsError where the file system has links; without them nobody links into the store."""
+    """Rename to a path that must not exist: raises FileExistsError, except on a file system without links."""
     try:
         os.link(unfinished, target)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`nightread up`: starts the processes of one machine, watches them, and stops them cleanly."""
+"""`nightread up`: starts the processes of one machine, restarts those that end, and stops all of them."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ log = structlog.get_logger(__name__)
 _POLL_S = 0.2
 _STOP_WITHIN_S = 20.0
 _LONGEST_BACKOFF_S = 30.0
-# A process that ran this long had started well: its next failure is a new one.
+# A process that ran for so long had started well: its next failure starts again with a short pause.
 _STEADY_AFTER_S = 60.0
 _PR_SET_PDEATHSIG = 1
 
 
-class CannotStart(Exception):  # noqa: N818 - says what is wrong
-    """Another supervisor works on this data folder, or another program on this port."""
+class CannotStart(Exception):  # noqa: N818 - the name says what happened
+    """Another supervisor uses this data folder, or another program uses this port."""
 
 
 @dataclass
 class _Child:
-    """One supervised process: restarted after a growing pause whenever it ends unasked."""
+    """One supervised process. When it ends, it is restarted after a pause that grows each time."""
 
     name: str
     process: subprocess.Popen[bytes] | None = None
@@ -54,24 +54,27 @@ class _Child:
     backoff_s: float = field(default=1.0)
 
     def start(self, environment: dict[str, str]) -> None:
-        # Its own session: Ctrl-C reaches the supervisor alone, which stops the others in order.
+        # In its own session, so that Ctrl-C reaches the supervisor only, which stops the others in order.
         self.process = subprocess.Popen(
             [sys.executable, "-m", "worker.cli", self.name],
             env=environment,
             start_new_session=True,
-            # Safe: this process has one thread, and the function only makes a system call.
+            # This is safe: the process has one thread, and the function only makes a system call.
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
         )
         self.started = time.monotonic()
 
     def restart_if_ended(self, environment: dict[str, str]) -> None:
-        """Note an end, and start again when the pause is over."""
+        """Notice that the process ended, and start it again when the pause is over."""
         now = time.monotonic()
         if self.process is not None and self.process.poll() is not None:
             if now - self.started > _STEADY_AFTER_S:
                 self.backoff_s = 1.0
             log.error(
-                "a process ended", name=self.name, status=self.process.returncode, again_in_s=self.backoff_s
+                "a process ended and will be restarted",
+                name=self.name,
+                status=self.process.returncode,
+                again_in_s=self.backoff_s,
             )
             self.process = None
             self.next_start = now + self.backoff_s
@@ -84,25 +87,30 @@ class _Child:
             self.process.terminate()
 
     def wait(self) -> None:
-        """Wait for the end that was asked for, and enforce it when it takes too long."""
+        """Wait until the process has ended; kill it when it takes too long."""
         if self.process is None:
             return
         try:
             self.process.wait(_STOP_WITHIN_S)
         except subprocess.TimeoutExpired:
-            log.warning("a process does not stop and is killed", name=self.name)
+            log.warning("a process did not stop in time and is killed", name=self.name)
             self.process.kill()
             self.process.wait()
 
 
 def up(settings: Settings) -> int:
-    """Start everything, keep it running, and stop it on SIGINT, SIGTERM or SIGHUP; the exit status.
+    """Start all processes, keep them running, and stop them on SIGINT, SIGTERM or SIGHUP.
 
-    Raises CannotStart, or TransientFailure when the database is out of reach.
+    Returns:
+        The exit status.
+
+    Raises:
+        CannotStart: the data folder or the port is in use.
+        TransientFailure: the database is out of reach.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # `nohup` has it ignored: the terminal may be closed then.
+        # Under `nohup`, SIGHUP is ignored, so that the terminal can be closed.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: stop.set())
     for folder in (settings.data, settings.inbox, settings.incoming):
@@ -132,8 +140,8 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> Non
                 announced = True
                 _announce(settings)
     finally:
-        click.echo("Nightread stops; what is pending goes on at the next start.", err=True)
-        # The broker last: the worker still tells it what is done.
+        click.echo("Nightread is stopping. Pending images are scored after the next start.", err=True)
+        # The broker is stopped last, because the worker still needs it.
         for stopping in ([c for c in children if c.name != "broker"], children):
             for child in stopping:
                 child.terminate()
@@ -142,7 +150,7 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> Non
 
 
 def _child_environment(settings: Settings) -> dict[str, str]:
-    """The settings as the children read them: what was given, with relative paths made absolute."""
+    """Return the settings as environment variables for the children, with absolute paths."""
     given = settings.model_dump(include=settings.model_fields_set | {"data", "model"}, mode="json")
     return {f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()}
 
@@ -171,7 +179,7 @@ def _announce(settings: Settings) -> None:
     click.echo(
         f"\n  Nightread is ready.\n\n"
         f"  Inbox   {settings.inbox}\n"
-        f"  Page    {_address(settings)}\n\n"
+        f"  Web     {_address(settings)}\n\n"
         f"  {DISCLAIMER}\n"
         f"  Ctrl-C stops everything.\n",
         err=True,
@@ -186,17 +194,17 @@ def _wait_until(condition: Callable[[], bool], stop: threading.Event, seconds: f
 
 @contextmanager
 def _exclusive_lock(settings: Settings) -> Iterator[TextIO]:
-    """Hold the data folder's lock: two supervisors would start two of everything."""
+    """Hold the lock of the data folder, so that no second supervisor starts the same processes."""
     with (settings.data / "nightread.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotStart(f"Nightread already runs on {settings.data}.") from None
+            raise CannotStart(f"Nightread is already running on {settings.data}.") from None
         yield lock
 
 
 def _check_port(settings: Settings) -> None:
-    """Say that the port is taken before anything starts, rather than have the page fail for ever."""
+    """Raise CannotStart if the port is in use: the web interface would fail again and again."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -204,11 +212,11 @@ def _check_port(settings: Settings) -> None:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             raise CannotStart(
-                f"The page cannot have port {settings.port} of {settings.host} ({error.strerror}); "
-                "set NIGHTREAD_PORT to another."
+                f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}). "
+                "Set NIGHTREAD_PORT to another port."
             ) from None
 
 
 def _die_with_parent() -> None:
-    """Ask Linux for a SIGTERM should the supervisor be killed: prctl(2), PR_SET_PDEATHSIG."""
+    """Have Linux send SIGTERM to this process when the supervisor dies (prctl(2), PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -145,7 +145,7 @@ def test_a_disk_without_room_stops_the_intake_and_nothing_else(
     stack.start()
     storm = Storm(stack, phantoms[0])
     storm.drop(3)
-    wait_for(lambda: "nothing more is taken in" in trouble(stack).get("watch", ""), 30, stack.tail)
+    wait_for(lambda: "no file is accepted" in trouble(stack).get("watch", ""), 30, stack.tail)
     assert stack.file_counts().received == 0
     assert len(list(stack.settings.inbox.iterdir())) == 3
     stack.stop()

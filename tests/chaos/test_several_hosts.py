@@ -169,7 +169,7 @@ def test_a_host_that_is_cut_off_loses_its_images_to_another_and_goes_on_when_it_
         site.network.cut(ada)
         seen = len(site.stack.log.read_text())
         process.resume()
-        said = "the sign of life waits"
+        said = "a heartbeat could not be written"
         wait_for(lambda: said in site.stack.log.read_text()[seen:], 60, site.stack.tail)
         wait_for(lambda: site.who_scored(lost) == {ben.name}, 90, site.stack.tail)
     site.storm.assert_nothing_is_lost()

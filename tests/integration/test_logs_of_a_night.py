@@ -51,10 +51,10 @@ def test_an_image_can_be_followed_by_its_id_and_no_log_says_what_a_file_was_call
     assert PATIENT not in said
     assert PATIENT not in imported.stderr
     lines = [json.loads(line) for line in (said + imported.stderr).splitlines() if line.startswith("{")]
-    received = {i for line in lines if line["event"] == "took files in" for i in line.get("new", [])}
-    leased = {i for line in lines if line["event"] == "leased" for i in line["images"]}
+    received = {i for line in lines if line["event"] == "accepted files" for i in line.get("new", [])}
+    leased = {i for line in lines if line["event"] == "leased images" for i in line["images"]}
     outcomes = {
-        int(i): o for line in lines if line["event"] == "screened" for i, o in line["outcomes"].items()
+        int(i): o for line in lines if line["event"] == "screened images" for i, o in line["outcomes"].items()
     }
     with stack.ledger.reading() as session:
         images = {row.id: row for row in session.scalars(select(Image))}
@@ -62,5 +62,5 @@ def test_an_image_can_be_followed_by_its_id_and_no_log_says_what_a_file_was_call
     assert len(screened) == 6
     assert received == leased == set(outcomes) == screened
     assert {i: images[i].verdict or images[i].reason_code for i in screened} == outcomes
-    turned_away = {i for line in lines for i in line.get("rejected", []) if line["event"] == "took files in"}
+    turned_away = {i for line in lines for i in line.get("rejected", []) if line["event"] == "accepted files"}
     assert turned_away == set(images) - screened

@@ -113,8 +113,8 @@ def test_a_restored_backup_is_whole_and_what_came_after_it_comes_in_again(
     monkeypatch.setattr(reconcile, "COMMIT_WITHIN_S", -1.0)
     reconciler = Reconciler(settings, copy, store)
     lost = len(sent) - counts.received
-    assert [f.what for f in reconciler.compare() if not f.ok] == [f"{lost} stored files that no image names"]
-    assert reconciler.repair() == [f"{lost} stored files taken in"]
+    assert [f.what for f in reconciler.compare() if not f.ok] == [f"{lost} stored files without an image"]
+    assert reconciler.repair() == [f"{lost} stored files accepted"]
     assert [
         f.what for f in (*maintenance.check(copy), *reconciler.compare(read_bytes=True)) if not f.ok
     ] == []

@@ -85,7 +85,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing_that_blocks_the_next_and_a_s
     stack.start()
     second = stack.run("up")
     assert second.returncode == 1
-    assert second.stderr.strip() == f"Nightread already runs on {stack.settings.data}."
+    assert second.stderr.strip() == f"Nightread is already running on {stack.settings.data}."
     stack.drop("a.jpg", phantoms[0].read_bytes())
     assert stack.wait_until_done(1).scored == 1
     assert len(stack.processes("valkey-server")) == len(stack.processes("watch")) == 1

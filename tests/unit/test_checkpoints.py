@@ -161,10 +161,10 @@ def test_checking_needs_the_public_key_and_nothing_else(
     (tmp_path / "checkpoint.key").unlink()
     assert checked(ledger, kept) == CheckpointResult(1, None)
     shutil.copy(file, tmp_path / "checkpoint.pub")
-    with pytest.raises(WrongSettings, match="is missing or no key"):
+    with pytest.raises(WrongSettings, match="is missing or not valid"):
         checked(ledger, kept)
     (tmp_path / "checkpoint.pub").unlink()
-    with pytest.raises(WrongSettings, match="is missing or no key"):
+    with pytest.raises(WrongSettings, match="is missing or not valid"):
         checked(ledger, kept)
 
 
@@ -175,5 +175,5 @@ def test_what_cannot_be_written_or_signed_waits(ledger: Ledger, kept: Checkpoint
         kept.take(ledger)
     (tmp_path / "elsewhere").unlink()
     (tmp_path / "checkpoint.key").write_text("not a key")
-    with pytest.raises(TransientFailure, match="no private key"):
+    with pytest.raises(TransientFailure, match="not an Ed25519 private key"):
         kept.take(ledger)

@@ -63,7 +63,7 @@ def test_people_read_how_many_and_machines_which(form: str, expected: list[str])
     program = (
         "import structlog; from worker import logs; from worker.config import Settings; "
         f"logs.configure(Settings(log_format={form!r}), 'watch'); "
-        "structlog.get_logger().info('took files in', new=list(range(1, 257)), rejected=[7], "
+        "structlog.get_logger().info('accepted files', new=list(range(1, 257)), rejected=[7], "
         "outcomes={1: 'clear', 2: 'flagged', 3: 'clear', 4: 'flagged'})"
     )
     text = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr

@@ -1,7 +1,7 @@
-"""What a file really is, whatever its name says, and the limits that it must keep.
+"""Recognises the format of a file from its bytes, not its name, and checks its limits.
 
-Only the header is read: nothing is decoded here. The worker asks again before it decodes,
-so a file that a person retries is held to the same limits.
+Only the header is read; nothing is decoded. The worker checks again before it decodes, so that a retried
+image has to keep the same limits.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from worker.imagefile.limits import LONGEST_HEADER, Limits, check_parts
 from worker.imagefile.parts import PNG_START
 from worker.imagefile.phantom_mark import is_phantom
 
-# PNG specification (third edition), 11.2.1: the bit depth is the 25th byte of the file.
+# The bit depth is the 25th byte of a PNG file (PNG, third edition, 11.2.1).
 _PNG_BIT_DEPTH_AT = 24
 _READABLE = ("JPEG", "PNG")
-# What Pillow raises for bad bytes, by kind of damage.
+# The exceptions that Pillow raises for damaged headers.
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
 _GREY_OR_COLOUR = {"L", "RGB", "P", "1"}
 _SIXTEEN_BIT = 16
@@ -31,7 +31,7 @@ HEADER_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the header says: `format` is `jpeg` or `png`, `width` and `height` are in pixels."""
+    """Facts from the header: `format` is `jpeg` or `png`, `width` and `height` are in pixels."""
 
     format: str
     width: int
@@ -40,7 +40,7 @@ class Inspection:
 
 
 def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
-    """Look at a file of `size` bytes, from its start. Raises RejectedImage with the reason."""
+    """Inspect a file of `size` bytes, which must be at its start. Raises RejectedImage with the reason."""
     if size == 0:
         raise RejectedImage("empty")
     if size > limits.max_bytes:
@@ -50,9 +50,9 @@ def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
     _check_signature(header)
     check_parts(file)
     file.seek(0)
-    # Our own limit, of the settings, is checked below before anything is decoded.
+    # Our own limit is checked below, before anything is decoded.
     Pillow.MAX_IMAGE_PIXELS = None
-    # Of all compressed text together, unpacked; Pillow's own is 64 MB.
+    # The limit for all compressed texts together, unpacked. The default of Pillow is 64 MB.
     PngImagePlugin.MAX_TEXT_MEMORY = LONGEST_HEADER
     try:
         with Pillow.open(file, formats=_READABLE) as image:
@@ -64,7 +64,7 @@ def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
 
 
 def inspect_bytes(data: bytes, limits: Limits) -> Inspection:
-    """`inspect` for bytes in memory."""
+    """Inspect a file in memory; like `inspect`."""
     return inspect(io.BytesIO(data), len(data), limits)
 
 
@@ -110,4 +110,4 @@ def _check_image(image: Pillow.Image, header: bytes, limits: Limits) -> None:
     if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
         raise RejectedImage("transparent")
     if image.mode not in _GREY_OR_COLOUR:
-        raise RejectedImage("undecodable", detail=f"its pixels are of the kind {image.mode}")
+        raise RejectedImage("undecodable", detail=f"pixels of mode {image.mode} are not supported")

@@ -1,7 +1,7 @@
-"""The number of scans of a JPEG file: each is a pass over the whole image, however few bytes it has.
+"""Limits the number of scans of a JPEG file: each scan is a pass over the whole image.
 
-A progressive file of 1 MB can ask for ten thousand passes over a hundred megapixels, a minute's work;
-one of 64 MB for an hour's (libjpeg-turbo, "Two Issues with the JPEG Standard", 2017).
+A progressive file of 1 MB can have ten thousand scans of a hundred megapixels, which take a minute to decode;
+one of 64 MB takes an hour (libjpeg-turbo, "Two Issues with the JPEG Standard", 2017).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Hash, store, record: one transaction for a group of files, and the sources removed last.
+"""Accepts files: hash, store and record a group of files in one transaction, then remove the sources.
 
-The order is the promise. Into the store first, then the commit, then the source goes: a
-crash at any point leaves a copy, and a state that the next scan repairs. A file that was
-recorded but not yet removed is known again by its `arrival` key and gets no second receipt.
+The order matters: first the store, then the commit, then the removal. After a crash at any point there is
+still a copy, and the next scan finishes the work. A file that was recorded but not yet removed is recognised
+by its `arrival` key, and gets no second receipt.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _Item = TypeVar("_Item")
 
 _FIRST_GROUP = 32
 _LARGEST_GROUP = 256
-# Bytes of a file that is held in memory while it is looked at: nearly every radiograph's JPEG.
+# Files up to this size are read into memory once: nearly every JPEG radiograph.
 _READ_WHOLE = 4 * 1024**2
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A complete file that waits to be taken in, and the name under which it came."""
+    """A complete file that is to be accepted, and the name under which it arrived."""
 
     path: Path
     name: str
@@ -52,7 +52,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What became of one file."""
+    """The outcome of one accepted or rejected file, as its receipt says."""
 
     name: str
     receipt_id: int
@@ -63,7 +63,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class _FileFacts:
-    """One look at a file: its state when it was read, its hash, and what its header says."""
+    """What was read of a file: its status, its hash, and its header or the reason for the rejection."""
 
     status: os.stat_result
     sha256: str
@@ -80,10 +80,10 @@ class _Stored:
 
 
 class Acceptor:
-    """Takes files in, a group at a time. Safe to use from several threads and processes."""
+    """Accepts groups of files. Several threads and processes may do so at the same time."""
 
     def __init__(self, settings: Settings, ledger: Ledger, store: Store) -> None:
-        """Keep what is needed; nothing is opened yet."""
+        """Keep the settings, the ledger and the store; nothing is opened yet."""
         self._ledger = ledger
         self._store = store
         self._limits = limits_of(settings)
@@ -102,10 +102,12 @@ class Acceptor:
     ) -> list[Accepted]:
         """Store and record a group of files, then remove the sources unless they are kept.
 
-        A file that vanished, changed while it was read, or cannot be read is left out: it is
-        still where it was, and a later scan finds it. So is one whose receipt was written
-        before; its source is removed now. Raises TransientFailure when the store, the disk or
-        the database cannot take the group; then nothing was recorded and every source is there.
+        A file that vanished, changed while it was read, or cannot be read is skipped; a later scan finds
+        it. A file that already has its receipt is skipped too, and its source is removed now.
+
+        Raises:
+            TransientFailure: the store, the disk or the database failed. Nothing was recorded, and every
+                source still exists.
         """
         self.check_free_space()
         self._check_store()
@@ -135,20 +137,20 @@ class Acceptor:
         return accepted
 
     def check_free_space(self) -> None:
-        """Raise DiskFull when a disk that is written to is nearly full."""
+        """Raise DiskFull when a disk in use is nearly full."""
         free, least = self.free_bytes(), self._settings.min_free_bytes
         if free < least:
             raise DiskFull(
                 f"the disk has {free / 1e6:,.0f} MB left, less than {least / 1e6:,.0f} MB: "
-                "nothing more is taken in, and files stay where they are"
+                "no file is accepted, and files stay where they are"
             )
 
     def free_bytes(self) -> int:
-        """Of the fullest of the disks that are written to."""
+        """Return the free bytes on the fullest disk in use."""
         return min(_free_bytes(folder) for folder in (self._settings.store_path, self._settings.data))
 
     def _check_store(self) -> None:
-        """Make the store where no image was ever taken in; raise StoreAway where one was and it is gone."""
+        """Create the store before the first image; later, raise StoreAway when the store is missing."""
         if not self._store_made:
             with self._ledger.reading() as session:
                 first = not receipts.any_image(session)
@@ -156,12 +158,12 @@ class Acceptor:
                 try:
                     self._store.make()
                 except OSError as error:
-                    raise TransientFailure(f"the store cannot be made: {error.strerror}") from error
+                    raise TransientFailure(f"the image store cannot be created: {error.strerror}") from error
             self._store_made = True
         self._store.check()
 
     def recorded(self, files: Sequence[Candidate]) -> dict[Candidate, os.stat_result]:
-        """Those that have their receipt and were only not removed, each as it is now."""
+        """Return the files that are recorded but not yet deleted, each with its current status."""
         states = {}
         for candidate in files:
             with suppress(OSError):
@@ -172,7 +174,7 @@ class Acceptor:
         return {candidate: states[candidate] for candidate, key in keys.items() if key in known}
 
     def remove_recorded(self, files: Sequence[Candidate]) -> list[Candidate]:
-        """Those that need to be read; the others have only not been removed, and are removed now."""
+        """Delete the files that are already recorded, and return the others."""
         done = self.recorded(files)
         for candidate, state in done.items():
             _remove(candidate.path, _fingerprint(state))
@@ -195,13 +197,13 @@ class Acceptor:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise TransientFailure(f"the store cannot take a file: {error.strerror}") from error
+                raise TransientFailure(f"the image store cannot store a file: {error.strerror}") from error
             if item is not None:
                 stored.append(item)
         try:
             self._store.sync(item.stored_path for item in stored)
         except OSError as error:
-            raise TransientFailure(f"the store cannot be made durable: {error}") from error
+            raise TransientFailure(f"the image store cannot be written to disk: {error}") from error
         return stored
 
     def _store_one(
@@ -214,12 +216,12 @@ class Acceptor:
         keep_source: bool,
     ) -> _Stored | None:
         area = Area.REJECTED if facts.rejection else Area.IMAGES
-        # A file that has another name elsewhere may still be changed under that one.
+        # A file with a second name elsewhere may still be changed under that name, so it is copied.
         link = not keep_source and facts.status.st_nlink == 1
         stored_path = self._store.put(candidate.path, facts.sha256, area, link=link)
         after = candidate.path.lstat()
         if _fingerprint(facts.status) != _fingerprint(after):
-            log.info("a file changed while it was read and is left for a later scan")
+            log.info("a file changed while it was read; a later scan reads it again")
             return None
         image = facts.inspection
         arrival = receipts.Arrival(
@@ -239,9 +241,9 @@ class Acceptor:
 
 
 def in_groups(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    """Cut what waits into groups for `accept`: small at first, so that the workers soon have something to do.
+    """Cut files into groups for `accept`: small groups first, so that the workers can start soon.
 
-    Then larger, since a commit, and the disk's writing for it, take as long for many as for few.
+    Later groups are larger, because a commit takes as long for many files as for few.
     """
     start, size = 0, _FIRST_GROUP
     while start < len(items):
@@ -250,34 +252,34 @@ def in_groups(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
 
 
 def _log_group(accepted: Sequence[Accepted]) -> None:
-    """By the images' ids: a name may be a patient's."""
+    """Log the ids of the images by outcome; no names, because a file name may be that of a patient."""
     images = {outcome.value: [a.image_id for a in accepted if a.outcome is outcome] for outcome in Outcome}
     if accepted:
-        log.info("took files in", **{outcome: ids for outcome, ids in images.items() if ids})
+        log.info("accepted files", **{outcome: ids for outcome, ids in images.items() if ids})
 
 
 def _free_bytes(folder: Path) -> int:
-    """Of the disk that a folder lies on, or will."""
+    """Return the free bytes on the disk that holds this folder, or will hold it."""
     for stored_path in (folder, *folder.parents):
         with suppress(FileNotFoundError):
             return shutil.disk_usage(stored_path).free
-    raise DiskFull(f"there is no disk for {folder}")
+    raise DiskFull(f"no disk was found for {folder}")
 
 
 def readable_name(name: str) -> str:
-    """A file's name as text that every database stores: bytes that are no UTF-8 are escaped."""
+    """Return a file name as text for any database: bytes that are not UTF-8 are escaped."""
     return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
 
 
 def _examine(path: Path, limits: Limits) -> _FileFacts:
-    """Hash and inspect one open file, never through a symbolic link. Raises OSError."""
+    """Hash and inspect a file, without following symbolic links. Raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(path)
-        # Read once: a header is gone through in small steps, each of which would ask the file again. Never
-        # more than that: one that grows meanwhile is left for a later scan anyway.
+        # Read once, because the header is parsed in small steps. A file that grows meanwhile is read no
+        # further: a later scan reads it again anyway.
         whole: io.BytesIO | io.BufferedReader = (
             io.BytesIO(file.read(_READ_WHOLE)) if status.st_size <= _READ_WHOLE else file
         )
@@ -294,11 +296,11 @@ def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _arrival_key(name: str, status: os.stat_result) -> str:
-    """This arrival and no other: an inode's change time cannot be set, not even by `cp -p`.
+    """Return a key for this arrival: nobody can set the change time of an inode, not even `cp -p`.
 
-    Taken after the link into the store, which is the last thing that changes it. The name is
-    part of it because one inode may lie in the inbox under two names: those are two files. The
-    device is not: a disk that is mounted anew, or on another machine, has another number.
+    The key is made after the link into the store, which is the last change to the inode. The name is part of
+    the key, because one inode can have two names in the inbox: those count as two files. The device is not
+    part of it, because its number changes when the disk is mounted again.
     """
     digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
     return f"{status.st_ino}:{status.st_ctime_ns}:{status.st_size}:{digest}"
@@ -306,8 +308,8 @@ def _arrival_key(name: str, status: os.stat_result) -> str:
 
 @lru_cache(maxsize=1_000)
 def _warn_unreadable(inode: int, why: str) -> None:
-    """Say it once a file, not once a scan; by inode, since a name may be a patient's."""
-    log.warning("a file cannot be read and is left where it is", inode=inode, error=why)
+    """Log once for each file, not on each scan; by inode, because a name may be that of a patient."""
+    log.warning("a file cannot be read; it stays where it is", inode=inode, error=why)
 
 
 def _inode(path: Path) -> int:
@@ -318,18 +320,18 @@ def _inode(path: Path) -> int:
 
 
 def _remove(path: Path, fingerprint: tuple[int, ...]) -> None:
-    """Remove what was taken in; what has come under its name since then stays for a later scan."""
+    """Delete an accepted file, unless another file has replaced it under this name since then."""
     try:
         if _fingerprint(path.lstat()) == fingerprint:
             path.unlink()
     except FileNotFoundError:
         return
     except OSError as error:
-        # Recorded already: the next scan knows it again and tries once more.
+        # The file is recorded: the next scan recognises it and tries to delete it again.
         _warn_unremovable(fingerprint, str(error.strerror))
 
 
 @lru_cache(maxsize=1_000)
 def _warn_unremovable(_fingerprint: tuple[int, ...], why: str) -> None:
-    """Say it once a file, not once a scan."""
-    log.warning("a file that was taken in cannot be removed", error=why)
+    """Log once for each file, not on each scan."""
+    log.warning("an accepted file cannot be deleted from its folder", error=why)

@@ -1,7 +1,7 @@
-"""The canary: a drawn image that is sent the whole way now and then, to see that all of it works.
+"""The canary: a drawn image that is sent through the whole program at intervals, to test every part.
 
-Always the same picture, in other bytes each time: through the store, the ledger, the queue and the worker. It is
-marked as a phantom, in a run of its own. What became of it is in `worker.ledger.canary`.
+The picture is always the same, but the bytes of the file differ, so that it is never a duplicate. The image is
+marked as a phantom, and belongs to a run of its own. `worker.ledger.canary` reads the result.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Outcome, Source
 from worker.phantom import write_phantom
 
-# A chest that the shipped model calls clear, and not by far: nobody is asked to read it, and a change shows.
+# The shipped model calls this chest clear, but only just: no reader gets it, and a changed score shows.
 _SEED = 9
 _WIDTH = 512
 
 
 class Canary:
-    """Sends one whenever the latest is `canary_s` old."""
+    """Sends a canary when the latest one is `canary_s` seconds old."""
 
     def __init__(self, settings: Settings, ledger: Ledger, acceptor: Acceptor, enqueue: Enqueue) -> None:
-        """Send through `acceptor`; `enqueue` is called with the new image's id after the commit."""
+        """Send canaries through `acceptor`; call `enqueue` with the id of the new image after the commit."""
         self._settings = settings
         self._ledger = ledger
         self._acceptor = acceptor
         self._enqueue = enqueue
 
     def send_if_due(self) -> None:
-        """Send one if it is time. Raises TransientFailure."""
+        """Send a canary if one is due. Raises TransientFailure."""
         if not self._settings.canary_s or not self._is_due():
             return
         self._settings.incoming.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Do the store, the ledger and the inbox agree? What a crash or a restored backup left is named, and repaired.
+"""Compares the image store, the ledger and the inbox, and repairs what a crash or a restored backup left.
 
-No repair takes away bytes that are nowhere else: what no image names is taken in; what goes is a copy that
-was never finished, an upload whose sender was never told that it had arrived, a source that has its receipt.
-It may be done beside running processes, and done twice it does nothing more.
+No repair deletes the only copy of any bytes. A stored file without an image is accepted. Deleted are
+unfinished copies, broken uploads whose sender got no answer, and inbox files that have their receipt. A repair
+can run beside the other processes, and a second run changes nothing.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image
 from worker.store import Store
 
-# A process that takes a file in has it in the store for so long, at the very most, before it commits.
+# A process that accepts a file commits at the latest so long after it stored the file.
 COMMIT_WITHIN_S = 60.0
-# Nobody writes to an upload or to an unfinished copy any more that has rested for so long.
+# An upload or a copy that has not changed for so long is no longer being written.
 ABANDONED_S = 3600.0
 
 
 @dataclass(frozen=True)
 class _Difference:
-    """What the ledger knows and the store has not, and the other way round: by hash."""
+    """`missing`: hash -> image id that the store lacks; `orphans`: stored hashes that no image has."""
 
     missing: dict[str, int]
     orphans: list[str]
 
 
 class Reconciler:
-    """Compares, and repairs what can be repaired without a person."""
+    """Compares, and applies the repairs that need no person."""
 
     def __init__(self, settings: Settings, ledger: Ledger, store: Store) -> None:
-        """Compare what these settings name; nothing is read yet."""
+        """Keep the settings, the ledger and the store; nothing is read yet."""
         self._settings = settings
         self._ledger = ledger
         self._store = store
         self._acceptor = Acceptor(settings, ledger, store)
 
     def compare(self, *, read_bytes: bool = False) -> list[CheckResult]:
-        """What differs; with `read_bytes` every stored file is hashed again, which takes its time."""
+        """Return what differs; `read_bytes` also hashes every stored file again, which takes long."""
         difference = self._difference()
         missing = [f"image {image_id}" for image_id in difference.missing.values()]
         orphans = self._without_source(difference.orphans)
@@ -59,7 +59,7 @@ class Reconciler:
         ]
         results = [
             CheckResult(not missing, f"{len(missing)} images without their bytes in the store", missing),
-            CheckResult(not orphans, f"{len(orphans)} stored files that no image names", orphans),
+            CheckResult(not orphans, f"{len(orphans)} stored files without an image", orphans),
             CheckResult(
                 ok=True, what=f"{len(recorded)} files in the inbox that have their receipt", names=recorded
             ),
@@ -69,7 +69,7 @@ class Reconciler:
         return [*results, self._changed()] if read_bytes else results
 
     def repair(self) -> list[str]:
-        """Repair what can be repaired; a sentence for each kind of thing that was. Raises TransientFailure."""
+        """Apply all safe repairs, and return a sentence for each kind of repair. Raises TransientFailure."""
         accepted = self._accept_orphans(self._without_source(self._difference().orphans))
         removed = sum(
             len(group) - len(self._acceptor.remove_recorded(group)) for group in list(self._inbox_groups())
@@ -77,7 +77,7 @@ class Reconciler:
         copies = _remove(self._unfinished())
         uploads = _remove(abandoned_uploads(self._settings))
         done = {
-            f"{accepted} stored files taken in": accepted,
+            f"{accepted} stored files accepted": accepted,
             f"{removed} files with a receipt removed from the inbox": removed,
             f"{copies} unfinished copies removed": copies,
             f"{uploads} broken uploads removed": uploads,
@@ -88,7 +88,7 @@ class Reconciler:
         with self._ledger.reading() as session:
             rows = session.execute(select(Image.sha256, Image.id).execution_options(yield_per=5_000))
             known = {row.sha256: row.id for row in rows}
-        # Listed after the snapshot: what arrives meanwhile is in the store before it is in the ledger.
+        # Listed after the snapshot, because a file that arrives now is stored before it is recorded.
         stored = set(self._store.hashes())
         return _Difference(
             {sha256: image_id for sha256, image_id in known.items() if sha256 not in stored},
@@ -96,29 +96,29 @@ class Reconciler:
         )
 
     def _without_source(self, hashes: Sequence[str]) -> list[str]:
-        """Those that no process is about to record, and whose source does not lie in the inbox still.
+        """Return the hashes that no process is about to record and that have no source in the inbox.
 
-        A crash between store and commit leaves a source that comes again by itself. It is known by its
-        size: one too many is waited for, and taken in the next time.
+        After a crash between store and commit, the source is still in the inbox, and is accepted from there.
+        Such a source is recognised by its size. A wrong match only delays a repair to the next run.
         """
-        waiting = {path.stat().st_size for path in self._sources()} if hashes else set()
-        rested = time.time() - COMMIT_WITHIN_S
-        found = []
+        source_sizes = {path.stat().st_size for path in self._sources()} if hashes else set()
+        latest = time.time() - COMMIT_WITHIN_S
+        orphans = []
         for sha256 in hashes:
             with suppress(OSError):
                 status = self._store.path(sha256).stat()
-                if status.st_size not in waiting and status.st_ctime <= rested:
-                    found.append(sha256)
+                if status.st_size not in source_sizes and status.st_ctime <= latest:
+                    orphans.append(sha256)
         with self._ledger.reading() as session:
-            since = {
+            recorded = {
                 sha256
-                for group in in_groups(found)
+                for group in in_groups(orphans)
                 for sha256 in session.scalars(select(Image.sha256).where(Image.sha256.in_(group)))
             }
-        return [sha256 for sha256 in found if sha256 not in since]
+        return [sha256 for sha256 in orphans if sha256 not in recorded]
 
     def _accept_orphans(self, hashes: Sequence[str]) -> int:
-        """Record stored files as arrivals of their own, under the one name that is left: their hash."""
+        """Record stored files as new arrivals. Their name is made from the hash, since the old name is lost."""
         sound = [sha256 for sha256 in hashes if self._hash_of(sha256) == sha256]
         count = 0
         for group in in_groups(sound):
@@ -135,7 +135,7 @@ class Reconciler:
         return CheckResult(not changed, f"{len(changed)} images whose stored bytes have changed", changed)
 
     def _hash_of(self, sha256: str) -> str | None:
-        """Of the bytes that are stored under a hash; None when they cannot be read."""
+        """Return the actual hash of the bytes stored under a hash; None when they cannot be read."""
         try:
             with self._store.path(sha256).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
@@ -151,15 +151,15 @@ class Reconciler:
         yield from files_below(self._settings.incoming)
 
     def _unfinished(self) -> list[Path]:
-        return [path for path in self._store.unfinished() if _has_rested(path)]
+        return [path for path in self._store.unfinished() if _is_abandoned(path)]
 
 
 def abandoned_uploads(settings: Settings) -> list[Path]:
-    """Uploads that broke off: their sender was never told that they had arrived."""
-    return [path for path in files_below(settings.incoming) if _has_rested(path)]
+    """Return uploads that broke off; their sender got no answer."""
+    return [path for path in files_below(settings.incoming) if _is_abandoned(path)]
 
 
-def _has_rested(path: Path) -> bool:
+def _is_abandoned(path: Path) -> bool:
     try:
         return time.time() - path.stat().st_mtime > ABANDONED_S
     except OSError:

@@ -1,7 +1,7 @@
-"""Is this file complete? Pure: it is told what was seen and when, and touches no disk.
+"""Decides whether a file is complete, from what scans saw and when. Does no I/O.
 
-A file is complete when its size and its modification time have rested over the settle time.
-A look at one moment says nothing, at start-up as little as later.
+A file is complete when its size and its modification time have not changed for the settle time. One
+observation alone is never enough, not even at start-up.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sighting:
-    """What a scan saw of a file: `state` is everything that changes while it is written."""
+    """What a scan saw of a file: `state` holds everything that changes while the file is written."""
 
     path: str
     state: Hashable
 
 
 class StabilityTracker:
-    """Remembers since when each file looks as it does; forgets files that are gone."""
+    """Remembers how long each file has been unchanged, and forgets files that are gone."""
 
     def __init__(self, settle_s: float) -> None:
-        """Call a file complete after `settle_s` seconds without a change."""
+        """Treat a file as complete after `settle_s` seconds without a change."""
         self._settle_s = settle_s
         self._since: dict[str, tuple[Hashable, float]] = {}
         self._next_due: float | None = None
 
     def observe(self, sightings: Iterable[Sighting], now: float) -> list[str]:
-        """Take in one whole scan at `now` (monotonic seconds); the keys of the complete files."""
+        """Record one whole scan at `now` (monotonic seconds), and return the paths of the complete files."""
         since: dict[str, tuple[Hashable, float]] = {}
         complete = []
         oldest_unsettled = None
@@ -46,5 +46,5 @@ class StabilityTracker:
         return complete
 
     def due_in(self, now: float) -> float | None:
-        """Seconds until a file may become complete, never negative; None if none is on its way."""
+        """Return the seconds until the next file may be complete, at least 0; None if no file is expected."""
         return None if self._next_due is None else max(0.0, self._next_due - now)

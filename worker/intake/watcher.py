@@ -1,8 +1,8 @@
-"""The folder monitor: watchdog's events and a periodic scan, both of which only nominate files.
+"""The folder monitor: finds complete files in the inbox and accepts them.
 
-The scan is what counts, since a network share sends no events; an event only makes the next
-scan come sooner. What is complete is handed to `accept` in groups, and the new images' ids
-to a function that the caller passes in, so this module never knows the queue.
+A periodic scan finds the files. Events from watchdog only start the next scan sooner, because a network
+share sends none. Complete files go to `accept` in groups. The ids of new images go to a function of the
+caller, so that this module does not depend on the queue.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from worker.ledger.states import Lane, Outcome, Source
 log = structlog.get_logger(__name__)
 
 _PARTIAL_SUFFIXES = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
-# Long enough that nobody who copies a tree by hand has the folder removed under them.
+# Long enough that a folder is not removed while somebody copies files into it by hand.
 _EMPTY_FOLDER_RESTS_S = 60.0
-# Two scans in quick succession see a burst of events once.
+# A burst of events starts one scan, not one for each event.
 _SHORTEST_PAUSE_S = 0.2
-# What wakes a monitor that rests; how a file changes from then on, its scans see. Every other event, its
-# own reading and removing among them, would cost as much as taking the file in does.
+# Only these events start a scan; scans see how a file changes after that. To handle all events, among them
+# those of our own reads and deletes, would cost as much time as accepting the files.
 _ARRIVALS: list[type[FileSystemEvent]] = [DirCreatedEvent, DirMovedEvent, FileCreatedEvent, FileMovedEvent]
 
 Enqueue = Callable[[Sequence[int], Lane], object]
 
 
 class FolderMonitor:
-    """Watches one inbox until it is told to stop."""
+    """Watches one inbox."""
 
     def __init__(self, settings: Settings, acceptor: Acceptor, enqueue: Enqueue) -> None:
-        """Watch the inbox of `settings`; `enqueue` is called with new images' ids after the commit."""
+        """Watch the inbox of `settings`; call `enqueue` with the ids of new images after each commit."""
         self._inbox = settings.inbox
         self._scan_s = settings.scan_s
         self._acceptor = acceptor
@@ -58,15 +58,15 @@ class FolderMonitor:
         self._wake = threading.Event()
 
     def run(self, stop: threading.Event, after_scan: Callable[[], object]) -> None:
-        """Scan until `stop` is set. Raises what a scan raises; every file is then still there."""
+        """Scan until `stop` is set. Raises what a scan raises; every file that was not accepted still exists."""
         self._inbox.mkdir(parents=True, exist_ok=True)
         observer = Observer()
         observer.schedule(_Waker(self._wake), str(self._inbox), recursive=True, event_filter=_ARRIVALS)
         try:
             observer.start()
         except OSError as error:
-            # The kernel has no watches left (inotify(7)), or the file system sends no events.
-            log.warning("the periodic scan goes on alone, without events", error=error.strerror)
+            # The kernel has no free watches (inotify(7)), or the file system sends no events.
+            log.warning("there are no file events; the inbox is scanned periodically", error=error.strerror)
         try:
             while not stop.is_set():
                 self._wake.clear()
@@ -76,7 +76,7 @@ class FolderMonitor:
                 if due_s is None:
                     self._wait_for_event(stop)
                 else:
-                    # Half of the time at most goes into looking, however full the folder is.
+                    # Scanning takes at most half of the time, however full the folder is.
                     took_s = time.monotonic() - began
                     stop.wait(min(self._scan_s, max(_SHORTEST_PAUSE_S, due_s, took_s)))
         finally:
@@ -85,9 +85,10 @@ class FolderMonitor:
                 observer.join()
 
     def scan_once(self) -> float | None:
-        """Look at every file once and take in the complete ones.
+        """Scan the inbox once and accept the complete files.
 
-        Seconds until another may be complete; None when none is on its way.
+        Returns:
+            Seconds until the next file may be complete; None if no file is expected.
         """
         sightings = (Sighting(path, state) for path, state in _scan(str(self._inbox)))
         for group in in_groups(self._tracker.observe(sightings, time.monotonic())):
@@ -102,7 +103,7 @@ class FolderMonitor:
             self._enqueue(new, Lane.OVERNIGHT)
 
     def _wait_for_event(self, stop: threading.Event) -> None:
-        """Wait for an event or the next periodic scan, whichever comes first."""
+        """Wait for an event, the time of the next periodic scan, or `stop`."""
         until = time.monotonic() + self._scan_s
         while not stop.is_set() and not self._wake.is_set() and time.monotonic() < until:
             self._wake.wait(_SHORTEST_PAUSE_S)
@@ -117,12 +118,12 @@ class _Waker(FileSystemEventHandler):
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a file's or folder's name says that it is hidden or not finished."""
+    """Return whether the name of a file or folder marks it as hidden or unfinished."""
     return name.startswith(".") or name.lower().endswith(_PARTIAL_SUFFIXES)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every regular file below `folder` that is not left alone, no link, in order of name."""
+    """Yield every regular file below `folder`, in order of name; no links, no ignored names."""
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_ignored(name))
         paths = (Path(parent, name) for name in sorted(names) if not is_ignored(name))
@@ -130,10 +131,10 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def _scan(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Every regular file below `folder` that is not left alone, with its size and time."""
-    waiting = [folder]
-    while waiting:
-        current = waiting.pop()
+    """Yield every regular file below `folder` with its size and time in ns; no links, no ignored names."""
+    folders = [folder]
+    while folders:
+        current = folders.pop()
         try:
             entries = list(os.scandir(current))
         except OSError as error:
@@ -152,15 +153,15 @@ def _scan(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
                 _warn_unreadable_folder(entry.path, str(error.strerror))
                 continue
             if stat.S_ISDIR(status.st_mode):
-                waiting.append(entry.path)
+                folders.append(entry.path)
             elif stat.S_ISREG(status.st_mode):
                 yield entry.path, (status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=1_000)
 def _warn_unreadable_folder(_path: str, why: str) -> None:
-    """Say it once a folder, not once a scan; without its name, which may be a patient's."""
-    log.warning("a folder cannot be looked into and is left where it is", error=why)
+    """Log once for each folder, not on each scan; without its name, which may be that of a patient."""
+    log.warning("a folder cannot be read; it stays where it is", error=why)
 
 
 def _remove_if_idle(folder: Path) -> None:
@@ -168,5 +169,5 @@ def _remove_if_idle(folder: Path) -> None:
         if time.time() - folder.stat().st_mtime > _EMPTY_FOLDER_RESTS_S:
             folder.rmdir()
     except OSError:
-        # Somebody filled or removed it in between: the next scan sees what is there.
+        # Somebody used or removed the folder meanwhile: the next scan sees its new state.
         return

@@ -1,1 +1,1 @@
-"""What waits: Celery carries ids of pending images; the ledger, not the broker, is the truth."""
+"""The queue: Celery carries the ids of pending images. The ledger is the truth, not the broker."""

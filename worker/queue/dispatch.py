@@ -1,4 +1,4 @@
-"""From pending images to chunks in a lane: only after the commit, and never too many at once."""
+"""Publishes chunks of pending images to the lanes: only after the commit, and a limited number at once."""
 
 from __future__ import annotations
 
@@ -21,31 +21,34 @@ from worker.queue.app import SCREEN_TASK, make_app
 
 log = structlog.get_logger(__name__)
 
-# After a first failure a chunk is split in so many parts; after a second, images go alone.
+# After the first failure a chunk is split into this many parts; after the second, each image is alone.
 _SPLIT = 8
 
 
 class Dispatcher:
-    """Puts chunks of image ids into the lanes. The broker may be away: nothing is lost by that."""
+    """Puts chunks of image ids into the lanes. Nothing is lost while the broker is out of reach."""
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
-        """Publish for these settings; nothing is connected yet."""
+        """Keep the settings and the ledger; nothing is connected yet."""
         self._settings = settings
         self._ledger = ledger
         self._app: Celery = make_app(settings)
 
     def publish(self, image_ids: Sequence[int], lane: Lane) -> bool:
-        """Queue images that have just been committed; False when the broker is out of reach.
+        """Queue images that have just been committed. Return False when the broker is out of reach.
 
-        Those for which there is no room, or no broker, stay pending until the sweeper's turn.
+        Images that do not fit into the lane, or meet no broker, stay pending until the sweeper queues them.
         """
         return self.publish_waiting([PendingImage(image_id, lane, 0) for image_id in image_ids]) is not None
 
     def publish_waiting(self, images: Sequence[PendingImage]) -> int | None:
-        """Queue pending images, chunk by chunk; how many, None when the broker is out of reach.
+        """Queue pending images, chunk by chunk.
 
-        They are noted as queued first: a worker that is quick would find their rows locked by
-        the note and leave them alone. What could not be sent has its note taken back.
+        Images are marked as queued first. Otherwise a fast worker would find their rows locked by that
+        write, and skip them. The mark is removed from images that could not be sent.
+
+        Returns:
+            The number of queued images; None when the broker is out of reach.
         """
         unsent: list[tuple[Lane, list[int]]] = []
         try:
@@ -62,8 +65,8 @@ class Dispatcher:
         return count
 
     def depths(self) -> dict[Lane, int]:
-        """How many chunks wait in each lane. Raises BrokerAway."""
-        # A connection that is kept: making one costs as much as publishing the group that asks.
+        """Return the number of chunks in each lane. Raises BrokerAway."""
+        # The connection is reused: a new one costs as much as publishing a group of images.
         with _broker_errors(), self._app.pool.acquire(block=True) as connection:
             client = connection.default_channel.client
             return {lane: int(client.llen(lane.value)) for lane in Lane}
@@ -82,7 +85,7 @@ class Dispatcher:
         return fitting
 
     def _mark_queued(self, chunks: Sequence[tuple[Lane, list[int]]], *, queued: bool) -> None:
-        """Only a hint: without it the sweeper queues them again, and the lease sorts that out."""
+        """Mark images as queued or not. A failure is ignored: the sweeper then queues the images a second time."""
         image_ids = [image_id for _, chunk in chunks for image_id in chunk]
         if image_ids:
             with suppress(TransientFailure), self._ledger.transaction(hint=True) as session:
@@ -91,7 +94,7 @@ class Dispatcher:
 
 @contextmanager
 def _broker_errors() -> Iterator[None]:
-    """Raise BrokerAway for what the libraries raise when the broker does not answer, or refuses."""
+    """Turn the exceptions of kombu and redis-py into BrokerAway."""
     try:
         yield
     except (OperationalError, RedisError, OSError) as error:
@@ -101,8 +104,8 @@ def _broker_errors() -> Iterator[None]:
 def plan_chunks(images: Sequence[PendingImage], chunk_size: int) -> Iterator[tuple[Lane, list[int]]]:
     """Cut images into chunks of one lane and one number of attempts, the urgent lane first.
 
-    An image that kills its worker takes its whole chunk along; smaller chunks after each
-    failure find it: it ends alone, and the others are scored. Pure.
+    An image that kills its worker makes its whole chunk fail. Chunks are smaller after each failure, so
+    that in the end this image is alone and the others are scored. This function does no I/O.
     """
 
     def lane_and_attempts(image: PendingImage) -> tuple[bool, int]:

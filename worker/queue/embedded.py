@@ -1,6 +1,6 @@
-"""The bundled Valkey of a laptop: a real server on a UNIX socket that only its owner can open.
+"""The bundled broker for one machine: a Valkey server on a UNIX socket that only its owner can open.
 
-It keeps nothing on disk, and needs to keep nothing: the sweeper queues again from the ledger.
+Its contents need not survive: the sweeper queues images again from the ledger.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from worker.config import Settings
 log = structlog.get_logger(__name__)
 
 _POLL_S = 1.0
-# The client's own patience would be seconds of waiting for what is not there.
+# The default of the client would wait for seconds when no broker runs.
 _NO_RETRY = Retry(NoBackoff(), 0)
 
 
 def serve(settings: Settings, stop: threading.Event) -> int:
-    """Run the bundled broker until `stop` is set; 1 when it stops by itself, else 0."""
+    """Run the bundled broker until `stop` is set. Return 1 when it stops by itself, else 0."""
     _prepare_folder(settings.broker_socket.parent)
     _stop_orphan(settings)
     server = ValkeyServer(
@@ -51,7 +51,7 @@ def serve(settings: Settings, stop: threading.Event) -> int:
 
 
 def is_ready(settings: Settings) -> bool:
-    """Whether the broker answers."""
+    """Return whether the broker answers."""
     client = (
         Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=1.0, retry=_NO_RETRY)
         if settings.broker_is_bundled
@@ -66,18 +66,18 @@ def is_ready(settings: Settings) -> bool:
 
 
 def _prepare_folder(folder: Path) -> None:
-    """Make the socket's folder. It may lie in /tmp, where another user may have been quicker."""
+    """Create the folder of the socket. In /tmp, another user may have created it first: that is an error."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.stat().st_uid != os.getuid():
-        raise PermissionError(errno.EPERM, "The broker's folder belongs to another user", str(folder))
+        raise PermissionError(errno.EPERM, "The folder of the broker belongs to another user", str(folder))
 
 
 def _stop_orphan(settings: Settings) -> None:
-    """Stop a broker that outlived the process that had started it, for instance by SIGKILL."""
+    """Stop a broker whose parent process died, for example by SIGKILL."""
     if not settings.broker_socket.exists():
         return
     client = Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=2.0, retry=_NO_RETRY)
     with suppress(RedisError, OSError):
         client.shutdown(nosave=True)
-        log.info("stopped a broker that was left over")
+        log.info("stopped a broker that an earlier process left running")
     client.close()

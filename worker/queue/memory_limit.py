@@ -1,4 +1,4 @@
-"""How much memory a scoring process may have: what a hostile image can take is bounded by the kernel."""
+"""The memory limit of a scoring process: the kernel enforces it against hostile images."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import resource
 
 
 def limit_memory(limit: int) -> None:
-    """Let this process have at most `limit` bytes of data; what needs more fails with MemoryError.
+    """Limit this process to `limit` bytes of data: more than that raises MemoryError.
 
-    Data, and not address space (setrlimit(2), RLIMIT_DATA and RLIMIT_AS): TensorFlow maps two gigabytes
-    that it never touches. Linux counts all private memory as data; other systems may enforce less.
+    RLIMIT_DATA is used instead of RLIMIT_AS (setrlimit(2)), because TensorFlow maps two gigabytes of
+    address space that it never uses. Linux counts all private memory as data; other systems may count less.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     bound = limit if hard == resource.RLIM_INFINITY else min(limit, hard)

@@ -1,4 +1,4 @@
-"""Re-queues what was lost, gives back what nobody works on any more, quarantines what keeps failing."""
+"""The sweeper: queues lost images again, ends expired leases, and quarantines images that keep failing."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ log = structlog.get_logger(__name__)
 
 
 class Sweeper:
-    """Goes round the ledger and makes the queue agree with it."""
+    """Makes the queue agree with the ledger."""
 
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, dispatcher: Dispatcher) -> None:
-        """Sweep this ledger into this dispatcher's lanes, as long as the store can give the images."""
+        """Keep the ledger, the store and the dispatcher; nothing is read yet."""
         self._settings = settings
         self._ledger = ledger
         self._store = store
         self._dispatcher = dispatcher
 
     def sweep(self) -> None:
-        """One round. Raises TransientFailure when the database, or the store that is needed, is away."""
+        """Run once. Raises TransientFailure when the database or the image store is out of reach."""
         self._expire()
         self._requeue()
 
@@ -41,18 +41,18 @@ class Sweeper:
                 max_attempts=self._settings.max_attempts,
                 at=ledger_time(session),
             )
-        log.warning("leases ran out", images=count)
+        log.warning("leases expired", images=count)
 
     def _requeue(self) -> None:
-        """Queue what stands in no lane; and what stood in one, once that lane is seen empty.
+        """Queue images that are in no lane, and images whose lane is empty although they were queued.
 
-        An empty lane and an image that is still pending a while after it was queued there mean that
-        the message is gone, with the broker or with a worker. If it was not, the lease sorts it out.
+        If a lane is empty and an image that was queued there some time ago is still pending, its message
+        was lost with the broker or a worker. If it was not lost, only one worker gets the lease.
         """
         try:
             depths = self._dispatcher.depths()
         except BrokerAway as error:
-            log.warning("the broker is out of reach; the sweeper waits", error=str(error))
+            log.warning("the broker is out of reach; the sweeper tries again later", error=str(error))
             return
         free_slots = max(self._settings.chunks_in_flight - depth for depth in depths.values())
         if free_slots <= 0:

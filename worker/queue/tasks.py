@@ -1,4 +1,4 @@
-"""Thin tasks: ids in, one use-case called. And what a worker process needs around them."""
+"""The Celery task: it gets image ids and screens them. Also the setup of each scoring process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class _LazyScreener:
-    """Holds the screener of one worker process: made in the child, never in the parent."""
+    """Loads the screener of one scoring process: in the child process, never in its parent."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -29,22 +29,24 @@ class _LazyScreener:
         return open_screener(self._settings)
 
     def load(self) -> None:
-        """Make the screener now rather than with the first task."""
+        """Load the screener now instead of with the first task."""
         self.screener  # noqa: B018 - the property keeps it
 
 
 def register(app: Celery, settings: Settings) -> None:
-    """Give the application its tasks, and each child of the worker its model."""
+    """Register the task, and load the model in each scoring process when it starts."""
     lazy = _LazyScreener(settings)
 
     def screen(image_ids: list[int]) -> None:
         try:
             lazy.screener.screen(image_ids)
         except TransientFailure as failure:
-            # Nothing to retry here: the images are pending again, or will be when the lease ends.
-            log.warning("a chunk could not be scored now", images=image_ids, error=str(failure))
+            # No retry here: the images are pending again, or will be when their lease ends.
+            log.warning(
+                "a chunk could not be scored; it is tried again later", images=image_ids, error=str(failure)
+            )
         except ModelUnusable as unusable:
-            log.critical("the worker stops: its model cannot be used", error=str(unusable))
+            log.critical("the worker stops because its model cannot be used", error=str(unusable))
             os.kill(os.getppid(), signal.SIGTERM)
             raise
 
@@ -52,11 +54,11 @@ def register(app: Celery, settings: Settings) -> None:
 
     def warm_up(**_: object) -> None:
         limit_memory(settings.worker_memory_bytes)
-        # Celery kills a child that takes over 4 seconds here, and TensorFlow does: it loads later.
+        # Celery kills a child that needs more than 4 seconds here. TensorFlow does, so it is loaded later.
         if settings.runtime == "litert":
             try:
                 lazy.load()
             except (ModelUnusable, TransientFailure) as failure:
-                log.warning("the model is not loaded yet", error=str(failure))
+                log.warning("the model could not be loaded yet", error=str(failure))
 
     signals.worker_process_init.connect(warm_up, weak=False)

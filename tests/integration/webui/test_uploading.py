@@ -129,7 +129,7 @@ def test_a_nearly_full_disk_is_said_before_anything_is_read(tmp_path: Path) -> N
     client = create_app(night.settings).test_client()
     answer = send(client, [("a.jpg", bytes(500))], "/api/v1/images")
     assert answer.status_code == 507
-    assert "less than 1,000,000,000,000 MB: nothing more is taken in" in answer.get_json()["error"]
+    assert "less than 1,000,000,000,000 MB: no file is accepted" in answer.get_json()["error"]
     assert "Retry-After" in answer.headers
     assert not any(night.settings.incoming.glob("*"))
     with night.ledger.reading() as session:

@@ -216,9 +216,7 @@ def test_a_disk_that_is_nearly_full_takes_nothing_until_there_is_room(
 ) -> None:
     path, free = place.file("a.jpg", jpeg()), [499_999_999]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, free[0]))
-    with pytest.raises(
-        DiskFull, match="the disk has 500 MB left, less than 500 MB: nothing more is taken in"
-    ):
+    with pytest.raises(DiskFull, match="the disk has 500 MB left, less than 500 MB: no file is accepted"):
         place.accept(path)
     assert path.exists()
     assert assert_whole(place.ledger).received == 0
@@ -285,7 +283,7 @@ def test_a_source_that_cannot_be_removed_is_read_once_and_warned_of_once(
         patch.setattr(Path, "unlink", refuses)
         assert [len(place.accept(*paths)) for _ in range(4)] == [3, 0, 0, 0]
     assert digest.call_count == 3
-    assert capsys.readouterr().out.count("cannot be removed") == 3
+    assert capsys.readouterr().out.count("cannot be deleted") == 3
     paths[0].write_bytes(jpeg(7))
     assert [item.name for item in place.accept(*paths)] == ["0.jpg"], "what is in it now is another arrival"
     assert not any(path.exists() for path in paths)

@@ -86,9 +86,9 @@ def test_where_all_agrees_nothing_is_wrong_and_nothing_is_repaired(place: Place)
 
 def test_a_stored_file_that_no_image_names_is_taken_in_once(place: Place) -> None:
     alone = sorted([place.store_alone(jpeg(1)), place.store_alone(b"Dear colleague", Area.REJECTED)])
-    assert place.wrong() == ["2 stored files that no image names"]
-    assert place.found() == {"2 stored files that no image names": alone}
-    assert place.reconciler.repair() == ["2 stored files taken in"]
+    assert place.wrong() == ["2 stored files without an image"]
+    assert place.found() == {"2 stored files without an image": alone}
+    assert place.reconciler.repair() == ["2 stored files accepted"]
     assert place.reconciler.repair() == []
     assert place.wrong(read_bytes=True) == []
     counts = assert_whole(place.ledger)
@@ -101,7 +101,7 @@ def test_a_stored_file_that_no_image_names_is_taken_in_once(place: Place) -> Non
 
 def test_more_of_them_than_one_group_holds_are_all_taken_in(place: Place) -> None:
     alone = {place.store_alone(b"letter %d" % number) for number in range(100)}
-    assert place.reconciler.repair() == [f"{len(alone)} stored files taken in"]
+    assert place.reconciler.repair() == [f"{len(alone)} stored files accepted"]
     assert set(place.images()) == alone
 
 
@@ -143,7 +143,7 @@ def test_bytes_that_are_not_what_their_name_says_are_left_for_a_person(place: Pl
     sha256 = place.store_alone(jpeg(1))
     place.store.path(sha256).write_bytes(jpeg(2))
     assert place.reconciler.repair() == []
-    assert place.found() == {"1 stored files that no image names": [sha256]}
+    assert place.found() == {"1 stored files without an image": [sha256]}
     assert place.images() == {}
 
 

@@ -185,7 +185,7 @@ def test_a_folder_may_be_as_deep_as_a_path_can_name_and_a_deeper_one_harms_nobod
     for _ in range(3):
         here.settle()
     assert here.names() == [f"{deep}/a.jpg"]
-    assert capsys.readouterr().out.count("a folder cannot be looked into") == 1, "once, not once a scan"
+    assert capsys.readouterr().out.count("a folder cannot be read") == 1, "once, not once a scan"
     subprocess.run(["rm", "-rf", here.inbox], check=True)
 
 
@@ -203,7 +203,7 @@ def test_what_may_not_be_read_stays_and_is_taken_once_it_may(
             here.settle()
         assert here.names() == ["open.jpg"]
         said = capsys.readouterr().out
-        assert said.count("a file cannot be read") == said.count("a folder cannot be looked into") == 1
+        assert said.count("a file cannot be read") == said.count("a folder cannot be read") == 1
         secret.chmod(0o600)
         closed.chmod(0o700)
         here.settle()
