@@ -9,10 +9,8 @@ import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
-import pytest
 import yaml
 
-from tests.schemas import schema_status
 from worker.config import ROOT, Settings
 
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
@@ -28,15 +26,6 @@ def test_every_shipped_package_has_type_information() -> None:
     packages = [name for name in shipped if (ROOT / name / "__init__.py").exists()]
     assert {"worker", "webui", "training"} <= set(packages)
     assert [name for name in packages if not (ROOT / name / "py.typed").exists()] == []
-
-
-@pytest.mark.parametrize(
-    ("document", "status"),
-    [(WORKFLOW, 0), (WORKFLOW.replace("runs-on", "run-on"), 1)],
-    ids=["ours", "misspelt"],
-)
-def test_workflow_follows_the_schema(document: str, status: int, tmp_path: Path) -> None:
-    assert schema_status("vendor.github-workflows", document, tmp_path) == status
 
 
 def test_workflow_runs_ci_on_each_supported_python() -> None:
