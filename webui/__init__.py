@@ -1,4 +1,4 @@
-"""What people see: the pages and the API, as a Flask application built by `create_app`."""
+"""The web interface: pages and API, as a Flask application that `create_app` builds."""
 
 from webui.app import create_app
 

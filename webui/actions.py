@@ -1,4 +1,4 @@
-"""What a person does with an image, from a page or over the API: decide, undo, try again."""
+"""The actions of a reader on an image, from a page or over the API: decide, undo, retry."""
 
 from __future__ import annotations
 
@@ -13,18 +13,26 @@ from worker.ledger.review import Action
 from worker.ledger.session import utc_now
 from worker.ledger.tables import Image, Review
 
-LATER = "The queue cannot be reached just now. What arrived is kept and will be queued by itself."
-# An undo is an act of its own: see `undo`.
-_VERDICTS = (Action.CONFIRM.value, Action.OVERRIDE.value)
-_LONGEST_NOTE = 2_000
-_LONGEST_REASON = 1_000
+QUEUE_UNREACHABLE = (
+    "The queue cannot be reached. The images are stored and will be queued later, automatically."
+)
+# `undo` is a request of its own.
+_DECISIONS = (Action.CONFIRM.value, Action.OVERRIDE.value)
+_MAX_NOTE = 2_000
+_MAX_REASON = 1_000
 
 
 def decide(image_id: int, action: str, note: str, queue_view: QueueView) -> tuple[Review, int | None]:
-    """Record the reader's verdict; the act, and the next image of their list.
+    """Record a reading of the image.
 
-    Answers 404 for an unknown image and 400 for an unknown action. Raises ReviewRefused when
-    the image is not theirs to read now, NoReader when they have not said who they are.
+    Answers 404 for an unknown image and 400 for an unknown action.
+
+    Returns:
+        The reading, with its user and image loaded, and the id of the next image of the reader's list.
+
+    Raises:
+        ReviewRefused: the image has been read, has no score, or another reader has claimed it.
+        NoReader: the request names no reader.
     """
     at = utc_now()
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
@@ -32,43 +40,48 @@ def decide(image_id: int, action: str, note: str, queue_view: QueueView) -> tupl
         image = session.get(Image, image_id)
         if image is None:
             abort(404, f"There is no image {image_id}.")
-        if action not in _VERDICTS:
-            raise ValueError(f"the action is one of {', '.join(_VERDICTS)}")
-        said = text_within(note, _LONGEST_NOTE)
-        act = review.decide(session, image_id, reader_id=reader.id, action=Action(action), note=said, at=at)
-        act.user, act.image = reader, image
-        following = review.next_unread(
+        if action not in _DECISIONS:
+            raise ValueError(f"the action must be {' or '.join(_DECISIONS)}")
+        note = cleaned_text(note, _MAX_NOTE)
+        reading = review.decide(
+            session, image_id, reader_id=reader.id, action=Action(action), note=note, at=at
+        )
+        reading.user, reading.image = reader, image
+        next_id = review.next_unread(
             session, queue_view.unread, after=cursor_of(image), reader_id=reader.id, at=at
         )
-    return act, following
+    return reading, next_id
 
 
 def undo() -> int:
-    """Take back the reader's last verdict; the id of its image. Raises ReviewRefused, NoReader."""
+    """Undo the reader's last reading and return the id of its image. Raises ReviewRefused, NoReader."""
     at = utc_now()
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         return review.undo(session, reader_id=acting_reader(session, at).id, at=at)
 
 
-def try_again(image_id: int, reason: str) -> bool:
-    """Put an image back and queue it; False when the broker is out of reach and it waits.
+def retry(image_id: int, reason: str) -> bool:
+    """Make an image pending again and queue it. Return False if the broker is away: it is queued later.
 
-    Answers 404 for an unknown image, 400 without a reason. Raises IllegalTransition for one
-    that was not turned away, NoReader when the person has not said who they are.
+    Answers 404 for an unknown image, 400 without a reason.
+
+    Raises:
+        IllegalTransition: the image is neither rejected nor quarantined.
+        NoReader: the request names no reader.
     """
     at = utc_now()
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         who = f"user:{acting_reader(session, at).id}"
         try:
-            lane = leases.retry(session, image_id, who=who, why=text_within(reason, _LONGEST_REASON), at=at)
+            lane = leases.retry(session, image_id, who=who, why=cleaned_text(reason, _MAX_REASON), at=at)
         except LookupError:
             abort(404, f"There is no image {image_id}.")
     return dependencies().dispatcher.publish([image_id], lane)
 
 
-def text_within(text: str, most: int) -> str:
-    """What a person wrote, as it is kept. Raises ValueError when it is too long."""
-    kept = text.replace("\x00", "").replace("\r\n", "\n").strip()
-    if len(kept) > most:
-        raise ValueError(f"at most {most:,} characters are kept")
-    return kept
+def cleaned_text(text: str, max_length: int) -> str:
+    """Return text without NUL characters, with LF line ends, stripped. Raises ValueError if it is too long."""
+    cleaned = text.replace("\x00", "").replace("\r\n", "\n").strip()
+    if len(cleaned) > max_length:
+        raise ValueError(f"the text is too long: the limit is {max_length:,} characters")
+    return cleaned

@@ -1,4 +1,4 @@
-"""The Flask application, built from the settings; nothing happens before."""
+"""The Flask application, built from the settings. Nothing happens at import."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from worker import DISCLAIMER
 from worker.config import Settings
 
 
-class KeyConverter(IntegerConverter):
-    """An id in a URL, no larger than a database's."""
+class IdConverter(IntegerConverter):
+    """An id in a URL, at most the largest integer of the database."""
 
     def __init__(self, url_map: Map) -> None:
         """Limit the integer."""
@@ -28,7 +28,7 @@ class KeyConverter(IntegerConverter):
 
 
 def create_app(settings: Settings) -> Flask:
-    """Build the application. Makes the data folder and the cookie's key; connects to nothing."""
+    """Build the application. Creates the data folder and the cookie's key; connects to nothing."""
     app = Flask("webui")
     app.request_class = IncomingRequest
     app.secret_key = secret_key(settings.data / "secret_key")
@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> Flask:
     )
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     cast("DefaultJSONProvider", app.json).sort_keys = False
-    app.url_map.converters["key"] = KeyConverter
+    app.url_map.converters["id"] = IdConverter
     app.extensions[EXTENSION] = Dependencies(settings)
     request_security.install(app)
     error_responses.install(app)

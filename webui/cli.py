@@ -12,13 +12,13 @@ from worker import logs
 from worker.config import read_settings
 from worker.ledger.schema import open_ledger
 
-_REFUSAL = (
-    "The page has no logins yet, so it binds to this machine only: {host} can be reached by others. "
-    "Set NIGHTREAD_ALLOW_REMOTE=1 if something in front of it lets only the right people through."
+_NOT_LOOPBACK = (
+    "The web interface has no logins yet, so it must not be reachable from other machines, and {host} is. "
+    "Set NIGHTREAD_ALLOW_REMOTE=1 if a proxy in front of it admits only the right people."
 )
 _WARNING = (
-    "WARNING: the page binds to {host} and has NO LOGINS. Whoever reaches this address sees every image "
-    "and can decide under any name. Let only a proxy that checks people reach it."
+    "WARNING: the web interface listens on {host} and has NO LOGINS. Anyone who reaches this address can see "
+    "every image and decide under any name. Put it behind a proxy that admits only the right people."
 )
 
 
@@ -26,21 +26,21 @@ _WARNING = (
 @click.option("--host", help="Address to bind to; default: NIGHTREAD_HOST, else 127.0.0.1.")
 @click.option("--port", type=int, help="Port to bind to; default: NIGHTREAD_PORT, else 8000.")
 def web(host: str | None, port: int | None) -> None:
-    """Run the page."""
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = read_settings(**given)
+    """Run the web interface."""
+    options = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = read_settings(**options)
     logs.configure(settings, "web")
     if not is_loopback(settings.host):
         if not settings.allow_remote:
-            _refuse(_REFUSAL.format(host=settings.host))
+            _exit(_NOT_LOOPBACK.format(host=settings.host))
         click.echo(_WARNING.format(host=settings.host), err=True)
-    # An outdated schema ends in SchemaOutdated here, not in a page that fails later.
+    # Raises SchemaOutdated now; otherwise the pages would fail later.
     open_ledger(settings.database).close()
     from webui.server import Server
 
     Server(settings).run()
 
 
-def _refuse(sentence: str) -> NoReturn:
+def _exit(sentence: str) -> NoReturn:
     click.echo(sentence, err=True)
     sys.exit(2)

@@ -1,4 +1,4 @@
-"""What the pages work with, built once an application and handed to each request."""
+"""The objects that requests work with, built once per application."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ EXTENSION = "nightread"
 
 
 class Dependencies:
-    """The ledger, the store and the two ways in. Building it connects to nothing yet."""
+    """Ledger, image store, acceptor, dispatcher and status cache. Building it connects to nothing."""
 
     def __init__(self, settings: Settings) -> None:
-        """Open what the settings name."""
+        """Build everything from the settings."""
         self.settings = settings
         self.ledger = Ledger(settings.database)
         self.store = open_store(settings)
@@ -32,10 +32,10 @@ class Dependencies:
 
     @cached_property
     def newest_schema(self) -> str:
-        """The schema that this program needs; asked once, since it reads the migrations' folder."""
+        """The schema version that this program needs. Reading it takes a look at the migrations' folder."""
         return schema.newest()
 
 
 def dependencies() -> Dependencies:
-    """The services of the application that answers the current request."""
+    """Return the dependencies of the application that handles the current request."""
     return cast("Dependencies", current_app.extensions[EXTENSION])

@@ -1,4 +1,4 @@
-"""What a person, or a program, is told when something does not work."""
+"""The response to a request that fails: a page for people, `{"error": sentence}` for programs."""
 
 from __future__ import annotations
 
@@ -18,70 +18,71 @@ from worker.ledger.states import IllegalTransition
 log = structlog.get_logger(__name__)
 
 _TITLES = {
-    400: "That cannot be done",
-    403: "Refused",
+    400: "Bad request",
+    403: "Not allowed",
     404: "Not found",
-    405: "Not in this way",
-    409: "Not now",
-    413: "Too much at once",
-    500: "Something broke",
-    503: "Out of reach for the moment",
+    405: "Method not allowed",
+    409: "Not possible now",
+    413: "Upload too large",
+    500: "Internal error",
+    503: "Temporarily unavailable",
     507: "The disk is nearly full",
 }
 _SENTENCES = {
-    404: "There is nothing at this address.",
-    405: "This address does not take requests of that kind.",
-    413: "More was sent at once than is taken. Send fewer files together.",
-    500: "Nightread has a defect here. What was recorded before is safe; the log has the particulars.",
+    404: "There is no page at this address.",
+    405: "This address does not accept requests with this method.",
+    413: "The request is too large. Send fewer files at once.",
+    500: "An internal error occurred. Everything recorded before is safe. The log has the details.",
 }
-_FIRST_FAILURE = 400
-_OUT_OF_REACH = "The database or the store cannot be reached; nothing is lost. Try again in a moment."
-_FOR_PROGRAMS = ("/api/", "/healthz", "/metrics", "/readyz")
+_FIRST_ERROR_STATUS = 400
+_UNREACHABLE = "The database or the image store cannot be reached. No data is lost. Try again in a moment."
+_PATHS_FOR_PROGRAMS = ("/api/", "/healthz", "/metrics", "/readyz")
 
 
 def install(app: Flask) -> None:
-    """Answer failures in words: a page for people, `{"error": sentence}` for programs."""
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(TransientFailure, _transient)
+    """Register the error handlers."""
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(TransientFailure, _unavailable)
     app.register_error_handler(ReviewRefused, _conflict)
     app.register_error_handler(IllegalTransition, _conflict)
     app.register_error_handler(NoReader, _no_reader)
 
 
-def _http(error: HTTPException) -> ResponseReturnValue:
+def _http_error(error: HTTPException) -> ResponseReturnValue:
     code = error.code or InternalServerError.code
-    if code < _FIRST_FAILURE:
+    if code < _FIRST_ERROR_STATUS:
         return error
-    said = error.description if error.description != type(error).description else None
+    own_sentence = error.description if error.description != type(error).description else None
     headers = [pair for pair in error.get_headers() if pair[0] in {"Allow", "Retry-After"}]
-    return _answer(code, said or _SENTENCES.get(code) or f"{error.name}.", headers)
+    return _response(code, own_sentence or _SENTENCES.get(code) or f"{error.name}.", headers)
 
 
-def _transient(failure: TransientFailure) -> ResponseReturnValue:
+def _unavailable(failure: TransientFailure) -> ResponseReturnValue:
     log.warning("a request could not be answered", path=request.path, error=str(failure))
     if isinstance(failure, DiskFull):
-        return _answer(507, as_sentence(failure), [("Retry-After", "60")])
-    return _answer(503, _OUT_OF_REACH, [("Retry-After", "5")])
+        return _response(507, as_sentence(failure), [("Retry-After", "60")])
+    return _response(503, _UNREACHABLE, [("Retry-After", "5")])
 
 
 def _conflict(error: Exception) -> ResponseReturnValue:
-    return _answer(409, as_sentence(error), [])
+    return _response(409, as_sentence(error), [])
 
 
 def _no_reader(_error: NoReader) -> ResponseReturnValue:
-    if _from_program():
-        return _answer(400, f"Say who reads, in the header {HEADER}.", [])
-    came_from = urlsplit(request.referrer or "")
-    here = f"{came_from.path}?{came_from.query}" if came_from.path else "/review"
-    return redirect(url_for("reader.ask", next=here), 303)
+    """Ask a person for their name and send them back afterwards; tell a program which header to send."""
+    if _is_for_program():
+        return _response(400, f"Name the reader in the header {HEADER}.", [])
+    referrer = urlsplit(request.referrer or "")
+    target = f"{referrer.path}?{referrer.query}" if referrer.path else "/review"
+    return redirect(url_for("reader.ask", next=target), 303)
 
 
-def _answer(code: int, sentence: str, headers: list[tuple[str, str]]) -> ResponseReturnValue:
-    if _from_program():
+def _response(code: int, sentence: str, headers: list[tuple[str, str]]) -> ResponseReturnValue:
+    if _is_for_program():
         return {"error": sentence}, code, headers
-    page = render_template("failure.html", title=_TITLES.get(code, "That did not work"), sentence=sentence)
+    page = render_template("error.html", title=_TITLES.get(code, "Error"), sentence=sentence)
     return page, code, headers
 
 
-def _from_program() -> bool:
-    return request.path.startswith(_FOR_PROGRAMS)
+def _is_for_program() -> bool:
+    return request.path.startswith(_PATHS_FOR_PROGRAMS)

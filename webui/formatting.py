@@ -1,4 +1,4 @@
-"""How the ledger's values are said on a page: names, times, probabilities, findings."""
+"""The words, labels and number formats of every page."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from flask import Flask
 from markupsafe import Markup
 
 from worker.ledger.review import Action, Finding, finding_of
+from worker.ledger.states import ImageState
 from worker.ledger.tables import Image
 
-FINDINGS = {Finding.SIGNS: "signs of pneumonia", Finding.NO_SIGNS: "no signs"}
-VERDICTS = {"flagged": ("▲", "flagged"), "uncertain": ("◆", "uncertain"), "clear": ("○", "clear")}
+# The one table of the words that people read for each state and verdict (docs/glossary.md).
 STATES = {
-    "pending": "waits to be scored",
-    "leased": "is being scored",
-    "scored": "scored",
-    "rejected": "turned away",
-    "quarantined": "set aside",
+    ImageState.PENDING: "pending",
+    ImageState.LEASED: "being scored",
+    ImageState.SCORED: "scored",
+    ImageState.REJECTED: "rejected",
+    ImageState.QUARANTINED: "quarantined",
 }
-# Control characters, and those that reorder text: a name must not disguise itself (Unicode TR 36, 3.3).
+VERDICTS = {"flagged": "flagged", "uncertain": "uncertain", "clear": "clear"}
+VERDICT_SYMBOLS = {"flagged": "▲", "uncertain": "◆", "clear": "○"}
+FINDINGS = {Finding.SIGNS: "signs of pneumonia", Finding.NO_SIGNS: "no signs"}
+# Unicode categories of control, format and unassigned characters and line breaks. Some of them reorder
+# the text around them, so that a file name could look like another one (Unicode TR 36, 3.3).
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -32,26 +36,26 @@ def install(app: Flask) -> None:
     app.add_template_filter(duration, "duration")
     app.add_template_filter(FINDINGS.get, "finding")
     app.add_template_global(finding_if, "finding_if")
-    app.jinja_env.globals.update(VERDICTS=VERDICTS, STATES=STATES)
+    app.jinja_env.globals.update(STATES=STATES, VERDICTS=VERDICTS, VERDICT_SYMBOLS=VERDICT_SYMBOLS)
 
 
 def visible(text: str) -> str:
-    """A name as it may be shown: what cannot be seen, or turns text around, becomes U+FFFD."""
+    """Replace characters that are invisible, or that reorder text, by U+FFFD."""
     return "".join("\ufffd" if unicodedata.category(letter) in _HIDDEN else letter for letter in text)
 
 
 def when(at: datetime | None) -> str:
-    """A time: UTC to read, local time on hovering; a dash for none."""
+    """Return a time element that shows UTC, with the local time as its tooltip; a dash for None."""
     if at is None:
         return "\N{EN DASH}"
     iso = at.isoformat(timespec="seconds")
     local = at.astimezone().strftime("%Y-%m-%d %H:%M:%S local time")
-    shown = at.strftime("%Y-%m-%d %H:%M:%S UTC")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, local, shown)
+    utc = at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, local, utc)
 
 
 def probability(value: float) -> str:
-    """A probability with two decimals, never rounded to certainty."""
+    """Return a probability with two decimals. Only exactly 0 and 1 read 0.00 and 1.00."""
     if 0 < value < 0.005:  # noqa: PLR2004 - half of the last decimal shown
         return "<0.01"
     if 0.995 <= value < 1:  # noqa: PLR2004
@@ -60,7 +64,7 @@ def probability(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A span of time in its two largest units."""
+    """Return a duration in its two largest units."""
     whole = round(seconds)
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -70,7 +74,7 @@ def duration(seconds: float) -> str:
 
 
 def finding_if(image: Image, action: str) -> str:
-    """What confirming or overriding this image's verdict would say."""
+    """Return the finding that confirming or overriding the image's verdict would record."""
     return FINDINGS[finding_of(image.verdict or "", Action(action))]
 
 

@@ -1,4 +1,4 @@
-"""The figures of the ledger as Prometheus reads them."""
+"""The metrics of the ledger and of the processes for Prometheus."""
 
 from __future__ import annotations
 
@@ -11,72 +11,77 @@ from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _STATES = ("pending", "leased", "scored", "rejected", "quarantined")
-_SINGLE = {
-    "received": "Files that arrived.",
-    "duplicates": "Files whose picture was known.",
-    "flagged": "Images whose verdict asks for a reader.",
-    "unread": "Images that wait for a reader.",
-    "images_per_s": "Images scored a second, of late.",
+_GAUGES = {
+    "received": "Files that arrived: receipts.",
+    "duplicates": "Files whose bytes had arrived before.",
+    "flagged": "Images that are flagged or uncertain.",
+    "unread": "Flagged and uncertain images that no reader has read.",
+    "images_per_s": "Images scored per second over the last minute.",
 }
 
 
 def exposition(status: Mapping[str, Any] | None, free_bytes: int) -> bytes:
-    """Prometheus' text format (prometheus.io/docs/instrumenting/exposition_formats).
+    """Return all metrics in Prometheus' text format (prometheus.io/docs/instrumenting/exposition_formats).
 
     Args:
-        status: the document of `nightread status --json`, None while the database is out of reach.
-        free_bytes: of the fullest disk that is written to.
+        status: the document of `nightread status --json`; None while the database cannot be reached.
+        free_bytes: free bytes on the fullest disk in use.
     """
     registry = CollectorRegistry()
-    registry.register(_Figures(status, free_bytes))
+    registry.register(_StatusCollector(status, free_bytes))
     return generate_latest(registry)
 
 
-class _Figures(Collector):
+class _StatusCollector(Collector):
     def __init__(self, status: Mapping[str, Any] | None, free_bytes: int) -> None:
         self._status, self._free_bytes = status, free_bytes
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Every figure there is."""
-        yield _gauge("database_up", "1 while the database can be read.", float(self._status is not None))
-        yield _gauge("disk_free_bytes", "Of the fullest disk that is written to.", self._free_bytes)
+        """Yield every metric."""
+        yield _gauge(
+            "database_up", "1 while the database can be read, else 0.", float(self._status is not None)
+        )
+        yield _gauge("disk_free_bytes", "Free bytes on the fullest disk in use.", self._free_bytes)
         if self._status is not None:
-            yield from _books(self._status)
+            yield from _counts(self._status)
             yield from _processes(self._status["processes"])
             if self._status["canary"] is not None:
-                well = self._status["canary"]["ok"] is not False
-                yield _gauge(
-                    "canary_ok", "1 unless the latest canary did not come through as it should.", well
-                )
+                ok = self._status["canary"]["ok"] is not False
+                yield _gauge("canary_ok", "0 if the latest canary failed, else 1.", ok)
 
 
-def _books(status: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
-    yield _gauge("books_balanced", "1 while every file has exactly one outcome.", status["balanced"])
-    images = GaugeMetricFamily("nightread_images", "Images by state.", labels=["state"])
+def _counts(status: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
+    yield _gauge("balanced", "1 while all files are accounted for, else 0.", status["balanced"])
+    images = GaugeMetricFamily("nightread_images", "Images in each state.", labels=["state"])
     for state in _STATES:
         images.add_metric([state], status[state])
     yield images
-    for name, meaning in _SINGLE.items():
-        yield _gauge(name.replace("_per_s", "_per_second"), meaning, status[name])
-    waiting = status["oldest_waiting_s"] or 0
-    yield _gauge("troubles", "Things that a person should look into.", len(status["troubles"]))
-    yield _gauge("oldest_waiting_seconds", "Since the oldest pending image arrived; 0: none waits.", waiting)
+    for name, help_text in _GAUGES.items():
+        yield _gauge(name.replace("_per_s", "_per_second"), help_text, status[name])
+    yield _gauge("troubles", "Problems that a person should look into.", len(status["troubles"]))
+    yield _gauge(
+        "oldest_waiting_seconds",
+        "Seconds since the oldest pending image arrived; 0 without pending images.",
+        status["oldest_waiting_s"] or 0,
+    )
 
 
 def _processes(processes: list[Mapping[str, Any]]) -> Iterator[GaugeMetricFamily]:
     labels = ["name", "host"]
     age = GaugeMetricFamily(
-        "nightread_heartbeat_age_seconds", "Since a process's last sign of life.", labels=labels
+        "nightread_heartbeat_age_seconds", "Seconds since the last heartbeat of a process.", labels=labels
     )
-    well = GaugeMetricFamily(
-        "nightread_process_ok", "1 while a process lives and its work waits for nothing.", labels=labels
+    ok = GaugeMetricFamily(
+        "nightread_process_ok",
+        "1 while a process sends heartbeats and reports no problem, else 0.",
+        labels=labels,
     )
     for process in processes:
-        whose = [process["name"], process["host"]]
-        age.add_metric(whose, process["heartbeat_age_s"])
-        well.add_metric(whose, process["ok"])
-    yield from (age, well)
+        values = [process["name"], process["host"]]
+        age.add_metric(values, process["heartbeat_age_s"])
+        ok.add_metric(values, process["ok"])
+    yield from (age, ok)
 
 
-def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"nightread_{name}", meaning, value=value)
+def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"nightread_{name}", help_text, value=value)

@@ -1,4 +1,4 @@
-"""What a request asks for, read so that a mistake in it is answered with 400 and a sentence."""
+"""The parameters of a request. A wrong one is answered with 400 and a sentence."""
 
 from __future__ import annotations
 
@@ -8,37 +8,38 @@ from contextlib import contextmanager
 from flask import abort, request
 
 from webui.formatting import as_sentence
-from webui.queue_view import QueueView, key_of
+from webui.queue_view import QueueView, id_of
 from worker.ledger.states import IllegalTransition
 
 
 @contextmanager
 def bad_request_on_value_error() -> Iterator[None]:
-    """Around what a request asks for: a ValueError there is the request's fault, and says why."""
+    """Turn a ValueError of the block into a 400 response that says why."""
     try:
         yield
     except IllegalTransition:
+        # This ValueError is the image's fault, not the request's: it becomes a 409 response.
         raise
     except ValueError as error:
         abort(400, as_sentence(error))
 
 
 def queue_view_parameter() -> QueueView:
-    """Where in the queue this request is, from its URL."""
+    """Return the filter and cursor of the URL."""
     with bad_request_on_value_error():
         return QueueView.parse(request.args)
 
 
 def before_parameter() -> int | None:
-    """The id that the page before this one ended with, from the URL."""
+    """Return the id that the previous page of a list ended with, from the URL."""
     with bad_request_on_value_error():
-        return key_of(request.args.get("before"))
+        return id_of(request.args.get("before"))
 
 
 def json_text(name: str, default: str | None = None) -> str:
-    """A text in the JSON object that the request holds."""
+    """Return a string of the JSON object in the request's body."""
     document = request.get_json(silent=True)
     value = document.get(name, default) if isinstance(document, dict) else None
     if not isinstance(value, str):
-        abort(400, f"Send a JSON object whose {name!r} is text.")
+        abort(400, f"The request's body must be a JSON object with a string in {name!r}.")
     return value

@@ -1,4 +1,4 @@
-"""Who reads: a name asked once, kept in the signed session cookie and in the ledger.
+"""The reader of a request: a name in the signed session cookie, kept in the ledger as well.
 
 A program names its reader in the header `X-Nightread-Reader` of each request instead.
 """
@@ -15,22 +15,22 @@ from worker.ledger import review
 from worker.ledger.tables import User
 
 HEADER = "X-Nightread-Reader"
-_KEY = "reader"
+_COOKIE_KEY = "reader"
 
 
-class NoReader(Exception):  # noqa: N818 - says what is missing
-    """Someone has to say who they are first."""
+class NoReader(Exception):  # noqa: N818 - names what is missing
+    """The request needs a reader's name and has none."""
 
 
 def reader_name() -> str | None:
-    """The name of whoever sends this request; None when they have not said."""
-    named = _decoded(request.headers.get(HEADER, "")).strip()
-    kept = session.get(_KEY)
-    return named or (kept if isinstance(kept, str) else None)
+    """Return the reader's name from the header, else from the cookie, else None."""
+    from_header = _decoded(request.headers.get(HEADER, "")).strip()
+    from_cookie = session.get(_COOKIE_KEY)
+    return from_header or (from_cookie if isinstance(from_cookie, str) else None)
 
 
 def required_reader_name() -> str:
-    """Return the name that the request gives. Raises NoReader when it gives none."""
+    """Return the reader's name. Raises NoReader when the request has none."""
     name = reader_name()
     if name is None:
         raise NoReader
@@ -38,25 +38,33 @@ def required_reader_name() -> str:
 
 
 def acting_reader(ledger: Session, at: datetime) -> User:
-    """The reader, known to the ledger from now on. Raises NoReader, or ValueError for a bad name."""
+    """Return the reader's row, added to the ledger if it is new.
+
+    Raises:
+        NoReader: the request has no name.
+        ValueError: the name is empty or too long.
+    """
     return review.reader(ledger, required_reader_name(), at)
 
 
 def remember(name: str) -> None:
-    """Keep a name for the browser's next requests."""
-    session[_KEY] = name
+    """Store the name in the browser's session cookie."""
+    session[_COOKIE_KEY] = name
     session.permanent = True
 
 
 def local_path(target: str) -> str:
-    """Where to go on after the name was given: a path of ours, never another site."""
+    """Return the target if it is a path of this site, else the path of the review queue.
+
+    A link to another site in `next` would otherwise lead people there (open redirect).
+    """
     parts = urlsplit(target)
-    harmless = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
-    return target if harmless and not parts.scheme and not parts.netloc else "/review"
+    is_path = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
+    return target if is_path and not parts.scheme and not parts.netloc else "/review"
 
 
 def _decoded(value: str) -> str:
-    """WSGI gives headers as Latin-1 (PEP 3333); a name comes as UTF-8 from most programs."""
+    """Decode a header that WSGI read as Latin-1 (PEP 3333), although most programs send UTF-8."""
     try:
         return value.encode("latin-1").decode("utf-8")
     except UnicodeError:

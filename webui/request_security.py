@@ -1,14 +1,15 @@
-"""Who may ask, and what a browser may do with the answer.
+"""Protection against other sites: checks on every request, and security headers on every response.
 
-There are no logins yet: what protects the page is that only this machine reaches it. Two
-attacks go through a browser on this machine, and both are refused here:
+There are no logins yet. The web interface is protected because only this machine can reach it. Two attacks
+go through a browser on this machine, and both are blocked here:
 
-- DNS rebinding: a foreign page's own name is pointed at 127.0.0.1, so that its scripts count
-  as ours. Its requests still carry that name in `Host`; only our names are answered.
-- Cross-site request forgery: a foreign page posts a form to our address. Browsers say so
-  themselves, in `Sec-Fetch-Site` (W3C Fetch Metadata) and `Origin` (RFC 6454, section 7),
-  which no page can forge. That is checked on every unsafe method and stands in for tokens
-  in forms. A request with neither header comes from a program, not from a browser's page.
+- DNS rebinding: the attacker points the name of their own site at 127.0.0.1, so that the browser treats
+  our pages as part of that site. Such a request still carries the attacker's name in `Host`. Only requests
+  under our own names are answered.
+- Cross-site request forgery: another site's page posts a form to our address. Browsers report this in
+  `Sec-Fetch-Site` (W3C Fetch Metadata) and `Origin` (RFC 6454, section 7), which a page cannot forge. Both
+  are checked on every unsafe method, in place of form tokens. A request with neither header comes from a
+  program, not from a page in a browser.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-# More than any form of ours but an upload holds.
+# Larger than any of our forms, except an upload.
 FORM_BYTES = 64 * 1024
 
 
 def install(app: Flask) -> None:
-    """Check every request first, and set the headers of every response last."""
+    """Check every request before it is handled, and add the headers to every response."""
     app.before_request(_check_host)
     app.before_request(_check_origin)
-    app.after_request(_protect)
+    app.after_request(_add_headers)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to bind to can be reached from this machine only."""
+    """Return whether only this machine can reach an address that the server binds to."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -56,13 +57,13 @@ def is_loopback(host: str) -> bool:
 
 
 def host_names(settings: Settings) -> set[str]:
-    """The names under which the page may be asked for, in lower case."""
-    further = (name.strip().lower() for name in settings.allowed_hosts.split(","))
-    return _LOOPBACK | {settings.host.lower()} | {name for name in further if name}
+    """Return the host names that are answered, in lower case."""
+    extra = (name.strip().lower() for name in settings.allowed_hosts.split(","))
+    return _LOOPBACK | {settings.host.lower()} | {name for name in extra if name}
 
 
-def name_of(host: str) -> str | None:
-    """The name in a `Host` header without its port; None when it is malformed."""
+def host_name(host: str) -> str | None:
+    """Return the name in a `Host` header without its port; None when the header is malformed."""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port
@@ -72,7 +73,7 @@ def name_of(host: str) -> str | None:
 
 
 def same_site(host: str, origin: str | None, fetch_site: str | None) -> bool:
-    """Whether an unsafe request comes from our own pages, or from no page at all."""
+    """Return whether an unsafe request comes from one of our pages, or from a program."""
     if fetch_site is not None and fetch_site not in {"same-origin", "none"}:
         return False
     return origin is None or urlsplit(origin).netloc.lower() == host.lower()
@@ -80,17 +81,17 @@ def same_site(host: str, origin: str | None, fetch_site: str | None) -> bool:
 
 def _check_host() -> None:
     settings = dependencies().settings
-    if not settings.allow_remote and name_of(request.host) not in host_names(settings):
-        abort(400, "This page answers only under its own name; see the setting allowed_hosts.")
+    if not settings.allow_remote and host_name(request.host) not in host_names(settings):
+        abort(400, "Nightread does not answer under this host name. See the setting NIGHTREAD_ALLOWED_HOSTS.")
 
 
 def _check_origin() -> None:
     origin, fetch_site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
     if request.method not in SAFE_METHODS and not same_site(request.host, origin, fetch_site):
-        abort(403, "This came from a page of another site, and so nothing was done.")
+        abort(403, "This request came from a page of another site. Nothing was changed.")
 
 
-def _protect(response: Response) -> Response:
+def _add_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     if response.mimetype in {"text/html", "application/json"}:

@@ -1,4 +1,4 @@
-"""The key that signs the session cookie: made once, kept in the data folder, for its owner only."""
+"""The key that signs the session cookie. It is created once and kept in the data folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KEY_BYTES = 32
 
 
 def secret_key(path: Path) -> bytes:
-    """Read the key, or make it."""
+    """Return the key. Create it if the file is missing."""
     if not path.exists():
         create_key_file(path, secrets.token_bytes(_KEY_BYTES))
     return path.read_bytes()

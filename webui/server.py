@@ -1,4 +1,4 @@
-"""The web server: gunicorn, run from here, with a heartbeat in the ledger."""
+"""The web server: gunicorn with one worker process, which sends heartbeats to the ledger."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from worker.ledger.session import Ledger
 
 PROCESS = "web"
 _THREADS = 8
-_STOP_WITHIN_S = 8
+_GRACEFUL_TIMEOUT_S = 8
 
 
 class Server(BaseApplication):  # type: ignore[misc]
-    """One worker process with threads: SQLite's one writer gains nothing from more of them.
+    """Gunicorn with one worker process of several threads.
 
-    The application is built in the worker process, after the fork, so that no connection
-    and no thread is shared with the process that watches over it.
+    More processes would gain nothing, since SQLite has one writer at a time. The application is built in
+    the worker process, after the fork, so that it shares no connection and no thread with gunicorn's master
+    process.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Serve with these settings once `run` is called."""
+        """Prepare to serve; `run` starts the server."""
         self._settings = settings
         super().__init__()
 
     def load_config(self) -> None:
-        """Set gunicorn's options; neither its command line nor its own file is read."""
+        """Set gunicorn's options. Its command line and its configuration file are not read."""
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         options: dict[str, object] = {
             "bind": f"{host}:{self._settings.port}",
@@ -38,19 +39,19 @@ class Server(BaseApplication):  # type: ignore[misc]
             "workers": 1,
             "threads": _THREADS,
             "preload_app": False,
-            "graceful_timeout": _STOP_WITHIN_S,
+            "graceful_timeout": _GRACEFUL_TIMEOUT_S,
             "keepalive": 15,
             "loglevel": "warning",
             "control_socket_disable": True,
             "proc_name": "nightread-web",
-            "post_worker_init": _begin,
-            "worker_exit": _end,
+            "post_worker_init": _start_heartbeat,
+            "worker_exit": _stop_heartbeat,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """Build the application, and the heartbeat that `post_worker_init` starts."""
+        """Build the application and the heartbeat that `post_worker_init` starts."""
         app = create_app(self._settings)
         app.extensions[Heartbeat.__name__] = Heartbeat(
             self._settings, Ledger(self._settings.database), PROCESS
@@ -58,10 +59,10 @@ class Server(BaseApplication):  # type: ignore[misc]
         return app
 
 
-def _begin(worker: Any) -> None:
+def _start_heartbeat(worker: Any) -> None:
     worker.wsgi.extensions[Heartbeat.__name__].__enter__()
 
 
-def _end(_server: object, worker: Any) -> None:
+def _stop_heartbeat(_server: object, worker: Any) -> None:
     if worker.wsgi is not None:
         worker.wsgi.extensions[Heartbeat.__name__].__exit__(None, None, None)

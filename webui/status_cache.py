@@ -1,4 +1,4 @@
-"""The figures of the strip on top of every page, asked of the ledger now and then."""
+"""A cache of the status document, whose figures stand in the strip at the top of every page."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from worker.errors import TransientFailure
 from worker.ledger import reports
 from worker.ledger.session import Ledger, ledger_time
 
-# However slow the database is: at most a tenth of the time goes into it.
-_REST = 10.0
-_LONGEST_REST_S = 5.0
+# A document is kept ten times as long as it took to read, so that a slow database spends at most a
+# tenth of its time on it.
+_KEEP_FACTOR = 10.0
+_MAX_AGE_S = 5.0
 
 
 class StatusCache:
-    """One status document for all threads, so that most pages ask for none of their own."""
+    """One status document, shared by all threads."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Ask nothing yet."""
+        """Read nothing yet."""
         self._ledger = ledger
         self._lock = threading.Lock()
         self._document: dict[str, Any] | None = None
-        self._fresh_until = 0.0
+        self._valid_until = 0.0
 
     def read(self) -> dict[str, Any] | None:
-        """The status document; None while the database is out of reach."""
+        """Return a status document of at most a few seconds' age; None while the database is unreachable."""
         with self._lock:
-            asked = time.monotonic()
-            if asked >= self._fresh_until:
-                self._document = self._ask()
-                answered = time.monotonic()
-                self._fresh_until = answered + min(_LONGEST_REST_S, _REST * (answered - asked))
+            started = time.monotonic()
+            if started >= self._valid_until:
+                self._document = self._read_ledger()
+                finished = time.monotonic()
+                self._valid_until = finished + min(_MAX_AGE_S, _KEEP_FACTOR * (finished - started))
             return self._document
 
-    def _ask(self) -> dict[str, Any] | None:
+    def _read_ledger(self) -> dict[str, Any] | None:
         try:
             with self._ledger.reading() as session:
                 return reports.status_document(session, ledger_time(session))

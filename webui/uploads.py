@@ -1,4 +1,4 @@
-"""Uploads: each file goes straight to the incoming folder, then through the one way in."""
+"""Uploads: each file is written to the incoming folder while it arrives, then accepted like any other file."""
 
 from __future__ import annotations
 
@@ -18,41 +18,42 @@ from worker.errors import TransientFailure
 from worker.intake.accept import Accepted, Candidate
 from worker.ledger.states import Lane, Outcome, Source
 
-# A request may bring several files of the largest size, and a folder of usual ones.
-FILES_OF_LARGEST_SIZE = 8
-_LONGEST_NAME = 1_000
-_LONGEST_RUN = 100
+# A request may hold this many files of the largest size, or many smaller ones.
+MAX_SIZE_FILES_PER_REQUEST = 8
+_MAX_NAME = 1_000
+_MAX_RUN_NAME = 100
 
 
 class IncomingFile(io.FileIO):
-    """An upload on its way to the disk: what exceeds the limit by more than a byte is let go.
+    """An upload on its way to the disk, cut off at `limit` bytes.
 
-    The byte over the limit is kept so that the file is turned away as too large, on record.
+    The limit is one byte more than a file may have, so that intake sees a file that is too large and rejects
+    it, with a receipt.
     """
 
     def __init__(self, path: Path, limit: int) -> None:
-        """Make the file at `path`, for at most `limit` bytes."""
+        """Create the file at `path`."""
         super().__init__(path, "x+")
         self.path = path
-        self._room = limit
+        self._bytes_left = limit
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Write what there is room for; the sender need not know of the rest."""
-        kept = data[: self._room]
-        self._room -= len(kept)
-        while kept:
-            kept = kept[super().write(kept) :]
+        """Write up to the limit and discard the rest. Return the length of `data`, as if all had been written."""
+        remaining = data[: self._bytes_left]
+        self._bytes_left -= len(remaining)
+        while remaining:
+            remaining = remaining[super().write(remaining) :]
         return len(data)
 
 
 class IncomingRequest(Request):
-    """A request whose files are written where the intake expects them, and removed after it."""
+    """A request whose files are written to the incoming folder, and removed when the request ends."""
 
     incoming: list[Path]
 
     def _get_file_stream(
         self,
-        total_content_length: int | None,  # noqa: ARG002 - werkzeug's signature
+        total_content_length: int | None,  # noqa: ARG002 - the signature is werkzeug's
         content_type: str | None,  # noqa: ARG002
         filename: str | None = None,  # noqa: ARG002
         content_length: int | None = None,  # noqa: ARG002
@@ -64,18 +65,18 @@ class IncomingRequest(Request):
         return IncomingFile(path, settings.max_bytes + 1)
 
     def close(self) -> None:
-        """Remove what was not taken in: its sender was not told that it had arrived."""
+        """Remove the files that were not accepted. Their sender got no receipt for them."""
         super().close()
         for path in self.__dict__.get("incoming", []):
             path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
-class Received:
-    """What became of the files of one request.
+class UploadResult:
+    """The result of one request's files.
 
-    `missed` are names of files that could not be read again after they had arrived; `queued`
-    is False when the broker was out of reach, and the images will be queued later.
+    `missed` names files that could not be read after they had arrived. `queued` is False when the broker
+    could not be reached; the images are queued later.
     """
 
     accepted: Sequence[Accepted]
@@ -83,10 +84,12 @@ class Received:
     queued: bool
 
 
-def receive(request: Request, *, reader: str) -> Received:
-    """Take in the files of a request, and the `run` that they belong to, if it names one.
+def accept_upload(request: Request, *, reader: str) -> UploadResult:
+    """Accept the files of a request into the run that its field `run` names, by default tonight's.
 
-    Raises TransientFailure, and then nothing was recorded; ValueError for a run of no such name.
+    Raises:
+        TransientFailure: nothing was recorded.
+        ValueError: the name of the run is not valid.
     """
     dependencies().acceptor.check_free_space()
     candidates = _files_of(request)
@@ -97,23 +100,23 @@ def receive(request: Request, *, reader: str) -> Received:
         run=run_name(request.form.get("run", "")),
         received_by=reader,
     )
-    fresh = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
-    queued = dependencies().dispatcher.publish(fresh, Lane.URGENT) if fresh else True
+    new_ids = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
+    queued = dependencies().dispatcher.publish(new_ids, Lane.URGENT) if new_ids else True
     missed = Counter(item.name for item in candidates) - Counter(item.name for item in accepted)
-    return Received(accepted, list(missed.elements()), queued)
+    return UploadResult(accepted, list(missed.elements()), queued)
 
 
 def run_name(text: str) -> str | None:
-    """The run that a person named, None for tonight's. Raises ValueError when it is no name."""
+    """Return the name of a run with single spaces; None when it is empty. Raises ValueError when not valid."""
     name = " ".join(text.split())
-    if len(name) > _LONGEST_RUN or not name.isprintable():
-        raise ValueError(f"a run's name has at most {_LONGEST_RUN} characters, all of them visible")
+    if len(name) > _MAX_RUN_NAME or not name.isprintable():
+        raise ValueError(f"the name of a run has at most {_MAX_RUN_NAME} characters, all of them printable")
     return name or None
 
 
 def _files_of(request: Request) -> list[Candidate]:
-    """Read the request to its end; its files are then in the incoming folder."""
-    request.max_content_length = FILES_OF_LARGEST_SIZE * dependencies().settings.max_bytes
+    """Read the request to its end. Its files are in the incoming folder afterwards."""
+    request.max_content_length = MAX_SIZE_FILES_PER_REQUEST * dependencies().settings.max_bytes
     try:
         return [_candidate(file) for file in request.files.getlist("files") if file.filename]
     except OSError as error:
@@ -121,7 +124,7 @@ def _files_of(request: Request) -> list[Candidate]:
 
 
 def _candidate(file: FileStorage) -> Candidate:
-    """The file on the disk, under the last part of the name that the browser gave."""
+    """Return the file on the disk with the last component of the name that the browser sent."""
     file.stream.close()
     name = (file.filename or "").replace("\\", "/").rsplit("/", 1)[-1]
-    return Candidate(file.stream.path, name[:_LONGEST_NAME] or "unnamed")  # type: ignore[attr-defined]
+    return Candidate(file.stream.path, name[:_MAX_NAME] or "unnamed")  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A browser whose every complaint fails the test that it was used in."""
+"""Browser pages; an error or a warning in the console of a page fails its test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.serving import Site, launch, serving
-from tests.integration.webui.night import a_night
+from tests.integration.webui.night import scored_night
 
 PROBABILITIES = (0.97, 0.93, 0.71, 0.55, 0.2)
 
@@ -18,7 +18,7 @@ expect.set_options(timeout=10_000)
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all."""
+    """One Chromium for all tests."""
     with sync_playwright() as playwright:
         started = launch(playwright)
         yield started
@@ -26,15 +26,15 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of phantoms that the tests share."""
     return tmp_path_factory.mktemp("drawn")
 
 
 @pytest.fixture
-def site(tmp_path: Path, drawn: Path) -> Iterator[Site]:
-    """Five phantoms, scored, and their pages."""
-    night = a_night(tmp_path / "data", PROBABILITIES, drawn, width=640)
+def site(tmp_path: Path, phantom_folder: Path) -> Iterator[Site]:
+    """The pages of a ledger with five scored phantoms."""
+    night = scored_night(tmp_path / "data", PROBABILITIES, phantom_folder, width=640)
     with serving(night) as served:
         yield served
     night.ledger.close()
@@ -42,30 +42,30 @@ def site(tmp_path: Path, drawn: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """A function that opens a page in a browser of its own (options as for a Playwright context).
+    """A function that opens a page in a browser context of its own, with Playwright's options for contexts.
 
-    After the test, whatever a page wrote to its console as an error, a refused script or
-    style included, fails it; `expected` names what may be there.
+    After the test, every error and warning in the console fails it, a blocked script or style included.
+    `expected` lists texts that are allowed.
     """
     contexts: list[BrowserContext] = []
-    complaints: list[str] = []
+    console_errors: list[str] = []
 
     def new_page(expected: tuple[str, ...] = (), **options: object) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
 
-        def note(text: str) -> None:
+        def record(text: str) -> None:
             if not any(part in text for part in expected):
-                complaints.append(text)
+                console_errors.append(text)
 
         page.on(
-            "console", lambda message: note(message.text) if message.type in {"error", "warning"} else None
+            "console", lambda message: record(message.text) if message.type in {"error", "warning"} else None
         )
-        page.on("pageerror", lambda error: note(str(error)))
+        page.on("pageerror", lambda error: record(str(error)))
         return page
 
     yield new_page
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert console_errors == []

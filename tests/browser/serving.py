@@ -1,4 +1,4 @@
-"""A real server and a real Chromium, for the browser tests and for the pictures."""
+"""A real server and a real Chromium, for the browser tests and the pictures of the documentation."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _FLAGS = (
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-class _Quiet(WSGIRequestHandler):
+class _SilentRequestHandler(WSGIRequestHandler):
     def log_request(self, *_: object) -> None:
         pass
 
 
 @dataclass(frozen=True)
 class Site:
-    """The pages of a night, served."""
+    """A server with the pages of a ledger."""
 
     url: str
     night: Night
@@ -43,9 +43,9 @@ class Site:
 
 @contextmanager
 def serving(night: Night) -> Iterator[Site]:
-    """Serve a night's pages while the block runs."""
+    """Serve the pages of a ledger inside the block."""
     app = create_app(night.settings)
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_SilentRequestHandler)
     thread = threading.Thread(target=server.serve_forever, name="pages")
     thread.start()
     try:
@@ -58,24 +58,24 @@ def serving(night: Night) -> Iterator[Site]:
 
 
 def launch(playwright: Playwright) -> Browser:
-    """Start the machine's own Chromium, or the one that Playwright brought."""
-    found = next((path for name in _NAMES if (path := shutil.which(name))), None)
-    return playwright.chromium.launch(executable_path=found, args=list(_FLAGS))
+    """Start the installed Chromium, else the one of Playwright."""
+    executable = next((path for name in _NAMES if (path := shutil.which(name))), None)
+    return playwright.chromium.launch(executable_path=executable, args=list(_FLAGS))
 
 
-def say_name(page: Page, url: str, name: str = "Ada Night") -> None:
-    """Tell the pages who reads."""
+def enter_name(page: Page, url: str, name: str = "Ada Night") -> None:
+    """Enter the reader's name."""
     page.goto(f"{url}/reader")
     page.get_by_label("Your name").fill(name)
-    page.get_by_role("button", name="That is me").click()
+    page.get_by_role("button", name="Continue").click()
 
 
-def wait_until_looked(page: Page) -> None:
-    """Wait until the picture was shown long enough for a key to count."""
+def wait_until_shown(page: Page) -> None:
+    """Wait until the image has been shown long enough for a shortcut to work."""
     expect(page.locator("html")).to_have_attribute("data-ready", "true")
 
 
 def press(page: Page, key: str) -> None:
-    """Press a key once the page's scripts listen."""
+    """Press a key once the page's scripts are loaded."""
     page.wait_for_load_state("load")
     page.keyboard.press(key)

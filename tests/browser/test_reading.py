@@ -1,4 +1,4 @@
-"""Reading with the keyboard alone: confirm, the next one opens, undo; and nothing by accident."""
+"""Reading in a browser: keyboard shortcuts, claims, image controls, and pages without JavaScript."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.serving import Site, press, say_name, serving, wait_until_looked
+from tests.browser.serving import Site, enter_name, press, serving, wait_until_shown
 from tests.integration.webui.night import RUN, phantoms
 from worker.ledger import audit, review
 from worker.ledger.tables import Image, Review
@@ -28,38 +28,40 @@ def standing(site: Site, image_id: int) -> Review | None:
 
 
 def read(site: Site) -> list[int]:
-    """Ids of the images that were read."""
+    """Return the ids of the images that have been read."""
     with site.night.ledger.reading() as session:
         return [i for i in range(1, 6) if session.get_one(Image, i).review_state == "read"]
 
 
-def test_a_morning_by_keyboard(site: Site, open_page: OpenPage) -> None:
+def test_reader_reads_the_whole_queue_by_keyboard(site: Site, open_page: OpenPage) -> None:
     page = open_page()
-    say_name(page, site.url)
+    enter_name(page, site.url)
     expect(page.get_by_role("heading", name="Review 4")).to_be_visible()
     press(page, "j")
     expect(page.locator(".row").first).to_be_focused()
     press(page, "Enter")
     expect(page).to_have_url(f"{site.url}/review/1")
 
-    wait_until_looked(page)
+    wait_until_shown(page)
     press(page, "c")
     expect(page).to_have_url(f"{site.url}/review/2")
-    expect(page.locator(".message.act")).to_contain_text("Confirmed: signs of pneumonia in phantom-000.jpg.")
-    wait_until_looked(page)
+    expect(page.locator(".message.reading")).to_contain_text(
+        "Confirmed: signs of pneumonia in phantom-000.jpg."
+    )
+    wait_until_shown(page)
     press(page, "o")
     expect(page).to_have_url(f"{site.url}/review/3")
-    wait_until_looked(page)
+    wait_until_shown(page)
     press(page, "u")
     expect(page).to_have_url(f"{site.url}/review/2")
     expect(page.locator(".message.undone")).to_be_visible()
     assert read(site) == [1]
 
-    for following in ("/review/3", "/review/4", "/review"):
-        wait_until_looked(page)
+    for next_path in ("/review/3", "/review/4", "/review"):
+        wait_until_shown(page)
         press(page, "c")
-        expect(page).to_have_url(f"{site.url}{following}")
-    expect(page.get_by_role("heading", name="Nothing waits to be read.")).to_be_visible()
+        expect(page).to_have_url(f"{site.url}{next_path}")
+    expect(page.get_by_role("heading", name="No images to read.")).to_be_visible()
     press(page, "z")
     expect(page).to_have_url(f"{site.url}/review/4")
     assert read(site) == [1, 2, 3]
@@ -67,9 +69,9 @@ def test_a_morning_by_keyboard(site: Site, open_page: OpenPage) -> None:
         assert audit.verify(session).ok
 
 
-def test_steps_go_on_and_back_without_deciding(site: Site, open_page: OpenPage) -> None:
+def test_j_and_k_move_without_deciding(site: Site, open_page: OpenPage) -> None:
     page = open_page()
-    say_name(page, site.url)
+    enter_name(page, site.url)
     page.goto(f"{site.url}/review/2?run={RUN}")
     press(page, "j")
     expect(page).to_have_url(f"{site.url}/review/3?run={RUN}")
@@ -78,14 +80,14 @@ def test_steps_go_on_and_back_without_deciding(site: Site, open_page: OpenPage) 
     assert read(site) == []
 
 
-def test_a_key_held_down_decides_once(site: Site, open_page: OpenPage) -> None:
+def test_held_key_decides_once(site: Site, open_page: OpenPage) -> None:
     page = open_page()
-    say_name(page, site.url)
+    enter_name(page, site.url)
     page.goto(f"{site.url}/review/1")
-    wait_until_looked(page)
+    wait_until_shown(page)
     page.keyboard.down("c")
     expect(page).to_have_url(f"{site.url}/review/2")
-    wait_until_looked(page)
+    wait_until_shown(page)
     page.keyboard.down("c")
     page.keyboard.down("c")
     page.keyboard.up("c")
@@ -94,22 +96,22 @@ def test_a_key_held_down_decides_once(site: Site, open_page: OpenPage) -> None:
     assert read(site) == [1]
 
 
-def test_nobody_decides_on_a_picture_that_is_not_there(site: Site, open_page: OpenPage) -> None:
+def test_image_that_is_not_displayed_cannot_be_read(site: Site, open_page: OpenPage) -> None:
     page = open_page(expected=("Failed to load resource",))
-    say_name(page, site.url)
+    enter_name(page, site.url)
     page.route("**/picture*", lambda route: route.abort())
     page.goto(f"{site.url}/review/1")
-    expect(page.locator("#hint")).to_have_text("The picture cannot be shown.")
+    expect(page.locator("#hint")).to_have_text("The image cannot be displayed.")
     press(page, "c")
-    expect(page.locator("#hint")).to_have_text("Without its picture it cannot be read.")
+    expect(page.locator("#hint")).to_have_text("You can only read an image that is displayed.")
     assert read(site) == []
 
 
-def test_a_note_is_written_without_its_letters_being_keys(site: Site, open_page: OpenPage) -> None:
+def test_letters_of_a_note_are_not_shortcuts(site: Site, open_page: OpenPage) -> None:
     page = open_page()
-    say_name(page, site.url)
+    enter_name(page, site.url)
     page.goto(f"{site.url}/review/1")
-    wait_until_looked(page)
+    wait_until_shown(page)
     press(page, "n")
     page.keyboard.type("no focus, rotated: cou?")
     expect(page.get_by_role("textbox", name="Note")).to_have_value("no focus, rotated: cou?")
@@ -117,9 +119,9 @@ def test_a_note_is_written_without_its_letters_being_keys(site: Site, open_page:
     press(page, "Escape")
     press(page, "o")
     expect(page).to_have_url(f"{site.url}/review/2")
-    act = standing(site, 1)
-    assert act is not None
-    assert (act.finding, act.note) == ("no_signs", "no focus, rotated: cou?")
+    reading = standing(site, 1)
+    assert reading is not None
+    assert (reading.finding, reading.note) == ("no_signs", "no focus, rotated: cou?")
 
 
 def opacity(page: Page) -> str:
@@ -130,24 +132,24 @@ def filters(page: Page) -> str:
     return str(page.locator("#picture").evaluate("picture => getComputedStyle(picture).filter"))
 
 
-def test_the_map_comes_and_goes_and_lies_on_the_picture(site: Site, open_page: OpenPage) -> None:
+def test_m_shows_and_hides_the_activation_map(site: Site, open_page: OpenPage) -> None:
     page = open_page()
     page.goto(f"{site.url}/review/1")
-    wait_until_looked(page)
+    wait_until_shown(page)
     assert opacity(page) == "0"
     expect(page.locator("#map-caption")).to_be_hidden()
     press(page, "m")
     expect(page.locator("#map")).to_have_css("opacity", "1")
-    expect(page.locator("#map-caption")).to_contain_text("Where the network responded, not where disease is.")
+    expect(page.locator("#map-caption")).to_contain_text("It does not show where disease is.")
     assert page.locator("#map").bounding_box() == page.locator("#picture").bounding_box()
     press(page, "m")
     expect(page.locator("#map")).to_have_css("opacity", "0")
 
 
-def test_the_picture_is_inverted_exposed_zoomed_and_reset(site: Site, open_page: OpenPage) -> None:
+def test_image_can_be_inverted_adjusted_zoomed_and_reset(site: Site, open_page: OpenPage) -> None:
     page = open_page()
     page.goto(f"{site.url}/review/1")
-    wait_until_looked(page)
+    wait_until_shown(page)
     press(page, "i")
     assert "invert(1)" in filters(page)
     press(page, "i")
@@ -175,11 +177,11 @@ def test_the_picture_is_inverted_exposed_zoomed_and_reset(site: Site, open_page:
     assert filters(page) == "brightness(1) contrast(1)"
 
 
-def test_the_keys_are_told_on_asking(site: Site, open_page: OpenPage) -> None:
+def test_question_mark_shows_the_shortcuts(site: Site, open_page: OpenPage) -> None:
     page = open_page()
-    say_name(page, site.url)
+    enter_name(page, site.url)
     page.goto(f"{site.url}/review/1")
-    wait_until_looked(page)
+    wait_until_shown(page)
     press(page, "?")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("confirm, next image")
@@ -189,36 +191,36 @@ def test_the_keys_are_told_on_asking(site: Site, open_page: OpenPage) -> None:
     assert read(site) == []
 
 
-def test_a_second_reader_sees_who_has_the_image(site: Site, open_page: OpenPage) -> None:
+def test_second_reader_sees_who_claimed_the_image(site: Site, open_page: OpenPage) -> None:
     ada, bob = open_page(), open_page()
-    say_name(ada, site.url, "Ada")
-    say_name(bob, site.url, "Bob")
+    enter_name(ada, site.url, "Ada")
+    enter_name(bob, site.url, "Bob")
     ada.goto(f"{site.url}/review/1")
     bob.goto(f"{site.url}/review/1")
-    expect(bob.locator(".decision")).to_contain_text(re.compile("Ada has this image open until .* UTC"))
+    expect(bob.locator(".decision")).to_contain_text(re.compile("Ada has claimed this image until .* UTC"))
     expect(bob.locator("#decide")).to_have_count(0)
     press(bob, "c")
     assert read(site) == []
 
 
-def test_who_has_said_no_name_is_asked_and_comes_back(site: Site, open_page: OpenPage) -> None:
+def test_name_form_leads_back_to_the_image(site: Site, open_page: OpenPage) -> None:
     page = open_page()
     page.goto(f"{site.url}/review/2?verdict=flagged")
     page.get_by_label("Your name").fill("Ada")
-    page.get_by_role("button", name="That is me").click()
+    page.get_by_role("button", name="Continue").click()
     expect(page).to_have_url(f"{site.url}/review/2?verdict=flagged")
     expect(page.locator("#decide")).to_be_visible()
 
 
-def test_the_strip_refreshes_and_says_when_nobody_answers(site: Site, open_page: OpenPage) -> None:
+def test_strip_refreshes_and_warns_when_the_server_is_gone(site: Site, open_page: OpenPage) -> None:
     page = open_page(expected=("ERR_CONNECTION_REFUSED", "htmx:", "/status/strip"))
     with serving(site.night) as served:
         page.goto(f"{served.url}/runs")
-        expect(page.locator("#strip")).to_contain_text("4 to read")
+        expect(page.locator("#strip")).to_contain_text("4 unread")
         with site.night.ledger.transaction() as session:
             session.get_one(Image, 1).review_state = "read"
-        expect(page.locator("#strip")).to_contain_text("3 to read")
-    expect(page.locator("#strip")).to_contain_text(re.compile("No answer since"))
+        expect(page.locator("#strip")).to_contain_text("3 unread")
+    expect(page.locator("#strip")).to_contain_text(re.compile("No response from Nightread since"))
 
 
 PAGES = (
@@ -236,23 +238,23 @@ LONG = "n" * 296 + ".jpg"
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_no_page_is_wider_than_the_screen(
-    site: Site, open_page: OpenPage, drawn: Path, tmp_path: Path, width: int
+def test_page_is_not_wider_than_the_screen(
+    site: Site, open_page: OpenPage, phantom_folder: Path, tmp_path: Path, width: int
 ) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
-    site.night.accept([*phantoms(drawn, [950]), broken], names=[LONG, LONG], run=LONG[:200])
+    site.night.accept([*phantoms(phantom_folder, [950]), broken], names=[LONG, LONG], run=LONG[:200])
     site.night.score({6: 0.99})
     page = open_page(viewport={"width": width, "height": 800})
-    say_name(page, site.url)
+    enter_name(page, site.url)
     for url in (*PAGES, "/runs", f"/runs/{LONG[:200]}"):
         page.goto(f"{site.url}{url}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, url
 
 
-def test_reading_and_deciding_need_no_script(site: Site, open_page: OpenPage) -> None:
+def test_reading_works_without_javascript(site: Site, open_page: OpenPage) -> None:
     page = open_page(java_script_enabled=False)
-    say_name(page, site.url)
+    enter_name(page, site.url)
     page.locator(".row").first.click()
     page.get_by_label("Map").check()
     expect(page.locator("#map")).to_have_css("opacity", "1")
@@ -260,7 +262,7 @@ def test_reading_and_deciding_need_no_script(site: Site, open_page: OpenPage) ->
     page.get_by_role("textbox", name="Note").fill("by mouse")
     page.get_by_role("button", name="Override").click()
     expect(page).to_have_url(f"{site.url}/review/2")
-    page.locator(".message.act").get_by_role("button", name="Undo").click()
+    page.locator(".message.reading").get_by_role("button", name="Undo").click()
     expect(page).to_have_url(f"{site.url}/review/1")
     page.get_by_role("button", name="Confirm").click()
     expect(page).to_have_url(f"{site.url}/review/2")

@@ -1,4 +1,4 @@
-"""Upload in a browser, with the whole program behind it: each verdict shows by itself."""
+"""Upload in a browser, with and without JavaScript."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.serving import Site, press, say_name, wait_until_looked
+from tests.browser.serving import Site, enter_name, press, wait_until_shown
 from tests.conftest import Stack
 from tests.integration.webui.night import phantoms
 from worker.ledger import audit
@@ -19,30 +19,30 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.stack
-def test_every_verdict_shows_without_reloading(
+def test_verdicts_appear_without_reloading(
     nightread_up: Stack, open_page: OpenPage, xrays: list[Path], tmp_path: Path
 ) -> None:
     count = len(xrays)
     broken = tmp_path / "broken.jpeg"
     broken.write_bytes(xrays[0].read_bytes()[:100])
     page = open_page()
-    say_name(page, nightread_up.url)
+    enter_name(page, nightread_up.url)
     page.goto(f"{nightread_up.url}/upload")
     page.evaluate("window.neverReloaded = true")
     page.locator("#files").set_input_files([*xrays, broken])
 
     rows = page.locator(".arrival")
     expect(rows).to_have_count(count + 1)
-    expect(page.locator("#summary")).to_have_text(f"All {count + 1} are done.", timeout=90_000)
+    expect(page.locator("#summary")).to_have_text(f"{count + 1} of {count + 1} files done.", timeout=90_000)
     expect(rows.locator(".score .number")).to_have_count(count)
-    expect(rows.filter(has_text="broken.jpeg")).to_contain_text("turned away")
+    expect(rows.filter(has_text="broken.jpeg")).to_contain_text("rejected")
     assert page.evaluate("window.neverReloaded") is True
     counts = nightread_up.file_counts()
     assert (counts.received, counts.scored, counts.rejected, counts.balanced) == (count + 1, count, 1, True)
 
     page.locator("#files").set_input_files(xrays[0])
     again = rows.nth(count + 1)
-    expect(again).to_contain_text("The same picture is known already")
+    expect(again).to_contain_text("Duplicate: this file arrived before")
     expect(again.locator(".score .number")).to_be_visible()
     page.reload()
     expect(rows).to_have_count(count + 2)
@@ -50,7 +50,7 @@ def test_every_verdict_shows_without_reloading(
     page.goto(f"{nightread_up.url}/review?verdict=any")
     page.locator(".row").first.click()
     for key in ("c", "o", "c"):
-        wait_until_looked(page)
+        wait_until_shown(page)
         before = page.url
         press(page, key)
         expect(page).not_to_have_url(before)
@@ -60,25 +60,25 @@ def test_every_verdict_shows_without_reloading(
     expect(page.locator(".row")).to_have_count(3)
 
 
-def test_a_plain_form_sends_files_too(site: Site, open_page: OpenPage, drawn: Path) -> None:
+def test_upload_works_without_javascript(site: Site, open_page: OpenPage, phantom_folder: Path) -> None:
     page = open_page(java_script_enabled=False)
-    say_name(page, site.url)
+    enter_name(page, site.url)
     page.goto(f"{site.url}/upload")
-    page.locator("#files").set_input_files(phantoms(drawn, [901, 902]))
-    page.get_by_role("button", name="Send").click()
+    page.locator("#files").set_input_files(phantoms(phantom_folder, [901, 902]))
+    page.get_by_role("button", name="Upload").click()
     expect(page).to_have_url(f"{site.url}/upload?receipts=6-7")
     expect(page.locator(".arrival")).to_have_count(2)
-    expect(page.locator(".message")).to_contain_text("will be queued by itself")
+    expect(page.locator(".message")).to_contain_text("will be queued later, automatically")
     site.night.score({6: 0.9, 7: 0.1})
-    # The page asks to be loaded again every three seconds as long as something is missing.
+    # The page reloads every three seconds until every file has its result.
     expect(page.locator(".score .number")).to_have_count(2)
 
 
-def test_files_can_be_dropped(site: Site, open_page: OpenPage, drawn: Path) -> None:
+def test_files_can_be_dropped_on_the_page(site: Site, open_page: OpenPage, phantom_folder: Path) -> None:
     page = open_page()
-    say_name(page, site.url)
+    enter_name(page, site.url)
     page.goto(f"{site.url}/upload")
-    content = list(phantoms(drawn, [903])[0].read_bytes())
+    content = list(phantoms(phantom_folder, [903])[0].read_bytes())
     page.evaluate(
         """content => {
             const data = new DataTransfer();
@@ -89,20 +89,20 @@ def test_files_can_be_dropped(site: Site, open_page: OpenPage, drawn: Path) -> N
     )
     row = page.locator("#receipt-6")
     expect(row).to_contain_text("dropped.jpg")
-    expect(row).to_contain_text("waits to be scored")
+    expect(row).to_contain_text("pending")
     site.night.score({6: 0.9})
     expect(row).to_contain_text("flagged")
-    expect(page.locator("#summary")).to_have_text("All 1 are done.")
+    expect(page.locator("#summary")).to_have_text("1 of 1 files done.")
 
 
-def test_a_file_that_cannot_be_sent_says_so(site: Site, open_page: OpenPage, drawn: Path) -> None:
+def test_failed_upload_says_so(site: Site, open_page: OpenPage, phantom_folder: Path) -> None:
     page = open_page(expected=("Failed to load resource",))
-    say_name(page, site.url)
+    enter_name(page, site.url)
     page.goto(f"{site.url}/upload")
     page.route("**/api/v1/images", lambda route: route.abort())
-    page.locator("#files").set_input_files(phantoms(drawn, [904]))
-    expect(page.locator(".arrival")).to_contain_text("It could not be sent: the connection broke off.")
+    page.locator("#files").set_input_files(phantoms(phantom_folder, [904]))
+    expect(page.locator(".arrival")).to_contain_text("The upload failed: the connection was lost.")
     page.unroute("**/api/v1/images")
     page.context.clear_cookies()
-    page.locator("#files").set_input_files(phantoms(drawn, [904]))
-    expect(page.locator(".arrival").nth(1)).to_contain_text("Say who reads")
+    page.locator("#files").set_input_files(phantoms(phantom_folder, [904]))
+    expect(page.locator(".arrival").nth(1)).to_contain_text("Name the reader")

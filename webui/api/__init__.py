@@ -1,4 +1,4 @@
-"""The API under /api/v1: JSON, the same rules as the pages. Described in openapi.json."""
+"""The API under /api/v1: JSON, with the same rules as the pages. openapi.json describes it."""
 
 from webui.api import health, images, models, reading, runs
 

@@ -1,4 +1,4 @@
-"""How the ledger's rows are written in JSON. Times are ISO 8601 in UTC."""
+"""The JSON documents of the ledger's rows. Times are ISO 8601 in UTC."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from worker.ledger.reports import RunSummary
 from worker.ledger.tables import Image, Prediction, Receipt, Review
 
 
-def queue_row(image: Image, act: Review | None) -> dict[str, Any]:
-    """An image as a row of a list, with the verdict of its reader that stands."""
+def queue_row(image: Image, standing: Review | None) -> dict[str, Any]:
+    """Return an image as a row of a list, with the finding of the reading that stands."""
     return {
         "image": image.id,
         "file": image.original_name,
@@ -29,47 +29,47 @@ def queue_row(image: Image, act: Review | None) -> dict[str, Any]:
         "verdict": image.verdict,
         "p_pneumonia": image.p_pneumonia,
         "review_state": image.review_state,
-        "finding": act.finding if act else None,
+        "finding": standing.finding if standing else None,
         "claimed_by": image.claimed_by.name if image.claimed_by else None,
         "claimed_until": _iso(image.claimed_until),
     }
 
 
-def image_document(image: Image, act: Review | None) -> dict[str, Any]:
-    """An image with all that is known of it."""
+def image_document(image: Image, standing: Review | None) -> dict[str, Any]:
+    """Return an image with its predictions, readings and receipts."""
     return {
         "disclaimer": DISCLAIMER,
-        **queue_row(image, act),
+        **queue_row(image, standing),
         "format": image.format,
         "bytes": image.bytes,
         "width": image.width,
         "height": image.height,
         "attempts": image.attempts,
         "predictions": [_prediction(prediction) for prediction in image.predictions],
-        "reviews": [review_document(act) for act in image.reviews],
+        "reviews": [review_document(reading) for reading in image.reviews],
         "receipts": [_receipt(receipt) for receipt in image.receipts],
         "picture": url_for("images.picture", image_id=image.id),
         "map": url_for("images.activation", image_id=image.id) if image.predictions else None,
     }
 
 
-def review_document(act: Review) -> dict[str, Any]:
-    """A reader's act."""
+def review_document(reading: Review) -> dict[str, Any]:
+    """Return a reading, or an undo."""
     return {
-        "review": act.id,
-        "image": act.image_id,
-        "prediction": act.prediction_id,
-        "action": act.action,
-        "finding": act.finding,
-        "note": act.note,
-        "undoes": act.undoes_id,
-        "reader": act.user.name,
-        "at": _iso(act.at),
+        "review": reading.id,
+        "image": reading.image_id,
+        "prediction": reading.prediction_id,
+        "action": reading.action,
+        "finding": reading.finding,
+        "note": reading.note,
+        "undoes": reading.undoes_id,
+        "reader": reading.user.name,
+        "at": _iso(reading.at),
     }
 
 
 def run_document(run: RunSummary) -> dict[str, Any]:
-    """A run and its books."""
+    """Return a run and its file count."""
     return {
         "run": run.name,
         "started_at": _iso(run.started_at),
@@ -80,7 +80,7 @@ def run_document(run: RunSummary) -> dict[str, Any]:
 
 
 def model_document(known: KnownModel) -> dict[str, Any]:
-    """A model, less its card."""
+    """Return a model without its card."""
     return {
         "sha256": known.model.sha256,
         "name": known.model.name,

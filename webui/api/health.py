@@ -1,4 +1,4 @@
-"""Whether the page works: for supervisors, load balancers and `nightread status`."""
+"""Health, readiness and metrics, for supervisors, load balancers and monitoring."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ api = Blueprint("api_health", __name__)
 
 @api.get("/healthz")
 def alive() -> ResponseReturnValue:
-    """The process answers; what is wrong elsewhere is told, and is no reason to start this one again."""
+    """Answer 200 while this process works. Problems elsewhere are only listed: a restart would not help."""
     return {"ok": True, "troubles": _troubles()}
 
 
 @api.get("/readyz")
 def ready() -> ResponseReturnValue:
-    """The database can be used. The broker and other troubles are told, but without them nothing is lost."""
+    """Answer 200 while the database can be used. The broker and other problems are only listed."""
     current = schema.current(dependencies().ledger)
     if current != dependencies().newest_schema:
-        abort(503, "The database is not up to date; run `nightread db upgrade`.")
+        abort(503, "The database schema is outdated. Run `nightread db upgrade`.")
     return {"ready": True, "schema": current, "broker": _broker(), "troubles": _troubles()}
 
 
 @api.get("/metrics")
 def metrics() -> ResponseReturnValue:
-    """Figures for Prometheus, in its text format."""
+    """Return the metrics in Prometheus' text format."""
     text = exposition(dependencies().status_cache.read(), dependencies().acceptor.free_bytes())
     return current_app.response_class(text, content_type=CONTENT_TYPE)
 
 
 @api.get("/api/v1/status")
 def status() -> ResponseReturnValue:
-    """The document of `nightread status --json`."""
+    """Return the document of `nightread status --json`."""
     with dependencies().ledger.reading() as session:
         return reports.status_document(session, ledger_time(session))
 
 
 @api.get("/api/v1/openapi.json")
 def description() -> ResponseReturnValue:
-    """This API's OpenAPI document."""
+    """Return the OpenAPI document of this API."""
     with current_app.open_resource("api/openapi.json") as file:
         return current_app.response_class(file.read(), mimetype="application/json")
 

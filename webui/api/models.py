@@ -1,4 +1,4 @@
-"""Models over the API: which ones there are, and a model's card."""
+"""Models over the API: the list, and each model's card."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ api = Blueprint("api_models", __name__, url_prefix="/api/v1")
 
 @api.get("/models")
 def listing() -> ResponseReturnValue:
-    """The models that the ledger knows, the one in use first."""
+    """List the models that the ledger knows, the one in use first."""
     with dependencies().ledger.reading() as session:
         known = known_models(session)
-    return {"disclaimer": DISCLAIMER, "models": [model_document(each) for each in known]}
+    return {"disclaimer": DISCLAIMER, "models": [model_document(model) for model in known]}
 
 
 @api.get("/models/<sha256>")
 def show(sha256: str) -> ResponseReturnValue:
-    """A model and its card."""
+    """Return a model and its card."""
     with dependencies().ledger.reading() as session:
         known = known_models(session)
-    found = find_model(known, sha256)
-    if found is None:
-        abort(404, "There is no model of this SHA-256.")
-    return {"disclaimer": DISCLAIMER, **model_document(found), "card": found.model.card}
+    known_model = find_model(known, sha256)
+    if known_model is None:
+        abort(404, "There is no model with this SHA-256.")
+    return {"disclaimer": DISCLAIMER, **model_document(known_model), "card": known_model.model.card}

@@ -1,4 +1,4 @@
-"""Reading over the API: the queue, a verdict, taking it back."""
+"""Reading over the API: the queue, a reading, undo."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ api = Blueprint("api_reading", __name__, url_prefix="/api/v1")
 
 @api.get("/queue")
 def queue() -> ResponseReturnValue:
-    """A page of the queue; `next` is the `after` of the page below."""
+    """Return a page of the queue. `next` is the `after` of the next page."""
     queue_view = queue_view_parameter()
     with dependencies().ledger.reading() as session:
-        page = review.queue(session, queue_view.wanted, after=queue_view.after)
+        page = review.queue(session, queue_view.filter, after=queue_view.after)
         return {
             "disclaimer": DISCLAIMER,
             "total": page.total,
@@ -29,16 +29,16 @@ def queue() -> ResponseReturnValue:
         }
 
 
-@api.post("/images/<key:image_id>/review")
+@api.post("/images/<id:image_id>/review")
 def decide(image_id: int) -> ResponseReturnValue:
-    """Record the reader's verdict on an image; `next` is the next image of the queue."""
-    act, following = actions.decide(
+    """Record a reading of an image. `next` is the next image of the queue."""
+    reading, next_id = actions.decide(
         image_id, json_text("action"), json_text("note", ""), queue_view_parameter()
     )
-    return review_document(act) | {"next": following}
+    return review_document(reading) | {"next": next_id}
 
 
 @api.post("/undo")
 def undo() -> ResponseReturnValue:
-    """Take back the reader's last verdict."""
+    """Undo the reader's last reading."""
     return {"image": actions.undo()}

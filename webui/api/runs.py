@@ -1,4 +1,4 @@
-"""Runs over the API: their books, and the morning report in each of its forms."""
+"""Runs over the API: their file counts, and the morning report in each format."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _CONTENT_TYPES = {
 
 @api.get("/runs")
 def listing() -> ResponseReturnValue:
-    """The runs and their books, the latest first; `next` is the `before` of the page below."""
+    """List the runs with their file counts, the latest first. `next` is the `before` of the next page."""
     with dependencies().ledger.reading() as session:
-        found = reports.runs(session, before=before_parameter())
+        page = reports.runs(session, before=before_parameter())
     return {
-        "runs": [run_document(summary) for _, summary in found],
-        "next": found[-1][0].id if found else None,
+        "runs": [run_document(summary) for _, summary in page],
+        "next": page[-1][0].id if page else None,
     }
 
 
 @api.get("/runs/<path:name>/report")
 def report(name: str) -> ResponseReturnValue:
-    """A run's morning report, to be saved as a file."""
+    """Return the morning report of a run as a file to download."""
     form = request.args.get("format", "json")
     if form not in _CONTENT_TYPES:
-        abort(400, f"format is one of {', '.join(_CONTENT_TYPES)}")
+        abort(400, f"format must be one of {', '.join(_CONTENT_TYPES)}")
     with dependencies().ledger.reading() as session:
         try:
             content = read_report(session, name)
@@ -49,11 +49,13 @@ def report(name: str) -> ResponseReturnValue:
     text = FORMATS[form](content)
     content_type, ending = _CONTENT_TYPES[form]
     response = Response(text, content_type=f"{content_type}; charset=utf-8")
-    response.headers.set("Content-Disposition", "attachment", filename=f"nightread-{_plain(name)}.{ending}")
+    response.headers.set(
+        "Content-Disposition", "attachment", filename=f"nightread-{_ascii_name(name)}.{ending}"
+    )
     return response
 
 
-def _plain(name: str) -> str:
-    """A run's name as part of a file's name."""
+def _ascii_name(name: str) -> str:
+    """Return the name of a run in characters that every file system takes."""
     letters = unicodedata.normalize("NFKD", name)
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in letters)[:80]

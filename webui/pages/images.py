@@ -1,7 +1,7 @@
-"""The pictures themselves: as stored, small, and where the network responded.
+"""The image files: as stored, as thumbnail and preview, and the activation map.
 
-A picture's URL carries the start of its SHA-256 as `v`: what a browser keeps for ever is
-then never another ledger's picture under the same id.
+The URL of an image file carries the first digits of its SHA-256 as `v`. A browser may therefore cache the
+file for ever: another ledger's image under the same id has another URL.
 """
 
 from __future__ import annotations
@@ -20,58 +20,58 @@ from worker.ledger.tables import Image
 pages = Blueprint("images", __name__)
 
 _CONTENT_TYPES = {"jpeg": "image/jpeg", "png": "image/png"}
-_FOR_EVER_S = 31_536_000
-_VERSION_LENGTH = 16
+_ONE_YEAR_S = 31_536_000
+_VERSION_DIGITS = 16
 
 
 @pages.app_template_global()
 def image_url(image: Image, kind: str) -> str:
-    """The URL of an image's `picture`, `thumb`, `preview` or `activation`."""
-    return url_for(f"images.{kind}", image_id=image.id, v=image.sha256[:_VERSION_LENGTH])
+    """Return the URL of an image's `picture`, `thumb`, `preview` or `activation`."""
+    return url_for(f"images.{kind}", image_id=image.id, v=image.sha256[:_VERSION_DIGITS])
 
 
-@pages.get("/images/<key:image_id>/picture")
+@pages.get("/images/<id:image_id>/picture")
 def picture(image_id: int) -> ResponseReturnValue:
-    """The stored bytes. Never those of a file that was turned away: see `preview`."""
+    """Send the stored bytes, but never those of a rejected file: see `preview`."""
     image = _image(image_id)
     content_type = _CONTENT_TYPES.get(image.format or "")
     if content_type is None or image.state == ImageState.REJECTED:
-        abort(404, "This file was turned away; there is only a preview.")
+        abort(404, "This file was rejected. Only a preview is available.")
     try:
         path = dependencies().store.path(image.sha256)
     except FileNotFoundError:
-        abort(404, "The store no longer has this picture.")
-    response = send_file(path, mimetype=content_type, etag=image.sha256, max_age=_FOR_EVER_S)
-    return _kept(response)
+        abort(404, "The image store does not have this file.")
+    response = send_file(path, mimetype=content_type, etag=image.sha256, max_age=_ONE_YEAR_S)
+    return _cached(response)
 
 
-@pages.get("/images/<key:image_id>/thumb.jpg")
+@pages.get("/images/<id:image_id>/thumb.jpg")
 def thumb(image_id: int) -> ResponseReturnValue:
-    """A small picture for lists."""
+    """Send a thumbnail for lists."""
     return _small(image_id, image_rendering.THUMBNAIL_SIDE)
 
 
-@pages.get("/images/<key:image_id>/preview.jpg")
+@pages.get("/images/<id:image_id>/preview.jpg")
 def preview(image_id: int) -> ResponseReturnValue:
-    """A picture encoded anew, so that nothing of a strange file reaches the browser."""
+    """Send an image that is encoded anew, so that no byte of a harmful file reaches the browser."""
     return _small(image_id, image_rendering.PREVIEW_SIDE)
 
 
-@pages.get("/images/<key:image_id>/map.png")
+@pages.get("/images/<id:image_id>/map.png")
 def activation(image_id: int) -> ResponseReturnValue:
-    """Where the network responded, in the shape of the picture."""
+    """Send the activation map in the aspect ratio of the image."""
     with dependencies().ledger.reading() as session:
         image = open_image(session, image_id)
     if image is None or not image.predictions:
         abort(404, "This image has not been scored.")
     prediction = image.predictions[0]
     try:
-        shown = image_rendering.upright_size(dependencies().store.path(image.sha256))
+        size = image_rendering.upright_size(dependencies().store.path(image.sha256))
     except OSError:
-        shown = (image.width or 1, image.height or 1)
-    data = image_rendering.map_png(prediction.activation, prediction.map_height, prediction.map_width, shown)
+        size = (image.width or 1, image.height or 1)
+    data = image_rendering.map_png(prediction.activation, prediction.map_height, prediction.map_width, size)
     response = Response(data, mimetype="image/png")
-    # Another model may score the image again, so the browser asks each time.
+    # Another model may score the image again, so the browser must revalidate.
     response.headers["Cache-Control"] = "private, no-cache"
     response.set_etag(hashlib.sha256(data).hexdigest())
     response.make_conditional(request)
@@ -80,7 +80,7 @@ def activation(image_id: int) -> ResponseReturnValue:
 
 @pages.get("/images/scale.png")
 def scale() -> ResponseReturnValue:
-    """The map's colours, weak to strong."""
+    """Send the colour scale of the activation map, weak to strong."""
     response = Response(image_rendering.scale_png(), mimetype="image/png")
     response.headers["Cache-Control"] = "private, max-age=3600"
     return response
@@ -96,20 +96,20 @@ def _small(image_id: int, side: int) -> ResponseReturnValue:
     response = Response(data, mimetype="image/jpeg")
     response.set_etag(f"{image.sha256}-{side}")
     response.make_conditional(request)
-    return _kept(response)
+    return _cached(response)
 
 
 def _image(image_id: int) -> Image:
-    """The image, if it is the one that the URL's `v` means."""
+    """Return the image, if its hash starts with the URL's `v`. Answers 404 otherwise."""
     with dependencies().ledger.reading() as session:
         image = session.get(Image, image_id)
-    wanted = request.args.get("v")
-    if image is None or (wanted is not None and not image.sha256.startswith(wanted)):
-        abort(404, f"There is no such image {image_id}.")
+    version = request.args.get("v")
+    if image is None or (version is not None and not image.sha256.startswith(version)):
+        abort(404, f"There is no image {image_id} of this version.")
     return image
 
 
-def _kept(response: Response) -> Response:
-    forever = f"private, max-age={_FOR_EVER_S}, immutable"
-    response.headers["Cache-Control"] = forever if request.args.get("v") else "private, no-cache"
+def _cached(response: Response) -> Response:
+    for_ever = f"private, max-age={_ONE_YEAR_S}, immutable"
+    response.headers["Cache-Control"] = for_ever if request.args.get("v") else "private, no-cache"
     return response

@@ -1,4 +1,4 @@
-"""Review: what waits to be read, the most urgent first."""
+"""Review: the reading queue, the highest score first."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ pages = Blueprint("queue", __name__)
 
 @pages.get("/")
 def home() -> ResponseReturnValue:
-    """The queue is where the morning begins."""
+    """Redirect to the queue."""
     return redirect(url_for("queue.show"))
 
 
 @pages.get("/review")
 def show() -> ResponseReturnValue:
-    """A page of the queue."""
+    """Show a page of the queue."""
     queue_view = queue_view_parameter()
     with dependencies().ledger.reading() as session:
         return render_template(
             "queue.html",
             queue_view=queue_view,
-            page=review.queue(session, queue_view.wanted, after=queue_view.after),
+            page=review.queue(session, queue_view.filter, after=queue_view.after),
             runs=reports.run_names(session),
             now=utc_now(),
             verdicts=VERDICTS,

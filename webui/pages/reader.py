@@ -1,4 +1,4 @@
-"""Who reads: the name, asked once and changeable."""
+"""The page where readers enter or change their name."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ pages = Blueprint("reader", __name__)
 
 @pages.get("/reader")
 def ask() -> ResponseReturnValue:
-    """Ask for a name."""
+    """Show the form."""
     return render_template("reader.html", target=local_path(request.args.get("next", "")))
 
 
 @pages.post("/reader")
 def answer() -> ResponseReturnValue:
-    """Keep the name, in the ledger and for this browser, and go on where it was asked for."""
+    """Store the name in the ledger and in the cookie, and return to the page that asked for it."""
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         remember(review.reader(session, request.form.get("name", "").replace("\x00", ""), utc_now()).name)
     return redirect(local_path(request.form.get("next", "")), 303)

@@ -1,4 +1,4 @@
-"""Turned away: what was not scored, why, and a way to try again."""
+"""Rejected: the rejected and quarantined images with their reasons, and a form to retry each."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _PAGE_SIZE = 50
 
 @pages.get("/rejected")
 def show() -> ResponseReturnValue:
-    """Rejected and quarantined images, the latest first."""
+    """List the images, the latest first."""
     with dependencies().ledger.reading() as session:
         images = reports.rejected_images(session, before=before_parameter(), size=_PAGE_SIZE)
         older = images[-1].id if len(images) == _PAGE_SIZE else None
         return render_template("rejected.html", images=images, older=older)
 
 
-@pages.post("/rejected/<key:image_id>/retry")
+@pages.post("/rejected/<id:image_id>/retry")
 def retry(image_id: int) -> ResponseReturnValue:
-    """Give an image another chance, as a person asks."""
-    queued = actions.try_again(image_id, request.form.get("reason", ""))
-    flash("The image waits to be scored again." if queued else actions.LATER, "act")
+    """Make an image pending again."""
+    queued = actions.retry(image_id, request.form.get("reason", ""))
+    flash("The image is pending again." if queued else actions.QUEUE_UNREACHABLE)
     return redirect(url_for("rejected.show"), 303)

@@ -1,4 +1,4 @@
-"""The strip on top of every page, alone, for its refresh."""
+"""The status strip at the top of every page, on its own, so that a page can refresh it."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ pages = Blueprint("status", __name__)
 
 @pages.get("/status/strip")
 def strip() -> ResponseReturnValue:
-    """The strip's inside; its figures come with every page."""
+    """Send the content of the strip."""
     return render_template("strip.html")

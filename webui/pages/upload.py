@@ -1,53 +1,55 @@
-"""Upload: files go in, and each one's verdict appears as it arrives."""
+"""Upload: a form for files, and the result of each uploaded file."""
 
 from __future__ import annotations
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from webui.actions import LATER
+from webui.actions import QUEUE_UNREACHABLE
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error
-from webui.queue_view import keys_of, keys_text
+from webui.queue_view import ids_of, ids_text
 from webui.readers import required_reader_name
-from webui.uploads import receive
+from webui.uploads import accept_upload
 from worker.ledger import reports
 
 pages = Blueprint("upload", __name__)
 
-_MOST_RECEIPTS = 500
+_MAX_RECEIPTS = 500
 
 
 @pages.get("/upload")
 def show() -> ResponseReturnValue:
-    """The form, and below it what became of the files whose receipts the URL names."""
+    """Show the form, and below it the results of the files whose receipts the URL names."""
     return _with_receipts("upload.html")
 
 
 @pages.get("/upload/rows")
 def rows() -> ResponseReturnValue:
-    """Those files' rows alone, for the page that waits for their verdicts."""
+    """Send only the rows of these files, for a page that waits for their results."""
     return _with_receipts("upload_rows.html")
 
 
 @pages.post("/upload")
 def send() -> ResponseReturnValue:
-    """Take files in, as a browser without JavaScript sends them."""
+    """Accept files from the form of a browser without JavaScript."""
     reader = required_reader_name()
     with bad_request_on_value_error():
-        received = receive(request, reader=reader)
-    if not received.queued:
-        flash(LATER)
-    if received.missed:
-        flash(f"{len(received.missed)} of the files could not be read and were not taken. Send them again.")
-    if not received.accepted and not received.missed:
-        flash("No file was chosen.")
-    keys = keys_text([item.receipt_id for item in received.accepted])
-    return redirect(url_for("upload.show", receipts=keys or None), 303)
+        result = accept_upload(request, reader=reader)
+    if not result.queued:
+        flash(QUEUE_UNREACHABLE)
+    if result.missed:
+        flash(
+            f"{len(result.missed)} of the files could not be read and were not accepted. Upload them again."
+        )
+    if not result.accepted and not result.missed:
+        flash("No file was selected.")
+    receipt_ids = ids_text([item.receipt_id for item in result.accepted])
+    return redirect(url_for("upload.show", receipts=receipt_ids or None), 303)
 
 
 def _with_receipts(template: str) -> ResponseReturnValue:
     with bad_request_on_value_error():
-        keys = keys_of(request.args.get("receipts", ""), _MOST_RECEIPTS)
+        receipt_ids = ids_of(request.args.get("receipts", ""), _MAX_RECEIPTS)
     with dependencies().ledger.reading() as session:
-        return render_template(template, receipts=reports.receipts(session, keys))
+        return render_template(template, receipts=reports.receipts(session, receipt_ids))

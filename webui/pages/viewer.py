@@ -1,4 +1,4 @@
-"""The viewer: one image, what the model said of it, and the reader's last word."""
+"""The viewer: one image, its prediction, and the reader's decision."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from worker.ledger.tables import Image
 pages = Blueprint("viewer", __name__)
 
 
-@pages.get("/review/<key:image_id>")
+@pages.get("/review/<id:image_id>")
 def show(image_id: int) -> ResponseReturnValue:
-    """Open an image; it is the reader's own for a while, if they have said who they are."""
+    """Show an image and claim it for the reader, if they have entered their name."""
     queue_view = queue_view_parameter()
     _claim(image_id)
     with dependencies().ledger.reading() as session:
@@ -34,52 +34,52 @@ def show(image_id: int) -> ResponseReturnValue:
             image=image,
             prediction=image.predictions[0] if image.predictions else None,
             standing=review.standing_reviews(session, [image]).get(image_id),
-            holder=_other_holder(image),
+            holder=_other_reader(image),
             unread=image.review_state == ReviewState.UNREAD,
             queue_view=queue_view,
-            left=review.count(session, queue_view.unread),
-            neighbours=review.neighbours(session, queue_view.wanted, cursor_of(image)),
+            unread_count=review.count(session, queue_view.unread),
+            neighbours=review.neighbours(session, queue_view.filter, cursor_of(image)),
         )
 
 
-@pages.post("/review/<key:image_id>/decide")
+@pages.post("/review/<id:image_id>/decide")
 def decide(image_id: int) -> ResponseReturnValue:
-    """Record the reader's verdict and open the next image of their list."""
+    """Record a reading and open the next image of the reader's list."""
     queue_view = queue_view_parameter()
     try:
-        act, following = actions.decide(
+        reading, next_id = actions.decide(
             image_id, request.form.get("action", ""), request.form.get("note", ""), queue_view
         )
     except ReviewRefused as refusal:
-        flash(str(refusal), "refused")
-        return _to(image_id, queue_view)
-    done = "Confirmed" if act.action == Action.CONFIRM else "Overridden"
-    found = FINDINGS[Finding(act.finding or "")]
-    flash(f"{done}: {found} in {visible(act.image.original_name)}.", "act")
-    return _to(following, queue_view)
+        flash(str(refusal), "problem")
+        return _redirect(image_id, queue_view)
+    decision = "Confirmed" if reading.action == Action.CONFIRM else "Overridden"
+    finding = FINDINGS[Finding(reading.finding or "")]
+    flash(f"{decision}: {finding} in {visible(reading.image.original_name)}.", "reading")
+    return _redirect(next_id, queue_view)
 
 
 @pages.post("/review/undo")
 def undo() -> ResponseReturnValue:
-    """Take back the reader's last verdict and open its image again."""
+    """Undo the reader's last reading and open its image."""
     queue_view = queue_view_parameter()
     try:
         image_id = actions.undo()
     except ReviewRefused as refusal:
-        flash(str(refusal), "refused")
-        return _to(None, queue_view)
-    flash("Taken back: this image is unread again.", "undone")
-    return _to(image_id, queue_view)
+        flash(str(refusal), "problem")
+        return _redirect(None, queue_view)
+    flash("Undone: this image is unread again.", "undone")
+    return _redirect(image_id, queue_view)
 
 
-def _to(image_id: int | None, queue_view: QueueView) -> ResponseReturnValue:
+def _redirect(image_id: int | None, queue_view: QueueView) -> ResponseReturnValue:
     if image_id is None:
         return redirect(url_for("queue.show", **queue_view.below(None).query), 303)
     return redirect(url_for("viewer.show", image_id=image_id, **queue_view.query), 303)
 
 
 def _claim(image_id: int) -> None:
-    """Claim for a reader who opens the page; not for one who only looks, nor for a prefetch."""
+    """Claim the image for the reader. Do nothing without a name, for a prefetch or for a HEAD request."""
     prefetched = "prefetch" in request.headers.get("Sec-Purpose", "")
     if reader_name() is None or request.method != "GET" or prefetched:
         return
@@ -88,8 +88,8 @@ def _claim(image_id: int) -> None:
         review.claim(session, image_id, reader_id=acting_reader(session, at).id, claim_s=claim_s, at=at)
 
 
-def _other_holder(image: Image) -> str | None:
-    """The name of another reader who has this unread image open now."""
+def _other_reader(image: Image) -> str | None:
+    """Return the name of another reader whose claim on the image has not expired."""
     holder = image.claimed_by
-    still = image.claimed_until is not None and image.claimed_until > utc_now()
-    return holder.name if holder and still and holder.name != reader_name() else None
+    is_claimed = image.claimed_until is not None and image.claimed_until > utc_now()
+    return holder.name if holder and is_claimed and holder.name != reader_name() else None

@@ -1,4 +1,4 @@
-// On every page: local times on hovering, and a strip that says when nobody answers any more.
+// On every page: local times in tooltips, and a warning in the status strip when the server stops responding.
 
 function showLocalTimes(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
@@ -9,20 +9,20 @@ function showLocalTimes(root) {
 showLocalTimes(document);
 
 const strip = document.getElementById("strip");
-let lastAnswer = new Date();
+let lastResponse = new Date();
 
-function noAnswer() {
+function warnNoResponse() {
   strip.classList.add("stale");
   const warning = document.createElement("strong");
   warning.className = "warning";
-  warning.textContent = `No answer since ${lastAnswer.toLocaleTimeString()}. What was decided is kept.`;
+  warning.textContent = `No response from Nightread since ${lastResponse.toLocaleTimeString()}. Your readings are saved.`;
   strip.replaceChildren(warning);
 }
 
-strip.addEventListener("htmx:sendError", noAnswer);
-strip.addEventListener("htmx:responseError", noAnswer);
-strip.addEventListener("htmx:timeout", noAnswer);
+strip.addEventListener("htmx:sendError", warnNoResponse);
+strip.addEventListener("htmx:responseError", warnNoResponse);
+strip.addEventListener("htmx:timeout", warnNoResponse);
 strip.addEventListener("htmx:afterSwap", () => {
-  lastAnswer = new Date();
+  lastResponse = new Date();
   strip.classList.remove("stale");
 });

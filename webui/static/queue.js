@@ -1,15 +1,15 @@
-// The queue by keyboard: J and K walk through it, Enter opens, U takes the last reading back.
+// Keyboard shortcuts of the review queue: J and K move between rows, Enter opens one, U undoes the last reading.
 import { onKeys } from "./keys.js";
 
 const rows = [...document.querySelectorAll(".queue .row")];
 
-function walk(step) {
-  const here = rows.indexOf(document.activeElement);
-  rows[Math.max(0, Math.min(rows.length - 1, here + step))]?.focus();
+function moveFocus(step) {
+  const index = rows.indexOf(document.activeElement);
+  rows[Math.max(0, Math.min(rows.length - 1, index + step))]?.focus();
 }
 
 function undo() {
   document.querySelector(".undo")?.requestSubmit();
 }
 
-onKeys({ j: () => walk(1), k: () => walk(-1), u: undo, z: undo }, { repeatable: ["j", "k"] });
+onKeys({ j: () => moveFocus(1), k: () => moveFocus(-1), u: undo, z: undo }, { repeatable: ["j", "k"] });

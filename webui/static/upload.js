@@ -1,157 +1,157 @@
-// Upload: each file on its own, with its progress; then its verdict as soon as there is one.
+// Uploads each chosen file in its own request, then shows its verdict as soon as it is scored.
 
 const form = document.getElementById("upload");
 const list = document.getElementById("arrivals");
 const summary = document.getElementById("summary");
-const AT_ONCE = 2;
+const PARALLEL_UPLOADS = 2;
 const POLL_MS = 1000;
-const POLL_AT_MOST = 200;
-const waitingToBeSent = [];
-let sending = 0;
+const MAX_RECEIPTS = 200;
+const queue = [];
+let uploadsInProgress = 0;
 
-function text(className, content) {
-  const span = document.createElement("span");
-  span.className = className;
-  span.textContent = content;
-  return span;
+function span(className, content) {
+  const element = document.createElement("span");
+  element.className = className;
+  element.textContent = content;
+  return element;
 }
 
 function addRow(file) {
   const row = document.createElement("li");
   row.className = "arrival";
-  const what = text("what", "");
+  const description = span("description", "");
   const progress = document.createElement("progress");
   progress.max = 1;
   progress.value = 0;
-  progress.setAttribute("aria-label", `Sending ${file.name}`);
-  what.append(text("file", file.name), text("small dim", "Waits to be sent."), progress);
-  row.append(text("", ""), what);
+  progress.setAttribute("aria-label", `Uploading ${file.name}`);
+  description.append(span("file", file.name), span("small dim", "Waiting to upload."), progress);
+  row.append(span("", ""), description);
   list.append(row);
   return row;
 }
 
-function note(row, sentence) {
-  row.querySelector(".what .small").textContent = sentence;
+function setText(row, sentence) {
+  row.querySelector(".description .small").textContent = sentence;
 }
 
 function fail(row, sentence) {
   row.querySelector("progress").remove();
   row.classList.add("failed");
-  note(row, sentence);
+  setText(row, sentence);
 }
 
-function send({ file, row }) {
+function upload({ file, row }) {
   const request = new XMLHttpRequest();
   const body = new FormData();
   body.append("files", file, file.name);
-  sending += 1;
-  note(row, "Being sent.");
+  uploadsInProgress += 1;
+  setText(row, "Uploading.");
   request.upload.addEventListener("progress", (event) => {
     row.querySelector("progress").value = event.loaded / event.total;
   });
   request.addEventListener("load", () => {
-    answered(request, row);
-    sent();
+    showResponse(request, row);
+    finishUpload();
   });
   request.addEventListener("error", () => {
-    fail(row, "It could not be sent: the connection broke off. Send it again.");
-    sent();
+    fail(row, "The upload failed: the connection was lost. Upload this file again.");
+    finishUpload();
   });
   request.open("POST", form.dataset.send);
   request.responseType = "json";
   request.send(body);
 }
 
-function answered(request, row) {
-  const answer = request.response;
-  if (request.status !== 200 || !Array.isArray(answer) || !answer[0]?.receipt) {
-    fail(row, answer?.error ?? answer?.[0]?.reason ?? `It could not be sent (${request.status}).`);
+function showResponse(request, row) {
+  const response = request.response;
+  if (request.status !== 200 || !Array.isArray(response) || !response[0]?.receipt) {
+    fail(row, response?.error ?? response?.[0]?.reason ?? `The upload failed (HTTP ${request.status}).`);
     return;
   }
-  row.id = `receipt-${answer[0].receipt}`;
-  row.dataset.waiting = answer[0].receipt;
+  row.id = `receipt-${response[0].receipt}`;
+  row.dataset.waiting = response[0].receipt;
   row.querySelector("progress").remove();
-  note(row, answer[0].queued ? "Arrived." : "Arrived; the queue cannot be reached, so it waits a little longer.");
-  remember();
+  setText(row, response[0].queued ? "Uploaded." : "Uploaded. The queue cannot be reached: the image will be queued later, automatically.");
+  storeReceiptsInUrl();
 }
 
-function sent() {
-  sending -= 1;
-  sendMore();
+function finishUpload() {
+  uploadsInProgress -= 1;
+  startUploads();
   refresh();
 }
 
-function sendMore() {
-  while (sending < AT_ONCE && waitingToBeSent.length > 0) {
-    send(waitingToBeSent.shift());
+function startUploads() {
+  while (uploadsInProgress < PARALLEL_UPLOADS && queue.length > 0) {
+    upload(queue.shift());
   }
   summarise();
 }
 
-// The receipts stand in the URL, so that a reload shows the same files.
-function remember() {
-  const keys = [...list.querySelectorAll("[id^=receipt-]")].map((row) => row.id.slice("receipt-".length));
-  window.history.replaceState(null, "", `?receipts=${keys.slice(-POLL_AT_MOST).join(",")}`);
+// A reload then shows the same files.
+function storeReceiptsInUrl() {
+  const receipts = [...list.querySelectorAll("[id^=receipt-]")].map((row) => row.id.slice("receipt-".length));
+  window.history.replaceState(null, "", `?receipts=${receipts.slice(-MAX_RECEIPTS).join(",")}`);
 }
 
-function waiting() {
+function receiptsWithoutResult() {
   return [...list.querySelectorAll("[data-waiting]")].map((row) => row.dataset.waiting);
 }
 
 function summarise() {
-  const all = list.querySelectorAll(".arrival").length;
-  const open = waiting().length + waitingToBeSent.length + sending;
-  if (all > 0) {
-    summary.textContent = open > 0 ? `${all - open} of ${all} are done.` : `All ${all} are done.`;
+  const total = list.querySelectorAll(".arrival").length;
+  const open = receiptsWithoutResult().length + queue.length + uploadsInProgress;
+  if (total > 0) {
+    summary.textContent = `${total - open} of ${total} files done.`;
   }
 }
 
-let asking = false;
+let refreshing = false;
 
-// Asks for news once a second for as long as a verdict is missing.
+// Polls once a second until every uploaded file has its result.
 async function refresh() {
   summarise();
-  if (asking || waiting().length === 0) {
+  if (refreshing || receiptsWithoutResult().length === 0) {
     return;
   }
-  asking = true;
+  refreshing = true;
   try {
-    await showNews(waiting().slice(0, POLL_AT_MOST));
+    await updateRows(receiptsWithoutResult().slice(0, MAX_RECEIPTS));
   } catch {
-    summary.textContent = "Nightread does not answer just now; what arrived is kept.";
+    summary.textContent = "Nightread does not respond. The uploaded files are safe.";
   }
   window.setTimeout(() => {
-    asking = false;
+    refreshing = false;
     refresh();
   }, POLL_MS);
 }
 
-async function showNews(keys) {
-  const response = await fetch(`${list.dataset.rows}?receipts=${keys.join(",")}`);
+async function updateRows(receipts) {
+  const response = await fetch(`${list.dataset.rows}?receipts=${receipts.join(",")}`);
   if (!response.ok) {
     throw new Error(response.statusText);
   }
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const row of page.querySelectorAll(".arrival")) {
-    const old = document.getElementById(row.id);
-    if (old && old.outerHTML !== row.outerHTML) {
-      old.replaceWith(document.adoptNode(row));
+    const oldRow = document.getElementById(row.id);
+    if (oldRow && oldRow.outerHTML !== row.outerHTML) {
+      oldRow.replaceWith(document.adoptNode(row));
     }
   }
   summarise();
 }
 
-function add(files) {
+function addFiles(files) {
   for (const file of files) {
-    waitingToBeSent.push({ file, row: addRow(file) });
+    queue.push({ file, row: addRow(file) });
   }
-  sendMore();
+  startUploads();
 }
 
 if (form) {
   const input = document.getElementById("files");
   input.addEventListener("change", () => {
-    add(input.files);
+    addFiles(input.files);
     input.value = "";
   });
   form.addEventListener("submit", (event) => {
@@ -172,7 +172,7 @@ if (form) {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     form.classList.remove("over");
-    add(event.dataTransfer.files);
+    addFiles(event.dataTransfer.files);
   });
 }
 

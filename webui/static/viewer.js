@@ -1,32 +1,32 @@
-// The viewer: the keys of a reader, and the picture under their hands.
-import { Film } from "./film.js";
+// The viewer: keyboard shortcuts, and the controls of the X-ray image.
+import { ImageView } from "./image_view.js";
 import { onKeys } from "./keys.js";
 
 const byId = (id) => document.getElementById(id);
 
-const film = byId("sheet") && byId("show-map") ? new Film(byId("stage"), byId("sheet")) : null;
+const view = byId("sheet") && byId("show-map") ? new ImageView(byId("stage"), byId("sheet")) : null;
 const picture = byId("picture");
 const form = byId("decide");
-// Nobody decides on a picture they have not seen: a key that was still held down, or came
-// before the picture, does nothing.
-const LOOK_MS = 250;
+// Nobody may decide on an image they have not seen. A shortcut therefore has no effect until the
+// image has been on the screen for this long.
+const MIN_VIEW_MS = 250;
 let shownSince = Infinity;
-let broken = false;
+let imageFailed = false;
 let sent = false;
 
-function say(text) {
+function showHint(text) {
   byId("hint").textContent = text;
 }
 
-function shown() {
+function onImageShown() {
   shownSince = performance.now();
-  say("");
-  window.setTimeout(() => { document.documentElement.dataset.ready = "true"; }, LOOK_MS);
+  showHint("");
+  window.setTimeout(() => { document.documentElement.dataset.ready = "true"; }, MIN_VIEW_MS);
 }
 
-function missing() {
-  broken = true;
-  say("The picture cannot be shown.");
+function onImageFailed() {
+  imageFailed = true;
+  showHint("The image cannot be displayed.");
 }
 
 function decide(button) {
@@ -34,8 +34,8 @@ function decide(button) {
     return;
   }
   if (shownSince === Infinity) {
-    say(broken ? "Without its picture it cannot be read." : "Wait until the picture is shown.");
-  } else if (performance.now() - shownSince >= LOOK_MS) {
+    showHint(imageFailed ? "You can only read an image that is displayed." : "Wait until the image is displayed.");
+  } else if (performance.now() - shownSince >= MIN_VIEW_MS) {
     form.requestSubmit(button);
   }
 }
@@ -47,7 +47,7 @@ function follow(link) {
   }
 }
 
-function check(box) {
+function toggle(box) {
   if (box) {
     box.click();
   }
@@ -61,19 +61,19 @@ const actions = {
   j: () => follow(byId("next")),
   k: () => follow(byId("previous")),
   n: () => byId("note")?.focus(),
-  m: () => check(byId("show-map")),
-  i: () => check(byId("invert")),
-  r: () => film?.reset(),
-  "+": () => film?.zoomBy(1.25),
-  "=": () => film?.zoomBy(1.25),
-  "-": () => film?.zoomBy(0.8),
+  m: () => toggle(byId("show-map")),
+  i: () => toggle(byId("invert")),
+  r: () => view?.reset(),
+  "+": () => view?.zoomBy(1.25),
+  "=": () => view?.zoomBy(1.25),
+  "-": () => view?.zoomBy(0.8),
   "?": () => byId("keys").showModal(),
 };
 
 onKeys(actions, { repeatable: ["+", "=", "-"], unless: () => byId("keys").open });
 
-for (const once of document.querySelectorAll("#decide, .undo, #undo")) {
-  once.addEventListener("submit", (event) => {
+for (const submittedOnce of document.querySelectorAll("#decide, .undo, #undo")) {
+  submittedOnce.addEventListener("submit", (event) => {
     if (sent) {
       event.preventDefault();
     }
@@ -81,7 +81,7 @@ for (const once of document.querySelectorAll("#decide, .undo, #undo")) {
   });
 }
 
-// Back from the browser's own history, the page is live again.
+// A page that the browser restores from its history accepts input again.
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) {
     sent = false;
@@ -92,10 +92,10 @@ byId("show-keys")?.addEventListener("click", () => byId("keys").showModal());
 
 if (picture) {
   if (picture.complete && picture.naturalWidth > 0) {
-    shown();
+    onImageShown();
   } else if (picture.complete) {
-    missing();
+    onImageFailed();
   }
-  picture.addEventListener("load", shown);
-  picture.addEventListener("error", missing);
+  picture.addEventListener("load", onImageShown);
+  picture.addEventListener("error", onImageFailed);
 }

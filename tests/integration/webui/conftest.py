@@ -1,4 +1,4 @@
-"""An application on a real ledger full of phantoms, and people who look at it."""
+"""An application on a real ledger of phantoms, and clients of it."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.integration.webui.night import Night, a_night
+from tests.integration.webui.night import Night, scored_night
 from webui import create_app
 from webui.dependencies import EXTENSION, Dependencies
 
-# From the most to the least urgent, as image 1 to 8; two of one probability, two clear ones.
+# The scores of images 1 to 8, from high to low. Two are equal, two are clear.
 PROBABILITIES = (0.97, 0.93, 0.93, 0.71, 0.55, 0.41, 0.2, 0.01)
 
 Reader = Callable[[str], FlaskClient]
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of phantoms that the tests share."""
-    return tmp_path_factory.mktemp("drawn")
+    return tmp_path_factory.mktemp("phantom_folder")
 
 
 @pytest.fixture
-def night(tmp_path: Path, drawn: Path) -> Iterator[Night]:
-    """Eight phantoms, scored."""
-    made = a_night(tmp_path / "data", PROBABILITIES, drawn)
+def night(tmp_path: Path, phantom_folder: Path) -> Iterator[Night]:
+    """A ledger with eight scored phantoms."""
+    made = scored_night(tmp_path / "data", PROBABILITIES, phantom_folder)
     yield made
     made.ledger.close()
 
 
 @pytest.fixture(scope="session")
-def onlooker(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Iterator[FlaskClient]:
-    """Someone who looks at a night that no test changes."""
-    night = a_night(tmp_path_factory.mktemp("looked-at"), PROBABILITIES, drawn)
+def shared_client(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) -> Iterator[FlaskClient]:
+    """A client of a ledger that no test changes."""
+    night = scored_night(tmp_path_factory.mktemp("looked-at"), PROBABILITIES, phantom_folder)
     app = create_app(night.settings)
     yield app.test_client()
     app.extensions[EXTENSION].ledger.close()
@@ -45,7 +45,7 @@ def onlooker(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Iterator[
 
 @pytest.fixture
 def app(night: Night) -> Iterator[Flask]:
-    """The application on that night."""
+    """The application on the ledger of `night`."""
     made = create_app(night.settings)
     yield made
     dependencies: Dependencies = made.extensions[EXTENSION]
@@ -54,18 +54,18 @@ def app(night: Night) -> Iterator[Flask]:
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """Someone who only looks."""
+    """A client that has not entered a name."""
     return app.test_client()
 
 
 @pytest.fixture
 def reader(app: Flask) -> Reader:
-    """A function that gives a browser whose reader has said their name."""
+    """A function that returns a client with a reader's name."""
 
-    def sign_in(name: str) -> FlaskClient:
+    def with_name(name: str) -> FlaskClient:
         browser = app.test_client()
         answer = browser.post("/reader", data={"name": name, "next": "/review"})
         assert answer.status_code == 303
         return browser
 
-    return sign_in
+    return with_name

@@ -1,6 +1,6 @@
-"""A night for the tests and the pictures: phantoms taken in and scored through the real ledger.
+"""A ledger for the tests and the pictures: phantoms that are accepted and scored as in the program.
 
-Only the scores are invented: nothing here loads a network.
+The scores are invented, since no network is loaded.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _OWNER = "test:1:worker"
 
 @dataclass(frozen=True)
 class Night:
-    """A ledger with images in it, and where they came from."""
+    """Settings and the ledger of one night."""
 
     settings: Settings
     ledger: Ledger
 
     def accept(self, files: Sequence[Path], run: str = RUN, names: Sequence[str] = ()) -> list[Accepted]:
-        """Take files in; they stay where they are."""
+        """Accept files without removing them."""
         acceptor = Acceptor(self.settings, self.ledger, open_store(self.settings))
         candidates = [
             Candidate(path, name) for path, name in zip(files, names or [f.name for f in files], strict=True)
@@ -48,8 +48,8 @@ class Night:
             candidates, source=Source.IMPORT, lane=Lane.OVERNIGHT, run=run, keep_source=True
         )
 
-    def score(self, scores: dict[int, float], refused: Sequence[int] = ()) -> None:
-        """Record a probability for each of these pending images; the gate refuses those others."""
+    def score(self, scores: dict[int, float], rejected: Sequence[int] = ()) -> None:
+        """Record scores for pending images; the gate rejects the images in `rejected`."""
         at = utc_now()
         with self.ledger.transaction() as session:
             model = predictions.register_model(
@@ -66,22 +66,22 @@ class Night:
                 point_name=POINT.name,
                 at=at,
             )
-            leases.lease(session, [*scores, *refused], owner=_OWNER, lease_s=60, at=at)
+            leases.lease(session, [*scores, *rejected], owner=_OWNER, lease_s=60, at=at)
         with self.ledger.transaction() as session:
             recorded = predictions.record(
                 session,
                 owner=_OWNER,
                 model=model,
                 scored=[_scored(session.get_one(Image, image_id), p) for image_id, p in scores.items()],
-                rejected=[RejectionRecord(image_id, "blank", REJECTIONS["blank"]) for image_id in refused],
+                rejected=[RejectionRecord(image_id, "blank", REJECTIONS["blank"]) for image_id in rejected],
                 started_at=at,
                 at=utc_now(),
                 versions={"nightread": "0.1.0", "preprocessing": "1", "litert": "2.3.0"},
             )
-        assert recorded == len(scores) + len(refused)
+        assert recorded == len(scores) + len(rejected)
 
     def quarantine(self, image_id: int) -> None:
-        """Let a pending image fail until it is set aside."""
+        """Let a pending image fail until it is quarantined."""
         at = utc_now()
         for _ in range(self.settings.max_attempts):
             with self.ledger.transaction() as session:
@@ -97,9 +97,9 @@ class Night:
                 )
 
 
-def begin(data: Path, **settings: object) -> Night:
-    """An empty ledger at the newest schema, in the folder `data` unless `database_url` says where."""
-    # No broker listens here: a publish fails at once, as it does when the broker is away.
+def empty_night(data: Path, **settings: object) -> Night:
+    """Create an empty ledger, in the folder `data` unless `database_url` names a database."""
+    # No broker runs at this address, so publishing fails at once.
     chosen = Settings(data=data, broker_url="redis://127.0.0.1:9/0", **settings)  # type: ignore[arg-type]
     ledger = Ledger(chosen.database)
     upgrade(ledger)
@@ -107,7 +107,7 @@ def begin(data: Path, **settings: object) -> Night:
 
 
 def phantoms(folder: Path, seeds: Sequence[int], width: int = 320) -> list[Path]:
-    """Draw phantoms into `folder`, one a seed, unless they are there from another test."""
+    """Draw a phantom for each seed into `folder`, unless another test has phantom_folder it."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"phantom-{seed:03d}.jpg" for seed in seeds]
     for path, seed in zip(paths, seeds, strict=True):
@@ -116,12 +116,12 @@ def phantoms(folder: Path, seeds: Sequence[int], width: int = 320) -> list[Path]
     return paths
 
 
-def a_night(
-    data: Path, probabilities: Sequence[float], drawn: Path, width: int = 320, **settings: object
+def scored_night(
+    data: Path, probabilities: Sequence[float], phantom_folder: Path, width: int = 320, **settings: object
 ) -> Night:
-    """A night of phantoms, image `n` (from 1) scored with the n-th probability."""
-    night = begin(data, **settings)
-    accepted = night.accept(phantoms(drawn, range(len(probabilities)), width))
+    """Create a ledger of phantoms. Image n, from 1, has the n-th score."""
+    night = empty_night(data, **settings)
+    accepted = night.accept(phantoms(phantom_folder, range(len(probabilities)), width))
     assert all(item.outcome is Outcome.NEW for item in accepted)
     night.score({item.image_id: p for item, p in zip(accepted, probabilities, strict=True)})
     return night
@@ -146,7 +146,7 @@ def _scored(image: Image, p: float) -> ScoreRecord:
 
 
 def _blob(image_id: int, p: float) -> bytes:
-    """A response around one place, as strong as the probability."""
+    """Return an activation map with one spot, as strong as the score."""
     row, column = 3.7, 1.9 + 2.2 * (image_id % 2)
     distances = (math.hypot(y - row, x - column) for y in range(_MAP) for x in range(_MAP))
     return bytes(round(255 * p * math.exp(-(d * d) / 2)) for d in distances)

@@ -1,4 +1,4 @@
-"""The API: every answer is as the description says, every failure a sentence with the right status."""
+"""The API: responses match openapi.json, and every error is a sentence with the right status."""
 
 from __future__ import annotations
 
@@ -30,92 +30,95 @@ DESCRIPTION: dict[str, Any] = json.loads(
 ADA = {"X-Nightread-Reader": "Ada"}
 
 
-def as_described(answer: TestResponse, path: str, method: str = "get") -> Any:
-    """The answer's document, checked against the description's schema for its status."""
-    described = DESCRIPTION["paths"][path][method]["responses"][str(answer.status_code)]
-    schema = described["content"]["application/json"]["schema"]
+def checked_document(answer: TestResponse, path: str, method: str = "get") -> Any:
+    """Return the response's document after checking it against the schema for its status."""
+    response = DESCRIPTION["paths"][path][method]["responses"][str(answer.status_code)]
+    schema = response["content"]["application/json"]["schema"]
     document = answer.get_json()
     Draft202012Validator(schema | {"components": DESCRIPTION["components"]}).validate(document)
     return document
 
 
-def send(client: FlaskClient, name: str, content: bytes) -> TestResponse:
+def upload(client: FlaskClient, name: str, content: bytes) -> TestResponse:
     return client.post("/api/v1/images", data={"files": (io.BytesIO(content), name)}, headers=ADA)
 
 
 class TestDocuments:
-    def test_an_image(self, onlooker: FlaskClient) -> None:
-        document = as_described(onlooker.get("/api/v1/images/1"), "/api/v1/images/{image_id}")
+    def test_image(self, shared_client: FlaskClient) -> None:
+        document = checked_document(shared_client.get("/api/v1/images/1"), "/api/v1/images/{image_id}")
         assert document["disclaimer"] == DISCLAIMER
         assert document["phantom"] is True
         assert document["predictions"][0]["p_pneumonia"] == 0.97
         assert document["receipts"][0]["outcome"] == "new"
 
-    def test_an_image_by_its_hash(self, onlooker: FlaskClient) -> None:
-        sha256 = onlooker.get("/api/v1/images/3").get_json()["sha256"]
-        found = as_described(onlooker.get(f"/api/v1/images?sha256={sha256.upper()}"), "/api/v1/images")
-        assert found["image"] == 3
-        missing = onlooker.get(f"/api/v1/images?sha256={'0' * 64}")
+    def test_image_is_found_by_hash(self, shared_client: FlaskClient) -> None:
+        sha256 = shared_client.get("/api/v1/images/3").get_json()["sha256"]
+        image = checked_document(
+            shared_client.get(f"/api/v1/images?sha256={sha256.upper()}"), "/api/v1/images"
+        )
+        assert image["image"] == 3
+        missing = shared_client.get(f"/api/v1/images?sha256={'0' * 64}")
         assert (missing.status_code, missing.get_json()) == (404, {"error": "There is no such image."})
-        assert onlooker.get("/api/v1/images").status_code == 400
+        assert shared_client.get("/api/v1/images").status_code == 400
 
-    def test_the_queue(self, onlooker: FlaskClient) -> None:
-        document = as_described(onlooker.get("/api/v1/queue?verdict=any"), "/api/v1/queue")
+    def test_queue(self, shared_client: FlaskClient) -> None:
+        document = checked_document(shared_client.get("/api/v1/queue?verdict=any"), "/api/v1/queue")
         assert (document["total"], document["next"]) == (8, None)
         assert document["disclaimer"] == DISCLAIMER
 
-    def test_the_runs(self, onlooker: FlaskClient) -> None:
-        document = as_described(onlooker.get("/api/v1/runs"), "/api/v1/runs")
+    def test_runs(self, shared_client: FlaskClient) -> None:
+        document = checked_document(shared_client.get("/api/v1/runs"), "/api/v1/runs")
         assert [run["run"] for run in document["runs"]] == [RUN]
-        below = as_described(onlooker.get(f"/api/v1/runs?before={document['next']}"), "/api/v1/runs")
-        assert below == {"runs": [], "next": None}
+        next_page = checked_document(
+            shared_client.get(f"/api/v1/runs?before={document['next']}"), "/api/v1/runs"
+        )
+        assert next_page == {"runs": [], "next": None}
 
-    def test_the_status_is_that_of_the_command(self, client: FlaskClient, night: Night) -> None:
-        document = as_described(client.get("/api/v1/status"), "/api/v1/status")
+    def test_status_is_the_document_of_the_command(self, client: FlaskClient, night: Night) -> None:
+        document = checked_document(client.get("/api/v1/status"), "/api/v1/status")
         with night.ledger.reading() as session:
             expected = reports.status_document(session, utc_now())
         assert document.keys() == expected.keys()
         assert {"received", "balanced", "images_per_s", "eta_s", "processes"} <= document.keys()
         assert document["scored"] == 8
 
-    def test_health_and_readiness(self, onlooker: FlaskClient) -> None:
-        alive = as_described(onlooker.get("/healthz"), "/healthz")
-        ready = as_described(onlooker.get("/readyz"), "/readyz")
-        # No broker listens in these tests, and nobody works: told, and no reason to fail.
+    def test_health_and_readiness_list_problems(self, shared_client: FlaskClient) -> None:
+        alive = checked_document(shared_client.get("/healthz"), "/healthz")
+        ready = checked_document(shared_client.get("/readyz"), "/readyz")
+        # Neither a broker nor a worker runs in these tests. Both problems are listed; neither is an error.
         assert (alive["ok"], ready["ready"], ready["broker"]) == (True, True, "out of reach")
         assert "No worker is running." in alive["troubles"]
         assert ready["troubles"] == alive["troubles"]
 
-    def test_the_figures_for_prometheus(self, client: FlaskClient, night: Night) -> None:
+    def test_metrics(self, client: FlaskClient, night: Night) -> None:
         with night.ledger.transaction() as session:
             heartbeats.record_heartbeat(session, "watch", period_s=5, trouble="no room", at=utc_now())
         answer = client.get("/metrics")
         assert answer.content_type.startswith("text/plain; version=")
-        found = {
+        values = {
             (sample.name, sample.labels.get("name", sample.labels.get("state"))): sample.value
             for family in text_string_to_metric_families(answer.text)
             for sample in family.samples
         }
         with night.ledger.reading() as session:
             status = reports.status_document(session, utc_now())
-        assert found["nightread_images", "scored"] == status["scored"] == 8
-        assert found["nightread_images", "rejected"] == status["rejected"]
-        assert found["nightread_received", None] == status["received"]
-        assert found["nightread_books_balanced", None] == found["nightread_database_up", None] == 1
-        assert found["nightread_disk_free_bytes", None] > 0
-        assert found["nightread_process_ok", "watch"] == 0
-        assert found["nightread_troubles", None] == len(status["troubles"]) == 3
+        assert values["nightread_images", "scored"] == status["scored"] == 8
+        assert values["nightread_images", "rejected"] == status["rejected"]
+        assert values["nightread_received", None] == status["received"]
+        assert values["nightread_balanced", None] == values["nightread_database_up", None] == 1
+        assert values["nightread_disk_free_bytes", None] > 0
+        assert values["nightread_process_ok", "watch"] == 0
+        assert values["nightread_troubles", None] == len(status["troubles"]) == 3
 
-    def test_the_canarys_figure(self, client: FlaskClient, night: Night) -> None:
+    def test_metric_of_a_failed_canary(self, client: FlaskClient, night: Night) -> None:
         assert "nightread_canary_ok" not in client.get("/metrics").text
         with night.ledger.transaction() as session:
             session.execute(update(Run).values(name="canary"))
         fresh = create_app(night.settings).test_client()
-        assert "nightread_canary_ok 0.0" in fresh.get("/metrics").text, (
-            "0.01 is far from the first one's 0.97"
-        )
+        # The latest score, 0.01, is far from that of the first canary, 0.97.
+        assert "nightread_canary_ok 0.0" in fresh.get("/metrics").text
 
-    def test_the_figures_without_a_database(self, tmp_path: Path) -> None:
+    def test_metrics_without_a_database(self, tmp_path: Path) -> None:
         url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
         client = create_app(Settings(data=tmp_path, database_url=url)).test_client()
         text = client.get("/metrics").text
@@ -126,64 +129,77 @@ class TestDocuments:
             "troubles": ["The database cannot be reached."],
         }
 
-    def test_the_description_itself(self, onlooker: FlaskClient) -> None:
-        assert onlooker.get("/api/v1/openapi.json").get_json() == DESCRIPTION
+    def test_openapi_document_is_served(self, shared_client: FlaskClient) -> None:
+        assert shared_client.get("/api/v1/openapi.json").get_json() == DESCRIPTION
 
 
-class TestActs:
-    def test_sending_a_new_a_known_and_a_bad_file(self, client: FlaskClient, drawn: Path) -> None:
-        fresh = phantoms(drawn, [800])[0].read_bytes()
-        new = as_described(send(client, "new.jpg", fresh), "/api/v1/images", "post")[0]
+class TestActions:
+    def test_upload_of_new_duplicate_and_rejected_files(
+        self, client: FlaskClient, phantom_folder: Path
+    ) -> None:
+        fresh = phantoms(phantom_folder, [800])[0].read_bytes()
+        new = checked_document(upload(client, "new.jpg", fresh), "/api/v1/images", "post")[0]
         assert (new["outcome"], new["state"], new["verdict"], new["queued"]) == (
             "new",
             "pending",
             None,
             False,
         )
-        known = as_described(
-            send(client, "again.jpg", (drawn / "phantom-000.jpg").read_bytes()), "/api/v1/images", "post"
+        duplicate = checked_document(
+            upload(client, "again.jpg", (phantom_folder / "phantom-000.jpg").read_bytes()),
+            "/api/v1/images",
+            "post",
         )[0]
-        assert (known["outcome"], known["image"], known["verdict"]) == ("duplicate", 1, "flagged")
-        bad = as_described(send(client, "bad.jpg", b""), "/api/v1/images", "post")[0]
-        assert (bad["outcome"], bad["reason"]) == ("rejected", "The file is empty.")
+        assert (duplicate["outcome"], duplicate["image"], duplicate["verdict"]) == ("duplicate", 1, "flagged")
+        rejected = checked_document(upload(client, "bad.jpg", b""), "/api/v1/images", "post")[0]
+        assert (rejected["outcome"], rejected["reason"]) == ("rejected", "The file is empty.")
 
-    def test_reading_and_undoing(self, client: FlaskClient, night: Night) -> None:
-        act = as_described(
+    def test_reading_and_undo(self, client: FlaskClient, night: Night) -> None:
+        reading = checked_document(
             client.post(
                 "/api/v1/images/1/review", json={"action": "override", "note": "rotated"}, headers=ADA
             ),
             "/api/v1/images/{image_id}/review",
             "post",
         )
-        assert (act["finding"], act["note"], act["reader"], act["next"]) == ("no_signs", "rotated", "Ada", 2)
+        assert (reading["finding"], reading["note"], reading["reader"], reading["next"]) == (
+            "no_signs",
+            "rotated",
+            "Ada",
+            2,
+        )
         again = client.post("/api/v1/images/1/review", json={"action": "confirm"}, headers=ADA)
-        assert as_described(again, "/api/v1/images/{image_id}/review", "post") == {
+        assert checked_document(again, "/api/v1/images/{image_id}/review", "post") == {
             "error": "This image has been read already."
         }
-        undone = as_described(client.post("/api/v1/undo", headers=ADA), "/api/v1/undo", "post")
+        undone = checked_document(client.post("/api/v1/undo", headers=ADA), "/api/v1/undo", "post")
         assert undone == {"image": 1}
         assert client.post("/api/v1/undo", headers=ADA).status_code == 409
         with night.ledger.reading() as session:
             assert audit.verify(session).ok
 
-    def test_trying_again(self, client: FlaskClient, night: Night, tmp_path: Path) -> None:
+    def test_retry_needs_a_reason(self, client: FlaskClient, night: Night, tmp_path: Path) -> None:
         path = tmp_path / "empty.jpg"
         path.write_bytes(b"")
         image_id = night.accept([path])[0].image_id
-        url, described = f"/api/v1/images/{image_id}/retry", "/api/v1/images/{image_id}/retry"
+        url, path_template = f"/api/v1/images/{image_id}/retry", "/api/v1/images/{image_id}/retry"
         without = client.post(url, json={"reason": " "}, headers=ADA)
-        assert as_described(without, described, "post") == {"error": "A retry needs a reason."}
-        again = as_described(client.post(url, json={"reason": "sent again"}, headers=ADA), described, "post")
+        assert checked_document(without, path_template, "post") == {"error": "A retry needs a reason."}
+        again = checked_document(
+            client.post(url, json={"reason": "sent again"}, headers=ADA), path_template, "post"
+        )
         assert again == {"image": image_id, "queued": False}
         assert client.post(url, json={"reason": "and again"}, headers=ADA).status_code == 409
 
-    def test_a_name_in_utf_8_is_the_same_name_as_on_the_page(self, client: FlaskClient) -> None:
+    def test_utf_8_name_is_decoded(self, client: FlaskClient) -> None:
         header = {"X-Nightread-Reader": "Zoë".encode().decode("latin-1")}
-        act = client.post("/api/v1/images/1/review", json={"action": "confirm"}, headers=header).get_json()
-        assert act["reader"] == "Zoë"
+        reading = client.post(
+            "/api/v1/images/1/review", json={"action": "confirm"}, headers=header
+        ).get_json()
+        assert reading["reader"] == "Zoë"
 
 
-class TestFailures:
+class TestErrors:
     @pytest.mark.parametrize(
         ("method", "url", "status"),
         [
@@ -200,10 +216,10 @@ class TestFailures:
             ("post", "/api/v1/images/1/retry", 400),
         ],
     )
-    def test_every_failure_is_a_sentence(
-        self, onlooker: FlaskClient, method: str, url: str, status: int
+    def test_error_is_a_sentence(
+        self, shared_client: FlaskClient, method: str, url: str, status: int
     ) -> None:
-        answer = onlooker.open(url, method=method.upper(), headers=ADA)
+        answer = shared_client.open(url, method=method.upper(), headers=ADA)
         assert answer.status_code == status
         assert answer.get_json()["error"].endswith(".") or "one of" in answer.get_json()["error"]
         assert list(answer.get_json()) == ["error"]
@@ -221,26 +237,26 @@ class TestFailures:
             '{"action": "undo"}',
         ],
     )
-    def test_a_body_that_makes_no_sense_is_refused(self, onlooker: FlaskClient, document: str) -> None:
-        answer = onlooker.post(
+    def test_invalid_body_is_refused(self, shared_client: FlaskClient, document: str) -> None:
+        answer = shared_client.post(
             "/api/v1/images/1/review", data=document, content_type="application/json", headers=ADA
         )
         assert answer.status_code == 400
-        assert onlooker.get("/api/v1/images/1").get_json()["reviews"] == []
+        assert shared_client.get("/api/v1/images/1").get_json()["reviews"] == []
 
     @pytest.mark.parametrize(
         "url", ["/api/v1/images", "/api/v1/images/1/review", "/api/v1/images/1/retry", "/api/v1/undo"]
     )
-    def test_an_act_needs_its_readers_name(self, onlooker: FlaskClient, url: str) -> None:
+    def test_action_needs_a_reader(self, shared_client: FlaskClient, url: str) -> None:
         body = {"action": "confirm", "reason": "x"}
-        answer = onlooker.post(url, json=body)
+        answer = shared_client.post(url, json=body)
         assert (answer.status_code, answer.get_json()) == (
             400,
-            {"error": "Say who reads, in the header X-Nightread-Reader."},
+            {"error": "Name the reader in the header X-Nightread-Reader."},
         )
 
-    def test_a_name_too_long_is_refused(self, onlooker: FlaskClient) -> None:
-        answer = onlooker.post("/api/v1/undo", headers={"X-Nightread-Reader": "x" * 101})
+    def test_too_long_name_is_refused(self, shared_client: FlaskClient) -> None:
+        answer = shared_client.post("/api/v1/undo", headers={"X-Nightread-Reader": "x" * 101})
         assert (answer.status_code, answer.get_json()) == (
             400,
             {"error": "A name of 1 to 100 characters is needed."},

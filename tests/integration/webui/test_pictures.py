@@ -1,4 +1,4 @@
-"""Pictures: as stored, small, and where the network responded; kept by the browser, never another's."""
+"""Image files: stored bytes, thumbnails, previews and activation maps, and how browsers cache them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def sha256(client: FlaskClient, image_id: int) -> str:
     return value
 
 
-def test_the_picture_is_the_stored_file_to_the_byte(client: FlaskClient, drawn: Path) -> None:
+def test_picture_is_the_stored_file(client: FlaskClient, phantom_folder: Path) -> None:
     answer = client.get("/images/1/picture")
-    assert answer.data == (drawn / "phantom-000.jpg").read_bytes()
+    assert answer.data == (phantom_folder / "phantom-000.jpg").read_bytes()
     assert answer.content_type == "image/jpeg"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["ETag"] == f'"{sha256(client, 1)}"'
 
 
 @pytest.mark.parametrize("kind", ["picture", "thumb.jpg", "preview.jpg"])
-def test_a_browser_keeps_it_only_under_its_hash(client: FlaskClient, kind: str) -> None:
+def test_browser_may_cache_only_under_the_hash(client: FlaskClient, kind: str) -> None:
     version = sha256(client, 1)[:16]
     kept = client.get(f"/images/1/{kind}?v={version}")
     assert "immutable" in kept.headers["Cache-Control"]
@@ -43,25 +43,27 @@ def test_a_browser_keeps_it_only_under_its_hash(client: FlaskClient, kind: str) 
     assert again.status_code == 304
 
 
-def test_a_thumbnail_is_small(client: FlaskClient) -> None:
+def test_thumbnail_is_small(client: FlaskClient) -> None:
     answer = client.get("/images/1/thumb.jpg")
     assert max(opened(answer.data).size) == 160
     assert len(answer.data) < 20_000
 
 
-def test_the_map_lies_on_its_picture(client: FlaskClient) -> None:
-    picture, drawn = (
+def test_map_has_the_aspect_ratio_of_its_image(client: FlaskClient) -> None:
+    picture, activation_map = (
         opened(client.get("/images/1/picture").data),
         opened(client.get("/images/1/map.png").data),
     )
-    assert drawn.width / drawn.height == pytest.approx(picture.width / picture.height, rel=0.01)
-    assert drawn.mode == "RGBA"
-    opacities = drawn.getchannel("A").tobytes()
+    assert activation_map.width / activation_map.height == pytest.approx(
+        picture.width / picture.height, rel=0.01
+    )
+    assert activation_map.mode == "RGBA"
+    opacities = activation_map.getchannel("A").tobytes()
     assert min(opacities) < 10
     assert max(opacities) > 100
 
 
-def test_a_picture_that_the_store_lost_is_told_so(client: FlaskClient, night: Night) -> None:
+def test_file_missing_from_the_store_is_not_found(client: FlaskClient, night: Night) -> None:
     open_store(night.settings).path(sha256(client, 1)).unlink()
     assert client.get("/images/1/picture").status_code == 404
     assert client.get("/images/1/thumb.jpg").mimetype == "image/svg+xml"
@@ -69,14 +71,12 @@ def test_a_picture_that_the_store_lost_is_told_so(client: FlaskClient, night: Ni
     assert client.get("/review/1").status_code == 200
 
 
-def test_what_was_turned_away_is_never_sent_as_it_came(
-    client: FlaskClient, night: Night, tmp_path: Path
-) -> None:
+def test_rejected_file_is_never_sent_as_stored(client: FlaskClient, night: Night, tmp_path: Path) -> None:
     hostile = tmp_path / "page.html"
     hostile.write_bytes(b"<script>alert(document.domain)</script>")
-    ink = tmp_path / "ink.jpg"
-    Image.new("CMYK", (300, 200)).save(ink)
-    page, printed = (item.image_id for item in night.accept([hostile, ink]))
+    cmyk = tmp_path / "ink.jpg"
+    Image.new("CMYK", (300, 200)).save(cmyk)
+    page, printed = (item.image_id for item in night.accept([hostile, cmyk]))
     assert client.get(f"/images/{page}/picture").status_code == 404
     assert client.get(f"/images/{printed}/picture").status_code == 404
     assert b"script" not in client.get(f"/images/{page}/preview.jpg").data
@@ -85,7 +85,7 @@ def test_what_was_turned_away_is_never_sent_as_it_came(
     assert opened(preview.data).mode == "RGB"
 
 
-def test_an_image_without_a_score_has_no_map(client: FlaskClient, night: Night, tmp_path: Path) -> None:
+def test_unscored_image_has_no_map(client: FlaskClient, night: Night, tmp_path: Path) -> None:
     path = tmp_path / "empty.jpg"
     path.write_bytes(b"")
     item = night.accept([path])[0]
@@ -93,10 +93,12 @@ def test_an_image_without_a_score_has_no_map(client: FlaskClient, night: Night, 
     assert client.get(f"/review/{item.image_id}").status_code == 200
 
 
-def test_nor_is_what_the_worker_refused(client: FlaskClient, night: Night, drawn: Path) -> None:
-    image_id = night.accept(phantoms(drawn, [810]))[0].image_id
+def test_file_rejected_by_the_gate_is_never_sent_as_stored(
+    client: FlaskClient, night: Night, phantom_folder: Path
+) -> None:
+    image_id = night.accept(phantoms(phantom_folder, [810]))[0].image_id
     assert client.get(f"/images/{image_id}/picture").status_code == 200
-    night.score({}, refused=[image_id])
+    night.score({}, rejected=[image_id])
     assert client.get(f"/images/{image_id}/picture").status_code == 404
     assert client.get(f"/images/{image_id}/preview.jpg").status_code == 200
     assert "The image is blank" in client.get(f"/review/{image_id}").text

@@ -1,4 +1,4 @@
-"""Turned away: the sentence, and another chance for a reason."""
+"""The page Rejected: reasons, and retry with a reason."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from worker.ledger.tables import Image
 
 
 @pytest.fixture
-def away(night: Night, tmp_path: Path, drawn: Path) -> tuple[int, int]:
-    """Ids of a rejected and of a quarantined image."""
+def unscored(night: Night, tmp_path: Path, phantom_folder: Path) -> tuple[int, int]:
+    """The ids of a rejected and of a quarantined image."""
     empty = tmp_path / "empty.jpg"
     empty.write_bytes(b"")
-    rejected, failing = night.accept([empty, *phantoms(drawn, [600])])
+    rejected, failing = night.accept([empty, *phantoms(phantom_folder, [600])])
     night.quarantine(failing.image_id)
     return rejected.image_id, failing.image_id
 
@@ -29,58 +29,60 @@ def state(night: Night, image_id: int) -> str:
         return session.get_one(Image, image_id).state
 
 
-def test_it_lists_both_kinds_with_their_sentences(client: FlaskClient, away: tuple[int, int]) -> None:
+def test_page_lists_rejected_and_quarantined_images_with_reasons(
+    client: FlaskClient, unscored: tuple[int, int]
+) -> None:
     page = client.get("/rejected").text
     assert page.index("phantom-600.jpg") < page.index("empty.jpg")
-    for said in (
+    for text in (
         "The file is empty.",
         "The worker ran out of memory. Tried 3 times.",
-        "set aside",
-        "turned away",
+        ">quarantined</span>",
+        ">rejected</span>",
     ):
-        assert said in page
+        assert text in page
     assert 'action="/rejected/' not in page
-    assert "Say who you are" in page
+    assert "Enter your name" in page
 
 
-def test_an_empty_list_says_so(client: FlaskClient, night: Night) -> None:
-    assert "Nothing was turned away." in client.get("/rejected").text
+def test_empty_page_says_so(client: FlaskClient, night: Night) -> None:
+    assert "No image is rejected or quarantined." in client.get("/rejected").text
     assert night.settings.data.exists()
 
 
-def test_a_retry_with_a_reason_puts_it_back(reader: Reader, night: Night, away: tuple[int, int]) -> None:
+def test_retry_makes_an_image_pending(reader: Reader, night: Night, unscored: tuple[int, int]) -> None:
     ada = reader("Ada")
-    for image_id in away:
+    for image_id in unscored:
         assert f'action="/rejected/{image_id}/retry"' in ada.get("/rejected").text
         answer = ada.post(f"/rejected/{image_id}/retry", data={"reason": "more memory"})
         assert answer.location == "/rejected"
         assert state(night, image_id) == ImageState.PENDING
-    # No broker listens in these tests, so it says that the sweeper will see to it.
-    assert "kept and will be queued by itself" in ada.get("/rejected").text
+    # No broker runs in these tests.
+    assert "The queue cannot be reached." in ada.get("/rejected").text
     with night.ledger.reading() as session:
         assert audit.verify(session).ok
 
 
 @pytest.mark.parametrize("reason", ["", "  \n "])
-def test_a_retry_needs_a_reason(reader: Reader, night: Night, away: tuple[int, int], reason: str) -> None:
-    answer = reader("Ada").post(f"/rejected/{away[0]}/retry", data={"reason": reason})
+def test_retry_needs_a_reason(reader: Reader, night: Night, unscored: tuple[int, int], reason: str) -> None:
+    answer = reader("Ada").post(f"/rejected/{unscored[0]}/retry", data={"reason": reason})
     assert answer.status_code == 400
     assert "A retry needs a reason." in answer.text
-    assert state(night, away[0]) == ImageState.REJECTED
+    assert state(night, unscored[0]) == ImageState.REJECTED
 
 
-def test_only_what_was_turned_away_can_be_retried(reader: Reader, night: Night) -> None:
+def test_scored_image_cannot_be_retried(reader: Reader, night: Night) -> None:
     answer = reader("Ada").post("/rejected/1/retry", data={"reason": "why not"})
     assert answer.status_code == 409
     assert "only what was turned away can be retried" in answer.text
     assert state(night, 1) == ImageState.SCORED
 
 
-def test_an_unknown_image_cannot_be_retried(reader: Reader) -> None:
+def test_unknown_image_cannot_be_retried(reader: Reader) -> None:
     assert reader("Ada").post("/rejected/99/retry", data={"reason": "x"}).status_code == 404
 
 
-def test_older_ones_are_on_the_next_page(client: FlaskClient, night: Night, tmp_path: Path) -> None:
+def test_older_images_are_on_the_next_page(client: FlaskClient, night: Night, tmp_path: Path) -> None:
     files = [tmp_path / f"bad-{number:02d}.jpg" for number in range(52)]
     for number, path in enumerate(files):
         path.write_bytes(b"no image %d" % number)

@@ -1,4 +1,4 @@
-"""What protects a page without logins: names, origins, headers, and calm when things fail."""
+"""Protection without logins: host names, origins, headers, cookies; and errors without internals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flask.sessions import SecureCookieSessionInterface
 from flask.testing import FlaskClient
 
 from tests.integration.webui.conftest import Reader
-from tests.integration.webui.night import RUN, Night, begin
+from tests.integration.webui.night import RUN, Night, empty_night
 from webui import create_app
 from worker import DISCLAIMER
 from worker.config import Settings
@@ -30,7 +30,7 @@ PAGES = (
     "/reader",
     "/nothing-here",
 )
-EVERYTHING = (*PAGES, "/api/v1/queue", "/healthz", "/images/1/picture", "/static/page.js", "/status/strip")
+ALL_URLS = (*PAGES, "/api/v1/queue", "/healthz", "/images/1/picture", "/static/page.js", "/status/strip")
 
 
 def unread(night: Night) -> bool:
@@ -38,30 +38,30 @@ def unread(night: Night) -> bool:
         return session.get_one(Image, 1).review_state == ReviewState.UNREAD
 
 
-@pytest.mark.parametrize("url", EVERYTHING)
+@pytest.mark.parametrize("url", ALL_URLS)
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8000", "169.254.1.1"]
 )
-def test_under_a_foreign_name_nothing_is_answered(onlooker: FlaskClient, url: str, host: str) -> None:
-    answer = onlooker.get(url, headers={"Host": host})
+def test_foreign_host_name_gets_no_data(shared_client: FlaskClient, url: str, host: str) -> None:
+    answer = shared_client.get(url, headers={"Host": host})
     assert answer.status_code == 400
     assert "phantom" not in answer.text
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "[::1]:8000", "LOCALHOST"])
-def test_under_its_own_names_it_answers(onlooker: FlaskClient, host: str) -> None:
-    assert onlooker.get("/review", headers={"Host": host}).status_code == 200
+def test_own_host_names_are_answered(shared_client: FlaskClient, host: str) -> None:
+    assert shared_client.get("/review", headers={"Host": host}).status_code == 200
 
 
-def test_further_names_are_a_setting_and_so_is_every_name(tmp_path: Path) -> None:
-    named = create_app(begin(tmp_path / "a", allowed_hosts="reading-room").settings).test_client()
+def test_settings_allow_more_host_names_or_all(tmp_path: Path) -> None:
+    named = create_app(empty_night(tmp_path / "a", allowed_hosts="reading-room").settings).test_client()
     assert named.get("/healthz", headers={"Host": "reading-room:8000"}).status_code == 200
     assert named.get("/healthz", headers={"Host": "other-room:8000"}).status_code == 400
-    remote = create_app(begin(tmp_path / "b", allow_remote=True).settings).test_client()
+    remote = create_app(empty_night(tmp_path / "b", allow_remote=True).settings).test_client()
     assert remote.get("/healthz", headers={"Host": "anything.example"}).status_code == 200
 
 
-FOREIGN = [
+FOREIGN_ORIGINS = [
     {"Origin": "http://evil.example"},
     {"Origin": "null"},
     {"Origin": "http://localhost:9999"},
@@ -70,18 +70,18 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize("headers", FOREIGN)
-def test_another_sites_page_changes_nothing(reader: Reader, night: Night, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("headers", FOREIGN_ORIGINS)
+def test_page_of_another_site_changes_nothing(reader: Reader, night: Night, headers: dict[str, str]) -> None:
     ada = reader("Ada")
     for url in ("/review/1/decide", "/review/undo", "/upload", "/rejected/1/retry", "/reader"):
         assert ada.post(url, data={"action": "confirm"}, headers=headers).status_code == 403
     refused = ada.post("/api/v1/images/1/review", json={"action": "confirm"}, headers=headers)
     assert refused.status_code == 403
-    assert refused.get_json()["error"].startswith("This came from a page of another site")
+    assert refused.get_json()["error"].startswith("This request came from a page of another site.")
     assert unread(night)
 
 
-def test_our_own_page_does(reader: Reader, night: Night) -> None:
+def test_own_page_may_change_data(reader: Reader, night: Night) -> None:
     headers = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
     assert (
         reader("Ada").post("/review/1/decide", data={"action": "confirm"}, headers=headers).status_code == 303
@@ -89,9 +89,9 @@ def test_our_own_page_does(reader: Reader, night: Night) -> None:
     assert not unread(night)
 
 
-@pytest.mark.parametrize("url", EVERYTHING)
-def test_every_answer_tells_the_browser_to_be_strict(onlooker: FlaskClient, url: str) -> None:
-    answer = onlooker.get(url)
+@pytest.mark.parametrize("url", ALL_URLS)
+def test_responses_have_security_headers(shared_client: FlaskClient, url: str) -> None:
+    answer = shared_client.get(url)
     policy = answer.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
     assert "unsafe" not in policy
@@ -102,30 +102,30 @@ def test_every_answer_tells_the_browser_to_be_strict(onlooker: FlaskClient, url:
 
 
 @pytest.mark.parametrize("url", PAGES)
-def test_every_page_has_the_disclaimer_and_nothing_from_elsewhere(onlooker: FlaskClient, url: str) -> None:
-    page = onlooker.get(url).text
+def test_page_has_disclaimer_and_no_foreign_content(shared_client: FlaskClient, url: str) -> None:
+    page = shared_client.get(url).text
     assert DISCLAIMER in page
     for forbidden in ("http://", "https://", "<style", " style=", "onclick", "javascript:"):
         assert forbidden not in page, forbidden
     assert "<script>" not in page
 
 
-def test_the_cookie_is_for_this_site_and_no_script(app: Flask) -> None:
+def test_cookie_is_http_only_and_same_site(app: Flask) -> None:
     cookie = app.test_client().post("/reader", data={"name": "Ada"}).headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
 
 
-def test_a_forged_cookie_is_no_name(app: Flask, tmp_path: Path) -> None:
+def test_forged_cookie_is_ignored(app: Flask, tmp_path: Path) -> None:
     other = create_app(Settings(data=tmp_path / "other"))
     forged = cast("SecureCookieSessionInterface", other.session_interface).get_signing_serializer(other)
     assert forged is not None
     browser = app.test_client()
     browser.set_cookie("nightread", forged.dumps({"reader": "Ada"}))
-    assert "Who reads?" in browser.get("/review").text
+    assert "Enter your name" in browser.get("/review").text
 
 
-def test_the_key_is_made_once_and_for_its_owner_only(night: Night, app: Flask) -> None:
+def test_secret_key_is_created_once_for_its_owner(night: Night, app: Flask) -> None:
     path = night.settings.data / "secret_key"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_bytes() == app.secret_key == create_app(night.settings).secret_key
@@ -133,25 +133,25 @@ def test_the_key_is_made_once_and_for_its_owner_only(night: Night, app: Flask) -
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 101])
-def test_a_name_that_is_none_is_refused(app: Flask, name: str) -> None:
+def test_invalid_name_is_refused(app: Flask, name: str) -> None:
     answer = app.test_client().post("/reader", data={"name": name})
     assert answer.status_code == 400
     assert "A name of 1 to 100 characters is needed." in answer.text
 
 
-def test_after_the_name_no_other_site_is_opened(app: Flask) -> None:
+def test_name_form_does_not_redirect_to_another_site(app: Flask) -> None:
     answer = app.test_client().post("/reader", data={"name": "Ada", "next": "//evil.example/"})
     assert answer.location == "/review"
 
 
-def test_a_page_that_is_not_there_is_friendly(onlooker: FlaskClient) -> None:
-    answer = onlooker.get("/nothing-here")
+def test_missing_page_links_to_the_queue(shared_client: FlaskClient) -> None:
+    answer = shared_client.get("/nothing-here")
     assert answer.status_code == 404
-    assert "There is nothing at this address." in answer.text
+    assert "There is no page at this address." in answer.text
     assert 'href="/review"' in answer.text
 
 
-def test_without_a_database_it_stays_calm(app: Flask, night: Night) -> None:
+def test_unreachable_database_is_a_503_response(app: Flask, night: Night) -> None:
     client = app.test_client()
     database = night.settings.data / "nightread.sqlite3"
     for path in (database, *night.settings.data.glob("nightread.sqlite3-*")):
@@ -161,28 +161,28 @@ def test_without_a_database_it_stays_calm(app: Flask, night: Night) -> None:
     for url in ("/review", "/review/1", "/runs", "/rejected"):
         answer = client.get(url)
         assert answer.status_code == 503
-        assert "The database or the store cannot be reached; nothing is lost." in answer.text
+        assert "The database or the image store cannot be reached. No data is lost." in answer.text
         assert answer.headers["Retry-After"] == "5"
-    told = client.get("/api/v1/queue")
-    assert told.status_code == 503
-    assert told.get_json() == {
-        "error": "The database or the store cannot be reached; nothing is lost. Try again in a moment."
+    answer = client.get("/api/v1/queue")
+    assert answer.status_code == 503
+    assert answer.get_json() == {
+        "error": "The database or the image store cannot be reached. No data is lost. Try again in a moment."
     }
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
     assert client.get("/static/page.js").status_code == 200
 
 
-def test_an_old_database_is_not_ready(tmp_path: Path) -> None:
+def test_outdated_database_is_not_ready(tmp_path: Path) -> None:
     client = create_app(Settings(data=tmp_path / "new")).test_client()
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "nightread db upgrade" in answer.get_json()["error"]
 
 
-def test_a_defect_is_told_without_its_insides(app: Flask) -> None:
+def test_internal_error_shows_no_internals(app: Flask) -> None:
     app.add_url_rule("/defect", view_func=lambda: str(1 / 0))
     answer = app.test_client().get("/defect")
     assert answer.status_code == 500
-    assert "What was recorded before is safe" in answer.text
+    assert "Everything recorded before is safe." in answer.text
     assert "ZeroDivisionError" not in answer.text

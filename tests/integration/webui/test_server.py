@@ -1,4 +1,4 @@
-"""`nightread web`: a real process that binds to this machine only, beats, and stops when asked."""
+"""`nightread web` as a real process: start, heartbeats, stop, and settings that it refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import free_port, wait_for
-from tests.integration.webui.night import Night, begin
+from tests.integration.webui.night import Night, empty_night
 from webui.server import PROCESS
 from worker.config import Settings
 from worker.heartbeat import Heartbeat
@@ -22,14 +22,14 @@ from worker.ledger.heartbeats import ProcessStatus as Sign
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import Ledger, utc_now
 
-EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - that it is refused is what is tested
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - the tests expect a refusal
 COMMAND = [sys.executable, "-m", "worker.cli", "web"]
 
 
 @pytest.fixture
-def quiet(tmp_path: Path) -> Iterator[Night]:
+def empty(tmp_path: Path) -> Iterator[Night]:
     """An empty ledger, and settings with a short heartbeat."""
-    made = begin(tmp_path / "data", heartbeat_s=0.2, port=free_port())
+    made = empty_night(tmp_path / "data", heartbeat_s=0.2, port=free_port())
     yield made
     made.ledger.close()
 
@@ -39,7 +39,7 @@ def environment(settings: Settings) -> Mapping[str, str]:
     return {**os.environ, **{f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()}}
 
 
-def signs(night: Night) -> list[Sign]:
+def web_heartbeats(night: Night) -> list[Sign]:
     with night.ledger.reading() as session:
         return list(process_statuses(session, utc_now()))
 
@@ -52,22 +52,22 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_it_answers_beats_and_stops_cleanly(quiet: Night) -> None:
-    url = f"http://127.0.0.1:{quiet.settings.port}"
+def test_server_answers_sends_heartbeats_and_stops(empty: Night) -> None:
+    url = f"http://127.0.0.1:{empty.settings.port}"
     with subprocess.Popen(
-        COMMAND, env=environment(quiet.settings), stderr=subprocess.PIPE, text=True
+        COMMAND, env=environment(empty.settings), stderr=subprocess.PIPE, text=True
     ) as process:
         wait_for(lambda: answers(f"{url}/readyz"), 30, "the page")
-        wait_for(lambda: [sign.name for sign in signs(quiet) if sign.ok] == ["web"], 10, "a heartbeat")
+        wait_for(lambda: [row.name for row in web_heartbeats(empty) if row.ok] == ["web"], 10, "a heartbeat")
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert signs(quiet) == []
-    assert "Traceback" not in said
-    assert "GET /readyz" not in said
+    assert web_heartbeats(empty) == []
+    assert "Traceback" not in stderr
+    assert "GET /readyz" not in stderr
 
 
-def refused(arguments: list[str], settings: Settings) -> tuple[int, str]:
+def run_web(arguments: list[str], settings: Settings) -> tuple[int, str]:
     done = subprocess.run(
         [*COMMAND, *arguments],
         env=environment(settings),
@@ -79,53 +79,53 @@ def refused(arguments: list[str], settings: Settings) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_it_refuses_to_be_reached_by_other_machines(quiet: Night) -> None:
-    status, said = refused(["--host", EVERY_ADDRESS], quiet.settings)
+def test_server_refuses_an_address_that_others_reach(empty: Night) -> None:
+    status, stderr = run_web(["--host", EVERY_ADDRESS], empty.settings)
     assert status == 2
-    assert "no logins yet" in said
+    assert "no logins yet" in stderr
 
 
-def test_when_it_is_told_to_it_warns_loudly(quiet: Night) -> None:
-    remote = quiet.settings.model_copy(update={"allow_remote": True, "host": EVERY_ADDRESS})
+def test_server_warns_when_others_may_reach_it(empty: Night) -> None:
+    remote = empty.settings.model_copy(update={"allow_remote": True, "host": EVERY_ADDRESS})
     remote.model_fields_set.update({"allow_remote", "host"})
     with subprocess.Popen(COMMAND, env=environment(remote), stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: answers(f"http://127.0.0.1:{remote.port}/healthz"), 30, "the page")
         process.terminate()
-        _, said = process.communicate(timeout=20)
-    assert "NO LOGINS" in said
+        _, stderr = process.communicate(timeout=20)
+    assert "NO LOGINS" in stderr
     assert process.returncode == 0
 
 
-def test_an_outdated_database_is_a_sentence(tmp_path: Path) -> None:
-    status, said = refused([], Settings(data=tmp_path / "new", port=free_port()))
+def test_outdated_database_stops_the_server(tmp_path: Path) -> None:
+    status, stderr = run_web([], Settings(data=tmp_path / "new", port=free_port()))
     assert status == 1
-    assert "nightread db upgrade" in said
+    assert "nightread db upgrade" in stderr
 
 
-def test_a_port_that_is_none_is_wrong_use(quiet: Night) -> None:
-    status, said = refused(["--port", "70000"], quiet.settings)
+def test_invalid_port_is_wrong_use(empty: Night) -> None:
+    status, stderr = run_web(["--port", "70000"], empty.settings)
     assert status == 2
-    assert said.startswith("NIGHTREAD_PORT: ")
+    assert stderr.startswith("NIGHTREAD_PORT: ")
 
 
-def test_the_heartbeat_outlives_a_database_that_is_away(quiet: Night) -> None:
-    database = quiet.settings.data / "nightread.sqlite3"
-    quiet.ledger.close()
-    kept = {path: path.read_bytes() for path in quiet.settings.data.glob("nightread.sqlite3*")}
-    for path in kept:
+def test_heartbeat_survives_a_missing_database(empty: Night) -> None:
+    database = empty.settings.data / "nightread.sqlite3"
+    empty.ledger.close()
+    files = {path: path.read_bytes() for path in empty.settings.data.glob("nightread.sqlite3*")}
+    for path in files:
         path.unlink()
     database.mkdir()
-    impatient = quiet.settings.model_copy(update={"heartbeat_s": 0.02})
-    with Heartbeat(impatient, Ledger(quiet.settings.database), PROCESS):
+    impatient = empty.settings.model_copy(update={"heartbeat_s": 0.02})
+    with Heartbeat(impatient, Ledger(empty.settings.database), PROCESS):
         threading.Event().wait(0.2)
         database.rmdir()
-        for path, data in kept.items():
+        for path, data in files.items():
             path.write_bytes(data)
-        wait_for(lambda: [sign.name for sign in signs(quiet)] == ["web"], 10, "a heartbeat")
-    assert signs(quiet) == []
+        wait_for(lambda: [row.name for row in web_heartbeats(empty)] == ["web"], 10, "a heartbeat")
+    assert web_heartbeats(empty) == []
 
 
-def test_the_page_never_loads_a_network(tmp_path: Path) -> None:
+def test_web_interface_loads_no_network(tmp_path: Path) -> None:
     program = (
         "import sys, webui, webui.cli, webui.server; from worker.config import Settings;"
         f"webui.create_app(Settings(data={str(tmp_path)!r}));"

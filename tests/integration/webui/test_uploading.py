@@ -1,4 +1,4 @@
-"""Upload: each file has its outcome in words, whatever it is called and whatever it is."""
+"""Upload: every file gets an outcome in words, whatever its name and content."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.integration.webui.conftest import Reader
-from tests.integration.webui.night import RUN, Night, begin, phantoms
+from tests.integration.webui.night import RUN, Night, empty_night, phantoms
 from webui import create_app
 from worker.ledger.reports import file_counts
 from worker.ledger.states import Lane
 from worker.ledger.tables import Image, Receipt
 
 File = tuple[str, bytes]
-BESIDE = {"X-Nightread-Reader": "Ada"}
+READER_HEADER = {"X-Nightread-Reader": "Ada"}
 
 
-def send(client: FlaskClient, files: Sequence[File], url: str = "/upload", **fields: str) -> TestResponse:
-    """Post files as a browser's plain form does (names as in HTML, 4.10.21.8, step 1)."""
+def upload(client: FlaskClient, files: Sequence[File], url: str = "/upload", **fields: str) -> TestResponse:
+    """Post files as a form of a browser does (names as in the HTML standard, 4.10.21.8, step 1)."""
     data = {"files": [(io.BytesIO(content), _in_header(name)) for name, content in files], **fields}
-    headers = BESIDE if url.startswith("/api") else None
+    headers = READER_HEADER if url.startswith("/api") else None
     return client.post(url, data=data, content_type="multipart/form-data", headers=headers)
 
 
@@ -34,18 +34,18 @@ def _in_header(name: str) -> str:
 
 
 @pytest.fixture
-def fresh(drawn: Path) -> list[File]:
-    """Two phantoms that the ledger does not know."""
-    return [(path.name, path.read_bytes()) for path in phantoms(drawn, [501, 502])]
+def fresh(phantom_folder: Path) -> list[File]:
+    """Two phantoms that have not arrived before."""
+    return [(path.name, path.read_bytes()) for path in phantoms(phantom_folder, [501, 502])]
 
 
-def test_a_plain_form_leads_to_a_page_with_each_files_state(
+def test_form_leads_to_a_page_with_the_state_of_each_file(
     reader: Reader, night: Night, fresh: list[File]
 ) -> None:
     ada = reader("Ada")
-    sent = send(ada, fresh)
-    assert (sent.status_code, sent.location) == (303, "/upload?receipts=9-10")
-    page = ada.get(sent.location).text
+    answer = upload(ada, fresh)
+    assert (answer.status_code, answer.location) == (303, "/upload?receipts=9-10")
+    page = ada.get(answer.location).text
     assert page.count('class="arrival"') == page.count("data-waiting=") == 2
     assert '<noscript><meta http-equiv="refresh"' in page
     night.score({9: 0.8, 10: 0.1})
@@ -56,10 +56,8 @@ def test_a_plain_form_leads_to_a_page_with_each_files_state(
     assert re.search(r"clear</span>", rows)
 
 
-def test_an_upload_is_recorded_as_one_under_its_readers_name(
-    reader: Reader, night: Night, fresh: list[File]
-) -> None:
-    send(reader("Ada"), fresh, run="a run")
+def test_receipt_has_source_reader_and_run(reader: Reader, night: Night, fresh: list[File]) -> None:
+    upload(reader("Ada"), fresh, run="a run")
     with night.ledger.reading() as session:
         receipt, image = session.get_one(Receipt, 9), session.get_one(Image, 9)
         assert (receipt.source, receipt.received_by, receipt.run.name) == ("upload", "Ada", "a run")
@@ -67,26 +65,26 @@ def test_an_upload_is_recorded_as_one_under_its_readers_name(
     assert list(night.settings.incoming.iterdir()) == []
 
 
-def test_without_the_broker_the_images_are_kept_and_it_says_so(reader: Reader, fresh: list[File]) -> None:
+def test_upload_without_a_broker_says_that_images_are_stored(reader: Reader, fresh: list[File]) -> None:
     ada = reader("Ada")
-    page = send(ada, fresh).location
+    page = upload(ada, fresh).location
     assert page is not None
-    assert "What arrived is kept and will be queued by itself." in ada.get(page).text
+    assert "The images are stored and will be queued later, automatically." in ada.get(page).text
 
 
-def test_a_duplicate_shows_the_verdict_that_is_known(reader: Reader, drawn: Path) -> None:
-    known = (drawn / "phantom-000.jpg").read_bytes()
+def test_duplicate_shows_the_existing_verdict(reader: Reader, phantom_folder: Path) -> None:
+    content = (phantom_folder / "phantom-000.jpg").read_bytes()
     ada = reader("Ada")
-    location = send(ada, [("again.jpg", known)]).location
+    location = upload(ada, [("again.jpg", content)]).location
     assert location is not None
     page = " ".join(ada.get(location).text.split())
-    assert "The same picture is known already, as phantom-000.jpg; it is not counted twice." in page
+    assert "Duplicate: this file arrived before as phantom-000.jpg." in page
     assert "flagged</span>" in page
     assert 'href="/review/1?verdict=any"' in page
 
 
-def test_a_bad_file_is_answered_in_a_sentence(reader: Reader, night: Night, drawn: Path) -> None:
-    whole = (drawn / "phantom-000.jpg").read_bytes()
+def test_rejected_file_shows_its_reason(reader: Reader, night: Night, phantom_folder: Path) -> None:
+    whole = (phantom_folder / "phantom-000.jpg").read_bytes()
     bad = [
         ("empty.jpg", b""),
         ("notes.txt", b"hello"),
@@ -96,26 +94,26 @@ def test_a_bad_file_is_answered_in_a_sentence(reader: Reader, night: Night, draw
         ("bomb.png", whole[:100] + bytes(1000)),
     ]
     ada = reader("Ada")
-    location = send(ada, bad).location
+    location = upload(ada, bad).location
     assert location == "/upload?receipts=9-14"
     page = ada.get(location).text
-    assert page.count("turned away") >= len(bad)
-    for said in (
+    assert page.count(">rejected</span>") == len(bad)
+    for text in (
         "The file is empty.",
         "not an image that Nightread can read",
         "Nightread does not read GIF files",
         "Nightread cannot read DICOM files",
     ):
-        assert said in page
+        assert text in page
     with night.ledger.reading() as session:
         assert file_counts(session).balanced
         assert file_counts(session).rejected == len(bad)
 
 
-def test_a_file_over_the_limit_is_turned_away_on_record(tmp_path: Path) -> None:
-    night = begin(tmp_path / "small", max_bytes=2_000)
+def test_too_large_file_is_rejected_with_a_receipt(tmp_path: Path) -> None:
+    night = empty_night(tmp_path / "small", max_bytes=2_000)
     client = create_app(night.settings).test_client()
-    answer = send(client, [("large.jpg", b"\xff\xd8\xff" + bytes(5_000))], "/api/v1/images")
+    answer = upload(client, [("large.jpg", b"\xff\xd8\xff" + bytes(5_000))], "/api/v1/images")
     assert answer.get_json()[0]["outcome"] == "rejected"
     assert "the limit is 2000" in answer.get_json()[0]["reason"]
     with night.ledger.reading() as session:
@@ -124,10 +122,10 @@ def test_a_file_over_the_limit_is_turned_away_on_record(tmp_path: Path) -> None:
     night.ledger.close()
 
 
-def test_a_nearly_full_disk_is_said_before_anything_is_read(tmp_path: Path) -> None:
-    night = begin(tmp_path / "full", min_free_bytes=10**18)
+def test_full_disk_refuses_the_upload_before_reading_it(tmp_path: Path) -> None:
+    night = empty_night(tmp_path / "full", min_free_bytes=10**18)
     client = create_app(night.settings).test_client()
-    answer = send(client, [("a.jpg", bytes(500))], "/api/v1/images")
+    answer = upload(client, [("a.jpg", bytes(500))], "/api/v1/images")
     assert answer.status_code == 507
     assert "less than 1,000,000,000,000 MB: no file is accepted" in answer.get_json()["error"]
     assert "Retry-After" in answer.headers
@@ -137,18 +135,18 @@ def test_a_nearly_full_disk_is_said_before_anything_is_read(tmp_path: Path) -> N
     night.ledger.close()
 
 
-def test_more_than_a_request_may_hold_is_refused_at_once(tmp_path: Path) -> None:
-    night = begin(tmp_path / "small", max_bytes=2_000)
+def test_too_large_request_is_refused(tmp_path: Path) -> None:
+    night = empty_night(tmp_path / "small", max_bytes=2_000)
     client = create_app(night.settings).test_client()
-    answer = send(client, [("huge.jpg", bytes(20_000))], "/api/v1/images")
+    answer = upload(client, [("huge.jpg", bytes(20_000))], "/api/v1/images")
     assert answer.status_code == 413
-    assert answer.get_json() == {"error": "More was sent at once than is taken. Send fewer files together."}
+    assert answer.get_json() == {"error": "The request is too large. Send fewer files at once."}
     assert not any(night.settings.incoming.glob("*"))
     night.ledger.close()
 
 
-def test_files_sent_to_another_address_are_not_kept(reader: Reader, night: Night, fresh: list[File]) -> None:
-    answer = send(reader("Ada"), fresh, "/review/1/decide", action="confirm")
+def test_files_sent_to_another_page_are_not_stored(reader: Reader, night: Night, fresh: list[File]) -> None:
+    answer = upload(reader("Ada"), fresh, "/review/1/decide", action="confirm")
     assert answer.status_code in {303, 413}
     assert not any(night.settings.incoming.glob("*"))
 
@@ -169,8 +167,8 @@ HOSTILE_NAMES = [
 PAGES = ("/upload?receipts=9", "/review/9", "/review?verdict=any&reading=any", "/rejected", f"/runs/{RUN}")
 
 
-def look_everywhere(client: FlaskClient) -> None:
-    """No page may show any part of these names but as text."""
+def check_all_pages(client: FlaskClient) -> None:
+    """Check that the pages show the hostile names as text only."""
     for url in PAGES:
         page = client.get(url)
         assert page.status_code == 200
@@ -179,30 +177,30 @@ def look_everywhere(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
-def test_a_hostile_name_is_only_a_name(reader: Reader, night: Night, fresh: list[File], name: str) -> None:
+def test_hostile_upload_name_is_escaped(reader: Reader, night: Night, fresh: list[File], name: str) -> None:
     ada = reader("Ada")
-    answer = send(ada, [(name, fresh[0][1])], "/api/v1/images", run=RUN)
+    answer = upload(ada, [(name, fresh[0][1])], "/api/v1/images", run=RUN)
     assert answer.get_json()[0]["outcome"] == "new"
     assert not {"/", "\\"} & set(answer.get_json()[0]["file"])
-    look_everywhere(ada)
+    check_all_pages(ada)
     night.score({9: 0.9})
-    look_everywhere(ada)
+    check_all_pages(ada)
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
-def test_nor_is_one_that_came_by_the_folder(reader: Reader, night: Night, tmp_path: Path, name: str) -> None:
+def test_hostile_inbox_name_is_escaped(reader: Reader, night: Night, tmp_path: Path, name: str) -> None:
     path = tmp_path / "bad"
     path.write_bytes(b"no image")
     night.accept([path], names=[name])
-    look_everywhere(reader("Ada"))
+    check_all_pages(reader("Ada"))
 
 
-def test_no_file_chosen_is_said(reader: Reader) -> None:
+def test_upload_without_files_says_so(reader: Reader) -> None:
     answer = reader("Ada").post("/upload", data={}, follow_redirects=True)
-    assert "No file was chosen." in answer.text
+    assert "No file was selected." in answer.text
 
 
-def test_uploading_needs_a_name(client: FlaskClient, fresh: list[File]) -> None:
-    answer = send(client, fresh)
+def test_upload_needs_a_name(client: FlaskClient, fresh: list[File]) -> None:
+    answer = upload(client, fresh)
     assert (answer.status_code, answer.location) == (303, "/reader?next=/review")
-    assert "Uploads are recorded under a name." in client.get("/upload").text
+    assert "Nightread records it with each upload." in client.get("/upload").text

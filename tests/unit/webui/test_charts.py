@@ -1,4 +1,4 @@
-"""Diagrams: lines lie where their numbers say, operating points on them, and no label covers another."""
+"""webui.charts: positions of lines, operating points and labels in the diagrams of a model card."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def point(name: str, sensitivity: float | None, specificity: float | None) -> Po
     return Point(name, name == "balanced", 0.5, 0.4, 0.6, sensitivity, specificity, 0.3)
 
 
-def test_the_unit_square_fills_the_drawing() -> None:
+def test_unit_square_fills_the_diagram() -> None:
     window = Window()
     assert (window.x(0), window.x(1)) == (LEFT, LEFT + SIDE)
     assert (window.y(1), window.y(0)) == (TOP, TOP + SIDE)
@@ -29,15 +29,15 @@ def test_the_unit_square_fills_the_drawing() -> None:
     assert [text for _, text in corner.y_ticks] == ["0.8", "0.85", "0.9", "0.95", "1"]
 
 
-def test_a_line_goes_through_its_points() -> None:
+def test_line_goes_through_its_points() -> None:
     roc, reliability = charts([CURVE], [])
     assert roc.lines[0].path == "M48 308L48 38L78 17L348 8"
     assert roc.lines[0].name == "children stressed"
     assert roc.diagonal == "M48 308L348 8"
-    assert (reliability.title, reliability.lines[0].places) == ("Reliability", [(78.0, 248.0), (318.0, 68.0)])
+    assert (reliability.title, reliability.lines[0].points) == ("Reliability", [(78.0, 248.0), (318.0, 68.0)])
 
 
-def test_points_in_the_corner_are_drawn_in_the_smallest_corner_that_holds_them() -> None:
+def test_operating_points_go_into_the_smallest_corner_that_holds_them() -> None:
     points = [point("screen", 0.98, 0.93), point("balanced", 0.95, 0.96)]
     whole, corner, _ = charts([CURVE], points)
     assert whole.markers == []
@@ -47,13 +47,13 @@ def test_points_in_the_corner_are_drawn_in_the_smallest_corner_that_holds_them()
     assert (first.x, first.y) == pytest.approx((LEFT + 0.7 * SIDE, TOP + 0.2 * SIDE))
 
 
-def test_points_elsewhere_are_drawn_on_the_whole() -> None:
+def test_operating_points_outside_the_corner_go_into_the_whole_diagram() -> None:
     whole, reliability = charts([CURVE], [point("screen", 0.98, 0.4)])
     assert [marker.point.name for marker in whole.markers] == ["screen"]
     assert reliability.markers == []
 
 
-def test_labels_never_cover_each_other_nor_leave_the_frame() -> None:
+def test_labels_do_not_overlap_or_leave_the_frame() -> None:
     same = [point(name, 0.964, 0.971) for name in ("screen", "balanced", "rule-in")]
     _, corner, _ = charts([CURVE], same)
     heights = [marker.label_y for marker in corner.markers]
@@ -63,29 +63,29 @@ def test_labels_never_cover_each_other_nor_leave_the_frame() -> None:
     assert corner.markers[0].label_x <= LEFT + SIDE
 
 
-def test_a_point_that_was_not_measured_is_not_drawn() -> None:
+def test_unmeasured_operating_point_is_not_drawn() -> None:
     whole, _ = charts([CURVE], [point("mine", None, None)])
     assert whole.markers == []
 
 
-def test_without_curves_nothing_is_drawn() -> None:
+def test_no_curves_give_no_diagrams() -> None:
     assert charts([], [point("screen", 0.9, 0.9)]) == []
     assert charts([Curves("empty", [], [])], []) == []
 
 
-def test_a_set_keeps_its_style_in_every_diagram() -> None:
+def test_set_has_the_same_style_in_every_diagram() -> None:
     card = read_card(a_card())
-    found = charts(curves(card), operating_points(card))
-    assert [chart.title for chart in found] == ["ROC", "ROC, its corner", "Reliability"]
-    for chart in found:
+    diagrams = charts(curves(card), operating_points(card))
+    assert [chart.title for chart in diagrams] == ["ROC", "ROC, upper left corner", "Reliability"]
+    for chart in diagrams:
         assert [(line.name, line.style) for line in chart.lines] == [
             ("children", 0), ("children stressed", 1), ("adults", 2),
         ]  # fmt: skip
 
 
-def test_what_is_drawn_is_said_too() -> None:
+def test_diagram_has_a_text_alternative() -> None:
     _, corner, _ = charts([CURVE], [point("balanced", 0.95, 0.96)])
     assert (
-        corner.spoken
-        == "ROC, its corner of children stressed. balanced: sensitivity 0.950, specificity 0.960."
+        corner.description
+        == "ROC, upper left corner of children stressed. balanced: sensitivity 0.950, specificity 0.960."
     )

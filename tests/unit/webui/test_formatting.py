@@ -1,4 +1,4 @@
-"""How values are said: names that cannot disguise themselves, probabilities never certain by rounding."""
+"""webui.formatting: labels, file names, probabilities, durations and times as people read them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from webui.formatting import duration, probability, visible, when
+from webui.formatting import STATES, VERDICT_SYMBOLS, VERDICTS, duration, probability, visible, when
+from worker.inference.triage import Verdict
+from worker.ledger.states import ImageState
+
+
+def test_every_state_and_verdict_has_a_label() -> None:
+    assert list(STATES) == list(ImageState)
+    assert set(VERDICTS) == set(VERDICT_SYMBOLS) == set(Verdict)
 
 
 @pytest.mark.parametrize(
@@ -19,12 +26,12 @@ from webui.formatting import duration, probability, visible, when
         ("half\udc80", "half�"),
     ],
 )
-def test_a_name_shows_what_is_hidden_in_it(name: str, shown: str) -> None:
+def test_hidden_characters_become_visible(name: str, shown: str) -> None:
     assert visible(name) == shown
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "text"),
     [
         (0.0, "0.00"),
         (0.001, "<0.01"),
@@ -35,20 +42,20 @@ def test_a_name_shows_what_is_hidden_in_it(name: str, shown: str) -> None:
         (1.0, "1.00"),
     ],
 )
-def test_a_probability_is_not_rounded_to_certainty(value: float, said: str) -> None:
-    assert probability(value) == said
+def test_probability_is_not_rounded_to_certainty(value: float, text: str) -> None:
+    assert probability(value) == text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (61, "1 min 1 s"), (7_322, "2 h 2 min")]
+    ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (61, "1 min 1 s"), (7_322, "2 h 2 min")]
 )
-def test_a_span_has_its_two_largest_units(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+def test_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
-def test_a_time_is_utc_with_the_local_one_beside_it() -> None:
-    said = when(datetime(2026, 11, 23, 5, 58, 1, tzinfo=UTC))
-    assert 'datetime="2026-11-23T05:58:01+00:00"' in said
-    assert ">2026-11-23 05:58:01 UTC<" in said
-    assert "local time" in said
+def test_time_is_utc_with_local_time_as_tooltip() -> None:
+    element = when(datetime(2026, 11, 23, 5, 58, 1, tzinfo=UTC))
+    assert 'datetime="2026-11-23T05:58:01+00:00"' in element
+    assert ">2026-11-23 05:58:01 UTC<" in element
+    assert "local time" in element
     assert when(None) == "\N{EN DASH}"

@@ -1,4 +1,4 @@
-"""The API's description: every route of the API stands in it, and nothing else does."""
+"""webui/api/openapi.json: it describes exactly the routes that exist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DESCRIPTION: dict[str, Any] = json.loads(
 
 
 def routes(data: Path) -> set[tuple[str, str]]:
-    """Method and path of every route for programs, as OpenAPI writes them."""
+    """Return method and path of every route for programs, as OpenAPI writes them."""
     rules = create_app(Settings(data=data)).url_map.iter_rules()
     return {
         (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
@@ -49,30 +49,30 @@ def references(value: object) -> Iterator[str]:
             yield from references(item)
 
 
-def test_every_route_is_described_and_every_description_is_a_route(tmp_path: Path) -> None:
+def test_described_operations_are_the_existing_routes(tmp_path: Path) -> None:
     assert described() == routes(tmp_path)
 
 
-def test_every_reference_leads_somewhere_and_every_schema_is_one() -> None:
+def test_references_resolve_and_schemas_are_valid() -> None:
     schemas = DESCRIPTION["components"]["schemas"]
     assert {ref.removeprefix("#/components/schemas/") for ref in references(DESCRIPTION)} == set(schemas)
     for schema in schemas.values():
         Draft202012Validator.check_schema(schema)
 
 
-def test_the_ledgers_own_words_are_the_ones_described() -> None:
+def test_enums_are_those_of_the_ledger() -> None:
     schemas = DESCRIPTION["components"]["schemas"]
     assert schemas["Review"]["properties"]["action"]["enum"] == list(Action)
     assert schemas["Review"]["properties"]["finding"]["enum"] == [*Finding, None]
     assert schemas["QueueRow"]["properties"]["state"]["enum"] == list(ImageState)
 
 
-def test_the_description_says_that_it_is_no_diagnosis() -> None:
+def test_description_has_the_disclaimer() -> None:
     assert DISCLAIMER in DESCRIPTION["info"]["description"]
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(described()))
-def test_every_operation_says_what_it_does_and_how_it_fails(method: str, path: str) -> None:
+def test_operation_has_a_summary_and_its_error_responses(method: str, path: str) -> None:
     operation = DESCRIPTION["paths"][path][method]
     assert operation["summary"]
     assert "200" in operation["responses"]
@@ -82,6 +82,6 @@ def test_every_operation_says_what_it_does_and_how_it_fails(method: str, path: s
 
 
 @pytest.mark.parametrize("path", sorted({path for _, path in described()}))
-def test_every_route_is_in_the_page_for_people(path: str) -> None:
+def test_route_is_documented_in_api_md(path: str) -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     assert f"{path.replace('image_id', 'id')}`" in page

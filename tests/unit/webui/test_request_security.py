@@ -1,11 +1,11 @@
-"""Which hosts and origins are answered: pure, without an application."""
+"""webui.request_security: which hosts and origins are answered."""
 
 from __future__ import annotations
 
 import pytest
 
 from webui.readers import local_path
-from webui.request_security import host_names, is_loopback, name_of, same_site
+from webui.request_security import host_name, host_names, is_loopback, same_site
 from worker.config import Settings
 
 
@@ -19,16 +19,16 @@ from worker.config import Settings
         ("127.0.0.1.evil.example:8000", "127.0.0.1.evil.example"),
     ],
 )
-def test_the_name_in_a_host_header(host: str, name: str) -> None:
-    assert name_of(host) == name
+def test_host_name_is_read_from_the_header(host: str, name: str) -> None:
+    assert host_name(host) == name
 
 
 @pytest.mark.parametrize("host", ["localhost:port", "localhost/x", "localhost?x", "localhost#", ""])
-def test_a_malformed_host_is_no_name_of_ours(host: str) -> None:
-    assert name_of(host) not in host_names(Settings())
+def test_malformed_host_is_not_one_of_ours(host: str) -> None:
+    assert host_name(host) not in host_names(Settings())
 
 
-def test_further_names_come_from_the_settings() -> None:
+def test_settings_add_host_names() -> None:
     names = host_names(Settings(allowed_hosts="Reading-Room.example, pacs", host="127.0.0.2"))
     assert names == {"127.0.0.1", "127.0.0.2", "localhost", "::1", "reading-room.example", "pacs"}
 
@@ -48,14 +48,14 @@ def test_further_names_come_from_the_settings() -> None:
         ("http://127.0.0.1:8000", "same-site", False),
     ],
 )
-def test_only_our_own_pages_and_programs_may_change_things(
+def test_only_own_pages_and_programs_may_change_data(
     origin: str | None, fetch_site: str | None, answered: bool
 ) -> None:
     assert same_site("127.0.0.1:8000", origin, fetch_site) is answered
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_is_this_machine_only(host: str) -> None:
+def test_loopback_addresses(host: str) -> None:
     assert is_loopback(host)
 
 
@@ -63,12 +63,12 @@ def test_loopback_is_this_machine_only(host: str) -> None:
     "host",
     ["0.0.0.0", "::", "", "192.168.1.4", "127.evil.example", "example.org"],  # noqa: S104
 )
-def test_everything_else_is_reached_by_others(host: str) -> None:
+def test_other_addresses_are_not_loopback(host: str) -> None:
     assert not is_loopback(host)
 
 
 @pytest.mark.parametrize("target", ["/review/3?run=a%26b", "/upload?receipts=1-3"])
-def test_after_the_name_one_goes_on_where_one_was(target: str) -> None:
+def test_local_path_is_kept(target: str) -> None:
     assert local_path(target) == target
 
 
@@ -84,5 +84,5 @@ def test_after_the_name_one_goes_on_where_one_was(target: str) -> None:
         "/\t/evil.example",
     ],
 )
-def test_but_never_to_another_site(target: str) -> None:
+def test_path_of_another_site_becomes_the_queue(target: str) -> None:
     assert local_path(target) == "/review"

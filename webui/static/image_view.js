@@ -1,21 +1,21 @@
-// The picture on the light box: brightness, contrast, zoom and where it lies.
+// Brightness, contrast, zoom and position of the X-ray image in the viewer.
 
-const LARGEST = 12;
+const MAX_SCALE = 12;
 
-export class Film {
+export class ImageView {
   constructor(stage, sheet) {
     this.stage = stage;
     this.sheet = sheet;
     this.brightness = document.getElementById("brightness");
     this.contrast = document.getElementById("contrast");
-    this.reading = document.getElementById("zoom");
+    this.scaleText = document.getElementById("zoom");
     this.listen();
     this.reset();
   }
 
   listen() {
     for (const slider of [this.brightness, this.contrast]) {
-      slider.addEventListener("input", () => this.expose());
+      slider.addEventListener("input", () => this.applyExposure());
     }
     document.getElementById("zoom-in").addEventListener("click", () => this.zoomBy(1.25));
     document.getElementById("zoom-out").addEventListener("click", () => this.zoomBy(0.8));
@@ -24,7 +24,7 @@ export class Film {
     this.stage.addEventListener("pointerdown", (event) => this.onDown(event));
     this.stage.addEventListener("pointermove", (event) => this.onMove(event));
     for (const end of ["pointerup", "pointercancel"]) {
-      this.stage.addEventListener(end, () => { this.held = null; });
+      this.stage.addEventListener(end, () => { this.dragStart = null; });
     }
   }
 
@@ -34,33 +34,33 @@ export class Film {
     this.y = 0;
     this.brightness.value = 100;
     this.contrast.value = 100;
-    this.expose();
-    this.place();
+    this.applyExposure();
+    this.applyPosition();
   }
 
-  expose() {
+  applyExposure() {
     this.sheet.style.setProperty("--brightness", this.brightness.value / 100);
     this.sheet.style.setProperty("--contrast", this.contrast.value / 100);
   }
 
-  place() {
+  applyPosition() {
     const box = this.stage.getBoundingClientRect();
     this.x = Math.min(0, Math.max(this.x, box.width * (1 - this.scale)));
     this.y = Math.min(0, Math.max(this.y, box.height * (1 - this.scale)));
     this.sheet.style.transform = `translate(${this.x}px, ${this.y}px) scale(${this.scale})`;
     this.stage.classList.toggle("zoomed", this.scale > 1);
-    this.reading.textContent = `${this.scale.toFixed(this.scale < 10 ? 1 : 0).replace(/\.0$/, "")}×`;
+    this.scaleText.textContent = `${this.scale.toFixed(this.scale < 10 ? 1 : 0).replace(/\.0$/, "")}×`;
   }
 
-  // Zoom so that the point under the cursor, or the middle, stays where it is.
+  // Zooms around the point `at` (default: the middle), which stays where it is on the screen.
   zoomBy(factor, at) {
     const box = this.stage.getBoundingClientRect();
     const point = at ?? { x: box.width / 2, y: box.height / 2 };
-    const scale = Math.min(LARGEST, Math.max(1, this.scale * factor));
+    const scale = Math.min(MAX_SCALE, Math.max(1, this.scale * factor));
     this.x = point.x - (point.x - this.x) * (scale / this.scale);
     this.y = point.y - (point.y - this.y) * (scale / this.scale);
     this.scale = scale;
-    this.place();
+    this.applyPosition();
   }
 
   onWheel(event) {
@@ -70,31 +70,31 @@ export class Film {
     this.zoomBy(Math.exp(-event.deltaY / 400), at);
   }
 
-  // On a touch screen an unzoomed picture leaves dragging to the page, which scrolls.
+  // On a touch screen, dragging an unzoomed image scrolls the page.
   onDown(event) {
     if (event.button !== 0 || (event.pointerType === "touch" && this.scale === 1)) {
       return;
     }
     event.preventDefault();
     this.stage.setPointerCapture(event.pointerId);
-    this.held = { x: event.clientX, y: event.clientY };
+    this.dragStart = { x: event.clientX, y: event.clientY };
   }
 
   onMove(event) {
-    if (!this.held) {
+    if (!this.dragStart) {
       return;
     }
-    const across = event.clientX - this.held.x;
-    const down = event.clientY - this.held.y;
-    this.held = { x: event.clientX, y: event.clientY };
+    const across = event.clientX - this.dragStart.x;
+    const down = event.clientY - this.dragStart.y;
+    this.dragStart = { x: event.clientX, y: event.clientY };
     if (this.scale > 1) {
       this.x += across;
       this.y += down;
-      this.place();
+      this.applyPosition();
     } else {
       this.brightness.value = Number(this.brightness.value) - down / 2;
       this.contrast.value = Number(this.contrast.value) + across / 2;
-      this.expose();
+      this.applyExposure();
     }
   }
 }
