@@ -1,7 +1,7 @@
-"""Drawn chest radiographs, for tests, benchmarks, screenshots and trying things out.
+"""Draws phantoms: artificial chest radiographs for tests, benchmarks, screenshots and demonstrations.
 
-No patient is in them: everything is drawn from a seed, as thicknesses that attenuate an
-imagined beam. Each one says PHANTOM in its pixels and in its file's header.
+They show no patient. A seed decides the thickness of each tissue, which attenuates a simulated beam. Each phantom
+is marked as one in its pixels and in the header of its file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from worker.imagefile.phantom_mark import save_marked
 
-# Drawn at this width, then enlarged: nothing but noise is finer.
+# Drawn at this width, then enlarged: only noise has finer details.
 _DRAWN_WIDTH = 448
 _ASPECT = 0.83
 
@@ -29,16 +29,16 @@ def draw_phantom(
     """Draw a chest radiograph.
 
     Args:
-        seed: the same one draws the same pixels.
+        seed: the same seed gives the same pixels.
         width: in pixels, at least 64.
         height: in pixels, at least 64; None: 0.83 of the width.
-        opacity: whether there is patchy consolidation in the lungs; None: drawn from the seed.
+        opacity: whether the lungs have patchy consolidation; None: the seed decides.
 
     Returns:
         An image of mode L.
     """
     rng = np.random.default_rng(seed)
-    random_opacity = bool(rng.random() < 0.5)  # noqa: PLR2004 - a coin
+    random_opacity = bool(rng.random() < 0.5)  # noqa: PLR2004 - an even chance
     rows = height or round(width * _ASPECT)
     chest = _Chest(rng, (round(_DRAWN_WIDTH * rows / width), _DRAWN_WIDTH))
     film = chest.film(rng, opacity=random_opacity if opacity is None else opacity)
@@ -58,16 +58,16 @@ def write_phantom(
     opacity: bool | None = None,
     quality: int = 90,
 ) -> Path:
-    """Draw a phantom and save it, marked in its header: as PNG if the name ends so, else as JPEG.
+    """Draw a phantom and save it with the mark in its header, as PNG if the name ends in .png, else as JPEG.
 
-    Arguments as for `draw_phantom`; `quality` is the JPEG's. Returns the path.
+    Arguments as for `draw_phantom`; `quality` is that of the JPEG. Returns the path.
     """
     save_marked(draw_phantom(seed, width=width, height=height, opacity=opacity), path, quality=quality)
     return path
 
 
 class _Chest:
-    """One child's chest: x runs from -1 to 1, y from 0 at the top to 1, the heart at positive x."""
+    """The chest of one child: x runs from -1 to 1, y from 0 at the top to 1; the heart is at positive x."""
 
     def __init__(self, rng: np.random.Generator, shape: tuple[int, int]) -> None:
         self.shape = shape
@@ -77,13 +77,13 @@ class _Chest:
         self.y = (y - 0.5) * zoom + 0.5
         self.x = (x - rng.uniform(-0.05, 0.05) - lean * (y - 0.5)) * zoom
         self.lateral = np.abs(self.x)
-        self.wall = rng.uniform(0.60, 0.68)  # half width of the rib cage at its widest
+        self.wall = rng.uniform(0.60, 0.68)  # half of the largest width of the rib cage
         self.apex = rng.uniform(0.15, 0.20)
-        self.floor = rng.uniform(0.72, 0.80)  # of the diaphragm's domes
+        self.floor = rng.uniform(0.72, 0.80)  # height of the diaphragm
         self.cage = self._cage()
 
     def film(self, rng: np.random.Generator, *, opacity: bool) -> Field:
-        """Grey values, 0..255: white where little of the beam comes through."""
+        """Return grey values, 0..255: white where little of the beam passes."""
         lungs, heart = self._lungs(rng), self._heart(rng)
         air = lungs * (1 - 0.9 * heart)
         body = self._body(rng)
@@ -91,7 +91,7 @@ class _Chest:
         tissue += air * self._markings(rng)
         tissue += (0.15 * self._ribs(rng) + self._clavicles(rng) + self._spine()) * np.minimum(1, 2 * body)
         if opacity:
-            # From a stream of its own, so that with and without it the chest is the same.
+            # From its own random stream, so that the chest is the same with and without the opacity.
             tissue += self._consolidation(rng.spawn(1)[0], lungs, air)
         exposure = rng.uniform(1.1, 1.5)
         film = 1 - np.exp(-exposure * np.clip(tissue, 0, None) ** rng.uniform(1.0, 1.25))
@@ -99,12 +99,12 @@ class _Chest:
         return np.asarray(film + rng.uniform(2, 14), dtype=np.float32)
 
     def _cage(self) -> Field:
-        """Half width of the rib cage at each height: a dome above, widest near the diaphragm."""
+        """Return half the width of the rib cage at each height: a dome that is widest near the diaphragm."""
         down = np.clip((self.y - self.apex + 0.04) / (0.90 - self.apex), 0, 1)
         return np.asarray(self.wall * (0.22 + 0.78 * (1 - (1 - down) ** 2.6)), dtype=np.float32)
 
     def _body(self, rng: np.random.Generator) -> Field:
-        """Thickness of neck, trunk and the two arms, the trunk's middle being 1."""
+        """Return the thickness of neck, trunk and arms; the middle of the trunk is 1."""
         rise = np.clip((self.y - rng.uniform(0.05, 0.08)) / 0.16, 0, 1)
         half = (self.wall + rng.uniform(0.08, 0.16)) * (0.30 + 0.70 * np.sqrt(rise)) + 0.06 * self.y
         trunk = _round(self.lateral / half) * (0.82 + 0.25 * _step(self.y - self.floor, 0.05))
@@ -145,7 +145,7 @@ class _Chest:
         )
 
     def _ribs(self, rng: np.random.Generator) -> Field:
-        """Posterior ribs that rise and fall outwards, and fainter anterior ones that slope to the middle."""
+        """Draw posterior ribs, and fainter anterior ribs that slope to the middle."""
         out = np.clip(self.lateral / self.cage, 0, 1)
         gap, first = rng.uniform(0.072, 0.080), self.apex - rng.uniform(0.01, 0.03)
         back = self.y - (-0.10 * out * (1 - out) * 2 + 0.13 * out**3.5)
@@ -154,7 +154,7 @@ class _Chest:
         posterior = _bars(back, first, gap, 0.0125) * _step(back - first + gap / 2, 0.01)
         anterior = _bars(front, first, gap * 1.1, 0.014) * _step(self.lateral - 0.3 * self.cage, 0.05)
         shown = posterior + 0.5 * anterior * _step(self.floor - 0.1 - self.y, 0.06)
-        # A rib that turns around the side is seen edge on.
+        # A rib at the side of the chest is seen edge on.
         edge_on = 1 + 1.3 * np.exp(-(((self.lateral - self.cage) / 0.035) ** 2))
         return np.asarray(shown * seen * edge_on * _step(0.97 - self.y, 0.05), dtype=np.float32)
 
@@ -164,16 +164,16 @@ class _Chest:
         return np.asarray(0.22 * bar, dtype=np.float32)
 
     def _markings(self, rng: np.random.Generator) -> Field:
-        """Vessels: branching, densest at the hila."""
+        """Draw vessels, which are densest at the hila."""
         hila = np.exp(-(((self.lateral - 0.2) / 0.16) ** 2) - ((self.y - 0.47) / 0.16) ** 2)
         cells = self._cloud(rng, 34) + 0.6 * self._cloud(rng, 70)
         return np.asarray(0.05 + 0.11 * hila + (0.02 + 0.045 * hila) * np.abs(cells), dtype=np.float32)
 
     def _consolidation(self, rng: np.random.Generator, lungs: Field, air: Field) -> Field:
-        """A few patches with ragged borders, anywhere in the lungs."""
+        """Draw a few patches with ragged borders, anywhere in the lungs."""
         patches = np.zeros(self.shape, dtype=np.float32)
         for _ in range(int(rng.integers(2, 6))):
-            side = 1 if rng.random() < 0.5 else -1  # noqa: PLR2004 - a coin
+            side = 1 if rng.random() < 0.5 else -1  # noqa: PLR2004 - an even chance
             x, y = side * rng.uniform(0.2, 0.48), rng.uniform(0.36, self.floor - 0.06)
             wide, high = rng.uniform(0.10, 0.24), rng.uniform(0.06, 0.16)
             patches += np.exp(-(((self.x - x) / wide) ** 2) - ((self.y - y) / high) ** 2)
@@ -181,26 +181,26 @@ class _Chest:
         return np.asarray(rng.uniform(0.36, 0.52) * ragged * np.maximum(air, 0.3 * lungs), dtype=np.float32)
 
     def _cloud(self, rng: np.random.Generator, cells: int) -> Field:
-        """Smooth noise of unit variance with so many cells across."""
+        """Return smooth noise of unit variance; `cells` is the number of cells across the image."""
         rows = max(2, round(cells * self.shape[0] / self.shape[1]))
         coarse = Image.fromarray(rng.standard_normal((rows, cells), dtype=np.float32))
         return np.asarray(coarse.resize(self.shape[::-1], Image.Resampling.BICUBIC)) * np.float32(1.4)
 
 
 def _step(distance: Any, softness: float) -> Field:
-    """From 0 to 1 where the distance passes 0, over about four times the softness."""
+    """Rise from 0 to 1 where the distance crosses 0, over about four times the softness."""
     return np.asarray(
         0.5 + 0.5 * np.tanh(np.asarray(distance, dtype=np.float32) / softness), dtype=np.float32
     )
 
 
 def _round(relative: Any) -> Field:
-    """Thickness of a cylinder across its radius: 1 in the middle, 0 from 1 on."""
+    """Return the thickness of a cylinder across its radius: 1 in the middle, 0 at 1 and beyond."""
     return np.asarray(np.sqrt(np.clip(1 - np.asarray(relative) ** 2, 0, 1)), dtype=np.float32)
 
 
 def _bar(distance: Field, half: float) -> Field:
-    """A bone across: a bar with brighter borders, as a hollow cylinder casts it."""
+    """Draw a bone: a bar with brighter borders, like the shadow of a hollow cylinder."""
     relative = np.abs(distance) / half
     return np.asarray(
         _step(1 - relative, 0.3) * (0.65 + 0.35 * np.clip(relative, 0, 1) ** 2), dtype=np.float32
@@ -208,12 +208,12 @@ def _bar(distance: Field, half: float) -> Field:
 
 
 def _bars(along: Field, first: float, gap: float, half: float) -> Field:
-    """Bars that repeat."""
+    """Draw bars at equal distances."""
     return _bar((along - first + gap / 2) % gap - gap / 2, half)
 
 
 def _burn_in(image: Image.Image, rng: np.random.Generator) -> None:
-    """Write PHANTOM where no lung is, and the side marker that every radiograph has."""
+    """Write PHANTOM outside the lungs, and the side marker of a radiograph."""
     draw = ImageDraw.Draw(image)
     small, large = (
         ImageFont.load_default(size=max(10, round(image.width * part))) for part in (0.026, 0.045)

@@ -1,4 +1,4 @@
-"""A model's folder: verify it, and describe it. Loads no runtime and runs nothing."""
+"""Verifies and describes a model bundle, without loading its network."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from worker.inference.second_look import VIEWS, SecondLook
 from worker.inference.triage import OperatingPoint
 
 LABELS = ("normal", "bacterial", "viral")
-# The file that each runtime loads. The first one's sha256 is the model's identity.
+# The file that each runtime loads. The SHA-256 of the first one identifies the model.
 RUNTIME_FILES = {"litert": "model.tflite", "tensorflow": "model.keras"}
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified model: every file in it is the one that its card names.
+    """A verified model bundle: the hash of every file is the one on its card.
 
     Attributes:
-        folder: where it lies.
-        name: for instance `nightread`.
-        version: for instance `0.1.0`.
-        sha256: of `model.tflite`, in hex: the identity of the model, on every prediction.
+        folder: the folder of the bundle.
+        name: for example `nightread`.
+        version: for example `0.1.0`.
+        sha256: of `model.tflite`, in hex. It identifies the model in every prediction.
         side: edge of the square input, in pixels.
         labels: the three outputs, in order.
-        preprocessing_version: which preprocessing the model was trained with.
-        temperature: what the logits are divided by before the softmax (Guo et al., ICML 2017).
-        operating_points: by name.
-        default_operating_point: the name of the one that is used unless another is chosen.
-        second_look: which images are looked at again; None: none.
-        card: the whole of card.json.
+        preprocessing_version: the preprocessing that the model was trained with.
+        temperature: the divisor of the logits before the softmax (Guo et al., ICML 2017).
+        operating_points: name -> operating point.
+        default_operating_point: the name of the one that is used unless the settings name another.
+        second_look: the range of scores that get a second look; None: no second look.
+        card: all of card.json.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Bundle:
     card: dict[str, Any]
 
     def file(self, runtime: str) -> Path:
-        """The path of the file that a runtime loads: a key of `RUNTIME_FILES`."""
+        """Return the path of the file for a runtime, which is a key of `RUNTIME_FILES`."""
         return self.folder / RUNTIME_FILES[runtime]
 
     @property
@@ -62,14 +62,14 @@ class Bundle:
 
 
 def load_bundle(folder: Path, runtime: str = "litert") -> Bundle:
-    """Read and verify a model's folder.
+    """Read and verify a model bundle.
 
     Args:
-        folder: holds card.json and the files that it names.
-        runtime: `litert` or `tensorflow`; the card must name the file that it loads.
+        folder: contains card.json and the files that it names.
+        runtime: `litert` or `tensorflow`; the card must name the file for this runtime.
 
     Raises:
-        ModelUnusable: with one sentence that names the folder and what is wrong with it.
+        ModelUnusable: with one sentence that names the folder and the fault.
     """
     if runtime not in RUNTIME_FILES:
         raise ModelUnusable(f"There is no runtime {runtime!r}; choose one of {', '.join(RUNTIME_FILES)}.")
@@ -96,12 +96,12 @@ def load_bundle(folder: Path, runtime: str = "litert") -> Bundle:
 def _verify_meaning(folder: Path, card: ScoringCard) -> None:
     if tuple(card.labels) != LABELS:
         raise ModelUnusable(
-            f"The model in {folder} has the outputs {', '.join(card.labels)}; {', '.join(LABELS)} are needed."
+            f"The model in {folder} has the outputs {', '.join(card.labels)}; they must be {', '.join(LABELS)}."
         )
     if card.input.preprocessing_version != PREPROCESSING_VERSION:
         raise ModelUnusable(
             f"The model in {folder} was trained with preprocessing {card.input.preprocessing_version}; "
-            f"this software has preprocessing {PREPROCESSING_VERSION}."
+            f"this program uses preprocessing {PREPROCESSING_VERSION}."
         )
     if card.default_operating_point not in card.operating_points:
         raise ModelUnusable(
@@ -118,29 +118,29 @@ def _verify_files(folder: Path, card: ScoringCard, runtime: str) -> None:
         if Path(name).name != name:
             raise ModelUnusable(f"{CARD} in {folder} names {name!r}, which is not a file in that folder.")
         try:
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         except FileNotFoundError:
             raise ModelUnusable(f"The model folder {folder} has no {name}, which its card names.") from None
         except OSError as error:
             raise ModelUnusable(f"{name} in {folder} cannot be read: {error.strerror}.") from error
-        if found != expected.sha256:
+        if actual != expected.sha256:
             raise ModelUnusable(
                 f"{name} in {folder} is not the file that its card names: its sha256 is "
-                f"{found[:12]}..., the card says {expected.sha256[:12]}...."
+                f"{actual[:12]}..., the card says {expected.sha256[:12]}...."
             )
 
 
 def _second_look(folder: Path, card: ScoringCard) -> SecondLook | None:
-    said = card.second_look
-    if said is None:
+    section = card.second_look
+    if section is None:
         return None
-    if tuple(said.views) != VIEWS:
+    if tuple(section.views) != VIEWS:
         raise ModelUnusable(
-            f"The model in {folder} is to look at images again {' and '.join(said.views) or 'unchanged'}; "
-            f"this software knows {' and '.join(VIEWS)}."
+            f"The second look of the model in {folder} has the views {', '.join(section.views) or 'none'}; "
+            f"this program can make {', '.join(VIEWS)}."
         )
     try:
-        return SecondLook(said.low, said.high)
+        return SecondLook(section.low, section.high)
     except ValueError as error:
         raise ModelUnusable(f"{CARD} in {folder} has a wrong {error}.") from None
 

@@ -1,4 +1,4 @@
-"""From model inputs to probabilities and activation maps."""
+"""Computes probabilities and activation maps from model inputs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from worker.inference.runtime import open_runtime
 from worker.inference.second_look import average, views
 from worker.inference.softmax import softmax
 
-# Log-odds of pneumonia at which a map is brightest. Of 161 original files, the strongest place
-# reaches 6 in the median normal one, and 21 in the median one with pneumonia.
+# The log-odds of pneumonia that an activation map shows as 255. In 161 original files, the median of the
+# strongest place is 6 in normal images, and 21 in images with pneumonia.
 FULL_SCALE = 24.0
 
 _NORMAL = 0
@@ -26,14 +26,14 @@ _DIMENSIONS = 3
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model says of n images.
+    """The output of a model for n images.
 
     Attributes:
-        probabilities: (normal, bacterial, viral), float64, shape (n, 3); each row sums to 1.
-        activation: how much each place speaks for pneumonia, uint8, shape (n, h, w): the
-            log-odds of its evidence, from 0 where it speaks for normal to 255 at
-            `FULL_SCALE`. The scale is the same for all images, so that a clear image has a
-            dark map; log-odds, since the probability itself is near 1 all over a flagged one.
+        probabilities: (normal, bacterial, viral), float64, shape (n, 3); each row adds up to 1.
+        activation: the log-odds of pneumonia at each place, uint8, shape (n, h, w): 0 where normal is
+            more likely, 255 from `FULL_SCALE` up. The scale is the same for all images, so that a clear
+            image has a dark map. Log-odds are used because the probability is near 1 everywhere in a
+            flagged image.
     """
 
     probabilities: NDArray[np.float64]
@@ -41,7 +41,7 @@ class Scores:
 
     @property
     def p_pneumonia(self) -> NDArray[np.float64]:
-        """p_bacterial + p_viral of each image, shape (n,), within 0..1."""
+        """The score of each image, p_bacterial + p_viral: shape (n,), in 0..1."""
         return np.minimum(self.probabilities[:, 1] + self.probabilities[:, 2], 1.0)
 
     def __len__(self) -> int:
@@ -49,14 +49,14 @@ class Scores:
 
 
 class Classifier:
-    """A loaded model. Not for use by two threads at once."""
+    """A loaded model. Not for use by two threads at the same time."""
 
     def __init__(self, bundle: Bundle, runtime: str = "litert") -> None:
         """Load the model.
 
         Args:
             bundle: verified by `load_bundle`.
-            runtime: `litert`, or `tensorflow` for the reference.
+            runtime: `litert`, or `tensorflow` for the float reference.
 
         Raises:
             ModelUnusable: the runtime cannot load the model.
@@ -67,32 +67,31 @@ class Classifier:
     def predict_batch(self, inputs: NDArray[np.uint8]) -> Scores:
         """Score images.
 
-        The graph gives logits; the bundle's calibration temperature is applied to them here. Images
-        that the first look leaves open get a second one, if the bundle says so.
-        The same image gives the same numbers to the last bit in whatever batch it comes, on
-        one machine with one set of versions.
+        The network computes logits, which are divided by the calibration temperature of the bundle. Images
+        near the threshold get a second look, if the bundle has one. On one machine with one set of
+        versions, an image has the same numbers to the last bit in any batch.
 
         Args:
             inputs: from `to_model_input`, shape (n, side, side); n may be 0.
 
         Raises:
-            ValueError: the inputs are not of that shape and type.
+            ValueError: the inputs have another shape or type.
         """
         side = self.bundle.side
         if inputs.dtype != np.uint8 or inputs.ndim != _DIMENSIONS or inputs.shape[1:] != (side, side):
-            raise ValueError(f"uint8 (n, {side}, {side}) is needed, got {inputs.dtype} {inputs.shape}")
+            raise ValueError(f"inputs must be uint8 (n, {side}, {side}), not {inputs.dtype} {inputs.shape}")
         evidence = self._runtime.run(inputs)
         scores = scores_of(evidence, self.bundle.temperature)
         if self.bundle.second_look is not None:
-            wanted = self.bundle.second_look.selects(scores.p_pneumonia)
-            again = {name: self._runtime.run(view) for name, view in views(inputs[wanted]).items()}
-            better = scores_of(average(evidence[wanted], again), self.bundle.temperature)
-            scores.probabilities[wanted], scores.activation[wanted] = better.probabilities, better.activation
+            mask = self.bundle.second_look.selects(scores.p_pneumonia)
+            of_views = {name: self._runtime.run(view) for name, view in views(inputs[mask]).items()}
+            second = scores_of(average(evidence[mask], of_views), self.bundle.temperature)
+            scores.probabilities[mask], scores.activation[mask] = second.probabilities, second.activation
         return scores
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        """The software that the numbers depend on: name to version."""
+        """Name -> version of the software that the numbers depend on."""
         return {
             "nightread": __version__,
             "preprocessing": self.bundle.preprocessing_version,
@@ -104,14 +103,14 @@ class Classifier:
 
 
 def scores_of(evidence: NDArray[np.float32] | NDArray[np.float64], temperature: float) -> Scores:
-    """Turn what the graph gives into scores.
+    """Compute scores from the evidence.
 
     Args:
-        evidence: logits of each place, shape (n, h, w, 3).
-        temperature: what the logits are divided by; above 1 makes the model less sure of itself.
+        evidence: logits at each place, shape (n, h, w, 3).
+        temperature: the divisor of the logits; above 1, probabilities are less extreme.
     """
     scaled = evidence.astype(np.float64) / temperature
-    # One image at a time: the order in which numpy adds may depend on the size of the batch.
+    # One image at a time, because the order in which numpy adds may depend on the size of the batch.
     probabilities = [softmax(places.mean(axis=(0, 1))) for places in scaled]
     activation = [_activation(places) for places in scaled]
     return Scores(

@@ -1,21 +1,21 @@
-"""Pure: how bright an image is, and how its grey values are evened out. Counted in integers."""
+"""Exposure: the range of the grey values, histogram equalisation and stretching, in integer arithmetic."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-# The share of pixels that may lie below the lower and above the upper bound. Burned-in letters and
-# collimator borders take up about one per cent, and must not decide how bright the lungs are.
+# The share of pixels below the lower bound, and above the upper bound. Burned-in letters and collimator
+# borders cover about one per cent, and must not decide how bright the lungs are.
 TAIL = 0.01
 _LEVELS = 256
 LIMIT = 3
 
 
 def bounds(grey: NDArray[np.uint8]) -> tuple[int, int]:
-    """The 1st and 99th percentile of the grey values, from their histogram.
+    """Return the 1st and the 99th percentile of the grey values.
 
-    Counted in integers, so that the same pixels give the same bounds on every machine.
+    Integer arithmetic gives the same bounds on every machine.
 
     Args:
         grey: grey values, of any shape with at least one pixel.
@@ -31,12 +31,12 @@ def bounds(grey: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def equalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Replace each grey value by the share of pixels that are darker, half of its equals included.
+    """Replace each grey value by the share of darker pixels, plus half the share of equal pixels.
 
-    Whatever exposure, gamma or window a machine applied drops out, since none of them changes
-    which of two pixels is the brighter one. A value counts for at most `LIMIT` times the mean, so
-    that an empty border neither takes up the range nor has its noise enlarged (histogram
-    equalisation with limited contrast, the global form of Pizer et al., CVGIP 39, 1987).
+    This removes the exposure, gamma and window of a machine, because none of them changes which of two
+    pixels is brighter. A grey value counts at most `LIMIT` times the mean, so that an empty border neither
+    takes up the range nor has its noise amplified (contrast-limited histogram equalisation, the global form
+    of Pizer et al., CVGIP 39, 1987).
 
     Args:
         grey: grey values 0..255, of any shape with at least one pixel.
@@ -53,13 +53,13 @@ def equalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def stretch(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Map the 1st percentile to 0 and the 99th to 255, linearly, clipping what lies outside.
+    """Map the 1st percentile to 0 and the 99th to 255, linearly, and clip the values outside.
 
     Args:
         grey: grey values 0..255, of any shape.
 
     Returns:
-        An array of the same shape; all zero if both percentiles are the same value.
+        An array of the same shape; all zero if both percentiles are equal.
     """
     low, high = bounds(grey)
     if high == low:

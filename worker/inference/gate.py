@@ -1,7 +1,7 @@
-"""Is this a frontal chest radiograph that may be scored?
+"""The gate: rejects images that are not frontal chest radiographs, before they are scored.
 
-First what needs no model: whether the image shows anything. Then a tiny network of the bundle, which
-looks at the model input at 64 x 64 pixels and says whether it is a frontal chest, or what else.
+First, a check without a model rejects blank and saturated images. Then a small network of the bundle, which
+sees the model input at 64 x 64 pixels, decides whether the image is a frontal chest.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ FILE = "gate.tflite"
 SECTION = "gate"
 FRONTAL = "frontal"
 
-# Grey levels between the 1st and the 99th percentile. The flattest of 5,910 real radiographs
-# (children's and adults') spans 85; a page of one colour with JPEG noise spans 0 to 4.
+# Grey levels between the 1st and the 99th percentile. The smallest span of 5,910 real radiographs
+# (of children and adults) is 85; a page of one colour with JPEG noise spans 0 to 4.
 # Below 16 levels the stretch to 256 would enlarge coding noise more than sixteenfold.
 SMALLEST_SPAN = 16
-# The share of pixels within 2 levels of pure black or pure white. Of 5,749 real radiographs the most
-# is 0.45, a small chest on a black plate.
+# The share of pixels within 2 levels of pure black or pure white. The largest share of 5,749 real
+# radiographs is 0.45: a small chest on a black plate.
 LARGEST_SATURATED = 0.9
 _NEARLY = 2
 _WHITE = 255
 
 
 def check_exposure(grey: NDArray[np.uint8]) -> None:
-    """Pass an image on, or say why it must not be scored.
+    """Reject an image that is blank or saturated.
 
     Args:
         grey: grey values 0..255 *before* the exposure is stretched, shape (side, side).
 
     Raises:
-        RejectedImage: `blank`, when the grey values hardly differ; `saturated`, when nearly all of
-            them are pure black or pure white.
+        RejectedImage: `blank` when the grey values hardly differ; `saturated` when nearly all of them are
+            pure black or pure white.
     """
     low, high = bounds(grey)
     if high - low < SMALLEST_SPAN:
@@ -59,10 +59,10 @@ class GateNetwork:
     """The network of a gate.
 
     Attributes:
-        runtime: from (n, side, side) to the logits of the labels, (n, len(labels)).
+        runtime: computes the logits of the labels, shape (n, len(labels)), from inputs of shape (n, side, side).
         labels: `frontal`, then keys of `REJECTIONS`.
         side: edge of its input, in pixels.
-        threshold: an image is turned away when 1 - p(frontal) is above it.
+        threshold: an image is rejected when 1 - p(frontal) is above it.
     """
 
     runtime: Runtime
@@ -72,14 +72,14 @@ class GateNetwork:
 
 
 class Gate:
-    """What turns images away before they are scored. Not for use by two threads at once."""
+    """Rejects model inputs that must not be scored. Not for use by two threads at the same time."""
 
     def __init__(self, network: GateNetwork | None) -> None:
-        """Without a network, as in a bundle that has none, every model input passes."""
+        """Use this network; None, for a bundle without a gate: every model input passes."""
         self._network = network
 
     def check(self, model_input: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Give the model input back if it may be scored.
+        """Return the model input if it may be scored.
 
         Args:
             model_input: from `to_model_input`, shape (side, side).
@@ -94,7 +94,7 @@ class Gate:
         return model_input
 
     def codes(self, inputs: NDArray[np.uint8]) -> list[str | None]:
-        """Say of model inputs, shape (n, side, side), why each must not be scored; None: it may."""
+        """Return the rejection code of each model input, shape (n, side, side); None: it may be scored."""
         network = self._network
         if network is None:
             return [None] * len(inputs)
@@ -103,7 +103,7 @@ class Gate:
 
 
 def downsample(inputs: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Reduce model inputs, shape (n, s, s), to what a gate's network takes, by averaging: (n, side, side)."""
+    """Average model inputs, shape (n, s, s), down to the input of a gate network, shape (n, side, side)."""
     out = np.empty((len(inputs), side, side), dtype=np.uint8)
     for index, grey in enumerate(inputs):
         out[index] = np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BOX))
@@ -111,12 +111,12 @@ def downsample(inputs: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def rejection_code(probabilities: NDArray[np.float64], labels: Sequence[str], threshold: float) -> str | None:
-    """The likeliest label but the first, if the first is too unlikely; else None.
+    """Return the most likely label other than the first, if the first is not likely enough; else None.
 
     Args:
-        probabilities: of the labels, shape (k,), adding up to 1.
+        probabilities: of the labels, shape (k,); they add up to 1.
         labels: the first one means that the image may be scored.
-        threshold: what 1 - probabilities[0] must be above.
+        threshold: the image is rejected if 1 - probabilities[0] is above it.
     """
     if 1 - probabilities[0] <= threshold:
         return None
@@ -127,18 +127,20 @@ def open_gate(folder: Path, card: Mapping[str, Any]) -> Gate:
     """Load the gate of a bundle, whose files `load_bundle` has verified.
 
     Args:
-        folder: the bundle's.
-        card: its card. Without a section `gate` the bundle has none, and every model input passes.
+        folder: the folder of the bundle.
+        card: its card. Without a section `gate`, every model input passes.
 
     Raises:
-        ModelUnusable: the section or the file is not what it must be.
+        ModelUnusable: the section or the file is missing or not valid.
     """
     named = FILE in card.get("files", {})
     if SECTION not in card and not named:
         return Gate(None)
     if not (SECTION in card and named):
-        there, missing = (f"the file {FILE}", "section gate") if named else ("a section gate", f"file {FILE}")
-        raise ModelUnusable(f"The card of the model in {folder} names {there} but no {missing}.")
+        present, missing = (
+            (f"the file {FILE}", "section gate") if named else ("a section gate", f"file {FILE}")
+        )
+        raise ModelUnusable(f"The card of the model in {folder} has {present} but no {missing}.")
     section = _parse(folder, card[SECTION])
     network = GateNetwork(
         LiteRtRuntime(folder / FILE), tuple(section.labels), section.side, section.threshold
@@ -154,20 +156,20 @@ def _parse(folder: Path, raw: object) -> GateSection:
     if first_label != FRONTAL or unknown:
         wrong = unknown[0] if unknown else first_label
         raise ModelUnusable(
-            f"The gate of the model in {folder} has the label {wrong!r}, which is not known here."
+            f"The gate of the model in {folder} has the label {wrong!r}, which this program does not know."
         )
     return section
 
 
 def _check_network(folder: Path, network: GateNetwork) -> None:
-    """Run it once, so that a foreign file stops the worker and not its first image."""
+    """Run the network once, so that an incompatible file stops the worker at its start."""
     try:
         logits = network.runtime.run(np.zeros((1, network.side, network.side), dtype=np.uint8))
     except ValueError as error:
         raise ModelUnusable(
-            f"{FILE} in {folder} does not take {network.side} x {network.side} pixels."
+            f"{FILE} in {folder} does not accept {network.side} x {network.side} pixels."
         ) from error
     if logits.shape != (1, len(network.labels)):
         raise ModelUnusable(
-            f"{FILE} in {folder} gives {logits[0].size} numbers; its card has {len(network.labels)} labels."
+            f"{FILE} in {folder} computes {logits[0].size} numbers, but its card has {len(network.labels)} labels."
         )

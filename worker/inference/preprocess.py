@@ -1,7 +1,7 @@
-"""Bytes to model input: the only preprocessing there is, for training and for screening.
+"""Turns the bytes of a file into model input. Training and screening both use this preprocessing.
 
-Whatever changes the numbers that come out of here must raise `PREPROCESSING_VERSION`, and a
-model must be trained again: bundles that name another version are refused.
+A change that changes the numbers must raise `PREPROCESSING_VERSION`, and needs a newly trained model: a bundle
+with another version is not loaded.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from worker.inference.exposure import equalise, stretch
 
 PREPROCESSING_VERSION: str = "1"
 
-# No radiograph comes near it. Held here too, because Pillow's own limit is one for the whole
-# process, and whoever inspects files before lifts it.
+# Far above any radiograph. It is checked here too, because the limit of Pillow is one setting for the whole
+# process, and the inspection of files turns it off.
 LARGEST_PIXELS = 400_000_000
 
 _FORMATS = ("JPEG", "PNG")
-# Modes whose conversion to 8-bit grey would silently give wrong values.
-_REFUSED_MODES = {"CMYK": "cmyk", "I;16": "sixteen_bit", "I;16B": "sixteen_bit", "I": "sixteen_bit"}
-# What Pillow raises for bad bytes, by kind of damage, besides OSError.
-_BREAKS_OFF = (EOFError, struct.error)
-_BROKEN = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, ArithmeticError)
+# Converting these modes to 8-bit grey would give wrong values without an error.
+_REJECTED_MODES = {"CMYK": "cmyk", "I;16": "sixteen_bit", "I;16B": "sixteen_bit", "I": "sixteen_bit"}
+# The exceptions that Pillow raises for damaged files.
+_TRUNCATED = (EOFError, struct.error)
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, ArithmeticError)
 
 
 def to_model_input(data: bytes, side: int) -> NDArray[np.uint8]:
-    """Decode a file, refuse a blank one, and even out its exposure.
+    """Decode a file, reject a blank or saturated image, and normalise its exposure.
 
     Args:
         data: a whole JPEG or PNG file.
-        side: edge of the model's input, in pixels.
+        side: edge of the model input, in pixels.
 
     Returns:
         Grey values 0..255, shape (side, side).
 
     Raises:
         RejectedImage: `empty`, `truncated`, `undecodable`, `cmyk`, `sixteen_bit`, `too_many_scans`,
-            `needs_memory` or `blank`.
+            `needs_memory`, `blank` or `saturated`.
     """
     return normalise(checked_grey(data, side))
 
 
 def checked_grey(data: bytes, side: int) -> NDArray[np.uint8]:
-    """Decode a file and refuse a blank one; its exposure stays as it was.
+    """Decode a file and reject a blank or saturated image; its exposure stays as it was.
 
-    Arguments, result and errors as for `to_model_input`. Training augments what comes out of it.
+    Arguments, result and errors are those of `to_model_input`. Training augments the result.
     """
     grey = decode_grey(data, side)
     gate.check_exposure(grey)
@@ -61,10 +61,10 @@ def checked_grey(data: bytes, side: int) -> NDArray[np.uint8]:
 
 
 def decode_grey(data: bytes, side: int) -> NDArray[np.uint8]:
-    """Decode a file to a grey square, its exposure as it was.
+    """Decode a file to a grey square; its exposure stays as it was.
 
-    The image is squashed to a square rather than padded, as the published training images
-    are. Arguments, and errors less `blank`, as for `to_model_input`.
+    The image is scaled to a square without padding, like the published training images. Arguments and
+    errors are those of `to_model_input`, except `blank` and `saturated`.
 
     Returns:
         Grey values 0..255, shape (side, side).
@@ -78,27 +78,27 @@ def decode_grey(data: bytes, side: int) -> NDArray[np.uint8]:
     except UnidentifiedImageError:
         raise RejectedImage("undecodable", detail="it is neither a JPEG nor a PNG file") from None
     except MemoryError:
-        # What bounds it is the process's own limit: the same bytes would fail again.
+        # The memory limit of the process was reached: the same bytes would fail again.
         raise RejectedImage("needs_memory") from None
     except Image.DecompressionBombError:
-        raise RejectedImage("undecodable", detail="it says it has too many pixels") from None
-    except _BREAKS_OFF:
+        raise RejectedImage("undecodable", detail="it has too many pixels") from None
+    except _TRUNCATED:
         raise RejectedImage("truncated") from None
-    except _BROKEN as error:
+    except _DAMAGED as error:
         raise _as_rejection(error) from error
 
 
 def normalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Even out the exposure: equalise the histogram, then stretch what a plain border takes up.
+    """Normalise the exposure: equalise the histogram, then stretch the range that a plain border takes up.
 
-    Stretching alone leaves how hazy an image is as a short cut, which fails in other hospitals:
-    see docs/model.md for what was measured.
+    With stretching alone, a network learns the haze of an image as a short cut, which fails in other
+    hospitals; docs/model.md has the measurements.
 
     Args:
         grey: grey values 0..255, shape (side, side).
 
     Returns:
-        An array of the same shape, with 0 and 255 in it unless it is of one value.
+        An array of the same shape that contains 0 and 255, unless all values are equal.
     """
     return stretch(equalise(grey))
 
@@ -107,11 +107,11 @@ def _decode(data: bytes, side: int) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         if image.width * image.height > LARGEST_PIXELS:
             raise Image.DecompressionBombError
-        if image.mode in _REFUSED_MODES:
-            raise RejectedImage(_REFUSED_MODES[image.mode])
-        # The JPEG decoder scales by 1/2, 1/4 or 1/8 for next to nothing, but with a coarse filter.
-        # Leaving a factor of two to the resampling below halves the time of a full decode, and
-        # differs from it by half a grey level on average.
+        if image.mode in _REJECTED_MODES:
+            raise RejectedImage(_REJECTED_MODES[image.mode])
+        # The JPEG decoder scales by 1/2, 1/4 or 1/8 at nearly no cost, but with a coarse filter. Leaving a
+        # factor of two to the resampling below takes half the time of a full decode, and differs from it
+        # by half a grey level on average.
         if isinstance(image, JpegImageFile) and has_too_many_scans(data):
             raise RejectedImage("too_many_scans", limit=MOST_SCANS)
         coefficients = image.width * image.height * len(image.getbands())
@@ -122,7 +122,7 @@ def _decode(data: bytes, side: int) -> NDArray[np.uint8]:
 
 
 def _load(image: Image.Image, coefficients: int) -> None:
-    """Decode. Raises MemoryError where libjpeg says that the data are broken but had no room for them.
+    """Decode. Raises MemoryError when libjpeg reports broken data because it had too little memory.
 
     All coefficients of a progressive JPEG, two bytes each, are in memory until its last scan.
     """
@@ -135,17 +135,17 @@ def _load(image: Image.Image, coefficients: int) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn the pixels as the EXIF tag Orientation says; broken EXIF data turn nothing."""
+    """Rotate the image as its EXIF orientation says; broken EXIF data are ignored."""
     try:
         return ImageOps.exif_transpose(image)
-    except (*_BREAKS_OFF, *_BROKEN):
+    except (*_TRUNCATED, *_DAMAGED):
         return image
 
 
 def _as_rejection(error: Exception) -> RejectedImage:
-    """Pillow tells a file that breaks off from a damaged one only in its messages.
+    """Choose between `truncated` and `undecodable`; only the messages of Pillow tell them apart.
 
-    What these have in brackets may be bytes of the file, which are no text for a person.
+    Text in parentheses is dropped, because it can be bytes of the file.
     """
     message = " ".join(str(error).split()).partition(" (")[0].rstrip(".")
     if "truncated" in message.lower():

@@ -1,11 +1,11 @@
-"""What runs the network: LiteRT, or TensorFlow for the reference.
+"""Runtimes of the network: LiteRT, or TensorFlow for the float reference.
 
-Both give the *evidence* of each place: three logits at every cell of the last feature map,
-made inside the graph by applying the head's weights there. Their mean over the places is the
-logit of the image, and what speaks for pneumonia at each place is the class activation map
-(Zhou et al., CVPR 2016), so that one output gives both and they cannot disagree.
+The network computes the *evidence*: three logits at each place, that is, at each cell of the last feature
+map, where the graph applies the weights of the head. The mean over all places is the logit of the image. The
+evidence for pneumonia at each place is the class activation map (Zhou et al., CVPR 2016). Score and map come
+from one output, so they cannot disagree.
 
-Nothing heavy is imported until a runtime is made.
+The libraries are imported when a runtime is made, because they are large.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from worker.errors import ModelUnusable
 
 
 class Runtime(Protocol):
-    """Something that runs the network."""
+    """Runs the network."""
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Compute the evidence of each place.
+        """Compute the evidence at each place.
 
-        An image's evidence is the same to the last bit whatever else is in the batch.
+        The evidence of an image is the same to the last bit in any batch.
 
         Args:
             batch: model inputs 0..255, shape (n, side, side).
@@ -38,15 +38,15 @@ class Runtime(Protocol):
         ...
 
     def versions(self) -> dict[str, str]:
-        """Name and version of the software that computes."""
+        """Return name -> version of the software that computes."""
         ...
 
 
 class LiteRtRuntime:
-    """The int8 network on one thread: a worker process has a core to itself.
+    """The int8 network on one thread: each scoring process has one core.
 
-    The interpreter takes one image at a time. On one core, batches of 8 or 32 were no faster
-    (0.39 and 0.40 ms an image against 0.40 ms), and so nothing can depend on the batch.
+    The interpreter gets one image at a time. On one core, batches of 8 or 32 were no faster (0.39 and
+    0.40 ms an image, against 0.40 ms), and without batches no result can depend on them.
     """
 
     def __init__(self, model: Path) -> None:
@@ -78,7 +78,7 @@ class LiteRtRuntime:
 
 
 class TensorFlowRuntime:
-    """The float reference, `model.keras`, one image at a time so that batches cannot matter."""
+    """The float reference `model.keras`, one image at a time, so that no result depends on the batch."""
 
     def __init__(self, model: Path) -> None:
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -107,14 +107,14 @@ class TensorFlowRuntime:
 
 
 def open_runtime(name: str, model: Path) -> Runtime:
-    """Load a model's file.
+    """Load the file of a model.
 
     Args:
         name: `litert` or `tensorflow`.
-        model: model.tflite or model.keras.
+        model: the path of model.tflite or model.keras.
 
     Raises:
-        ModelUnusable: the file is not one that the runtime can load.
+        ModelUnusable: the runtime cannot load the file.
         ValueError: there is no such runtime.
     """
     if name == "litert":
@@ -125,10 +125,10 @@ def open_runtime(name: str, model: Path) -> Runtime:
 
 
 def _expect_raw_grey(model: Path, details: dict[str, Any]) -> None:
-    """The input must be the grey values themselves: uint8, scale 1, zero point 0."""
+    """Check that the input is the grey values themselves: uint8, scale 1, zero point 0."""
     scale, zero_point = details["quantization"]
     if details["dtype"] is not np.uint8 or scale != 1.0 or zero_point != 0:
-        raise ModelUnusable(f"{model} does not take 8-bit grey values as they are.")
+        raise ModelUnusable(f"{model} does not accept 8-bit grey values without scaling.")
 
 
 def _dequantised(values: NDArray[Any], details: dict[str, Any]) -> NDArray[np.float32]:

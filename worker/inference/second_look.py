@@ -1,7 +1,7 @@
-"""A second look at images that the first leaves open: the same network on two other views of each.
+"""The second look: the network also scores two other views of an image, and the results are averaged.
 
-Averaging a network over views of an image is old (Krizhevsky et al., NIPS 2012). Only images near the
-threshold change sides by it, so only these are looked at again: docs/model.md says what it gives and costs.
+Averaging over views of an image is a known method (Krizhevsky et al., NIPS 2012). It changes the verdict of
+images near the threshold only, so only these get a second look. docs/model.md has its benefit and its cost.
 """
 
 from __future__ import annotations
@@ -14,47 +14,48 @@ from PIL import Image
 
 Inputs = NDArray[np.uint8]
 VIEWS = ("mirrored", "enlarged")
-# Of the edge: what of an enlarged image is left.
-_LEFT = 0.9
+# The share of the edge that the enlarged view shows.
+_SHOWN = 0.9
 
 
 @dataclass(frozen=True)
 class SecondLook:
-    """Which images are looked at again: those whose p_pneumonia is in low <= p < high at first."""
+    """The range of first scores, low <= p_pneumonia < high, that get a second look."""
 
     low: float
     high: float
 
     def __post_init__(self) -> None:
-        """Refuse a range that is none (NaN fails this too)."""
+        """Raise ValueError for an empty or invalid range; NaN is not valid either."""
         if not 0.0 <= self.low < self.high <= 1.0:
-            raise ValueError(f"second look: 0 <= low < high <= 1 is needed, got {self.low}, {self.high}")
+            raise ValueError(f"second look: 0 <= low < high <= 1 must hold, got {self.low}, {self.high}")
 
     def selects(self, p_pneumonia: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Of each image, whether it is looked at again."""
+        """Return for each score whether its image gets a second look."""
         return (p_pneumonia >= self.low) & (p_pneumonia < self.high)
 
 
 def views(inputs: Inputs) -> dict[str, Inputs]:
-    """The other views of model inputs (n, side, side), by their names in `VIEWS`, each of that shape."""
+    """Return name in `VIEWS` -> that view of the model inputs; all have the shape (n, side, side)."""
     return {"mirrored": inputs[:, :, ::-1], "enlarged": _enlarged(inputs)}
 
 
-def average(first: NDArray[np.float32], again: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
-    """The mean evidence of the first look and the others, of the same shape.
+def average(first: NDArray[np.float32], of_views: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Return the mean evidence of the first look and the views, of the same shape.
 
     Args:
-        first: logits of each place, shape (n, h, w, 3).
-        again: the same of each of the `VIEWS`. Mirrored evidence is mirrored back; the enlarged view's
-            places are a tenth off at the edge, which a map of so few places does not show.
+        first: logits at each place, shape (n, h, w, 3).
+        of_views: name in `VIEWS` -> the same for this view. Mirrored evidence is mirrored back. The places
+            of the enlarged view are off by a tenth at the edge, which a map of 8 x 8 does not show.
     """
-    return (first.astype(np.float64) + again["mirrored"][:, :, ::-1] + again["enlarged"]) / (1 + len(VIEWS))
+    total = first.astype(np.float64) + of_views["mirrored"][:, :, ::-1] + of_views["enlarged"]
+    return np.asarray(total / (1 + len(VIEWS)))
 
 
 def _enlarged(inputs: Inputs) -> Inputs:
-    """The middle of each image, as large as the whole."""
+    """Enlarge the middle of each image to the full size."""
     side = inputs.shape[-1]
-    edge = side * (1 - _LEFT) / 2
+    edge = side * (1 - _SHOWN) / 2
     box = (edge, edge, side - edge, side - edge)
     enlarged = np.empty_like(inputs)
     for index, grey in enumerate(inputs):

@@ -1,4 +1,4 @@
-"""Pure: from a probability and an operating point to what is done with an image."""
+"""Triage: the verdict for a score at an operating point. Does no I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What the model's score means for the reading queue. Never a diagnosis."""
+    """The meaning of a score for the reading queue. It is never a diagnosis."""
 
     FLAGGED = "flagged"
     UNCERTAIN = "uncertain"
@@ -16,14 +16,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Where on its ROC curve a model is used.
+    """A threshold and the band around it: a point on the ROC curve of a model.
 
     Attributes:
-        name: for instance `balanced`.
-        threshold: at or above it, an image counts as positive in every metric; 0..1.
-        band_low: below it, an image is clear; 0..1.
-        band_high: at or above it, an image is flagged; 0..1.
-        sensitivity: expected share of pneumonia at or above the threshold; None: not measured.
+        name: for example `balanced`.
+        threshold: an image at or above it counts as positive in every metric; 0..1.
+        band_low: an image below it is clear; 0..1.
+        band_high: an image at or above it is flagged; 0..1.
+        sensitivity: expected share of images with pneumonia at or above the threshold; None: not measured.
         specificity: expected share of normal images below the threshold; None: not measured.
         flagged_share: expected share of all images at or above `band_high`; None: not measured.
     """
@@ -37,26 +37,26 @@ class OperatingPoint:
     flagged_share: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a band that does not hold its threshold (NaN fails this too)."""
+        """Raise ValueError for a band that does not contain its threshold; NaN is not valid either."""
         if not 0.0 <= self.band_low <= self.threshold <= self.band_high <= 1.0:
             raise ValueError(
-                f"operating point {self.name!r}: 0 <= band_low <= threshold <= band_high <= 1 is needed, "
+                f"operating point {self.name!r}: 0 <= band_low <= threshold <= band_high <= 1 must hold, "
                 f"got {self.band_low}, {self.threshold}, {self.band_high}"
             )
 
 
 def triage(p_pneumonia: float, point: OperatingPoint) -> Verdict:
-    """Place an image in the queue.
+    """Return the verdict for a score.
 
     Args:
-        p_pneumonia: p_bacterial + p_viral, 0..1.
+        p_pneumonia: the score, 0..1.
         point: the operating point in use.
 
     Returns:
-        `flagged` from `band_high` upwards, `clear` below `band_low`, `uncertain` between.
+        `flagged` at or above `band_high`, `clear` below `band_low`, else `uncertain`.
 
     Raises:
-        ValueError: the probability is not a number in 0..1.
+        ValueError: the score is not a number in 0..1.
     """
     _check(p_pneumonia)
     if p_pneumonia >= point.band_high:
@@ -65,10 +65,10 @@ def triage(p_pneumonia: float, point: OperatingPoint) -> Verdict:
 
 
 def confidence(p_pneumonia: float) -> float:
-    """How far the score is from a coin toss: max(p, 1 - p), in 0.5..1.
+    """Return the probability of the more likely side, max(p, 1 - p): 0.5..1.
 
     Raises:
-        ValueError: the probability is not a number in 0..1.
+        ValueError: the score is not a number in 0..1.
     """
     _check(p_pneumonia)
     return max(p_pneumonia, 1.0 - p_pneumonia)
@@ -76,4 +76,4 @@ def confidence(p_pneumonia: float) -> float:
 
 def _check(p_pneumonia: float) -> None:
     if not 0.0 <= p_pneumonia <= 1.0:
-        raise ValueError(f"a probability is needed, got {p_pneumonia}")
+        raise ValueError(f"a probability must be in 0..1, got {p_pneumonia}")

@@ -67,7 +67,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "wrong second look: 0 <= low < high <= 1": edited(
         lambda card: card.update(second_look={"low": 0.6, "high": 0.5, "views": ["mirrored", "enlarged"]})
     ),
-    "again turned; this software knows mirrored and enlarged": edited(
+    "has the views turned; this program can make mirrored, enlarged": edited(
         lambda card: card.update(second_look={"low": 0.4, "high": 0.5, "views": ["turned"]})
     ),
     "does not name model.tflite": edited(lambda card: card["files"].pop("model.tflite")),

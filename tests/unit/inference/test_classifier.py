@@ -107,7 +107,7 @@ def test_no_images_give_no_scores(runtime: str) -> None:
     ],
 )
 def test_inputs_of_another_kind_are_refused(classifier: Classifier, wrong: NDArray[Any]) -> None:
-    with pytest.raises(ValueError, match=r"uint8 \(n, 128, 128\) is needed"):
+    with pytest.raises(ValueError, match=r"inputs must be uint8 \(n, 128, 128\)"):
         classifier.predict_batch(wrong)
 
 

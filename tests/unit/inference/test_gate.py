@@ -179,19 +179,19 @@ def flip_a_bit(folder: Path) -> None:
 BROKEN: dict[str, Callable[[Path], object]] = {
     "gate.tflite in .* is not the file that its card names": flip_a_bit,
     "has no gate.tflite, which its card names": lambda folder: (folder / "gate.tflite").unlink(),
-    "names the file gate.tflite but no section gate": edited(lambda card: card.pop("gate")),
-    "names a section gate but no file gate.tflite": edited(lambda card: card["files"].pop("gate.tflite")),
+    "has the file gate.tflite but no section gate": edited(lambda card: card.pop("gate")),
+    "has a section gate but no file gate.tflite": edited(lambda card: card["files"].pop("gate.tflite")),
     "is wrong at gate: ": edited(lambda card: card.update(gate=[])),
     "is wrong at gate.threshold: .*less than 1": section(threshold=1.0),
     "is wrong at gate.threshold: .*greater than 0": section(threshold=0.0),
     "is wrong at gate.side: ": section(side="64"),
     "is wrong at gate.labels: ": section(labels=["frontal"]),
-    "has the label 'sideways', which is not known here": section(labels=["frontal", "sideways"]),
-    "has the label 'lateral', which is not known here": section(labels=["lateral", "inverted"]),
-    "does not take 32 x 32 pixels": section(side=32),
-    "gives 7 numbers; its card has 3 labels": section(labels=["frontal", "inverted", "lateral"]),
+    "has the label 'sideways', which this program does not know": section(labels=["frontal", "sideways"]),
+    "has the label 'lateral', which this program does not know": section(labels=["lateral", "inverted"]),
+    "does not accept 32 x 32 pixels": section(side=32),
+    "computes 7 numbers, but its card has 3 labels": section(labels=["frontal", "inverted", "lateral"]),
     "cannot be loaded by LiteRT": another_network(lambda _: b"no network at all"),
-    "gate.tflite in .* does not take 64 x 64": another_network(
+    "gate.tflite in .* does not accept 64 x 64": another_network(
         lambda folder: (folder / "model.tflite").read_bytes()
     ),
 }
