@@ -53,8 +53,8 @@ build/phantoms: $(DEVELOP)
 chaos: $(DEVELOP)  ## The long form of the tests that kill and cut things
 	$(BIN)/python -m pytest -m "long or not long" tests/chaos --timeout 3600 $(ARGS)
 
-fuzz: $(DEVELOP)  ## Fuzz the door and the decoder (Linux on x86-64): SECONDS=number for each
-	@for target in door model_input; do mkdir -p build/fuzz/$$target && $(BIN)/python -m tests.fuzz $$target \
+fuzz: $(DEVELOP)  ## Fuzz the inspection and the decoder (Linux on x86-64): SECONDS=number for each
+	@for target in inspection model_input; do mkdir -p build/fuzz/$$target && $(BIN)/python -m tests.fuzz $$target \
 		-max_total_time=$(or $(SECONDS),120) -timeout=20 -max_len=8192 -artifact_prefix=build/fuzz/$$target- \
 		build/fuzz/$$target tests/fuzz/corpus || exit 1; done
 

@@ -1,4 +1,4 @@
-"""Small files that ask for much: memory, time, or both. Each is drawn here, none is anybody's."""
+"""Small files that need much memory, much time, or both to decode. All of them are generated here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tests.files import PNG_START, encoded, grey, jpeg, png_chunk
 
-# A hundred megapixels, the largest image that is taken.
+# The edge of the largest image that is accepted, of a hundred megapixels.
 LARGE = 10_000
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _IHDR_END = 8 + 25
@@ -17,12 +17,12 @@ _LONGEST_RUN = 2**15 - 1
 
 
 def segment(marker: int, data: bytes) -> bytes:
-    """A JPEG marker segment (ITU-T T.81, B.1.1.4)."""
+    """Return a JPEG marker segment (ITU-T T.81, B.1.1.4)."""
     return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
 
 
 def black_png(width: int, height: int, *, colour: bool = False, interlaced: bool = False) -> bytes:
-    """A sound PNG file of one value, a thousandth of the image that it holds."""
+    """Return a valid PNG file of black pixels, with a thousandth of the size of its image."""
     kind, channels = (2, 3) if colour else (0, 1)
     passes = _PASSES if interlaced else ((0, 0, 1, 1),)
     pack = zlib.compressobj(9)
@@ -36,9 +36,9 @@ def black_png(width: int, height: int, *, colour: bool = False, interlaced: bool
 
 
 def scans(width: int, height: int, count: int) -> bytes:
-    """A progressive JPEG file of one value that goes over its image `count` times, in some 100 bytes each.
+    """Return a progressive JPEG file of one grey value with `count` scans of some 100 bytes each.
 
-    Each scan but the first says of up to 32,767 blocks at once that nothing is in them (ITU-T T.81, G.1.2.2).
+    Each scan after the first marks up to 32,767 blocks at once as empty (ITU-T T.81, G.1.2.2).
     """
     blocks = -(-width // 8) * -(-height // 8)
     bits = "".join(
@@ -77,14 +77,14 @@ def _zipped(size: int) -> bytes:
 
 
 def _overlapping_exif() -> bytes:
-    """Five thousand tags that all name the same 60 KB: a directory of 300 MB in one segment."""
+    """Return Exif data with five thousand tags that all refer to the same 60 KB: 300 MB in one segment."""
     count = 5_000
     entries = b"".join(struct.pack("<HHLL", tag + 1, 7, 60_000, 8) for tag in range(count))
     return b"Exif\0\0" + struct.pack("<2sHLH", b"II", 42, 8, count) + entries + bytes(4)
 
 
 SIZE = 4_000_000
-# Name -> how it is made. What is refused by its header alone, or must cost nothing to look at.
+# Name -> how the file is made. These are rejected by their header, or must be cheap to inspect.
 HEADERS: dict[str, Callable[[], bytes]] = {
     "a JPEG of empty comments": lambda: _in_jpeg(segment(0xFE, b"") * (SIZE // 4)),
     "a JPEG of Exif in small pieces": lambda: _in_jpeg(segment(0xE1, b"Exif\0\0x") * (SIZE // 11)),

@@ -1,7 +1,7 @@
-"""Coverage-guided fuzzing: `python -m tests.fuzz TARGET [libFuzzer's options] [FOLDER...]`.
+"""Coverage-guided fuzzing: `python -m tests.fuzz TARGET [options of libFuzzer] [FOLDER...]`.
 
-Python code is instrumented, that of the decoding library too; its C code (libjpeg, zlib) is not, so that
-what is new in there is found by chance alone.
+Python code is instrumented, including Pillow. The C code (libjpeg, zlib) is not, so the fuzzer reaches new
+paths in it only by chance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ with atheris.instrument_imports(include=["worker", "PIL"]):
 
 
 def main() -> None:
-    """Fuzz one target until libFuzzer's budget is spent, or an input is a finding."""
+    """Fuzz one target until the time of libFuzzer is over, or an input makes the target fail."""
     target = TARGETS[sys.argv.pop(1)]
     atheris.Setup(sys.argv, target)
     atheris.Fuzz()

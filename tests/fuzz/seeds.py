@@ -1,6 +1,7 @@
-"""The corpus' first files: small drawn phantoms and files with one damage each; findings are added by hand, as `found_*`.
+"""The first files of the corpus: small phantoms, and files with one fault each.
 
-`python -m tests.fuzz.seeds` writes them into `tests/fuzz/corpus`, under the names that stand here.
+`python -m tests.fuzz.seeds` writes them into `tests/fuzz/corpus`. Files that made a target fail are added by
+hand, as `found_*`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ def _exif(orientation: int) -> Pillow.Exif:
 
 
 def _dicom(*, explicit: bool) -> bytes:
-    """The head of a DICOM file (PS3.10, 7.1): preamble, prefix, meta information of one element."""
+    """Return the start of a DICOM file (PS3.10, 7.1): preamble, prefix, meta information of one element."""
     element = b"\x02\x00\x10\x00" + (b"UI\x14\x00" if explicit else b"\x14\x00\x00\x00")
     return bytes(128) + b"DICM" + element + b"1.2.840.10008.1.2.1\x00"
 
 
 def seeds() -> dict[str, bytes]:
-    """Name -> bytes. A hundred pixels a side at most, so that the corpus stays small."""
+    """Return name -> bytes; at most a hundred pixels a side, so that the corpus stays small."""
     grey = draw_phantom(1, width=96, opacity=True)
     colour, tiny = grey.convert("RGB"), grey.resize((24, 20))
     jpeg = encoded(grey, "JPEG", quality=30, comment=b"nightread phantom")

@@ -1,6 +1,6 @@
-"""The short form of the fuzzing: the corpus, and a few hundred files made of it, the same ones every time.
+"""The short form of fuzzing: the corpus, and a few hundred mutated files, the same ones every time.
 
-`make fuzz` is the long form, guided by coverage. What it finds is added to the corpus.
+`make fuzz` is the long form, guided by coverage. Files that it reports are added to the corpus.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 
 from tests.files import harmed
 from tests.fuzz.seeds import CORPUS
-from tests.fuzz.targets import TARGETS, door, model_input
+from tests.fuzz.targets import TARGETS, inspection, model_input
 from worker.errors import REJECTIONS
 
 FILES = sorted(CORPUS.iterdir())
@@ -20,12 +20,12 @@ RESULTS = {"jpeg", "png", "(64, 64)", "too large"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_each_file_of_the_corpus_has_a_result_or_a_reason(path: Path) -> None:
+def test_each_corpus_file_has_a_result_or_a_rejection(path: Path) -> None:
     assert {target(path.read_bytes()) for target in TARGETS.values()} <= RESULTS | set(REJECTIONS)
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_so_has_whatever_is_made_of_it(name: str) -> None:
+def test_each_mutated_file_has_a_result_or_a_rejection(name: str) -> None:
     chance = random.Random(name)
     whole = [data for path in FILES if (data := path.read_bytes())]
     seen = set()
@@ -36,18 +36,18 @@ def test_so_has_whatever_is_made_of_it(name: str) -> None:
             data = data[: chance.randrange(len(data) + 1)] + other[chance.randrange(len(other)) :]
         seen.add(TARGETS[name](data))
     assert seen <= RESULTS | set(REJECTIONS)
-    # Enough of them come far enough to be decoded.
+    # Enough different outcomes, so that some files were decoded.
     assert len(seen) > 5
 
 
-def test_the_corpus_reaches_what_it_is_for() -> None:
-    at_the_door = {door(path.read_bytes()) for path in FILES}
+def test_the_corpus_reaches_the_intended_outcomes() -> None:
+    inspected = {inspection(path.read_bytes()) for path in FILES}
     decoded = {model_input(path.read_bytes()) for path in FILES}
-    assert at_the_door >= {"jpeg", "png", "dicom", "animated", "cmyk", "sixteen_bit", "transparent", "empty"}
+    assert inspected >= {"jpeg", "png", "dicom", "animated", "cmyk", "sixteen_bit", "transparent", "empty"}
     assert decoded >= {"(64, 64)", "truncated", "undecodable", "cmyk", "sixteen_bit", "blank"}
 
 
-def test_what_is_neither_a_result_nor_a_reason_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_other_exception_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("a defect")
 

@@ -15,7 +15,7 @@ def problem(**values: object) -> str:
     return f"{only['loc'][0]}: {only['msg']}"
 
 
-def test_without_anything_set_all_lies_in_a_folder_data(tmp_path: Path) -> None:
+def test_by_default_all_files_are_in_the_data_folder(tmp_path: Path) -> None:
     settings = Settings()
     assert settings.data == tmp_path / "data"
     assert settings.inbox == tmp_path / "data" / "inbox"
@@ -27,7 +27,7 @@ def test_without_anything_set_all_lies_in_a_folder_data(tmp_path: Path) -> None:
     assert (settings.host, settings.port, settings.runtime) == ("127.0.0.1", 8000, "litert")
 
 
-def test_the_environment_comes_before_the_file_and_arguments_before_both(
+def test_arguments_override_the_environment_which_overrides_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "nightread.toml").write_text(
@@ -40,7 +40,7 @@ def test_the_environment_comes_before_the_file_and_arguments_before_both(
     assert settings.data == tmp_path / "kept"
 
 
-def test_a_home_folder_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NIGHTREAD_DATA", "~/xrays")
     monkeypatch.setenv("NIGHTREAD_STORE", "~/kept")
@@ -70,15 +70,15 @@ def test_a_home_folder_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         ("no_such_setting", 1),
     ],
 )
-def test_a_wrong_value_is_named(name: str, value: object) -> None:
-    said = problem(**{name: value})
-    assert said.startswith(name)
-    assert "word" not in said
-    assert "pass@" not in said, "a password is not repeated"
+def test_an_invalid_value_is_named(name: str, value: object) -> None:
+    message = problem(**{name: value})
+    assert message.startswith(name)
+    assert "word" not in message
+    assert "pass@" not in message, "the message must not repeat a password"
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_every_way_to_write_postgresql_is_the_same(scheme: str) -> None:
+def test_every_postgresql_scheme_is_accepted(scheme: str) -> None:
     url = Settings(database_url=f"{scheme}://ada:se%2Fcret@db.example/night?host=/run/pg").database
     assert url == "postgresql+psycopg://ada:se%2Fcret@db.example/night?host=/run/pg"
 
@@ -87,27 +87,29 @@ def test_every_way_to_write_postgresql_is_the_same(scheme: str) -> None:
     "url",
     ["redis://localhost:6379/0", "rediss://:pw@host/1", "redis+socket:///run/valkey.sock"],
 )
-def test_a_broker_of_ones_own_is_used_as_given(url: str) -> None:
+def test_a_given_broker_is_used(url: str) -> None:
     settings = Settings(broker_url=url)
     assert (settings.broker, settings.broker_is_bundled) == (url, False)
 
 
-def test_a_data_folder_with_a_long_path_has_a_short_socket_of_its_own(tmp_path: Path) -> None:
+def test_a_long_data_path_gets_a_short_socket_path(tmp_path: Path) -> None:
     first, second = (Settings(data=tmp_path / ("x" * 90) / name) for name in ("a", "b"))
     assert len(str(first.broker_socket)) < 100
     assert not first.broker_socket.is_relative_to(tmp_path)
     assert first.broker_socket != second.broker_socket
     assert first.broker_socket == Settings(data=first.data).broker_socket
-    umlauts = Settings(data=Path("/", "ü" * 45))
-    assert len(str(umlauts.data / "broker" / "valkey.sock")) < 100
-    assert not umlauts.broker_socket.is_relative_to(umlauts.data), "a socket's path is counted in bytes"
-    assert len(str(umlauts.broker_socket).encode()) < 100
+    with_umlauts = Settings(data=Path("/", "ü" * 45))
+    assert len(str(with_umlauts.data / "broker" / "valkey.sock")) < 100
+    assert not with_umlauts.broker_socket.is_relative_to(with_umlauts.data), (
+        "the path of a socket is counted in bytes"
+    )
+    assert len(str(with_umlauts.broker_socket).encode()) < 100
 
 
-def test_settings_cannot_be_changed_afterwards() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1  # type: ignore[misc]
 
 
-def test_every_setting_is_described() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []

@@ -1,4 +1,4 @@
-"""What the logs say of errors, in a process of their own since logging is one for the whole process."""
+"""worker.logs, each test in its own process, because logging is configured for a whole process."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ except ConnectionError:
 """
 
 
-def said(*arguments: str) -> str:
+def logged(*arguments: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True
     ).stderr
 
 
-def test_what_goes_wrong_inside_celery_is_one_line() -> None:
-    (line,) = said("celery.worker.consumer", "text").splitlines()
+def test_an_error_inside_celery_is_one_line() -> None:
+    (line,) = logged("celery.worker.consumer", "text").splitlines()
     assert "it happened" in line
     assert "ConnectionError: the broker is gone" in line
 
 
-def test_an_error_of_many_lines_leaves_the_message() -> None:
-    (line,) = said("celery.worker.request", "text", "lines").splitlines()
+def test_a_long_error_inside_celery_leaves_its_message() -> None:
+    (line,) = logged("celery.worker.request", "text", "lines").splitlines()
     assert "it happened" in line
 
 
-def test_what_celery_says_again_and_again_is_said_once_in_a_while() -> None:
-    text = said("celery.worker.consumer.consumer", "text", "again")
+def test_repeated_messages_of_celery_are_dropped() -> None:
+    text = logged("celery.worker.consumer.consumer", "text", "again")
     assert text.count("it happened") == 1
     assert text.count("another thing happened") == 1
-    assert said("celery.worker.request", "text", "again").count("it happened") == 100
+    assert logged("celery.worker.request", "text", "again").count("it happened") == 100
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_a_defect_of_ours_keeps_its_traceback(form: str) -> None:
-    text = said("celery.app.trace", form)
+    text = logged("celery.app.trace", form)
     assert "Traceback (most recent call last)" in text
     if form == "json":
         assert json.loads(text)["process"] == "worker"
@@ -59,7 +59,7 @@ def test_a_defect_of_ours_keeps_its_traceback(form: str) -> None:
     ("form", "expected"),
     [("text", ["new=256", "2 clear, 2 flagged", "rejected=[7]"]), ("json", ["255, 256]", '"rejected": [7]'])],
 )
-def test_people_read_how_many_and_machines_which(form: str, expected: list[str]) -> None:
+def test_text_logs_count_ids_and_json_logs_list_them(form: str, expected: list[str]) -> None:
     program = (
         "import structlog; from worker import logs; from worker.config import Settings; "
         f"logs.configure(Settings(log_format={form!r}), 'watch'); "
@@ -67,4 +67,4 @@ def test_people_read_how_many_and_machines_which(form: str, expected: list[str])
         "outcomes={1: 'clear', 2: 'flagged', 3: 'clear', 4: 'flagged'})"
     )
     text = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
-    assert all(each in text for each in expected), text
+    assert all(part in text for part in expected), text

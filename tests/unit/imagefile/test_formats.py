@@ -86,21 +86,21 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_what_can_be_scored_is_let_in(name: str) -> None:
+def test_sound_files_are_accepted(name: str) -> None:
     data, form = GOOD[name]
     assert inspect_bytes(data, LIMITS) == Inspection(form, 120, 100, phantom=False)
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_cannot_is_turned_away_with_its_code_and_a_sentence(name: str) -> None:
+def test_each_bad_file_has_its_code_and_sentence(name: str) -> None:
     data, code = BAD[name]
-    found, sentence = rejection(data)
-    assert found == code
+    actual, sentence = rejection(data)
+    assert actual == code
     assert sentence.endswith(".")
     assert "{" not in sentence
 
 
-def test_the_sentences_say_what_was_found() -> None:
+def test_sentences_name_the_measured_values() -> None:
     assert rejection(png_of(50_000, 50_000))[1] == (
         "The image has 50000 x 50000 pixels; the limit is 100000000 in all."
     )
@@ -109,11 +109,11 @@ def test_the_sentences_say_what_was_found() -> None:
     assert "63 x 200" in rejection(BAD["an icon"][0])[1]
 
 
-def test_every_code_of_the_door_has_its_sentence() -> None:
+def test_every_code_has_a_sentence() -> None:
     assert {code for _, code in BAD.values()} <= set(REJECTIONS)
 
 
-def test_limits_are_met_exactly() -> None:
+def test_limits_are_inclusive() -> None:
     data = jpeg()
     inspect_bytes(data, Limits(len(data), 120 * 100, 100))
     assert rejection(data, Limits(len(data) - 1, 12_000, 100))[0] == "too_many_bytes"
@@ -121,12 +121,12 @@ def test_limits_are_met_exactly() -> None:
     assert rejection(data, Limits(len(data), 12_000, 101))[0] == "too_small"
 
 
-def test_a_phantom_is_known_as_one(tmp_path: object, phantoms: list[object]) -> None:
-    with open(str(phantoms[0]), "rb") as file:  # noqa: PTH123 - as the intake has it
+def test_a_phantom_is_recognised(tmp_path: object, phantoms: list[object]) -> None:
+    with open(str(phantoms[0]), "rb") as file:  # noqa: PTH123 - like the intake
         assert inspect(file, 10_000, LIMITS).phantom
 
 
-def test_a_bomb_is_refused_before_anything_of_its_size_is_made() -> None:
+def test_a_decompression_bomb_is_rejected_by_its_header() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Pillow.DecompressionBombWarning)
         assert rejection(png_of(50_000, 50_000))[0] == "too_many_pixels"
@@ -144,7 +144,7 @@ def with_much_in_its_header(form: str) -> bytes:
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 @pytest.mark.filterwarnings("ignore")
-def test_whatever_is_wrong_with_a_header_is_an_answer_and_no_error(form: str) -> None:
+def test_a_damaged_header_is_rejected_without_another_error(form: str) -> None:
     chance = random.Random(form)
     plain, rich = encoded(grey(), form), with_much_in_its_header(form)
     for _ in range(1_500):
@@ -154,10 +154,10 @@ def test_whatever_is_wrong_with_a_header_is_an_answer_and_no_error(form: str) ->
 
 
 @pytest.mark.parametrize("error", [OSError, SyntaxError, KeyError, ZeroDivisionError, EOFError, struct.error])
-def test_whatever_the_library_raises_for_a_header_is_an_answer(
+def test_every_exception_of_the_library_becomes_a_rejection(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    # The edge: which bytes make it raise which of these changes from one release to the next.
+    # Simulated, because which bytes raise which exception depends on the release of the library.
     def fails(*_: object, **__: object) -> None:
         raise error
 
@@ -165,7 +165,7 @@ def test_whatever_the_library_raises_for_a_header_is_an_answer(
     assert rejection(jpeg()) == ("undecodable", "The image cannot be decoded: its header is damaged.")
 
 
-def test_a_png_chunk_that_promises_gigabytes_is_an_answer() -> None:
+def test_a_png_chunk_that_claims_gigabytes_is_rejected() -> None:
     header = png_of(200, 200)[: 8 + 25]
     text = png_chunk(b"tEXt", b"x" * 100)
     assert rejection(header + b"\x7f\xff\xff\xff" + text[4:])[0] == "too_many_parts"

@@ -1,4 +1,4 @@
-"""The door reads headers only, whatever they hold: each bomb is looked at in a process without memory for it."""
+"""Inspection reads only headers: each bomb is inspected in a process that has no memory for its contents."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from worker.config import ROOT
 from worker.errors import RejectedImage
 from worker.imagefile.limits import LONGEST_HEADER, MOST_PARTS, check_parts
 
-# Looks at each file with no more than 16 MB to spare: a tenth of the smallest of the large images.
-LOOK = """
+# Inspects each file with 16 MB of free memory, a tenth of the smallest of the large images.
+PROGRAM = """
 import json, sys, warnings
 from worker.errors import RejectedImage
 from worker.imagefile.formats import inspect
 from worker.imagefile.limits import Limits
 from worker.queue.memory_limit import limit_memory
 
-def looked_at(path):
+def inspected(path):
     with open(path, "rb") as file:
         try:
             return inspect(file, 1, Limits(2**26, 10**8, 64)).format
@@ -32,13 +32,13 @@ def looked_at(path):
             return rejected.code
 
 warnings.simplefilter("ignore")
-looked_at(sys.argv[1])
+inspected(sys.argv[1])
 used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) * 1024
 limit_memory(used + 16 * 2**20)
-print(json.dumps([looked_at(path) for path in sys.argv[1:]]))
+print(json.dumps([inspected(path) for path in sys.argv[1:]]))
 """
 TOO_MANY = "too_many_parts"
-FOUND = {
+EXPECTED = {
     "a JPEG of empty comments": TOO_MANY,
     "a JPEG of Exif in small pieces": TOO_MANY,
     "a JPEG of fill bytes": TOO_MANY,
@@ -62,18 +62,18 @@ FOUND = {
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process has is read from /proc")
-def test_nothing_of_the_size_of_an_image_or_of_what_its_header_packs_is_made(tmp_path: Path) -> None:
+def test_inspection_needs_little_memory_for_any_file(tmp_path: Path) -> None:
     made = {**bombs.HEADERS, **bombs.IMAGES}
     paths = [tmp_path / str(number) for number in range(len(made))]
     for path, make in zip(paths, made.values(), strict=True):
         path.write_bytes(make())
-    command = [sys.executable, "-c", LOOK, *map(str, paths)]
+    command = [sys.executable, "-c", PROGRAM, *map(str, paths)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert dict(zip(made, json.loads(done.stdout), strict=True)) == FOUND
+    assert dict(zip(made, json.loads(done.stdout), strict=True)) == EXPECTED
 
 
-def is_let_in(data: bytes) -> bool:
+def is_accepted(data: bytes) -> bool:
     try:
         check_parts(io.BytesIO(data))
     except RejectedImage:
@@ -81,24 +81,24 @@ def is_let_in(data: bytes) -> bool:
     return True
 
 
-def test_as_many_parts_as_are_allowed_are_let_in_and_not_one_more() -> None:
+def test_the_limit_of_parts_is_exact() -> None:
     # A JPEG as the library writes it: APP0, DQT, SOF0, DHT, DHT, SOS.
-    for comments, let_in in ((MOST_PARTS - 6, True), (MOST_PARTS - 5, False)):
+    for comments, accepted in ((MOST_PARTS - 6, True), (MOST_PARTS - 5, False)):
         data = jpeg()
-        assert is_let_in(data[:2] + bombs.segment(0xFE, b"x") * comments + data[2:]) is let_in
+        assert is_accepted(data[:2] + bombs.segment(0xFE, b"x") * comments + data[2:]) is accepted
     # IHDR counts, IEND does not.
-    for chunks, let_in in ((MOST_PARTS - 1, True), (MOST_PARTS, False)):
+    for chunks, accepted in ((MOST_PARTS - 1, True), (MOST_PARTS, False)):
         data = encoded(grey(), "PNG")
-        assert is_let_in(data[:-12] + png_chunk(b"prVt", b"") * chunks + data[-12:]) is let_in
+        assert is_accepted(data[:-12] + png_chunk(b"prVt", b"") * chunks + data[-12:]) is accepted
 
 
-def test_a_long_profile_is_let_in() -> None:
-    assert is_let_in(encoded(grey(), "JPEG", icc_profile=bytes(3_000_000)))
-    assert is_let_in(encoded(grey(), "PNG", icc_profile=bytes(3_000_000)))
+def test_a_long_colour_profile_is_accepted() -> None:
+    assert is_accepted(encoded(grey(), "JPEG", icc_profile=bytes(3_000_000)))
+    assert is_accepted(encoded(grey(), "PNG", icc_profile=bytes(3_000_000)))
     data = encoded(grey(), "PNG")
-    assert not is_let_in(data[:33] + png_chunk(b"tEXt", bytes(LONGEST_HEADER)) + data[33:])
+    assert not is_accepted(data[:33] + png_chunk(b"tEXt", bytes(LONGEST_HEADER)) + data[33:])
 
 
-def test_a_png_in_pieces_as_small_as_writers_make_them_is_let_in() -> None:
+def test_a_png_in_small_pieces_is_accepted() -> None:
     data = encoded(grey(), "PNG")
-    assert is_let_in(data[:-12] + png_chunk(b"IDAT", bytes(1024)) * 60_000 + data[-12:])
+    assert is_accepted(data[:-12] + png_chunk(b"IDAT", bytes(1024)) * 60_000 + data[-12:])

@@ -11,7 +11,7 @@ def markers(data: bytes, longest_gap: int | None = None) -> list[int]:
     return [marker for marker, _, _ in jpeg_segments(data, longest_gap)]
 
 
-def test_segments_of_a_jpeg_follow_each_other_up_to_its_scan() -> None:
+def test_jpeg_segments_follow_each_other() -> None:
     data = encoded(grey(), "JPEG", comment=b"a comment")
     segments = list(jpeg_segments(data))
     assert [marker for marker, _, _ in segments] == [0xE0, 0xFE, 0xDB, 0xC0, 0xC4, 0xC4, 0xDA, END_OF_IMAGE]
@@ -44,7 +44,7 @@ def test_a_gap_that_is_too_long_ends_the_walk() -> None:
     assert markers(data, 99) == [0xFE]
 
 
-def test_chunks_of_a_png_follow_each_other_before_iend() -> None:
+def test_png_chunks_follow_each_other() -> None:
     data = encoded(grey(), "PNG")
     chunks = list(png_chunks(io.BytesIO(data)))
     assert [kind for kind, _, _ in chunks] == [b"IHDR", b"IDAT"]
@@ -52,12 +52,12 @@ def test_chunks_of_a_png_follow_each_other_before_iend() -> None:
     assert chunks[1][1:] == (chunks[0][2], len(data) - 12)
 
 
-def test_a_chunk_may_promise_more_than_the_file_holds() -> None:
+def test_a_chunk_longer_than_the_file_ends_the_walk() -> None:
     data = PNG_START + b"\xff\xff\xff\xfftEXt" + png_chunk(b"IDAT", b"")
     assert [kind for kind, _, _ in png_chunks(io.BytesIO(data))] == [b"tEXt"]
 
 
-def test_with_comment_makes_another_file_of_the_same_picture() -> None:
+def test_with_comment_changes_only_the_bytes() -> None:
     first, second = with_comment(jpeg(), "1"), with_comment(jpeg(), "2")
     assert len({jpeg(), first, second}) == 3
     assert markers(first) == [0xFE, *markers(jpeg())]

@@ -9,26 +9,26 @@ from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
 from worker.inference.preprocess import decode_grey
 
 
-def test_a_file_that_goes_over_its_image_again_and_again_is_refused_before_it_is_decoded() -> None:
+def test_a_scan_bomb_is_rejected_before_it_is_decoded() -> None:
     bomb = bombs.scans(bombs.LARGE, bombs.LARGE, 100_000)
     assert len(bomb) < 16_000_000
-    with pytest.raises(RejectedImage) as refused:
+    with pytest.raises(RejectedImage) as rejected:
         decode_grey(bomb, 64)
-    assert refused.value.code == "too_many_scans"
-    assert refused.value.sentence == "The JPEG has more than 100 scans. Export it again."
+    assert rejected.value.code == "too_many_scans"
+    assert rejected.value.sentence == "The JPEG has more than 100 scans. Export it again."
 
 
-def test_as_many_scans_as_are_allowed_are_decoded_and_not_one_more() -> None:
+def test_the_limit_of_scans_is_exact() -> None:
     assert decode_grey(bombs.scans(400, 300, MOST_SCANS), 64).shape == (64, 64)
     assert has_too_many_scans(bombs.scans(400, 300, MOST_SCANS + 1))
 
 
-def test_the_scans_of_a_usual_file_are_few() -> None:
+def test_usual_files_have_few_scans() -> None:
     for options in ({}, {"progressive": True}, {"restart_marker_blocks": 1}):
         assert not has_too_many_scans(encoded(grey().convert("RGB"), "JPEG", **options))
 
 
-def test_what_only_looks_like_a_scan_is_none() -> None:
+def test_scan_markers_in_other_data_do_not_count() -> None:
     many = b"\xff\xda\x00\x02" * (MOST_SCANS + 1)
     data = jpeg()
     assert not has_too_many_scans(data[:2] + bombs.segment(0xE2, many) + data[2:]), "in a profile"
@@ -36,7 +36,7 @@ def test_what_only_looks_like_a_scan_is_none() -> None:
     assert has_too_many_scans(data[:-2] + many + data[-2:])
 
 
-def test_a_walk_that_does_not_end_is_ended() -> None:
+def test_endless_segments_count_as_too_many_scans() -> None:
     data = jpeg()
     assert has_too_many_scans(data[:-2] + bombs.segment(0xFE, b"") * 100_000 + data[-2:])
 

@@ -1,4 +1,4 @@
-"""worker.inference.bundle: each thing that can be wrong with a bundle has its own sentence."""
+"""worker.inference.bundle: each fault of a bundle has its own sentence."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def test_each_fault_has_its_sentence(folder: Path, sentence: str) -> None:
     BROKEN[sentence](folder)
     with pytest.raises(ModelUnusable, match=sentence) as caught:
         load_bundle(folder)
-    said = str(caught.value)
-    assert str(folder) in said
-    assert said.endswith(".")
-    assert "\n" not in said
-    assert [other for other in BROKEN if re.search(other, said)] == [sentence]
+    message = str(caught.value)
+    assert str(folder) in message
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert [other for other in BROKEN if re.search(other, message)] == [sentence]
 
 
-def test_a_runtime_needs_the_file_that_it_loads(folder: Path) -> None:
+def test_a_runtime_needs_its_file(folder: Path) -> None:
     edited(lambda card: card["files"].pop("model.keras"))(folder)
     assert load_bundle(folder, "litert")
     with pytest.raises(ModelUnusable, match=r"does not name model\.keras"):
@@ -113,7 +113,7 @@ def test_the_shipped_bundle_is_described() -> None:
     assert bundle.file("tensorflow").name == "model.keras"
 
 
-def test_the_shipped_bundle_is_small_and_says_what_it_is_for() -> None:
+def test_the_shipped_bundle_is_small_and_states_its_use() -> None:
     files = {path.name: path.stat().st_size for path in SHIPPED.iterdir()}
     plots = {"roc.png", "reliability.png", "history.png", "history.csv"}
     assert set(files) == {"model.tflite", "model.keras", "gate.tflite", "card.json", "README.md"} | plots
@@ -125,12 +125,12 @@ def test_the_shipped_bundle_is_small_and_says_what_it_is_for() -> None:
     assert {"children", "children_stressed", "children_restyled", "adults"} <= card["metrics"].keys()
 
 
-def test_the_shipped_bundle_lost_next_to_nothing_when_it_was_quantised() -> None:
-    lost = load_bundle(SHIPPED).card["metrics"]["quantisation"]
-    assert lost["auc_float"] - lost["auc_int8"] <= 0.001
-    assert lost["same_side"] > 0.99
+def test_quantisation_cost_the_shipped_bundle_almost_nothing() -> None:
+    quantisation = load_bundle(SHIPPED).card["metrics"]["quantisation"]
+    assert quantisation["auc_float"] - quantisation["auc_int8"] <= 0.001
+    assert quantisation["same_side"] > 0.99
 
 
-def test_no_path_of_a_machine_is_on_the_card() -> None:
+def test_the_card_holds_no_path_of_a_machine() -> None:
     text = (SHIPPED / "card.json").read_text()
     assert not re.search(r"/(home|work|tmp|root|Users)/", text)

@@ -46,7 +46,7 @@ def scores(classifier: Classifier, inputs: NDArray[np.uint8]) -> Scores:
     return classifier.predict_batch(inputs)
 
 
-def test_probabilities_are_probabilities(scores: Scores, inputs: NDArray[np.uint8]) -> None:
+def test_probabilities_add_up_to_one(scores: Scores, inputs: NDArray[np.uint8]) -> None:
     assert scores.probabilities.shape == (len(inputs), LABELS)
     assert scores.probabilities.dtype == np.float64
     assert np.all(scores.probabilities >= 0)
@@ -55,7 +55,7 @@ def test_probabilities_are_probabilities(scores: Scores, inputs: NDArray[np.uint
     assert scores.p_pneumonia == pytest.approx(1 - scores.probabilities[:, 0])
 
 
-def test_images_differ(scores: Scores) -> None:
+def test_different_images_have_different_scores(scores: Scores) -> None:
     assert len(np.unique(scores.p_pneumonia)) > len(scores) / 2
 
 
@@ -83,7 +83,7 @@ def test_a_second_load_gives_the_same_bits(scores: Scores, inputs: NDArray[np.ui
 
 
 @pytest.mark.training
-def test_the_served_network_agrees_with_its_reference(scores: Scores, inputs: NDArray[np.uint8]) -> None:
+def test_the_int8_network_agrees_with_the_reference(scores: Scores, inputs: NDArray[np.uint8]) -> None:
     reference = Classifier(BUNDLE, "tensorflow").predict_batch(inputs)
     assert np.abs(reference.p_pneumonia - scores.p_pneumonia).mean() < 0.03
     assert np.abs(reference.activation.astype(int) - scores.activation).mean() < 8
@@ -106,12 +106,12 @@ def test_no_images_give_no_scores(runtime: str) -> None:
         np.zeros((1, 128, 128, 1), dtype=np.uint8),
     ],
 )
-def test_inputs_of_another_kind_are_refused(classifier: Classifier, wrong: NDArray[Any]) -> None:
+def test_inputs_of_another_shape_or_type_are_refused(classifier: Classifier, wrong: NDArray[Any]) -> None:
     with pytest.raises(ValueError, match=r"inputs must be uint8 \(n, 128, 128\)"):
         classifier.predict_batch(wrong)
 
 
-def test_the_temperature_is_applied_to_the_logits() -> None:
+def test_the_temperature_divides_the_logits() -> None:
     evidence = np.zeros((1, 2, 2, LABELS), dtype=np.float32)
     evidence[..., 1] = 2.0
     sure, unsure = scores_of(evidence, 0.5).p_pneumonia[0], scores_of(evidence, 4.0).p_pneumonia[0]
@@ -119,20 +119,20 @@ def test_the_temperature_is_applied_to_the_logits() -> None:
     assert unsure == pytest.approx((np.exp(0.5) + 1) / (np.exp(0.5) + 2))
 
 
-def test_one_bright_place_is_bright_where_it_is() -> None:
+def test_one_strong_place_is_bright_in_the_map() -> None:
     evidence = np.zeros((1, 4, 4, LABELS), dtype=np.float32)
     evidence[..., 0] = FULL_SCALE
     evidence[0, 1, 2] = (-FULL_SCALE, FULL_SCALE, 0.0)
     activation = scores_of(evidence, 1.0).activation[0]
     assert activation[1, 2] == 255
-    # The image's logits are the mean over 16 places: 15 clear ones outvote it.
+    # The logits of the image are the mean over 16 places, 15 of which are clear.
     logits = np.array([FULL_SCALE * 14, FULL_SCALE, 0.0]) / 16
     expected = np.exp(logits) / np.exp(logits).sum()
     assert scores_of(evidence, 1.0).probabilities[0] == pytest.approx(expected)
     assert activation.sum() == 255
 
 
-def test_a_map_tells_strong_from_stronger_and_shows_nothing_where_normal_prevails() -> None:
+def test_a_map_grades_the_evidence_and_is_dark_for_normal() -> None:
     evidence = np.zeros((1, 1, 4, LABELS), dtype=np.float32)
     evidence[0, 0, :, 0] = (0.0, 0.0, 0.0, 5.0)
     evidence[0, 0, :, 1] = (FULL_SCALE / 4, FULL_SCALE / 2, 2 * FULL_SCALE, 0.0)
@@ -140,7 +140,7 @@ def test_a_map_tells_strong_from_stronger_and_shows_nothing_where_normal_prevail
     assert scores_of(evidence, 1.0).activation[0, 0].tolist() == [64, 128, 255, 0]
 
 
-def test_versions_name_what_the_numbers_depend_on(classifier: Classifier) -> None:
+def test_versions_name_the_software_that_computes(classifier: Classifier) -> None:
     assert {"nightread", "preprocessing", "numpy", "pillow", "ai-edge-litert"} <= classifier.versions.keys()
     assert all(isinstance(value, str) and value for value in classifier.versions.values())
 
@@ -153,7 +153,7 @@ def test_the_versions_of_the_reference_name_keras() -> None:
 @pytest.mark.parametrize(
     "runtime", [LiteRtRuntime, pytest.param(TensorFlowRuntime, marks=pytest.mark.training)]
 )
-def test_a_file_that_is_no_model_is_unusable(runtime: Callable[[Path], Runtime], tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_unusable(runtime: Callable[[Path], Runtime], tmp_path: Path) -> None:
     for name in ("model.tflite", "model.keras"):
         (tmp_path / name).write_bytes(b"no model at all" * 100)
         with pytest.raises(ModelUnusable, match="cannot be loaded"):

@@ -1,4 +1,4 @@
-"""worker.inference.gate: what is turned away before it is scored, and which gates stop the worker."""
+"""worker.inference.gate: which images it rejects, and which gates stop the worker."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def model_input(image: Image.Image, side: int = 128) -> NDArray[np.uint8]:
         ((0.0, 0.6, 0.4), "inverted"),
     ],
 )
-def test_above_the_threshold_the_likeliest_other_label_is_the_reason(
+def test_above_the_threshold_the_likeliest_label_is_the_code(
     chances: tuple[float, ...], code: str | None
 ) -> None:
     assert rejection_code(np.array(chances), LABELS, 0.5) == code
@@ -75,61 +75,59 @@ def test_sound_chests_pass(gate: Gate, chests: list[Image.Image]) -> None:
 
 
 @pytest.mark.parametrize("code", TURNED)
-def test_a_chest_that_was_turned_or_inverted_gets_its_own_code(
-    gate: Gate, chests: list[Image.Image], code: str
-) -> None:
+def test_a_turned_or_inverted_chest_gets_its_code(gate: Gate, chests: list[Image.Image], code: str) -> None:
     for image in chests:
         with pytest.raises(RejectedImage) as caught:
             gate.check(model_input(spoiled(image, code)))
         assert (caught.value.code, caught.value.sentence) == (code, REJECTIONS[code])
 
 
-def test_what_passes_is_the_model_input_itself(gate: Gate) -> None:
+def test_check_returns_the_model_input(gate: Gate) -> None:
     given = model_input(draw_phantom(7, width=300))
     assert gate.check(given) is given
 
 
 @pytest.mark.parametrize("side", [64, 160, 192])
-def test_the_side_of_the_model_makes_no_difference(gate: Gate, side: int) -> None:
+def test_the_gate_works_for_any_input_side(gate: Gate, side: int) -> None:
     sound = draw_phantom(8, width=300)
     inputs = [model_input(image, side) for image in (sound, spoiled(sound, "upside_down"))]
     assert gate.codes(np.stack(inputs)) == [None, "upside_down"]
 
 
-def test_an_image_has_the_same_answer_in_any_batch(gate: Gate) -> None:
+def test_an_image_has_the_same_code_in_any_batch(gate: Gate) -> None:
     sound = draw_phantom(9, width=300)
     images = [sound, spoiled(sound, "inverted"), spoiled(sound, "turned_left")]
     inputs = np.stack([model_input(image) for image in images])
-    assert gate.codes(inputs) == [gate.codes(each[np.newaxis])[0] for each in inputs]
+    assert gate.codes(inputs) == [gate.codes(image[np.newaxis])[0] for image in inputs]
     assert gate.codes(inputs[:0]) == []
 
 
-def test_a_bundle_without_a_gate_lets_every_model_input_pass(tmp_path: Path) -> None:
+def test_without_a_gate_every_model_input_passes(tmp_path: Path) -> None:
     gate = opened(ungated_bundle(tmp_path / "bundle"))
     given = model_input(spoiled(draw_phantom(1, width=300), "inverted"))
     assert gate.check(given) is given
     assert gate.codes(np.stack([given, given])) == [None, None]
 
 
-def test_every_label_has_a_sentence_without_gaps(folder: Path) -> None:
+def test_every_label_has_a_complete_sentence(folder: Path) -> None:
     _, *codes = load_bundle(folder).card["gate"]["labels"]
     sentences = [RejectedImage(code).sentence for code in codes]
     assert len(set(sentences)) == len(codes) == 6
-    assert not [each for each in sentences if "{" in each or not each.endswith(".")]
+    assert all("{" not in sentence and sentence.endswith(".") for sentence in sentences)
 
 
 @pytest.mark.parametrize(
-    ("extremes", "refused"), [(LARGEST_SATURATED - 0.02, False), (LARGEST_SATURATED + 0.02, True)]
+    ("extremes", "rejected"), [(LARGEST_SATURATED - 0.02, False), (LARGEST_SATURATED + 0.02, True)]
 )
 @pytest.mark.parametrize("share_of_black", [0.0, 0.5, 1.0])
-def test_an_image_that_is_nearly_all_black_and_white_is_saturated(
-    extremes: float, share_of_black: float, *, refused: bool
+def test_an_image_of_black_and_white_is_saturated(
+    extremes: float, share_of_black: float, *, rejected: bool
 ) -> None:
     grey = np.linspace(60, 200, 128 * 128).astype(np.uint8)
     count = round(extremes * len(grey))
     grey[:count] = 255
     grey[: round(share_of_black * count)] = 1
-    assert (refusal(grey.reshape(128, 128)) == "saturated") is refused
+    assert (rejection(grey.reshape(128, 128)) == "saturated") is rejected
 
 
 def test_a_small_chest_on_a_black_plate_is_not_saturated() -> None:
@@ -138,7 +136,7 @@ def test_a_small_chest_on_a_black_plate_is_not_saturated() -> None:
     assert model_input(plate).shape == (128, 128)
 
 
-def refusal(grey: NDArray[np.uint8]) -> str | None:
+def rejection(grey: NDArray[np.uint8]) -> str | None:
     try:
         check_exposure(grey)
     except RejectedImage as rejected:
@@ -160,7 +158,7 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]
 
 
 def another_network(content: Callable[[Path], bytes]) -> Callable[[Path], None]:
-    """Another file, with its right sha256 on the card."""
+    """Replace the network by another file, with the correct SHA-256 on the card."""
 
     def replace(folder: Path) -> None:
         (folder / "gate.tflite").write_bytes(content(folder))
@@ -198,14 +196,14 @@ BROKEN: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("sentence", BROKEN)
-def test_a_wrong_gate_stops_the_worker_with_a_sentence(tmp_path: Path, sentence: str) -> None:
+def test_an_invalid_gate_stops_the_worker(tmp_path: Path, sentence: str) -> None:
     folder = gated_bundle(tmp_path / "bundle")
     assert open_scorer(Settings(model=folder))
     BROKEN[sentence](folder)
     with pytest.raises(ModelUnusable, match=sentence) as caught:
         open_scorer(Settings(model=folder))
-    said = str(caught.value)
-    assert str(folder) in said
-    assert said.endswith(".")
-    assert "\n" not in said
-    assert [other for other in BROKEN if re.search(other, said)] == [sentence]
+    message = str(caught.value)
+    assert str(folder) in message
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert [other for other in BROKEN if re.search(other, message)] == [sentence]

@@ -1,4 +1,4 @@
-"""worker.inference.preprocess, exposure and gate: bytes to model input."""
+"""worker.inference.preprocess, exposure and the check of the exposure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
 
 
 def large_radiographs() -> list[bytes]:
-    """Files as a watched folder gets them: real ones where they are at hand, else phantoms."""
+    """Return real radiographs if the shared data are present, else phantoms."""
     real = sorted((TEST_DATA / "pediatric_originals").rglob("*.jpeg"))[::8]
     if real:
         return [path.read_bytes() for path in real]
@@ -57,7 +57,7 @@ def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return float(np.abs(a.astype(int) - b.astype(int)).mean())
 
 
-def test_the_decoders_scaling_changes_almost_nothing() -> None:
+def test_scaled_decoding_changes_almost_nothing() -> None:
     files = large_radiographs()
     gaps = [difference(decode_grey(data, SIDE), fully_decoded(data)) for data in files]
     coarse = [difference(scaled_by_the_decoder_alone(data), fully_decoded(data)) for data in files]
@@ -65,7 +65,7 @@ def test_the_decoders_scaling_changes_almost_nothing() -> None:
     assert np.mean(gaps) < 0.6 * np.mean(coarse)
 
 
-def test_an_original_and_its_small_copy_give_nearly_the_same_input() -> None:
+def test_a_small_copy_gives_nearly_the_same_input() -> None:
     for data in large_radiographs():
         with Image.open(io.BytesIO(data)) as image:
             copy = encoded(image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR), quality=95)
@@ -84,7 +84,7 @@ def test_the_input_is_the_same_every_time() -> None:
     assert np.array_equal(to_model_input(data, SIDE), to_model_input(data, SIDE))
 
 
-def test_a_darker_exposure_of_the_same_chest_gives_nearly_the_same_input() -> None:
+def test_a_darker_exposure_gives_nearly_the_same_input() -> None:
     image = draw_phantom(3)
     dim = image.point([round(30 + level * 0.5) for level in range(256)])
     gap = difference(to_model_input(encoded(image, "PNG"), SIDE), to_model_input(encoded(dim, "PNG"), SIDE))
@@ -92,10 +92,10 @@ def test_a_darker_exposure_of_the_same_chest_gives_nearly_the_same_input() -> No
     assert difference(fully_decoded(encoded(image, "PNG")), fully_decoded(encoded(dim, "PNG"))) > 15
 
 
-def test_the_exif_orientation_is_followed() -> None:
+def test_the_exif_orientation_is_applied() -> None:
     image = draw_phantom(4)
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    exif[0x0112] = 6  # shown rotated by 90 degrees clockwise
     turned = image.transpose(Image.Transpose.ROTATE_90)
     upright = decode_grey(encoded(image, quality=95), SIDE)
     assert difference(decode_grey(encoded(turned, quality=95, exif=exif), SIDE), upright) < 1.0
@@ -109,17 +109,17 @@ def png_with(kind: bytes, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [b"pHYs", b"gAMA", b"tRNS", b"sRGB", b"cHRM", b"fcTL", b"iCCP"])
-def test_broken_chunks_are_an_answer(kind: bytes) -> None:
-    assert refusal(png_with(kind, b"")) in {"truncated", "undecodable"}
+def test_broken_chunks_are_rejected(kind: bytes) -> None:
+    assert rejection(png_with(kind, b"")) in {"truncated", "undecodable"}
 
 
-def test_broken_exif_data_do_not_cost_an_image() -> None:
+def test_broken_exif_data_are_ignored() -> None:
     plain = decode_grey(encoded(draw_phantom(4, width=100), "PNG"), SIDE)
     assert np.array_equal(decode_grey(png_with(b"eXIf", b"junk"), SIDE), plain)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "LA", "RGBA", "1"])
-def test_other_modes_are_made_grey(mode: str) -> None:
+def test_other_modes_are_converted_to_grey(mode: str) -> None:
     data = encoded(draw_phantom(5).convert(mode), "PNG")
     assert to_model_input(data, SIDE).shape == (SIDE, SIDE)
 
@@ -131,28 +131,26 @@ def test_other_modes_are_made_grey(mode: str) -> None:
         (Image.fromarray(np.full((90, 90), 900, dtype=np.uint16)), "PNG", "sixteen_bit"),
     ],
 )
-def test_modes_that_would_silently_give_wrong_values_are_refused(
-    image: Image.Image, kind: str, code: str
-) -> None:
-    assert refusal(encoded(image, kind)) == code
+def test_modes_that_convert_wrongly_are_rejected(image: Image.Image, kind: str, code: str) -> None:
+    assert rejection(encoded(image, kind)) == code
 
 
-def refusal(data: bytes) -> str:
+def rejection(data: bytes) -> str:
     with pytest.raises(RejectedImage) as caught:
         to_model_input(data, SIDE)
     return caught.value.code
 
 
-def test_an_empty_file_is_named_so() -> None:
-    assert refusal(b"") == "empty"
+def test_an_empty_file_is_rejected_as_empty() -> None:
+    assert rejection(b"") == "empty"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.95])
-def test_a_file_that_breaks_off_is_named_so(kind: str, share: float) -> None:
+def test_an_incomplete_file_is_rejected_as_truncated(kind: str, share: float) -> None:
     data = encoded(draw_phantom(6, width=400), kind)
-    code = refusal(data[: int(len(data) * share)])
-    # A JPEG of which not even the headers are complete cannot be told from other damage.
+    code = rejection(data[: int(len(data) * share)])
+    # A JPEG with an incomplete header looks like any other damage.
     assert code == "truncated" or (share == 0.05 and code == "undecodable")
 
 
@@ -160,34 +158,34 @@ def test_a_file_that_breaks_off_is_named_so(kind: str, share: float) -> None:
     "data",
     [b"not an image", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(50), bytes(1000)],
 )
-def test_garbage_is_refused(data: bytes) -> None:
-    assert refusal(data) in {"undecodable", "truncated"}
+def test_garbage_is_rejected(data: bytes) -> None:
+    assert rejection(data) in {"undecodable", "truncated"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit_of_the_process", [None, 89_478_485])
-def test_a_decompression_bomb_is_refused(
+def test_a_decompression_bomb_is_rejected(
     monkeypatch: pytest.MonkeyPatch, limit_of_the_process: int | None
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit_of_the_process)
     header = encoded(Image.new("1", (30_000, 30_000)), "PNG")
-    assert refusal(header) == "undecodable"
+    assert rejection(header) == "undecodable"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_no_damage_gives_a_traceback(kind: str) -> None:
+def test_every_damaged_file_gives_a_sentence(kind: str) -> None:
     whole = encoded(draw_phantom(7, width=200), kind)
     for seed in range(150):
         rng = random.Random(seed)
         data = bytearray(whole)
         for _ in range(rng.randint(1, 40)):
             data[rng.randrange(len(data) if seed % 2 else 300)] = rng.randrange(256)
-        sentence = said_of(bytes(data))
+        sentence = sentence_of(bytes(data))
         assert sentence.endswith(".")
         assert " at 0x" not in sentence
 
 
-def said_of(data: bytes) -> str:
+def sentence_of(data: bytes) -> str:
     try:
         return f"An input of {to_model_input(data, SIDE).size} pixels."
     except RejectedImage as rejection:
@@ -196,33 +194,33 @@ def said_of(data: bytes) -> str:
 
 @pytest.mark.parametrize("level", [0, 7, 128, 255])
 def test_an_image_of_one_grey_value_is_blank(level: int) -> None:
-    assert refusal(encoded(Image.new("L", (300, 300), level))) == "blank"
+    assert rejection(encoded(Image.new("L", (300, 300), level))) == "blank"
 
 
-def test_a_letter_on_an_empty_plate_is_still_blank() -> None:
+def test_a_letter_on_an_empty_plate_is_blank() -> None:
     grey = np.full((SIDE, SIDE), 20, dtype=np.uint8)
-    grey[:10, :10] = 255  # 0.6 % of the plate
+    grey[:10, :10] = 255  # 0.6 % of the image
     with pytest.raises(RejectedImage):
         gate.check_exposure(grey)
 
 
-def test_the_gate_starts_at_sixteen_levels() -> None:
+def test_fewer_than_sixteen_levels_are_blank() -> None:
     low, enough = (np.linspace(100, top, 1000).round().astype(np.uint8) for top in (114, 118))
     with pytest.raises(RejectedImage):
         gate.check_exposure(low)
     gate.check_exposure(enough)
 
 
-def test_equalising_gives_the_share_of_darker_pixels() -> None:
+def test_equalise_gives_the_share_of_darker_pixels() -> None:
     grey = np.arange(256, dtype=np.uint8).repeat(4)
     assert np.abs(equalise(grey).astype(int) - grey).max() <= 1
     four = np.array([10, 10, 11, 200] * 64, dtype=np.uint8)
-    # Limited, the three values count alike: their middles lie at 1/6, 3/6 and 5/6.
+    # With the limit, the three values have equal counts: their middles are 1/6, 3/6 and 5/6.
     assert equalise(four)[:4].tolist() == [43, 43, 128, 213]
 
 
-@pytest.mark.parametrize("gamma", [0.5, 0.7])  # above 1, dark values fall together and are lost
-def test_a_tone_curve_drops_out(gamma: float) -> None:
+@pytest.mark.parametrize("gamma", [0.5, 0.7])  # above 1, dark values would become equal
+def test_a_tone_curve_has_no_effect(gamma: float) -> None:
     grey = np.asarray(draw_phantom(9, width=SIDE, height=SIDE))
     curve = np.rint(255 * np.linspace(0, 1, 256) ** gamma).astype(np.uint8)
     assert difference(normalise(curve[grey]), normalise(grey)) < 1
@@ -231,23 +229,23 @@ def test_a_tone_curve_drops_out(gamma: float) -> None:
 
 def test_an_empty_border_takes_up_little_of_the_range() -> None:
     grey = np.asarray(draw_phantom(9, width=SIDE, height=SIDE))
-    bordered = np.pad(grey, 16)  # 36 % of the plate: without the limit, the chest changes by 45 levels
+    bordered = np.pad(grey, 16)  # 36 % of the image: without the limit, the chest would change by 45 levels
     assert difference(normalise(bordered)[16:-16, 16:-16], normalise(grey)) < 15
 
 
-def test_the_stretch_takes_the_first_and_last_percentile_to_the_ends() -> None:
+def test_stretch_maps_the_percentiles_to_the_ends() -> None:
     grey = np.repeat(np.arange(100, 200, dtype=np.uint8), 10)
     assert bounds(grey) == (101, 198)
-    # 150 is 49 of 97 levels above the lower bound: 128.8, which is rounded, not cut.
+    # 150 is 49 of 97 levels above the lower bound: 128.8, which is rounded, not truncated.
     assert stretch(grey)[[0, 10, 500, 980, 990]].tolist() == [0, 0, 129, 255, 255]
     assert np.all(np.diff(stretch(grey).astype(int)) >= 0)
 
 
-def test_the_stretch_of_one_value_is_black() -> None:
+def test_stretch_makes_a_single_value_black() -> None:
     assert not normalise(np.full((4, 4), 77, dtype=np.uint8)).any()
 
 
-def test_nothing_heavy_is_imported() -> None:
+def test_no_large_library_is_imported() -> None:
     code = (
         "import sys, worker.inference.classifier, worker.inference.preprocess, worker.inference.bundle;"
         "heavy = {'tensorflow', 'keras', 'ai_edge_litert', 'sklearn', 'scipy'} & set(sys.modules);"

@@ -1,4 +1,4 @@
-"""worker.inference.second_look, and that the classifier takes it where the bundle says so and nowhere else."""
+"""worker.inference.second_look, and its use by the classifier."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.phantom import draw_phantom
 @pytest.fixture(scope="module")
 def inputs() -> NDArray[np.uint8]:
     drawn = (draw_phantom(seed, width=128, height=128, opacity=seed % 2 == 0) for seed in range(12))
-    return np.stack([normalise(np.asarray(each)) for each in drawn])
+    return np.stack([normalise(np.asarray(image)) for image in drawn])
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +27,15 @@ def bundle() -> Bundle:
     return load_bundle(Settings().model)
 
 
-def looking(bundle: Bundle, low: float | None, high: float = 1.0) -> Classifier:
+def with_second_look(bundle: Bundle, low: float | None, high: float = 1.0) -> Classifier:
     return Classifier(replace(bundle, second_look=None if low is None else SecondLook(low, high)))
 
 
-def test_the_views_are_the_mirror_and_the_middle(inputs: NDArray[np.uint8]) -> None:
-    found = views(inputs)
-    assert tuple(found) == VIEWS
-    assert np.array_equal(found["mirrored"][3], inputs[3, :, ::-1])
-    # What was at 90 % of the way from the centre to the edge is at the edge now.
+def test_the_views_are_mirrored_and_enlarged(inputs: NDArray[np.uint8]) -> None:
+    by_name = views(inputs)
+    assert tuple(by_name) == VIEWS
+    assert np.array_equal(by_name["mirrored"][3], inputs[3, :, ::-1])
+    # The pixels at 90 % of the way from the centre to the edge are now at the edge.
     ramp = np.tile(np.arange(128, dtype=np.uint8), (1, 128, 1))
     enlarged = views(ramp)["enlarged"][0, 64].astype(int)
     assert (enlarged[0], enlarged[-1]) == (6, 121)
@@ -50,56 +50,54 @@ def test_mirrored_evidence_is_mirrored_back() -> None:
     assert mean == pytest.approx((2 * first + other) / 3, abs=1e-6)
 
 
-def test_only_what_the_first_look_leaves_open_is_looked_at_again(
-    bundle: Bundle, inputs: NDArray[np.uint8]
-) -> None:
-    once = looking(bundle, None).predict_batch(inputs)
+def test_only_scores_in_the_range_get_a_second_look(bundle: Bundle, inputs: NDArray[np.uint8]) -> None:
+    once = with_second_look(bundle, None).predict_batch(inputs)
     p = np.sort(once.p_pneumonia)
     low, high = float(p[3]), float(p[8])
     assert low < high
-    wanted = (once.p_pneumonia >= low) & (once.p_pneumonia < high)
-    twice = looking(bundle, low, high).predict_batch(inputs)
-    assert np.array_equal(twice.probabilities[~wanted], once.probabilities[~wanted])
-    assert np.array_equal(twice.activation[~wanted], once.activation[~wanted])
-    assert (twice.p_pneumonia[wanted] != once.p_pneumonia[wanted]).all()
+    selected = (once.p_pneumonia >= low) & (once.p_pneumonia < high)
+    twice = with_second_look(bundle, low, high).predict_batch(inputs)
+    assert np.array_equal(twice.probabilities[~selected], once.probabilities[~selected])
+    assert np.array_equal(twice.activation[~selected], once.activation[~selected])
+    assert (twice.p_pneumonia[selected] != once.p_pneumonia[selected]).all()
 
 
 def test_a_second_look_is_the_mean_of_three(bundle: Bundle, inputs: NDArray[np.uint8]) -> None:
-    classifier = looking(bundle, 0.0)
-    found = classifier.predict_batch(inputs)
+    classifier = with_second_look(bundle, 0.0)
+    scores = classifier.predict_batch(inputs)
     evidence = [
-        classifier._runtime.run(each) for each in (inputs, inputs[:, :, ::-1], views(inputs)["enlarged"])
+        classifier._runtime.run(view) for view in (inputs, inputs[:, :, ::-1], views(inputs)["enlarged"])
     ]
-    logits = np.mean([each.mean(axis=(1, 2)) for each in evidence], axis=0)
+    logits = np.mean([logits.mean(axis=(1, 2)) for logits in evidence], axis=0)
     uniform = np.broadcast_to(logits[:, np.newaxis, np.newaxis], (len(inputs), 1, 1, 3)).astype(np.float32)
     expected = scores_of(uniform, bundle.temperature)
-    wanted = looking(bundle, None).predict_batch(inputs).p_pneumonia < 1
-    assert found.probabilities[wanted] == pytest.approx(expected.probabilities[wanted], abs=1e-5)
+    selected = with_second_look(bundle, None).predict_batch(inputs).p_pneumonia < 1
+    assert scores.probabilities[selected] == pytest.approx(expected.probabilities[selected], abs=1e-5)
 
 
-def test_an_image_alone_gets_the_bits_that_it_gets_in_a_batch(
-    bundle: Bundle, inputs: NDArray[np.uint8]
-) -> None:
-    classifier = looking(bundle, 0.0)
+def test_one_image_gives_the_same_bits_as_a_batch(bundle: Bundle, inputs: NDArray[np.uint8]) -> None:
+    classifier = with_second_look(bundle, 0.0)
     batch = classifier.predict_batch(inputs)
-    for place in range(len(inputs)):
-        alone = classifier.predict_batch(inputs[place : place + 1])
-        assert np.array_equal(alone.probabilities[0], batch.probabilities[place])
-        assert np.array_equal(alone.activation[0], batch.activation[place])
+    for index in range(len(inputs)):
+        alone = classifier.predict_batch(inputs[index : index + 1])
+        assert np.array_equal(alone.probabilities[0], batch.probabilities[index])
+        assert np.array_equal(alone.activation[0], batch.activation[index])
 
 
-def test_no_images_and_no_open_ones_need_no_look(bundle: Bundle, inputs: NDArray[np.uint8]) -> None:
-    assert len(looking(bundle, 0.0).predict_batch(inputs[:0])) == 0
-    p = looking(bundle, None).predict_batch(inputs).p_pneumonia
-    nobody = (
-        looking(bundle, float(np.nextafter(p.max(), 2)), 1.0) if p.max() < 1 else looking(bundle, 0.0, 1e-300)
+def test_a_second_look_of_no_images_changes_nothing(bundle: Bundle, inputs: NDArray[np.uint8]) -> None:
+    assert len(with_second_look(bundle, 0.0).predict_batch(inputs[:0])) == 0
+    p = with_second_look(bundle, None).predict_batch(inputs).p_pneumonia
+    outside = (
+        with_second_look(bundle, float(np.nextafter(p.max(), 2)), 1.0)
+        if p.max() < 1
+        else with_second_look(bundle, 0.0, 1e-300)
     )
-    assert np.array_equal(nobody.predict_batch(inputs).p_pneumonia, p)
+    assert np.array_equal(outside.predict_batch(inputs).p_pneumonia, p)
 
 
 @pytest.mark.parametrize(
     ("low", "high"), [(0.5, 0.5), (0.6, 0.5), (-0.1, 0.5), (0.5, 1.1), (float("nan"), 0.5)]
 )
-def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
+def test_an_invalid_range_is_refused(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="low < high"):
         SecondLook(low, high)

@@ -1,4 +1,4 @@
-"""worker.inference.triage: every edge of a band, and what is not a probability."""
+"""worker.inference.triage: the edges of a band, and scores that are not probabilities."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ POINT = OperatingPoint("balanced", threshold=0.5, band_low=0.25, band_high=0.75)
         (1.0, Verdict.FLAGGED),
     ],
 )
-def test_a_band_holds_its_lower_edge_and_not_its_upper(p: float, verdict: Verdict) -> None:
+def test_a_band_includes_its_lower_edge_only(p: float, verdict: Verdict) -> None:
     assert triage(p, POINT) is verdict
 
 
-def test_without_a_band_the_threshold_itself_is_flagged() -> None:
+def test_without_a_band_the_threshold_is_flagged() -> None:
     point = OperatingPoint("sharp", 0.5, 0.5, 0.5)
     assert triage(0.5, point) is Verdict.FLAGGED
     assert triage(math.nextafter(0.5, 0), point) is Verdict.CLEAR
 
 
 @pytest.mark.parametrize("p", [math.nan, -0.001, 1.001, math.inf, -math.inf])
-def test_what_is_not_a_probability_is_refused(p: float) -> None:
+def test_a_score_outside_0_to_1_is_refused(p: float) -> None:
     with pytest.raises(ValueError, match="probability"):
         triage(p, POINT)
     with pytest.raises(ValueError, match="probability"):
@@ -49,7 +49,7 @@ def test_confidence_is_that_of_the_likelier_side(p: float, expected: float) -> N
 @pytest.mark.parametrize(
     "bounds", [(0.5, 0.6, 0.7), (0.5, 0.3, 0.4), (0.5, -0.1, 0.7), (0.5, 0.3, 1.1), (math.nan, 0.0, 1.0)]
 )
-def test_a_band_that_does_not_hold_its_threshold_is_refused(bounds: tuple[float, float, float]) -> None:
+def test_a_band_without_its_threshold_is_refused(bounds: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="'odd'"):
         OperatingPoint("odd", *bounds)
 

@@ -24,13 +24,13 @@ from worker.ledger.tables import Receipt
 from worker.store import open_store
 
 
-class Watched:
-    """An inbox with a monitor that a test drives scan by scan, or lets run."""
+class Inbox:
+    """An inbox with a monitor; a test calls its scans, or runs it."""
 
     def __init__(self, data: Path, **more: object) -> None:
         settings = make_settings(data, **more)
-        self.inbox = settings.inbox
-        self.inbox.mkdir(parents=True)
+        self.folder = settings.inbox
+        self.folder.mkdir(parents=True)
         self.ledger = current_ledger(settings.database)
         self.queued: list[int] = []
         acceptor = Acceptor(settings, self.ledger, open_store(settings))
@@ -41,13 +41,13 @@ class Watched:
         self.queued += ids
 
     def drop(self, name: str, data: bytes) -> Path:
-        path = self.inbox / name
+        path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
 
     def settle(self) -> None:
-        """Two scans with nothing changed between them."""
+        """Scan twice without a change in between."""
         self.monitor.scan_once()
         self.monitor.scan_once()
 
@@ -57,16 +57,16 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
-    made: list[Watched] = []
+def make_inbox(tmp_path: Path) -> Iterator[Callable[..., Inbox]]:
+    made: list[Inbox] = []
 
-    def make(data: Path | None = None, **more: object) -> Watched:
-        made.append(Watched(data or tmp_path / f"data{len(made)}", **{"settle_s": 0.0, **more}))
+    def make(data: Path | None = None, **more: object) -> Inbox:
+        made.append(Inbox(data or tmp_path / f"data{len(made)}", **{"settle_s": 0.0, **more}))
         return made[-1]
 
     yield make
-    for one in made:
-        one.ledger.close()
+    for inbox in made:
+        inbox.ledger.close()
 
 
 @pytest.mark.parametrize(
@@ -78,66 +78,64 @@ def test_hidden_and_unfinished_names_are_ignored(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a", "part", "tmp", "a.partner", "~a.jpg", "a.jpg.", "IM.000.1"])
-def test_other_names_are_not(name: str) -> None:
+def test_other_names_are_not_ignored(name: str) -> None:
     assert not is_ignored(name)
 
 
-def test_nothing_is_read_at_the_first_look(watched: Callable[..., Watched]) -> None:
-    here = watched()
-    path = here.drop("a.jpg", jpeg())
-    assert here.monitor.scan_once() is not None
+def test_no_file_is_accepted_on_the_first_scan(make_inbox: Callable[..., Inbox]) -> None:
+    inbox = make_inbox()
+    path = inbox.drop("a.jpg", jpeg())
+    assert inbox.monitor.scan_once() is not None
     assert path.exists()
-    here.monitor.scan_once()
+    inbox.monitor.scan_once()
     assert not path.exists()
-    assert len(here.queued) == 1
+    assert len(inbox.queued) == 1
 
 
-def test_a_file_that_is_still_written_is_not_read_until_it_rests(watched: Callable[..., Watched]) -> None:
-    here = watched()
+def test_a_file_is_accepted_only_when_its_writer_has_finished(make_inbox: Callable[..., Inbox]) -> None:
+    inbox = make_inbox()
     data = jpeg()
     for end in range(100, len(data), 400):
-        path = here.drop("slow.jpg", data[:end])
-        here.monitor.scan_once()
+        path = inbox.drop("slow.jpg", data[:end])
+        inbox.monitor.scan_once()
         assert path.exists()
-    here.drop("slow.jpg", data)
-    here.settle()
-    assert assert_whole(here.ledger).pending == 1, "it was read once, whole"
-    assert assert_whole(here.ledger).received == 1
+    inbox.drop("slow.jpg", data)
+    inbox.settle()
+    assert assert_whole(inbox.ledger).pending == 1, "the file was read once, and completely"
+    assert assert_whole(inbox.ledger).received == 1
 
 
-def test_what_is_no_finished_file_stays_where_it_is(watched: Callable[..., Watched], tmp_path: Path) -> None:
-    here = watched()
+def test_unfinished_files_links_and_pipes_stay(make_inbox: Callable[..., Inbox], tmp_path: Path) -> None:
+    inbox = make_inbox()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "x.jpg").write_bytes(jpeg())
     for name in (".hidden.jpg", "a.jpg.part", "b.jpg~", ".trash/c.jpg", "folder.tmp/d.jpg"):
-        here.drop(name, jpeg())
-    (here.inbox / "link.jpg").symlink_to(tmp_path / "elsewhere" / "x.jpg")
-    (here.inbox / "linked").symlink_to(tmp_path / "elsewhere")
-    (here.inbox / "dangling.jpg").symlink_to("nowhere")
-    os.mkfifo(here.inbox / "pipe.jpg")
-    before = sorted(here.inbox.rglob("*"))
-    here.settle()
-    here.settle()
-    assert sorted(here.inbox.rglob("*")) == before
-    assert here.names() == []
+        inbox.drop(name, jpeg())
+    (inbox.folder / "link.jpg").symlink_to(tmp_path / "elsewhere" / "x.jpg")
+    (inbox.folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (inbox.folder / "dangling.jpg").symlink_to("nowhere")
+    os.mkfifo(inbox.folder / "pipe.jpg")
+    before = sorted(inbox.folder.rglob("*"))
+    inbox.settle()
+    inbox.settle()
+    assert sorted(inbox.folder.rglob("*")) == before
+    assert inbox.names() == []
     assert (tmp_path / "elsewhere" / "x.jpg").exists()
 
 
-def test_folders_are_found_whole_and_nested_and_under_any_name(
-    watched: Callable[..., Watched], tmp_path: Path
-) -> None:
-    here = watched()
+def test_nested_folders_are_accepted_completely(make_inbox: Callable[..., Inbox], tmp_path: Path) -> None:
+    inbox = make_inbox()
     moved = tmp_path / "patient" / "study" / "series"
     moved.mkdir(parents=True)
     for number in range(3):
         (moved / f"{number}.jpg").write_bytes(jpeg(number))
-    here.settle()
-    (tmp_path / "patient").rename(here.inbox / "patient")
-    here.drop(os.fsdecode(b"caf\xe9/M\xfcller\n.jpg"), jpeg(7))
-    here.settle()
+    inbox.settle()
+    (tmp_path / "patient").rename(inbox.folder / "patient")
+    inbox.drop(os.fsdecode(b"caf\xe9/M\xfcller\n.jpg"), jpeg(7))
+    inbox.settle()
     series = [f"patient/study/series/{number}.jpg" for number in range(3)]
-    assert here.names() == ["caf\\xe9/M\\xfcller\n.jpg", *series]
-    assert not [path for path in here.inbox.rglob("*") if path.is_file()]
+    assert inbox.names() == ["caf\\xe9/M\\xfcller\n.jpg", *series]
+    assert not [path for path in inbox.folder.rglob("*") if path.is_file()]
 
 
 ANY_NAMES = [
@@ -154,25 +152,25 @@ ANY_NAMES = [
 ]
 
 
-def test_a_file_may_have_any_name_that_a_file_system_takes(watched: Callable[..., Watched]) -> None:
-    here = watched()
+def test_a_file_may_have_any_name(make_inbox: Callable[..., Inbox]) -> None:
+    inbox = make_inbox()
     for number, name in enumerate(ANY_NAMES):
-        here.drop(name, jpeg(number))
-    here.settle()
-    assert not list(here.inbox.iterdir())
-    assert len(set(here.names())) == len(here.queued) == len(ANY_NAMES)
-    assert {ANY_NAMES[0], "M\\xfcller.jpg", "\\xff\\xfe\\x80.jpg"} <= set(here.names())
-    assert_whole(here.ledger)
+        inbox.drop(name, jpeg(number))
+    inbox.settle()
+    assert not list(inbox.folder.iterdir())
+    assert len(set(inbox.names())) == len(inbox.queued) == len(ANY_NAMES)
+    assert {ANY_NAMES[0], "M\\xfcller.jpg", "\\xff\\xfe\\x80.jpg"} <= set(inbox.names())
+    assert_whole(inbox.ledger)
 
 
-def test_a_folder_may_be_as_deep_as_a_path_can_name_and_a_deeper_one_harms_nobody(
-    watched: Callable[..., Watched], capsys: pytest.CaptureFixture[str]
+def test_a_folder_deeper_than_path_max_does_no_harm(
+    make_inbox: Callable[..., Inbox], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = watched()
+    inbox = make_inbox()
     deep = "/".join(["a folder of thirty characters."] * 100)
-    here.drop(f"{deep}/a.jpg", jpeg(1))
-    # Deeper than PATH_MAX, 4,096 bytes: such a file can only be reached step by step.
-    handle = os.open(here.inbox / deep, os.O_RDONLY)
+    inbox.drop(f"{deep}/a.jpg", jpeg(1))
+    # Deeper than PATH_MAX, 4,096 bytes: such a folder can only be created step by step.
+    handle = os.open(inbox.folder / deep, os.O_RDONLY)
     for _ in range(50):
         os.mkdir("x" * 100, dir_fd=handle)
         below = os.open("x" * 100, os.O_RDONLY, dir_fd=handle)
@@ -181,37 +179,37 @@ def test_a_folder_may_be_as_deep_as_a_path_can_name_and_a_deeper_one_harms_nobod
     os.close(os.open("unreachable.jpg", os.O_WRONLY | os.O_CREAT, dir_fd=handle))
     os.close(handle)
     for _ in range(3):
-        here.settle()
-    assert here.names() == [f"{deep}/a.jpg"]
-    assert capsys.readouterr().out.count("a folder cannot be read") == 1, "once, not once a scan"
-    subprocess.run(["rm", "-rf", here.inbox], check=True)
+        inbox.settle()
+    assert inbox.names() == [f"{deep}/a.jpg"]
+    assert capsys.readouterr().out.count("a folder cannot be read") == 1, "once, not on each scan"
+    subprocess.run(["rm", "-rf", inbox.folder], check=True)
 
 
-def test_what_may_not_be_read_stays_and_is_taken_once_it_may(
-    watched: Callable[..., Watched], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_an_unreadable_file_is_accepted_once_it_is_readable(
+    make_inbox: Callable[..., Inbox], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with as_another_user() as folder:
         monkeypatch.chdir(folder)
-        here = watched(data=folder / "data")
-        secret, closed = here.drop("secret.jpg", jpeg(1)), here.drop("closed/a.jpg", jpeg(2)).parent
-        here.drop("open.jpg", jpeg(3))
+        inbox = make_inbox(data=folder / "data")
+        secret, closed = inbox.drop("secret.jpg", jpeg(1)), inbox.drop("closed/a.jpg", jpeg(2)).parent
+        inbox.drop("open.jpg", jpeg(3))
         secret.chmod(0)
         closed.chmod(0)
         for _ in range(3):
-            here.settle()
-        assert here.names() == ["open.jpg"]
-        said = capsys.readouterr().out
-        assert said.count("a file cannot be read") == said.count("a folder cannot be read") == 1
+            inbox.settle()
+        assert inbox.names() == ["open.jpg"]
+        output = capsys.readouterr().out
+        assert output.count("a file cannot be read") == output.count("a folder cannot be read") == 1
         secret.chmod(0o600)
         closed.chmod(0o700)
-        here.settle()
-        assert here.names() == ["closed/a.jpg", "open.jpg", "secret.jpg"]
-        here.ledger.close()
+        inbox.settle()
+        assert inbox.names() == ["closed/a.jpg", "open.jpg", "secret.jpg"]
+        inbox.ledger.close()
 
 
 @contextmanager
 def as_another_user() -> Iterator[Path]:
-    """A folder of a user who may not read everything, as whom this process runs meanwhile; root may."""
+    """Run as a user who cannot read everything, with a folder of this user; root can read everything."""
     with tempfile.TemporaryDirectory(prefix="nightread-") as folder:
         if os.geteuid() == 0:
             os.chown(folder, 12_345, 12_345)
@@ -222,73 +220,73 @@ def as_another_user() -> Iterator[Path]:
             os.seteuid(os.getuid())
 
 
-def test_a_file_that_is_renamed_while_it_is_written_is_read_once_whole(
-    watched: Callable[..., Watched],
+def test_a_file_renamed_while_written_is_accepted_once(
+    make_inbox: Callable[..., Inbox],
 ) -> None:
-    here = watched()
+    inbox = make_inbox()
     data = jpeg()
-    with (here.inbox / "first.jpg").open("wb") as file:
+    with (inbox.folder / "first.jpg").open("wb") as file:
         for number, start in enumerate(range(0, len(data), 400)):
             file.write(data[start : start + 400])
             file.flush()
-            here.monitor.scan_once()
-            (last,) = here.inbox.iterdir()
-            last.rename(here.inbox / f"{number}.jpg")
-        assert here.names() == []
-    here.settle()
-    assert here.names() == [f"{number}.jpg"]
-    assert assert_whole(here.ledger).pending == 1
+            inbox.monitor.scan_once()
+            (last,) = inbox.folder.iterdir()
+            last.rename(inbox.folder / f"{number}.jpg")
+        assert inbox.names() == []
+    inbox.settle()
+    assert inbox.names() == [f"{number}.jpg"]
+    assert assert_whole(inbox.ledger).pending == 1
 
 
-def test_a_file_that_is_gone_before_it_was_read_has_no_receipt(watched: Callable[..., Watched]) -> None:
-    here = watched()
-    here.drop("a.jpg", jpeg())
-    here.monitor.scan_once()
-    (here.inbox / "a.jpg").unlink()
-    here.drop("b.jpg", jpeg())
-    here.monitor.scan_once()
-    (here.inbox / "b.jpg").rename(here.inbox / "c.jpg")
-    here.monitor._accept([str(here.inbox / "b.jpg")])
-    assert here.names() == []
-    here.settle()
-    assert here.names() == ["c.jpg"]
+def test_a_file_that_vanishes_before_reading_has_no_receipt(make_inbox: Callable[..., Inbox]) -> None:
+    inbox = make_inbox()
+    inbox.drop("a.jpg", jpeg())
+    inbox.monitor.scan_once()
+    (inbox.folder / "a.jpg").unlink()
+    inbox.drop("b.jpg", jpeg())
+    inbox.monitor.scan_once()
+    (inbox.folder / "b.jpg").rename(inbox.folder / "c.jpg")
+    inbox.monitor._accept([str(inbox.folder / "b.jpg")])
+    assert inbox.names() == []
+    inbox.settle()
+    assert inbox.names() == ["c.jpg"]
 
 
-def test_an_empty_folder_is_removed_only_when_it_has_rested(watched: Callable[..., Watched]) -> None:
-    here = watched()
-    fresh, old = here.inbox / "fresh", here.inbox / "old"
+def test_an_empty_folder_is_removed_after_a_minute(make_inbox: Callable[..., Inbox]) -> None:
+    inbox = make_inbox()
+    fresh, old = inbox.folder / "fresh", inbox.folder / "old"
     for folder in (fresh, old):
         folder.mkdir()
     os.utime(old, (time.time() - 61, time.time() - 61))
-    here.settle()
+    inbox.settle()
     assert fresh.is_dir()
     assert not old.exists()
-    assert here.inbox.is_dir()
+    assert inbox.folder.is_dir()
 
 
-def test_more_files_than_a_group_are_all_taken(watched: Callable[..., Watched]) -> None:
-    here = watched()
+def test_more_files_than_one_group_are_all_accepted(make_inbox: Callable[..., Inbox]) -> None:
+    inbox = make_inbox()
     for number in range(70):
-        here.drop(f"{number}.jpg", jpeg() + bytes([number]))
-    here.settle()
-    assert len(set(here.queued)) == 70
-    assert assert_whole(here.ledger).pending == 70
+        inbox.drop(f"{number}.jpg", jpeg() + bytes([number]))
+    inbox.settle()
+    assert len(set(inbox.queued)) == 70
+    assert assert_whole(inbox.ledger).pending == 70
 
 
-def test_a_duplicate_is_not_queued_again(watched: Callable[..., Watched]) -> None:
-    here = watched()
+def test_a_duplicate_is_not_queued_again(make_inbox: Callable[..., Inbox]) -> None:
+    inbox = make_inbox()
     for name in ("a.jpg", "b.jpg"):
-        here.drop(name, jpeg())
-    here.drop("c.jpg", b"no image")
-    here.settle()
-    assert len(here.queued) == 1
-    counts = assert_whole(here.ledger)
+        inbox.drop(name, jpeg())
+    inbox.drop("c.jpg", b"no image")
+    inbox.settle()
+    assert len(inbox.queued) == 1
+    counts = assert_whole(inbox.ledger)
     assert (counts.received, counts.duplicates, counts.rejected, counts.pending) == (3, 1, 1, 1)
 
 
-def run_until(here: Watched, done: Callable[[], bool]) -> None:
+def run_until(inbox: Inbox, done: Callable[[], bool]) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=here.monitor.run, args=(stop, lambda: None))
+    thread = threading.Thread(target=inbox.monitor.run, args=(stop, lambda: None))
     thread.start()
     try:
         wait_for(done, 20, "the monitor")
@@ -298,37 +296,37 @@ def run_until(here: Watched, done: Callable[[], bool]) -> None:
     assert not thread.is_alive()
 
 
-def test_an_event_brings_the_next_scan_forward(watched: Callable[..., Watched]) -> None:
-    here = watched(scan_s=3600.0)
+def test_an_event_starts_the_next_scan_sooner(make_inbox: Callable[..., Inbox]) -> None:
+    inbox = make_inbox(scan_s=3600.0)
 
     def dropped_late() -> bool:
-        if not (here.inbox / "started").exists():
-            here.drop("started", b"x")
+        if not (inbox.folder / "started").exists():
+            inbox.drop("started", b"x")
             time.sleep(1)
-            here.drop("folder/a.jpg", jpeg())
-        return "folder/a.jpg" in here.names()
+            inbox.drop("folder/a.jpg", jpeg())
+        return "folder/a.jpg" in inbox.names()
 
-    run_until(here, dropped_late)
+    run_until(inbox, dropped_late)
 
 
-def test_without_events_the_periodic_scan_goes_on_alone(
-    watched: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+def test_the_periodic_scan_works_without_events(
+    make_inbox: Callable[..., Inbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The edge: using up the kernel's inotify instances would starve every other program here.
+    # Simulated, because using up the inotify instances of the kernel would disturb other programs.
     def no_more_watches(_: object) -> None:
         raise OSError(errno.EMFILE, "inotify instance limit reached")
 
     monkeypatch.setattr(Observer, "start", no_more_watches)
-    here = watched(scan_s=0.2)
-    here.drop("a.jpg", jpeg())
-    run_until(here, lambda: here.names() == ["a.jpg"])
+    inbox = make_inbox(scan_s=0.2)
+    inbox.drop("a.jpg", jpeg())
+    run_until(inbox, lambda: inbox.names() == ["a.jpg"])
 
 
-def test_an_inbox_that_vanishes_for_a_while_is_watched_again(watched: Callable[..., Watched]) -> None:
-    here = watched()
-    here.settle()
-    here.inbox.rmdir()
-    here.settle()
-    here.drop("a.jpg", jpeg())
-    here.settle()
-    assert here.names() == ["a.jpg"]
+def test_an_inbox_that_comes_back_is_watched_again(make_inbox: Callable[..., Inbox]) -> None:
+    inbox = make_inbox()
+    inbox.settle()
+    inbox.folder.rmdir()
+    inbox.settle()
+    inbox.drop("a.jpg", jpeg())
+    inbox.settle()
+    assert inbox.names() == ["a.jpg"]

@@ -35,7 +35,7 @@ from worker.store import open_store
 
 @dataclass
 class Queue:
-    """A ledger, a broker, and what stands between them."""
+    """A ledger and a broker, with the dispatcher and the sweeper between them."""
 
     settings: Settings
     ledger: Ledger
@@ -51,12 +51,12 @@ class Queue:
         return [row.image_id for row in rows if row]
 
     def chunks(self, lane: Lane) -> list[list[int]]:
-        """What stands in a lane, the next one first."""
+        """Return the chunks of a lane, the next one first."""
         messages = [json.loads(raw) for raw in self.broker.lrange(lane.value, 0, -1)]
         return [json.loads(b64decode(message["body"]))[0][0] for message in reversed(messages)]
 
     def make_old(self, seconds: float) -> None:
-        """Have everything be queued and leased that long ago."""
+        """Move all times of queueing and leasing back by so many seconds."""
         with self.ledger.transaction() as session:
             for row in session.query(Image):
                 row.queued_at = row.queued_at and row.queued_at - timedelta(seconds=seconds)
@@ -81,7 +81,7 @@ def queue(tmp_path: Path, valkey: ValkeyServer) -> Iterator[Queue]:
     made.ledger.close()
 
 
-def test_ids_travel_in_chunks_as_json(queue: Queue) -> None:
+def test_ids_are_sent_in_chunks_as_json(queue: Queue) -> None:
     ids = queue.fill(*range(6))
     assert queue.dispatcher.publish(ids, Lane.OVERNIGHT)
     assert queue.chunks(Lane.OVERNIGHT) == [ids[:4], ids[4:]]
@@ -89,12 +89,12 @@ def test_ids_travel_in_chunks_as_json(queue: Queue) -> None:
     assert all(image(queue.ledger, i).queued_at for i in ids)
 
 
-def test_no_more_chunks_wait_in_a_lane_than_there_is_room_for(tmp_path: Path, valkey: ValkeyServer) -> None:
+def test_a_lane_holds_a_limited_number_of_chunks(tmp_path: Path, valkey: ValkeyServer) -> None:
     queue = make_queue(tmp_path, valkey.port, chunks_in_flight=2)
     ids = queue.fill(*range(12))
     urgent = queue.fill(20, lane=Lane.URGENT)
-    assert queue.dispatcher.publish(ids, Lane.OVERNIGHT), "no room is no failure"
-    assert queue.dispatcher.publish(urgent, Lane.URGENT), "a full lane does not hold up the other"
+    assert queue.dispatcher.publish(ids, Lane.OVERNIGHT), "a full lane is not a failure"
+    assert queue.dispatcher.publish(urgent, Lane.URGENT), "a full lane does not block the other"
     assert queue.chunks(Lane.OVERNIGHT) == [ids[:4], ids[4:8]]
     assert [image(queue.ledger, i).queued_at is None for i in ids] == [False] * 8 + [True] * 4
     queue.sweeper.sweep()
@@ -105,7 +105,7 @@ def test_no_more_chunks_wait_in_a_lane_than_there_is_room_for(tmp_path: Path, va
     queue.ledger.close()
 
 
-def test_a_broker_that_is_away_changes_nothing(tmp_path: Path) -> None:
+def test_images_stay_pending_while_the_broker_is_away(tmp_path: Path) -> None:
     queue = make_queue(tmp_path, free_port())
     ids = queue.fill(1, 2)
     assert not queue.dispatcher.publish(ids, Lane.OVERNIGHT)
@@ -116,9 +116,9 @@ def test_a_broker_that_is_away_changes_nothing(tmp_path: Path) -> None:
     queue.ledger.close()
 
 
-def test_what_a_broker_answers_for_but_does_not_take_is_not_noted_as_queued(queue: Queue) -> None:
+def test_images_are_not_marked_queued_by_a_read_only_broker(queue: Queue) -> None:
     ids = queue.fill(*range(6))
-    # It counts, but it writes nothing: a replica whose primary is away.
+    # A replica whose primary is away answers reads and refuses writes.
     queue.broker.replicaof("127.0.0.1", str(free_port()))
     assert not queue.dispatcher.publish(ids, Lane.OVERNIGHT)
     assert {image(queue.ledger, i).queued_at for i in ids} == {None}
@@ -127,7 +127,9 @@ def test_what_a_broker_answers_for_but_does_not_take_is_not_noted_as_queued(queu
     assert queue.chunks(Lane.OVERNIGHT) == [ids[:4], ids[4:]]
 
 
-def test_a_broker_that_refuses_the_password_changes_nothing(tmp_path: Path, valkey: ValkeyServer) -> None:
+def test_images_stay_pending_when_the_broker_refuses_the_password(
+    tmp_path: Path, valkey: ValkeyServer
+) -> None:
     queue = make_queue(tmp_path, valkey.port)
     settings = queue.settings.model_copy(update={"broker_url": f"redis://:wrong@127.0.0.1:{valkey.port}/0"})
     ids = queue.fill(1)
@@ -136,45 +138,45 @@ def test_a_broker_that_refuses_the_password_changes_nothing(tmp_path: Path, valk
     queue.ledger.close()
 
 
-def test_a_broker_that_hangs_does_not_hang_its_publishers(queue: Queue, valkey: ValkeyServer) -> None:
+def test_publish_gives_up_on_a_broker_that_hangs(queue: Queue, valkey: ValkeyServer) -> None:
     ids = queue.fill(1)
     assert queue.dispatcher.publish(ids, Lane.OVERNIGHT)
     assert valkey._process is not None
     answers: list[bool] = []
     os.kill(valkey._process.pid, signal.SIGSTOP)
     try:
-        asking = threading.Thread(
+        publisher = threading.Thread(
             target=lambda: answers.append(queue.dispatcher.publish(ids, Lane.OVERNIGHT)), daemon=True
         )
-        asking.start()
-        asking.join(60)
+        publisher.start()
+        publisher.join(60)
         assert answers == [False]
     finally:
         os.kill(valkey._process.pid, signal.SIGCONT)
-    assert queue.dispatcher.publish(ids, Lane.OVERNIGHT), "the next one goes through"
+    assert queue.dispatcher.publish(ids, Lane.OVERNIGHT), "the next chunk is published"
 
 
-def test_the_sweeper_queues_what_stands_in_no_lane_the_urgent_first(queue: Queue) -> None:
+def test_the_sweeper_queues_images_that_are_in_no_lane(queue: Queue) -> None:
     slow, urgent = queue.fill(*range(5)), queue.fill(10, 11, lane=Lane.URGENT)
     queue.sweeper.sweep()
     assert queue.chunks(Lane.OVERNIGHT) == [slow[:4], slow[4:]]
     assert queue.chunks(Lane.URGENT) == [urgent]
     queue.sweeper.sweep()
-    assert len(queue.chunks(Lane.OVERNIGHT)) == 2, "what stands in a lane is not queued again"
+    assert len(queue.chunks(Lane.OVERNIGHT)) == 2, "images in a lane are not queued again"
 
 
-def test_a_queue_that_was_lost_is_made_again_from_the_ledger(queue: Queue) -> None:
+def test_a_lost_queue_is_filled_again_from_the_ledger(queue: Queue) -> None:
     ids = queue.fill(1, 2)
     queue.sweeper.sweep()
     queue.broker.flushall()
     queue.sweeper.sweep()
-    assert queue.chunks(Lane.OVERNIGHT) == [], "it may only just have been taken by a worker"
+    assert queue.chunks(Lane.OVERNIGHT) == [], "a worker may have fetched the message a moment ago"
     queue.make_old(60)
     queue.sweeper.sweep()
     assert queue.chunks(Lane.OVERNIGHT) == [ids]
 
 
-def test_an_urgent_image_that_was_lost_does_not_wait_for_the_night_to_end(queue: Queue) -> None:
+def test_a_lost_urgent_image_is_queued_again_at_once(queue: Queue) -> None:
     urgent = queue.fill(1, lane=Lane.URGENT)
     queue.sweeper.sweep()
     queue.broker.delete(Lane.URGENT.value)
@@ -186,7 +188,7 @@ def test_an_urgent_image_that_was_lost_does_not_wait_for_the_night_to_end(queue:
     assert len(queue.chunks(Lane.OVERNIGHT)) == 3
 
 
-def test_the_sweeper_gives_back_what_nobody_works_on_any_more_in_smaller_chunks(queue: Queue) -> None:
+def test_the_sweeper_queues_expired_leases_in_smaller_chunks(queue: Queue) -> None:
     ids = queue.fill(1, 2, 3)
     with queue.ledger.transaction() as session:
         leases.lease(session, ids, owner="dead", lease_s=10, at=utc_now())
@@ -198,7 +200,7 @@ def test_the_sweeper_gives_back_what_nobody_works_on_any_more_in_smaller_chunks(
     assert {image(queue.ledger, i).state for i in ids} == {"pending"}
 
 
-def test_the_sweeper_queues_nothing_that_the_store_cannot_give(queue: Queue, tmp_path: Path) -> None:
+def test_the_sweeper_queues_nothing_while_the_store_is_missing(queue: Queue, tmp_path: Path) -> None:
     queue.fill(1)
     store = queue.settings.store_path
     store.rename(tmp_path / "away")
@@ -211,7 +213,7 @@ def test_the_sweeper_queues_nothing_that_the_store_cannot_give(queue: Queue, tmp
     assert len(queue.chunks(Lane.OVERNIGHT)) == 1
 
 
-def test_the_sweeper_quarantines_what_keeps_failing(queue: Queue) -> None:
+def test_the_sweeper_quarantines_images_that_keep_failing(queue: Queue) -> None:
     (lost,) = queue.fill(1)
     for _ in range(3):
         with queue.ledger.transaction() as session:
@@ -225,15 +227,15 @@ def test_the_sweeper_quarantines_what_keeps_failing(queue: Queue) -> None:
     assert assert_whole(queue.ledger).quarantined == 1
 
 
-def test_whether_a_broker_answers(queue: Queue, tmp_path: Path) -> None:
+def test_is_ready_tells_whether_the_broker_answers(queue: Queue, tmp_path: Path) -> None:
     assert embedded.is_ready(queue.settings)
     away = make_settings(tmp_path / "other", broker_url=f"redis://127.0.0.1:{free_port()}/0")
     assert not embedded.is_ready(away)
-    assert not embedded.is_ready(make_settings(tmp_path / "third")), "the bundled one was not started"
+    assert not embedded.is_ready(make_settings(tmp_path / "third")), "the bundled broker was not started"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives folders away")
-def test_the_bundled_broker_does_not_start_in_a_folder_of_another_user(tmp_path: Path) -> None:
+def test_the_broker_refuses_the_folder_of_another_user(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "data")
     settings.broker_socket.parent.mkdir(parents=True)
     os.chown(settings.broker_socket.parent, 12_345, 12_345)
@@ -251,7 +253,7 @@ def run_id(settings: Settings) -> str:
 
 
 @pytest.mark.slow
-def test_the_bundled_broker_starts_though_one_was_left_over(tmp_path: Path) -> None:
+def test_the_broker_replaces_one_left_running(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "data")
     environment = {**os.environ, "NIGHTREAD_DATA": str(settings.data)}
     brokers = []
@@ -264,7 +266,7 @@ def test_the_bundled_broker_starts_though_one_was_left_over(tmp_path: Path) -> N
         if len(brokers) == 1:
             broker.kill()
             broker.wait(10)
-            assert embedded.is_ready(settings), "its server lives on"
+            assert embedded.is_ready(settings), "its server still runs"
     brokers[1].terminate()
     assert brokers[1].wait(20) == 0
     assert not embedded.is_ready(settings)

@@ -1,4 +1,4 @@
-"""What needs more memory than a scoring process may have is an answer, and the process goes on."""
+"""An image that needs more memory than a scoring process may use is rejected, and the process goes on."""
 
 from __future__ import annotations
 
@@ -37,33 +37,29 @@ print(json.dumps([scored(path) for path in sys.argv[3:]]))
 """
 
 
-def outcomes(bound: int, runtime: str, *paths: Path) -> list[str]:
-    command = [sys.executable, "-c", PROGRAM, str(bound), runtime, *map(str, paths)]
+def outcomes(limit: int, runtime: str, *paths: Path) -> list[str]:
+    command = [sys.executable, "-c", PROGRAM, str(limit), runtime, *map(str, paths)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=150)
     assert done.returncode == 0, done.stderr
-    found: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    codes: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return codes
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems count another kind of memory")
-def test_what_needs_more_than_a_process_may_have_is_an_answer_and_the_next_image_is_scored(
-    tmp_path: Path, phantoms: list[Path]
-) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory differently")
+def test_an_image_that_needs_too_much_memory_is_rejected(tmp_path: Path, phantoms: list[Path]) -> None:
     large = []
     for name, make in bombs.IMAGES.items():
         large.append(tmp_path / name)
         large[-1].write_bytes(make())
-    found = outcomes(256 * 1024**2, "litert", *large, phantoms[0])
-    assert found[:-1] == ["needs_memory"] * len(large)
-    assert found[-1] in {"clear", "uncertain", "flagged"}
+    codes = outcomes(256 * 1024**2, "litert", *large, phantoms[0])
+    assert codes[:-1] == ["needs_memory"] * len(large)
+    assert codes[-1] in {"clear", "uncertain", "flagged"}
 
 
 @pytest.mark.training
-def test_the_largest_images_fit_into_what_a_process_may_have_with_either_runtime(
-    tmp_path: Path, phantoms: list[Path]
-) -> None:
+def test_the_largest_image_fits_into_the_memory_limit(tmp_path: Path, phantoms: list[Path]) -> None:
     path = tmp_path / "colour.png"
     path.write_bytes(bombs.IMAGES["a colour PNG"]())
-    found = outcomes(Settings().worker_memory_bytes, "tensorflow", path, phantoms[0])
-    assert found[0] == "blank", "it was decoded, and shows nothing"
-    assert found[1] in {"clear", "uncertain", "flagged"}
+    codes = outcomes(Settings().worker_memory_bytes, "tensorflow", path, phantoms[0])
+    assert codes[0] == "blank", "the image was decoded; it is blank"
+    assert codes[1] in {"clear", "uncertain", "flagged"}

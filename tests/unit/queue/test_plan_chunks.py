@@ -38,24 +38,24 @@ def test_each_failure_makes_the_chunks_smaller(attempts: int, chunk_size: int, s
     assert [len(ids) for _, ids in plan_chunks(images, chunk_size)] == sizes
 
 
-def test_nothing_waits_and_nothing_is_planned() -> None:
+def test_no_images_make_no_chunks() -> None:
     assert list(plan_chunks([], 32)) == []
 
 
-def test_every_image_is_in_exactly_one_chunk_with_its_like() -> None:
+def test_every_image_is_in_exactly_one_chunk() -> None:
     chance = random.Random(0)
     images = [PendingImage(n, chance.choice(list(Lane)), chance.randrange(4)) for n in range(300)]
-    of = {image.id: image for image in images}
+    by_id = {image.id: image for image in images}
     chunks = list(plan_chunks(images, 16))
     assert sorted(i for _, ids in chunks for i in ids) == list(range(300))
     for lane, ids in chunks:
-        assert {of[i].lane for i in ids} == {lane}
-        assert len({of[i].attempts for i in ids}) == 1
+        assert {by_id[i].lane for i in ids} == {lane}
+        assert len({by_id[i].attempts for i in ids}) == 1
 
 
-@pytest.mark.parametrize("killers", [{7}, {0, 31}, {8, 9, 10, 11}, set(range(32))])
-def test_splitting_finds_the_killers_within_three_attempts(killers: set[int]) -> None:
-    """Whatever dies takes its chunk along; whoever was beside it is scored in the end."""
+@pytest.mark.parametrize("deadly", [{7}, {0, 31}, {8, 9, 10, 11}, set(range(32))])
+def test_splitting_isolates_deadly_images_within_three_attempts(deadly: set[int]) -> None:
+    """A deadly image makes its chunk fail; the other images of the chunk are scored in the end."""
     waiting = dict.fromkeys(range(32), 0)
     scored: set[int] = set()
     quarantined: set[int] = set()
@@ -64,11 +64,11 @@ def test_splitting_finds_the_killers_within_three_attempts(killers: set[int]) ->
         for _, ids in plan_chunks(images, 32):
             for image_id in ids:
                 attempts = waiting.pop(image_id) + 1
-                if not killers & set(ids):
+                if not deadly & set(ids):
                     scored.add(image_id)
                 elif attempts < 3:
                     waiting[image_id] = attempts
                 else:
                     quarantined.add(image_id)
-    assert quarantined == killers
-    assert scored == set(range(32)) - killers
+    assert quarantined == deadly
+    assert scored == set(range(32)) - deadly
