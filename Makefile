@@ -9,7 +9,7 @@ BIN := .venv-dev/bin
 FAST_TESTS := tests/unit tests/integration/webui --ignore tests/unit/training -m "not training and not postgres and not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup wheels test-fast test check hooks bench bench-ledger chaos fuzz train pictures compose-config clean
+.PHONY: help run setup wheels test-fast test check hooks bench bench-ledger chaos fuzz train pictures clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ help:  ## List the targets
 run: setup  ## Install what is needed and start Nightread (Ctrl-C stops it)
 	@.venv/bin/nightread up
 
-setup: $(SERVE)  ## Install the serving environment alone, into .venv; without internet: WHEELS=folder
+setup: $(SERVE)  ## Install what users need into .venv; without internet: WHEELS=folder
 
 wheels:  ## Download what `make setup WHEELS=folder` installs on a machine without internet
 	$(PYTHON) -m pip download --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
@@ -29,7 +29,7 @@ test-fast: $(FAST)  ## Run the fast tests: no TensorFlow, browser or PostgreSQL;
 test: $(DEVELOP)  ## Run every test, with real servers and a real browser
 	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadfile $(ARGS)
 
-check: $(DEVELOP)  ## Style, types and layers; nothing is advisory
+check: $(DEVELOP)  ## Check style, types, layers and schemas
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -37,37 +37,37 @@ check: $(DEVELOP)  ## Style, types and layers; nothing is advisory
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-hooks: $(DEVELOP)  ## Run the other commit hooks on every file
+hooks: $(DEVELOP)  ## Run the commit hooks (all but `check`) on every file
 	SKIP=check $(BIN)/pre-commit run --all-files
 
 bench: $(DEVELOP) $(if $(IMAGES),,build/phantoms)  ## Measure this machine: IMAGES=folder COUNT=number
 	$(BIN)/nightread bench --images $(or $(IMAGES),build/phantoms) --count $(or $(COUNT),2000)
 
-bench-ledger: $(DEVELOP)  ## Measure pages and trail on SQLite and PostgreSQL: COUNT=images
+bench-ledger: $(DEVELOP)  ## Measure pages and audit trail on SQLite and PostgreSQL: COUNT=images
 	$(BIN)/nightread bench-ledger $(or $(COUNT),1000000)
 	$(BIN)/python -m tests.on_postgresql $(BIN)/nightread bench-ledger $(or $(COUNT),1000000)
 
 build/phantoms: $(DEVELOP)
 	$(BIN)/nightread phantom 100 $@
 
-chaos: $(DEVELOP)  ## The long form of the tests that kill and cut things
+chaos: $(DEVELOP)  ## Run the long form of the tests that kill processes and cut connections
 	$(BIN)/python -m pytest -m "long or not long" tests/chaos --timeout 3600 $(ARGS)
 
-fuzz: $(DEVELOP)  ## Fuzz the inspection and the decoder (Linux on x86-64): SECONDS=number for each
+fuzz: $(DEVELOP)  ## Fuzz inspection and decoder (Linux on x86-64): SECONDS=number for each
 	@for target in inspection model_input; do mkdir -p build/fuzz/$$target && $(BIN)/python -m tests.fuzz $$target \
 		-max_total_time=$(or $(SECONDS),120) -timeout=20 -max_len=8192 -artifact_prefix=build/fuzz/$$target- \
 		build/fuzz/$$target tests/fuzz/corpus || exit 1; done
 
-train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder that holds train/, TABLE=csv
+train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder with train/, TABLE=csv
 	$(BIN)/nightread train --data $(DATA) $(if $(TABLE),--table $(TABLE)) --out $(or $(OUT),runs/nightread)
 
-pictures: $(DEVELOP)  ## Draw docs/pictures anew, from phantoms
+pictures: $(DEVELOP)  ## Draw docs/pictures again, from phantoms
 	$(BIN)/python -m tests.browser.pictures
 
 clean:  ## Remove the environments (never data/)
 	rm -rf .venv .venv-fast .venv-dev
 
-# Hashes are checked either way.
+# pip checks the hashes with and without internet.
 from_wheels = $(if $(WHEELS),--no-index --find-links $(WHEELS))
 
 define install
