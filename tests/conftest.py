@@ -31,6 +31,10 @@ from worker.phantom import write_phantom
 TEST_DATA = Path(os.environ.get("NIGHTREAD_TEST_DATA") or ROOT.parent / "shared" / "data").absolute()
 
 
+# A wait of so many seconds means that something hangs, on any machine that is only slow or busy.
+HANG_S = 300.0
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A developer's own NIGHTREAD_* and nightread.toml do not reach a test."""
@@ -141,6 +145,7 @@ def make_settings(data: Path, **more: object) -> Settings:
         "heartbeat_s": 1.0,
         "checkpoint_s": 1.0,
         "lease_s": 10.0,
+        "restart_pause_s": 0.5,
         "workers": 2,
     }
     return Settings.model_validate(quick | more)
@@ -155,9 +160,9 @@ def free_port() -> int:
 
 
 def wait_for(
-    condition: Callable[[], bool], seconds: float = 60.0, what: str | Callable[[], str] = "it"
+    condition: Callable[[], bool], what: str | Callable[[], str] = "a condition", seconds: float = HANG_S
 ) -> None:
-    """Wait until `condition` holds; fail with `what` was waited for."""
+    """Wait until `condition` holds. Fail with the description `what` when that takes too long."""
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
@@ -192,7 +197,7 @@ class Stack:
                 cwd=self.settings.data.parent,
             )
         wait_for(
-            lambda: b"Nightread is ready" in self.log.read_bytes()[seen:], 60, lambda: f"`up`:\n{self.tail()}"
+            lambda: b"Nightread is ready" in self.log.read_bytes()[seen:], lambda: f"`up`:\n{self.tail()}"
         )
 
     def launch(self, *command: str, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
@@ -235,7 +240,7 @@ class Stack:
         if self.process is None:
             return 0
         self.process.send_signal(number)
-        status = self.process.wait(60)
+        status = self.process.wait(HANG_S)
         self.process = None
         return status
 
@@ -254,12 +259,12 @@ class Stack:
         with self.ledger.reading() as session:
             return file_counts(session)
 
-    def wait_until_done(self, received: int, seconds: float = 60.0) -> FileCounts:
+    def wait_until_done(self, received: int, seconds: float = HANG_S) -> FileCounts:
         """Wait until so many files have their receipt and none waits any more; the books then."""
         wait_for(
             lambda: (b := self.file_counts()).received >= received and b.pending + b.leased == 0,
-            seconds,
             lambda: f"{received} receipts:\n{self.tail()}\n{self.file_counts()}",
+            seconds,
         )
         return self.file_counts()
 
@@ -271,7 +276,7 @@ class Stack:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=HANG_S,
             cwd=self.settings.data.parent,
         )
 

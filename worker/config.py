@@ -102,6 +102,9 @@ class Settings(BaseSettings):
         10.0, gt=0, description="Seconds after which a pending image that the broker lost is queued again."
     )
     heartbeat_s: float = Field(5.0, gt=0, description="Seconds between two heartbeats of a process.")
+    restart_pause_s: float = Field(
+        30.0, gt=0, description="Longest pause, in seconds, before a process that ended is started again."
+    )
     canary_s: float = Field(
         0.0,
         ge=0,

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 _POLL_S = 0.2
 _STOP_WITHIN_S = 20.0
-_LONGEST_BACKOFF_S = 30.0
+_FIRST_PAUSE_S = 1.0
 # A process that ran for so long had started well: its next failure starts again with a short pause.
 _STEADY_AFTER_S = 60.0
 _PR_SET_PDEATHSIG = 1
@@ -48,10 +48,11 @@ class _Child:
     """One supervised process. When it ends, it is restarted after a pause that grows each time."""
 
     name: str
+    longest_pause_s: float
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     next_start: float = 0.0
-    backoff_s: float = field(default=1.0)
+    pause_s: float = field(default=_FIRST_PAUSE_S)
 
     def start(self, environment: dict[str, str]) -> None:
         # In its own session, so that Ctrl-C reaches the supervisor only, which stops the others in order.
@@ -69,16 +70,17 @@ class _Child:
         now = time.monotonic()
         if self.process is not None and self.process.poll() is not None:
             if now - self.started > _STEADY_AFTER_S:
-                self.backoff_s = 1.0
+                self.pause_s = _FIRST_PAUSE_S
+            pause_s = min(self.pause_s, self.longest_pause_s)
             log.error(
                 "a process ended and will be restarted",
                 name=self.name,
                 status=self.process.returncode,
-                again_in_s=self.backoff_s,
+                again_in_s=pause_s,
             )
             self.process = None
-            self.next_start = now + self.backoff_s
-            self.backoff_s = min(_LONGEST_BACKOFF_S, 2 * self.backoff_s)
+            self.next_start = now + pause_s
+            self.pause_s = 2 * pause_s
         if self.process is None and now >= self.next_start:
             self.start(environment)
 
@@ -126,7 +128,7 @@ def up(settings: Settings) -> int:
 def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
     environment = {**os.environ, **_child_environment(settings)}
     names = (["broker"] if settings.broker_is_bundled else []) + ["worker", "watch", "web"]
-    children = [_Child(name) for name in names]
+    children = [_Child(name, settings.restart_pause_s) for name in names]
     announced = False
     try:
         for child in children:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from sqlalchemy import func, select
 
-from tests.conftest import Stack, wait_for
+from tests.conftest import HANG_S, Stack, wait_for
 from tests.files import distinct
 from tests.filling import assert_whole
 from worker.ledger.session import Ledger
@@ -50,7 +50,7 @@ class Storm:
 
     def assert_nothing_is_lost(self) -> None:
         """Every file has one receipt, one image, one prediction; the books and the trail hold."""
-        counts = self.stack.wait_until_done(self.count, 100 + self.count / 5)
+        counts = self.stack.wait_until_done(self.count, HANG_S + self.count / 5)
         assert (counts.received, counts.images, counts.scored) == (self.count, self.count, self.count)
         assert assert_whole(self.stack.ledger) == counts
         assert not list(self.stack.settings.inbox.iterdir())
@@ -95,5 +95,5 @@ def stop_in_the_middle(stack: Stack, those: Callable[[], list[psutil.Process]]) 
             process.resume()
         return False
 
-    wait_for(caught, 60, lambda: f"a scoring process at work:\n{stack.tail()}")
+    wait_for(caught, lambda: f"a scoring process at work:\n{stack.tail()}")
     return stopped[0]

@@ -61,7 +61,7 @@ def test_two_hundred_uploads_at_once_have_an_answer_and_a_receipt_each(
     assert (
         len({said["receipt"] for _, said in answers}) == len({said["image"] for _, said in answers}) == MANY
     )
-    counts = stack.wait_until_done(MANY, 120)
+    counts = stack.wait_until_done(MANY)
     assert (counts.received, counts.images, counts.scored) == (MANY, MANY, MANY)
     assert assert_whole(stack.ledger) == counts
     assert_one_prediction_each(stack.ledger, MANY)
@@ -85,7 +85,7 @@ def test_the_same_bytes_by_folder_and_upload_at_once_are_one_image_and_two_recei
     uploads = [partial(upload, stack.url, name, data) for name, data in files.items()]
     answers = all_at_once([*drops, *uploads])[FEW:]
     assert {status for status, _ in answers} == {200}
-    counts = stack.wait_until_done(2 * FEW, 60)
+    counts = stack.wait_until_done(2 * FEW)
     assert (counts.received, counts.duplicates, counts.images, counts.scored) == (2 * FEW, FEW, FEW, FEW)
     assert assert_whole(stack.ledger) == counts
     assert_one_prediction_each(stack.ledger, FEW)
@@ -98,18 +98,18 @@ def test_two_who_watch_one_folder_give_one_receipt_for_each_file(
 ) -> None:
     stack = make_stack(chunk_size=4, max_attempts=100, settle_s=0.0, scan_s=0.1)
     stack.launch("broker")
-    wait_for(lambda: embedded.is_ready(stack.settings), 20, stack.tail)
+    wait_for(lambda: embedded.is_ready(stack.settings), stack.tail)
     watchers = [stack.launch("watch"), stack.launch("watch")]
     stack.launch("worker")
     storm = Storm(stack, phantoms[0])
     storm.drop(100)
     with storm.arriving():
-        wait_for(lambda: stack.file_counts().received > 100, 60, stack.tail)
+        wait_for(lambda: stack.file_counts().received > 100, stack.tail)
         watchers[0].send_signal(signal.SIGKILL)
         watchers[0].wait(10)
         watchers.append(stack.launch("watch"))
         before = stack.file_counts().received
-        wait_for(lambda: stack.file_counts().received > before + 20, 60, stack.tail)
+        wait_for(lambda: stack.file_counts().received > before + 20, stack.tail)
     storm.assert_nothing_is_lost()
     assert all(watcher.poll() is None for watcher in watchers[1:])
     assert "Traceback" not in stack.log.read_text()

@@ -141,7 +141,7 @@ def test_nothing_is_lost_and_the_worker_waits_when_the_broker(
     seen = len(site.stack.log.read_text())
     site.storm.drop(8)
     with site.storm.arriving(), harm(site) as said:
-        wait_for(lambda: said in site.stack.log.read_text()[seen:], 60, site.stack.tail)
+        wait_for(lambda: said in site.stack.log.read_text()[seen:], site.stack.tail)
     site.storm.assert_nothing_is_lost()
     assert site.workers() == [worker], "it waits, and is not started again"
     assert "Traceback" not in site.stack.log.read_text()

@@ -30,7 +30,7 @@ main()
 
 def begin(stack: Stack) -> None:
     stack.launch("broker")
-    wait_for(lambda: embedded.is_ready(stack.settings), 20, stack.tail)
+    wait_for(lambda: embedded.is_ready(stack.settings), stack.tail)
     stack.launch("watch")
 
 

@@ -84,7 +84,7 @@ class Site:
         )
 
     def wait_until_said(self, said: str, since: int) -> None:
-        wait_for(lambda: said in self.stack.log.read_text()[since:], 90, self.stack.tail)
+        wait_for(lambda: said in self.stack.log.read_text()[since:], self.stack.tail)
 
 
 def running(make: Callable[..., Stack], picture: Path, disk: Path, url: str) -> Site:
@@ -184,7 +184,7 @@ def assert_it_is_outlived(site: Site, harm: Callable[[Site, int], None]) -> None
         harm(site, len(site.stack.log.read_text()))
     site.stack.ledger.close()
     site.storm.assert_nothing_is_lost()
-    wait_for(lambda: all_is_well(site.stack), 60, site.stack.tail)
+    wait_for(lambda: all_is_well(site.stack), site.stack.tail)
     assert "Traceback" not in site.stack.log.read_text()
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.chaos.storm import Storm, kill_in_the_middle, scorers
@@ -29,14 +30,22 @@ def storm(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Ite
         yield Storm(stack, phantoms[0])
 
 
+def running(stack: Stack, command: str) -> list[psutil.Process]:
+    """Return the processes of a command. Wait for one while the supervisor pauses before a restart."""
+    wait_for(lambda: bool(stack.processes(command)), lambda: f"a running {command}:\n{stack.tail()}")
+    return stack.processes(command)
+
+
 def kill(stack: Stack, command: str) -> None:
-    """Kill every process of a command, and wait until it was started again."""
-    killed = stack.processes(command)
-    assert killed, f"no {command} is running"
+    """Kill every process of a command, and wait until the supervisor started it again."""
+    killed = running(stack, command)
     for process in killed:
         process.kill()
     gone = {process.pid for process in killed}
-    wait_for(lambda: bool({p.pid for p in stack.processes(command)} - gone), 60, stack.tail)
+    wait_for(
+        lambda: bool({p.pid for p in stack.processes(command)} - gone),
+        lambda: f"{command} to be started again:\n{stack.tail()}",
+    )
 
 
 def kill_the_watcher_twice(stack: Stack) -> None:
@@ -45,14 +54,19 @@ def kill_the_watcher_twice(stack: Stack) -> None:
 
 
 def kill_the_worker(stack: Stack) -> None:
-    orphans = scorers(stack)
-    (parent,) = (p for p in stack.processes("worker") if p not in orphans)
-    parent.kill()
-    wait_for(lambda: not any(p.is_running() for p in orphans), 60, "the children of a killed worker")
+    """Kill the worker's parent process, and wait until its scoring processes have ended, too."""
+    wait_for(lambda: bool(scorers(stack)), lambda: f"a scoring process:\n{stack.tail()}")
+    children = scorers(stack)
+    for parent in {process.ppid() for process in children}:
+        psutil.Process(parent).kill()
+    wait_for(
+        lambda: not any(process.is_running() for process in children),
+        "the scoring processes of a killed worker to end",
+    )
 
 
 def stop_the_broker_for_ten_seconds(stack: Stack) -> None:
-    (server,) = stack.processes("valkey-server")
+    (server,) = running(stack, "valkey-server")
     server.suspend()
     time.sleep(10)
     if server.is_running():
@@ -117,6 +131,6 @@ def test_a_hundred_thousand_files_at_once_are_accounted_for_whatever_is_killed_m
         return stack.file_counts().scored >= count
 
     for harm, count in zip(cycle(HARMS), range(0, storm.count, 4_000), strict=False):
-        wait_for(partial(have_scored, count), 600, stack.tail)
+        wait_for(partial(have_scored, count), stack.tail)
         harm(stack)
     storm.assert_nothing_is_lost()

@@ -51,12 +51,12 @@ def test_an_image_that_kills_its_worker_ends_alone_and_all_others_are_scored(
     files = {f"{n}.jpg": distinct(phantoms[0].read_bytes(), n) for n in range(24)}
     killer = hashlib.sha256(files["5.jpg"]).hexdigest()
     stack.launch("broker")
-    wait_for(lambda: embedded.is_ready(stack.settings), 20, stack.tail)
+    wait_for(lambda: embedded.is_ready(stack.settings), stack.tail)
     for name, data in files.items():
         stack.drop(name, data)
     stack.launch("-c", DEADLY_WORKER, killer, how)
     stack.launch("watch")
-    counts = stack.wait_until_done(len(files), 100)
+    counts = stack.wait_until_done(len(files))
     assert (counts.scored, counts.quarantined, counts.rejected) == (23, 1, 0)
     assert assert_whole(stack.ledger) == counts
     with stack.ledger.reading() as session:
@@ -75,7 +75,7 @@ def test_nothing_is_lost_when_a_broker_of_ones_own_comes_back_empty_after_ten_se
         full.client().config_set("requirepass", PASSWORD)
         stack.start()
         storm.drop(20)
-        wait_for(lambda: stack.file_counts().received > 0, 30, stack.tail)
+        wait_for(lambda: stack.file_counts().received > 0, stack.tail)
     storm.drop(20)
     time.sleep(10)
     assert stack.processes("worker"), "it waits for its broker"
@@ -128,13 +128,13 @@ def test_a_store_that_is_away_costs_nobody_an_attempt_and_is_said(
         time.sleep(1.5)
         store.rename(away)
         store.mkdir()  # as the mount point of a share is, when the share is not there
-        wait_for(lambda: "out of reach" in trouble(stack).get("watch", ""), 30, stack.tail)
+        wait_for(lambda: "out of reach" in trouble(stack).get("watch", ""), stack.tail)
         time.sleep(6)
         assert not any(store.iterdir()), "what went there would be hidden later"
         store.rmdir()
         away.rename(store)
     storm.assert_nothing_is_lost()
-    wait_for(lambda: not trouble(stack), 30, stack.tail)
+    wait_for(lambda: not trouble(stack), stack.tail)
     assert "Traceback" not in stack.log.read_text()
 
 
@@ -145,11 +145,11 @@ def test_a_disk_without_room_stops_the_intake_and_nothing_else(
     stack.start()
     storm = Storm(stack, phantoms[0])
     storm.drop(3)
-    wait_for(lambda: "no file is accepted" in trouble(stack).get("watch", ""), 30, stack.tail)
+    wait_for(lambda: "no file is accepted" in trouble(stack).get("watch", ""), stack.tail)
     assert stack.file_counts().received == 0
     assert len(list(stack.settings.inbox.iterdir())) == 3
     stack.stop()
     stack.environment["NIGHTREAD_MIN_FREE_BYTES"] = "0"
     stack.start()
     storm.assert_nothing_is_lost()
-    wait_for(lambda: not trouble(stack), 30, stack.tail)
+    wait_for(lambda: not trouble(stack), stack.tail)

@@ -138,7 +138,7 @@ def site(
             for host in (ada, ben)
         }
         found = Site(hosts, stack, Storm(stack, phantoms[0]), workers)
-        wait_for(lambda: found.signs() == {"ada": True, "ben": True}, 60, stack.tail)
+        wait_for(lambda: found.signs() == {"ada": True, "ben": True}, stack.tail)
         yield found
         assert "Traceback" not in stack.log.read_text()
 
@@ -170,16 +170,16 @@ def test_a_host_that_is_cut_off_loses_its_images_to_another_and_goes_on_when_it_
         seen = len(site.stack.log.read_text())
         process.resume()
         said = "a heartbeat could not be written"
-        wait_for(lambda: said in site.stack.log.read_text()[seen:], 60, site.stack.tail)
-        wait_for(lambda: site.who_scored(lost) == {ben.name}, 90, site.stack.tail)
+        wait_for(lambda: said in site.stack.log.read_text()[seen:], site.stack.tail)
+        wait_for(lambda: site.who_scored(lost) == {ben.name}, site.stack.tail)
     site.storm.assert_nothing_is_lost()
-    wait_for(lambda: site.signs() == {"ada": False, "ben": True}, 60, "its silence to be seen")
+    wait_for(lambda: site.signs() == {"ada": False, "ben": True}, "its silence to be seen")
     before = site.last_scored_by(ada)
     site.network.mend(ada)
     with site.storm.arriving():
-        wait_for(lambda: site.last_scored_by(ada) > before, 90, site.stack.tail)
+        wait_for(lambda: site.last_scored_by(ada) > before, site.stack.tail)
     site.storm.assert_nothing_is_lost()
-    wait_for(lambda: site.signs() == {"ada": True, "ben": True}, 60, site.stack.tail)
+    wait_for(lambda: site.signs() == {"ada": True, "ben": True}, site.stack.tail)
 
 
 def test_what_a_host_computed_before_it_was_cut_off_is_not_recorded_over_anothers(site: Site) -> None:
@@ -187,10 +187,10 @@ def test_what_a_host_computed_before_it_was_cut_off_is_not_recorded_over_another
     for worker in site.workers.values():
         worker.send_signal(signal.SIGSTOP)
     site.storm.drop(3)
-    wait_for(lambda: len(site.pending()) == 3, 60, site.stack.tail)
+    wait_for(lambda: len(site.pending()) == 3, site.stack.tail)
     ids = site.pending()
     with site.running(ada, STOPS_BEFORE_IT_RECORDS, *map(str, ids)) as late:
-        wait_for(lambda: psutil.Process(late.pid).status() == psutil.STATUS_STOPPED, 60, "the late one")
+        wait_for(lambda: psutil.Process(late.pid).status() == psutil.STATUS_STOPPED, "the late one")
         assert site.leased_by(ada) == ids
         site.network.cut(ada)
         for worker in site.workers.values():

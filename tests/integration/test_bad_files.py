@@ -72,7 +72,7 @@ def test_each_bad_file_has_its_answer_and_the_next_good_file_is_scored(
             time.sleep(0.1)
             assert growing.exists(), "it was taken before it was whole"
 
-    wait_for(lambda: not growing.exists(), 30, stack.tail)
+    wait_for(lambda: not growing.exists(), stack.tail)
     stack.drop("good.jpg", good)
     counts = stack.wait_until_done(len(bad) + 2)
     assert (counts.received, counts.scored, counts.rejected) == (len(bad) + 2, 2, len(bad))
@@ -96,7 +96,7 @@ def test_each_bad_file_has_its_answer_and_the_next_good_file_is_scored(
     # A person tries one again: the worker holds it to the same limits.
     bomb = images["bomb.png"].id
     assert stack.run("retry", str(bomb), "--why", "the modality says that it is sound").returncode == 0
-    wait_for(lambda: stack.file_counts().rejected == len(bad), 30, stack.tail)
+    wait_for(lambda: stack.file_counts().rejected == len(bad), stack.tail)
     with stack.ledger.reading() as session:
         again = session.get_one(Image, bomb)
         assert (again.state, again.reason_code) == ("rejected", "too_many_pixels")

@@ -26,7 +26,7 @@ def test_canaries_come_through_with_the_same_score_each_and_another_score_is_tol
 ) -> None:
     stack = make_stack(canary_s=1.0)
     stack.start()
-    wait_for(lambda: stack.file_counts().scored >= 2, 100, stack.tail)
+    wait_for(lambda: stack.file_counts().scored >= 2, stack.tail)
     stack.stop()
     stack.environment["NIGHTREAD_CANARY_S"] = "0"
     stack.start()

@@ -23,12 +23,12 @@ def test_what_needs_too_much_memory_is_turned_away_and_its_neighbours_are_scored
 ) -> None:
     stack = make_stack(workers=1, lease_s=120.0, worker_memory_bytes=400 * 1024**2)
     stack.start()
-    wait_for(lambda: len(scorers(stack)) == 1, 30, stack.tail)
+    wait_for(lambda: len(scorers(stack)) == 1, stack.tail)
     (before,) = scorers(stack)
     stack.drop("large.png", bombs.black_png(bombs.LARGE, bombs.LARGE, colour=True))
     for number in range(6):
         stack.drop(f"{number}.jpg", distinct(phantoms[0].read_bytes(), number))
-    counts = stack.wait_until_done(7, 100)
+    counts = stack.wait_until_done(7)
     assert (counts.scored, counts.rejected, counts.quarantined) == (6, 1, 0), stack.tail()
     with stack.ledger.reading() as session:
         large = session.scalars(select(Image).where(Image.state == "rejected")).one()
@@ -39,8 +39,8 @@ def test_what_needs_too_much_memory_is_turned_away_and_its_neighbours_are_scored
 
     # One that has grown, though within its bound, makes room for another.
     stack.drop("grown.png", bombs.black_png(8_000, bombs.LARGE))
-    assert stack.wait_until_done(8, 100).rejected == 2
-    wait_for(lambda: bool(new := scorers(stack)) and new != [before], 60, stack.tail)
+    assert stack.wait_until_done(8).rejected == 2
+    wait_for(lambda: bool(new := scorers(stack)) and new != [before], stack.tail)
     stack.drop("again.jpg", distinct(phantoms[0].read_bytes(), 99))
-    assert stack.wait_until_done(9, 100).scored == 7
+    assert stack.wait_until_done(9).scored == 7
     assert_whole(stack.ledger)

@@ -94,7 +94,7 @@ def test_a_restored_backup_is_whole_and_what_came_after_it_comes_in_again(
     assert enough.wait(60)
     maintenance.backup(ledger, tmp_path / "backup")
     before = counted(ledger).received
-    wait_for(lambda: counted(ledger).received > before + 3, 60)
+    wait_for(lambda: counted(ledger).received > before + 3)
     stop.set()
     recording.join()
     sent = _hashes(ledger)

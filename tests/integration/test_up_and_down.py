@@ -30,12 +30,10 @@ def test_ctrl_c_stops_everything_and_the_next_start_goes_on(
 ) -> None:
     stack = make_stack(chunk_size=2)
     stack.start()
-    wait_for(
-        lambda: {"watch", "sweeper", "worker", "web"} <= set(alive(stack)), 20, lambda: str(alive(stack))
-    )
+    wait_for(lambda: {"watch", "sweeper", "worker", "web"} <= set(alive(stack)), lambda: str(alive(stack)))
     for number in range(40):
         stack.drop(f"{number}.jpg", distinct(phantoms[0].read_bytes(), number))
-    wait_for(lambda: stack.file_counts().scored > 0, 30, stack.tail)
+    wait_for(lambda: stack.file_counts().scored > 0, stack.tail)
     assert stack.stop(signal.SIGINT) == 0
     assert [process.cmdline() for process in stack.processes()] == [], "nothing is left running"
     assert "is killed" not in stack.log.read_text(), "each stopped when it was asked to"
@@ -59,19 +57,19 @@ def test_a_watcher_that_hangs_is_told_by_the_page_and_no_more_once_it_goes_on(ni
         with urllib.request.urlopen(f"{stack.url}{path}", timeout=10) as answer:  # noqa: S310 - http
             return " ".join(json.loads(answer.read())["troubles"])
 
-    wait_for(lambda: troubles("/readyz") == "", 60, stack.tail)
+    wait_for(lambda: troubles("/readyz") == "", stack.tail)
     (watcher,) = stack.processes("watch")
     watcher.suspend()
     try:
         # The sweeper is a thread of it, and falls silent too.
         wait_for(
-            lambda: all(f"{name} on" in troubles("/healthz") for name in ("watch", "sweeper")), 60, stack.tail
+            lambda: all(f"{name} on" in troubles("/healthz") for name in ("watch", "sweeper")), stack.tail
         )
         assert "is silent for" in troubles("/readyz")
         assert "is silent for" in " ".join(json.loads(stack.run("status", "--json").stdout)["troubles"])
     finally:
         watcher.resume()
-    wait_for(lambda: troubles("/readyz") == "", 60, stack.tail)
+    wait_for(lambda: troubles("/readyz") == "", stack.tail)
 
 
 def test_a_supervisor_that_is_killed_leaves_nothing_that_blocks_the_next_and_a_second_is_refused(
@@ -79,7 +77,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing_that_blocks_the_next_and_a_s
 ) -> None:
     stack = nightread_up
     stack.stop(signal.SIGKILL)
-    wait_for(lambda: stack.processes() == [], 30, lambda: str(stack.processes()))
+    wait_for(lambda: stack.processes() == [], lambda: str(stack.processes()))
     # Ignored where the tests run under nohup, and then by what they start.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     stack.start()

@@ -86,7 +86,7 @@ def test_commands_of_the_services_screen_a_folder(
         for path in phantoms:
             shutil.copy(path, data / "inbox")
         ledger = Ledger(Settings(database_url=postgres_url).database)
-        wait_for(lambda: count_scored(ledger) == len(phantoms), 60, "every phantom's score")
+        wait_for(lambda: count_scored(ledger) == len(phantoms), "every phantom's score")
         for name in OURS[1:]:
             service = compose["services"][name]
             _, program, *arguments = service["healthcheck"]["test"]
@@ -95,7 +95,7 @@ def test_commands_of_the_services_screen_a_folder(
         web = compose["services"]["web"]
         _, _, *arguments = web["healthcheck"]["test"]
         code = arguments[-1].replace(":8000", f":{given['NIGHTREAD_PORT']}")
-        wait_for(lambda: subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, 30)
+        wait_for(lambda: subprocess.run([sys.executable, "-c", code], check=False).returncode == 0)
         ledger.close()
 
 

@@ -59,8 +59,8 @@ def test_server_answers_sends_heartbeats_and_stops(empty: Night) -> None:
     with subprocess.Popen(
         COMMAND, env=environment(empty.settings), stderr=subprocess.PIPE, text=True
     ) as process:
-        wait_for(lambda: answers(f"{url}/readyz"), 30, "the page")
-        wait_for(lambda: [row.name for row in web_heartbeats(empty) if row.ok] == ["web"], 10, "a heartbeat")
+        wait_for(lambda: answers(f"{url}/readyz"), "the page")
+        wait_for(lambda: [row.name for row in web_heartbeats(empty) if row.ok] == ["web"], "a heartbeat")
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=20)
     assert process.returncode == 0
@@ -91,7 +91,7 @@ def test_server_warns_when_others_may_reach_it(empty: Night) -> None:
     remote = empty.settings.model_copy(update={"allow_remote": True, "host": EVERY_ADDRESS})
     remote.model_fields_set.update({"allow_remote", "host"})
     with subprocess.Popen(COMMAND, env=environment(remote), stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: answers(f"http://127.0.0.1:{remote.port}/healthz"), 30, "the page")
+        wait_for(lambda: answers(f"http://127.0.0.1:{remote.port}/healthz"), "the page")
         process.terminate()
         _, stderr = process.communicate(timeout=20)
     assert "NO LOGINS" in stderr
@@ -123,7 +123,7 @@ def test_heartbeat_survives_a_missing_database(empty: Night) -> None:
         database.rmdir()
         for path, data in files.items():
             path.write_bytes(data)
-        wait_for(lambda: [row.name for row in web_heartbeats(empty)] == ["web"], 10, "a heartbeat")
+        wait_for(lambda: [row.name for row in web_heartbeats(empty)] == ["web"], "a heartbeat")
     assert web_heartbeats(empty) == []
 
 

@@ -289,7 +289,7 @@ def run_until(inbox: Inbox, done: Callable[[], bool]) -> None:
     thread = threading.Thread(target=inbox.monitor.run, args=(stop, lambda: None))
     thread.start()
     try:
-        wait_for(done, 20, "the monitor")
+        wait_for(done, "the monitor")
     finally:
         stop.set()
         thread.join(10)

@@ -261,7 +261,7 @@ def test_the_broker_replaces_one_left_running(tmp_path: Path) -> None:
     for _ in range(2):
         broker = subprocess.Popen([sys.executable, "-m", "worker.cli", "broker"], env=environment, cwd=ROOT)
         brokers.append(broker)
-        wait_for(lambda: embedded.is_ready(settings) and run_id(settings) not in seen, 20, "the broker")
+        wait_for(lambda: embedded.is_ready(settings) and run_id(settings) not in seen, "the broker")
         seen.append(run_id(settings))
         if len(brokers) == 1:
             broker.kill()
