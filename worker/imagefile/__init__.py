@@ -1,1 +1,1 @@
-"""JPEG and PNG files: their parts, the limits that they must keep, and the mark that says PHANTOM."""
+"""JPEG and PNG files: their parts, their limits, and the mark of a phantom in their header."""

@@ -1,7 +1,7 @@
 """The limits that an image file must keep before a library reads its header.
 
-A library reads every segment and chunk in Python, and keeps most of them: a file of 64 MB that holds
-nothing but empty ones took it a minute and a gigabyte.
+Pillow reads every segment and chunk in Python, and keeps most of them: for a file of 64 MB with nothing but
+empty segments it needed a minute and a gigabyte.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from worker.imagefile.parts import (
     png_chunks,
 )
 
-# Bytes before the picture. The header of a radiograph has some ten parts and a few kilobytes; the longest
-# honest ones hold an ICC profile in segments of 64 KB, or the history of an editor.
+# The limit of bytes before the picture. The header of a radiograph has some ten parts and a few kilobytes.
+# The longest valid headers hold an ICC profile in segments of 64 KB, or the history of an editor.
 LONGEST_HEADER = 4 * 1024**2
 MOST_PARTS = 500
-# Parts of the picture itself. A PNG writer chooses their size: 64 MB in pieces of a kilobyte.
+# The limit of parts that hold the picture. A PNG writer chooses their size; this allows 64 MB in kilobytes.
 MOST_PIECES = 65_536
 
 # A decoder stops with an error at these (ITU-T T.81, table B.1).

@@ -1,7 +1,7 @@
-"""The segments of a JPEG file and the chunks of a PNG file: the only code here that walks over them.
+"""Walks over the segments of a JPEG file and the chunks of a PNG file. No other code does.
 
-Nothing is decoded. Both walks are lazy and have no limit of their own: a hostile file holds millions of
-parts, so the caller stops when it has seen enough.
+Nothing is decoded. Both generators have no limit of their own, and a hostile file can hold millions of parts:
+the caller has to stop in time.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ END_OF_IMAGE = 0xD9
 COMMENT = 0xFE
 # Markers that have no length (table B.1), and those after which Pillow reads none.
 _WITHOUT_LENGTH = frozenset({0x01, 0xC8, 0xD8, END_OF_IMAGE, *range(0xF0, 0xFE)})
-# Stuffed bytes, restart markers and fill bytes stand inside the data of a scan: they begin no segment.
+# Stuffed bytes, restart markers and fill bytes are part of the data of a scan: they begin no segment.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
-# Plain tuples, because a hundred thousand files a night are walked over: named ones take twice as long.
-# A JPEG segment: its marker, the offset of the marker, the offset behind its data.
+# A JPEG segment: its marker, the offset of the marker, the offset behind its data. A plain tuple, because a
+# named tuple doubles the time of a walk.
 Segment = tuple[int, int, int]
 # A PNG chunk: its kind, the offset of its length, the offset behind its checksum.
 Chunk = tuple[bytes, int, int]
@@ -69,7 +69,7 @@ def png_chunks(file: BinaryIO) -> Iterator[Chunk]:
 
 
 def with_comment(jpeg: bytes, text: str) -> bytes:
-    """Return the same JPEG picture in other bytes: with one more comment (ITU-T T.81, B.2.4.5)."""
+    """Add a comment (ITU-T T.81, B.2.4.5): the picture stays the same, and the bytes of the file differ."""
     comment = text.encode()
     segment = bytes((0xFF, COMMENT)) + (len(comment) + 2).to_bytes(2, "big") + comment
     return JPEG_START + segment + jpeg[len(JPEG_START) :]

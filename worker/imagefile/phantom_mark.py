@@ -1,4 +1,4 @@
-"""The mark in a file's header that says: this picture is a drawn phantom, and shows no patient."""
+"""Writes and reads the mark of a phantom in the header of its file."""
 
 from __future__ import annotations
 

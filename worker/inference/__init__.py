@@ -1,1 +1,1 @@
-"""What is computed: from a file's bytes to probabilities, an activation map and a verdict."""
+"""Inference: turns the bytes of a file into probabilities, an activation map and a verdict."""

@@ -1,1 +1,1 @@
-"""What arrives: files are looked at, hashed, stored and recorded here, and never queued."""
+"""The intake: waits until a file is complete, checks it, hashes it, stores it and records it. It never queues."""
