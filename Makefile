@@ -20,7 +20,8 @@ run: setup  ## Install what is needed and start Nightread (Ctrl-C stops it)
 setup: $(SERVE)  ## Install what users need into .venv; without internet: WHEELS=folder
 
 wheels:  ## Download what `make setup WHEELS=folder` installs on a machine without internet
-	$(PYTHON) -m pip download --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+	@$(PYTHON) -m venv build/pip
+	build/pip/bin/python -m pip download --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
 		--requirement lock/serve.txt --dest $(or $(WHEELS),build/wheels)
 
 test-fast: $(FAST)  ## Run the fast tests: no TensorFlow, browser or PostgreSQL; under a minute
