@@ -1,1 +1,1 @@
-"""Measures Nightread's speed and memory. Not in the wheel: it runs from a source checkout."""
+"""Measurements of Nightread's speed and memory. Not in the wheel: they run from a source checkout."""

@@ -15,10 +15,12 @@ from worker.config import Settings, read_settings
 @click.option(
     "--images", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True
 )
-@click.option("--count", type=click.IntRange(1), default=2_000, help="Distinct files to make of them.")
+@click.option(
+    "--count", type=click.IntRange(1), default=2_000, help="Number of distinct files to make from them."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def bench(folder: Path, count: int, as_json: bool) -> None:
-    """Measure this machine: end to end, the ceiling, uploads under load."""
+    """Measure this machine: throughput, its upper limit, uploads under load."""
     from bench import throughput
 
     document = throughput.measure(_start(), folder.absolute(), count)
@@ -29,9 +31,9 @@ def bench(folder: Path, count: int, as_json: bool) -> None:
 @click.argument("images", type=click.IntRange(1_000, 100_000_000), default=1_000_000)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def bench_ledger(images: int, as_json: bool) -> None:
-    """Measure pages, API and trail on an invented ledger of IMAGES images.
+    """Measure pages, API and commands on a synthetic ledger of IMAGES images.
 
-    It is a SQLite file that is removed afterwards, or the empty database that NIGHTREAD_DATABASE_URL names.
+    The ledger is a SQLite file that is removed afterwards, or the empty database of NIGHTREAD_DATABASE_URL.
     """
     from bench import ledger
 

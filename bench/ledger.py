@@ -39,26 +39,26 @@ from worker.phantom import write_phantom
 from worker.progress import progress
 from worker.store import Area, Store, open_store
 
-# Each page is asked for so often, its addresses in turn; no page has more of them.
+# Requests to each page, over its addresses in turn; no page has more addresses.
 ROUNDS = 100
-# So many images, and as many runs, are asked for.
+# Number of images, and of runs, that are requested.
 _SAMPLES = 30
 _COMMANDS = (
     ("status", "--json"),
     ("report", "--json"),
     ("audit", "verify", "--json"),
 )
-# What the intake and a worker write in one transaction by default.
+# Images in one transaction of the intake and of a worker, by default.
 _GROUP, _CHUNK = 64, 32
-# A look at a command's size costs nothing beside a command of a second.
-_LOOK_EVERY_S = 0.02
+# Reading a command's memory this often costs nothing compared with a command of a second.
+_POLL_S = 0.02
 _OWNER = "bench:1:worker"
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Known:
-    """What there is to ask for: images of every kind, unread ones, runs, a model, an image's hash."""
+    """What can be requested: images of every kind, unread images, runs, a model, the hash of an image."""
 
     images: Sequence[int]
     unread: Sequence[int]
@@ -68,10 +68,10 @@ class Known:
 
 
 def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
-    """Measure, and give the document of `bench-ledger --json`.
+    """Measure and return the document of `bench-ledger --json`.
 
-    The ledger is the one of `settings.database_url`, which must be empty, or a SQLite file of its own.
-    Raises ClickException when it is not empty.
+    The ledger is that of `settings.database_url`, which must be empty, or else a temporary SQLite file.
+    Raises ClickException if it is not empty.
     """
     with tempfile.TemporaryDirectory(prefix="nightread-bench-") as folder:
         own = settings.model_copy(update={"data": Path(folder), "store": ""})
@@ -79,7 +79,7 @@ def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
             ledger: Ledger = app.extensions[EXTENSION].ledger
             began = time.perf_counter()
             _fill(ledger, count)
-            invented_s = time.perf_counter() - began
+            fill_s = time.perf_counter() - began
             known = _known(ledger, count)
             _draw(open_store(own), ledger, known.unread)
             pages = _pages(app, known, rounds)
@@ -88,7 +88,7 @@ def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
     return {
         "images": count,
         "database": ledger.engine.dialect.name,
-        "invented_in_s": round(invented_s, 1),
+        "invented_in_s": round(fill_s, 1),
         "slowest_p95_ms": max(page["p95_ms"] for page in pages.values()),
         "pages": pages,
         "writes": writes,
@@ -96,25 +96,25 @@ def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
     }
 
 
-def as_text(said: Document) -> str:
-    """The document for people: the slowest page first."""
-    pages = sorted(said["pages"].items(), key=lambda page: -page[1]["p95_ms"])
+def as_text(document: Document) -> str:
+    """Return the document as text for people, the slowest page first."""
+    pages = sorted(document["pages"].items(), key=lambda page: -page[1]["p95_ms"])
     return "\n".join(
         [
-            f"{said['images']} images on {said['database']}, invented in {said['invented_in_s']:.0f} s",
+            f"{document['images']} images on {document['database']}, created in {document['invented_in_s']:.0f} s",
             "                              median      p95, ms",
             *[f"  {name:<26}{page['median_ms']:8.1f} {page['p95_ms']:8.1f}" for name, page in pages],
-            *[f"  {name:<26}{ms:8.2f} ms an image" for name, ms in said["writes"].items()],
+            *[f"  {name:<26}{ms:8.2f} ms an image" for name, ms in document["writes"].items()],
             *[
-                f"  nightread {name:<16}{of['seconds']:8.2f} s, {of['peak_rss_mb']:.0f} MB"
-                for name, of in said["commands"].items()
+                f"  nightread {name:<16}{measured['seconds']:8.2f} s, {measured['peak_rss_mb']:.0f} MB"
+                for name, measured in document["commands"].items()
             ],
         ]
     )
 
 
 def addresses(known: Known) -> dict[str, list[str]]:
-    """For each page and each answer of the API that can be got: what is asked of it."""
+    """Return the addresses to request, for each page and each GET endpoint of the API."""
     queries = [
         urlencode({"verdict": verdict, "reading": reading, "run": run, "after": after})
         for verdict, reading, run, after in product(VERDICTS, READING, ["", known.runs[-1]], ["", "0.3_1"])
@@ -166,10 +166,10 @@ def _app(settings: Settings) -> Iterator[Flask]:
 
 def _fill(ledger: Ledger, count: int) -> None:
     try:
-        with progress(count, "Inventing") as advance:
+        with progress(count, "Creating") as advance:
             synthetic_ledger.fill_ledger(ledger, count, advance)
-    except ValueError as refusal:
-        raise click.ClickException(str(refusal)) from refusal
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _known(ledger: Ledger, count: int) -> Known:
@@ -185,7 +185,7 @@ def _known(ledger: Ledger, count: int) -> Known:
 
 
 def _draw(store: Store, ledger: Ledger, image_ids: Sequence[int]) -> None:
-    """One drawn picture stands for each of these images, whatever their hash."""
+    """Store one phantom as the file of each of these images, although it has another hash."""
     store.make()
     drawing = store.root / "phantom.jpg"
     write_phantom(drawing, 1)
@@ -196,21 +196,21 @@ def _draw(store: Store, ledger: Ledger, image_ids: Sequence[int]) -> None:
 
 def _pages(app: Flask, known: Known, rounds: int) -> dict[str, Document]:
     client, pages = app.test_client(), {}
-    for name, found in addresses(known).items():
-        # Once beforehand, since templates and statements are compiled at their first use.
-        _got(client, found[0])
-        pages[name] = _times([_got(client, address) for address in islice(cycle(found), rounds)])
-    acts = [_read_and_undone(client, image) for image in islice(cycle(known.unread), rounds)]
-    pages["api_reading.decide"] = _times([decided for decided, _ in acts])
-    pages["api_reading.undo"] = _times([undone for _, undone in acts])
+    for name, urls in addresses(known).items():
+        # One request first, because templates and statements are compiled when first used.
+        _request_ms(client, urls[0])
+        pages[name] = _times([_request_ms(client, address) for address in islice(cycle(urls), rounds)])
+    readings = [_read_and_undo_ms(client, image) for image in islice(cycle(known.unread), rounds)]
+    pages["api_reading.decide"] = _times([decided for decided, _ in readings])
+    pages["api_reading.undo"] = _times([undone for _, undone in readings])
     return pages
 
 
-def _got(client: FlaskClient, address: str) -> float:
+def _request_ms(client: FlaskClient, address: str) -> float:
     return _timed(lambda: client.get(address, headers={HEADER: "bench"}), address)
 
 
-def _read_and_undone(client: FlaskClient, image: int) -> tuple[float, float]:
+def _read_and_undo_ms(client: FlaskClient, image: int) -> tuple[float, float]:
     address, headers = f"/api/v1/images/{image}/review", {HEADER: "bench"}
     return (
         _timed(lambda: client.post(address, json={"action": "confirm"}, headers=headers), address),
@@ -218,14 +218,14 @@ def _read_and_undone(client: FlaskClient, image: int) -> tuple[float, float]:
     )
 
 
-def _timed(ask: Callable[[], Any], address: str) -> float:
-    """Milliseconds until the whole answer is there."""
+def _timed(request: Callable[[], Any], address: str) -> float:
+    """Return the milliseconds until the whole response has arrived."""
     began = time.perf_counter()
-    answer = ask()
-    _ = answer.data
+    response = request()
+    _ = response.data
     took_ms = 1e3 * (time.perf_counter() - began)
-    if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own limit
-        raise click.ClickException(f"{address} answers {answer.status_code}: {answer.text[:200]}")
+    if response.status_code >= 400:  # noqa: PLR2004 - the first error status of HTTP
+        raise click.ClickException(f"{address} answers {response.status_code}: {response.text[:200]}")
     return took_ms
 
 
@@ -235,20 +235,20 @@ def _times(ms: Sequence[float]) -> Document:
 
 
 def _writes(ledger: Ledger, rounds: int) -> dict[str, float]:
-    """Milliseconds an image in the ledger: to receive it, and to lease it and record its score."""
+    """Return the milliseconds that the ledger takes to receive an image, and to lease it and record its score."""
     with ledger.transaction() as session:
         model = predictions.register_model(
             session, sha256="b" * 64, name="bench", version="1", card={}, at=utc_now(),
             point={"threshold": 0.5, "band_low": 0.4, "band_high": 0.6}, point_name="bench",
         )  # fmt: skip
-    received, scored, waiting = [], [], []
+    received, scored, pending = [], [], []
     for number in range(rounds):
         began = time.perf_counter()
-        waiting += _receive(ledger, number)
+        pending += _receive(ledger, number)
         received.append(1e3 * (time.perf_counter() - began) / _GROUP)
-    for first in range(0, len(waiting), _CHUNK):
+    for first in range(0, len(pending), _CHUNK):
         began = time.perf_counter()
-        _score(ledger, model, waiting[first : first + _CHUNK])
+        _score(ledger, model, pending[first : first + _CHUNK])
         scored.append(1e3 * (time.perf_counter() - began) / _CHUNK)
     return {
         "receive_ms": round(statistics.median(received), 3),
@@ -273,9 +273,9 @@ def _score(ledger: Ledger, model: ScoringModel, image_ids: Sequence[int]) -> Non
     at = utc_now()
     with ledger.transaction() as session:
         leases.lease(session, image_ids, owner=_OWNER, lease_s=60, at=at)
-    picture = ImageFacts("jpeg", 1400, 1000, phantom=True)
+    facts = ImageFacts("jpeg", 1400, 1000, phantom=True)
     scored = [
-        ScoreRecord(image_id, 0.1, 0.6, 0.3, 0.9, 0.9, "flagged", bytes(49), 7, 7, 4.0, picture)
+        ScoreRecord(image_id, 0.1, 0.6, 0.3, 0.9, 0.9, "flagged", bytes(49), 7, 7, 4.0, facts)
         for image_id in image_ids
     ]
     with ledger.transaction() as session:
@@ -286,7 +286,7 @@ def _score(ledger: Ledger, model: ScoringModel, image_ids: Sequence[int]) -> Non
 
 
 def _command(settings: Settings, arguments: Sequence[str]) -> Document:
-    """Run a command as a user does; its seconds, start included, and its largest size in memory."""
+    """Run a command as a user does and return its seconds, start included, and its peak memory."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("NIGHTREAD_")},
         "NIGHTREAD_DATA": str(settings.data),
@@ -300,7 +300,7 @@ def _command(settings: Settings, arguments: Sequence[str]) -> Document:
     peak_mb = 0.0
     while process.poll() is None:
         peak_mb = max(peak_mb, peak_rss_mb(process))
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_S)
     seconds = time.perf_counter() - began
     if process.returncode != 0:
         raise click.ClickException(f"nightread {' '.join(arguments)} ends with {process.returncode}")

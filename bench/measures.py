@@ -1,4 +1,4 @@
-"""How long something took and how large it grew, told as both benches tell it."""
+"""Statistics of times and memory that both benchmarks use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import psutil
 
 
 def median_and_p95(values: Sequence[float]) -> tuple[float, float]:
-    """Both to one decimal; the 95th percentile as the nearest rank, a value that was measured. NaN of none."""
+    """Return median and 95th percentile, rounded to one decimal; NaN if there are no values.
+
+    The percentile is the nearest rank, so it is a value that was measured.
+    """
     if not values:
         return math.nan, math.nan
     p95 = sorted(values)[math.ceil(0.95 * len(values)) - 1]
@@ -19,9 +22,10 @@ def median_and_p95(values: Sequence[float]) -> tuple[float, float]:
 
 
 def peak_rss_mb(process: psutil.Process) -> float:
-    """The most memory a process has had, as Linux counts it (proc(5), VmHWM); elsewhere, what it has now.
+    """Return the peak resident memory of a process in MB; 0 if it has ended.
 
-    0 of one that has ended. Not getrusage(2), whose figure begins with the size of the parent.
+    On Linux this is VmHWM (proc(5)); elsewhere it is the present size. getrusage(2) would not do: its figure
+    starts at the size of the parent process.
     """
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()

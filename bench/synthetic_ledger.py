@@ -1,7 +1,7 @@
-"""An invented ledger of any size, so that pages and checks can be measured on many years of nights.
+"""A synthetic ledger of any size, to measure pages and checks on the data of many years.
 
-Every row says *phantom*. It is written in bulk, but the trail by the ledger's own function, so that its
-chain holds; books, tallies and trail of an invented ledger pass `nightread db check` like those of a real one.
+Every image is marked as a phantom. Rows are inserted in bulk, but the audit events by the ledger's own
+function, so a synthetic ledger passes `nightread db check` like a real one.
 """
 
 from __future__ import annotations
@@ -25,36 +25,46 @@ from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane, Outcome, ReviewState, Source
 from worker.ledger.tables import Image, Prediction, Receipt, Review
 
-# Runs of a tenth to a hundredth of all images: 100,000 to 10,000 of a million.
-_SHARES = (10, 20, 50, 100)
+# Sizes of the runs as fractions of all images, in turn: 1/10 to 1/100.
+_RUN_FRACTIONS = (10, 20, 50, 100)
 _BATCH = 5_000
 _READERS = ("Ada", "Ben", "Chen")
 _POINT = {"threshold": 0.5, "band_low": 0.4, "band_high": 0.65}
 _WORKER = "invented:1:worker"
 _VERSIONS = {"nightread": "0.2.0", "preprocessing": "2", "litert": "2.1.0", "python": "3.11.7"}
 _SIDE = 7
-_DUPLICATES, _AT_THE_DOOR, _BY_THE_GATE, _QUARANTINED = 0.03, 0.005, 0.005, 0.002
-# In the latest run so many images are being scored, and half of it still waits.
+# Shares of all images.
+_DUPLICATES, _REJECTED_AT_INTAKE, _REJECTED_BY_GATE, _QUARANTINED = 0.03, 0.005, 0.005, 0.002
+# Number of leased images in the latest run, half of which is unfinished.
 _LEASED = 64
-_READ, _READ_THOUGH_CLEAR, _TAKEN_BACK = 0.95, 0.02, 0.01
-_RUNS_NOT_READ_YET = 2
+# Shares of images that are read: those that need reading, and clear ones; share of readings that are undone.
+_READ, _READ_THOUGH_CLEAR, _UNDONE = 0.95, 0.02, 0.01
+_UNREAD_RUNS = 2
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class _Cast:
-    """Who and what takes part: the models, the earlier one first, readers, runs and their first images."""
+class _Context:
+    """What the images refer to.
+
+    Attributes:
+        models: the earlier one first.
+        readers: ids.
+        runs: ids.
+        first_images: id of the first image of each run.
+        started: when each run started.
+    """
 
     models: list[ScoringModel]
     readers: list[int]
     runs: list[int]
-    firsts: list[int]
+    first_images: list[int]
     started: list[datetime]
 
 
 @dataclass
-class _Sheet:
-    """The rows of some images, before they are written."""
+class _Rows:
+    """The rows of a batch of images, before they are inserted."""
 
     images: list[Row] = field(default_factory=list)
     receipts: list[Row] = field(default_factory=list)
@@ -64,46 +74,49 @@ class _Sheet:
 
 
 def fill_ledger(ledger: Ledger, count: int, advance: Callable[[int], None] = lambda _: None) -> None:
-    """Fill an empty ledger with `count` images and all that belongs to them; the same ones each time.
+    """Fill an empty ledger with `count` images, their receipts, predictions, readings and events.
 
-    Raises ValueError when there are images in it already.
+    The rows are the same at every call, but for the times. Raises ValueError if the ledger has images.
     """
     with ledger.transaction() as session:
         if receipts.any_image(session):
-            raise ValueError("there are images in this ledger already; an empty one is needed")
-        cast = _cast(session, count)
-    author = _Author(cast, count)
+            raise ValueError("this ledger already has images; an empty one is needed")
+        context = _create_context(session, count)
+    generator = _Generator(context, count)
     for first in range(1, count + 1, _BATCH):
         numbers = range(first, min(first + _BATCH, count + 1))
         with ledger.transaction() as session:
-            _write(session, author.draw(numbers))
+            _write(session, generator.generate(numbers))
         advance(len(numbers))
-    _settle(ledger)
+    _finish(ledger)
 
 
-class _Author:
-    """Draws the images in order, and counts what it has drawn."""
+class _Generator:
+    """Generates the rows of the images in order and counts them."""
 
-    def __init__(self, cast: _Cast, count: int) -> None:
-        self._cast, self._count = cast, count
+    def __init__(self, context: _Context, count: int) -> None:
+        self._context, self._count = context, count
         self._random = random.Random(count)
         self._receipts = self._predictions = self._reviews = 0
         self._run = 0
-        self._sheet = _Sheet()
+        self._rows = _Rows()
 
-    def draw(self, numbers: range) -> _Sheet:
-        """All that belongs to the images of these numbers, which are their ids."""
-        self._sheet = _Sheet()
+    def generate(self, numbers: range) -> _Rows:
+        """Return all rows that belong to the images with these ids."""
+        self._rows = _Rows()
         for number in numbers:
-            if self._run + 1 < len(self._cast.firsts) and number >= self._cast.firsts[self._run + 1]:
+            if (
+                self._run + 1 < len(self._context.first_images)
+                and number >= self._context.first_images[self._run + 1]
+            ):
                 self._run += 1
-            self._one(number)
-        return self._sheet
+            self._add_image(number)
+        return self._rows
 
-    def _one(self, number: int) -> None:
-        place = number - self._cast.firsts[self._run]
-        at = self._cast.started[self._run] + timedelta(milliseconds=50 * place)
-        state, code = self._fate(number)
+    def _add_image(self, number: int) -> None:
+        place = number - self._context.first_images[self._run]
+        at = self._context.started[self._run] + timedelta(milliseconds=50 * place)
+        state, code = self._draw_state(number)
         image: Row = {
             "id": number,
             "sha256": hashlib.sha256(f"invented image {number}".encode()).hexdigest(),
@@ -113,7 +126,7 @@ class _Author:
             "height": 1000,
             "phantom": True,
             "original_name": f"phantom-{number:07d}.jpg",
-            "run_id": self._cast.runs[self._run],
+            "run_id": self._context.runs[self._run],
             "lane": Lane.OVERNIGHT.value,
             "state": state.value,
             "received_at": at,
@@ -122,38 +135,38 @@ class _Author:
             "lease_until": utc_now() + timedelta(days=1) if state is ImageState.LEASED else None,
             "queued_at": at,
             "reason_code": code,
-            "reason": "An invented reason." if code else None,
+            "reason": "A synthetic reason." if code else None,
             "verdict": None,
             "p_pneumonia": None,
             "scored_at": None,
             "compute_ms": None,
             "review_state": None,
         }
-        self._arrives(image, Outcome.REJECTED if code == "empty" else Outcome.NEW)
+        self._add_receipt(image, Outcome.REJECTED if code == "empty" else Outcome.NEW)
         if state is ImageState.SCORED:
-            self._scores(image, at + timedelta(seconds=20))
+            self._add_prediction(image, at + timedelta(seconds=20))
         elif code and code != "empty":
-            self._event(image, state.value, {"reason": code})
+            self._add_event(image, state.value, {"reason": code})
         if self._random.random() < _DUPLICATES:
-            self._arrives(image, Outcome.DUPLICATE)
-        self._sheet.images.append(image)
+            self._add_receipt(image, Outcome.DUPLICATE)
+        self._rows.images.append(image)
 
-    def _fate(self, number: int) -> tuple[ImageState, str | None]:
-        waiting = number - (self._cast.firsts[-1] + self._count) // 2
-        if waiting > 0:
-            return (ImageState.LEASED if waiting <= _LEASED else ImageState.PENDING), None
+    def _draw_state(self, number: int) -> tuple[ImageState, str | None]:
+        past_middle = number - (self._context.first_images[-1] + self._count) // 2
+        if past_middle > 0:
+            return (ImageState.LEASED if past_middle <= _LEASED else ImageState.PENDING), None
         drawn = self._random.random()
-        if drawn < _AT_THE_DOOR:
+        if drawn < _REJECTED_AT_INTAKE:
             return ImageState.REJECTED, "empty"
-        if drawn < _AT_THE_DOOR + _BY_THE_GATE:
+        if drawn < _REJECTED_AT_INTAKE + _REJECTED_BY_GATE:
             return ImageState.REJECTED, "blank"
-        if drawn < _AT_THE_DOOR + _BY_THE_GATE + _QUARANTINED:
+        if drawn < _REJECTED_AT_INTAKE + _REJECTED_BY_GATE + _QUARANTINED:
             return ImageState.QUARANTINED, "lease_expired"
         return ImageState.SCORED, None
 
-    def _arrives(self, image: Row, outcome: Outcome) -> None:
+    def _add_receipt(self, image: Row, outcome: Outcome) -> None:
         self._receipts += 1
-        self._sheet.receipts.append(
+        self._rows.receipts.append(
             {
                 "id": self._receipts,
                 "source": Source.FOLDER.value,
@@ -169,10 +182,10 @@ class _Author:
                 "received_at": image["received_at"],
             }
         )
-        said = {"receipt": self._receipts, "outcome": outcome.value, "source": Source.FOLDER.value}
-        self._event(image, "received", {**said, "sha256": image["sha256"], "bytes": image["bytes"]})
+        details = {"receipt": self._receipts, "outcome": outcome.value, "source": Source.FOLDER.value}
+        self._add_event(image, "received", {**details, "sha256": image["sha256"], "bytes": image["bytes"]})
 
-    def _scores(self, image: Row, at: datetime) -> None:
+    def _add_prediction(self, image: Row, at: datetime) -> None:
         self._predictions += 1
         p = self._random.random() ** 3
         verdict = (
@@ -181,9 +194,9 @@ class _Author:
         compute_ms = 4 + 4 * self._random.random()
         image.update(verdict=verdict, p_pneumonia=p, scored_at=at, compute_ms=compute_ms)
         image["review_state"] = ReviewState.UNREAD.value
-        model = self._cast.models[self._run >= len(self._cast.runs) // 2]
+        model = self._context.models[self._run >= len(self._context.runs) // 2]
         numbers = {"p_normal": 1 - p, "p_bacterial": 0.7 * p, "p_viral": 0.3 * p, "p_pneumonia": p}
-        self._sheet.predictions.append(
+        self._rows.predictions.append(
             {
                 "id": self._predictions,
                 "image_id": image["id"],
@@ -202,61 +215,67 @@ class _Author:
                 "versions": _VERSIONS,
             }
         )
-        said = {"model": model.model_sha256, "operating_point": model.operating_point_id, "verdict": verdict}
-        self._event(image, "scored", said | numbers)
+        details = {
+            "model": model.model_sha256,
+            "operating_point": model.operating_point_id,
+            "verdict": verdict,
+        }
+        self._add_event(image, "scored", details | numbers)
         chance = _READ if verdict in NEEDS_READING else _READ_THOUGH_CLEAR
-        if self._run < len(self._cast.runs) - _RUNS_NOT_READ_YET and self._random.random() < chance:
-            self._is_read(image, at + timedelta(hours=9))
+        if self._run < len(self._context.runs) - _UNREAD_RUNS and self._random.random() < chance:
+            self._add_reading(image, at + timedelta(hours=9))
 
-    def _is_read(self, image: Row, at: datetime) -> None:
-        act = Action.CONFIRM if self._random.random() < _READ else Action.OVERRIDE
-        reader = self._random.choice(self._cast.readers)
-        read = self._review(image, reader, at, act, finding_of(image["verdict"], act).value, None)
-        if self._random.random() < _TAKEN_BACK:
-            self._review(image, reader, at, Action.UNDO, None, read)
+    def _add_reading(self, image: Row, at: datetime) -> None:
+        action = Action.CONFIRM if self._random.random() < _READ else Action.OVERRIDE
+        reader = self._random.choice(self._context.readers)
+        review_id = self._add_review(
+            image, reader, at, action, finding_of(image["verdict"], action).value, None
+        )
+        if self._random.random() < _UNDONE:
+            self._add_review(image, reader, at, Action.UNDO, None, review_id)
         else:
             image["review_state"] = ReviewState.READ.value
 
-    def _review(
-        self, image: Row, reader: int, at: datetime, act: Action, finding: str | None, undoes: int | None
+    def _add_review(
+        self, image: Row, reader: int, at: datetime, action: Action, finding: str | None, undoes: int | None
     ) -> int:
         self._reviews += 1
-        self._sheet.reviews.append(
+        self._rows.reviews.append(
             {
                 "id": self._reviews,
                 "image_id": image["id"],
                 "prediction_id": self._predictions,
                 "user_id": reader,
-                "action": act.value,
+                "action": action.value,
                 "finding": finding,
                 "note": "",
                 "undoes_id": undoes,
                 "at": at,
             }
         )
-        kind = "read_undone" if act is Action.UNDO else "read"
-        self._event(image, kind, {"review": self._reviews, "finding": finding}, f"user:{reader}")
+        kind = "read_undone" if action is Action.UNDO else "read"
+        self._add_event(image, kind, {"review": self._reviews, "finding": finding}, f"user:{reader}")
         return self._reviews
 
-    def _event(self, image: Row, kind: str, payload: Row, actor: str = "nightread") -> None:
-        self._sheet.events.append(Event(kind, actor, f"image:{image['id']}", payload))
+    def _add_event(self, image: Row, kind: str, payload: Row, actor: str = "nightread") -> None:
+        self._rows.events.append(Event(kind, actor, f"image:{image['id']}", payload))
 
 
-def _cast(session: Session, count: int) -> _Cast:
-    firsts, now = list(_first_of_runs(count)), utc_now()
-    started = [now - timedelta(days=len(firsts) - number) for number in range(len(firsts))]
+def _create_context(session: Session, count: int) -> _Context:
+    first_images, now = list(_first_of_runs(count)), utc_now()
+    started = [now - timedelta(days=len(first_images) - number) for number in range(len(first_images))]
     nights = [runs.run_named(session, runs.night_of(at), at).id for at in started]
     models = [_model(session, version, started[0]) for version in ("0.1.0", "0.2.0")]
     readers = [review.reader(session, name, started[0]).id for name in _READERS]
-    return _Cast(models, readers, nights, firsts, started)
+    return _Context(models, readers, nights, first_images, started)
 
 
 def _first_of_runs(count: int) -> Iterator[int]:
-    """The number of each run's first image."""
+    """Yield the id of the first image of each run."""
     first, run = 1, 0
     while first <= count:
         yield first
-        first += max(1, count // _SHARES[run % len(_SHARES)])
+        first += max(1, count // _RUN_FRACTIONS[run % len(_RUN_FRACTIONS)])
         run += 1
 
 
@@ -273,21 +292,21 @@ def _model(session: Session, version: str, at: datetime) -> ScoringModel:
     )
 
 
-def _write(session: Session, sheet: _Sheet) -> None:
+def _write(session: Session, batch: _Rows) -> None:
     audit.lock(session)
     for table, rows in (
-        (Image, sheet.images),
-        (Receipt, sheet.receipts),
-        (Prediction, sheet.predictions),
-        (Review, sheet.reviews),
+        (Image, batch.images),
+        (Receipt, batch.receipts),
+        (Prediction, batch.predictions),
+        (Review, batch.reviews),
     ):
         if rows:
-            _put(session, table, rows)
-    audit.append(session, sheet.events)
+            _insert(session, table, rows)
+    audit.append(session, batch.events)
 
 
-def _put(session: Session, table: Any, rows: list[Row]) -> None:
-    """As fast as the database takes them: COPY on PostgreSQL."""
+def _insert(session: Session, table: Any, rows: list[Row]) -> None:
+    """Insert the rows as fast as the database allows: on PostgreSQL with COPY."""
     if session.get_bind().dialect.name == "sqlite":
         session.connection().execute(insert(table.__table__), rows)
         return
@@ -297,8 +316,8 @@ def _put(session: Session, table: Any, rows: list[Row]) -> None:
             copy.write_row([json.dumps(cell) if isinstance(cell, dict) else cell for cell in row.values()])
 
 
-def _settle(ledger: Ledger) -> None:
-    """Let PostgreSQL count on after the ids that were given, and know its tables as autovacuum would."""
+def _finish(ledger: Ledger) -> None:
+    """Set PostgreSQL's id sequences after the inserted ids, and update its statistics as autovacuum would."""
     if ledger.engine.dialect.name == "sqlite":
         return
     with ledger.transaction() as session:

@@ -1,8 +1,8 @@
-"""`nightread bench`: this machine's speed, all of it measured in one run on the same files.
+"""`nightread bench`: measures the speed of this machine in one run on the same files.
 
-The ceiling is a bare loop on all cores: read, hash, decode, forward, and nothing else. End to
-end runs from the first file in the inbox to the last committed prediction and audit event of
-a real `nightread up`, its settle time included, while uploads arrive beside the bulk.
+The ceiling is a bare loop on all cores: read, hash, decode and predict, nothing else. End to end is a real
+`nightread up`, from the first file in the inbox to the last committed prediction and audit event, including
+the settle time, while uploads arrive at the same time.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ from worker.screening import open_scorer
 
 _READY_WITHIN_S = 60.0
 _FINISHED_WITHIN_S = 86_400.0
-_LOOK_EVERY_S = 0.1
+_POLL_S = 0.1
 _UPLOAD_EVERY_S = 0.3
-_SEED_IMAGES = 48
+_BASELINE_IMAGES = 48
 _IDLE_UPLOADS = 30
 
 
 def measure(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
-    """Measure, and give the document of `bench --json`. Raises ModelUnusable, ClickException."""
+    """Measure and return the document of `bench --json`. Raises ModelUnusable, ClickException."""
     sources = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})
     if not sources:
         raise click.ClickException(f"There is no JPEG file in {folder}.")
     with tempfile.TemporaryDirectory(prefix="nightread-bench-") as name:
-        room = Path(name)
-        files = _distinct_files(sources, room / "files", count)
-        idle = _distinct_files(sources, room / "idle", _IDLE_UPLOADS, start=count)
+        workspace = Path(name)
+        files = _distinct_files(sources, workspace / "files", count)
+        idle = _distinct_files(sources, workspace / "idle", _IDLE_UPLOADS, start=count)
         for_upload = _distinct_files(
-            sources, room / "uploads", max(20, count // 20), start=count + _IDLE_UPLOADS
+            sources, workspace / "uploads", max(20, count // 20), start=count + _IDLE_UPLOADS
         )
         click.echo(
             f"{count} files of {sum(f.stat().st_size for f in files) / count / 1e3:.0f} KB. Ceiling ...",
@@ -65,35 +65,35 @@ def measure(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
         )
         ceiling = _ceiling(settings, files)
         click.echo(f"{ceiling:.0f} images a second. End to end ...", err=True)
-        measured = _end_to_end(settings, room / "data", files, idle, for_upload)
-    click.echo("The replaced system's way ...", err=True)
+        measured = _end_to_end(settings, workspace / "data", files, idle, for_upload)
+    click.echo("The replaced application ...", err=True)
     return {
         "count": count,
         **measured,
         "ceiling_images_per_s": round(ceiling, 1),
         "ratio": round(measured["end_to_end_images_per_s"] / ceiling, 3),
-        "seed_path_images_per_s": _seed_path(folder),
+        "seed_path_images_per_s": _baseline_rate(folder),
         "cores": settings.workers,
     }
 
 
-def as_text(said: dict[str, Any]) -> str:
-    """The document for people."""
-    seed = said["seed_path_images_per_s"]
+def as_text(document: dict[str, Any]) -> str:
+    """Return the document as text for people."""
+    baseline = document["seed_path_images_per_s"]
     return "\n".join(
         [
-            f"{said['count']} images on {said['cores']} cores",
-            f"  end to end          {said['end_to_end_images_per_s']:8.1f} images a second",
-            f"  ceiling             {said['ceiling_images_per_s']:8.1f} images a second, ratio {said['ratio']:.2f}",
-            f"  the replaced system {seed:8.1f} images a second"
-            if seed
-            else "  the replaced system: no TensorFlow",
-            f"  upload to verdict   {said['upload_p50_ms']:8.0f} ms median, {said['upload_p95_ms']:.0f} ms p95",
-            f"  the same, idle      {said['idle_upload_p50_ms']:8.0f} ms median, {said['idle_upload_p95_ms']:.0f} ms p95",
-            f"  ready after         {said['ready_s']:8.1f} s",
+            f"{document['count']} images on {document['cores']} cores",
+            f"  end to end          {document['end_to_end_images_per_s']:8.1f} images a second",
+            f"  ceiling             {document['ceiling_images_per_s']:8.1f} images a second, ratio {document['ratio']:.2f}",
+            f"  replaced app        {baseline:8.1f} images a second"
+            if baseline
+            else "  replaced app: not measured, because TensorFlow is not installed",
+            f"  upload to verdict   {document['upload_p50_ms']:8.0f} ms median, {document['upload_p95_ms']:.0f} ms p95",
+            f"  the same, idle      {document['idle_upload_p50_ms']:8.0f} ms median, {document['idle_upload_p95_ms']:.0f} ms p95",
+            f"  ready after         {document['ready_s']:8.1f} s",
             *(
-                f"  memory of {name:9} {said[f'{name}_peak_rss_mb']:8.0f} MB at most a process, "
-                f"{said[f'{name}_peak_rss_mb_at_a_quarter']:.0f} MB after a quarter of the images"
+                f"  memory of {name:9} {document[f'{name}_peak_rss_mb']:8.0f} MB peak for one process, "
+                f"{document[f'{name}_peak_rss_mb_at_a_quarter']:.0f} MB after a quarter of the images"
                 for name in ("worker", "watch")
             ),
         ]
@@ -101,7 +101,7 @@ def as_text(said: dict[str, Any]) -> str:
 
 
 def _distinct_files(sources: Sequence[Path], folder: Path, count: int, start: int = 0) -> list[Path]:
-    """`count` files that decode like the sources and differ in a comment."""
+    """Write `count` files that decode like the sources and differ in a comment."""
     folder.mkdir(parents=True)
     files = []
     for number in range(start, start + count):
@@ -116,7 +116,7 @@ def _ceiling(settings: Settings, files: Sequence[Path]) -> float:
     shares = [list(files[core :: settings.workers]) for core in range(settings.workers)]
     context = multiprocessing.get_context("spawn")
     with context.Manager() as shared, ProcessPoolExecutor(settings.workers, mp_context=context) as pool:
-        # Every process loads its model first; only the loop between the barrier and the end counts.
+        # Every process loads its model first; only the time after the barrier counts.
         barrier = shared.Barrier(settings.workers)
         running = [pool.submit(_bare_loop, settings.model_dump(), share, barrier) for share in shares]
         spans = [future.result() for future in running]
@@ -124,10 +124,10 @@ def _ceiling(settings: Settings, files: Sequence[Path]) -> float:
 
 
 def _bare_loop(
-    given: dict[str, Any], files: Sequence[Path], barrier: threading.Barrier
+    settings_dump: dict[str, Any], files: Sequence[Path], barrier: threading.Barrier
 ) -> tuple[float, float]:
-    """Score files in chunks, without ledger or queue; when the loop began and ended (epoch seconds)."""
-    settings = Settings.model_validate(given)
+    """Score files in chunks, without ledger or queue, and return start and end of the loop (epoch seconds)."""
+    settings = Settings.model_validate(settings_dump)
     scorer, limits = open_scorer(settings), limits_of(settings)
     barrier.wait()
     start = time.time()
@@ -149,21 +149,21 @@ def _end_to_end(
     with _running(own) as supervisor:
         ready_s = time.perf_counter() - before
         ledger = open_ledger(own.database)
-        finished = threading.Event()
+        bulk_scored = threading.Event()
         idle_ms: list[float] = []
-        _upload(own, idle, finished, idle_ms)
+        _upload(own, idle, bulk_scored, idle_ms)
         latencies_ms: list[float] = []
-        beside = threading.Thread(target=_upload, args=(own, for_upload, finished, latencies_ms))
+        uploader = threading.Thread(target=_upload, args=(own, for_upload, bulk_scored, latencies_ms))
         start = time.perf_counter()
         for path in files:
             path.rename(own.inbox / path.name)
-        beside.start()
+        uploader.start()
         _wait(lambda: _bulk_scored(ledger) >= len(files) // 4, _FINISHED_WITHIN_S, supervisor)
         early = _memory(supervisor)
         _wait(lambda: _bulk_scored(ledger) >= len(files), _FINISHED_WITHIN_S, supervisor)
         seconds = time.perf_counter() - start
-        finished.set()
-        beside.join()
+        bulk_scored.set()
+        uploader.join()
         late = _memory(supervisor)
         ledger.close()
     uploads = len(latencies_ms)
@@ -186,12 +186,14 @@ def _end_to_end(
 
 @contextmanager
 def _running(settings: Settings) -> Iterator[psutil.Process]:
-    """A real `nightread up` on a data folder of its own, ready; stopped at the end."""
+    """Start a real `nightread up` on its own data folder, wait until it is ready, and stop it at the end."""
     settings.inbox.mkdir(parents=True)
-    given = settings.model_dump(mode="json", include=settings.model_fields_set | {"data", "model", "workers"})
+    own_settings = settings.model_dump(
+        mode="json", include=settings.model_fields_set | {"data", "model", "workers"}
+    )
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("NIGHTREAD_")},
-        **{f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()},
+        **{f"NIGHTREAD_{name.upper()}": str(value) for name, value in own_settings.items()},
     }
     log_path = settings.data.parent / "up.log"
     with log_path.open("wb") as log:
@@ -207,11 +209,11 @@ def _running(settings: Settings) -> Iterator[psutil.Process]:
 
 
 def _upload(
-    settings: Settings, files: Sequence[Path], finished: threading.Event, latencies_ms: list[float]
+    settings: Settings, files: Sequence[Path], stop: threading.Event, latencies_ms: list[float]
 ) -> None:
-    """Upload one image after another, beside the bulk or alone; from sending to the verdict."""
+    """Upload one image after another and append the time from upload to verdict of each."""
     for path in files:
-        if finished.wait(_UPLOAD_EVERY_S):
+        if stop.wait(_UPLOAD_EVERY_S):
             return
         start = time.perf_counter()
         upload(settings, path)
@@ -219,9 +221,9 @@ def _upload(
 
 
 def _memory(supervisor: psutil.Process) -> dict[str, float]:
-    """The most memory that the largest scoring process and the folder monitor have had so far, in MB.
+    """Return the peak memory of the largest scoring process and of the watcher so far, in MB.
 
-    Asked twice: looking ten times a second took a tenth of what is measured.
+    Called twice only: polling ten times a second took a tenth of the throughput.
     """
     of_command = {child.cmdline()[-1]: child for child in supervisor.children() if child.cmdline()}
     scoring = of_command["worker"].children()
@@ -237,20 +239,20 @@ def _bulk_scored(ledger: Ledger) -> int:
         return session.scalar(select(func.count()).select_from(Image).where(scored)) or 0
 
 
-def _seed_path(folder: Path) -> float | None:
-    """The original application's way, in a process of its own; None where TensorFlow is not installed."""
+def _baseline_rate(folder: Path) -> float | None:
+    """Return the images a second of the replaced application; None if TensorFlow is not installed."""
     if importlib.util.find_spec("tensorflow") is None:
         return None
     command = [sys.executable, "-m", "training.baseline.speed", "--images", str(folder), "--json"]
-    done = subprocess.run(
-        [*command, "--count", str(_SEED_IMAGES)], capture_output=True, text=True, check=True
+    completed = subprocess.run(
+        [*command, "--count", str(_BASELINE_IMAGES)], capture_output=True, text=True, check=True
     )
-    return float(json.loads(done.stdout)["images_per_s"])
+    return float(json.loads(completed.stdout)["images_per_s"])
 
 
 def _wait(condition: Callable[[], bool], seconds: float, process: Any) -> None:
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until or not psutil.pid_exists(process.pid):
-            raise click.ClickException("Nightread did not get that far; is the port free?")
-        time.sleep(_LOOK_EVERY_S)
+            raise click.ClickException("Nightread stopped or took too long. Check that the port is free.")
+        time.sleep(_POLL_S)

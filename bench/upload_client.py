@@ -1,4 +1,4 @@
-"""Upload one file through the API and wait for its verdict, as any client would."""
+"""An API client that uploads one file and waits for its outcome."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 from worker.config import Settings
 
-_ASK_EVERY_S = 0.05
+_POLL_S = 0.05
 _FINAL = {"scored", "rejected", "quarantined"}
 
 
 def upload(settings: Settings, path: Path) -> dict[str, Any]:
-    """Send the file, then ask until it has its outcome; what the API says of the image then.
+    """Upload the file, wait until the image has its outcome, and return its document from the API.
 
-    Raises OSError or http.client.HTTPException when the page does not answer.
+    Raises OSError or http.client.HTTPException if the web process does not answer.
     """
     connection = http.client.HTTPConnection("127.0.0.1", settings.port, timeout=60)
     try:
@@ -32,16 +32,16 @@ def upload(settings: Settings, path: Path) -> dict[str, Any]:
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "X-Nightread-Reader": "bench",
         }
-        said = _ask(connection, "POST", "/api/v1/images", body, headers)
-        image_id = (said["images"] if isinstance(said, dict) else said)[0]["image"]
-        while (image := _ask(connection, "GET", f"/api/v1/images/{image_id}"))["state"] not in _FINAL:
-            time.sleep(_ASK_EVERY_S)
+        receipts = _request(connection, "POST", "/api/v1/images", body, headers)
+        image_id = receipts[0]["image"]
+        while (image := _request(connection, "GET", f"/api/v1/images/{image_id}"))["state"] not in _FINAL:
+            time.sleep(_POLL_S)
     finally:
         connection.close()
     return dict(image)
 
 
-def _ask(
+def _request(
     connection: http.client.HTTPConnection,
     method: str,
     path: str,
@@ -49,8 +49,8 @@ def _ask(
     headers: dict[str, str] | None = None,
 ) -> Any:
     connection.request(method, path, body, headers or {})
-    answer = connection.getresponse()
-    text = answer.read()
-    if answer.status >= http.client.BAD_REQUEST:
-        raise http.client.HTTPException(f"{method} {path}: {answer.status} {text[:200]!r}")
+    response = connection.getresponse()
+    text = response.read()
+    if response.status >= http.client.BAD_REQUEST:
+        raise http.client.HTTPException(f"{method} {path}: {response.status} {text[:200]!r}")
     return json.loads(text)

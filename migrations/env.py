@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `worker.ledger.schema` hands over."""
+"""Alembic's entry point: runs the migrations on the connection from `worker.ledger.schema`."""
 
 from alembic import context
 

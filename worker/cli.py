@@ -1,7 +1,7 @@
-"""The `nightread` command: thin. Each command imports what it needs when it is called.
+"""The `nightread` command. Each subcommand imports what it needs when it is called.
 
 Exit codes: 0 done, 1 the answer is no, 2 wrong use. With `--json` stdout carries one JSON
-document and nothing else; what is for people goes to stderr.
+document and nothing else; messages for people go to stderr.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from worker import DISCLAIMER, __version__
 from worker.errors import ModelUnusable, SchemaOutdated, TransientFailure, WrongSettings
 
 if TYPE_CHECKING:
-    from worker.checkpoints import Checkpoints
+    from worker.checkpoints import CheckpointResult, Checkpoints
     from worker.config import Settings
+    from worker.ledger.audit import Verification
     from worker.ledger.session import Ledger
 
-# Commands of other packages, which this one must not import: the place of each, and its line in --help.
+# Commands of other packages, which this package must not import: where each one is, and its line in --help.
 _ELSEWHERE = {
-    "web": ("webui.cli:web", "Run the page."),
-    "explore": ("training.cli:explore", "Look at labelled images before a model learns from them."),
+    "web": ("webui.cli:web", "Run the web interface."),
+    "explore": ("training.cli:explore", "Report on labelled images before a model is trained on them."),
     "train": ("training.cli:train", "Train a model from a folder of labelled images."),
     "evaluate": ("training.cli:evaluate", "Measure a model on labelled images."),
-    "export": ("training.cli:export", "Write a model for other software: LiteRT or ONNX."),
-    "bench": ("bench.cli:bench", "Measure this machine: end to end, the ceiling, uploads under load."),
+    "export": ("training.cli:export", "Export a model to LiteRT or ONNX for other software."),
+    "bench": ("bench.cli:bench", "Measure this machine: throughput, its upper limit, uploads under load."),
     "bench-ledger": (
         "bench.cli:bench_ledger",
-        "Measure pages, API and trail on a ledger of a million images.",
+        "Measure pages, API and commands on a synthetic ledger of a million images.",
     ),
 }
-# The packages among them that the wheel does not hold.
+# Modules that are in the source checkout but not in the wheel.
 _SOURCE_ONLY = {"bench", "bench.cli"}
 
 
@@ -68,9 +69,9 @@ class _Commands(click.Group):
 
 
 def _line(value: str) -> str:
-    """A line of text as every database and every terminal takes it."""
+    """Accept one line of text that every database and every terminal can show."""
     if not value.isprintable() or len(value) > _LONGEST_LINE:
-        raise click.BadParameter(f"one line of at most {_LONGEST_LINE} printable characters is needed")
+        raise click.BadParameter(f"must be one line of at most {_LONGEST_LINE} printable characters")
     return value
 
 
@@ -86,22 +87,22 @@ def nightread() -> None:
 
 @nightread.command()
 def up() -> None:
-    """Start everything on this machine; Ctrl-C stops it."""
-    # Until the supervisor has handlers of its own, Ctrl-C ends this process at once. As an exception in the
-    # middle of an import it could be swallowed, and everything would start all the same.
+    """Start all processes on this machine; Ctrl-C stops them."""
+    # Until the supervisor installs its own handlers, Ctrl-C must end this process at once: an import could
+    # swallow a KeyboardInterrupt, and everything would start nevertheless.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from worker import supervisor
 
     settings = _start("up")
     try:
         sys.exit(supervisor.up(settings))
-    except supervisor.CannotStart as refusal:
-        _no(str(refusal))
+    except supervisor.CannotStart as error:
+        _no(str(error))
 
 
 @nightread.command()
 def watch() -> None:
-    """Run the folder monitor and the sweeper."""
+    """Run the folder watcher and the sweeper."""
     from worker import processes
 
     sys.exit(processes.watch(_start("watch")))
@@ -125,10 +126,10 @@ def broker() -> None:
 
 @nightread.command(name="import")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--run", "run_name", type=_line, help="Name of the run; default: tonight's.")
-@click.option("--wait", is_flag=True, help="Stay until every image of the folder has its outcome.")
+@click.option("--run", "run_name", type=_line, help="Name of the run; default: the current night.")
+@click.option("--wait", is_flag=True, help="Wait until no image is pending or being scored.")
 def import_(folder: Path, run_name: str | None, wait: bool) -> None:
-    """Queue a whole folder. Its files stay where they are."""
+    """Import a whole folder and queue its images. The files stay where they are."""
     from worker.commands import import_folder
 
     import_folder.import_folder(_start("import"), folder.absolute(), run_name, wait=wait)
@@ -138,7 +139,7 @@ def import_(folder: Path, run_name: str | None, wait: bool) -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def screen(files: tuple[Path, ...], as_json: bool) -> None:
-    """Score files now, without queue or database. Exit code 1 if one was turned away."""
+    """Score files now, without queue or database. Exit code 1 if a file could not be scored."""
     from worker.commands import screen_files
 
     documents = screen_files.screen_files(_start("screen"), files)
@@ -148,10 +149,10 @@ def screen(files: tuple[Path, ...], as_json: bool) -> None:
 
 @nightread.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-@click.option("--watch", "again", is_flag=True, help="Show it again every two seconds.")
-@click.option("--process", help="Ask only whether this process of this host is alive: exit code 0 or 1.")
+@click.option("--watch", "again", is_flag=True, help="Refresh every two seconds.")
+@click.option("--process", help="Only check whether this process on this host is alive: exit code 0 or 1.")
 def status(as_json: bool, again: bool, process: str | None) -> None:
-    """The books and whether they balance, the rate, the signs of life."""
+    """Show the file count, the scoring rate and the processes. Exit code 1 if files are unaccounted for."""
     from worker.commands.status import as_text, document, is_alive, pause
 
     settings = _start("status")
@@ -173,7 +174,7 @@ def status(as_json: bool, again: bool, process: str | None) -> None:
 @click.option("--format", "form", type=click.Choice(["text", "html", "csv", "json"]), default="text")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def report(run_name: str | None, form: str, as_json: bool) -> None:
-    """The morning report of a run. Exit code 1 if its books do not balance."""
+    """Print the morning report of a run. Exit code 1 if files are unaccounted for."""
     from worker.report.content import read_report
     from worker.report.formats import FORMATS
 
@@ -181,38 +182,38 @@ def report(run_name: str | None, form: str, as_json: bool) -> None:
     with _ledger(settings).reading() as session:
         try:
             content = read_report(session, run_name)
-        except LookupError as missing:
-            _no(str(missing.args[0]))
+        except LookupError as error:
+            _no(str(error.args[0]))
     click.echo(FORMATS["json" if as_json else form](content), nl=False)
     sys.exit(0 if content.figures.run.file_counts.balanced else 1)
 
 
 @nightread.command()
 @click.argument("image_ids", nargs=-1, required=True, type=_ID, metavar="ID...")
-@click.option("--why", type=_line, required=True, help="The reason, for the trail.")
-@click.option("--who", type=_line, default="command line", help="Your name, for the trail.")
+@click.option("--why", type=_line, required=True, help="The reason; it is recorded.")
+@click.option("--who", type=_line, default="command line", help="Your name, for the audit trail.")
 def retry(image_ids: tuple[int, ...], why: str, who: str) -> None:
-    """Queue rejected or quarantined images again."""
+    """Retry rejected or quarantined images."""
     from worker.commands.retry import retry_images
 
-    refusals = retry_images(_start("retry"), image_ids, who=who, why=why)
-    for refusal in refusals:
-        click.echo(refusal, err=True)
-    sys.exit(1 if refusals else 0)
+    errors = retry_images(_start("retry"), image_ids, who=who, why=why)
+    for error in errors:
+        click.echo(error, err=True)
+    sys.exit(1 if errors else 0)
 
 
 @nightread.command()
 @click.argument("image_id", type=_ID, metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def replay(image_id: int, as_json: bool) -> None:
-    """Compute an image's prediction again and compare. Exit code 1 if it differs."""
+    """Compute a prediction again and compare it with the record. Exit code 1 if it differs."""
     from worker.commands.replay import as_text, replay_image
 
     settings = _start("replay")
     try:
         document = replay_image(settings, _ledger(settings), image_id)
-    except LookupError as missing:
-        _no(str(missing.args[0]))
+    except LookupError as error:
+        _no(str(error.args[0]))
     click.echo(_json(document) if as_json else as_text(document))
     sys.exit(0 if document["same"] else 1)
 
@@ -220,9 +221,9 @@ def replay(image_id: int, as_json: bool) -> None:
 @nightread.command()
 @click.argument("count", type=click.IntRange(1, 1_000_000))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--seed", type=int, default=0, help="Number of the first drawing.")
+@click.option("--seed", type=int, default=0, help="Number of the first phantom.")
 def phantom(count: int, folder: Path, seed: int) -> None:
-    """Draw test images: plausible, marked as phantoms, of no patient."""
+    """Draw phantoms: plausible test images, marked as such, that show no patient."""
     from worker.phantom import write_phantom
     from worker.progress import progress
 
@@ -238,46 +239,54 @@ def phantom(count: int, folder: Path, seed: int) -> None:
 
 @nightread.group()
 def audit() -> None:
-    """The hash-chained trail."""
+    """Verify the audit trail and sign checkpoints."""
 
 
 @audit.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def verify(as_json: bool) -> None:
-    """Recompute every link of the chain, and compare its checkpoints. Exit code 1 if one is broken."""
+    """Verify every link of the audit trail and every checkpoint. Exit code 1 if one is broken."""
     from dataclasses import asdict
 
-    from worker.ledger import audit as trail
+    from worker.ledger.audit import verify as verify_trail
 
     settings = _start("audit")
     ledger = _ledger(settings)
     with ledger.reading() as session:
-        found = trail.verify(session)
-    checked = _checkpoints(settings).check(ledger)
-    ok = found.ok and checked.bad_checkpoint is None
+        trail = verify_trail(session)
+    signed = _checkpoints(settings).check(ledger)
+    ok = trail.ok and signed.bad_checkpoint is None
     if as_json:
-        click.echo(_json(asdict(found) | asdict(checked) | {"ok": ok}))
-    elif found.ok:
-        click.echo(f"The trail is whole: {found.events} events, head {found.head}.")
+        click.echo(_json(asdict(trail) | asdict(signed) | {"ok": ok}))
     else:
-        click.echo(f"THE TRAIL IS BROKEN at event {found.first_bad}; {found.events} before it are whole.")
-    if checked.bad_checkpoint is not None and not as_json:
-        click.echo(
-            f"THE TRAIL IS NOT THE ONE THAT WAS VOUCHED FOR: line {checked.bad_checkpoint} of "
-            f"{settings.checkpoints_path} does not hold."
-        )
-    elif not as_json:
-        click.echo(f"{checked.checkpoints} signed checkpoints hold.")
+        click.echo(_trail_text(trail))
+        click.echo(_checkpoints_text(signed, settings.checkpoints_path))
     sys.exit(0 if ok else 1)
 
 
 @audit.command()
 def checkpoint() -> None:
-    """Append a signed checkpoint of the trail to its file; `nightread watch` does so every hour."""
+    """Sign a checkpoint of the audit trail and append it to its file, as `nightread watch` does every hour."""
     settings = _start("audit")
     taken = _checkpoints(settings).take(_ledger(settings))
-    said = f"Event {taken.seq}, {taken.hash}" if taken else "Nothing has happened since the last one"
-    click.echo(f"{said}: {settings.checkpoints_path}", err=True)
+    if taken is None:
+        click.echo(
+            f"There is no new event since the last checkpoint in {settings.checkpoints_path}.", err=True
+        )
+    else:
+        click.echo(f"Event {taken.seq}, {taken.hash}: {settings.checkpoints_path}", err=True)
+
+
+def _trail_text(trail: Verification) -> str:
+    if trail.ok:
+        return f"The audit trail is intact: {trail.events} events, head {trail.head}."
+    return f"THE AUDIT TRAIL IS BROKEN at event {trail.first_bad}; the {trail.events} events before it are intact."
+
+
+def _checkpoints_text(signed: CheckpointResult, path: Path) -> str:
+    if signed.bad_checkpoint is None:
+        return f"Valid signed checkpoints: {signed.checkpoints}."
+    return f"THE AUDIT TRAIL DOES NOT MATCH ITS CHECKPOINTS: line {signed.bad_checkpoint} of {path} is not valid."
 
 
 def _checkpoints(settings: Settings) -> Checkpoints:
@@ -288,12 +297,12 @@ def _checkpoints(settings: Settings) -> Checkpoints:
 
 @nightread.group()
 def db() -> None:
-    """The database."""
+    """Maintain the database."""
 
 
 @db.command()
 def upgrade() -> None:
-    """Create the database or bring it up to date."""
+    """Create the database or upgrade its schema."""
     from worker.ledger import schema
     from worker.ledger.session import Ledger
 
@@ -302,13 +311,11 @@ def upgrade() -> None:
 
 @db.command()
 @click.option(
-    "--bytes", "read_bytes", is_flag=True, help="Hash every stored file again; this takes its time."
+    "--bytes", "read_bytes", is_flag=True, help="Hash every stored file again; slow on a large store."
 )
-@click.option(
-    "--repair", is_flag=True, help="Repair first what needs no person. Takes nothing away that counts."
-)
+@click.option("--repair", is_flag=True, help="Apply safe automatic repairs first. No recorded image is lost.")
 def check(read_bytes: bool, repair: bool) -> None:
-    """Compare schema, books, trail, store and inbox. Exit code 1 if something is wrong."""
+    """Check schema, file count, audit trail, store and inbox. Exit code 1 if something is wrong."""
     from worker.commands.check import as_text, check_all, repair_all
 
     settings = _start("db")
@@ -328,22 +335,22 @@ def backup(target: Path) -> None:
 
     try:
         maintenance.backup(_ledger(_start("db")), target)
-    except maintenance.BackupFailed as failed:
-        _no(str(failed))
-    click.echo(f"The database is copied to {target}.", err=True)
+    except maintenance.BackupFailed as error:
+        _no(str(error))
+    click.echo(f"The database was copied to {target}.", err=True)
 
 
 def main() -> None:
-    """Entry point: what goes wrong in known ways ends in a sentence, not in a traceback."""
+    """Run the command; an expected error ends in a sentence, not in a traceback."""
     try:
         nightread()
-    except WrongSettings as wrong:
-        click.echo(str(wrong), err=True)
+    except WrongSettings as error:
+        click.echo(str(error), err=True)
         sys.exit(2)
-    except (ModelUnusable, SchemaOutdated, TransientFailure) as failure:
-        _no(str(failure))
-    except OSError as failure:
-        _no(f"{failure.strerror or failure}: {failure.filename}" if failure.filename else str(failure))
+    except (ModelUnusable, SchemaOutdated, TransientFailure) as error:
+        _no(str(error))
+    except OSError as error:
+        _no(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
 
 
 def _start(process: str) -> Settings:

@@ -1,4 +1,4 @@
-"""Long work that shows itself: a bar with an ETA on a terminal, a line a minute elsewhere."""
+"""Progress of long work on stderr: a bar with an ETA on a terminal, a line a minute elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LINE_EVERY_S = 60.0
 
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Yield a function that is told how many more are done; what it shows goes to stderr."""
+    """Yield a function that advances the progress by a number of finished items; `total` ends it."""
     if sys.stderr.isatty():
         with click.progressbar(length=total, label=label, file=sys.stderr, show_pos=True) as bar:
             yield bar.update

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Create the first tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ UTC_TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """The first tables."""
+    """Create the first tables."""
     op.create_table(
         "audit_event",
         sa.Column("seq", KEY, autoincrement=False, nullable=False),
@@ -208,10 +208,10 @@ def upgrade() -> None:
     op.create_index("ix_review_image_id", "review", ["image_id"], unique=False)
     op.create_index("ix_review_user_id", "review", ["user_id"], unique=False)
 
-    _start_the_chain()
+    _create_audit_chain()
 
 
-def _start_the_chain() -> None:
+def _create_audit_chain() -> None:
     op.execute(
         sa.text("INSERT INTO chain_head (id, seq, hash) VALUES (1, 0, :zero)").bindparams(zero="0" * 64)
     )

@@ -1,4 +1,4 @@
-"""What a process waits for."""
+"""Add to the heartbeat what a process is waiting for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add it to the signs of life."""
+    """Add the column."""
     op.add_column("process", sa.Column("trouble", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
-    """Forget it."""
+    """Remove the column."""
     op.drop_column("process", "trouble")

@@ -1,4 +1,4 @@
-"""Tallies that triggers keep, and an index for each question that a page asks."""
+"""Add tallies, which triggers update, and one index for each query of a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-# The tally of each table: of which columns, and what they refer to.
+# The tallied columns of each table, and what each column refers to.
 TALLIES: dict[str, dict[str, str | None]] = {
     "receipt": {"run_id": "run.id", "outcome": None},
     "image": {"run_id": "run.id", "state": None, "verdict": None, "review_state": None},
@@ -21,20 +21,20 @@ EVENTS = ("INSERT", "UPDATE", "DELETE")
 
 
 def upgrade() -> None:
-    """Count once what is there; from then on the triggers do."""
-    _drop_what_no_question_needs()
-    _let_images_say_when_they_were_scored()
-    _index_each_question()
+    """Count the existing rows; from then on triggers update the tallies."""
+    _drop_unused_indexes()
+    _add_score_columns_to_images()
+    _create_indexes()
     for table, columns in TALLIES.items():
-        _make_tally(table, columns)
+        _create_tally(table, columns)
         for event in EVENTS:
             if op.get_bind().dialect.name == "sqlite":
-                _watch_on_sqlite(table, list(columns), event)
+                _create_sqlite_trigger(table, list(columns), event)
             else:
-                _watch_on_postgresql(table, list(columns), event)
+                _create_postgresql_trigger(table, list(columns), event)
 
 
-def _drop_what_no_question_needs() -> None:
+def _drop_unused_indexes() -> None:
     for table, name in (
         ("image", "queue"),
         ("image", "run_id"),
@@ -45,7 +45,7 @@ def _drop_what_no_question_needs() -> None:
         op.drop_index(f"ix_{table}_{name}", table_name=table)
 
 
-def _let_images_say_when_they_were_scored() -> None:
+def _add_score_columns_to_images() -> None:
     op.add_column("image", sa.Column("scored_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("image", sa.Column("compute_ms", sa.Double(), nullable=True))
     op.execute(
@@ -55,21 +55,27 @@ def _let_images_say_when_they_were_scored() -> None:
     )
 
 
-def _index_each_question() -> None:
+def _create_indexes() -> None:
     by_urgency = ["review_state", "verdict", "p_pneumonia", "id"]
-    away = sa.text("reason_code IS NOT NULL")
+    has_reason = sa.text("reason_code IS NOT NULL")
     op.create_index("ix_image_queue", "image", by_urgency)
     op.create_index("ix_image_queue_of_run", "image", ["run_id", *by_urgency])
     op.create_index("ix_image_scored_in_run", "image", ["run_id", "scored_at"])
     op.create_index("ix_image_slow_in_run", "image", ["run_id", "compute_ms"])
-    op.create_index("ix_image_turned_away", "image", ["id"], sqlite_where=away, postgresql_where=away)
     op.create_index(
-        "ix_image_turned_away_of_run", "image", ["run_id", "id"], sqlite_where=away, postgresql_where=away
+        "ix_image_turned_away", "image", ["id"], sqlite_where=has_reason, postgresql_where=has_reason
+    )
+    op.create_index(
+        "ix_image_turned_away_of_run",
+        "image",
+        ["run_id", "id"],
+        sqlite_where=has_reason,
+        postgresql_where=has_reason,
     )
     op.create_index("ix_prediction_of_model", "prediction", ["model_id", "id"])
 
 
-def _make_tally(table: str, columns: dict[str, str | None]) -> None:
+def _create_tally(table: str, columns: dict[str, str | None]) -> None:
     op.create_table(
         f"{table}_tally",
         *(
@@ -90,8 +96,8 @@ def _make_tally(table: str, columns: dict[str, str | None]) -> None:
     )
 
 
-def _watch_on_sqlite(table: str, columns: list[str], event: str) -> None:
-    of = f"UPDATE OF {', '.join(columns)}" if event == "UPDATE" else event
+def _create_sqlite_trigger(table: str, columns: list[str], event: str) -> None:
+    trigger_event = f"UPDATE OF {', '.join(columns)}" if event == "UPDATE" else event
     rows = {"INSERT": ["NEW"], "UPDATE": ["OLD", "NEW"], "DELETE": ["OLD"]}[event]
     counts = " ".join(
         f"INSERT INTO {table}_tally ({', '.join(columns)}, total) "
@@ -99,11 +105,13 @@ def _watch_on_sqlite(table: str, columns: list[str], event: str) -> None:
         f"{_add(table, columns)};"
         for row in rows
     )
-    op.execute(f"CREATE TRIGGER {table}_tally_{event.lower()} AFTER {of} ON {table} BEGIN {counts} END")
+    op.execute(
+        f"CREATE TRIGGER {table}_tally_{event.lower()} AFTER {trigger_event} ON {table} BEGIN {counts} END"
+    )
 
 
-def _watch_on_postgresql(table: str, columns: list[str], event: str) -> None:
-    """Once a statement, not once a row: what it changed is counted first."""
+def _create_postgresql_trigger(table: str, columns: list[str], event: str) -> None:
+    """Create a trigger that runs once a statement, not once a row, and adds the sum of its changes."""
     name = f"{table}_tally_{event.lower()}"
     rows = {"INSERT": ["NEW"], "UPDATE": ["OLD", "NEW"], "DELETE": ["OLD"]}[event]
     kinds = ", ".join(f"{_kind(column)} AS {column}" for column in columns)
@@ -125,7 +133,7 @@ def _watch_on_postgresql(table: str, columns: list[str], event: str) -> None:
 
 
 def _kind(column: str) -> str:
-    """A column as the tally has it: no key of a table is null."""
+    """Return a column as the tally stores it: empty text for null, because a key must not be null."""
     return f"coalesce({column}, '')" if column.endswith(("verdict", "review_state")) else column
 
 

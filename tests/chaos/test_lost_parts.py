@@ -62,7 +62,7 @@ def test_an_image_that_kills_its_worker_ends_alone_and_all_others_are_scored(
     with stack.ledger.reading() as session:
         (found,) = session.scalars(select(Image).where(Image.state == "quarantined"))
     assert (found.sha256, found.attempts, found.reason_code) == (killer, 3, "lease_expired")
-    assert found.reason == "The worker stopped in the middle of this image, or took too long. Tried 3 times."
+    assert found.reason == "The worker stopped while it scored this image, or took too long. Tried 3 times."
 
 
 def test_nothing_is_lost_when_a_broker_of_ones_own_comes_back_empty_after_ten_seconds(

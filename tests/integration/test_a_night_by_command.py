@@ -40,7 +40,7 @@ def night(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Ite
         stack.start()
         done = stack.run("import", str(originals), "--run", "survey", "--wait")
         assert done.returncode == 0, done.stderr
-        assert f"{COPIES} new, 0 duplicates, 1 turned away." in done.stderr
+        assert f"{COPIES} new, 0 duplicates, 1 rejected." in done.stderr
         assert done.stdout == ""
         # The command came back only when everything had its outcome.
         assert stack.file_counts().scored == COPIES
@@ -64,7 +64,7 @@ def test_the_status_is_one_document_with_the_keys_others_rely_on(night: Stack) -
     assert (document["received"], document["scored"], document["rejected"]) == (COPIES + 1, COPIES, 1)
     assert {p["name"] for p in document["processes"]} >= {"watch", "sweeper", "worker", "web"}
     assert all(p["ok"] for p in document["processes"])
-    assert "The books balance." in night.run("status").stdout
+    assert "All files are accounted for." in night.run("status").stdout
 
 
 def test_the_report_has_four_forms(night: Stack) -> None:
@@ -91,7 +91,7 @@ def test_a_prediction_can_be_computed_again(night: Stack) -> None:
     assert document["same"] is True
     assert document["recorded"] == document["computed"]
     assert document["recorded"]["p_pneumonia"] == pytest.approx(scored.p_pneumonia, abs=1e-6)
-    assert "The same numbers." in night.run("replay", str(scored.id)).stdout
+    assert "The numbers are the same." in night.run("replay", str(scored.id)).stdout
 
 
 def test_a_prediction_that_was_altered_is_found_by_computing_it_again(night: Stack, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_retry_of_what_was_turned_away_is_turned_away_again(night: Stack) -> N
     scored = next(row for row in images(night) if row.state == "scored")
     refused = night.run("retry", str(scored.id), "--why", "again")
     assert refused.returncode == 1
-    assert "only what was turned away" in refused.stderr
+    assert "only rejected and quarantined images" in refused.stderr
 
 
 def test_a_backup_of_a_database_in_use_opens_and_counts_the_same(night: Stack, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_the_same_folder_again_is_all_duplicates(night: Stack) -> None:
     before = night.file_counts()
     originals = night.settings.data.parent / "originals"
     said = night.run("import", str(originals), "--run", "again", "--wait")
-    assert f"0 new, {COPIES + 1} duplicates, 0 turned away." in said.stderr
+    assert f"0 new, {COPIES + 1} duplicates, 0 rejected." in said.stderr
     assert night.file_counts().images == before.images
     assert json.loads(night.run("report", "--run", "again", "--json").stdout)["balanced"] is True
     assert_whole(night.ledger)

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from bench.ledger import _known, _read_and_undone, addresses, as_text, measure
+from bench.ledger import _known, _read_and_undo_ms, addresses, as_text, measure
 from bench.synthetic_ledger import fill_ledger
 from tests.filling import assert_whole, fill
 from webui import create_app
@@ -71,7 +71,7 @@ def test_a_ledger_in_use_is_left_alone(ledger: Ledger, tmp_path: Path) -> None:
         check=False,
     )
     assert (said.returncode, said.stdout) == (1, "")
-    assert "there are images in this ledger already" in said.stderr
+    assert "this ledger already has images" in said.stderr
     assert assert_whole(ledger).images == 1
 
 
@@ -102,7 +102,7 @@ def test_no_page_and_no_act_reads_a_whole_table(app: Flask) -> None:
         # The pictures differ in their bytes alone, and here there are none.
         for address in found[: 1 if name.startswith("images.") else None]:
             client.get(address, headers={HEADER: "Ada"})
-    _read_and_undone(client, known.unread[0])
+    _read_and_undo_ms(client, known.unread[0])
     event.remove(dependencies.ledger.engine, "before_cursor_execute", note)
     assert len(asked) > 50
     with dependencies.ledger.engine.connect() as connection:

@@ -50,4 +50,4 @@ def test_canaries_come_through_with_the_same_score_each_and_another_score_is_tol
     assert said["ok"] is False
     assert said["expected"] == pytest.approx(said["p_pneumonia"] + 0.1)
     assert said["trouble"] in status(stack)["troubles"]
-    assert "WRONG  canary" in stack.run("status").stdout
+    assert "WRONG    canary" in stack.run("status").stdout

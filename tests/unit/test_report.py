@@ -57,8 +57,8 @@ def test_every_form_says_that_it_is_no_diagnosis_and_that_the_books_balance(nigh
     text = written(night, form)
     assert DISCLAIMER in text
     assert {
-        "text": "The books balance",
-        "html": "The books balance",
+        "text": "All files are accounted for.",
+        "html": "All files are accounted for.",
         "json": '"balanced": true',
         "csv": "disclaimer",
     }[form] in text
@@ -91,16 +91,16 @@ def test_it_says_what_was_turned_away_for_which_reason_what_took_long_and_what_e
     beats(night, "worker", trouble="<no store>")
     text = html.unescape(written(night, form))
     order = [
-        '"balanced": true' if form == "json" else "The books balance",
-        '"blank": 1' if form == "json" else "Turned away: 1 rejected, 0 quarantined: 1 blank",
-        "12.5" if form != "text" else "Slowest: image 4 12 ms",
-        "3 flagged or uncertain images are not read yet.",
-        "2 images have no outcome yet.",
-        "waits: <no store>.",
+        '"balanced": true' if form == "json" else "All files are accounted for.",
+        '"blank": 1' if form == "json" else "Not scored: 1 rejected, 0 quarantined (1 blank)",
+        "12.5" if form != "text" else "Slowest: image 4 (12 ms)",
+        "Unread images that are flagged or uncertain: 3.",
+        "Images that are pending or being scored: 2.",
+        "is waiting: <no store>.",
     ]
     at = [text.index(part) for part in order]
     assert at == sorted(at)
-    assert "quarantined: scoring" not in text, "only what there is"
+    assert "Quarantined images" not in text, "only what there is"
 
 
 def test_an_image_that_keeps_failing_is_to_be_looked_at(night: Ledger) -> None:
@@ -108,14 +108,14 @@ def test_an_image_that_keeps_failing_is_to_be_looked_at(night: Ledger) -> None:
         session.execute(update(Image).where(Image.state == "rejected").values(state="quarantined"))
     document = json.loads(written(night, "json"))
     assert document["look_at"] == [
-        "3 flagged or uncertain images are not read yet.",
-        "1 images are quarantined: scoring them failed again and again; see why, and retry them.",
+        "Unread images that are flagged or uncertain: 3.",
+        "Quarantined images: 1. Scoring failed on every attempt; check the reason, then retry them.",
     ]
 
 
 def test_the_table_says_whether_the_books_balance(night: Ledger) -> None:
     def said() -> set[str]:
-        return {row["books_balance"] for row in csv.DictReader(io.StringIO(written(night, "csv")))}
+        return {row["balanced"] for row in csv.DictReader(io.StringIO(written(night, "csv")))}
 
     assert said() == {"yes"}
     with night.transaction() as session:
@@ -153,7 +153,7 @@ def test_the_text_gives_a_terminal_no_orders(night: Ledger) -> None:
     text = written(night, "text")
     assert "\x1b" not in text
     assert "clear?[2J screen.jpg" in text
-    assert "To read: 3 (1 of them uncertain), 3 not read yet." in text
+    assert "To read: 3 (1 of them uncertain), 3 unread." in text
     assert all(line.isprintable() for line in text.splitlines())
 
 

@@ -83,8 +83,8 @@ def render(raw: Mapping[str, Any]) -> str:
         other_measurements=particulars(card),
         datasets=datasets(card),
         phrases=list(_phrases(card)),
-        training_rows=rows_of(card.training, but=_NOT_SHOWN),
-        training_tables=tables_of(card.training, but=_NOT_SHOWN),
+        training_rows=rows_of(card.training, without=_NOT_SHOWN),
+        training_tables=tables_of(card.training, without=_NOT_SHOWN),
         recipe_text=recipe_text(card),
         files=files(card),
     )

@@ -76,8 +76,8 @@ def _page(models: list[KnownModel], shown: KnownModel | None) -> ResponseReturnV
         spreads=spreads(card),
         particulars={"calibration": calibration, **particulars(card)},
         datasets=datasets(card),
-        training=rows_of(card.training, but=_HIDDEN),
-        training_tables=tables_of(card.training, but=_HIDDEN),
+        training=rows_of(card.training, without=_HIDDEN),
+        training_tables=tables_of(card.training, without=_HIDDEN),
         recipe=recipe_text(card),
         files=files(card),
     )

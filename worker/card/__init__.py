@@ -1,1 +1,1 @@
-"""The model card, card.json of a bundle: its schema, how it is read, and how it reads as text."""
+"""The model card (card.json of a model bundle): schema, loading, content and text."""

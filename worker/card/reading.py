@@ -1,6 +1,7 @@
-"""What people read on a model card: figures, operating points, curves, data. For the README and the Models page.
+"""The content of a model card for people: figures, operating points, curves, data.
 
-Pure. Names of metrics, sets and sections that this program does not know are shown as they are.
+The README of a bundle and the Models page show it. Unknown names of metrics, image sets and sections are
+shown as they are. Pure.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from worker.card.schema import Card, DatasetSection, ImageSetSection, PointSecti
 from worker.card.text import label, rows_of
 
 S = TypeVar("S", bound=BaseModel)
-# Measurements by these names are not those of scores on a set of images, whatever they hold.
+# Measurements with these names are never metrics on a set of images, whatever they hold.
 _NO_SETS = ("parity_with_reference", "quantisation", "second_look", "gate", "speed")
 _INTERVAL = "_ci"
 _ENDS = 2
@@ -23,7 +24,7 @@ _ENDS = 2
 
 @dataclass(frozen=True)
 class Figure:
-    """A metric and its 95 % interval; None where it is not defined, for want of a class."""
+    """A metric and its 95 % interval; None where it is undefined because a class is missing."""
 
     value: float | None
     low: float | None = None
@@ -39,16 +40,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class FigureSet:
-    """What a model is worth on one set of images.
+    """The metrics of a model on one set of images.
 
     Attributes:
-        name: its key on the card, or the group's.
-        n: images.
-        patients: whose they are; None: not said.
-        prevalence: share of pneumonia among them.
-        turned_away: images that the gate did not let through; they are in no figure.
-        figures: by metric. None of them where the group is too small to say.
-        subgroups: by trait, for instance `sex`.
+        name: key of the set, or of the subgroup, on the card.
+        n: number of images.
+        patients: number of patients; None if unknown.
+        prevalence: share of images with pneumonia, 0..1.
+        turned_away: number of images that the gate rejected; no figure includes them.
+        figures: by metric; empty if a subgroup is too small.
+        subgroups: by trait, for example `sex`.
     """
 
     name: str
@@ -62,7 +63,7 @@ class FigureSet:
 
 @dataclass(frozen=True)
 class Point:
-    """An operating point, with what is expected of it; None: not measured."""
+    """An operating point with its expected sensitivity, specificity and flagged share; None: not measured."""
 
     name: str
     is_default: bool
@@ -76,7 +77,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Spread:
-    """How much a figure differs from seed to seed, or from fold to fold."""
+    """How much a metric differs between seeds or folds."""
 
     name: str
     mean: float
@@ -86,10 +87,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Curves:
-    """Points to draw for one set of images: pairs of (x, y), both 0..1.
+    """The diagrams of one set of images as pairs (x, y), both 0..1.
 
-    `roc` has 1 - specificity and sensitivity, `reliability` the mean score of a bin and the share
-    of pneumonia in it.
+    `roc` has 1 - specificity and sensitivity; `reliability` has the mean score of each bin and the share of
+    pneumonia in it.
     """
 
     name: str
@@ -99,7 +100,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images that the model was trained or measured on; `role` says which."""
+    """A data set that the model was trained or measured on; `role` says which of the two."""
 
     role: str
     name: str
@@ -128,11 +129,11 @@ def figure_sets(card: Card) -> list[FigureSet]:
 
 
 def particulars(card: Card) -> dict[str, list[tuple[str, str]]]:
-    """Return the measurements that are no set of images, by name: parity, the gate's rates."""
+    """Return all other measurements as rows, by name: for example parity with the reference, and the gate."""
     sets = _sets(card)
-    others = {name: found for name, found in card.metrics.items() if name not in sets}
-    others |= {name: found for name, found in (card.model_extra or {}).items() if name in _NO_SETS}
-    return {name: rows for name, found in others.items() if (rows := rows_of(found))}
+    others = {name: section for name, section in card.metrics.items() if name not in sets}
+    others |= {name: section for name, section in (card.model_extra or {}).items() if name in _NO_SETS}
+    return {name: rows for name, section in others.items() if (rows := rows_of(section))}
 
 
 def operating_points(card: Card) -> list[Point]:
@@ -163,8 +164,8 @@ def datasets(card: Card) -> list[Dataset]:
     """Return the section `data`, which has one data set or a list of them for each role."""
     return [
         Dataset(label(role), section.name, section.source, section.licence, section.note)
-        for role, found in card.data.items()
-        for raw in (found if isinstance(found, list) else [found])
+        for role, content in card.data.items()
+        for raw in (content if isinstance(content, list) else [content])
         if (section := _parsed(DatasetSection, raw)) is not None
     ]
 

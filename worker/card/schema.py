@@ -1,8 +1,8 @@
-"""The shape of card.json, once for the software that scores with a model and once for people.
+"""The schema of card.json, for the software that scores with a model and for the people who read the card.
 
 `ScoringCard` holds what the software relies on: anything wrong in it is an error. `Card` holds what
-people read. Another version of this program, or another maker, may have written the card, so a section
-that is missing or malformed counts as empty there, and unknown sections are kept as they are.
+people read. Another version of this program, or another maker, may have written the card. In `Card` a
+missing or malformed value therefore counts as empty, and unknown sections are kept as they are.
 """
 
 from __future__ import annotations

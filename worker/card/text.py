@@ -1,4 +1,4 @@
-"""How the keys and the values of a model's card are said in a text. Pure."""
+"""The keys and values of a model card as text for people. Pure."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _LABELS = {
     "parity_with_reference": "served network against its reference",
     "cpu_percent": "CPU limit in per cent",
 }
-# What an ending of a set's name means.
-_KINDS = {
+# Explanations of the last word of an image set's name.
+_VARIANTS = {
     "stressed": "each image in variants of exposure, contrast, blur, noise, JPEG quality, crop and rotation",
-    "restyled": "each image with the sharpness and the haze of one of the other class, so that to read the class "
-    "from them is to be wrong",
+    "restyled": "each image with the sharpness and the haze of an image of the other class, so that a network that "
+    "decides by sharpness or haze is wrong",
 }
 _ENDS = 2
 # A list of numbers as tomli-w writes it, one a line.
@@ -40,30 +40,33 @@ _NUMBERS = re.compile(r"\[\n([-+.,\w\s]+?),\n\]")
 
 
 def label(name: str) -> str:
-    """What a metric, a set or another key of the card is called in a text."""
+    """Return the name of a metric, an image set or another key of the card as text."""
     return _LABELS.get(name) or name.replace("_", " ")
 
 
 def title(name: str) -> str:
-    """The same at the beginning of a line."""
-    said = label(name)
-    return said[:1].upper() + said[1:]
+    """Return the same with a capital letter, for the start of a line."""
+    text = label(name)
+    return text[:1].upper() + text[1:]
 
 
 def explained(names: Iterable[str]) -> str:
-    """What the endings of the names of sets mean, in a sentence; empty where there is none."""
-    ending = {name.rpartition("_")[2] for name in names}
-    return "; ".join(f"{kind}: {what}" for kind, what in _KINDS.items() if kind in ending)
+    """Explain the variants among the names of image sets in one sentence; empty if there are none."""
+    variants = {name.rpartition("_")[2] for name in names}
+    return "; ".join(f"{variant}: {meaning}" for variant, meaning in _VARIANTS.items() if variant in variants)
 
 
-def rows_of(found: object, *, but: tuple[str, ...] = ()) -> list[tuple[str, str]]:
-    """The plain values of a section and of what lies in it, as label and text; without the keys `but`."""
-    return [(" ".join(map(label, path)), _said(path, value)) for path, value in _leaves(found, but=but)]
+def rows_of(section: object, *, without: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """Return the plain values of a section and of its subsections as label and text, except the keys `without`."""
+    return [
+        (" ".join(map(label, path)), _value_text(path, value))
+        for path, value in _leaves(section, without=without)
+    ]
 
 
-def tables_of(found: Json, *, but: tuple[str, ...] = ()) -> dict[str, list[list[str]]]:
-    """Lists of sections, for instance of ablations, as tables: first the keys, then a row for each."""
-    return {name: _table(each) for name, each in found.items() if name not in but and _is_table(each)}
+def tables_of(section: Json, *, without: tuple[str, ...] = ()) -> dict[str, list[list[str]]]:
+    """Return lists of sections, for example ablations, as tables: a header of keys, then a row for each section."""
+    return {name: _table(rows) for name, rows in section.items() if name not in without and _is_table(rows)}
 
 
 def recipe_text(card: Card) -> str:
@@ -85,52 +88,54 @@ def _on_one_line(numbers: re.Match[str]) -> str:
     return f"[{', '.join(numbers[1].replace(',', ' ').split())}]"
 
 
-def _is_table(found: object) -> bool:
-    return isinstance(found, list) and bool(found) and all(isinstance(each, Mapping) for each in found)
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Mapping) for row in value)
 
 
-def _table(found: list[Json]) -> list[list[str]]:
-    keys = list(dict.fromkeys(key for each in found for key in each))
+def _table(rows: list[Json]) -> list[list[str]]:
+    keys = list(dict.fromkeys(key for row in rows for key in row))
     return [
         [title(key) for key in keys],
-        *([_said((key,), each.get(key, "")) for key in keys] for each in found),
+        *([_value_text((key,), row.get(key, "")) for key in keys] for row in rows),
     ]
 
 
-def _said(path: Path, value: object) -> str:
-    # A seed is a name made of digits, not a quantity.
-    return ", ".join(map(str, _listed(value))) if "seed" in "".join(path[-1:]) else _written(value)
+def _value_text(path: Path, value: object) -> str:
+    # A seed is written without thousands separators: it is an identifier, not a quantity.
+    return ", ".join(map(str, _as_list(value))) if "seed" in "".join(path[-1:]) else _plain_text(value)
 
 
-def _listed(value: object) -> list[object]:
+def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
-def _written(value: object) -> str:
+def _plain_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return " to ".join(map(_written, value)) if _is_range(value) else ", ".join(map(_written, value))
+        return (
+            " to ".join(map(_plain_text, value)) if _is_range(value) else ", ".join(map(_plain_text, value))
+        )
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _is_range(value: list[object]) -> bool:
-    return len(value) == _ENDS and all(isinstance(each, float) for each in value)
+    return len(value) == _ENDS and all(isinstance(end, float) for end in value)
 
 
-def _leaves(found: object, above: Path = (), *, but: Path = ()) -> Iterator[tuple[Path, object]]:
+def _leaves(value: object, path: Path = (), *, without: Path = ()) -> Iterator[tuple[Path, object]]:
     """Yield every plain value, and every list of plain values, with the keys that lead to it.
 
-    Nulls and lists of sections are left out, and so are the uppermost keys in `but`.
+    Nulls, lists of sections, and the top-level keys in `without` are omitted.
     """
-    if isinstance(found, Mapping):
-        for name, inner in found.items():
-            if name not in but:
-                yield from _leaves(inner, (*above, str(name)))
-    elif isinstance(found, list):
-        if not any(isinstance(inner, dict | list) for inner in found):
-            yield above, found
-    elif found is not None:
-        yield above, found
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name not in without:
+                yield from _leaves(inner, (*path, str(name)))
+    elif isinstance(value, list):
+        if not any(isinstance(inner, dict | list) for inner in value):
+            yield path, value
+    elif value is not None:
+        yield path, value

@@ -1,1 +1,1 @@
-"""What the longer commands of `nightread` do; the short ones stand in `worker.cli`."""
+"""The longer commands of `nightread`; the short ones are in `worker.cli`."""

@@ -1,4 +1,4 @@
-"""`nightread db check`: whether database, store and inbox agree, and the repair of what needs no person."""
+"""`nightread db check`: compare database, image store and inbox, and apply safe automatic repairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMES_SHOWN = 20
 
 
 def check_all(settings: Settings, *, read_bytes: bool) -> list[CheckResult]:
-    """All results; of a database with another schema that alone."""
+    """Return all results; if the schema is outdated, only that one."""
     ledger = Ledger(settings.database)
     results = maintenance.check(ledger)
     if not results[0].ok:
@@ -24,16 +24,16 @@ def check_all(settings: Settings, *, read_bytes: bool) -> list[CheckResult]:
 
 
 def repair_all(settings: Settings) -> list[str]:
-    """A sentence for each kind of thing that was repaired. Raises SchemaOutdated or TransientFailure."""
+    """Apply all repairs and return a sentence for each kind. Raises SchemaOutdated or TransientFailure."""
     ledger = open_ledger(settings.database)
     with ledger.transaction() as session:
         counted = tallies.repair(session)
-    tallied = [f"{counted} tallies that differed from the rows counted anew"] if counted else []
-    return tallied + Reconciler(settings, ledger, open_store(settings)).repair()
+    tally_repairs = [f"{counted} wrong tallies counted again"] if counted else []
+    return tally_repairs + Reconciler(settings, ledger, open_store(settings)).repair()
 
 
 def as_text(result: CheckResult) -> str:
-    """The result for people, with the first of its names."""
+    """Return the result as text for people, with the first of its names."""
     lines = [f"{'ok   ' if result.ok else 'WRONG'}  {result.what}"]
     lines += [f"         {printable(name)}" for name in result.names[:_NAMES_SHOWN]]
     more = len(result.names) - _NAMES_SHOWN

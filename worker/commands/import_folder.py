@@ -1,4 +1,4 @@
-"""`nightread import`: take in a whole folder that stays where it is, and queue it."""
+"""`nightread import`: accept copies of all files of a folder and queue the new images."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from worker.progress import progress
 from worker.queue.dispatch import Dispatcher
 from worker.store import open_store
 
-_LOOK_EVERY_S = 1.0
+_POLL_S = 1.0
 
 
 def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bool) -> None:
-    """Take every file below `folder` in, tell what became of them, and wait for the scores if asked."""
+    """Accept every file below `folder`, print the outcomes and, if asked, wait until all images are done."""
     ledger = open_ledger(settings.database)
     acceptor = Acceptor(settings, ledger, open_store(settings))
     dispatcher = Dispatcher(settings, ledger)
     paths = list(files_below(folder))
     outcomes = dict.fromkeys(Outcome, 0)
     queued = True
-    with progress(len(paths), "Taking in") as advance:
+    with progress(len(paths), "Accepting") as advance:
         for group in in_groups([Candidate(path, str(path.relative_to(folder))) for path in paths]):
-            # Copied, not linked: these files have an owner who may change them.
+            # The files are copied, not linked: their owner may still change them.
             accepted = acceptor.accept(
                 group, source=Source.IMPORT, lane=Lane.OVERNIGHT, run=run, keep_source=True
             )
@@ -40,38 +40,43 @@ def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bo
             new = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
             queued = (not new or dispatcher.publish(new, Lane.OVERNIGHT)) and queued
             advance(len(group))
-    _tell(outcomes, len(paths), queued=queued)
+    _print_outcomes(outcomes, len(paths), queued=queued)
     if wait:
         _wait(ledger, run)
 
 
-def _tell(outcomes: dict[Outcome, int], total: int, *, queued: bool) -> None:
+def _print_outcomes(outcomes: dict[Outcome, int], total: int, *, queued: bool) -> None:
     click.echo(
         f"{outcomes[Outcome.NEW]} new, {outcomes[Outcome.DUPLICATE]} duplicates, "
-        f"{outcomes[Outcome.REJECTED]} turned away.",
+        f"{outcomes[Outcome.REJECTED]} rejected.",
         err=True,
     )
-    unread = total - sum(outcomes.values())
-    if unread:
-        click.echo(f"{unread} files could not be read and are not taken in; see above.", err=True)
+    unreadable = total - sum(outcomes.values())
+    if unreadable:
+        click.echo(
+            f"{unreadable} files could not be read and were not accepted; see the messages above.", err=True
+        )
     if not queued:
-        click.echo("No broker answers: the images wait, and are scored once `nightread up` runs.", err=True)
+        click.echo(
+            "The broker is away. The images are pending and will be scored once `nightread up` runs.",
+            err=True,
+        )
 
 
 def _wait(ledger: Ledger, run: str | None) -> None:
-    counted = _file_counts(ledger, run)
-    total = counted.pending + counted.leased
+    counts = _file_counts(ledger, run)
+    total = counts.pending + counts.leased
     done = 0
     with progress(total, "Scoring") as advance:
         while done < total:
-            counted = _file_counts(ledger, run)
-            now_done = max(done, total - counted.pending - counted.leased)
+            counts = _file_counts(ledger, run)
+            now_done = max(done, total - counts.pending - counts.leased)
             advance(now_done - done)
             done = now_done
-            time.sleep(0 if done >= total else _LOOK_EVERY_S)
+            time.sleep(0 if done >= total else _POLL_S)
 
 
 def _file_counts(ledger: Ledger, run: str | None) -> FileCounts:
     with ledger.reading() as session:
-        found = find_run(session, run)
-        return file_counts(session, found.id if found and run else None)
+        named_run = find_run(session, run) if run else None
+        return file_counts(session, named_run.id if named_run else None)

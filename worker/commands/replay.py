@@ -1,4 +1,4 @@
-"""`nightread replay`: compute a recorded prediction again, from the stored bytes, and compare."""
+"""`nightread replay`: compute a prediction again from the stored bytes and compare it with the record."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _DECIMALS = 6
 
 
 def replay_image(settings: Settings, ledger: Ledger, image_id: int) -> dict[str, Any]:
-    """Recorded and computed numbers of an image's prediction by the model of the settings.
+    """Return the recorded and the newly computed numbers of an image's prediction.
 
-    Raises LookupError when there is no such image or prediction, ModelUnusable when the
-    prediction was made by another model than the settings name.
+    Raises LookupError if there is no such image or prediction, or if the image cannot be read;
+    ModelUnusable if another model than that of the settings made the prediction.
     """
     with ledger.reading() as session:
         image = open_image(session, image_id)
@@ -35,19 +35,20 @@ def replay_image(settings: Settings, ledger: Ledger, image_id: int) -> dict[str,
     return _compare(settings, image, prediction, made_by)
 
 
-def as_text(said: dict[str, Any]) -> str:
-    """The comparison for people."""
+def as_text(comparison: dict[str, Any]) -> str:
+    """Return the comparison as text for people."""
     rows = [
-        f"  {name:<12} recorded {said['recorded'][name]:.6f}  computed {said['computed'][name]:.6f}"
+        f"  {name:<12} recorded {comparison['recorded'][name]:.6f}  computed {comparison['computed'][name]:.6f}"
         for name in _NUMBERS
     ]
-    answer = "The same numbers." if said["same"] else "THE NUMBERS DIFFER."
-    other = [
-        f"  {name}: recorded {then}, now {said['versions_now'].get(name)}"
-        for name, then in said["versions"].items()
-        if then != said["versions_now"].get(name)
+    answer = "The numbers are the same." if comparison["same"] else "THE NUMBERS DIFFER."
+    versions = [
+        f"  {name}: recorded {recorded}, now {comparison['versions_now'].get(name)}"
+        for name, recorded in comparison["versions"].items()
+        if recorded != comparison["versions_now"].get(name)
     ]
-    return "\n".join([f"Image {said['image']}, model {said['model'][:12]}. {answer}", *rows, *other])
+    title = f"Image {comparison['image']}, model {comparison['model'][:12]}. {answer}"
+    return "\n".join([title, *rows, *versions])
 
 
 def _compare(settings: Settings, image: Image, prediction: Prediction, made_by: Model) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def _compare(settings: Settings, image: Image, prediction: Prediction, made_by: 
         data = open_store(settings).read(image.sha256)
         prepared = scorer.prepare(data, limits_of(settings))
     except (RejectedImage, OSError) as gone:
-        raise LookupError(f"Image {image.id} cannot be read any more: {gone}") from gone
+        raise LookupError(f"Image {image.id} can no longer be read: {gone}") from gone
     result = scorer.score([prepared.model_input])[0]
     recorded = {name: round(getattr(prediction, name), _DECIMALS) for name in _NUMBERS}
     computed = {name: round(getattr(result, name), _DECIMALS) for name in _NUMBERS}

@@ -13,16 +13,16 @@ from worker.queue.dispatch import Dispatcher
 
 
 def retry_images(settings: Settings, image_ids: Sequence[int], *, who: str, why: str) -> list[str]:
-    """Put the images back to pending and queue them; a sentence for each that was refused."""
+    """Put the images back to pending and queue them; return a sentence for each that cannot be retried."""
     ledger = open_ledger(settings.database)
     dispatcher = Dispatcher(settings, ledger)
-    refusals = []
+    errors = []
     for image_id in image_ids:
         try:
             with ledger.transaction() as session:
                 lane = leases.retry(session, image_id, who=who, why=why, at=utc_now())
-        except (LookupError, IllegalTransition, ValueError) as refused:
-            refusals.append(str(refused.args[0]))
+        except (LookupError, IllegalTransition, ValueError) as error:
+            errors.append(str(error.args[0]))
         else:
             dispatcher.publish([image_id], lane)
-    return refusals
+    return errors

@@ -1,4 +1,4 @@
-"""`nightread screen`: score files now, with neither queue nor database nor store."""
+"""`nightread screen`: score files now, without queue, database or image store."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")
 
 
 def screen_files(settings: Settings, files: Sequence[Path]) -> list[Document]:
-    """One document a file, in order, with the keys of `screen --json`. Raises ModelUnusable."""
+    """Return one document for each file, in order, with the keys of `screen --json`. Raises ModelUnusable."""
     scorer = open_scorer(settings)
     return [_screen_one(settings, scorer, file) for file in files]
 
 
 def as_text(documents: Sequence[Document]) -> str:
-    """The documents for people: one line a file."""
+    """Return the documents as text for people: one line for each file."""
     lines = []
     for document in documents:
         if document["outcome"] == "scored":
-            said = f"{document['verdict']:<10} p_pneumonia {document['p_pneumonia']:.4f}"
+            result = f"{document['verdict']:<10} p_pneumonia {document['p_pneumonia']:.4f}"
         else:
-            said = f"turned away: {document['reason']}"
-        lines.append(f"{said}  {printable(document['file'])}")
+            result = f"{document['outcome']}: {document['reason']}"
+        lines.append(f"{result}  {printable(document['file'])}")
     return "\n".join([*lines, DISCLAIMER])
 
 

@@ -1,4 +1,4 @@
-"""`nightread status`: the books, the rate and the signs of life."""
+"""`nightread status`: the file count, the scoring rate and the processes."""
 
 from __future__ import annotations
 
@@ -8,70 +8,74 @@ from typing import Any
 
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.process_health import NEEDED
-from worker.ledger.reports import status_document
+from worker.ledger.reports import equation, status_document
 from worker.ledger.session import Ledger, ledger_time
+
+_REFRESH_S = 2.0
 
 
 def document(ledger: Ledger) -> dict[str, Any]:
-    """What `status --json` prints."""
+    """Return the document that `status --json` prints."""
     with ledger.reading() as session:
         return status_document(session, ledger_time(session))
 
 
 def is_alive(ledger: Ledger, process: str) -> bool:
-    """Whether the process of this name and this host has given a sign of life in time."""
+    """Return whether the named process on this host has sent a heartbeat in time."""
     with ledger.reading() as session:
-        beats = process_statuses(session, ledger_time(session))
-    return any(not beat.silent for beat in beats if (beat.name, beat.host) == (process, socket.gethostname()))
+        statuses = process_statuses(session, ledger_time(session))
+    here = (process, socket.gethostname())
+    return any(not status.silent for status in statuses if (status.name, status.host) == here)
 
 
-def as_text(said: dict[str, Any]) -> str:
-    """The document for people."""
-    equation = (
-        f"{said['received']} received = {said['duplicates']} duplicates + {said['scored']} scored"
-        f" + {said['rejected']} rejected + {said['quarantined']} quarantined"
-        f" + {said['pending']} pending + {said['leased']} leased"
-    )
-    balance = (
-        "The books balance." if said["balanced"] else "THE BOOKS DO NOT BALANCE. Run `nightread db check`."
-    )
+def as_text(status: dict[str, Any]) -> str:
+    """Return the document as text for people."""
     lines = [
-        balance,
-        f"  {equation}",
-        f"  {said['flagged']} flagged for reading ({said['uncertain']} uncertain), {said['unread']} not read yet",
-        _pace(said),
-        *[_life(process) for process in said["processes"]],
-        _canary(said["canary"]),
-        *[f"  NONE   {name}" for name in NEEDED if name not in _names(said)],
+        "All files are accounted for."
+        if status["balanced"]
+        else "FILES ARE UNACCOUNTED FOR: run `nightread db check`.",
+        f"  {equation(status)}",
+        _reading_line(status),
+        _rate_line(status),
+        *[_process_line(process) for process in status["processes"]],
+        _canary_line(status["canary"]),
+        *[f"  MISSING  {name}" for name in NEEDED if name not in _process_names(status)],
     ]
     return "\n".join(line for line in lines if line)
 
 
 def pause() -> None:
-    """Wait between two looks."""
-    time.sleep(2)
+    """Wait before the next refresh."""
+    time.sleep(_REFRESH_S)
 
 
-def _pace(said: dict[str, Any]) -> str:
-    if not said["pending"] + said["leased"]:
+def _reading_line(status: dict[str, Any]) -> str:
+    to_read = f"{status['flagged']} flagged or uncertain ({status['uncertain']} uncertain)"
+    return f"  {to_read}, {status['unread']} unread"
+
+
+def _rate_line(status: dict[str, Any]) -> str:
+    if not status["pending"] + status["leased"]:
         return ""
-    if said["eta_s"] is None:
-        return "  Nothing is being scored now."
-    return f"  {said['images_per_s']:.1f} images a second, about {said['eta_s'] / 60:.0f} min left"
+    if status["eta_s"] is None:
+        return "  No image has been scored in the last minute."
+    return f"  {status['images_per_s']:.1f} images a second, about {status['eta_s'] / 60:.0f} min left"
 
 
-def _canary(said: dict[str, Any] | None) -> str:
-    if said is None:
+def _canary_line(canary: dict[str, Any] | None) -> str:
+    if canary is None:
         return ""
-    state = {True: "ok    ", False: "WRONG ", None: "waits "}[said["ok"]]
-    return f"  {state} canary   image {said['image']}, of {said['received_at']}: {said['trouble'] or said['state']}"
+    label = {True: "ok      ", False: "WRONG   ", None: "waiting "}[canary["ok"]]
+    detail = canary["trouble"] or canary["state"]
+    return f"  {label} canary   image {canary['image']}, sent {canary['received_at']}: {detail}"
 
 
-def _names(said: dict[str, Any]) -> set[str]:
-    return {process["name"] for process in said["processes"]}
+def _process_names(status: dict[str, Any]) -> set[str]:
+    return {process["name"] for process in status["processes"]}
 
 
-def _life(process: dict[str, Any]) -> str:
-    state = "SILENT" if process["silent"] else "WAITS " if process["trouble"] else "ok    "
-    said = f"  {state} {process['name']:<8} on {process['host']}, {process['heartbeat_age_s']:.0f} s ago"
-    return f"{said}: {process['trouble']}" if process["trouble"] else said
+def _process_line(process: dict[str, Any]) -> str:
+    label = "SILENT  " if process["silent"] else "WAITING " if process["trouble"] else "ok      "
+    age_s = process["heartbeat_age_s"]
+    line = f"  {label} {process['name']:<8} on {process['host']}, heartbeat {age_s:.0f} s ago"
+    return f"{line}: {process['trouble']}" if process["trouble"] else line

@@ -1,5 +1,5 @@
-"""What is known: receipts, images, predictions, reviews and the audit trail.
+"""The ledger: receipts, images, predictions, readings and the audit trail in one database.
 
-Functions here take a SQLAlchemy session of `Ledger.transaction()` (to write) or
-`Ledger.reading()` (to read); none of them commits.
+Functions here take a SQLAlchemy session from `Ledger.transaction()` (to write) or `Ledger.reading()` (to
+read). None of them commits: the caller owns the transaction.
 """

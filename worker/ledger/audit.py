@@ -1,10 +1,10 @@
-"""The hash-chained trail: append and verify.
+"""The hash-chained audit trail: append and verify.
 
-Each event's hash covers the hash of the one before it, so an edited, removed, inserted or
-reordered event breaks every later link (Schneier and Kelsey, "Secure audit logs to support
-computer forensics", 1999). Appended in the same transaction as what it records; the chain's
-head is locked first, so two writers cannot both follow one event. No patient data goes into
-a payload: ids, hashes, codes and numbers only, never a file's name.
+The hash of each event covers the hash of the event before it, so an edited, removed, inserted or
+reordered event breaks every later link (Schneier and Kelsey, "Secure audit logs to support computer
+forensics", 1999). An event is appended in the same transaction as the change that it records. The
+head of the chain is locked first, so two writers cannot append to the same event. A payload holds ids,
+hashes, codes and numbers only: no patient data, and no file name.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from worker.ledger.tables import AuditEvent, ChainHead
 
 GENESIS = "0" * 64
 _VERIFY_BATCH = 5_000
-# What an event's hash covers, after the hash and the number of the link, in this order.
+# The columns that a link's hash covers, in this order, after the previous hash and the sequence number.
 _HASHED = ("at", "kind", "actor", "subject", "payload")
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened: what kind, by whom, to what, and its particulars."""
+    """One event of the audit trail: its kind, who did it (`actor`), to what (`subject`), and the details."""
 
     kind: str
     actor: str
@@ -39,7 +39,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Verification:
-    """The answer of `verify`: `first_bad` is the sequence number of the first broken link."""
+    """The result of `verify`.
+
+    Attributes:
+        ok: whether every link is intact.
+        events: number of intact events from the start of the chain.
+        first_bad: sequence number of the first broken link; None if there is none.
+        head: hash of the last intact event.
+    """
 
     ok: bool
     events: int
@@ -48,26 +55,26 @@ class Verification:
 
 
 def canonical(payload: Mapping[str, object]) -> str:
-    """The one JSON text of a payload: sorted keys, no spaces, floats with six decimals as text."""
+    """Return the canonical JSON text of a payload: sorted keys, no spaces, floats as text with six decimals."""
     return json.dumps(_fixed(payload), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(text: str) -> str:
-    """SHA-256 of what a person wrote: it may name a patient, so the chain holds its hash only."""
+    """Return the SHA-256 of text that a person wrote; it may name a patient, so the chain holds only its hash."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def lock(session: Session) -> ChainHead:
-    """Lock the chain's head until the transaction ends.
+    """Lock the head of the chain until the transaction ends.
 
-    Whoever changes images and appends to the trail calls this first: one order of locks
-    means no deadlock, and what is read after it cannot be changed by another writer.
+    Every transaction that changes images and appends events calls this first. One order of locks means
+    no deadlock, and no other writer can change what is read after it.
     """
     return session.scalars(select(ChainHead).where(ChainHead.id == 1).with_for_update()).one()
 
 
 def append(session: Session, events: Iterable[Event], at: datetime | None = None) -> None:
-    """Append events to the chain, in order, as part of the session's transaction."""
+    """Append events to the chain, in order, in the session's transaction."""
     head = lock(session)
     seq, previous = head.seq, head.hash
     stamp = (at or utc_now()).isoformat(timespec="microseconds")
@@ -96,29 +103,30 @@ def append(session: Session, events: Iterable[Event], at: datetime | None = None
 
 
 def head(session: Session) -> tuple[int, str]:
-    """Number and hash of the last event, without a lock."""
-    found = session.scalars(select(ChainHead).where(ChainHead.id == 1)).one_or_none()
-    return (found.seq, found.hash) if found else (0, GENESIS)
+    """Return the sequence number and hash of the last event, without a lock."""
+    row = session.scalars(select(ChainHead).where(ChainHead.id == 1)).one_or_none()
+    return (row.seq, row.hash) if row else (0, GENESIS)
 
 
 def hash_of(session: Session, seq: int) -> str | None:
-    """The hash of the event of that number; None if there is none."""
+    """Return the hash of the event with this sequence number; None if there is no such event."""
     return session.scalar(select(AuditEvent.hash).where(AuditEvent.seq == seq))
 
 
 def verify(session: Session) -> Verification:
-    """Recompute every link from the first event to the chain's head."""
+    """Recompute every link from the first event to the head of the chain."""
     end = session.execute(select(ChainHead.seq, ChainHead.hash).where(ChainHead.id == 1)).one_or_none()
     previous, seq = GENESIS, 0
-    # Columns, not objects, and never all of them at once: a trail may have millions of events.
+    # Columns instead of objects, and in batches: an audit trail may have millions of events.
     columns = (AuditEvent.__table__.c[name] for name in ("seq", "previous", "hash", *_HASHED))
     events = session.execute(
         select(*columns).order_by(AuditEvent.seq).execution_options(yield_per=_VERIFY_BATCH)
     )
-    for number, before, own, *said in events:
-        if number != seq + 1 or before != previous or own != _link(previous, number, *said):
+    for number, stored_previous, stored_hash, *hashed in events:
+        intact = stored_previous == previous and stored_hash == _link(previous, number, *hashed)
+        if number != seq + 1 or not intact:
             return Verification(ok=False, events=seq, first_bad=seq + 1, head=previous)
-        seq, previous = number, own
+        seq, previous = number, stored_hash
     if end is None or (end.seq, end.hash) != (seq, previous):
         return Verification(ok=False, events=seq, first_bad=seq + 1, head=previous)
     return Verification(ok=True, events=seq, first_bad=None, head=previous)
@@ -130,7 +138,7 @@ def _link(previous: str, seq: int, at: str, kind: str, actor: str, subject: str,
 
 
 def _fixed(value: object) -> object:
-    """Floats as text of fixed precision: the same on every database and in every language."""
+    """Replace floats by text of fixed precision, which is the same on every database and in every language."""
     if isinstance(value, float):
         return f"{value:.6f}"
     if isinstance(value, Mapping):

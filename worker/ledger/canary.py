@@ -1,6 +1,7 @@
-"""Did the latest canary come through, and with the score that the same model gave it before?
+"""The result of the latest canary: was it scored, and with the score that the same model gave before?
 
-A canary is a drawn image that is sent the whole way now and then; the same picture in other bytes each time.
+A canary is a phantom that Nightread sends through the whole program at intervals: the same picture each
+time, in different bytes.
 """
 
 from __future__ import annotations
@@ -14,25 +15,26 @@ from sqlalchemy.orm import Session
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Image, Prediction, Run
 
-# Canaries are received and so they count; in a run of their own they spoil no night's books.
+# Canaries are part of the file count. A run of their own keeps them out of the file count of each night.
 RUN = "canary"
-# Far more than what another processor or release rounds otherwise, far less than a wrong model gives.
+# Much larger than the rounding differences between processors or releases, much smaller than the error of a
+# wrong model.
 LARGEST_DIFFERENCE = 0.01
-_COMES_THROUGH_WITHIN = timedelta(minutes=10)
+_SCORED_WITHIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class CanaryResult:
-    """What became of the latest canary.
+    """The result of the latest canary.
 
     Attributes:
-        image: its id.
-        state: of that image.
-        received_at: in ISO 8601, UTC.
-        p_pneumonia: what the model says of it, None while it has no score.
-        expected: what the same model, by its hash, said of the first one; None for its first.
-        trouble: what is wrong, as a sentence, or None.
-        ok: whether it came through as it should; while it is on its way, None.
+        image: id of its image.
+        state: state of its image.
+        received_at: when it was accepted, in ISO 8601, UTC.
+        p_pneumonia: its score; None while it has none.
+        expected: the score that the same model gave to its first canary; None for that first canary.
+        trouble: one sentence that says what is wrong; None if nothing is.
+        ok: whether the canary was scored as expected; None while it is pending or being scored.
     """
 
     image: int
@@ -45,57 +47,57 @@ class CanaryResult:
 
 
 def latest_canary(session: Session, at: datetime) -> CanaryResult | None:
-    """The latest canary's result; None where none was ever sent."""
+    """Return the result of the latest canary; None if no canary was ever sent."""
     image_id = _latest_id(session)
     if image_id is None:
         return None
     image = session.get_one(Image, image_id)
-    got, expected = _scores(session, image.id)
-    trouble = _trouble(image, got, expected, at)
-    on_its_way = trouble is None and image.state in {ImageState.PENDING, ImageState.LEASED}
-    when = image.received_at.isoformat(timespec="seconds")
-    ok = None if on_its_way else trouble is None
-    return CanaryResult(image.id, image.state, when, got, expected, trouble, ok)
+    score, expected = _scores(session, image.id)
+    trouble = _trouble(image, score, expected, at)
+    in_progress = trouble is None and image.state in {ImageState.PENDING, ImageState.LEASED}
+    received_at = image.received_at.isoformat(timespec="seconds")
+    ok = None if in_progress else trouble is None
+    return CanaryResult(image.id, image.state, received_at, score, expected, trouble, ok)
 
 
 def last_sent(session: Session) -> datetime | None:
-    """When the latest canary was taken in."""
+    """Return when the latest canary was accepted; None if no canary was ever sent."""
     image_id = _latest_id(session)
     return None if image_id is None else session.get_one(Image, image_id).received_at
 
 
 def _latest_id(session: Session) -> int | None:
-    """Of the canaries' run, which an index holds."""
+    """Return the id of the latest image in the run of the canaries, which an index finds."""
     run_id = session.scalar(select(Run.id).where(Run.name == RUN))
-    # Of the id as it is, PostgreSQL would go back through all images of all runs until it meets a canary.
+    # `+ 0` keeps PostgreSQL from walking back through the images of all runs until it meets a canary.
     latest = select(func.max(Image.id + 0)).where(Image.run_id == run_id)
     return None if run_id is None else session.scalar(latest)
 
 
 def _scores(session: Session, image_id: int) -> tuple[float | None, float | None]:
-    """Of a canary, and of the first one that the same model scored, if that is another."""
-    mine = session.scalars(
+    """Return the score of a canary and that of the first canary of the same model; None where there is none."""
+    prediction = session.scalars(
         select(Prediction).where(Prediction.image_id == image_id).order_by(Prediction.id.desc()).limit(1)
     ).one_or_none()
-    if mine is None:
+    if prediction is None:
         return None, None
     first = session.scalar(
         select(Prediction.p_pneumonia)
         .join(Image, Image.id == Prediction.image_id)
         .join(Run, Run.id == Image.run_id)
-        .where(Run.name == RUN, Prediction.model_id == mine.model_id, Prediction.id < mine.id)
+        .where(Run.name == RUN, Prediction.model_id == prediction.model_id, Prediction.id < prediction.id)
         .order_by(Prediction.id)
         .limit(1)
     )
-    return mine.p_pneumonia, first
+    return prediction.p_pneumonia, first
 
 
-def _trouble(image: Image, got: float | None, expected: float | None, at: datetime) -> str | None:
+def _trouble(image: Image, score: float | None, expected: float | None, at: datetime) -> str | None:
     if image.state in {ImageState.REJECTED, ImageState.QUARANTINED}:
-        return f"The canary was turned away: {image.reason}"
+        return f"The canary was {image.state}: {image.reason}"
     if image.state != ImageState.SCORED:
-        late = at - image.received_at > _COMES_THROUGH_WITHIN
-        return "The canary has not come through for ten minutes." if late else None
-    if got is not None and expected is not None and abs(got - expected) > LARGEST_DIFFERENCE:
-        return f"The canary's score is {got:.3f}, where the same model said {expected:.3f}."
+        late = at - image.received_at > _SCORED_WITHIN
+        return "The canary has not been scored within ten minutes." if late else None
+    if score is not None and expected is not None and abs(score - expected) > LARGEST_DIFFERENCE:
+        return f"The canary has the score {score:.3f}; the first canary of the same model had {expected:.3f}."
     return None

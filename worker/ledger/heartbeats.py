@@ -1,4 +1,4 @@
-"""Signs of life: each process says every few seconds that it is there."""
+"""Heartbeats: the row that each long-running process writes every few seconds to show that it works."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from sqlalchemy.orm import Session
 
 from worker.ledger.tables import Process
 
-# A process is late after this many of its own periods.
+# A process counts as silent after this many of its own heartbeat periods.
 _PERIODS = 3.0
 
 
 @dataclass(frozen=True)
 class ProcessStatus:
-    """The last sign of life of a process.
+    """The status of a process, from its last heartbeat.
 
     Attributes:
-        name: for instance `worker`.
-        host: where it runs.
-        heartbeat_age_s: how long ago it gave one, in seconds.
-        silent: whether that is too long.
-        trouble: what its work waits for, or None.
-        ok: neither of the two.
+        name: name of the process, for example `worker`.
+        host: host that it runs on.
+        heartbeat_age_s: seconds since the last heartbeat.
+        silent: whether the heartbeat is overdue.
+        trouble: what the process is waiting for; None if nothing.
+        ok: neither silent nor waiting.
     """
 
     name: str
@@ -42,11 +42,16 @@ class ProcessStatus:
 def record_heartbeat(
     session: Session, name: str, *, period_s: float, at: datetime, trouble: str | None = None
 ) -> None:
-    """Note that the process `name` of this host is alive; it will say so again in `period_s`.
+    """Record a heartbeat of the process `name` on this host.
 
-    `trouble` is what its work waits for.
+    Args:
+        session: of a transaction.
+        name: name of the process.
+        period_s: seconds until the next heartbeat.
+        at: the time by the ledger's clock.
+        trouble: what the process is waiting for.
     """
-    # One statement: two processes of one name may start, or stop, at the same instant.
+    # One statement, because two processes of one name may start or stop at the same instant.
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     row = insert(Process).values(
         name=name, host=socket.gethostname(), pid=os.getpid(), started_at=at, beat_at=at, period_s=period_s,
@@ -69,20 +74,20 @@ def record_heartbeat(
 
 
 def deregister(session: Session, name: str) -> None:
-    """Strike this process off: it stops because it was asked to. Its successor's row stays."""
+    """Remove the heartbeat of this process, which is stopping; the row of a successor stays."""
     mine = Process.name == name, Process.host == socket.gethostname(), Process.pid == os.getpid()
     session.execute(delete(Process).where(*mine))
 
 
 def process_statuses(session: Session, at: datetime) -> Sequence[ProcessStatus]:
-    """Every process that has ever said it is alive and has not said farewell, by name."""
+    """Return the status of every process that has not deregistered, ordered by name and host."""
     rows = session.scalars(select(Process).order_by(Process.name, Process.host))
     return [_status(row, at) for row in rows]
 
 
 def _status(row: Process, at: datetime) -> ProcessStatus:
-    age = (at - row.beat_at).total_seconds()
-    # A beat of a time to come is from before the clock was set back: it says as little as an old one.
-    silent = abs(age) > _PERIODS * row.period_s
-    shown = round(max(0.0, age), 1)
-    return ProcessStatus(row.name, row.host, shown, silent, row.trouble, not silent and not row.trouble)
+    age_s = (at - row.beat_at).total_seconds()
+    # A heartbeat from the future was written before the clock was set back: it proves nothing either.
+    silent = abs(age_s) > _PERIODS * row.period_s
+    shown_age_s = round(max(0.0, age_s), 1)
+    return ProcessStatus(row.name, row.host, shown_age_s, silent, row.trouble, not silent and not row.trouble)

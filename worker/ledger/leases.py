@@ -1,4 +1,4 @@
-"""Who works on what, until when, for the how-many-eth time; and what waits to be worked on."""
+"""Leases: which worker has which image, until when and on which attempt; and which images are pending."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from worker.ledger import audit
 from worker.ledger.states import IllegalTransition, ImageState, Lane, after_failure, check_transition
 from worker.ledger.tables import Image
 
-# A page of ids in one IN (...): below SQLite's and PostgreSQL's limits on parameters.
+# Ids in one IN (...): below the limits of SQLite and PostgreSQL on the number of parameters.
 _MANY = 5_000
-# No lease ends later than so many of them from now, unless the clock was set back since it began.
+# A lease that ends later than this many lease times from now began before the clock was set back.
 _LEASES_AHEAD = 2.0
 
 
 @dataclass(frozen=True)
 class LeasedImage:
-    """An image that the caller may work on until its lease ends."""
+    """An image that the caller may score until its lease ends; `attempts` includes this one."""
 
     id: int
     sha256: str
@@ -30,7 +30,7 @@ class LeasedImage:
 
 @dataclass(frozen=True)
 class PendingImage:
-    """A pending image that stands in no queue, and how often it was tried."""
+    """A pending image that is in no queue, and the number of attempts so far."""
 
     id: int
     lane: Lane
@@ -40,14 +40,14 @@ class PendingImage:
 def lease(
     session: Session, image_ids: Sequence[int], *, owner: str, lease_s: float, at: datetime
 ) -> list[LeasedImage]:
-    """Lease those of the images that are pending; the others are someone else's or done."""
+    """Lease the pending images among those given; the others are leased to another worker or done."""
     check_transition(ImageState.PENDING, ImageState.LEASED)
     audit.lock(session)
     free = session.execute(
         select(Image.id, Image.sha256, Image.attempts)
         .where(Image.id.in_(image_ids), Image.state == ImageState.PENDING)
         .order_by(Image.id)
-        # Waits for a publisher that is just noting these images as queued; both lock in the order of ids.
+        # Waits for a publisher that is marking these images as queued; both lock rows in the order of ids.
         .with_for_update()
     ).all()
     session.execute(
@@ -74,44 +74,46 @@ def release(
     max_attempts: int,
     at: datetime,
 ) -> None:
-    """Give leased images back after a transient failure; quarantine those out of attempts."""
+    """Return leased images to pending after a transient failure; quarantine those without attempts left."""
     audit.lock(session)
     mine = _leased_by(session, owner, image_ids)
-    _give_back(session, mine, code=code, reason=reason, max_attempts=max_attempts, at=at)
+    _end_leases(session, mine, code=code, reason=reason, max_attempts=max_attempts, at=at)
 
 
 def hand_back(session: Session, image_ids: Sequence[int], *, owner: str, code: str, at: datetime) -> None:
-    """Give leased images back for a reason that is none of theirs: the attempt does not count."""
+    """Return leased images to pending for a reason that is not theirs: the attempt does not count."""
     audit.lock(session)
     mine = _leased_by(session, owner, image_ids)
     for image in mine:
         image.attempts -= 1
-    _give_back(session, mine, code=code, reason="", max_attempts=None, at=at)
+    _end_leases(session, mine, code=code, reason="", max_attempts=None, at=at)
 
 
 def expire(session: Session, *, lease_s: float, max_attempts: int, at: datetime, limit: int = _MANY) -> int:
-    """Give back the images whose lease ran out, because their worker died or hung; how many.
+    """Return the images of expired leases, whose worker died or hung, and give their number.
 
-    `lease_s` is how long a lease is: one that ends much later than that from now is of a time
-    before the clock was set back, and has run out too.
+    A lease also counts as expired if it ends much later than `lease_s` from now: it began before the clock
+    was set back.
     """
     audit.lock(session)
-    late = session.scalars(select(Image).where(_ran_out(lease_s, at)).order_by(Image.id).limit(limit)).all()
-    reason = "The worker stopped in the middle of this image, or took too long."
-    _give_back(session, late, code="lease_expired", reason=reason, max_attempts=max_attempts, at=at)
-    return len(late)
+    expired = session.scalars(
+        select(Image).where(_expired(lease_s, at)).order_by(Image.id).limit(limit)
+    ).all()
+    reason = "The worker stopped while it scored this image, or took too long."
+    _end_leases(session, expired, code="lease_expired", reason=reason, max_attempts=max_attempts, at=at)
+    return len(expired)
 
 
 def any_expired(session: Session, *, lease_s: float, at: datetime) -> bool:
-    """Whether a lease ran out: asked before `expire`, which takes the write lock."""
-    return session.scalar(select(Image.id).where(_ran_out(lease_s, at)).limit(1)) is not None
+    """Return whether a lease has expired; call it before `expire`, which takes the write lock."""
+    return session.scalar(select(Image.id).where(_expired(lease_s, at)).limit(1)) is not None
 
 
 def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) -> Lane:
-    """Put a rejected or quarantined image back to pending, as a person asks, with a reason.
+    """Put a rejected or quarantined image back to pending because a person asks for it, and return its lane.
 
-    Raises LookupError when there is no such image, IllegalTransition when it is in any other
-    state, ValueError when no reason is given.
+    Raises LookupError if there is no such image, IllegalTransition if it is in any other state,
+    ValueError if `why` is empty.
     """
     if not why.strip():
         raise ValueError("a retry needs a reason")
@@ -121,27 +123,34 @@ def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) 
         raise LookupError(f"there is no image {image_id}")
     before = ImageState(image.state)
     if before not in {ImageState.REJECTED, ImageState.QUARANTINED}:
-        raise IllegalTransition(f"image {image_id} is {before}: only what was turned away can be retried")
+        raise IllegalTransition(
+            f"image {image_id} is {before}: only rejected and quarantined images can be retried"
+        )
     check_transition(before, ImageState.PENDING)
     image.state, image.attempts, image.queued_at = ImageState.PENDING, 0, None
     image.retry_reason = why
-    particulars = {"from": before.value, "was": image.reason_code, "why_sha256": audit.digest(why)}
+    details = {"from": before.value, "was": image.reason_code, "why_sha256": audit.digest(why)}
     image.reason_code = image.reason = None
-    audit.append(session, [audit.Event("retried", who, f"image:{image_id}", particulars)], at)
+    audit.append(session, [audit.Event("retried", who, f"image:{image_id}", details)], at)
     return Lane(image.lane)
 
 
 def pending_images(
     session: Session, *, lost_in: Collection[Lane], requeue_after_s: float, at: datetime, limit: int
 ) -> list[PendingImage]:
-    """Pending images in no queue, the urgent ones first, the oldest first.
+    """Return pending images that are in no queue: the urgent lane first, in each lane the oldest first.
 
-    Those too that were queued in one of the lanes `lost_in`, `requeue_after_s` ago or, by a clock
-    that was set back since, at a time that has not come yet.
+    Args:
+        session: of a snapshot.
+        lost_in: lanes whose queue may have been lost. From these, images that were queued longer than
+            `requeue_after_s` ago count too, and images queued in the future, before the clock was set back.
+        requeue_after_s: seconds.
+        at: the time by the ledger's clock.
+        limit: number of images at most.
     """
     long_ago = Image.queued_at < at - timedelta(seconds=requeue_after_s)
-    found: list[PendingImage] = []
-    # A lane is a range of an index, in the order of ids: however many wait, only the first are read.
+    pending: list[PendingImage] = []
+    # A lane is a range of an index, in the order of ids: only the first rows are read, however many are pending.
     for lane in Lane:
         lost = or_(long_ago, Image.queued_at > at) if lane in lost_in else false()
         rows = session.execute(
@@ -150,14 +159,17 @@ def pending_images(
                 Image.state == ImageState.PENDING, Image.lane == lane, or_(Image.queued_at.is_(None), lost)
             )
             .order_by(Image.id)
-            .limit(limit - len(found))
+            .limit(limit - len(pending))
         )
-        found += [PendingImage(row.id, lane, row.attempts) for row in rows]
-    return found
+        pending += [PendingImage(row.id, lane, row.attempts) for row in rows]
+    return pending
 
 
 def mark_queued(session: Session, image_ids: Sequence[int], at: datetime | None) -> None:
-    """Note that these images stand in a queue since `at`, or in none. Losing it queues them twice."""
+    """Record that these images have been in a queue since `at`, or are in none if `at` is None.
+
+    If this record is lost, the images are queued twice, which is harmless.
+    """
     for start in range(0, len(image_ids), _MANY):
         still_pending = (
             select(Image.id)
@@ -173,10 +185,10 @@ def mark_queued(session: Session, image_ids: Sequence[int], at: datetime | None)
         )
 
 
-def _ran_out(lease_s: float, at: datetime) -> ColumnElement[bool]:
-    no_lease_lasts_until = at + timedelta(seconds=_LEASES_AHEAD * lease_s)
-    over = or_(Image.lease_until < at, Image.lease_until > no_lease_lasts_until)
-    return and_(Image.state == ImageState.LEASED, over)
+def _expired(lease_s: float, at: datetime) -> ColumnElement[bool]:
+    latest_end = at + timedelta(seconds=_LEASES_AHEAD * lease_s)
+    expired = or_(Image.lease_until < at, Image.lease_until > latest_end)
+    return and_(Image.state == ImageState.LEASED, expired)
 
 
 def _leased_by(session: Session, owner: str, image_ids: Sequence[int]) -> list[Image]:
@@ -184,7 +196,7 @@ def _leased_by(session: Session, owner: str, image_ids: Sequence[int]) -> list[I
     return list(session.scalars(select(Image).where(*mine).order_by(Image.id)))
 
 
-def _give_back(
+def _end_leases(
     session: Session,
     images: Sequence[Image],
     *,
@@ -203,6 +215,6 @@ def _give_back(
         else:
             image.queued_at = None if code == "lease_expired" else at
         kind = "quarantined" if after is ImageState.QUARANTINED else "returned"
-        particulars = {"attempts": image.attempts, "reason": code}
-        events.append(audit.Event(kind, "nightread", f"image:{image.id}", particulars))
+        details = {"attempts": image.attempts, "reason": code}
+        events.append(audit.Event(kind, "nightread", f"image:{image.id}", details))
     audit.append(session, events, at)

@@ -1,4 +1,4 @@
-"""Keeping the database: is everything where it should be, and a copy of it while it is in use."""
+"""Maintenance of the database: consistency checks, and a backup while it is in use."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from worker.ledger.tables import Image, Prediction
 
 
 class BackupFailed(Exception):  # noqa: N818 - says what happened
-    """The copy could not be made; the message says why."""
+    """The backup failed; the message says why."""
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One thing that was checked, the sentence about it, and the names of what is meant."""
+    """The result of one check: whether it passed, a text about it, and the names of the images or files concerned."""
 
     ok: bool
     what: str
@@ -34,42 +34,49 @@ class CheckResult:
 
 
 def check(ledger: Ledger) -> list[CheckResult]:
-    """Check schema, books and trail. The first finding is the schema, and the only one if that is wrong."""
+    """Check schema, file count, tallies and audit trail.
+
+    The first result is that of the schema; if the schema is outdated, it is the only one.
+    """
     revision, needed = schema.current(ledger), schema.newest()
     results = [CheckResult(revision == needed, f"schema revision {revision}, needed {needed}")]
     if revision != needed:
         return results
     differences = schema.differences(ledger)
     results.append(
-        CheckResult(not differences, f"{len(differences)} differences from the tables of this program")
+        CheckResult(
+            not differences,
+            f"{len(differences)} differences between the database and the schema of this program",
+        )
     )
     with ledger.reading() as session:
-        counted = file_counts(session)
-        results.append(CheckResult(counted.balanced, counted.equation))
-        differing = tallies.differences(session)
+        counts = file_counts(session)
+        results.append(CheckResult(counts.balanced, counts.equation))
+        wrong_tallies = tallies.differences(session)
         results.append(
-            CheckResult(differing == 0, f"{differing} tallies that differ from a count of the rows")
+            CheckResult(wrong_tallies == 0, f"{wrong_tallies} tallies that differ from a count of the rows")
         )
         trail = audit.verify(session)
         broken = "" if trail.ok else f", broken at event {trail.first_bad}"
         results.append(CheckResult(trail.ok, f"audit trail of {trail.events} events{broken}"))
-        scored_alone = session.scalars(
+        without_prediction = session.scalars(
             select(Image.id)
             .where(Image.state == ImageState.SCORED)
             .where(~select(Prediction.id).where(Prediction.image_id == Image.id).exists())
         ).all()
-        names = [f"image {image_id}" for image_id in scored_alone]
+        names = [f"image {image_id}" for image_id in without_prediction]
         results.append(CheckResult(not names, f"{len(names)} scored images without a prediction", names))
     return results
 
 
 def backup(ledger: Ledger, target: Path) -> None:
-    """Copy the database, consistent and online: SQLite's backup, or pg_dump's custom format.
+    """Write a consistent copy of the database while it is in use.
 
-    Raises BackupFailed; an unfinished copy is removed.
+    SQLite is copied by its backup API, PostgreSQL by pg_dump in the custom format. An unfinished copy is
+    removed. Raises BackupFailed.
     """
     if target.exists():
-        raise BackupFailed(f"{target} exists already; a backup overwrites nothing.")
+        raise BackupFailed(f"{target} already exists; a backup never overwrites a file.")
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f"{target.name}.part")
     try:
@@ -93,9 +100,9 @@ def _backup_sqlite(ledger: Ledger, target: Path) -> None:
 def _backup_postgresql(ledger: Ledger, target: Path) -> None:
     program = shutil.which("pg_dump")
     if program is None:
-        raise BackupFailed("pg_dump is not installed; it comes with PostgreSQL's client programs.")
+        raise BackupFailed("pg_dump is not installed; it is one of PostgreSQL's client programs.")
     url = ledger.engine.url
-    # Not on the command line, which every user of the machine may read.
+    # Not on the command line, which every user of the machine can read.
     environment = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})
     name = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
     command = [program, "--format=custom", f"--file={target}", f"--dbname={name.render_as_string()}"]

@@ -1,4 +1,4 @@
-"""Models that have scored here, or are about to: which one is in use, and how much each has done."""
+"""The models that workers have registered: which one is in use, and how many images each has scored."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from worker.ledger.tables import Model, OperatingPointRow, Prediction, Predictio
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model, whether it is the one in use, and how many images it has scored.
+    """A registered model.
 
-    `operating_point` is the one that its latest score was read at; None: it has scored nothing.
+    Attributes:
+        model: its row.
+        in_use: whether it is the model that scores now.
+        scored: number of images it has scored.
+        operating_point: the operating point of its latest prediction; None if it has scored nothing.
     """
 
     model: Model
@@ -25,7 +29,7 @@ class KnownModel:
 
 
 def known_models(session: Session) -> list[KnownModel]:
-    """Every model that the ledger knows, the one in use first, then the latest to be made known."""
+    """Return every registered model: the one in use first, then the most recently registered."""
     models = session.scalars(select(Model).order_by(Model.active_since.desc(), Model.id.desc())).all()
     scored = {tally.model_id: tally.total for tally in session.scalars(select(PredictionTally))}
     used = _in_use(session, models)
@@ -33,16 +37,16 @@ def known_models(session: Session) -> list[KnownModel]:
         KnownModel(model, model is used, scored.get(model.id, 0), _latest_point(session, model))
         for model in models
     ]
-    return sorted(known, key=lambda each: not each.in_use)
+    return sorted(known, key=lambda candidate: not candidate.in_use)
 
 
 def find_model(known: Sequence[KnownModel], sha256: str) -> KnownModel | None:
-    """The model of this SHA-256, in capitals or not; None: there is none."""
-    return next((each for each in known if each.model.sha256 == sha256.lower()), None)
+    """Return the model with this SHA-256, in upper or lower case; None if there is none."""
+    return next((candidate for candidate in known if candidate.model.sha256 == sha256.lower()), None)
 
 
 def _in_use(session: Session, models: Sequence[Model]) -> Model | None:
-    """The model that scored last, unless one was made known since; a worker does that as it starts."""
+    """Return the model that scored last, or a model that a worker has registered at its start since then."""
     latest = session.execute(
         select(Prediction.model_id, Prediction.finished_at)
         .order_by(Prediction.finished_at.desc(), Prediction.id.desc())
@@ -54,7 +58,7 @@ def _in_use(session: Session, models: Sequence[Model]) -> Model | None:
 
 
 def _latest_point(session: Session, model: Model) -> OperatingPointRow | None:
-    # By its number: PostgreSQL would look for it from the latest of all models downwards, row by row.
+    # By id, because PostgreSQL would otherwise search row by row from the latest prediction of any model.
     latest = select(func.max(Prediction.id)).where(Prediction.model_id == model.id).scalar_subquery()
     return session.scalars(
         select(OperatingPointRow)

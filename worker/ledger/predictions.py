@@ -1,4 +1,4 @@
-"""Predictions: models and operating points made known, scores and refusals recorded."""
+"""Predictions: register models and operating points, record scores and rejections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction
 
 @dataclass(frozen=True)
 class ScoringModel:
-    """The ledger's keys of the model and the operating point that a worker scores with."""
+    """The ledger's ids of the model and the operating point that a worker scores with."""
 
     model_id: int
     model_sha256: str
@@ -27,7 +27,7 @@ class ScoringModel:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the worker found the file to be; the door knew less of one that it had turned away."""
+    """What the worker read from the file. The intake knew less about a file that it rejected."""
 
     format: str
     width: int
@@ -37,9 +37,9 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """One image's result: probabilities in [0, 1] that sum to 1, and where the network looked.
+    """The result of one image: three probabilities in [0, 1] that sum to 1, and the activation map.
 
-    `activation` holds `map_height` x `map_width` bytes, row by row.
+    `activation` holds `map_height` x `map_width` bytes, row by row. `compute_ms` is in milliseconds.
     """
 
     image_id: int
@@ -58,7 +58,7 @@ class ScoreRecord:
 
 @dataclass(frozen=True)
 class RejectionRecord:
-    """One image that must not be scored: the code and the sentence why."""
+    """One image that must not be scored: the code of the reason and its sentence."""
 
     image_id: int
     code: str
@@ -76,7 +76,7 @@ def register_model(
     point_name: str,
     at: datetime,
 ) -> ScoringModel:
-    """Make a bundle and its operating point known, once; `point` has threshold and band."""
+    """Register a bundle and its operating point unless they are known; `point` has threshold and band."""
     audit.lock(session)
     events = []
     model = session.scalars(select(Model).where(Model.sha256 == sha256)).one_or_none()
@@ -84,8 +84,8 @@ def register_model(
         model = Model(sha256=sha256, name=name, version=version, card=card, active_since=at)
         session.add(model)
         session.flush()
-        particulars = {"sha256": sha256, "name": name, "version": version}
-        events.append(audit.Event("model_registered", "nightread", f"model:{model.id}", particulars))
+        details = {"sha256": sha256, "name": name, "version": version}
+        events.append(audit.Event("model_registered", "nightread", f"model:{model.id}", details))
     row = session.scalars(
         select(OperatingPointRow).where(
             OperatingPointRow.model_id == model.id,
@@ -123,9 +123,9 @@ def record(
     at: datetime,
     versions: Mapping[str, str],
 ) -> int:
-    """Record a chunk's results in one go; how many images had them recorded.
+    """Record the results of a chunk in one go and return for how many images.
 
-    An image whose lease is no longer `owner`'s is left to whoever has it now.
+    An image whose lease `owner` no longer holds is left to the worker that holds it now.
     """
     audit.lock(session)
     ids = [result.image_id for result in scored] + [rejection.image_id for rejection in rejected]
@@ -163,7 +163,7 @@ def _row(
 
 
 def _scored_columns(result: ScoreRecord, at: datetime) -> dict[str, object]:
-    """What an image's row says once it is scored."""
+    """Return the columns that change in the row of a scored image."""
     return {
         "id": result.image_id,
         "verdict": result.verdict,
@@ -176,7 +176,7 @@ def _scored_columns(result: ScoreRecord, at: datetime) -> dict[str, object]:
 
 
 def _scored_event(result: ScoreRecord, model: ScoringModel) -> audit.Event:
-    particulars = {
+    details = {
         "model": model.model_sha256,
         "operating_point": model.operating_point_id,
         "verdict": result.verdict,
@@ -185,7 +185,7 @@ def _scored_event(result: ScoreRecord, model: ScoringModel) -> audit.Event:
         "p_viral": result.p_viral,
         "p_pneumonia": result.p_pneumonia,
     }
-    return audit.Event("scored", "nightread", f"image:{result.image_id}", particulars)
+    return audit.Event("scored", "nightread", f"image:{result.image_id}", details)
 
 
 def _rejected_columns(rejection: RejectionRecord) -> dict[str, object]:
@@ -197,7 +197,7 @@ def _rejected_event(rejection: RejectionRecord) -> audit.Event:
 
 
 def _leave_lease(session: Session, after: ImageState, images: Iterable[dict[str, object]]) -> None:
-    """One UPDATE for all leased images, by primary key: loading them first took twice as long."""
+    """Update all leased images in one statement, by primary key: loading them first took twice as long."""
     check_transition(ImageState.LEASED, after)
     rows = [{**columns, "state": after, "lease_owner": None, "lease_until": None} for columns in images]
     if rows:

@@ -1,7 +1,7 @@
-"""Is anything wrong with the program as a whole? Derived from what the ledger holds, not from what is claimed.
+"""The health of the running program, from the ledger's own rows as well as from heartbeats.
 
-A worker's sign of life comes from a thread of its own, which goes on beating when the worker has come back to
-its broker and takes nothing any more. That nothing happens though images wait is seen here.
+A worker sends its heartbeats from a separate thread, which continues even if the worker has stopped taking
+tasks after its connection to the broker came back. So this module also checks that pending images are leased.
 """
 
 from __future__ import annotations
@@ -19,61 +19,62 @@ from worker.ledger.states import ImageState, Lane
 from worker.ledger.tables import Image, Prediction, Process
 
 WORKER = "worker"
-# What a machine, or several together, must run.
+# The processes that must run, on one machine or on several together.
 NEEDED = ("watch", "sweeper", WORKER)
-# Twice the time after which the images of a worker that died are given on, by default.
+# Twice the default time after which the images of a dead worker are pending again.
 STALLED_S = 120.0
 
 
 def process_health(session: Session, at: datetime) -> Sequence[ProcessStatus]:
-    """The signs of life; a worker that takes nothing though images wait says so, whatever it claims."""
-    signs = process_statuses(session, at)
+    """Return the status of every process; a worker that leases no pending images is marked as not ok."""
+    statuses = process_statuses(session, at)
     if not is_stalled(session, at):
-        return signs
-    return [_takes_nothing(sign) if sign.name == WORKER and sign.ok else sign for sign in signs]
+        return statuses
+    return [_stalled(status) if status.name == WORKER and status.ok else status for status in statuses]
 
 
-def oldest_waiting(session: Session) -> datetime | None:
-    """When the oldest pending image arrived; None when none waits."""
+def oldest_pending(session: Session) -> datetime | None:
+    """Return when the oldest pending image arrived; None if no image is pending."""
     arrived = []
     for lane in Lane:
-        waits = Image.state == ImageState.PENDING, Image.lane == lane
-        oldest = select(func.min(Image.id)).where(*waits).scalar_subquery()
+        pending = Image.state == ImageState.PENDING, Image.lane == lane
+        oldest = select(func.min(Image.id)).where(*pending).scalar_subquery()
         arrived.append(session.scalar(select(Image.received_at).where(Image.id == oldest)))
-    return min((when for when in arrived if when is not None), default=None)
+    return min((arrival for arrival in arrived if arrival is not None), default=None)
 
 
 def is_stalled(session: Session, at: datetime) -> bool:
-    """Whether images wait and nothing has been done about it for `STALLED_S`.
+    """Return whether images have been pending for `STALLED_S` and no worker has done anything.
 
-    Nothing: no image is leased, none was scored, and no worker has only just started.
+    A worker has done something if an image is leased, was scored since, or if a worker has started since.
     """
     since = at - timedelta(seconds=STALLED_S)
-    oldest = oldest_waiting(session)
+    oldest = oldest_pending(session)
     if oldest is None or oldest > since:
         return False
-    busy = (
+    activity = (
         exists().where(Image.state == ImageState.LEASED, Image.lease_until > at),
         exists().where(Prediction.finished_at > since),
         exists().where(Process.name == WORKER, Process.started_at > since),
     )
-    return not any(session.scalar(select(each)) for each in busy)
+    return not any(session.scalar(select(condition)) for condition in activity)
 
 
 def troubles(
-    signs: Sequence[ProcessStatus], *, balanced: bool, canary: CanaryResult | None = None
+    statuses: Sequence[ProcessStatus], *, balanced: bool, canary: CanaryResult | None = None
 ) -> list[str]:
-    """A sentence for each thing that a person should look into; none when all is well. Pure."""
-    found = [] if balanced else ["The books do not balance."]
-    there = {sign.name for sign in signs}
-    found += [f"No {name} is running." for name in NEEDED if name not in there]
-    for sign in signs:
-        if sign.silent:
-            found.append(f"{sign.name} on {sign.host} is silent for {sign.heartbeat_age_s:.0f} s.")
-        elif sign.trouble:
-            found.append(f"{sign.name} on {sign.host} waits: {sign.trouble}.")
-    return [*found, canary.trouble] if canary and canary.trouble else found
+    """Return a sentence for each problem that a person should look into. Pure."""
+    sentences = [] if balanced else ["Files are unaccounted for: run `nightread db check`."]
+    running = {status.name for status in statuses}
+    sentences += [f"No {name} is running." for name in NEEDED if name not in running]
+    for status in statuses:
+        process = f"{status.name} on {status.host}"
+        if status.silent:
+            sentences.append(f"{process} has sent no heartbeat for {status.heartbeat_age_s:.0f} s.")
+        elif status.trouble:
+            sentences.append(f"{process} is waiting: {status.trouble}.")
+    return [*sentences, canary.trouble] if canary and canary.trouble else sentences
 
 
-def _takes_nothing(sign: ProcessStatus) -> ProcessStatus:
-    return replace(sign, trouble="it takes nothing, though images wait", ok=False)
+def _stalled(status: ProcessStatus) -> ProcessStatus:
+    return replace(status, trouble="images are pending, but it leases none", ok=False)

@@ -1,4 +1,4 @@
-"""Receipts: every file that arrives gets one, and every receipt but a duplicate's has its image."""
+"""Receipts: every file that arrives gets one. Every receipt except a duplicate's brings a new image."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from worker.ledger.tables import Image, Receipt
 
 @dataclass(frozen=True)
 class Arrival:
-    """A file that is hashed and safe in the store, and waits to be recorded.
+    """A file that is hashed and safe in the store, and ready to be recorded.
 
-    `key` tells this arrival from every other (None: it cannot be seen twice);
-    `rejection` is the code and the sentence of a file that was turned away.
+    `key` identifies this arrival; None means that it cannot be seen twice. `rejection` is the reason code
+    and the sentence of a file that the intake rejects.
     """
 
     source: Source
@@ -38,7 +38,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class RecordedArrival:
-    """What an arrival became."""
+    """The receipt, the image and the outcome of an arrival."""
 
     receipt_id: int
     image_id: int
@@ -49,42 +49,42 @@ class RecordedArrival:
 def record(
     session: Session, arrivals: Sequence[Arrival], *, run: str, lane: Lane, at: datetime
 ) -> list[RecordedArrival | None]:
-    """Record a group of arrivals in order; None for one whose receipt was written before.
+    """Record a group of arrivals in order and return what each became; None if it has a receipt already.
 
-    That happens when a process died between the commit and the removal of the source, or
-    when two watchers share a folder.
+    An arrival has a receipt already when a process died between the commit and the removal of the source,
+    or when two watchers share a folder.
     """
     audit.lock(session)
     run_id = run_named(session, run, at).id
     is_fresh = _not_seen(session, arrivals)
     fresh = [arrival for arrival, first_seen in zip(arrivals, is_fresh, strict=True) if first_seen]
     known = _images_known(session, fresh)
-    # The first file of each unknown picture brings its image; every other one is a duplicate.
-    brings: dict[str, int] = {}
+    # The first file with unknown bytes brings a new image; every other one is a duplicate.
+    first_files: dict[str, int] = {}
     for number, arrival in enumerate(fresh):
         if arrival.sha256 not in known:
-            brings.setdefault(arrival.sha256, number)
-    known |= _insert_images(session, [fresh[number] for number in brings.values()], run_id, lane, at)
-    outcomes = [_outcome(arrival, brings.get(arrival.sha256) == n) for n, arrival in enumerate(fresh)]
+            first_files.setdefault(arrival.sha256, number)
+    known |= _insert_images(session, [fresh[number] for number in first_files.values()], run_id, lane, at)
+    outcomes = [_outcome(arrival, first_files.get(arrival.sha256) == n) for n, arrival in enumerate(fresh)]
     image_ids = [known[arrival.sha256] for arrival in fresh]
     receipt_ids = _insert_receipts(session, fresh, image_ids, outcomes, run_id, at)
     audit.append(session, map(_event, fresh, receipt_ids, image_ids, outcomes), at)
-    told = map(_recorded, fresh, receipt_ids, image_ids, outcomes)
-    return [next(told) if first_seen else None for first_seen in is_fresh]
+    recorded = map(_recorded, fresh, receipt_ids, image_ids, outcomes)
+    return [next(recorded) if first_seen else None for first_seen in is_fresh]
 
 
 def any_image(session: Session) -> bool:
-    """Whether an image was ever taken in."""
+    """Return whether any image was ever recorded."""
     return session.scalar(select(Image.id).limit(1)) is not None
 
 
 def recorded_keys(session: Session, keys: Sequence[str]) -> set[str]:
-    """Those of these arrivals that have a receipt."""
+    """Return the arrival keys, among those given, that have a receipt."""
     return set(session.scalars(select(Receipt.arrival).where(Receipt.arrival.in_(keys))))
 
 
 def _not_seen(session: Session, arrivals: Sequence[Arrival]) -> list[bool]:
-    """Of each, whether no receipt was written for it before, here or earlier in the group."""
+    """Return for each arrival whether it has no receipt yet, in the ledger or earlier in the group."""
     keys = [arrival.key for arrival in arrivals if arrival.key is not None]
     seen = recorded_keys(session, keys)
     fresh = []
@@ -101,8 +101,8 @@ def _images_known(session: Session, arrivals: Sequence[Arrival]) -> dict[str, in
     return dict(rows.all())
 
 
-def _outcome(arrival: Arrival, brings_an_image: bool) -> Outcome:  # noqa: FBT001 - private, and named so
-    if not brings_an_image:
+def _outcome(arrival: Arrival, brings_image: bool) -> Outcome:  # noqa: FBT001 - private, and named so
+    if not brings_image:
         return Outcome.DUPLICATE
     return Outcome.REJECTED if arrival.rejection else Outcome.NEW
 
@@ -114,7 +114,7 @@ def _recorded(arrival: Arrival, receipt_id: int, image_id: int, outcome: Outcome
 def _insert_images(
     session: Session, arrivals: Sequence[Arrival], run_id: int, lane: Lane, at: datetime
 ) -> dict[str, int]:
-    """One INSERT for all; the new images' ids by hash."""
+    """Insert all images in one statement and return their ids by hash."""
     rows = [_image_row(arrival) | {"run_id": run_id, "lane": lane, "received_at": at} for arrival in arrivals]
     if not rows:
         return {}
@@ -149,7 +149,7 @@ def _insert_receipts(
     run_id: int,
     at: datetime,
 ) -> Sequence[int]:
-    """One INSERT for all; the receipts' ids in the order of the arrivals."""
+    """Insert all receipts in one statement and return their ids in the order of the arrivals."""
     rows = [
         _receipt_row(arrival)
         | {"image_id": image_id, "outcome": outcome, "run_id": run_id, "received_at": at}
@@ -176,7 +176,7 @@ def _receipt_row(arrival: Arrival) -> dict[str, object]:
 
 
 def _event(arrival: Arrival, receipt_id: int, image_id: int, outcome: Outcome) -> audit.Event:
-    particulars: dict[str, object] = {
+    details: dict[str, object] = {
         "receipt": receipt_id,
         "outcome": outcome.value,
         "source": arrival.source.value,
@@ -184,5 +184,5 @@ def _event(arrival: Arrival, receipt_id: int, image_id: int, outcome: Outcome) -
         "bytes": arrival.bytes,
     }
     if arrival.rejection:
-        particulars["reason"] = arrival.rejection[0]
-    return audit.Event("received", arrival.received_by or "nightread", f"image:{image_id}", particulars)
+        details["reason"] = arrival.rejection[0]
+    return audit.Event("received", arrival.received_by or "nightread", f"image:{image_id}", details)

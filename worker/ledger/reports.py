@@ -1,9 +1,9 @@
-"""Counts that must balance, runs, what was turned away, and the morning report's figures."""
+"""What people are shown of the ledger: the file count, runs, rejected images, the report's figures, the status."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,17 +12,17 @@ from sqlalchemy import ColumnElement, Row, ScalarSelect, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
 from worker.ledger import canary, review
-from worker.ledger.process_health import oldest_waiting, process_health, troubles
+from worker.ledger.process_health import oldest_pending, process_health, troubles
 from worker.ledger.review import NEEDS_READING, QueueFilter
 from worker.ledger.states import ImageState, Outcome, ReviewState
 from worker.ledger.tables import Image, ImageTally, Prediction, Receipt, ReceiptTally, Run
 
 _RATE_WINDOW_S = 60.0
 _SLOWEST = 5
-# What the tallies count by, besides the run.
+# The columns that the tallies count by, besides the run.
 _OUTCOMES = (ReceiptTally.outcome,)
 _KINDS = (ImageTally.state, ImageTally.verdict, ImageTally.review_state)
-# What a report says of an image; of a thousand of them it is quicker to read no more.
+# The columns of an image that a report shows; for a thousand images it is faster to read no others.
 _REPORTED = (
     Image.id, Image.verdict, Image.p_pneumonia, Image.review_state, Image.phantom, Image.original_name,
     Image.state, Image.reason_code, Image.reason,
@@ -31,10 +31,17 @@ _REPORTED = (
 
 @dataclass(frozen=True)
 class FileCounts:
-    """How many of what, of everything or of one run.
+    """The file count, of everything or of one run.
 
-    `received` counts receipts; `images` counts pictures, each in exactly one state;
-    `flagged` those whose verdict asks for a reader, `uncertain` those of them in the band.
+    Attributes:
+        received: receipts.
+        duplicates: receipts with the outcome `duplicate`.
+        images: distinct images, each in exactly one state.
+        scored, rejected, quarantined, pending, leased: images by state.
+        flagged: scored images with the verdict `flagged` or `uncertain`.
+        uncertain: scored images with the verdict `uncertain`.
+        unread: images of `flagged` that no reader has read yet.
+        balanced: whether all files are accounted for.
     """
 
     received: int
@@ -52,17 +59,13 @@ class FileCounts:
 
     @property
     def equation(self) -> str:
-        """The equation of the promise, in numbers."""
-        return (
-            f"{self.received} received = {self.duplicates} duplicates + {self.scored} scored"
-            f" + {self.rejected} rejected + {self.quarantined} quarantined"
-            f" + {self.pending} pending + {self.leased} leased"
-        )
+        """The equation that must hold, in numbers."""
+        return equation(asdict(self))
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run and its books; times are UTC, None before the first score."""
+    """A run and its file count; times are UTC, None before the first score."""
 
     name: str
     started_at: datetime
@@ -73,9 +76,10 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class RunFigures:
-    """The morning report of one run: first whether the books balance, then what to look at.
+    """The figures of a run's morning report.
 
-    `flagged` and `turned_away` are rows with the attributes of an `Image` that a report shows.
+    `flagged` and `rejected` (which includes quarantined images) are rows with the attributes of an `Image`
+    that a report shows; `slowest` are the images that took longest to score.
     """
 
     run: RunSummary
@@ -85,13 +89,21 @@ class RunFigures:
 
 
 def file_counts(session: Session, run_id: int | None = None) -> FileCounts:
-    """The books of everything, or of one run: its receipts, and the images that they brought."""
+    """Return the file count of everything, or of one run: its receipts and the images that they brought."""
     run_ids = None if run_id is None else [run_id]
     return _add_up(_tallied(session, _OUTCOMES, run_ids), _tallied(session, _KINDS, run_ids))
 
 
+def equation(counts: Mapping[str, Any]) -> str:
+    """Return the equation of the file count, from counts with the names of `FileCounts`."""
+    return (
+        "{received} received = {duplicates} duplicates + {scored} scored + {rejected} rejected"
+        " + {quarantined} quarantined + {pending} pending + {leased} being scored"
+    ).format_map(counts)
+
+
 def rate(session: Session, at: datetime) -> float:
-    """Images scored a second over the last minute, or since the first of them if that is shorter."""
+    """Return the images scored a second in the last minute, or since the first of these if that is shorter."""
     since = at - timedelta(seconds=_RATE_WINDOW_S)
     recent = Prediction.finished_at >= since
     count = session.scalar(select(func.count()).select_from(Prediction).where(recent))
@@ -104,19 +116,19 @@ def rate(session: Session, at: datetime) -> float:
 
 
 def runs(session: Session, *, before: int | None = None, size: int = 20) -> list[tuple[Run, RunSummary]]:
-    """Runs with their books, the latest first; `before` is the id that the last page ended with."""
+    """Return runs with their file counts, the latest first; `before` is the id that the previous page ended with."""
     older = [] if before is None else [Run.id < before]
     found = session.scalars(select(Run).where(*older).order_by(Run.id.desc()).limit(size)).all()
     return list(zip(found, _summaries(session, found), strict=True))
 
 
 def run_names(session: Session, *, size: int = 60) -> Sequence[str]:
-    """Names of the latest runs, the latest first."""
+    """Return the names of the latest runs, the latest first."""
     return session.scalars(select(Run.name).order_by(Run.id.desc()).limit(size)).all()
 
 
 def receipts(session: Session, receipt_ids: Sequence[int]) -> Sequence[Receipt]:
-    """These receipts with their images, in the order in which they were written."""
+    """Return these receipts with their images, in the order in which they were written."""
     return session.scalars(
         select(Receipt)
         .where(Receipt.id.in_(receipt_ids))
@@ -126,12 +138,12 @@ def receipts(session: Session, receipt_ids: Sequence[int]) -> Sequence[Receipt]:
 
 
 def summary(session: Session, run: Run) -> RunSummary:
-    """One run and its books."""
+    """Return one run and its file count."""
     return _summaries(session, [run])[0]
 
 
 def find_run(session: Session, name: str | None) -> Run | None:
-    """The run of this name; without a name the latest one that is not the canaries'."""
+    """Return the run of this name; without a name, the latest run except that of the canaries."""
     if name is None:
         latest = select(Run).where(Run.name != canary.RUN).order_by(Run.id.desc()).limit(1)
         return session.scalars(latest).one_or_none()
@@ -139,12 +151,12 @@ def find_run(session: Session, name: str | None) -> Run | None:
 
 
 def run_figures(session: Session, run: Run, *, limit: int = 1_000) -> RunFigures:
-    """The figures of a run's report; lists are cut at `limit`, the books are not."""
-    first = review.most_urgent(session, QueueFilter(review=None, run=run.name), limit=limit)
+    """Return the figures of a run's report. `limit` cuts the lists, not the file count."""
+    urgent = review.most_urgent(session, QueueFilter(review=None, run=run.name), limit=limit)
     flagged = session.execute(
         select(*_REPORTED)
-        .join(first, Image.id == first.c.id)
-        .order_by(first.c.p_pneumonia.desc(), first.c.id)
+        .join(urgent, Image.id == urgent.c.id)
+        .order_by(urgent.c.p_pneumonia.desc(), urgent.c.id)
     ).all()
     rejected = session.execute(_with_reason(select(*_REPORTED), run.id, None, limit)).all()
     slowest = session.scalars(
@@ -159,39 +171,39 @@ def run_figures(session: Session, run: Run, *, limit: int = 1_000) -> RunFigures
 def rejected_images(
     session: Session, *, run_id: int | None = None, before: int | None = None, size: int = 50
 ) -> Sequence[Image]:
-    """Rejected and quarantined images, the latest first; `before` is an image id (keyset paging)."""
+    """Return rejected and quarantined images, the latest first; `before` is an image id (keyset paging)."""
     images = _with_reason(select(Image), run_id, before, size)
     return session.scalars(images.options(joinedload(Image.run))).all()
 
 
 def status_document(session: Session, at: datetime) -> dict[str, Any]:
-    """What `nightread status --json` and the API say: the books, the rate, the signs of life.
+    """Return the document of `nightread status --json` and of the API: file count, rate, processes, canary.
 
-    `eta_s` is 0 when nothing waits, and null when something does and nothing is being scored.
-    `oldest_waiting_s` is how long ago the oldest pending image arrived, null when none waits; `troubles`
-    has a sentence for each thing that a person should look into.
+    `eta_s` is 0 when no image is pending or being scored, and null when the rate is 0. `oldest_waiting_s`
+    is the time since the oldest pending image arrived, null when none is pending. `troubles` has a sentence
+    for each problem that a person should look into.
     """
-    counted, images_per_s, signs = file_counts(session), rate(session, at), process_health(session, at)
-    result = canary.latest_canary(session, at)
-    waiting = counted.pending + counted.leased
+    counts, images_per_s, statuses = file_counts(session), rate(session, at), process_health(session, at)
+    latest_canary = canary.latest_canary(session, at)
+    unfinished = counts.pending + counts.leased
     return {
-        **asdict(counted),
+        **asdict(counts),
         "images_per_s": round(images_per_s, 2),
-        "eta_s": round(waiting / images_per_s, 1) if images_per_s else None if waiting else 0,
+        "eta_s": round(unfinished / images_per_s, 1) if images_per_s else None if unfinished else 0,
         "oldest_waiting_s": _oldest_waiting_s(session, at),
-        "processes": [asdict(sign) for sign in signs],
-        "canary": asdict(result) if result else None,
-        "troubles": troubles(signs, balanced=counted.balanced, canary=result),
+        "processes": [asdict(status) for status in statuses],
+        "canary": asdict(latest_canary) if latest_canary else None,
+        "troubles": troubles(statuses, balanced=counts.balanced, canary=latest_canary),
     }
 
 
 def _oldest_waiting_s(session: Session, at: datetime) -> float | None:
-    oldest = oldest_waiting(session)
+    oldest = oldest_pending(session)
     return None if oldest is None else round(max(0.0, (at - oldest).total_seconds()), 1)
 
 
 def _summaries(session: Session, runs: Sequence[Run]) -> list[RunSummary]:
-    """The runs and their books, in two looks at the tallies and one at the ends of each run."""
+    """Return the runs and their file counts with three queries: two of tallies, one of the times of scores."""
     ids = [run.id for run in runs]
     receipts, images = (_by_run(_tallied(session, kind, ids)) for kind in (_OUTCOMES, _KINDS))
     ends = select(Run.id, _scored_at(func.min), _scored_at(func.max)).where(Run.id.in_(ids))
@@ -203,7 +215,7 @@ def _summaries(session: Session, runs: Sequence[Run]) -> list[RunSummary]:
 
 
 def _scored_at(end: Callable[[Any], Any]) -> ScalarSelect[datetime]:
-    """The first or the last score of the run of the row: either is one end of an index."""
+    """Select the time of the first or the last score of the row's run: either is one end of an index."""
     return select(end(Image.scored_at)).where(Image.run_id == Run.id).correlate(Run).scalar_subquery()
 
 
@@ -213,14 +225,14 @@ def _with_reason(what: Any, run_id: int | None, before: int | None, size: int) -
         narrower.append(Image.run_id == run_id)
     if before is not None:
         narrower.append(Image.id < before)
-    # See the index: an image has a reason while it is turned away, and at no other time.
+    # An image has a reason exactly while it is rejected or quarantined; see the index.
     return what.where(Image.reason_code.is_not(None), *narrower).order_by(Image.id.desc()).limit(size)
 
 
 def _tallied(
     session: Session, kind: Sequence[InstrumentedAttribute[Any]], run_ids: Sequence[int] | None
 ) -> Iterable[Row[Any]]:
-    """What was tallied by kind: of each of these runs, or of all together."""
+    """Select the tallies by kind: of each of these runs, or of all runs together."""
     tally = kind[0].class_
     if run_ids is None:
         return session.execute(select(*kind, func.sum(tally.total).label("total")).group_by(*kind))
@@ -235,7 +247,7 @@ def _by_run(tallied: Iterable[Row[Any]]) -> defaultdict[int, list[Row[Any]]]:
 
 
 def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> FileCounts:
-    """The books of what was tallied of the receipts, and, apart from them, of the images."""
+    """Add up the tallies of receipts and, independently, the tallies of images."""
     outcomes, states, verdicts, unread = Counter[str](), Counter[str](), Counter[str](), 0
     for row in receipts:
         outcomes[row.outcome] += int(row.total)
@@ -253,7 +265,7 @@ def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> FileCou
         flagged=sum(verdicts[verdict] for verdict in NEEDS_READING),
         uncertain=verdicts["uncertain"],
         unread=unread,
-        # An image in a state that there is not counts as one that was lost.
+        # An image in an unknown state counts as lost.
         balanced=received == duplicates + sum(by_state.values()) and sum(by_state.values()) == states.total(),
         **by_state,
     )

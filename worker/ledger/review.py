@@ -1,6 +1,6 @@
-"""Reading: the flagged queue, claims, verdicts, undo.
+"""Reading: the queue, claims, readings, undo.
 
-A reader's acts are rows that stay; undo adds one that names the act it takes back.
+The row of a reading is never changed. Undo adds a row that names the reading that it takes back.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _VERDICTS = (*NEEDS_READING, "clear")
 
 
 class Action(StrEnum):
-    """What a reader does with a verdict."""
+    """What a reader does about a verdict."""
 
     CONFIRM = "confirm"
     OVERRIDE = "override"
@@ -43,19 +43,19 @@ class Action(StrEnum):
 
 
 class Finding(StrEnum):
-    """What a reader sees."""
+    """What a reading says about the image."""
 
     SIGNS = "signs_of_pneumonia"
     NO_SIGNS = "no_signs"
 
 
 class ReviewRefused(Exception):  # noqa: N818 - an outcome with a sentence for the reader
-    """The act cannot be done now; the message says why."""
+    """The reading cannot be recorded now; the message says why."""
 
 
 @dataclass(frozen=True)
 class QueueFilter:
-    """Which scored images to list. Empty fields do not narrow."""
+    """Which scored images to list; an empty field does not restrict the list."""
 
     verdicts: Sequence[str] = NEEDS_READING
     review: ReviewState | None = ReviewState.UNREAD
@@ -64,25 +64,25 @@ class QueueFilter:
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a page ends: the next one starts below this probability and id (keyset paging)."""
+    """The end of a page: the next page starts after this score and id (keyset paging)."""
 
     p_pneumonia: float
     image_id: int
 
     def __str__(self) -> str:
-        """As it stands in a URL; `repr` keeps every bit of the float."""
+        """Return the cursor as text for a URL; `repr` keeps every bit of the float."""
         return f"{self.p_pneumonia!r}_{self.image_id}"
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """Read a cursor back. Raises ValueError when it is none."""
+        """Parse the text of a cursor. Raises ValueError if it is not one."""
         p_pneumonia, image_id = text.split("_")
         return cls(float(p_pneumonia), int(image_id))
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Ids of the images before and after a place in the queue; None at its ends."""
+    """The ids of the images before and after a place in the queue; None at its ends."""
 
     before: int | None
     after: int | None
@@ -90,7 +90,14 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class QueuePage:
-    """A page of the queue, `standing` by the image's id, the cursor of the next page, and how many there are."""
+    """A page of the queue.
+
+    Attributes:
+        images: the images of this page, in order.
+        standing: the standing reading of each image that has one, by the image's id.
+        next: the cursor of the next page; None on the last page.
+        total: number of images in the whole list.
+    """
 
     images: Sequence[Image]
     standing: Mapping[int, Review]
@@ -99,7 +106,7 @@ class QueuePage:
 
 
 def finding_of(verdict: str, action: Action) -> Finding:
-    """What confirming or overriding a verdict says. An uncertain image is read like a flagged one."""
+    """Return the finding of confirming or overriding a verdict. An uncertain verdict counts as a flagged one."""
     agrees_with_signs = (verdict in NEEDS_READING) == (action is Action.CONFIRM)
     return Finding.SIGNS if agrees_with_signs else Finding.NO_SIGNS
 
@@ -107,12 +114,12 @@ def finding_of(verdict: str, action: Action) -> Finding:
 def queue(
     session: Session, wanted: QueueFilter, *, after: Cursor | None = None, size: int = PAGE_SIZE
 ) -> QueuePage:
-    """A page of scored images, the most probable pneumonia first."""
-    first = most_urgent(session, wanted, after=after, limit=size + 1)
+    """Return a page of scored images, the highest score first."""
+    urgent = most_urgent(session, wanted, after=after, limit=size + 1)
     images = session.scalars(
         select(Image)
-        .join(first, Image.id == first.c.id)
-        .order_by(first.c.p_pneumonia.desc(), first.c.id)
+        .join(urgent, Image.id == urgent.c.id)
+        .order_by(urgent.c.p_pneumonia.desc(), urgent.c.id)
         .options(
             joinedload(Image.run),
             joinedload(Image.claimed_by),
@@ -131,12 +138,12 @@ def queue(
 def most_urgent(
     session: Session, wanted: QueueFilter, *, after: Cursor | None = None, limit: int
 ) -> Subquery:
-    """`id` and `p_pneumonia` of the first scored images of a list, to be joined: the most urgent first."""
+    """Select `id` and `p_pneumonia` of the first images of a list, the highest score first, for a join."""
     return _first(session, wanted, _below(after), limit).subquery()
 
 
 def count(session: Session, wanted: QueueFilter) -> int:
-    """How many scored images there are of a kind, from the tallies."""
+    """Return the number of scored images in a list, from the tallies."""
     tallied = select(func.sum(ImageTally.total)).where(
         ImageTally.review_state.in_([wanted.review] if wanted.review else list(ReviewState)),
         ImageTally.verdict.in_(wanted.verdicts or _VERDICTS),
@@ -149,7 +156,7 @@ def count(session: Session, wanted: QueueFilter) -> int:
 def next_unread(
     session: Session, wanted: QueueFilter, *, after: Cursor | None, reader_id: int, at: datetime
 ) -> int | None:
-    """Id of the next image down the queue that no one else has claimed; from the top if none is left."""
+    """Return the id of the next image that no other reader has claimed; after the last one, start from the top."""
     free = or_(Image.claimed_until.is_(None), Image.claimed_until < at, Image.claimed_by_id == reader_id)
     below: int | None = session.scalar(_first(session, wanted, [free, *_below(after)], 1))
     if below is not None or after is None:
@@ -159,7 +166,7 @@ def next_unread(
 
 
 def neighbours(session: Session, wanted: QueueFilter, here: Cursor) -> Neighbours:
-    """The images next to a place in the queue, whoever may have them open."""
+    """Return the images next to a place in the queue, whoever has claimed them."""
     above = [
         Image.p_pneumonia >= here.p_pneumonia,
         or_(Image.p_pneumonia > here.p_pneumonia, Image.id < here.image_id),
@@ -171,12 +178,12 @@ def neighbours(session: Session, wanted: QueueFilter, here: Cursor) -> Neighbour
 
 
 def image_id_of(session: Session, sha256: str) -> int | None:
-    """Id of the image of these bytes."""
+    """Return the id of the image with this SHA-256; None if there is none."""
     return session.scalar(select(Image.id).where(Image.sha256 == sha256))
 
 
 def open_image(session: Session, image_id: int) -> Image | None:
-    """An image with its receipts, predictions, models, operating points and reviews loaded."""
+    """Return an image with its receipts, predictions, models, operating points and readings; None if unknown."""
     return session.scalars(
         select(Image)
         .where(Image.id == image_id)
@@ -192,7 +199,7 @@ def open_image(session: Session, image_id: int) -> Image | None:
 
 
 def reader(session: Session, name: str, at: datetime) -> User:
-    """The reader of this name, made known if new. Raises ValueError for an empty or long name."""
+    """Return the reader of this name, adding a new one. Raises ValueError for an empty or long name."""
     name = " ".join(name.split())
     if not 1 <= len(name) <= _LONGEST_NAME:
         raise ValueError(f"a name of 1 to {_LONGEST_NAME} characters is needed")
@@ -207,8 +214,11 @@ def reader(session: Session, name: str, at: datetime) -> User:
 
 
 def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at: datetime) -> bool:
-    """Take an image for oneself for a while, and let go of any other; False when someone has it."""
-    # A reader looks at one image at a time: what they skipped is free for others at once.
+    """Claim an image for a reader for `claim_s` seconds and release the reader's other claims.
+
+    Returns False if the image is not to be read or if another reader has claimed it.
+    """
+    # A reader looks at one image at a time: a skipped image is free for others at once.
     session.execute(
         update(Image)
         .where(Image.claimed_by_id == reader_id, Image.id != image_id)
@@ -227,22 +237,22 @@ def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at
 def decide(
     session: Session, image_id: int, *, reader_id: int, action: Action, note: str, at: datetime
 ) -> Review:
-    """Record a reader's verdict: to confirm or to override, any other act is a ValueError.
+    """Record a reading: `action` is to confirm or to override the verdict, anything else is a ValueError.
 
-    Raises ReviewRefused when the image is not theirs to read now.
+    Raises ReviewRefused if the reader cannot read this image now.
     """
     if action is Action.UNDO:
-        raise ValueError("an undo names no image; see `undo`")
+        raise ValueError("an undo belongs to no image; call `undo`")
     audit.lock(session)
     image = session.get(Image, image_id)
     if image is None or image.state != ImageState.SCORED or image.verdict is None:
         raise ReviewRefused("This image has not been scored.")
     if image.review_state != ReviewState.UNREAD:
-        raise ReviewRefused("This image has been read already.")
+        raise ReviewRefused("This image has already been read.")
     if image.claimed_by_id not in {None, reader_id} and image.claimed_until and image.claimed_until > at:
-        raise ReviewRefused("Another reader has this image open.")
+        raise ReviewRefused("Another reader has claimed this image.")
     prediction_id = session.scalar(select(func.max(Prediction.id)).where(Prediction.image_id == image_id))
-    act = Review(
+    reading = Review(
         image_id=image_id,
         prediction_id=prediction_id,
         user_id=reader_id,
@@ -252,23 +262,23 @@ def decide(
         at=at,
     )
     image.review_state, image.claimed_by_id, image.claimed_until = ReviewState.READ, None, None
-    session.add(act)
+    session.add(reading)
     session.flush()
-    particulars = {
-        "review": act.id,
+    details = {
+        "review": reading.id,
         "prediction": prediction_id,
         "action": action.value,
-        "finding": act.finding,
+        "finding": reading.finding,
         "note_sha256": audit.digest(note),
     }
-    audit.append(session, [audit.Event("read", f"user:{reader_id}", f"image:{image_id}", particulars)], at)
-    return act
+    audit.append(session, [audit.Event("read", f"user:{reader_id}", f"image:{image_id}", details)], at)
+    return reading
 
 
 def undo(session: Session, *, reader_id: int, at: datetime) -> int:
-    """Take back the reader's last verdict; the id of its image, unread again.
+    """Take back the reader's last reading and return the id of its image, which is unread again.
 
-    Raises ReviewRefused when there is nothing to take back.
+    Raises ReviewRefused if there is nothing to undo.
     """
     audit.lock(session)
     later = aliased(Review)
@@ -281,7 +291,7 @@ def undo(session: Session, *, reader_id: int, at: datetime) -> int:
     ).one_or_none()
     if last is None:
         raise ReviewRefused("There is nothing to undo.")
-    act = Review(
+    reading = Review(
         image_id=last.image_id,
         prediction_id=last.prediction_id,
         user_id=reader_id,
@@ -290,27 +300,25 @@ def undo(session: Session, *, reader_id: int, at: datetime) -> int:
         note="",
         at=at,
     )
-    session.add(act)
+    session.add(reading)
     image = session.get_one(Image, last.image_id)
     image.review_state = ReviewState.UNREAD
     session.flush()
-    particulars = {"review": act.id, "undoes": last.id}
-    audit.append(
-        session, [audit.Event("read_undone", f"user:{reader_id}", f"image:{image.id}", particulars)], at
-    )
+    details = {"review": reading.id, "undoes": last.id}
+    audit.append(session, [audit.Event("read_undone", f"user:{reader_id}", f"image:{image.id}", details)], at)
     return image.id
 
 
 def standing_reviews(session: Session, images: Iterable[Image]) -> dict[int, Review]:
-    """The verdict that stands, by the image's id, of each image that was read.
+    """Return the standing reading of each image that was read, by the image's id.
 
-    It is the image's last act: to take it back makes the image unread, until another is recorded. Only
-    that one act is loaded, however many there are; see `docs/reliability.md`, "What a page loads".
+    It is the image's last reading: undo makes the image unread until another reading is recorded. Only that
+    row is loaded, however many there are; see `docs/reliability.md`, "What a page loads".
     """
     read = [image.id for image in images if image.review_state == ReviewState.READ]
     last = select(func.max(Review.id)).where(Review.image_id.in_(read)).group_by(Review.image_id)
-    acts = select(Review).where(Review.id.in_(last)).options(joinedload(Review.user))
-    return {act.image_id: act for act in session.scalars(acts)} if read else {}
+    readings = select(Review).where(Review.id.in_(last)).options(joinedload(Review.user))
+    return {reading.image_id: reading for reading in session.scalars(readings)} if read else {}
 
 
 def _first(
@@ -321,10 +329,10 @@ def _first(
     *,
     upwards: bool = False,
 ) -> Select[Any]:
-    """The first ids and probabilities of a list, the most urgent first, or upwards from its end.
+    """Select the first ids and scores of a list, the highest score first, or upwards from its end.
 
-    Each verdict and state of reading is a range of an index that lies in this order. Their first few are
-    taken from each and then sorted, so that it costs the same however many images there are of a kind.
+    Each verdict and reading state is a range of an index in this order. The first few rows of each range are
+    taken and then sorted, so the cost does not depend on the number of images.
     """
     of_run = [] if wanted.run is None else [Image.run_id == _run_id(session, wanted.run)]
     kinds = product([wanted.review] if wanted.review else ReviewState, wanted.verdicts or _VERDICTS)
@@ -336,9 +344,9 @@ def _first(
         .subquery()
         for review, verdict in kinds
     ]
-    found = union_all(*(select(each) for each in ranges)).subquery()
-    order = _order(found.c, upwards=upwards)
-    return select(found.c.id, found.c.p_pneumonia).order_by(*order).limit(limit)
+    rows = union_all(*(select(part) for part in ranges)).subquery()
+    order = _order(rows.c, upwards=upwards)
+    return select(rows.c.id, rows.c.p_pneumonia).order_by(*order).limit(limit)
 
 
 def _order(of: Any, *, upwards: bool) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
@@ -346,14 +354,14 @@ def _order(of: Any, *, upwards: bool) -> tuple[ColumnElement[Any], ColumnElement
 
 
 def _run_id(session: Session, name: str) -> int:
-    """The id of a run; 0, which none has, when there is none of this name."""
+    """Return the id of a run; 0, which no run has, if there is none of this name."""
     return session.scalar(select(Run.id).where(Run.name == name)) or 0
 
 
 def _below(after: Cursor | None) -> list[ColumnElement[bool]]:
     if after is None:
         return []
-    # The first half is implied by the second; it lets the database start in the index there.
+    # The second condition implies the first, which lets the database start at that place in the index.
     return [
         Image.p_pneumonia <= after.p_pneumonia,
         or_(Image.p_pneumonia < after.p_pneumonia, Image.id > after.image_id),

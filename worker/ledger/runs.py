@@ -1,4 +1,4 @@
-"""Runs: the nights, and the imports that were given a name."""
+"""Runs: the files of one night, or of an import with a name of its own."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from worker.ledger.tables import Run
 
 
 def night_of(local: datetime) -> str:
-    """Name of the night that `local`, a time on the wall's clock, belongs to: noon to noon."""
+    """Return the name of the night of a local time; a night lasts from noon to noon."""
     return f"night-{(local - timedelta(hours=12)).date().isoformat()}"
 
 
 def run_named(session: Session, name: str, at: datetime) -> Run:
-    """The run of this name, made if there is none. Takes the chain's lock before it makes one."""
+    """Return the run of this name; if there is none, lock the chain and create it."""
     query = select(Run).where(Run.name == name)
-    found = session.scalars(query).one_or_none()
-    if found is not None:
-        return found
+    run = session.scalars(query).one_or_none()
+    if run is not None:
+        return run
     audit.lock(session)
-    found = session.scalars(query).one_or_none()
-    if found is None:
-        found = Run(name=name, started_at=at)
-        session.add(found)
+    run = session.scalars(query).one_or_none()
+    if run is None:
+        run = Run(name=name, started_at=at)
+        session.add(run)
         session.flush()
-        audit.append(session, [audit.Event("run_started", "nightread", f"run:{found.id}", {})], at)
-    return found
+        audit.append(session, [audit.Event("run_started", "nightread", f"run:{run.id}", {})], at)
+    return run

@@ -1,4 +1,4 @@
-"""The database's schema: brought up to date, and asked whether it is."""
+"""The database schema: upgrade it, and check whether it is up to date."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from worker.ledger.tables import Base
 MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
 
 
-# Two processes that start at once must not both migrate; any number that nobody else uses will do.
+# Two processes that start at once must not both migrate. Any number works that no other program uses.
 _ADVISORY_LOCK = 0x6E69676874
 
 
 def upgrade(ledger: Ledger) -> str:
-    """Bring the schema to the newest revision, in one transaction; that revision.
+    """Upgrade the schema to the newest revision in one transaction, and return that revision.
 
-    Raises SchemaOutdated when a newer program has changed it already.
+    Raises SchemaOutdated if a newer version of this program has upgraded it further.
     """
     with ledger.transaction() as session:
         connection = session.connection()
@@ -35,12 +35,17 @@ def upgrade(ledger: Ledger) -> str:
         try:
             command.upgrade(_config(connection), "head")
         except CommandError as error:
-            raise SchemaOutdated("A newer Nightread has changed the database; run that one.") from error
+            raise SchemaOutdated(
+                "A newer version of Nightread has upgraded the database; run that version."
+            ) from error
     return newest()
 
 
 def open_ledger(url: str) -> Ledger:
-    """The ledger at `url`. Raises SchemaOutdated when it is not up to date, TransientFailure when away."""
+    """Open the ledger at `url`.
+
+    Raises SchemaOutdated if its schema is not up to date, TransientFailure if it cannot be reached.
+    """
     ledger = Ledger(url)
     if current(ledger) != newest():
         raise SchemaOutdated("The database is not up to date; run `nightread db upgrade` first.")
@@ -48,7 +53,7 @@ def open_ledger(url: str) -> Ledger:
 
 
 def newest() -> str:
-    """The revision that this program needs."""
+    """Return the revision that this program needs."""
     head = ScriptDirectory.from_config(_config(None)).get_current_head()
     if head is None:
         raise FileNotFoundError(f"{MIGRATIONS} holds no migration")
@@ -56,13 +61,13 @@ def newest() -> str:
 
 
 def current(ledger: Ledger) -> str | None:
-    """The revision that the database has; None for a new one."""
+    """Return the revision of the database; None for a new one."""
     with ledger.reading() as session:
         return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def differences(ledger: Ledger) -> list[object]:
-    """Where the database's tables are not those of `tables.py`; empty when they agree."""
+    """Return the differences between the database and `tables.py`; empty if there are none."""
     with ledger.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, Base.metadata))

@@ -1,4 +1,4 @@
-"""The ledger's engine, and `transaction()`: the only way to write."""
+"""The connection to the database, and `Ledger.transaction()`, the only way to write."""
 
 from __future__ import annotations
 
@@ -17,60 +17,60 @@ from sqlalchemy.orm import Session
 
 from worker.errors import TransientFailure
 
-# How long a lock is waited for, on both databases.
+# Longest wait for a lock, on both databases.
 BUSY_TIMEOUT_S = 30.0
-# How long the other end of a connection may be silent before either end gives it up.
+# Longest silence of one end of a connection before the other end closes it.
 SILENCE_S = 15.0
 _BUSY_PAUSE_S = 0.01
 _READING = "nightread_reading"
 _HINT = "nightread_hint"
-# A statement was to write where only reading is possible now (PostgreSQL, appendix A).
+# PostgreSQL: write attempted in a read-only transaction (PostgreSQL documentation, appendix A).
 _READ_ONLY = "25006"
-# The same of a file, and what is said of one on a share or a disk that went away (sqlite.org/rescode.html).
+# SQLite: the file is read-only, or its share or disk has gone away (sqlite.org/rescode.html).
 _FILE_FAILED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 
 def utc_now() -> datetime:
-    """The time as the ledger records it: UTC, timezone-aware."""
+    """Return the present time as the ledger records it: UTC, timezone-aware."""
     return datetime.now(UTC)
 
 
 def ledger_time(session: Session) -> datetime:
-    """The time by the ledger's own clock, on which all of its processes agree.
+    """Return the present time by the ledger's clock, which all processes share.
 
-    Of PostgreSQL's machine, so that the workers' need not agree with it; SQLite's is this one.
+    This is the clock of PostgreSQL's machine, so that the clocks of workers need not agree; with SQLite it is
+    the clock of this machine.
     """
     if session.get_bind().dialect.name == "sqlite":
         return utc_now()
-    told: datetime = session.scalars(select(func.clock_timestamp())).one()
-    return told.astimezone(UTC)
+    server_time: datetime = session.scalars(select(func.clock_timestamp())).one()
+    return server_time.astimezone(UTC)
 
 
 class Ledger:
-    """The database behind one URL. Opening it connects to nothing yet."""
+    """The database behind one URL. It connects when it is first used."""
 
     def __init__(self, url: str) -> None:
-        """Make the engine for `url` (sqlite:///PATH or postgresql+psycopg://...)."""
+        """Create the engine for `url` (sqlite:///PATH or postgresql+psycopg://...)."""
         if url.startswith("sqlite"):
             self.engine = _sqlite_engine(url)
             self._snapshot: dict[str, Any] = {_READING: True}
         else:
             self.engine = _server_engine(url)
-            # Several counts have to fit together; SQLite's readers see one snapshot anyway.
+            # Several counts must agree with each other; SQLite's readers see one snapshot anyway.
             self._snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._hints = self.engine.execution_options(**{_HINT: True})
 
     @contextmanager
     def transaction(self, *, hint: bool = False) -> Iterator[Session]:
-        """Write: commits when the block ends, rolls back when it raises.
+        """Open a transaction: it commits when the block ends and rolls back when the block raises.
 
-        On SQLite the write lock is taken at once (BEGIN IMMEDIATE), so that what is read
-        inside stays true until the commit. Raises TransientFailure when the database is
-        locked, gone or otherwise out of reach.
+        On SQLite it takes the write lock at once (BEGIN IMMEDIATE), so that what is read inside stays true
+        until the commit. Raises TransientFailure when the database is locked or cannot be reached.
 
         Args:
-            hint: nothing is lost if a power cut takes this back, so nobody waits for the disk. For who
-                works on what, and what stands in which queue; never for what anybody was told.
+            hint: commit without fsync, because nothing is lost if a power cut undoes this transaction. Use
+                it for leases and queue marks only, never for anything that was reported to anybody.
         """
         with (
             _transient_when_disconnected(),
@@ -81,9 +81,9 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Read one consistent snapshot; what is changed inside is thrown away.
+        """Open a session that reads one consistent snapshot; changes made inside are discarded.
 
-        Do nothing slow inside: PostgreSQL ends a session that idles in a transaction.
+        Do nothing slow inside: PostgreSQL ends a session that is idle in a transaction.
         """
         with (
             _transient_when_disconnected(),
@@ -93,7 +93,7 @@ class Ledger:
             yield session
 
     def close(self) -> None:
-        """Close every pooled connection; a later use opens new ones."""
+        """Close all pooled connections; a later use opens new ones."""
         self.engine.dispose()
 
 
@@ -110,41 +110,42 @@ def _transient_when_disconnected() -> Iterator[None]:
 
 
 def _out_of_reach(error: DBAPIError) -> bool:
-    """Whether it tells of the database's state (PEP 249), and not of what it was asked to do."""
+    """Return whether the error is about the database's state and not about the statement (PEP 249)."""
     return error.connection_invalidated or isinstance(error, OperationalError) or type(error) is DatabaseError
 
 
 def _open_anew(context: ExceptionContext) -> None:
-    """Use no connection again that was opened while the database could not be written: it stays like that."""
+    """Discard a connection that was opened while the database was read-only: it would stay read-only."""
     error = context.original_exception
     failed = getattr(error, "sqlite_errorcode", 0) & 0xFF in _FILE_FAILED
     if failed or getattr(error, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True
-        # SQLite keeps what is closed open until its last statement is gone (sqlite.org/c3ref/close.html), and
-        # the error that is on its way holds this one. Whoever opens the file meanwhile shares how it was opened.
+        # SQLite keeps a closed connection open until its last statement is finalised
+        # (sqlite.org/c3ref/close.html), and the error in flight holds that statement. A connection that
+        # opens the file meanwhile would share its read-only state.
         if context.execution_context is not None:
             context.execution_context.cursor.close()
 
 
 def _server_engine(url: str) -> Engine:
-    """Of a server: a network lies between, and it may be cut without either end being told."""
+    """Create the engine of a database server, with timeouts: the network may fail silently for both ends."""
     given = make_url(url).query
-    patience = {name: value for name, value in _client_patience().items() if name not in given}
+    timeouts = {name: value for name, value in _client_timeouts().items() if name not in given}
     engine = create_engine(
         url,
         pool_pre_ping=True,
         isolation_level="READ COMMITTED",
-        connect_args=patience,
+        connect_args=timeouts,
         hide_parameters=True,
     )
-    event.listen(engine, "connect", _ask_server_for_patience)
+    event.listen(engine, "connect", _set_server_timeouts)
     event.listen(engine, "begin", _begin_on_server)
     event.listen(engine, "handle_error", _open_anew)
     return engine
 
 
-def _client_patience() -> dict[str, int]:
-    """What libpq is told (PostgreSQL 34.1.2): by default the kernel goes on sending for a quarter of an hour."""
+def _client_timeouts() -> dict[str, int]:
+    """Return timeouts for libpq (PostgreSQL 34.1.2); by default the kernel retries for a quarter of an hour."""
     return {
         "connect_timeout": round(SILENCE_S),
         "tcp_user_timeout": round(1e3 * SILENCE_S),
@@ -154,9 +155,9 @@ def _client_patience() -> dict[str, int]:
     }
 
 
-def _ask_server_for_patience(connection: Any, _record: object) -> None:
-    """Have the server end a session whose machine is gone: it may hold the lock that all others wait for."""
-    patience = {
+def _set_server_timeouts(connection: Any, _record: object) -> None:
+    """Make the server end the session of a machine that is gone: it may hold a lock that others wait for."""
+    timeouts = {
         "lock_timeout": round(1e3 * BUSY_TIMEOUT_S),
         "idle_in_transaction_session_timeout": round(1e3 * SILENCE_S),
         "tcp_user_timeout": round(1e3 * SILENCE_S),
@@ -165,8 +166,8 @@ def _ask_server_for_patience(connection: Any, _record: object) -> None:
         "tcp_keepalives_count": 2,
     }
     connection.autocommit = True
-    each = ", ".join("set_config(%s, %s, false)" for _ in patience)
-    connection.execute(f"SELECT {each}", [str(part) for pair in patience.items() for part in pair])
+    calls = ", ".join("set_config(%s, %s, false)" for _ in timeouts)
+    connection.execute(f"SELECT {calls}", [str(part) for setting in timeouts.items() for part in setting])
     connection.autocommit = False
 
 
@@ -174,7 +175,7 @@ def _sqlite_engine(url: str) -> Engine:
     database = make_url(url).database
     if database and database != ":memory:":
         Path(database).parent.mkdir(parents=True, exist_ok=True)
-    # An error's message would repeat what was to be written, a file's name for instance.
+    # `hide_parameters`: an error message must not repeat values, for example the name of a file.
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -183,17 +184,17 @@ def _sqlite_engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver's own BEGIN comes late and never IMMEDIATE; without it SQLAlchemy's "begin" decides.
+    # The driver's own BEGIN comes late and is never IMMEDIATE. Without it, `_begin_sqlite` decides.
     connection.isolation_level = None
     _write_ahead(connection)
     connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _write_ahead(connection: Any) -> None:
-    """Put the file into WAL, which it keeps. Raises sqlite3.OperationalError after the busy timeout.
+    """Switch the file to WAL mode, which it keeps. Raises sqlite3.OperationalError after the busy timeout.
 
-    Two processes that open a new file at the same instant block each other here, and SQLite does
-    not wait for that by itself: a lock cannot be raised while another waits to raise its own.
+    Two processes that open a new file at the same instant block each other here, and SQLite does not wait
+    by itself: neither can upgrade its lock while the other waits to do the same.
     """
     until = time.monotonic() + BUSY_TIMEOUT_S
     while True:
@@ -212,7 +213,7 @@ def _begin_sqlite(connection: Connection) -> None:
     if options.get(_READING):
         connection.exec_driver_sql("BEGIN")
         return
-    # In WAL, NORMAL leaves the order of commits as it is, and the next FULL one makes all before it durable.
+    # In WAL mode, NORMAL keeps the order of commits, and the next FULL commit makes all earlier ones durable.
     connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if options.get(_HINT) else 'FULL'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 

@@ -1,6 +1,6 @@
-"""The life of an image, as a table. Any other transition raises.
+"""The states of an image and the allowed transitions as a table. Any other transition raises. Pure.
 
-Pure: no database. Review is a life of its own, on a scored image.
+The reading state of a scored image is independent of these states.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class ImageState(StrEnum):
-    """Where an image is on its way from the inbox to a verdict: always in exactly one state."""
+    """The state of an image between the inbox and its verdict; an image is always in exactly one."""
 
     PENDING = "pending"
     LEASED = "leased"
@@ -19,14 +19,14 @@ class ImageState(StrEnum):
 
 
 class ReviewState(StrEnum):
-    """How far people have read a scored image. Second reading comes with a later version."""
+    """Whether a reading of a scored image stands."""
 
     UNREAD = "unread"
     READ = "read"
 
 
 class Outcome(StrEnum):
-    """What became of a file that arrived; each has exactly one."""
+    """The outcome of a file that arrived; every file has exactly one."""
 
     NEW = "new"
     DUPLICATE = "duplicate"
@@ -51,18 +51,18 @@ class Source(StrEnum):
 
 
 class IllegalTransition(ValueError):  # noqa: N818 - reads as what it is
-    """An image cannot go from this state to that one."""
+    """An image cannot go from the one state to the other."""
 
 
-# (from, to) -> who may do it and when; None is a file that has only just arrived.
+# (from, to) -> who may do it and when; None is a file that has just arrived.
 TRANSITIONS: dict[tuple[ImageState | None, ImageState], str] = {
     (None, ImageState.PENDING): "accept: stored and committed",
-    (None, ImageState.REJECTED): "accept: unreadable, over a limit, of a kind that is not taken",
+    (None, ImageState.REJECTED): "accept: unreadable, over a limit, or of a kind that is not accepted",
     (ImageState.PENDING, ImageState.LEASED): "worker: a chunk starts",
     (ImageState.LEASED, ImageState.SCORED): "worker: prediction, verdict and audit event together",
-    (ImageState.LEASED, ImageState.REJECTED): "worker: it cannot be decoded, or the gate refuses it",
+    (ImageState.LEASED, ImageState.REJECTED): "worker: it cannot be decoded, or the gate rejects it",
     (ImageState.LEASED, ImageState.PENDING): "worker, sweeper: transient failure or expired lease",
-    (ImageState.LEASED, ImageState.QUARANTINED): "worker, sweeper: attempts used up",
+    (ImageState.LEASED, ImageState.QUARANTINED): "worker, sweeper: no attempts left",
     (ImageState.REJECTED, ImageState.PENDING): "a person: retry, with a reason",
     (ImageState.QUARANTINED, ImageState.PENDING): "a person: retry, with a reason",
 }
@@ -75,5 +75,5 @@ def check_transition(before: ImageState | None, after: ImageState) -> None:
 
 
 def after_failure(attempts: int, max_attempts: int) -> ImageState:
-    """Where a leased image goes whose attempt failed: back to pending, or to quarantine."""
+    """Return the state of a leased image after a failed attempt: pending, or quarantined after the last one."""
     return ImageState.PENDING if attempts < max_attempts else ImageState.QUARANTINED

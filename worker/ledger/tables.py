@@ -24,21 +24,21 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-# SQLite counts up by itself only in a column of exactly the type INTEGER.
+# SQLite assigns ids by itself only in a column of exactly the type INTEGER.
 KEY = BigInteger().with_variant(Integer, "sqlite")
 
-# An image has a reason while it is turned away: rejected or quarantined.
+# An image has a reason exactly while it is rejected or quarantined.
 HAS_REASON = text("reason_code IS NOT NULL")
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A timezone-aware UTC time, on SQLite too, which stores none."""
+    """A timezone-aware UTC time, also on SQLite, which stores no timezone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive time, which would be a guess; keep the rest in UTC."""
+        """Convert to UTC. Raises ValueError for a naive time, whose timezone would be a guess."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -46,14 +46,14 @@ class UtcTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give every time back in UTC."""
+        """Return every time in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Base(DeclarativeBase):
-    """The declarative base; constraint names are fixed so that migrations can name them."""
+    """The declarative base; constraints have fixed names so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -67,7 +67,7 @@ class Base(DeclarativeBase):
 
 
 class Run(Base):
-    """A night, noon to noon, or an import that was given a name."""
+    """The files of one night, noon to noon, or of an import with a name of its own."""
 
     __tablename__ = "run"
 
@@ -77,11 +77,11 @@ class Run(Base):
 
 
 class Image(Base):
-    """One picture, known by the SHA-256 of its bytes, in exactly one state."""
+    """One distinct image, identified by the SHA-256 of its bytes, in exactly one state."""
 
     __tablename__ = "image"
     __table_args__ = (
-        # One range for each kind of image, in the order of the queue: of all, and of one run.
+        # One range for each reading state and verdict, in the order of the queue: of all runs, and of one run.
         Index("ix_image_queue", "review_state", "verdict", "p_pneumonia", "id"),
         Index("ix_image_queue_of_run", "run_id", "review_state", "verdict", "p_pneumonia", "id"),
         Index("ix_image_waiting", "state", "lane", "id"),
@@ -116,13 +116,13 @@ class Image(Base):
     reason_code: Mapped[str | None] = mapped_column(String(40))
     reason: Mapped[str | None] = mapped_column(Text)
     retry_reason: Mapped[str | None] = mapped_column(Text)
-    # Filled from DICOM headers and tables by the intakes that know them.
+    # For the DICOM intake, which will fill them from the header.
     study_uid: Mapped[str | None] = mapped_column(String(64))
     patient_key: Mapped[str | None] = mapped_column(String(64), index=True)
     age_years: Mapped[float | None]
     sex: Mapped[str | None] = mapped_column(String(1))
     view: Mapped[str | None] = mapped_column(String(20))
-    # What pages ask of the current prediction stands here too, so that each question is one index.
+    # A copy of what pages need from the current prediction, so that each query needs only one index.
     verdict: Mapped[str | None] = mapped_column(String(20))
     p_pneumonia: Mapped[float | None]
     scored_at: Mapped[datetime | None]
@@ -141,7 +141,7 @@ class Image(Base):
 
 
 class Receipt(Base):
-    """A file's arrival and its one outcome. `arrival` tells one arrival of a file from another."""
+    """One arrival of a file and its outcome. `arrival` identifies it, so that it gets no second receipt."""
 
     __tablename__ = "receipt"
 
@@ -164,7 +164,7 @@ class Receipt(Base):
 
 
 class Model(Base):
-    """A model bundle that has scored images here, known by the SHA-256 of its network file."""
+    """A model bundle that a worker has registered, identified by the SHA-256 of its network file."""
 
     __tablename__ = "model"
 
@@ -177,7 +177,7 @@ class Model(Base):
 
 
 class OperatingPointRow(Base):
-    """A threshold and its band as they were used; a change makes a new row."""
+    """An operating point as it was used, with threshold and band; a change adds a row."""
 
     __tablename__ = "operating_point"
 
@@ -193,9 +193,9 @@ class OperatingPointRow(Base):
 
 
 class Prediction(Base):
-    """What one model computed of one image, with all that is needed to compute it again.
+    """The result of one model for one image, with everything that is needed to compute it again.
 
-    `activation` is `map_height` x `map_width` bytes, row by row: the class-activation map.
+    `activation` is the activation map: `map_height` x `map_width` bytes, row by row.
     """
 
     __tablename__ = "prediction"
@@ -229,7 +229,7 @@ class Prediction(Base):
 
 
 class ReceiptTally(Base):
-    """How many receipts of each outcome a run has. Triggers keep the tallies: see `tallies`."""
+    """The number of receipts with each outcome in a run. Triggers keep the tallies: see `tallies`."""
 
     __tablename__ = "receipt_tally"
 
@@ -239,7 +239,7 @@ class ReceiptTally(Base):
 
 
 class ImageTally(Base):
-    """How many images of each kind a run has; empty text stands for none."""
+    """The number of images of each kind in a run; empty text stands for null."""
 
     __tablename__ = "image_tally"
 
@@ -251,7 +251,7 @@ class ImageTally(Base):
 
 
 class PredictionTally(Base):
-    """How many images a model has scored."""
+    """The number of images that a model has scored."""
 
     __tablename__ = "prediction_tally"
 
@@ -260,7 +260,7 @@ class PredictionTally(Base):
 
 
 class User(Base):
-    """A person who reads. Passwords and roles come with logins."""
+    """A reader."""
 
     __tablename__ = "user"
 
@@ -270,7 +270,7 @@ class User(Base):
 
 
 class Review(Base):
-    """A reader's act on a scored image. Undo adds a row that names the one it takes back."""
+    """A reading of a scored image. Undo adds a row that names the reading that it takes back."""
 
     __tablename__ = "review"
 
@@ -289,7 +289,7 @@ class Review(Base):
 
 
 class Process(Base):
-    """The last sign of life of a process; one row a name and host."""
+    """The last heartbeat of a process; one row for each name and host."""
 
     __tablename__ = "process"
 
@@ -306,7 +306,7 @@ class Process(Base):
 
 
 class AuditEvent(Base):
-    """One link of the hash chain. `payload` is canonical JSON, kept as the text that was hashed."""
+    """One link of the hash chain. `payload` is canonical JSON, stored as the text that was hashed."""
 
     __tablename__ = "audit_event"
 
@@ -321,7 +321,7 @@ class AuditEvent(Base):
 
 
 class ChainHead(Base):
-    """The one row that says where the chain ends; whoever appends locks it first."""
+    """The single row with the end of the chain; a writer locks it before it appends."""
 
     __tablename__ = "chain_head"
 

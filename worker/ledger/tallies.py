@@ -1,12 +1,12 @@
-"""Tallies: how many rows of each kind there are, so that no page counts a million of them.
+"""Tallies: the number of rows of each kind, so that no page counts a million rows.
 
-Triggers of the database keep them, in the transaction that changes the rows, whoever changes them: see
-migration 0003. Receipts, images and predictions are tallied each from their own table, so the books still
-compare two things that were counted apart. `differences` counts the rows themselves, and `repair` makes the
-tallies what was counted.
+Database triggers update them in the transaction that changes the rows, whichever program changes them: see
+migration 0003. Receipts, images and predictions are each tallied from their own table, so the file count
+still compares two independent counts. `differences` counts the rows themselves; `repair` sets the tallies to
+that count.
 
-On PostgreSQL a tally is one row that every writer adds to: `audit.lock` comes before it, in every
-transaction that changes an image's kind, or two of them could wait for each other.
+On PostgreSQL a tally is one row that every writer updates. Every transaction that changes the kind of an
+image must call `audit.lock` first, or two of them could deadlock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from worker.ledger import audit
 from worker.ledger.tables import Base, Image, ImageTally, Prediction, PredictionTally, Receipt, ReceiptTally
 
-# The tally, and what it counts by: columns of its table, where empty text stands for none.
+# Each tally and the columns that it counts by; empty text stands for null.
 _KINDS: dict[type[Base], Sequence[ColumnElement[Any]]] = {
     ReceiptTally: [Receipt.__table__.c[name] for name in ("run_id", "outcome")],
     ImageTally: [
@@ -32,27 +32,27 @@ _KINDS: dict[type[Base], Sequence[ColumnElement[Any]]] = {
 
 
 def differences(session: Session) -> int:
-    """In how many places the tallies are not what there is. Reads every row: not for a page."""
+    """Return how many tallies differ from a count of the rows. It reads every row: do not call it for a page."""
     return sum(_differences(session, tally, kinds) for tally, kinds in _KINDS.items())
 
 
 def repair(session: Session) -> int:
-    """Count all tallies anew if any is not what there is; how many were not. It stands in the trail."""
-    # Whoever changes what is counted takes this lock first: until the commit nothing is.
+    """Count all tallies again if any is wrong, record an event, and return how many were wrong."""
+    # Every writer of these tables takes this lock first, so nothing changes until the commit.
     audit.lock(session)
-    found = differences(session)
-    if found:
+    wrong = differences(session)
+    if wrong:
         for tally, kinds in _KINDS.items():
             session.execute(delete(tally))
-            there = select(*kinds, func.count()).group_by(*kinds)
-            session.execute(insert(tally).from_select(list(tally.__table__.c), there))
-        event = audit.Event("tallies_repaired", "nightread", "ledger", {"differences": found})
+            counts = select(*kinds, func.count()).group_by(*kinds)
+            session.execute(insert(tally).from_select(list(tally.__table__.c), counts))
+        event = audit.Event("tallies_repaired", "nightread", "ledger", {"differences": wrong})
         audit.append(session, [event])
-    return found
+    return wrong
 
 
 def _differences(session: Session, tally: type[Base], kinds: Sequence[ColumnElement[Any]]) -> int:
     *keys, total = tally.__table__.c
-    kept = {row[:-1]: row[-1] for row in session.execute(select(*keys, total).where(total != 0))}
-    there = {row[:-1]: row[-1] for row in session.execute(select(*kinds, func.count()).group_by(*kinds))}
-    return sum(kept.get(kind) != there.get(kind) for kind in kept.keys() | there.keys())
+    tallied = {row[:-1]: row[-1] for row in session.execute(select(*keys, total).where(total != 0))}
+    counted = {row[:-1]: row[-1] for row in session.execute(select(*kinds, func.count()).group_by(*kinds))}
+    return sum(tallied.get(kind) != counted.get(kind) for kind in tallied.keys() | counted.keys())

@@ -1,1 +1,1 @@
-"""The morning report of a run, as text, HTML, CSV or JSON; for the command, the API and the page."""
+"""The morning report of a run as text, HTML, CSV or JSON, for the command line, the API and the web interface."""

@@ -1,4 +1,4 @@
-"""What the morning report of a run holds, whatever its format."""
+"""The content of the morning report of a run, the same in every format."""
 
 from __future__ import annotations
 
@@ -21,58 +21,58 @@ SLOWEST_COLUMNS = ("image", "compute_ms")
 
 @dataclass(frozen=True)
 class Report:
-    """A run's figures, and a sentence for each thing beside its images that a person should look at."""
+    """A run's figures, and one sentence for each thing that a person should do or look into."""
 
     figures: RunFigures
     look_at: Sequence[str]
 
 
 def read_report(session: Session, run_name: str | None) -> Report:
-    """The report of a run, the latest without a name; `FORMATS` write it. Raises LookupError without that run."""
+    """Read the report of a run from the ledger; without a name, of the latest run.
+
+    Raises LookupError if there is no such run.
+    """
     run = find_run(session, run_name)
     if run is None:
         raise LookupError(f"There is no run named {run_name!r}." if run_name else "There is no run yet.")
-    figures, signs = run_figures(session, run), process_health(session, ledger_time(session))
-    # Where nothing gives a sign of life, Nightread was stopped on purpose.
-    wrong = troubles(signs, balanced=True) if signs else []
-    return Report(figures, [*worth_a_look(figures), *wrong])
+    figures, statuses = run_figures(session, run), process_health(session, ledger_time(session))
+    # No heartbeat at all means that Nightread was stopped on purpose: that is not a problem.
+    problems = troubles(statuses, balanced=True) if statuses else []
+    return Report(figures, [*open_work(figures), *problems])
 
 
-def worth_a_look(figures: RunFigures) -> list[str]:
-    """What of a run is left to a person, a sentence each. Pure."""
+def open_work(figures: RunFigures) -> list[str]:
+    """Return one sentence for each kind of image in the run that still needs a person or a worker."""
     counts = figures.run.file_counts
-    counted = {
-        "{} flagged or uncertain images are not read yet.": counts.unread,
-        "{} images are quarantined: scoring them failed again and again; see why, and retry them.": (
+    sentences = {
+        "Unread images that are flagged or uncertain: {}.": counts.unread,
+        "Quarantined images: {}. Scoring failed on every attempt; check the reason, then retry them.": (
             counts.quarantined
         ),
-        "{} images have no outcome yet.": counts.pending + counts.leased,
+        "Images that are pending or being scored: {}.": counts.pending + counts.leased,
     }
-    return [sentence.format(count) for sentence, count in counted.items() if count]
-
-
-def rejected_sentence(figures: RunFigures) -> str:
-    """Say how many images were rejected or quarantined, and for which reasons."""
-    counts, why = figures.run.file_counts, reason_counts(figures)
-    said = f"Turned away: {counts.rejected} rejected, {counts.quarantined} quarantined"
-    return f"{said}: {', '.join(f'{count} {code}' for code, count in why.items())}." if why else f"{said}."
-
-
-def reason_counts(figures: RunFigures) -> dict[str, int]:
-    """How many for which reason, the most frequent first, of those that are listed."""
-    return dict(Counter(image.reason_code or "" for image in figures.rejected).most_common())
-
-
-def slowest_rows(figures: RunFigures) -> list[dict[str, object]]:
-    """Return the slowest images as rows with the keys of `SLOWEST_COLUMNS`; times in milliseconds."""
-    return [{"image": row.id, "compute_ms": round(row.compute_ms or 0, 1)} for row in figures.slowest]
+    return [sentence.format(count) for sentence, count in sentences.items() if count]
 
 
 def file_count_sentence(figures: RunFigures) -> str:
     """Say whether every file of the run has exactly one outcome."""
     if figures.run.file_counts.balanced:
-        return "The books balance: every file that arrived has one outcome."
-    return "THE BOOKS DO NOT BALANCE: find out why before anything else (nightread db check)."
+        return "All files are accounted for."
+    return "FILES ARE UNACCOUNTED FOR: run `nightread db check` before anything else."
+
+
+def rejected_sentence(figures: RunFigures) -> str:
+    """Say how many images were rejected or quarantined, and for which reasons."""
+    counts, reasons = figures.run.file_counts, reason_counts(figures)
+    sentence = f"Not scored: {counts.rejected} rejected, {counts.quarantined} quarantined"
+    if not reasons:
+        return f"{sentence}."
+    return f"{sentence} ({', '.join(f'{count} {code}' for code, count in reasons.items())})."
+
+
+def reason_counts(figures: RunFigures) -> dict[str, int]:
+    """Return how many of the listed images have each reason code, the most frequent first."""
+    return dict(Counter(image.reason_code or "" for image in figures.rejected).most_common())
 
 
 def flagged_row(image: Row[Any]) -> dict[str, object]:
@@ -96,3 +96,8 @@ def rejected_row(image: Row[Any]) -> dict[str, object]:
         "reason": image.reason or "",
         "file": image.original_name,
     }
+
+
+def slowest_rows(figures: RunFigures) -> list[dict[str, object]]:
+    """Return the slowest images as rows with the keys of `SLOWEST_COLUMNS`; times in milliseconds."""
+    return [{"image": row.id, "compute_ms": round(row.compute_ms or 0, 1)} for row in figures.slowest]

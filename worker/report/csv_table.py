@@ -11,10 +11,13 @@ from worker.report.content import FLAGGED_COLUMNS, Report
 
 
 def as_csv(report: Report) -> str:
-    """One row an image to look at; further columns say whether the books balance, and the disclaimer."""
+    """Return a table with one row for each flagged, uncertain, rejected or quarantined image.
+
+    `balanced` says whether all files of the run are accounted for. It and the disclaimer stand in every row.
+    """
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["run", *FLAGGED_COLUMNS[:-1], "state", "reason", "file", "books_balance", "disclaimer"])
+    writer.writerow(["run", *FLAGGED_COLUMNS[:-1], "state", "reason", "file", "balanced", "disclaimer"])
     figures = report.figures
     run, balanced = _no_formula(figures.run.name), "yes" if figures.run.file_counts.balanced else "NO"
     for image in (*figures.flagged, *figures.rejected):
@@ -26,5 +29,5 @@ def as_csv(report: Report) -> str:
 
 
 def _no_formula(name: str) -> str:
-    """A spreadsheet runs a cell that starts so (OWASP, CSV injection)."""
+    """Keep a spreadsheet from running the text as a formula (OWASP, CSV injection)."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

@@ -18,14 +18,14 @@ def as_html(report: Report) -> str:
         f"<p><strong>{html.escape(DISCLAIMER)}</strong></p>",
         f"<p class={'good' if counts.balanced else 'bad'}>{html.escape(content.file_count_sentence(figures))}<br>",
         f"{html.escape(counts.equation)}</p>",
-        f"<h2>To read: {counts.flagged}, {counts.unread} not read yet</h2>",
+        f"<h2>To read: {counts.flagged}, {counts.unread} unread</h2>",
         _html_table(FLAGGED_COLUMNS, [content.flagged_row(image) for image in figures.flagged]),
         f"<h2>{html.escape(content.rejected_sentence(figures).rstrip('.'))}</h2>",
         _html_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.rejected]),
         "<h2>Slowest</h2>",
         _html_table(SLOWEST_COLUMNS, content.slowest_rows(figures)),
-        "<h2>To look at</h2>",
-        "".join(f"<p>{html.escape(sentence)}</p>" for sentence in report.look_at) or "<p>Nothing else.</p>",
+        "<h2>To do</h2>",
+        "".join(f"<p>{html.escape(sentence)}</p>" for sentence in report.look_at) or "<p>Nothing.</p>",
     ]
     return _PAGE.format(title=html.escape(figures.run.name), body="\n".join(body))
 

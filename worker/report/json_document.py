@@ -18,9 +18,8 @@ def as_json(report: Report) -> str:
 
 
 def document(report: Report) -> dict[str, object]:
-    """The report as plain data; times are ISO 8601 in UTC."""
+    """Return the report as plain data; times are ISO 8601 in UTC."""
     figures = report.figures
-    counts = figures.run.file_counts
     return {
         "disclaimer": DISCLAIMER,
         "run": figures.run.name,
@@ -28,7 +27,7 @@ def document(report: Report) -> dict[str, object]:
         "started_at": _iso(figures.run.started_at),
         "first_scored_at": _iso(figures.run.first_scored_at),
         "last_scored_at": _iso(figures.run.last_scored_at),
-        **asdict(counts),
+        **asdict(figures.run.file_counts),
         "flagged_images": [content.flagged_row(image) for image in figures.flagged],
         "turned_away_images": [content.rejected_row(image) for image in figures.rejected],
         "turned_away_why": content.reason_counts(figures),

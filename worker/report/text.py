@@ -18,24 +18,24 @@ def as_text(report: Report) -> str:
         content.file_count_sentence(figures),
         f"  {counts.equation}",
         "",
-        f"To read: {counts.flagged} ({counts.uncertain} of them uncertain), {counts.unread} not read yet.",
+        f"To read: {counts.flagged} ({counts.uncertain} of them uncertain), {counts.unread} unread.",
         *_table(FLAGGED_COLUMNS, [content.flagged_row(image) for image in figures.flagged]),
         "",
         content.rejected_sentence(figures),
         *_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.rejected]),
     ]
     if figures.slowest:
-        slow = ", ".join(
-            f"image {row['image']} {row['compute_ms']:.0f} ms" for row in content.slowest_rows(figures)
+        slowest = ", ".join(
+            f"image {row['image']} ({row['compute_ms']:.0f} ms)" for row in content.slowest_rows(figures)
         )
-        lines += ["", f"Slowest: {slow}."]
+        lines += ["", f"Slowest: {slowest}."]
     if report.look_at:
-        lines += ["", "To look at:", *(f"  {printable(sentence)}" for sentence in report.look_at)]
+        lines += ["", "To do:", *(f"  {printable(sentence)}" for sentence in report.look_at)]
     return "\n".join(lines) + "\n"
 
 
 def printable(value: object) -> str:
-    """A name may hold control characters that a terminal would obey."""
+    """Replace control characters, which a terminal would obey, by question marks."""
     text = str(value)
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 

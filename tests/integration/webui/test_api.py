@@ -170,7 +170,7 @@ class TestActions:
         )
         again = client.post("/api/v1/images/1/review", json={"action": "confirm"}, headers=ADA)
         assert checked_document(again, "/api/v1/images/{image_id}/review", "post") == {
-            "error": "This image has been read already."
+            "error": "This image has already been read."
         }
         undone = checked_document(client.post("/api/v1/undo", headers=ADA), "/api/v1/undo", "post")
         assert undone == {"image": 1}

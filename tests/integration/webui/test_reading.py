@@ -165,7 +165,7 @@ class TestDeciding:
         ada = reader("Ada")
         ada.post("/review/1/decide", data={"action": "confirm"})
         again = ada.post("/review/1/decide", data={"action": "override"}, follow_redirects=True)
-        assert "This image has been read already." in again.text
+        assert "This image has already been read." in again.text
         assert [reading.action for reading in image(night, 1).reviews] == ["confirm"]
 
     @pytest.mark.parametrize("action", ["delete", "undo", ""])
@@ -204,7 +204,7 @@ class TestClaims:
         assert re.search(r"<strong>Ada</strong>\s+has claimed this image until", page_of_bob)
         assert 'id="decide"' not in page_of_bob
         refused = bob.post("/review/1/decide", data={"action": "override"}, follow_redirects=True)
-        assert "Another reader has this image open." in refused.text
+        assert "Another reader has claimed this image." in refused.text
         assert image(night, 1).reviews == []
         assert 'id="decide"' in ada.get("/review/1").text
         assert "claimed by Ada" in bob.get("/review").text

@@ -17,7 +17,7 @@ from worker import DISCLAIMER
 from worker.ledger import heartbeats
 from worker.ledger.session import utc_now
 
-EQUATION = "8 received = 0 duplicates + 8 scored + 0 rejected + 0 quarantined + 0 pending + 0 leased"
+EQUATION = "8 received = 0 duplicates + 8 scored + 0 rejected + 0 quarantined + 0 pending + 0 being scored"
 
 
 def lose_an_image(night: Night) -> None:

@@ -22,7 +22,7 @@ def test_rows_say_values_as_people_write_them() -> None:
         "in": {"it": 0.00012},
         "no": None,
     }
-    assert rows_of(found, but=("count",)) == [
+    assert rows_of(found, without=("count",)) == [
         ("seeds", "17, 4242"), ("range", "0.5 to 1.5"), ("on", "yes"), ("in it", "0.00012"),
     ]  # fmt: skip
     assert rows_of({"count": 4242}) == [("count", "4,242")]

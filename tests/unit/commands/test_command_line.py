@@ -87,11 +87,11 @@ def test_a_file_of_settings_that_cannot_be_read_is_wrong_use(tmp_path: Path, tom
     ("arguments", "sentence"),
     [
         (["retry", "99", "--why", "x"], "there is no image 99"),
-        (["retry", "1", "--why", "x"], "only what was turned away can be retried"),
+        (["retry", "1", "--why", "x"], "only rejected and quarantined images can be retried"),
         (["replay", "99"], "There is no image 99."),
         (["replay", "1"], "has no prediction"),
         (["report", "--run", "sunday"], "There is no run named 'sunday'."),
-        (["db", "backup", "there"], "overwrites nothing"),
+        (["db", "backup", "there"], "never overwrites a file"),
         (["db", "backup", "/dev/null/copy"], "/dev/null"),
     ],
 )
@@ -121,18 +121,18 @@ def test_json_is_one_document_on_stdout_and_nothing_else(ledger: Ledger) -> None
 def test_a_trail_that_was_cut_off_is_told_by_its_checkpoint(ledger: Ledger) -> None:
     fill(ledger, 1, 2)
     assert nightread("audit", "checkpoint").stderr.startswith("Event 3, ")
-    assert "Nothing has happened" in nightread("audit", "checkpoint").stderr
+    assert "There is no new event since the last checkpoint" in nightread("audit", "checkpoint").stderr
     whole = nightread("audit", "verify")
     assert whole.returncode == 0
-    assert "1 signed checkpoints hold." in whole.stdout
+    assert "Valid signed checkpoints: 1." in whole.stdout
     do_harm(ledger, "DELETE FROM audit_event WHERE seq = 3")
     with ledger.transaction() as session:
         (head,) = session.query(ChainHead)
         head.seq, head.hash = 2, audit.hash_of(session, 2) or ""
     cut = nightread("audit", "verify")
     assert cut.returncode == 1
-    assert "The trail is whole: 2 events" in cut.stdout
-    assert "NOT THE ONE THAT WAS VOUCHED FOR: line 1 of " in cut.stdout
+    assert "The audit trail is intact: 2 events" in cut.stdout
+    assert "DOES NOT MATCH ITS CHECKPOINTS: line 1 of " in cut.stdout
     assert json.loads(nightread("audit", "verify", "--json").stdout)["bad_checkpoint"] == 1
 
 
@@ -151,7 +151,7 @@ def test_a_missing_file_and_a_name_that_is_no_text_are_answers_of_screen(tmp_pat
     text = nightread("screen", strange)
     assert text.returncode == 1
     assert "\x1b" not in text.stdout
-    assert "turned away: The file is not an image" in text.stdout
+    assert "rejected: The file is not an image" in text.stdout
 
 
 def test_help_loads_no_network_and_no_database() -> None:

@@ -43,8 +43,8 @@ def test_an_import_without_a_broker_takes_everything_in_and_says_that_it_waits(
     before = sorted(folder.rglob("*"))
     import_folder(settings, folder, "survey", wait=False)
     said = capsys.readouterr().err
-    assert "66 new, 1 duplicates, 1 turned away." in said
-    assert "No broker answers" in said
+    assert "66 new, 1 duplicates, 1 rejected." in said
+    assert "The broker is away" in said
     assert sorted(folder.rglob("*")) == before
     counts = assert_whole(ledger)
     assert (counts.received, counts.pending, counts.duplicates, counts.rejected) == (68, 66, 1, 1)

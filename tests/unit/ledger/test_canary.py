@@ -48,7 +48,7 @@ def test_the_latest_is_compared_with_what_the_same_model_said_of_the_first(ledge
         image=image_id,
         p_pneumonia=0.215,
         expected=0.2,
-        trouble="The canary's score is 0.215, where the same model said 0.200.",
+        trouble="The canary has the score 0.215; the first canary of the same model had 0.200.",
         ok=False,
     )
     fly(ledger, 5, 0.2)
@@ -64,7 +64,7 @@ def test_one_that_does_not_come_through_is_told_after_ten_minutes(ledger: Ledger
     take(ledger, ids)
     late = latest(ledger, 601)
     assert late is not None
-    assert (late.ok, late.trouble) == (False, "The canary has not come through for ten minutes.")
+    assert (late.ok, late.trouble) == (False, "The canary has not been scored within ten minutes.")
 
 
 def test_one_that_is_turned_away_is_told_with_the_reason(ledger: Ledger) -> None:
@@ -72,7 +72,7 @@ def test_one_that_is_turned_away_is_told_with_the_reason(ledger: Ledger) -> None
         receive(session, arrival(1, rejection=NOT_AN_IMAGE), run=RUN)
     found = latest(ledger)
     assert found is not None
-    assert (found.ok, found.trouble) == (False, "The canary was turned away: The file is not an image.")
+    assert (found.ok, found.trouble) == (False, "The canary was rejected: The file is not an image.")
     with ledger.reading() as session:
         assert found.trouble in reports.status_document(session, later(1))["troubles"]
 

@@ -280,7 +280,7 @@ def test_nothing_else_can_be_put_back(ledger: Ledger, state: str) -> None:
         take(ledger, ids)
     if state == "scored":
         record(ledger, known_model(ledger), [result(ids[0])])
-    with pytest.raises(IllegalTransition, match="only what was turned away"):
+    with pytest.raises(IllegalTransition, match="only rejected and quarantined images"):
         retry(ledger, ids[0])
     assert image(ledger, ids[0]).state == state
 

@@ -39,8 +39,8 @@ def test_what_is_wrong_is_named(ledger: Ledger) -> None:
         session.execute(text("UPDATE chain_head SET hash = 'x'"))
         session.execute(text("CREATE TABLE surplus (id INTEGER)"))
     assert [what.split(",")[0] for what in wrong(ledger)] == [
-        "1 differences from the tables of this program",
-        "2 received = 0 duplicates + 1 scored + 0 rejected + 0 quarantined + 0 pending + 0 leased",
+        "1 differences between the database and the schema of this program",
+        "2 received = 0 duplicates + 1 scored + 0 rejected + 0 quarantined + 0 pending + 0 being scored",
         f"audit trail of {EVENTS} events",
         "1 scored images without a prediction",
     ]
@@ -95,7 +95,7 @@ def test_a_backup_opens_and_holds_what_was_there(tmp_path: Path) -> None:
 
 def test_a_backup_overwrites_nothing(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("mine")
-    with pytest.raises(maintenance.BackupFailed, match="overwrites nothing"):
+    with pytest.raises(maintenance.BackupFailed, match="never overwrites a file"):
         maintenance.backup(ledger, tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "mine"
 

@@ -74,7 +74,7 @@ def test_a_worker_that_beats_but_takes_nothing_says_so(ledger: Ledger) -> None:
     fill(ledger, 1)
     beat(ledger, 0, "worker", "watch", "sweeper")
     beat(ledger, LATE, "worker", "watch", "sweeper")
-    assert said(ledger, LATE) == ["worker waits: it takes nothing, though images wait."]
+    assert said(ledger, LATE) == ["worker is waiting: images are pending, but it leases none."]
     with ledger.reading() as session:
         signs = {sign["name"]: sign for sign in reports.status_document(session, later(LATE))["processes"]}
     assert [signs[name]["ok"] for name in ("watch", "worker")] == [True, False]
@@ -82,20 +82,26 @@ def test_a_worker_that_beats_but_takes_nothing_says_so(ledger: Ledger) -> None:
 
 def test_a_silent_watcher_an_old_sweeper_and_one_that_is_not_there_are_named(ledger: Ledger) -> None:
     assert said(ledger, 0) == ["No watch is running.", "No sweeper is running.", "No worker is running."]
-    assert shown(ledger)[-3:] == ["  NONE   watch", "  NONE   sweeper", "  NONE   worker"]
+    assert shown(ledger)[-3:] == ["  MISSING  watch", "  MISSING  sweeper", "  MISSING  worker"]
     beat(ledger, 0, "watch", "sweeper")
     beat(ledger, 0, "worker")
     assert said(ledger, 1) == []
-    assert not [line for line in shown(ledger) if "NONE" in line]
+    assert not [line for line in shown(ledger) if "MISSING" in line]
     beat(ledger, 100, "worker")
-    assert said(ledger, 100) == ["sweeper is silent for 100 s.", "watch is silent for 100 s."]
+    assert said(ledger, 100) == [
+        "sweeper has sent no heartbeat for 100 s.",
+        "watch has sent no heartbeat for 100 s.",
+    ]
 
 
 def test_books_that_do_not_balance_come_first() -> None:
     well = [
         ProcessStatus(name, "here", 1, silent=False, trouble=None, ok=True) for name in ("watch", "sweeper")
     ]
-    assert troubles(well, balanced=False) == ["The books do not balance.", "No worker is running."]
+    assert troubles(well, balanced=False) == [
+        "Files are unaccounted for: run `nightread db check`.",
+        "No worker is running.",
+    ]
 
 
 def test_a_silent_worker_is_not_excused_by_another_reason(ledger: Ledger) -> None:
@@ -103,4 +109,4 @@ def test_a_silent_worker_is_not_excused_by_another_reason(ledger: Ledger) -> Non
     beat(ledger, 0, "worker", "watch", "sweeper")
     with ledger.transaction() as session:
         session.execute(update(Process).where(Process.name != "worker").values(beat_at=later(LATE)))
-    assert said(ledger, LATE) == [f"worker is silent for {LATE:.0f} s."]
+    assert said(ledger, LATE) == [f"worker has sent no heartbeat for {LATE:.0f} s."]

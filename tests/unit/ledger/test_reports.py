@@ -52,7 +52,7 @@ def test_the_books_count_every_file_and_every_state(ledger: Ledger) -> None:
     )
     assert (counts.flagged, counts.uncertain, counts.unread) == (2, 1, 2)
     assert counts.equation == (
-        "7 received = 1 duplicates + 3 scored + 1 rejected + 0 quarantined + 1 pending + 1 leased"
+        "7 received = 1 duplicates + 3 scored + 1 rejected + 0 quarantined + 1 pending + 1 being scored"
     )
 
 

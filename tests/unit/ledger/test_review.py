@@ -158,7 +158,7 @@ def test_a_verdict_is_a_finding_of_a_person(
 def test_an_image_is_read_once(ledger: Ledger) -> None:
     (only,) = scored(ledger, 0.9)
     decide(ledger, only, known_reader(ledger, "Ada"))
-    with pytest.raises(ReviewRefused, match="read already"):
+    with pytest.raises(ReviewRefused, match="already been read"):
         decide(ledger, only, known_reader(ledger, "Ben"))
     assert not claim(ledger, only, known_reader(ledger, "Ben"))
 

@@ -71,7 +71,7 @@ def test_two_upgrades_at_once_make_one_schema(database_url: str) -> None:
 def test_a_database_that_a_newer_program_has_changed_is_left_alone(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(SchemaOutdated, match="A newer Nightread"):
+    with pytest.raises(SchemaOutdated, match="A newer version of Nightread"):
         schema.upgrade(ledger)
     assert schema.current(ledger) == "9999"
 
