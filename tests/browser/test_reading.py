@@ -237,7 +237,7 @@ PAGES = (
 LONG = "n" * 296 + ".jpg"
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 820, 1280])
 def test_page_is_not_wider_than_the_screen(
     site: Site, open_page: OpenPage, phantom_folder: Path, tmp_path: Path, width: int
 ) -> None:
