@@ -53,7 +53,7 @@ def images(stack: Stack) -> list[Image]:
         return list(session.scalars(select(Image).order_by(Image.id)))
 
 
-def test_the_status_is_one_document_with_the_keys_others_rely_on(night: Stack) -> None:
+def test_status_prints_one_document_with_its_published_keys(night: Stack) -> None:
     said = night.run("status", "--json")
     document = json.loads(said.stdout)
     assert said.returncode == 0
@@ -67,7 +67,7 @@ def test_the_status_is_one_document_with_the_keys_others_rely_on(night: Stack) -
     assert "All files are accounted for." in night.run("status").stdout
 
 
-def test_the_report_has_four_forms(night: Stack) -> None:
+def test_report_has_four_formats(night: Stack) -> None:
     said = {
         form: night.run("report", "--run", "survey", "--format", form) for form in ("text", "html", "csv")
     }
@@ -83,7 +83,7 @@ def test_the_report_has_four_forms(night: Stack) -> None:
     assert said["html"].stdout.startswith("<!doctype html>")
 
 
-def test_a_prediction_can_be_computed_again(night: Stack) -> None:
+def test_replay_computes_the_same_prediction(night: Stack) -> None:
     scored = next(row for row in images(night) if row.state == "scored")
     said = night.run("replay", str(scored.id), "--json")
     document = json.loads(said.stdout)
@@ -94,7 +94,7 @@ def test_a_prediction_can_be_computed_again(night: Stack) -> None:
     assert "The numbers are the same." in night.run("replay", str(scored.id)).stdout
 
 
-def test_a_prediction_that_was_altered_is_found_by_computing_it_again(night: Stack, tmp_path: Path) -> None:
+def test_replay_finds_an_altered_prediction(night: Stack, tmp_path: Path) -> None:
     scored = next(row for row in images(night) if row.state == "scored")
     shutil.copytree(night.settings.data, tmp_path / "data", ignore=shutil.ignore_patterns("broker", "inbox"))
     ledger = Ledger(f"sqlite:///{tmp_path / 'data' / 'nightread.sqlite3'}")
@@ -109,7 +109,7 @@ def test_a_prediction_that_was_altered_is_found_by_computing_it_again(night: Sta
     assert "THE NUMBERS DIFFER" in said.stdout
 
 
-def test_a_retry_of_what_was_turned_away_is_turned_away_again(night: Stack) -> None:
+def test_retried_letter_is_rejected_again(night: Stack) -> None:
     letter = next(row for row in images(night) if row.state == "rejected")
     assert night.run("retry", str(letter.id), "--why", "a second look").returncode == 0
     assert night.wait_until_done(COPIES + 1).rejected == 1
@@ -125,14 +125,14 @@ def test_a_retry_of_what_was_turned_away_is_turned_away_again(night: Stack) -> N
     assert "only rejected and quarantined images" in refused.stderr
 
 
-def test_a_backup_of_a_database_in_use_opens_and_counts_the_same(night: Stack, tmp_path: Path) -> None:
+def test_backup_of_a_database_in_use_is_complete(night: Stack, tmp_path: Path) -> None:
     assert night.run("db", "backup", str(tmp_path / "copy.sqlite3")).returncode == 0
     copy = Ledger(f"sqlite:///{tmp_path / 'copy.sqlite3'}")
     assert assert_whole(copy) == night.file_counts()
     copy.close()
 
 
-def test_a_file_that_is_gone_from_the_store_is_found_by_the_check(night: Stack) -> None:
+def test_check_finds_a_file_missing_from_the_store(night: Stack) -> None:
     assert night.run("db", "check").returncode == 0
     path = open_store(night.settings).path(images(night)[0].sha256)
     data = path.read_bytes()
@@ -147,7 +147,7 @@ def test_a_file_that_is_gone_from_the_store_is_found_by_the_check(night: Stack) 
     assert night.run("db", "check").returncode == 0
 
 
-def test_a_repair_says_what_it_did_and_the_check_what_is_left(night: Stack) -> None:
+def test_repair_says_what_it_did(night: Stack) -> None:
     stored = open_store(night.settings).path(images(night)[0].sha256)
     half = stored.with_name(f"{stored.name}.x.part")
     half.write_bytes(b"half")
@@ -160,7 +160,7 @@ def test_a_repair_says_what_it_did_and_the_check_what_is_left(night: Stack) -> N
     assert not half.exists()
 
 
-def test_the_same_folder_again_is_all_duplicates(night: Stack) -> None:
+def test_second_import_of_a_folder_is_all_duplicates(night: Stack) -> None:
     before = night.file_counts()
     originals = night.settings.data.parent / "originals"
     said = night.run("import", str(originals), "--run", "again", "--wait")

@@ -13,7 +13,7 @@ from worker.phantom import write_phantom
 COUNT = 40
 
 
-def test_bench_measures_a_real_night_and_says_what_others_rely_on(make_stack: Callable[..., Stack]) -> None:
+def test_bench_document_has_its_published_keys(make_stack: Callable[..., Stack]) -> None:
     # At rest for a second first, so that there is time for uploads beside so few images.
     machine = make_stack(settle_s=1.0)
     images = machine.settings.data / "images"

@@ -28,7 +28,7 @@ COUNT = 2_000
 LARGE = ("image", "receipt", "prediction", "review", "audit_event")
 
 
-def test_pages_acts_writes_and_commands_are_measured(database_url: str, tmp_path: Path) -> None:
+def test_bench_ledger_measures_pages_readings_writes_and_commands(database_url: str, tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "not used", database_url=database_url)
     said = measure(settings, COUNT, rounds=2)
     app = create_app(Settings(data=tmp_path / "other"))
@@ -57,7 +57,7 @@ def test_pages_acts_writes_and_commands_are_measured(database_url: str, tmp_path
     assert not (tmp_path / "not used").exists()
 
 
-def test_a_ledger_in_use_is_left_alone(ledger: Ledger, tmp_path: Path) -> None:
+def test_bench_ledger_leaves_a_ledger_in_use_alone(ledger: Ledger, tmp_path: Path) -> None:
     fill(ledger, 1)
     said = subprocess.run(
         [sys.executable, "-m", "worker.cli", "bench-ledger", "1000"],
@@ -87,7 +87,7 @@ def app(tmp_path: Path) -> Iterator[Flask]:
     ledger.close()
 
 
-def test_no_page_and_no_act_reads_a_whole_table(app: Flask) -> None:
+def test_no_request_reads_a_whole_table(app: Flask) -> None:
     dependencies = app.extensions[EXTENSION]
     known = _known(dependencies.ledger, COUNT)
     client = app.test_client()

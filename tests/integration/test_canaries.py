@@ -21,7 +21,7 @@ def status(stack: Stack) -> dict[str, Any]:
     return found
 
 
-def test_canaries_come_through_with_the_same_score_each_and_another_score_is_told(
+def test_canaries_have_one_score_and_another_is_a_problem(
     make_stack: Callable[..., Stack],
 ) -> None:
     stack = make_stack(canary_s=1.0)

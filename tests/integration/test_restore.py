@@ -67,7 +67,7 @@ def restore(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ledger.close()
 
 
-def test_a_restored_backup_is_whole_and_what_came_after_it_comes_in_again(
+def test_later_files_are_recovered_after_a_restore(
     settings: Settings, restore: Restore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, store = Ledger(settings.database), open_store(settings)

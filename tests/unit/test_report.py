@@ -53,7 +53,7 @@ def written(ledger: Ledger, form: str) -> str:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_form_says_that_it_is_no_diagnosis_and_that_the_books_balance(night: Ledger, form: str) -> None:
+def test_every_format_has_the_disclaimer_and_the_file_count(night: Ledger, form: str) -> None:
     text = written(night, form)
     assert DISCLAIMER in text
     assert {
@@ -64,7 +64,7 @@ def test_every_form_says_that_it_is_no_diagnosis_and_that_the_books_balance(nigh
     }[form] in text
 
 
-def test_the_document_holds_the_books_and_what_to_look_at(night: Ledger) -> None:
+def test_document_holds_the_file_count_and_the_images(night: Ledger) -> None:
     document = json.loads(written(night, "json"))
     assert (document["received"], document["scored"], document["rejected"]) == (5, 4, 1)
     assert (document["flagged"], document["uncertain"], document["unread"]) == (3, 1, 3)
@@ -81,9 +81,7 @@ def beats(ledger: Ledger, name: str, *, trouble: str | None = None) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "html", "json"])
-def test_it_says_what_was_turned_away_for_which_reason_what_took_long_and_what_else_to_look_at(
-    night: Ledger, form: str
-) -> None:
+def test_report_lists_reasons_slowest_images_and_problems(night: Ledger, form: str) -> None:
     with night.transaction() as session:
         receive(session, arrival(100), arrival(101), run="=1+1<b>")
     for name in ("watch", "sweeper"):
@@ -103,7 +101,7 @@ def test_it_says_what_was_turned_away_for_which_reason_what_took_long_and_what_e
     assert "Quarantined images" not in text, "only what there is"
 
 
-def test_an_image_that_keeps_failing_is_to_be_looked_at(night: Ledger) -> None:
+def test_quarantined_image_is_open_work(night: Ledger) -> None:
     with night.transaction() as session:
         session.execute(update(Image).where(Image.state == "rejected").values(state="quarantined"))
     document = json.loads(written(night, "json"))
@@ -113,7 +111,7 @@ def test_an_image_that_keeps_failing_is_to_be_looked_at(night: Ledger) -> None:
     ]
 
 
-def test_the_table_says_whether_the_books_balance(night: Ledger) -> None:
+def test_csv_says_whether_files_are_accounted_for(night: Ledger) -> None:
     def said() -> set[str]:
         return {row["balanced"] for row in csv.DictReader(io.StringIO(written(night, "csv")))}
 
@@ -123,7 +121,7 @@ def test_the_table_says_whether_the_books_balance(night: Ledger) -> None:
     assert said() == {"NO"}
 
 
-def test_the_table_runs_no_formula_in_a_spreadsheet(night: Ledger) -> None:
+def test_csv_runs_no_formula_in_a_spreadsheet(night: Ledger) -> None:
     rows = list(csv.DictReader(io.StringIO(written(night, "csv"))))
     assert [row["file"] for row in rows] == [f"'{NAMES[0]}", NAMES[1], NAMES[2], f"'{NAMES[4]}"]
     assert [row["state"] for row in rows] == ["scored", "scored", "scored", "rejected"]
@@ -131,7 +129,7 @@ def test_the_table_runs_no_formula_in_a_spreadsheet(night: Ledger) -> None:
         assert not [cell for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
 
 
-def test_the_page_escapes_what_a_file_or_a_run_is_called(night: Ledger) -> None:
+def test_html_escapes_the_names_of_files_and_runs(night: Ledger) -> None:
     page = written(night, "html")
     assert "<script" not in page
     assert "<b>" not in page
@@ -149,7 +147,7 @@ def test_the_page_escapes_what_a_file_or_a_run_is_called(night: Ledger) -> None:
     assert open_tags == []
 
 
-def test_the_text_gives_a_terminal_no_orders(night: Ledger) -> None:
+def test_text_has_no_control_characters(night: Ledger) -> None:
     text = written(night, "text")
     assert "\x1b" not in text
     assert "clear?[2J screen.jpg" in text
@@ -157,14 +155,14 @@ def test_the_text_gives_a_terminal_no_orders(night: Ledger) -> None:
     assert all(line.isprintable() for line in text.splitlines())
 
 
-def test_the_latest_run_or_the_named_one_or_a_sentence(night: Ledger) -> None:
+def test_report_is_of_the_named_or_the_latest_run(night: Ledger) -> None:
     with night.reading() as session:
         assert read_report(session, "=1+1<b>")
         with pytest.raises(LookupError, match="There is no run named 'x'"):
             read_report(session, "x")
 
 
-def test_a_ledger_without_a_run_says_so(tmp_path: Path) -> None:
+def test_report_without_a_run_is_an_error(tmp_path: Path) -> None:
     ledger = current_ledger(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
     with ledger.reading() as session, pytest.raises(LookupError, match="There is no run yet"):
         read_report(session, None)
@@ -174,5 +172,5 @@ def test_a_ledger_without_a_run_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "shown"), [("a\nb", "a?b"), ("\x9b31m", "?31m"), ("Ä 胸", "Ä 胸"), (None, "None")]
 )
-def test_what_is_not_printable_is_shown_as_a_question_mark(value: object, shown: str) -> None:
+def test_unprintable_characters_become_question_marks(value: object, shown: str) -> None:
     assert printable(value) == shown

@@ -34,7 +34,7 @@ POINT = {"threshold": 0.5, "band_low": 0.5, "band_high": 0.5}
 STRANGE: tuple[Any, ...] = (None, 3, "text", [], [1, "two"], {"a": None}, {"a": {"b": "c"}}, {"n": "x"}, True)
 
 
-def test_a_set_has_its_size_its_figures_and_its_groups() -> None:
+def test_image_set_has_size_figures_and_subgroups() -> None:
     children, _, adults = figure_sets(read_card(a_card()))
     assert (children.name, children.n, children.patients, children.prevalence) == ("children", 900, 450, 0.5)
     given = a_card()["metrics"]["children"]
@@ -46,7 +46,7 @@ def test_a_set_has_its_size_its_figures_and_its_groups() -> None:
     assert (few.n, few.figures) == (10, {})
 
 
-def test_what_is_no_set_of_images_is_a_particular() -> None:
+def test_other_measurements_are_particulars() -> None:
     found = particulars(read_card(a_card()))
     assert list(found) == ["parity_with_reference", "gate"]
     assert ("images", "900") in found["parity_with_reference"]
@@ -58,7 +58,7 @@ def test_what_is_no_set_of_images_is_a_particular() -> None:
         }
 
 
-def test_points_come_by_threshold_and_one_is_the_default() -> None:
+def test_operating_points_are_ordered_by_threshold() -> None:
     points = operating_points(read_card(a_card()))
     assert [(point.name, point.is_default) for point in points] == [
         ("screen", False),
@@ -75,12 +75,12 @@ def test_points_come_by_threshold_and_one_is_the_default() -> None:
     assert (only.name, only.sensitivity, only.flagged_share) == ("mine", None, None)
 
 
-def test_a_spread_may_be_of_metrics_or_of_sets() -> None:
+def test_spread_is_of_metrics_or_of_image_sets() -> None:
     assert spreads(read_card(a_card()))[0] == Spread("children, AUC", 0.995, 0.0004, [0.9946, 0.995, 0.9954])
     assert spreads(read_card({"spread": {"auc": {"mean": 1}}})) == [Spread("AUC", 1.0, None, [])]
 
 
-def test_curves_are_pairs_to_draw() -> None:
+def test_curves_are_pairs_of_numbers() -> None:
     given = a_card()["curves"]["adults"]
     found = curves(read_card(a_card()))[2]
     assert found.name == "adults"
@@ -90,19 +90,19 @@ def test_curves_are_pairs_to_draw() -> None:
     )
 
 
-def test_a_data_set_may_stand_alone_or_in_a_list() -> None:
+def test_role_has_one_data_set_or_a_list() -> None:
     one = {"data": {"trained_on": {"name": "A", "licence": "B"}}}
     assert datasets(read_card(one)) == [Dataset("trained on", "A", "", "B", "")]
     assert len(datasets(read_card(a_card()))) == 2
 
 
-def test_an_interval_is_written_beside_its_figure() -> None:
+def test_figure_is_written_with_its_interval() -> None:
     assert str(Figure(0.9954, 0.99, 1.0)) == "0.995 [0.990, 1.000]"
     assert (str(Figure(0.5)), str(Figure(None, None, None))) == ("0.500", "–")  # noqa: RUF001
 
 
 @pytest.mark.parametrize("strange", STRANGE, ids=repr)
-def test_nothing_in_a_strange_card_is_an_error(strange: Any) -> None:
+def test_malformed_card_is_never_an_error(strange: Any) -> None:
     for section in SECTIONS:
         for read in READERS:
             read(read_card({section: strange}))
@@ -147,7 +147,7 @@ def test_values_of_the_wrong_type_count_as_missing() -> None:
 
 
 @pytest.mark.parametrize("raw", [None, [], "text", 3])
-def test_a_card_that_is_no_object_is_empty(raw: Any) -> None:
+def test_card_that_is_not_an_object_is_empty(raw: Any) -> None:
     assert read_card(raw) == read_card({})
 
 

@@ -7,13 +7,13 @@ from worker.card.reading import read_card
 from worker.card.text import label, recipe_text, rows_of, tables_of, title
 
 
-def test_what_is_not_known_by_name_is_said_by_its_own() -> None:
+def test_unknown_key_is_its_own_label() -> None:
     assert (label("recall"), label("half_life"), title("auc"), title("half_life")) == (
         "sensitivity", "half life", "AUC", "Half life",
     )  # fmt: skip
 
 
-def test_rows_say_values_as_people_write_them() -> None:
+def test_rows_format_values_for_people() -> None:
     found = {
         "seeds": [17, 4242],
         "count": 4242,
@@ -31,14 +31,14 @@ def test_rows_say_values_as_people_write_them() -> None:
     }
 
 
-def test_the_recipe_is_the_toml_that_it_was() -> None:
+def test_recipe_is_written_as_the_same_toml() -> None:
     import tomllib
 
     recipe = a_card()["recipe"]
     assert tomllib.loads(recipe_text(read_card(a_card()))) == recipe
 
 
-def test_a_recipe_of_any_values_becomes_toml() -> None:
+def test_recipe_with_any_values_is_valid_toml() -> None:
     import tomllib
 
     recipe = {"name": 'a\n\U0001f4a1 "b"', "none": None, "mixed": [1, None, "x, y"], "ends": [-1e-05, 2.0]}

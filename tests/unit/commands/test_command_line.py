@@ -66,7 +66,7 @@ def ledger() -> Ledger:
         (["audit", "burn"], {}, 2, "No such command"),
     ],
 )
-def test_what_goes_wrong_in_known_ways_ends_in_a_sentence(
+def test_expected_error_ends_in_a_sentence(
     arguments: list[str | bytes], environment: dict[str, str], status: int, sentence: str
 ) -> None:
     said = nightread(*arguments, **environment)
@@ -76,7 +76,7 @@ def test_what_goes_wrong_in_known_ways_ends_in_a_sentence(
 
 
 @pytest.mark.parametrize("toml", [b"port = \n", b"\xff\xfe", b"no_such_setting = 1\n"])
-def test_a_file_of_settings_that_cannot_be_read_is_wrong_use(tmp_path: Path, toml: bytes) -> None:
+def test_invalid_settings_file_is_wrong_use(tmp_path: Path, toml: bytes) -> None:
     (tmp_path / "nightread.toml").write_bytes(toml)
     said = nightread("status")
     assert said.returncode == 2
@@ -95,7 +95,7 @@ def test_a_file_of_settings_that_cannot_be_read_is_wrong_use(tmp_path: Path, tom
         (["db", "backup", "/dev/null/copy"], "/dev/null"),
     ],
 )
-def test_a_no_is_exit_code_one_and_a_sentence(
+def test_negative_answer_is_exit_code_one_and_a_sentence(
     ledger: Ledger, tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     fill(ledger, 1)
@@ -105,7 +105,7 @@ def test_a_no_is_exit_code_one_and_a_sentence(
     assert sentence in said.stderr
 
 
-def test_json_is_one_document_on_stdout_and_nothing_else(ledger: Ledger) -> None:
+def test_json_option_prints_one_document_on_stdout(ledger: Ledger) -> None:
     fill(ledger, 1, 2)
     said = nightread("audit", "verify", "--json")
     assert said.returncode == 0
@@ -118,7 +118,7 @@ def test_json_is_one_document_on_stdout_and_nothing_else(ledger: Ledger) -> None
     assert json.loads(report.stdout)["received"] == 2
 
 
-def test_a_trail_that_was_cut_off_is_told_by_its_checkpoint(ledger: Ledger) -> None:
+def test_checkpoint_reveals_a_truncated_audit_trail(ledger: Ledger) -> None:
     fill(ledger, 1, 2)
     assert nightread("audit", "checkpoint").stderr.startswith("Event 3, ")
     assert "There is no new event since the last checkpoint" in nightread("audit", "checkpoint").stderr
@@ -136,7 +136,7 @@ def test_a_trail_that_was_cut_off_is_told_by_its_checkpoint(ledger: Ledger) -> N
     assert json.loads(nightread("audit", "verify", "--json").stdout)["bad_checkpoint"] == 1
 
 
-def test_a_missing_file_and_a_name_that_is_no_text_are_answers_of_screen(tmp_path: Path) -> None:
+def test_screen_reports_missing_files_and_undecodable_names(tmp_path: Path) -> None:
     strange = os.fsencode(tmp_path) + b"/M\xfcller\x1b[2J.jpg"
     Path(os.fsdecode(strange)).write_bytes(b"Dear colleague")
     said = nightread("screen", "--json", strange, "gone.jpg")
@@ -154,7 +154,7 @@ def test_a_missing_file_and_a_name_that_is_no_text_are_answers_of_screen(tmp_pat
     assert "rejected: The file is not an image" in text.stdout
 
 
-def test_help_loads_no_network_and_no_database() -> None:
+def test_help_imports_no_network_and_no_database() -> None:
     program = "import sys; sys.argv = ['nightread', '--help']; from worker import cli\ntry: cli.main()\n"
     program += (
         "except SystemExit: print(sorted({'tensorflow', 'keras', 'ai_edge_litert', 'sqlalchemy', 'flask'}"
@@ -168,7 +168,7 @@ def test_help_loads_no_network_and_no_database() -> None:
 
 
 @pytest.mark.parametrize("command", ["bench", "bench-ledger"])
-def test_bench_outside_a_source_checkout_is_a_sentence(command: str) -> None:
+def test_bench_outside_a_source_checkout_says_so(command: str) -> None:
     program = "import sys; sys.modules['bench'] = None; from worker.cli import main; main()"
     completed = subprocess.run(
         [sys.executable, "-c", program, command], cwd=ROOT, capture_output=True, text=True, check=False

@@ -13,7 +13,7 @@ from worker.commands.import_folder import import_folder
 from worker.intake.watcher import files_below
 
 
-def test_a_folder_is_listed_in_order_without_what_is_no_finished_file(tmp_path: Path) -> None:
+def test_files_below_lists_only_finished_files_in_order(tmp_path: Path) -> None:
     for name in ("b/2.jpg", "b/1.jpg", "a.jpg", ".git/x.jpg", "c.jpg.part", "d~", ".e.jpg", "f.tmp/g.jpg"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def test_a_folder_is_listed_in_order_without_what_is_no_finished_file(tmp_path: 
     ]
 
 
-def test_an_import_without_a_broker_takes_everything_in_and_says_that_it_waits(
+def test_import_without_a_broker_accepts_all_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = make_settings(tmp_path / "data", broker_url=f"redis://127.0.0.1:{free_port()}/0")

@@ -37,18 +37,18 @@ def do_harm(ledger: Ledger, *statements: str) -> None:
             session.execute(text(statement))
 
 
-def test_a_payload_has_one_text() -> None:
+def test_payload_has_one_canonical_text() -> None:
     payload = {"b": 1, "a": {"d": 0.1, "c": [1 / 3, True, None]}, "ä": "π"}
     assert audit.canonical(payload) == '{"a":{"c":["0.333333",true,null],"d":"0.100000"},"b":1,"ä":"π"}'
     assert audit.canonical(dict(reversed(payload.items()))) == audit.canonical(payload)
 
 
-def test_a_text_of_a_person_is_hashed_even_when_it_is_no_unicode() -> None:
+def test_digest_accepts_text_that_is_not_valid_unicode() -> None:
     assert audit.digest("why") == hashlib.sha256(b"why").hexdigest()
     assert len(audit.digest("\udc80")) == 64
 
 
-def test_each_event_carries_the_hash_of_the_one_before(ledger: Ledger) -> None:
+def test_each_event_carries_the_previous_hash(ledger: Ledger) -> None:
     fill(ledger, 1, 2, 3)
     previous = "0" * 64
     for number, event in enumerate(events(ledger), start=1):
@@ -62,11 +62,11 @@ def test_each_event_carries_the_hash_of_the_one_before(ledger: Ledger) -> None:
         assert (head.seq, head.hash) == (4, previous)
 
 
-def test_an_empty_trail_is_whole(ledger: Ledger) -> None:
+def test_empty_audit_trail_is_intact(ledger: Ledger) -> None:
     assert verified(ledger) == Verification(ok=True, events=0, first_bad=None, head="0" * 64)
 
 
-def test_what_is_rolled_back_leaves_no_event(ledger: Ledger) -> None:
+def test_rollback_leaves_no_event(ledger: Ledger) -> None:
     def fail(session: Session) -> None:
         audit.append(session, [Event("test", "me", "it", {})], AT)
         raise RuntimeError
@@ -76,7 +76,7 @@ def test_what_is_rolled_back_leaves_no_event(ledger: Ledger) -> None:
     assert verified(ledger).events == 0
 
 
-def test_no_name_of_a_file_and_no_reason_of_a_person_enters_the_trail(ledger: Ledger) -> None:
+def test_audit_trail_holds_no_file_name_and_no_typed_reason(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         receive(session, arrival(1, name="DOE^JOHN 1950.jpg"), arrival(2, name="ROE^JANE"))
     written = json.dumps([[e.kind, e.actor, e.subject, e.payload] for e in events(ledger)])
@@ -139,7 +139,7 @@ def test_verify_names_the_first_bad_event(ledger: Ledger, harm: list[str], first
     assert (found.ok, found.first_bad) == (False, first_bad)
 
 
-def test_an_event_whose_own_hash_was_forged_breaks_the_next_link(ledger: Ledger) -> None:
+def test_forged_hash_breaks_the_next_link(ledger: Ledger) -> None:
     fill(ledger, 1, 2, 3)
     victim = events(ledger)[1]
     payload = audit.canonical({"outcome": "duplicate"})

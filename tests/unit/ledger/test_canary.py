@@ -24,7 +24,7 @@ def fly(ledger: Ledger, number: int, p_pneumonia: float, *, model: str = "m") ->
     return image_id
 
 
-def test_without_a_canary_there_is_nothing_to_say(ledger: Ledger) -> None:
+def test_no_canary_means_no_result(ledger: Ledger) -> None:
     fill(ledger, 1)
     assert latest(ledger) is None
     with ledger.reading() as session:
@@ -32,7 +32,7 @@ def test_without_a_canary_there_is_nothing_to_say(ledger: Ledger) -> None:
         assert reports.status_document(session, later(1))["canary"] is None
 
 
-def test_the_latest_is_compared_with_what_the_same_model_said_of_the_first(ledger: Ledger) -> None:
+def test_canary_is_compared_with_the_models_first_canary(ledger: Ledger) -> None:
     fly(ledger, 1, 0.2)
     first = latest(ledger)
     assert first is not None
@@ -56,7 +56,7 @@ def test_the_latest_is_compared_with_what_the_same_model_said_of_the_first(ledge
     assert (found.expected, found.ok) == (0.2, True)
 
 
-def test_one_that_does_not_come_through_is_told_after_ten_minutes(ledger: Ledger) -> None:
+def test_unscored_canary_is_a_problem_after_ten_minutes(ledger: Ledger) -> None:
     ids = fill(ledger, 1, run=RUN)
     waits = latest(ledger, 599)
     assert waits is not None
@@ -67,7 +67,7 @@ def test_one_that_does_not_come_through_is_told_after_ten_minutes(ledger: Ledger
     assert (late.ok, late.trouble) == (False, "The canary has not been scored within ten minutes.")
 
 
-def test_one_that_is_turned_away_is_told_with_the_reason(ledger: Ledger) -> None:
+def test_rejected_canary_is_a_problem_with_its_reason(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         receive(session, arrival(1, rejection=NOT_AN_IMAGE), run=RUN)
     found = latest(ledger)
@@ -77,7 +77,7 @@ def test_one_that_is_turned_away_is_told_with_the_reason(ledger: Ledger) -> None
         assert found.trouble in reports.status_document(session, later(1))["troubles"]
 
 
-def test_canaries_count_in_a_run_of_their_own_that_is_not_taken_for_tonights(ledger: Ledger) -> None:
+def test_canaries_have_a_run_of_their_own(ledger: Ledger) -> None:
     fill(ledger, 1, run="night-1")
     fly(ledger, 2, 0.2)
     with ledger.reading() as session:

@@ -111,7 +111,7 @@ class Night:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_the_books_balance_whatever_happens(ledger: Ledger, seed: int) -> None:
+def test_file_count_is_balanced_after_any_sequence_of_changes(ledger: Ledger, seed: int) -> None:
     night = Night(ledger, seed)
     for number in range(200):
         night.step()
@@ -122,7 +122,7 @@ def test_the_books_balance_whatever_happens(ledger: Ledger, seed: int) -> None:
     assert min(counts.scored, counts.rejected, counts.quarantined, counts.pending) > 0, "the walk went far"
 
 
-def test_the_books_and_the_trail_hold_for_one_who_reads_while_others_write(ledger: Ledger) -> None:
+def test_file_count_and_audit_trail_hold_during_concurrent_writes(ledger: Ledger) -> None:
     def arrive(thread: int) -> None:
         for number in range(60):
             fill(ledger, 1_000 * thread + number, number % 7)
@@ -136,7 +136,7 @@ def test_the_books_and_the_trail_hold_for_one_who_reads_while_others_write(ledge
     assert assert_whole(ledger).received == 2 * 60 * 2
 
 
-def test_every_kind_of_change_at_once_neither_deadlocks_nor_loses_anything(ledger: Ledger) -> None:
+def test_concurrent_changes_of_every_kind_do_not_deadlock(ledger: Ledger) -> None:
     nights = [Night(ledger, seed, label=f"thread {seed}, ") for seed in range(4)]
 
     def live(night: Night) -> None:

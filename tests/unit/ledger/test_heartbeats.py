@@ -23,7 +23,7 @@ def say(ledger: Ledger, name: str, seconds: float = 0) -> None:
         record_heartbeat(session, name, period_s=5, at=later(seconds))
 
 
-def test_a_process_that_misses_three_beats_is_late(ledger: Ledger) -> None:
+def test_process_is_silent_after_three_missed_heartbeats(ledger: Ledger) -> None:
     say(ledger, "watch", 0)
     say(ledger, "watch", 5)
     assert [(b.name, b.heartbeat_age_s, b.ok) for b in seen(ledger, 20)] == [("watch", 15, True)]
@@ -31,14 +31,14 @@ def test_a_process_that_misses_three_beats_is_late(ledger: Ledger) -> None:
     assert seen(ledger, 4)[0].heartbeat_age_s == 0, "another machine's clock may be ahead"
 
 
-def test_a_beat_from_before_the_clock_was_set_back_does_not_stay_young(ledger: Ledger) -> None:
+def test_heartbeat_from_the_future_is_silent(ledger: Ledger) -> None:
     say(ledger, "watch", 3600)
     assert [(b.heartbeat_age_s, b.silent, b.ok) for b in seen(ledger)] == [(0, True, False)]
     say(ledger, "watch", 0)
     assert [(b.silent, b.ok) for b in seen(ledger, 1)] == [(False, True)]
 
 
-def test_a_process_says_what_its_work_waits_for(ledger: Ledger) -> None:
+def test_heartbeat_records_what_the_process_waits_for(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         record_heartbeat(session, "watch", period_s=5, trouble="no room", at=AT)
     (waits,) = seen(ledger, 1)
@@ -50,7 +50,7 @@ def test_a_process_says_what_its_work_waits_for(ledger: Ledger) -> None:
     assert (well.trouble, well.silent, well.ok) == (None, False, True)
 
 
-def test_processes_of_one_name_may_start_at_the_same_instant(ledger: Ledger) -> None:
+def test_processes_of_one_name_can_start_at_once(ledger: Ledger) -> None:
     start = Barrier(6)
 
     def begin(_: int) -> None:
@@ -62,7 +62,7 @@ def test_processes_of_one_name_may_start_at_the_same_instant(ledger: Ledger) -> 
     assert [b.name for b in seen(ledger)] == ["worker"]
 
 
-def test_a_process_that_stops_strikes_itself_off_and_not_its_successor(ledger: Ledger) -> None:
+def test_deregister_keeps_the_row_of_a_successor(ledger: Ledger) -> None:
     say(ledger, "watch")
     with ledger.transaction() as session:
         session.execute(update(Process).values(pid=os.getpid() + 1))
@@ -77,9 +77,7 @@ def test_a_process_that_stops_strikes_itself_off_and_not_its_successor(ledger: L
 
 
 @pytest.mark.parametrize(("successor", "started"), [(False, AT), (True, later(9))])
-def test_the_start_is_that_of_the_process_that_beats(
-    ledger: Ledger, successor: bool, started: object
-) -> None:
+def test_start_time_is_that_of_the_present_process(ledger: Ledger, successor: bool, started: object) -> None:
     say(ledger, "watch", 0)
     if successor:
         with ledger.transaction() as session:

@@ -51,14 +51,14 @@ def waiting(ledger: Ledger, *lost_in: Lane, seconds: float = 0) -> list[int]:
     return [row.id for row in found]
 
 
-def test_two_owners_never_share_an_image(ledger: Ledger) -> None:
+def test_two_owners_never_lease_the_same_image(ledger: Ledger) -> None:
     ids = fill(ledger, *range(6))
     assert take(ledger, ids[:4], owner="w1") == ids[:4]
     assert take(ledger, ids, owner="w2") == ids[4:]
     assert {image(ledger, i).lease_owner for i in ids[:4]} == {"w1"}
 
 
-def test_owners_that_ask_at_the_same_instant_never_share_an_image(ledger: Ledger) -> None:
+def test_concurrent_owners_never_lease_the_same_image(ledger: Ledger) -> None:
     ids = fill(ledger, *range(20))
     start = Barrier(6)
 
@@ -72,7 +72,7 @@ def test_owners_that_ask_at_the_same_instant_never_share_an_image(ledger: Ledger
     assert {image(ledger, i).attempts for i in ids} == {1}
 
 
-def test_a_lease_takes_the_lock_of_the_chain_before_it_touches_an_image_or_a_tally(ledger: Ledger) -> None:
+def test_lease_locks_the_chain_before_images_and_tallies(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
     asked: list[str] = []
 
@@ -86,7 +86,7 @@ def test_a_lease_takes_the_lock_of_the_chain_before_it_touches_an_image_or_a_tal
     assert "UPDATE image" in asked[-1]
 
 
-def test_an_image_that_is_just_being_noted_as_queued_is_leased_all_the_same(ledger: Ledger) -> None:
+def test_image_being_marked_as_queued_can_be_leased(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3)
     noted, asked = Event(), Event()
 
@@ -104,7 +104,7 @@ def test_an_image_that_is_just_being_noted_as_queued_is_leased_all_the_same(ledg
         publisher.result(10)
 
 
-def test_a_lease_that_runs_out_returns_its_images_with_their_attempts_counted(ledger: Ledger) -> None:
+def test_expired_lease_returns_its_images_and_counts_the_attempt(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     take(ledger, ids)
     assert expire(ledger, 59) == 0
@@ -117,7 +117,7 @@ def test_a_lease_that_runs_out_returns_its_images_with_their_attempts_counted(le
     assert_whole(ledger)
 
 
-def test_a_clock_that_is_set_back_an_hour_holds_up_no_image(ledger: Ledger) -> None:
+def test_clock_set_back_an_hour_blocks_no_image(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     take(ledger, ids[:1], at=later(3600))
     take(ledger, ids[1:], at=later(50))
@@ -131,7 +131,7 @@ def test_a_clock_that_is_set_back_an_hour_holds_up_no_image(ledger: Ledger) -> N
     assert_whole(ledger)
 
 
-def test_a_clock_that_is_set_forward_an_hour_costs_an_attempt_and_nothing_else(ledger: Ledger) -> None:
+def test_clock_set_forward_an_hour_costs_one_attempt(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
     take(ledger, ids)
     assert expire(ledger, 3600) == 1
@@ -142,7 +142,7 @@ def test_a_clock_that_is_set_forward_an_hour_costs_an_attempt_and_nothing_else(l
     assert_whole(ledger)
 
 
-def test_a_lease_is_as_long_in_any_time_zone(ledger: Ledger) -> None:
+def test_lease_is_equally_long_in_every_time_zone(ledger: Ledger) -> None:
     tokyo, lima = timezone(timedelta(hours=9)), timezone(timedelta(hours=-5))
     take(ledger, fill(ledger, 1), at=AT.astimezone(tokyo))
     for seconds, ran_out in ((59, 0), (61, 1)):
@@ -151,7 +151,7 @@ def test_a_lease_is_as_long_in_any_time_zone(ledger: Ledger) -> None:
             assert leases.expire(session, lease_s=60, max_attempts=3, at=at) == ran_out
 
 
-def test_what_was_queued_before_the_clock_was_set_back_is_not_waited_for(ledger: Ledger) -> None:
+def test_image_queued_in_the_future_is_queued_again(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
     with ledger.transaction() as session:
         leases.mark_queued(session, ids, later(3600))
@@ -159,14 +159,14 @@ def test_what_was_queued_before_the_clock_was_set_back_is_not_waited_for(ledger:
     assert waiting(ledger, Lane.OVERNIGHT) == ids
 
 
-def test_whether_a_lease_ran_out_can_be_asked_without_writing(ledger: Ledger) -> None:
+def test_any_expired_does_not_write(ledger: Ledger) -> None:
     take(ledger, fill(ledger, 1))
     with ledger.reading() as session:
         assert not leases.any_expired(session, lease_s=60, at=later(59))
         assert leases.any_expired(session, lease_s=60, at=later(61))
 
 
-def test_the_third_failed_attempt_quarantines_with_a_reason(ledger: Ledger) -> None:
+def test_third_failed_attempt_quarantines_with_a_reason(ledger: Ledger) -> None:
     (lost,) = fill(ledger, 1)
     for attempt in (1, 2, 3):
         assert image(ledger, lost).state == ImageState.PENDING
@@ -180,7 +180,7 @@ def test_the_third_failed_attempt_quarantines_with_a_reason(ledger: Ledger) -> N
     assert assert_whole(ledger).quarantined == 1
 
 
-def test_only_the_owner_gives_a_lease_back(ledger: Ledger) -> None:
+def test_only_the_owner_can_release_a_lease(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     take(ledger, ids[:1], owner="w1")
     take(ledger, ids[1:], owner="w2")
@@ -189,7 +189,7 @@ def test_only_the_owner_gives_a_lease_back(ledger: Ledger) -> None:
     assert_whole(ledger)
 
 
-def test_what_failed_for_a_moment_waits_before_it_is_queued_again(ledger: Ledger) -> None:
+def test_released_image_waits_before_it_is_queued_again(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
     take(ledger, ids)
     release(ledger, ids)
@@ -197,7 +197,7 @@ def test_what_failed_for_a_moment_waits_before_it_is_queued_again(ledger: Ledger
     assert waiting(ledger, Lane.OVERNIGHT, seconds=1) == ids
 
 
-def test_an_attempt_that_failed_for_a_reason_of_its_surroundings_does_not_count(ledger: Ledger) -> None:
+def test_hand_back_does_not_count_the_attempt(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     for _ in range(5):
         take(ledger, ids)
@@ -212,7 +212,7 @@ def test_an_attempt_that_failed_for_a_reason_of_its_surroundings_does_not_count(
     assert_whole(ledger)
 
 
-def test_a_failure_that_lasts_quarantines_with_its_reason(ledger: Ledger) -> None:
+def test_lasting_failure_quarantines_with_its_reason(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
     for _ in range(3):
         take(ledger, ids)
@@ -225,13 +225,13 @@ def test_a_failure_that_lasts_quarantines_with_its_reason(ledger: Ledger) -> Non
     )
 
 
-def test_urgent_images_wait_in_front_and_the_oldest_first(ledger: Ledger) -> None:
+def test_pending_images_are_ordered_by_lane_and_age(ledger: Ledger) -> None:
     slow = fill(ledger, 1, 2, lane=Lane.OVERNIGHT)
     urgent = fill(ledger, 3, 4, lane=Lane.URGENT)
     assert waiting(ledger) == urgent + slow
 
 
-def test_what_stands_in_a_queue_does_not_wait_unless_its_own_lane_lost_it(ledger: Ledger) -> None:
+def test_image_is_queued_again_only_if_its_lane_was_lost(ledger: Ledger) -> None:
     slow = fill(ledger, 1, lane=Lane.OVERNIGHT)
     urgent = fill(ledger, 2, lane=Lane.URGENT)
     with ledger.transaction() as session:
@@ -242,7 +242,7 @@ def test_what_stands_in_a_queue_does_not_wait_unless_its_own_lane_lost_it(ledger
     assert waiting(ledger, *Lane, seconds=-1) == [], "it has only just been queued"
 
 
-def test_only_pending_images_are_noted_as_queued(ledger: Ledger) -> None:
+def test_only_pending_images_are_marked_as_queued(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     take(ledger, ids[:1])
     with ledger.transaction() as session:
@@ -250,7 +250,7 @@ def test_only_pending_images_are_noted_as_queued(ledger: Ledger) -> None:
     assert [image(ledger, i).queued_at for i in ids] == [None, AT]
 
 
-def test_a_person_puts_a_rejected_image_back_with_a_reason(ledger: Ledger) -> None:
+def test_retry_puts_a_rejected_image_back_to_pending(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         (turned_away,) = receive(session, arrival(1, rejection=NOT_AN_IMAGE), lane=Lane.URGENT)
     assert turned_away is not None
@@ -262,7 +262,7 @@ def test_a_person_puts_a_rejected_image_back_with_a_reason(ledger: Ledger) -> No
     assert_whole(ledger)
 
 
-def test_a_quarantined_image_that_is_put_back_has_all_its_attempts_again(ledger: Ledger) -> None:
+def test_retry_of_a_quarantined_image_resets_its_attempts(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
     for _ in range(3):
         take(ledger, ids)
@@ -274,7 +274,7 @@ def test_a_quarantined_image_that_is_put_back_has_all_its_attempts_again(ledger:
 
 
 @pytest.mark.parametrize("state", ["pending", "leased", "scored"])
-def test_nothing_else_can_be_put_back(ledger: Ledger, state: str) -> None:
+def test_images_in_other_states_cannot_be_retried(ledger: Ledger, state: str) -> None:
     ids = fill(ledger, 1)
     if state != "pending":
         take(ledger, ids)
@@ -285,7 +285,7 @@ def test_nothing_else_can_be_put_back(ledger: Ledger, state: str) -> None:
     assert image(ledger, ids[0]).state == state
 
 
-def test_nothing_is_put_back_without_a_reason_and_nothing_that_is_not_there(ledger: Ledger) -> None:
+def test_retry_needs_a_reason_and_an_existing_image(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         (turned_away,) = receive(session, arrival(1, rejection=NOT_AN_IMAGE))
     assert turned_away is not None

@@ -22,13 +22,13 @@ def wrong(ledger: Ledger) -> list[str]:
     return [f.what for f in maintenance.check(ledger) if not f.ok]
 
 
-def test_a_sound_ledger_has_nothing_wrong(ledger: Ledger) -> None:
+def test_check_passes_on_an_intact_ledger(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 1, 2))
     assert len(maintenance.check(ledger)) == 6
     assert wrong(ledger) == []
 
 
-def test_what_is_wrong_is_named(ledger: Ledger) -> None:
+def test_check_names_what_is_wrong(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     score(ledger, ids)
     with ledger.transaction() as session:
@@ -46,7 +46,7 @@ def test_what_is_wrong_is_named(ledger: Ledger) -> None:
     ]
 
 
-def test_tallies_that_are_not_what_there_is_are_named(ledger: Ledger) -> None:
+def test_check_names_wrong_tallies(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 1, 2))
     with ledger.transaction() as session:
         session.execute(text("UPDATE image_tally SET total = total + 1 WHERE state = 'scored'"))
@@ -56,7 +56,7 @@ def test_tallies_that_are_not_what_there_is_are_named(ledger: Ledger) -> None:
     assert wrong(ledger) == ["3 tallies that differ from a count of the rows"]
 
 
-def test_tallies_are_counted_anew_and_kept_from_then_on(ledger: Ledger) -> None:
+def test_repair_counts_wrong_tallies_again(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 1, 2))
     with ledger.transaction() as session:
         assert tallies.repair(session) == 0
@@ -71,13 +71,13 @@ def test_tallies_are_counted_anew_and_kept_from_then_on(ledger: Ledger) -> None:
     assert_whole(ledger)
 
 
-def test_a_database_that_was_never_made_is_wrong_and_nothing_else_is_asked(database_url: str) -> None:
+def test_check_of_a_missing_schema_stops_there(database_url: str) -> None:
     ledger = Ledger(Settings(database_url=database_url).database)
     assert wrong(ledger) == [f"schema revision None, needed {schema.newest()}"]
     ledger.close()
 
 
-def test_a_backup_opens_and_holds_what_was_there(tmp_path: Path) -> None:
+def test_backup_can_be_opened_and_is_complete(tmp_path: Path) -> None:
     ledger = current_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
     score(ledger, fill(ledger, 1, 2, 3))
     target = tmp_path / "kept" / "copy.sqlite3"
@@ -93,7 +93,7 @@ def test_a_backup_opens_and_holds_what_was_there(tmp_path: Path) -> None:
         opened.close()
 
 
-def test_a_backup_overwrites_nothing(ledger: Ledger, tmp_path: Path) -> None:
+def test_backup_never_overwrites_a_file(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("mine")
     with pytest.raises(maintenance.BackupFailed, match="never overwrites a file"):
         maintenance.backup(ledger, tmp_path / "copy")
@@ -101,7 +101,7 @@ def test_a_backup_overwrites_nothing(ledger: Ledger, tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
-def test_a_backup_of_postgresql_keeps_the_password_from_the_list_of_processes(
+def test_pg_dump_gets_no_password_on_its_command_line(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An edge: pg_dump of another release than the server's refuses, so what it was asked is kept here.
@@ -118,9 +118,7 @@ def test_a_backup_of_postgresql_keeps_the_password_from_the_list_of_processes(
 
 
 @pytest.mark.postgres
-def test_a_backup_that_fails_says_why_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_backup_says_why_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "pg_dump"
     program.write_text('#!/bin/sh\ntouch "${2#--file=}"\necho "server version mismatch" >&2\nexit 1\n')
     program.chmod(0o755)

@@ -60,17 +60,17 @@ def said(ledger: Ledger) -> list[tuple[str, bool, int, str | None]]:
     ]
 
 
-def test_without_a_model_there_is_none(ledger: Ledger) -> None:
+def test_empty_ledger_knows_no_model(ledger: Ledger) -> None:
     assert known(ledger) == []
     assert find_model([], OLD) is None
 
 
-def test_a_model_that_was_made_known_and_has_scored_nothing_is_in_use(ledger: Ledger) -> None:
+def test_first_registered_model_is_in_use(ledger: Ledger) -> None:
     register(ledger, OLD, AT)
     assert said(ledger) == [(OLD, True, 0, None)]
 
 
-def test_each_model_has_its_count_and_its_point(ledger: Ledger) -> None:
+def test_each_model_has_its_count_and_operating_point(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3)
     score(ledger, ids[:2], register(ledger, OLD, AT), later(1))
     score(ledger, ids[2:], register(ledger, NEW, later(2), "screen"), later(3))
@@ -78,13 +78,13 @@ def test_each_model_has_its_count_and_its_point(ledger: Ledger) -> None:
     assert [each.model.card for each in known(ledger)] == [{"name": "nightread"}] * 2
 
 
-def test_a_new_model_is_in_use_as_soon_as_a_worker_has_it(ledger: Ledger) -> None:
+def test_newly_registered_model_is_in_use_at_once(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 1), register(ledger, OLD, AT), later(1))
     register(ledger, NEW, later(2))
     assert said(ledger) == [(NEW, True, 0, None), (OLD, False, 1, "balanced")]
 
 
-def test_an_old_model_that_scores_again_is_in_use_again(ledger: Ledger) -> None:
+def test_older_model_that_scores_again_is_in_use(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     old = register(ledger, OLD, AT)
     score(ledger, ids[:1], register(ledger, NEW, later(1)), later(2))
@@ -92,7 +92,7 @@ def test_an_old_model_that_scores_again_is_in_use_again(ledger: Ledger) -> None:
     assert said(ledger) == [(OLD, True, 1, "balanced"), (NEW, False, 1, "balanced")]
 
 
-def test_the_point_is_the_latest_that_was_used(ledger: Ledger) -> None:
+def test_operating_point_is_that_of_the_latest_prediction(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3)
     screen = register(ledger, OLD, AT, "screen")
     score(ledger, ids[:1], screen, later(1))
@@ -102,7 +102,7 @@ def test_the_point_is_the_latest_that_was_used(ledger: Ledger) -> None:
     assert said(ledger)[0][3] == "screen"
 
 
-def test_a_model_is_found_by_its_sha256_in_capitals_too(ledger: Ledger) -> None:
+def test_model_is_found_by_sha256_in_upper_case(ledger: Ledger) -> None:
     register(ledger, OLD, AT)
     found = find_model(known(ledger), OLD.upper())
     assert found is not None

@@ -32,7 +32,7 @@ def predictions(ledger: Ledger) -> list[Prediction]:
         return list(session.scalars(select(Prediction).order_by(Prediction.image_id)))
 
 
-def test_a_result_is_recorded_with_all_that_is_needed_to_compute_it_again(ledger: Ledger) -> None:
+def test_prediction_records_all_that_replay_needs(ledger: Ledger) -> None:
     (only,) = fill(ledger, 1)
     model = known_model(ledger)
     take(ledger, [only])
@@ -48,7 +48,7 @@ def test_a_result_is_recorded_with_all_that_is_needed_to_compute_it_again(ledger
     assert_whole(ledger)
 
 
-def test_the_worker_fills_in_what_the_door_did_not_know(ledger: Ledger) -> None:
+def test_worker_fills_in_facts_that_the_intake_lacked(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         (row,) = receive(session, replace(arrival(1), format=None, width=None, height=None, phantom=False))
     assert row is not None
@@ -59,7 +59,7 @@ def test_the_worker_fills_in_what_the_door_did_not_know(ledger: Ledger) -> None:
     assert ImageFacts(kept.format or "", kept.width or 0, kept.height or 0, kept.phantom) == found
 
 
-def test_a_refusal_is_recorded_with_its_code_and_its_sentence(ledger: Ledger) -> None:
+def test_rejection_is_recorded_with_code_and_sentence(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     take(ledger, ids)
     refused = [RejectionRecord(ids[1], "blank", "The image shows nothing.")]
@@ -70,7 +70,7 @@ def test_a_refusal_is_recorded_with_its_code_and_its_sentence(ledger: Ledger) ->
     assert (counts.scored, counts.rejected) == (1, 1)
 
 
-def test_the_result_of_a_lost_lease_is_not_recorded(ledger: Ledger) -> None:
+def test_result_of_a_lost_lease_is_not_recorded(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     model = known_model(ledger)
     take(ledger, ids, owner="slow")
@@ -86,7 +86,7 @@ def test_the_result_of_a_lost_lease_is_not_recorded(ledger: Ledger) -> None:
     assert_whole(ledger)
 
 
-def test_an_image_and_a_model_have_one_prediction(ledger: Ledger) -> None:
+def test_image_and_model_have_one_prediction(ledger: Ledger) -> None:
     (only,) = fill(ledger, 1)
     score(ledger, [only])
     (kept,) = predictions(ledger)
@@ -95,7 +95,7 @@ def test_an_image_and_a_model_have_one_prediction(ledger: Ledger) -> None:
         session.execute(insert(Prediction).values(**row))
 
 
-def test_two_workers_that_record_at_the_same_instant_give_one_prediction_each(ledger: Ledger) -> None:
+def test_concurrent_workers_record_one_prediction_each(ledger: Ledger) -> None:
     ids = fill(ledger, *range(12))
     model = known_model(ledger)
     for number in range(4):
@@ -111,7 +111,7 @@ def test_two_workers_that_record_at_the_same_instant_give_one_prediction_each(le
     assert assert_whole(ledger).scored == 12
 
 
-def test_a_model_and_its_operating_point_are_known_once(ledger: Ledger) -> None:
+def test_model_and_operating_point_are_registered_once(ledger: Ledger) -> None:
     with ThreadPoolExecutor(4) as threads:
         registered = list(threads.map(lambda _: known_model(ledger), range(4)))
     assert len(set(registered)) == 1

@@ -40,14 +40,14 @@ def shown(ledger: Ledger) -> list[str]:
 
 
 @pytest.mark.parametrize("lane", Lane)
-def test_images_that_wait_while_nothing_is_done_are_seen(ledger: Ledger, lane: Lane) -> None:
+def test_pending_images_without_activity_are_stalled(ledger: Ledger, lane: Lane) -> None:
     assert not stalled(ledger, LATE)
     fill(ledger, 1, lane=lane)
     assert not stalled(ledger, STALLED_S - 1)
     assert stalled(ledger, LATE)
 
 
-def test_a_queue_that_is_long_but_moves_is_not_stalled(ledger: Ledger) -> None:
+def test_long_queue_that_moves_is_not_stalled(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3)
     score(ledger, ids[:1])
     assert not stalled(ledger, STALLED_S), "the last score is of one second after the start"
@@ -57,12 +57,12 @@ def test_a_queue_that_is_long_but_moves_is_not_stalled(ledger: Ledger) -> None:
     assert stalled(ledger, LATE + 61), "its lease ran out, and the worker with it"
 
 
-def test_where_nothing_waits_nothing_is_stalled(ledger: Ledger) -> None:
+def test_ledger_without_pending_images_is_not_stalled(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 1))
     assert not stalled(ledger, 10 * LATE)
 
 
-def test_a_worker_that_has_only_just_started_is_given_its_time(ledger: Ledger) -> None:
+def test_worker_that_just_started_is_not_stalled(ledger: Ledger) -> None:
     fill(ledger, 1)
     beat(ledger, 5 * LATE, "worker")
     assert not stalled(ledger, 5 * LATE + 10)
@@ -70,7 +70,7 @@ def test_a_worker_that_has_only_just_started_is_given_its_time(ledger: Ledger) -
     assert stalled(ledger, 6 * LATE)
 
 
-def test_a_worker_that_beats_but_takes_nothing_says_so(ledger: Ledger) -> None:
+def test_worker_that_leases_no_pending_image_is_a_problem(ledger: Ledger) -> None:
     fill(ledger, 1)
     beat(ledger, 0, "worker", "watch", "sweeper")
     beat(ledger, LATE, "worker", "watch", "sweeper")
@@ -80,7 +80,7 @@ def test_a_worker_that_beats_but_takes_nothing_says_so(ledger: Ledger) -> None:
     assert [signs[name]["ok"] for name in ("watch", "worker")] == [True, False]
 
 
-def test_a_silent_watcher_an_old_sweeper_and_one_that_is_not_there_are_named(ledger: Ledger) -> None:
+def test_silent_and_missing_processes_are_named(ledger: Ledger) -> None:
     assert said(ledger, 0) == ["No watch is running.", "No sweeper is running.", "No worker is running."]
     assert shown(ledger)[-3:] == ["  MISSING  watch", "  MISSING  sweeper", "  MISSING  worker"]
     beat(ledger, 0, "watch", "sweeper")
@@ -94,7 +94,7 @@ def test_a_silent_watcher_an_old_sweeper_and_one_that_is_not_there_are_named(led
     ]
 
 
-def test_books_that_do_not_balance_come_first() -> None:
+def test_unaccounted_files_are_the_first_problem() -> None:
     well = [
         ProcessStatus(name, "here", 1, silent=False, trouble=None, ok=True) for name in ("watch", "sweeper")
     ]
@@ -104,7 +104,7 @@ def test_books_that_do_not_balance_come_first() -> None:
     ]
 
 
-def test_a_silent_worker_is_not_excused_by_another_reason(ledger: Ledger) -> None:
+def test_silent_worker_is_reported_as_silent_when_stalled(ledger: Ledger) -> None:
     fill(ledger, 1)
     beat(ledger, 0, "worker", "watch", "sweeper")
     with ledger.transaction() as session:

@@ -14,7 +14,7 @@ from worker.ledger.states import ImageState, Outcome
 from worker.ledger.tables import Image, Receipt, Run
 
 
-def test_a_new_file_has_a_receipt_and_a_pending_image(ledger: Ledger) -> None:
+def test_new_file_gets_a_receipt_and_a_pending_image(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         (recorded,) = receive(session, arrival(1, key="a"))
     assert recorded is not None
@@ -24,7 +24,7 @@ def test_a_new_file_has_a_receipt_and_a_pending_image(ledger: Ledger) -> None:
     assert assert_whole(ledger).pending == 1
 
 
-def test_the_same_bytes_are_a_duplicate_within_a_group_and_across(ledger: Ledger) -> None:
+def test_same_bytes_are_a_duplicate_within_and_across_groups(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         first, second, other = receive(session, arrival(1, key="a"), arrival(1, key="b"), arrival(2, key="c"))
     with ledger.transaction() as session:
@@ -38,7 +38,7 @@ def test_the_same_bytes_are_a_duplicate_within_a_group_and_across(ledger: Ledger
     assert (total.received, total.duplicates, total.images) == (4, 2, 2)
 
 
-def test_each_run_balances_by_itself_though_its_duplicates_are_of_another(ledger: Ledger) -> None:
+def test_each_run_is_balanced_with_duplicates_of_another_run(ledger: Ledger) -> None:
     fill(ledger, 1, 2, run="monday")
     fill(ledger, 2, 3, run="tuesday")
     with ledger.reading() as session:
@@ -49,7 +49,7 @@ def test_each_run_balances_by_itself_though_its_duplicates_are_of_another(ledger
             assert found.duplicates == (1 if run.name == "tuesday" else 0)
 
 
-def test_a_file_turned_away_at_the_door_is_a_rejected_image_with_its_reason(ledger: Ledger) -> None:
+def test_file_rejected_by_the_intake_has_its_reason(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         (recorded,) = receive(session, arrival(1, rejection=NOT_AN_IMAGE))
     assert recorded is not None
@@ -64,7 +64,7 @@ def test_a_file_turned_away_at_the_door_is_a_rejected_image_with_its_reason(ledg
     assert (total.received, total.rejected, total.duplicates) == (2, 1, 1)
 
 
-def test_the_second_sight_of_one_arrival_is_no_second_receipt(ledger: Ledger) -> None:
+def test_arrival_seen_again_gets_no_second_receipt(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         receive(session, arrival(1, key="dev:ino:1"))
     with ledger.transaction() as session:
@@ -74,7 +74,7 @@ def test_the_second_sight_of_one_arrival_is_no_second_receipt(ledger: Ledger) ->
     assert assert_whole(ledger).received == 2
 
 
-def test_one_arrival_named_twice_in_a_group_has_one_receipt(ledger: Ledger) -> None:
+def test_arrival_twice_in_a_group_gets_one_receipt(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         first, second = receive(session, arrival(1, key="same"), arrival(1, key="same"))
     assert first is not None
@@ -82,13 +82,13 @@ def test_one_arrival_named_twice_in_a_group_has_one_receipt(ledger: Ledger) -> N
     assert assert_whole(ledger).received == 1
 
 
-def test_arrivals_without_a_key_all_count(ledger: Ledger) -> None:
+def test_every_arrival_without_a_key_gets_a_receipt(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         assert None not in receive(session, arrival(1), arrival(1))
     assert assert_whole(ledger).received == 2
 
 
-def test_the_same_bytes_at_the_same_instant_are_one_image(ledger: Ledger) -> None:
+def test_same_bytes_at_the_same_instant_are_one_image(ledger: Ledger) -> None:
     # The run is there already: only the lock on the chain's head makes them take turns.
     fill(ledger, 99)
     start = Barrier(8)
@@ -107,7 +107,7 @@ def test_the_same_bytes_at_the_same_instant_are_one_image(ledger: Ledger) -> Non
     assert (total.received, total.images) == (9, 2)
 
 
-def test_one_arrival_seen_by_two_watchers_at_the_same_instant_is_one_receipt(ledger: Ledger) -> None:
+def test_arrival_seen_by_two_watchers_gets_one_receipt(ledger: Ledger) -> None:
     fill(ledger, 99)
     start = Barrier(4)
 
@@ -121,7 +121,7 @@ def test_one_arrival_seen_by_two_watchers_at_the_same_instant_is_one_receipt(led
     assert assert_whole(ledger).received == 2
 
 
-def test_a_group_is_taken_in_whole_or_not_at_all(ledger: Ledger) -> None:
+def test_group_is_recorded_entirely_or_not_at_all(ledger: Ledger) -> None:
     def break_off(session: Session) -> None:
         receive(session, arrival(1), arrival(2))
         raise InterruptedError

@@ -28,7 +28,7 @@ STATUS = {
 }  # fmt: skip
 
 
-def test_the_books_count_every_file_and_every_state(ledger: Ledger) -> None:
+def test_file_count_covers_every_file_and_state(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3, 4, 5)
     fill(ledger, 5)
     with ledger.transaction() as session:
@@ -56,7 +56,7 @@ def test_the_books_count_every_file_and_every_state(ledger: Ledger) -> None:
     )
 
 
-def test_books_that_do_not_balance_say_so(ledger: Ledger) -> None:
+def test_lost_image_is_unbalanced(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     assert counted(ledger).balanced
     with ledger.transaction() as session:
@@ -64,7 +64,7 @@ def test_books_that_do_not_balance_say_so(ledger: Ledger) -> None:
     assert not counted(ledger).balanced
 
 
-def test_the_status_has_the_keys_that_other_programs_rely_on(ledger: Ledger) -> None:
+def test_status_document_has_its_published_keys(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3)
     score(ledger, ids[:2])
     with ledger.transaction() as session:
@@ -80,7 +80,7 @@ def test_the_status_has_the_keys_that_other_programs_rely_on(ledger: Ledger) -> 
     assert {**process, "host": ""} == keys
 
 
-def test_an_eta_is_never_invented(ledger: Ledger) -> None:
+def test_eta_is_null_without_a_rate(ledger: Ledger) -> None:
     with ledger.reading() as session:
         assert reports.status_document(session, AT)["eta_s"] == 0
     ids = fill(ledger, 1, 2)
@@ -91,7 +91,7 @@ def test_an_eta_is_never_invented(ledger: Ledger) -> None:
     assert said["eta_s"] is None, "something waits and nothing is being scored"
 
 
-def test_the_morning_report_lists_what_to_read_what_was_turned_away_and_what_was_slow(ledger: Ledger) -> None:
+def test_run_figures_list_flagged_rejected_and_slowest_images(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3, 4, run="monday")
     other = fill(ledger, 9, run="tuesday")
     take(ledger, ids + other)
@@ -108,7 +108,7 @@ def test_the_morning_report_lists_what_to_read_what_was_turned_away_and_what_was
     assert morning.run.first_scored_at == morning.run.last_scored_at == later(1)
 
 
-def test_the_latest_run_is_the_one_that_is_meant(ledger: Ledger) -> None:
+def test_find_run_without_a_name_returns_the_latest(ledger: Ledger) -> None:
     with ledger.reading() as session:
         assert reports.find_run(session, None) is None
     fill(ledger, 1, run="monday")
@@ -125,7 +125,7 @@ def test_the_latest_run_is_the_one_that_is_meant(ledger: Ledger) -> None:
         assert [summary.name for _, summary in older] == ["monday"]
 
 
-def test_what_was_turned_away_is_paged_from_the_latest(ledger: Ledger) -> None:
+def test_rejected_images_are_paged_from_the_latest(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         rows = receive(session, *(arrival(n, rejection=NOT_AN_IMAGE) for n in range(5)))
     ids = [row.image_id for row in rows if row]

@@ -51,7 +51,7 @@ def in_queue(ledger: Ledger, wanted: QueueFilter, *, size: int = 50) -> list[int
         after = Cursor.parse(str(page.next))
 
 
-def test_the_most_probable_pneumonia_is_read_first_and_equals_by_age(ledger: Ledger) -> None:
+def test_queue_is_ordered_by_score_then_age(ledger: Ledger) -> None:
     ids = scored(ledger, 0.5, 0.9, 0.7, 0.9, 0.1)
     assert in_queue(ledger, QueueFilter()) == [ids[1], ids[3], ids[2], ids[0]]
     assert in_queue(ledger, QueueFilter(verdicts=("clear",))) == [ids[4]]
@@ -67,14 +67,14 @@ def test_pages_cover_every_image_exactly_once(ledger: Ledger, size: int) -> None
     assert listed == sorted(ids, key=lambda i: (-(image(ledger, i).p_pneumonia or 0), i))
 
 
-def test_the_queue_of_a_run_holds_its_images_only(ledger: Ledger) -> None:
+def test_queue_of_a_run_holds_only_its_images(ledger: Ledger) -> None:
     first, second = fill(ledger, 1, run="one"), fill(ledger, 2, run="two")
     score(ledger, first + second)
     assert in_queue(ledger, QueueFilter(run="two")) == second
     assert in_queue(ledger, QueueFilter(run="three")) == []
 
 
-def test_an_image_that_another_reader_has_open_cannot_be_claimed_or_decided(ledger: Ledger) -> None:
+def test_claimed_image_cannot_be_claimed_or_read_by_others(ledger: Ledger) -> None:
     (only,) = scored(ledger, 0.9)
     ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
     assert claim(ledger, only, ada)
@@ -85,14 +85,14 @@ def test_an_image_that_another_reader_has_open_cannot_be_claimed_or_decided(ledg
     assert claim(ledger, only, ben, seconds=911), "a claim ends"
 
 
-def test_of_readers_who_claim_at_the_same_instant_one_has_it(ledger: Ledger) -> None:
+def test_only_one_of_concurrent_claims_succeeds(ledger: Ledger) -> None:
     (only,) = scored(ledger, 0.9)
     readers = [known_reader(ledger, f"Reader {number}") for number in range(5)]
     with ThreadPoolExecutor(5) as threads:
         assert sum(threads.map(lambda reader: claim(ledger, only, reader), readers)) == 1
 
 
-def test_a_reader_who_goes_on_lets_go_of_the_image_before(ledger: Ledger) -> None:
+def test_claim_releases_the_readers_previous_claim(ledger: Ledger) -> None:
     first, second = scored(ledger, 0.9, 0.8)
     ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
     assert claim(ledger, first, ada)
@@ -101,14 +101,14 @@ def test_a_reader_who_goes_on_lets_go_of_the_image_before(ledger: Ledger) -> Non
     assert not claim(ledger, second, ben, seconds=1)
 
 
-def test_an_undo_is_no_verdict(ledger: Ledger) -> None:
+def test_decide_rejects_undo(ledger: Ledger) -> None:
     (only,) = scored(ledger, 0.9)
     ada = known_reader(ledger)
     with pytest.raises(ValueError, match="undo"), ledger.transaction() as session:
         review.decide(session, only, reader_id=ada, action=Action.UNDO, note="", at=AT)
 
 
-def test_next_unread_skips_what_others_have_open_and_wraps_around(ledger: Ledger) -> None:
+def test_next_unread_skips_claimed_images_and_wraps_around(ledger: Ledger) -> None:
     ids = scored(ledger, 0.9, 0.8, 0.7)
     ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
     claim(ledger, ids[1], ben)
@@ -144,7 +144,7 @@ def test_neighbours_follow_the_order_of_the_queue(ledger: Ledger) -> None:
         (0.1, Action.OVERRIDE, Finding.SIGNS),
     ],
 )
-def test_a_verdict_is_a_finding_of_a_person(
+def test_reading_records_the_finding(
     ledger: Ledger, score_given: float, action: Action, finding: Finding
 ) -> None:
     (only,) = scored(ledger, score_given)
@@ -155,7 +155,7 @@ def test_a_verdict_is_a_finding_of_a_person(
     assert_whole(ledger)
 
 
-def test_an_image_is_read_once(ledger: Ledger) -> None:
+def test_image_is_read_once(ledger: Ledger) -> None:
     (only,) = scored(ledger, 0.9)
     decide(ledger, only, known_reader(ledger, "Ada"))
     with pytest.raises(ReviewRefused, match="already been read"):
@@ -163,7 +163,7 @@ def test_an_image_is_read_once(ledger: Ledger) -> None:
     assert not claim(ledger, only, known_reader(ledger, "Ben"))
 
 
-def test_of_readers_who_decide_at_the_same_instant_one_is_heard(ledger: Ledger) -> None:
+def test_only_one_of_concurrent_readings_is_recorded(ledger: Ledger) -> None:
     (only,) = scored(ledger, 0.9)
     readers = [known_reader(ledger, f"Reader {number}") for number in range(5)]
 
@@ -183,7 +183,7 @@ def test_of_readers_who_decide_at_the_same_instant_one_is_heard(ledger: Ledger) 
     assert_whole(ledger)
 
 
-def test_what_is_not_scored_cannot_be_read(ledger: Ledger) -> None:
+def test_image_that_is_not_scored_cannot_be_read(ledger: Ledger) -> None:
     (only,) = fill(ledger, 1)
     reader = known_reader(ledger)
     assert not claim(ledger, only, reader)
@@ -192,7 +192,7 @@ def test_what_is_not_scored_cannot_be_read(ledger: Ledger) -> None:
             decide(ledger, missing, reader)
 
 
-def test_undo_adds_an_act_and_takes_one_back_at_a_time(ledger: Ledger) -> None:
+def test_undo_adds_a_row_and_takes_back_one_reading(ledger: Ledger) -> None:
     ids = scored(ledger, 0.9, 0.8)
     reader = known_reader(ledger)
     first, second = decide(ledger, ids[0], reader), decide(ledger, ids[1], reader)
@@ -216,7 +216,7 @@ def test_undo_adds_an_act_and_takes_one_back_at_a_time(ledger: Ledger) -> None:
     assert_whole(ledger)
 
 
-def test_a_page_of_the_queue_loads_the_standing_verdicts_and_no_other_act(ledger: Ledger) -> None:
+def test_queue_page_loads_only_standing_readings(ledger: Ledger) -> None:
     ids = scored(ledger, 0.9, 0.8, 0.7)
     ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
     for _ in range(20):
@@ -235,7 +235,7 @@ def test_a_page_of_the_queue_loads_the_standing_verdicts_and_no_other_act(ledger
     assert sorted(loaded) == [act.id for act in stands]
 
 
-def test_nobody_takes_back_what_another_reader_said(ledger: Ledger) -> None:
+def test_undo_never_takes_back_another_readers_reading(ledger: Ledger) -> None:
     (only,) = scored(ledger, 0.9)
     ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
     decide(ledger, only, ada)
@@ -248,7 +248,7 @@ def test_nobody_takes_back_what_another_reader_said(ledger: Ledger) -> None:
     assert image(ledger, only).review_state == ReviewState.READ
 
 
-def test_a_reader_is_known_once_however_the_name_is_spaced(ledger: Ledger) -> None:
+def test_reader_name_ignores_extra_spaces(ledger: Ledger) -> None:
     with ThreadPoolExecutor(4) as threads:
         ids = set(threads.map(lambda name: known_reader(ledger, name), ["Dr Who", " Dr  Who ", "Dr Who"]))
     assert len(ids) == 1
@@ -258,11 +258,11 @@ def test_a_reader_is_known_once_however_the_name_is_spaced(ledger: Ledger) -> No
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "a_b", "0.5_x", "1_2_3"])
-def test_what_is_no_cursor_is_refused(text: str) -> None:
+def test_malformed_cursor_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Cursor.parse(text)
 
 
 @pytest.mark.parametrize("p_pneumonia", [0.0, 1.0, 1 / 3, 0.1 + 0.2, 5e-324])
-def test_a_cursor_keeps_every_bit(p_pneumonia: float) -> None:
+def test_cursor_keeps_every_bit_of_the_score(p_pneumonia: float) -> None:
     assert Cursor.parse(str(Cursor(p_pneumonia, 7))) == Cursor(p_pneumonia, 7)

@@ -20,16 +20,16 @@ from worker.ledger.session import Ledger
         (datetime(2026, 1, 1, 3, 0), "night-2025-12-31"),  # noqa: DTZ001
     ],
 )
-def test_a_night_goes_from_noon_to_noon(local: datetime, night: str) -> None:
+def test_night_lasts_from_noon_to_noon(local: datetime, night: str) -> None:
     assert night_of(local) == night
 
 
-def test_a_night_is_that_of_the_clock_on_the_wall() -> None:
+def test_night_follows_local_time() -> None:
     tokyo = timezone(timedelta(hours=9))
     assert night_of(datetime(2026, 3, 2, 1, 0, tzinfo=tokyo)) == "night-2026-03-01"
 
 
-def test_a_run_is_made_once(ledger: Ledger) -> None:
+def test_run_is_created_once(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         first = run_named(session, "survey", AT).id
     with ledger.transaction() as session:

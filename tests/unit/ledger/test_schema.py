@@ -15,18 +15,18 @@ from worker.ledger import schema
 from worker.ledger.session import Ledger
 
 
-def test_the_migrations_make_the_tables_of_this_program(ledger: Ledger) -> None:
+def test_migrations_create_the_tables_of_this_program(ledger: Ledger) -> None:
     assert schema.differences(ledger) == []
 
 
-def test_a_difference_is_seen(ledger: Ledger) -> None:
+def test_differences_finds_a_missing_column(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         session.execute(text("ALTER TABLE run ADD COLUMN surplus INTEGER"))
     assert len(schema.differences(ledger)) == 1
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit_event SET kind = 'x'", "DELETE FROM audit_event"])
-def test_the_trail_can_only_grow(ledger: Ledger, statement: str) -> None:
+def test_audit_events_cannot_be_changed_or_deleted(ledger: Ledger, statement: str) -> None:
     fill(ledger, 1)
     with pytest.raises((DBAPIError, TransientFailure), match="append-only"), ledger.transaction() as session:
         session.execute(text(statement))
@@ -34,7 +34,7 @@ def test_the_trail_can_only_grow(ledger: Ledger, statement: str) -> None:
 
 
 @pytest.mark.postgres
-def test_the_trail_cannot_be_truncated_on_postgresql(postgres_url: str) -> None:
+def test_audit_events_cannot_be_truncated_on_postgresql(postgres_url: str) -> None:
     ledger = Ledger(Settings(database_url=postgres_url).database)
     schema.upgrade(ledger)
     fill(ledger, 1)
@@ -44,13 +44,13 @@ def test_the_trail_cannot_be_truncated_on_postgresql(postgres_url: str) -> None:
     ledger.close()
 
 
-def test_an_upgrade_is_harmless_the_second_time(ledger: Ledger) -> None:
+def test_second_upgrade_changes_nothing(ledger: Ledger) -> None:
     fill(ledger, 1, 2)
     assert schema.upgrade(ledger) == schema.newest() == schema.current(ledger)
     assert assert_whole(ledger).received == 2
 
 
-def test_two_upgrades_at_once_make_one_schema(database_url: str) -> None:
+def test_two_upgrades_at_once_create_one_schema(database_url: str) -> None:
     url = Settings(database_url=database_url).database
     program = (
         "import sys; from worker.ledger import schema, session; schema.upgrade(session.Ledger(sys.argv[1]))"
@@ -68,7 +68,7 @@ def test_two_upgrades_at_once_make_one_schema(database_url: str) -> None:
     ledger.close()
 
 
-def test_a_database_that_a_newer_program_has_changed_is_left_alone(ledger: Ledger) -> None:
+def test_database_of_a_newer_version_is_left_alone(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SchemaOutdated, match="A newer version of Nightread"):
@@ -76,19 +76,19 @@ def test_a_database_that_a_newer_program_has_changed_is_left_alone(ledger: Ledge
     assert schema.current(ledger) == "9999"
 
 
-def test_a_database_that_was_never_made_is_not_opened(database_url: str) -> None:
+def test_open_ledger_needs_a_schema(database_url: str) -> None:
     with pytest.raises(SchemaOutdated, match="nightread db upgrade"):
         schema.open_ledger(Settings(database_url=database_url).database)
 
 
-def test_a_database_that_is_away_is_a_transient_failure(tmp_path: Path) -> None:
+def test_unreachable_database_is_a_transient_failure(tmp_path: Path) -> None:
     nowhere = Settings(database_url="postgresql://someone:secret@127.0.0.1:9/none").database
     with pytest.raises(TransientFailure) as failure:
         schema.open_ledger(nowhere)
     assert "secret" not in str(failure.value)
 
 
-def test_a_file_that_is_no_database_is_a_transient_failure_and_no_traceback(tmp_path: Path) -> None:
+def test_file_that_is_no_database_is_a_transient_failure(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite3").write_bytes(b"no database at all" * 100)
     with pytest.raises(TransientFailure, match="not a database"):
         schema.open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")

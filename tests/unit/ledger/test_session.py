@@ -26,7 +26,7 @@ def add_run(session: Session, name: str, at: datetime = AT) -> None:
     session.flush()
 
 
-def test_a_time_comes_back_in_utc_with_its_zone(ledger: Ledger) -> None:
+def test_time_is_read_back_as_aware_utc(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         add_run(session, "tokyo", datetime(2026, 3, 2, 7, 0, 0, 123456, tzinfo=timezone(timedelta(hours=9))))
     with ledger.reading() as session:
@@ -35,12 +35,12 @@ def test_a_time_comes_back_in_utc_with_its_zone(ledger: Ledger) -> None:
     assert started.tzinfo is UTC
 
 
-def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
+def test_naive_time_is_an_error(ledger: Ledger) -> None:
     with pytest.raises(StatementError, match="without a timezone"), ledger.transaction() as session:
         add_run(session, "nowhere", datetime(2026, 3, 1))  # noqa: DTZ001 - what is refused
 
 
-def test_what_raises_is_rolled_back(ledger: Ledger) -> None:
+def test_exception_rolls_back_the_transaction(ledger: Ledger) -> None:
     def twice(session: Session) -> None:
         add_run(session, "twice")
         add_run(session, "twice")
@@ -51,7 +51,7 @@ def test_what_raises_is_rolled_back(ledger: Ledger) -> None:
         assert session.scalars(select(Run)).all() == []
 
 
-def test_one_who_reads_sees_one_moment(ledger: Ledger) -> None:
+def test_reading_sees_one_snapshot(ledger: Ledger) -> None:
     fill(ledger, 1)
     with ledger.reading() as session:
         before = session.scalars(select(Run.name)).all()
@@ -61,7 +61,7 @@ def test_one_who_reads_sees_one_moment(ledger: Ledger) -> None:
 
 
 @pytest.mark.postgres
-def test_a_backend_that_is_ended_is_a_transient_failure_and_the_next_work_goes_on(postgres_url: str) -> None:
+def test_terminated_backend_is_a_transient_failure(postgres_url: str) -> None:
     ledger = Ledger(Settings(database_url=postgres_url).database)
     schema.upgrade(ledger)
     with pytest.raises(TransientFailure), ledger.transaction() as session:
@@ -72,7 +72,7 @@ def test_a_backend_that_is_ended_is_a_transient_failure_and_the_next_work_goes_o
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("code", ["25006", "40P01", "53100", "57P03"])
-def test_what_the_server_cannot_do_just_now_is_a_transient_failure(postgres_url: str, code: str) -> None:
+def test_temporary_server_error_is_a_transient_failure(postgres_url: str, code: str) -> None:
     ledger = Ledger(Settings(database_url=postgres_url).database)
     # Raised by the server itself: a replica that only reads, a deadlock, a full disk and a start-up.
     statement = f"DO $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{code}'; END $$"
@@ -82,9 +82,7 @@ def test_what_the_server_cannot_do_just_now_is_a_transient_failure(postgres_url:
 
 
 @pytest.mark.postgres
-def test_a_database_that_stays_locked_is_a_transient_failure(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_locked_database_is_a_transient_failure(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.ledger.session.BUSY_TIMEOUT_S", 0.1)
     ledger = Ledger(Settings(database_url=database_url).database)
     schema.upgrade(ledger)
@@ -96,7 +94,7 @@ def test_a_database_that_stays_locked_is_a_transient_failure(
 
 
 @pytest.mark.postgres
-def test_one_who_falls_silent_in_a_transaction_holds_up_nobody_for_long(
+def test_silent_transaction_is_ended_by_the_server(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patient = Ledger(Settings(database_url=postgres_url).database)
@@ -116,7 +114,7 @@ def test_one_who_falls_silent_in_a_transaction_holds_up_nobody_for_long(
         each.close()
 
 
-def test_time_is_told_by_the_ledgers_own_clock(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ledger_time_is_that_of_the_database_server(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.ledger.session.utc_now", lambda: AT)
     with ledger.reading() as session:
         told = ledger_time(session)
@@ -126,7 +124,7 @@ def test_time_is_told_by_the_ledgers_own_clock(ledger: Ledger, monkeypatch: pyte
 
 
 @pytest.mark.postgres
-def test_a_patience_that_the_url_names_is_kept(postgres_url: str) -> None:
+def test_timeout_in_the_url_is_kept(postgres_url: str) -> None:
     def patience(url: str) -> str:
         ledger = Ledger(Settings(database_url=url).database)
         with ledger.reading() as session:
@@ -140,7 +138,7 @@ def test_a_patience_that_the_url_names_is_kept(postgres_url: str) -> None:
     assert patience(f"{postgres_url}&tcp_user_timeout=70") == "70"
 
 
-def test_a_new_file_that_another_is_just_opening_is_waited_for(tmp_path: Path) -> None:
+def test_opening_waits_for_another_process_that_opens_the_file(tmp_path: Path) -> None:
     path = tmp_path / "new.sqlite3"
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     # Not in WAL yet, and about to be written to: SQLite refuses the change of mode without waiting.
@@ -155,7 +153,7 @@ def test_a_new_file_that_another_is_just_opening_is_waited_for(tmp_path: Path) -
     other.close()
 
 
-def test_only_a_hint_does_not_wait_for_the_disk(ledger: Ledger) -> None:
+def test_only_a_hint_commits_without_fsync(ledger: Ledger) -> None:
     sqlite = ledger.engine.dialect.name == "sqlite"
     asks, waits, waits_not = (
         ("PRAGMA synchronous", 2, 1) if sqlite else ("SHOW synchronous_commit", "on", "off")
@@ -165,7 +163,7 @@ def test_only_a_hint_does_not_wait_for_the_disk(ledger: Ledger) -> None:
             assert session.scalar(text(asks)) == (waits_not if hint else waits)
 
 
-def test_an_error_does_not_repeat_what_was_to_be_written(ledger: Ledger) -> None:
+def test_error_message_holds_no_values(ledger: Ledger) -> None:
     of_no_run = {
         "sha256": "a" * 64,
         "bytes": 1,
@@ -183,7 +181,7 @@ def test_an_error_does_not_repeat_what_was_to_be_written(ledger: Ledger) -> None
     assert "DOE^JANE" not in str(refused.value)
 
 
-def test_what_was_opened_while_a_file_could_only_be_read_is_closed_at_once(tmp_path: Path) -> None:
+def test_read_only_connection_is_closed_at_once(tmp_path: Path) -> None:
     """SQLite shares within a process how a file was opened: one handle that stays keeps all others from writing."""
     path = tmp_path / "ledger.sqlite3"
     ledger = Ledger(f"sqlite:///{path}")

@@ -25,7 +25,7 @@ EVERY = sorted(product([None, *ImageState], ImageState), key=str)
 
 
 @pytest.mark.parametrize(("before", "after"), [pair for pair in EVERY if pair in LEGAL])
-def test_a_legal_transition_passes(before: ImageState | None, after: ImageState) -> None:
+def test_allowed_transition_passes(before: ImageState | None, after: ImageState) -> None:
     check_transition(before, after)
 
 
@@ -35,12 +35,12 @@ def test_every_other_transition_raises(before: ImageState | None, after: ImageSt
         check_transition(before, after)
 
 
-def test_a_scored_image_never_changes_again() -> None:
+def test_scored_image_never_changes_its_state() -> None:
     assert not any(before is SCORED for before, _ in LEGAL)
 
 
 @pytest.mark.parametrize(
     ("attempts", "after"), [(1, PENDING), (2, PENDING), (3, QUARANTINED), (4, QUARANTINED)]
 )
-def test_the_last_attempt_that_fails_quarantines(attempts: int, after: ImageState) -> None:
+def test_last_failed_attempt_quarantines(attempts: int, after: ImageState) -> None:
     assert after_failure(attempts, max_attempts=3) is after

@@ -32,7 +32,7 @@ from worker.ledger.states import TRANSITIONS, ImageState, ReviewState
 from worker.ledger.tables import Image, ImageTally, Prediction, Receipt, Run
 
 
-def test_the_tallies_follow_every_transition(ledger: Ledger) -> None:
+def test_tallies_follow_every_transition(ledger: Ledger) -> None:
     """Each of the table's transitions, and the two of a reader, one after the other."""
     seen: set[tuple[ImageState | None, ImageState]] = set()
     states: dict[int, ImageState] = {}
@@ -92,7 +92,7 @@ def _steps(ledger: Ledger) -> list[Callable[[], object]]:
     ]
 
 
-def test_rows_that_others_change_or_take_away_are_tallied_too(ledger: Ledger) -> None:
+def test_tallies_follow_changes_by_other_programs(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3, run="one")
     score(ledger, ids)
     fill(ledger, 4, run="two")
@@ -109,7 +109,7 @@ def test_rows_that_others_change_or_take_away_are_tallied_too(ledger: Ledger) ->
     assert counted(ledger).received == 3
 
 
-def test_a_count_of_a_list_is_the_length_of_the_list(ledger: Ledger) -> None:
+def test_tallied_count_equals_the_length_of_the_list(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3, 4, run="one")
     score(ledger, ids[:2], p_pneumonia=0.9)
     score(ledger, ids[2:], p_pneumonia=0.1)
@@ -131,7 +131,7 @@ def test_a_count_of_a_list_is_the_length_of_the_list(ledger: Ledger) -> None:
             assert (review.count(session, wanted), page.total, len(page.images)) == (there, there, there)
 
 
-def test_an_older_database_is_counted_once_when_it_is_brought_up_to_date(database_url: str) -> None:
+def test_upgrade_counts_the_rows_of_an_older_database(database_url: str) -> None:
     ledger = Ledger(Settings(database_url=database_url).database)
     with ledger.transaction() as session:
         command.upgrade(schema._config(session.connection()), "0002")
