@@ -1,4 +1,4 @@
-"""What fills a ledger in tests: arrivals, a model, scores, readers. All at one moment of a night."""
+"""Helpers that fill a ledger in tests with arrivals, a model, scores and readers, all at the time `AT`."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ NOT_AN_IMAGE = ("not_an_image", "The file is not an image.")
 
 
 def later(seconds: float) -> datetime:
-    """So many seconds after the moment."""
+    """Return the time `seconds` after `AT`."""
     return AT + timedelta(seconds=seconds)
 
 
 def sha256(number: int) -> str:
-    """A hash for each number."""
+    """Return a different hash for each number."""
     return f"{number:064x}"
 
 
 def arrival(
     number: int, *, key: str | None = None, rejection: tuple[str, str] | None = None, name: str = ""
 ) -> Arrival:
-    """A file that holds picture `number`."""
+    """Return the arrival of a file with the bytes of image `number`."""
     return Arrival(
         source=Source.FOLDER,
         original_name=name or f"{number}.jpg",
@@ -55,14 +55,14 @@ def receive(
 
 
 def fill(ledger: Ledger, *numbers: int, run: str = RUN, lane: Lane = Lane.OVERNIGHT) -> list[int]:
-    """Take new pictures in; the ids of their images."""
+    """Record new files and return the ids of their images."""
     with ledger.transaction() as session:
         recorded = receive(session, *(arrival(number) for number in numbers), run=run, lane=lane)
     return [row.image_id for row in recorded if row is not None]
 
 
 def known_model(ledger: Ledger, sha256: str = "m" * 64) -> ScoringModel:
-    """A model that the ledger knows."""
+    """Register a model."""
     with ledger.transaction() as session:
         return predictions.register_model(
             session,
@@ -77,7 +77,7 @@ def known_model(ledger: Ledger, sha256: str = "m" * 64) -> ScoringModel:
 
 
 def result(image_id: int, p_pneumonia: float = 0.9) -> ScoreRecord:
-    """A result of the model for an image."""
+    """Return a score record of the model for an image."""
     verdict = "flagged" if p_pneumonia >= 0.6 else "uncertain" if p_pneumonia >= 0.4 else "clear"
     return ScoreRecord(
         image_id=image_id,
@@ -96,7 +96,7 @@ def result(image_id: int, p_pneumonia: float = 0.9) -> ScoreRecord:
 
 
 def take(ledger: Ledger, ids: list[int], *, owner: str = "w1", at: datetime = AT) -> list[int]:
-    """Lease images for a minute; the ids of those that were free."""
+    """Lease images for a minute and return the ids of those that were pending."""
     with ledger.transaction() as session:
         return [row.id for row in leases.lease(session, ids, owner=owner, lease_s=60, at=at)]
 
@@ -109,7 +109,7 @@ def record(
     *,
     owner: str = "w1",
 ) -> int:
-    """Record results for a worker; how many were taken."""
+    """Record a worker's results and return for how many images."""
     with ledger.transaction() as session:
         return predictions.record(
             session,
@@ -130,30 +130,33 @@ def score(ledger: Ledger, ids: list[int], *, p_pneumonia: float = 0.9) -> None:
 
 
 def known_reader(ledger: Ledger, name: str = "Ada") -> int:
-    """A reader's id."""
+    """Add a reader unless known, and return the id."""
     with ledger.transaction() as session:
         return review.reader(session, name, AT).id
 
 
 def image(ledger: Ledger, image_id: int) -> Image:
-    """An image as it stands now."""
+    """Return an image in its present state."""
     with ledger.reading() as session:
-        found = session.get(Image, image_id)
-        assert found is not None
-        return found
+        row = session.get(Image, image_id)
+        assert row is not None
+        return row
 
 
 def counted(ledger: Ledger) -> FileCounts:
-    """The books as they stand now."""
+    """Return the present file count."""
     with ledger.reading() as session:
         return file_counts(session)
 
 
 def assert_whole(ledger: Ledger) -> FileCounts:
-    """The books balance and are what there is, and every link of the trail holds; the books."""
+    """Check that all files are accounted for, the tallies are right and the audit trail is intact.
+
+    Returns the file count.
+    """
     with ledger.reading() as session:
-        found, differing, trail = file_counts(session), tallies.differences(session), verify(session)
-    assert found.balanced, found.equation
-    assert differing == 0, f"{differing} tallies differ from a count of the rows"
-    assert trail.ok, f"the trail is broken at event {trail.first_bad}"
-    return found
+        counts, wrong_tallies, trail = file_counts(session), tallies.differences(session), verify(session)
+    assert counts.balanced, counts.equation
+    assert wrong_tallies == 0, f"{wrong_tallies} tallies differ from a count of the rows"
+    assert trail.ok, f"the audit trail is broken at event {trail.first_bad}"
+    return counts

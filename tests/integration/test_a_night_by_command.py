@@ -1,4 +1,4 @@
-"""What a person does on the command line with a night that ran: report, replay, check, back up."""
+"""Commands after a night: status, report, replay, retry, backup, check, import."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COPIES = 6
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Iterator[Stack]:
-    """A running Nightread that has imported and scored six images and turned a letter away."""
+    """A running Nightread that has imported and scored six images and rejected a letter."""
     folder = tmp_path_factory.mktemp("night")
     originals = folder / "originals"
     originals.mkdir()
@@ -38,11 +38,11 @@ def night(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Ite
     with stacks_in(folder) as make:
         stack = make()
         stack.start()
-        done = stack.run("import", str(originals), "--run", "survey", "--wait")
-        assert done.returncode == 0, done.stderr
-        assert f"{COPIES} new, 0 duplicates, 1 rejected." in done.stderr
-        assert done.stdout == ""
-        # The command came back only when everything had its outcome.
+        completed = stack.run("import", str(originals), "--run", "survey", "--wait")
+        assert completed.returncode == 0, completed.stderr
+        assert f"{COPIES} new, 0 duplicates, 1 rejected." in completed.stderr
+        assert completed.stdout == ""
+        # The command returned only when every file had its outcome.
         assert stack.file_counts().scored == COPIES
         assert len(list(originals.iterdir())) == COPIES + 1
         yield stack
@@ -54,9 +54,9 @@ def images(stack: Stack) -> list[Image]:
 
 
 def test_status_prints_one_document_with_its_published_keys(night: Stack) -> None:
-    said = night.run("status", "--json")
-    document = json.loads(said.stdout)
-    assert said.returncode == 0
+    completed = night.run("status", "--json")
+    document = json.loads(completed.stdout)
+    assert completed.returncode == 0
     assert set(document) >= {
         "received", "duplicates", "images", "scored", "rejected", "quarantined", "pending", "leased",
         "flagged", "balanced", "images_per_s", "eta_s", "processes",
@@ -68,26 +68,26 @@ def test_status_prints_one_document_with_its_published_keys(night: Stack) -> Non
 
 
 def test_report_has_four_formats(night: Stack) -> None:
-    said = {
+    outputs = {
         form: night.run("report", "--run", "survey", "--format", form) for form in ("text", "html", "csv")
     }
     document = json.loads(night.run("report", "--json").stdout)
-    assert all(done.returncode == 0 for done in said.values())
-    assert all(DISCLAIMER in done.stdout for done in said.values())
+    assert all(completed.returncode == 0 for completed in outputs.values())
+    assert all(DISCLAIMER in completed.stdout for completed in outputs.values())
     assert document["run"] == "survey"
     flagged = [row for row in images(night) if row.verdict in {"flagged", "uncertain"}]
     assert [row["image"] for row in document["flagged_images"]] == [
         row.id for row in sorted(flagged, key=lambda row: -(row.p_pneumonia or 0))
     ]
-    assert len(list(csv.DictReader(io.StringIO(said["csv"].stdout)))) == len(flagged) + 1
-    assert said["html"].stdout.startswith("<!doctype html>")
+    assert len(list(csv.DictReader(io.StringIO(outputs["csv"].stdout)))) == len(flagged) + 1
+    assert outputs["html"].stdout.startswith("<!doctype html>")
 
 
 def test_replay_computes_the_same_prediction(night: Stack) -> None:
     scored = next(row for row in images(night) if row.state == "scored")
-    said = night.run("replay", str(scored.id), "--json")
-    document = json.loads(said.stdout)
-    assert said.returncode == 0
+    completed = night.run("replay", str(scored.id), "--json")
+    document = json.loads(completed.stdout)
+    assert completed.returncode == 0
     assert document["same"] is True
     assert document["recorded"] == document["computed"]
     assert document["recorded"]["p_pneumonia"] == pytest.approx(scored.p_pneumonia, abs=1e-6)
@@ -104,9 +104,9 @@ def test_replay_finds_an_altered_prediction(night: Stack, tmp_path: Path) -> Non
     copy = Stack(
         night.settings, night.ledger, night.log, environment={"NIGHTREAD_DATA": str(tmp_path / "data")}
     )
-    said = copy.run("replay", str(scored.id))
-    assert said.returncode == 1
-    assert "THE NUMBERS DIFFER" in said.stdout
+    completed = copy.run("replay", str(scored.id))
+    assert completed.returncode == 1
+    assert "THE NUMBERS DIFFER" in completed.stdout
 
 
 def test_retried_letter_is_rejected_again(night: Stack) -> None:
@@ -120,9 +120,9 @@ def test_retried_letter_is_rejected_again(night: Stack) -> None:
         "a second look",
     )
     scored = next(row for row in images(night) if row.state == "scored")
-    refused = night.run("retry", str(scored.id), "--why", "again")
-    assert refused.returncode == 1
-    assert "only rejected and quarantined images" in refused.stderr
+    completed = night.run("retry", str(scored.id), "--why", "again")
+    assert completed.returncode == 1
+    assert "only rejected and quarantined images" in completed.stderr
 
 
 def test_backup_of_a_database_in_use_is_complete(night: Stack, tmp_path: Path) -> None:
@@ -138,11 +138,11 @@ def test_check_finds_a_file_missing_from_the_store(night: Stack) -> None:
     data = path.read_bytes()
     path.unlink()
     try:
-        said = night.run("db", "check")
+        completed = night.run("db", "check")
     finally:
         path.write_bytes(data)
-    assert said.returncode == 1
-    lines = said.stdout.splitlines()
+    assert completed.returncode == 1
+    lines = completed.stdout.splitlines()
     assert lines[lines.index("WRONG  1 images without their bytes in the store") + 1] == "         image 1"
     assert night.run("db", "check").returncode == 0
 
@@ -152,19 +152,22 @@ def test_repair_says_what_it_did(night: Stack) -> None:
     half = stored.with_name(f"{stored.name}.x.part")
     half.write_bytes(b"half")
     os.utime(half, (0, 0))
-    said = night.run("db", "check", "--bytes")
-    assert (said.returncode, "ok     1 unfinished copies in the store" in said.stdout) == (0, True)
-    assert "ok     0 images whose stored bytes have changed" in said.stdout.splitlines()
-    said = night.run("db", "check", "--repair")
-    assert (said.returncode, said.stdout.splitlines()[0]) == (0, "done   1 unfinished copies removed")
+    completed = night.run("db", "check", "--bytes")
+    assert (completed.returncode, "ok     1 unfinished copies in the store" in completed.stdout) == (0, True)
+    assert "ok     0 images whose stored bytes have changed" in completed.stdout.splitlines()
+    completed = night.run("db", "check", "--repair")
+    assert (completed.returncode, completed.stdout.splitlines()[0]) == (
+        0,
+        "completed   1 unfinished copies removed",
+    )
     assert not half.exists()
 
 
 def test_second_import_of_a_folder_is_all_duplicates(night: Stack) -> None:
     before = night.file_counts()
     originals = night.settings.data.parent / "originals"
-    said = night.run("import", str(originals), "--run", "again", "--wait")
-    assert f"0 new, {COPIES + 1} duplicates, 0 rejected." in said.stderr
+    completed = night.run("import", str(originals), "--run", "again", "--wait")
+    assert f"0 new, {COPIES + 1} duplicates, 0 rejected." in completed.stderr
     assert night.file_counts().images == before.images
     assert json.loads(night.run("report", "--run", "again", "--json").stdout)["balanced"] is True
     assert_whole(night.ledger)

@@ -1,4 +1,4 @@
-"""The invented ledger is sound, and what is asked of it is all that there is to ask, by an index."""
+"""`nightread bench-ledger`: the synthetic ledger is consistent, every endpoint is measured, every query uses an index."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ LARGE = ("image", "receipt", "prediction", "review", "audit_event")
 
 def test_bench_ledger_measures_pages_readings_writes_and_commands(database_url: str, tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "not used", database_url=database_url)
-    said = measure(settings, COUNT, rounds=2)
+    document = measure(settings, COUNT, rounds=2)
     app = create_app(Settings(data=tmp_path / "other"))
-    there = {rule.endpoint for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
-    assert set(said["pages"]) == (there - {"static"}) | {"api_reading.decide", "api_reading.undo"}
-    assert min(page["median_ms"] for page in said["pages"].values()) >= 0
-    assert said["slowest_p95_ms"] == max(page["p95_ms"] for page in said["pages"].values()) > 0
-    assert min(said["writes"].values()) > 0
-    assert min(min(of.values()) for of in said["commands"].values()) > 0
-    assert "  nightread audit verify" in as_text(said)
+    endpoints = {rule.endpoint for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+    assert set(document["pages"]) == (endpoints - {"static"}) | {"api_reading.decide", "api_reading.undo"}
+    assert min(page["median_ms"] for page in document["pages"].values()) >= 0
+    assert document["slowest_p95_ms"] == max(page["p95_ms"] for page in document["pages"].values()) > 0
+    assert min(document["writes"].values()) > 0
+    assert min(min(of.values()) for of in document["commands"].values()) > 0
+    assert "  nightread audit verify" in as_text(document)
     ledger = Ledger(settings.database)
     counts = assert_whole(ledger)
     ledger.close()
-    assert counts.images == COUNT + 2 * 64, "and what was written beside it"
+    assert counts.images == COUNT + 2 * 64, "the synthetic images and those of the measured writes"
     assert (
         min(
             counts.duplicates,
@@ -59,7 +59,7 @@ def test_bench_ledger_measures_pages_readings_writes_and_commands(database_url: 
 
 def test_bench_ledger_leaves_a_ledger_in_use_alone(ledger: Ledger, tmp_path: Path) -> None:
     fill(ledger, 1)
-    said = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "worker.cli", "bench-ledger", "1000"],
         env={
             **os.environ,
@@ -70,14 +70,14 @@ def test_bench_ledger_leaves_a_ledger_in_use_alone(ledger: Ledger, tmp_path: Pat
         text=True,
         check=False,
     )
-    assert (said.returncode, said.stdout) == (1, "")
-    assert "this ledger already has images" in said.stderr
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert "this ledger already has images" in completed.stderr
     assert assert_whole(ledger).images == 1
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Flask]:
-    """The pages of an invented ledger on SQLite, whose plans do not depend on how much there is."""
+    """The app on a synthetic SQLite ledger; the query plans do not depend on its size."""
     settings = Settings(data=tmp_path / "data")
     made = create_app(settings)
     ledger: Ledger = made.extensions[EXTENSION].ledger
@@ -98,9 +98,9 @@ def test_no_request_reads_a_whole_table(app: Flask) -> None:
             asked.setdefault(statement, parameters)
 
     event.listen(dependencies.ledger.engine, "before_cursor_execute", note)
-    for name, found in addresses(known).items():
-        # The pictures differ in their bytes alone, and here there are none.
-        for address in found[: 1 if name.startswith("images.") else None]:
+    for name, urls in addresses(known).items():
+        # Only the bytes of the images differ, and this ledger has no stored files.
+        for address in urls[: 1 if name.startswith("images.") else None]:
             client.get(address, headers={HEADER: "Ada"})
     _read_and_undo_ms(client, known.unread[0])
     event.remove(dependencies.ledger.engine, "before_cursor_execute", note)
@@ -114,7 +114,7 @@ def test_no_request_reads_a_whole_table(app: Flask) -> None:
 
 
 def _reads_much(statement: str, plan: Any) -> bool:
-    """Whether it goes through a large table, or all of an index to count, or sorts to keep a few.
+    """Return whether the plan scans a large table, scans a whole index to count, or sorts rows to keep a few.
 
     Along an index it may go from row to row: that is how the latest of something is found. What is sorted
     after a CO-ROUTINE are the first few of each range (sqlite.org/eqp.html).

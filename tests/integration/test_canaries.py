@@ -1,4 +1,4 @@
-"""A canary through the whole program, again and again, and what is said of one with another score."""
+"""Canaries through the whole program: the same score each time, and a problem if the score differs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.stack
 
 
 def status(stack: Stack) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(stack.run("status", "--json").stdout)
-    return found
+    document: dict[str, Any] = json.loads(stack.run("status", "--json").stdout)
+    return document
 
 
 def test_canaries_have_one_score_and_another_is_a_problem(
@@ -35,19 +35,19 @@ def test_canaries_have_one_score_and_another_is_a_problem(
     with stack.ledger.reading() as session:
         images = list(session.scalars(select(Image).order_by(Image.id)))
         scores = set(session.scalars(select(Prediction.p_pneumonia)))
-    assert len(scores) == 1, "the same pixels"
+    assert len(scores) == 1, "every canary has the same pixels"
     assert {(row.phantom, row.lane, row.verdict) for row in images} == {(True, "urgent", "clear")}
     assert len({row.sha256 for row in images}) == len(images)
     assert not list(stack.settings.incoming.iterdir())
     assert not list(stack.settings.inbox.iterdir())
-    assert stack.run("report").returncode == 1, "it is no night's"
+    assert stack.run("report").returncode == 1, "canaries belong to no night"
     assert_whole(stack.ledger)
 
     with stack.ledger.transaction() as session:
         first = session.scalars(select(Prediction).order_by(Prediction.id).limit(1)).one()
         first.p_pneumonia += 0.1
-    said = status(stack)["canary"]
-    assert said["ok"] is False
-    assert said["expected"] == pytest.approx(said["p_pneumonia"] + 0.1)
-    assert said["trouble"] in status(stack)["troubles"]
+    canary = status(stack)["canary"]
+    assert canary["ok"] is False
+    assert canary["expected"] == pytest.approx(canary["p_pneumonia"] + 0.1)
+    assert canary["trouble"] in status(stack)["troubles"]
     assert "WRONG    canary" in stack.run("status").stdout

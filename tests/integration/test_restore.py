@@ -1,4 +1,4 @@
-"""A backup taken while images are recorded, restored into a fresh place; what came after it comes in again."""
+"""A backup taken during intake is restored, and the files that came after it are recovered from the store."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
 
 @pytest.fixture
 def restore(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Restore]:
-    """As docs/reliability.md says: a copy of the file, or `pg_restore` into an empty database."""
-    # The server's own programs: those of another release may refuse.
+    """Restore as docs/reliability.md says: copy the file, or `pg_restore` into an empty database."""
+    # pg_dump and pg_restore of the server's own release: another release may not work.
     monkeypatch.setenv("PATH", f"{PROGRAMS}:/usr/bin:/bin")
     opened: list[Ledger] = []
 
@@ -76,20 +76,20 @@ def test_later_files_are_recovered_after_a_restore(
     acceptor = Acceptor(settings, ledger, store)
     enough, stop = threading.Event(), threading.Event()
 
-    def take_in(number: int) -> None:
+    def accept_file(number: int) -> None:
         path = settings.inbox / f"{number}.jpg"
         path.write_bytes(jpeg(number))
         acceptor.accept([Candidate(path, path.name)], source=Source.FOLDER, lane=Lane.OVERNIGHT)
 
-    def keep_taking_in() -> None:
+    def keep_accepting() -> None:
         number = 0
         while not stop.is_set() or number < 20:
-            take_in(number)
+            accept_file(number)
             number += 1
             if number == 10:
                 enough.set()
 
-    recording = threading.Thread(target=keep_taking_in)
+    recording = threading.Thread(target=keep_accepting)
     recording.start()
     assert enough.wait(60)
     maintenance.backup(ledger, tmp_path / "backup")
@@ -108,7 +108,7 @@ def test_later_files_are_recovered_after_a_restore(
     copy = restore(tmp_path / "backup")
     counts = assert_whole(copy)
     assert 10 <= counts.received < len(sent)
-    assert (counts.pending, counts.scored) == (counts.received, 0), "it knows nothing of what came later"
+    assert (counts.pending, counts.scored) == (counts.received, 0), "the backup has nothing that came later"
 
     monkeypatch.setattr(reconcile, "COMMIT_WITHIN_S", -1.0)
     reconciler = Reconciler(settings, copy, store)

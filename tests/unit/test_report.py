@@ -33,7 +33,7 @@ NAMES = (
 
 @pytest.fixture
 def night(tmp_path: Path) -> Iterator[Ledger]:
-    """A run of unkind name with files of unkind names: two flagged, one uncertain, one clear, one away."""
+    """A run and files with hostile names: two flagged, one uncertain, one clear, one rejected."""
     ledger = current_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
     with ledger.transaction() as session:
         rows = receive(session, *(arrival(n, name=name) for n, name in enumerate(NAMES)), run="=1+1<b>")
@@ -98,7 +98,7 @@ def test_report_lists_reasons_slowest_images_and_problems(night: Ledger, form: s
     ]
     at = [text.index(part) for part in order]
     assert at == sorted(at)
-    assert "Quarantined images" not in text, "only what there is"
+    assert "Quarantined images" not in text, "no sentence without such images"
 
 
 def test_quarantined_image_is_open_work(night: Ledger) -> None:

@@ -47,13 +47,13 @@ def test_image_set_has_size_figures_and_subgroups() -> None:
 
 
 def test_other_measurements_are_particulars() -> None:
-    found = particulars(read_card(a_card()))
-    assert list(found) == ["parity_with_reference", "gate"]
-    assert ("images", "900") in found["parity_with_reference"]
+    measurements = particulars(read_card(a_card()))
+    assert list(measurements) == ["parity_with_reference", "gate"]
+    assert ("images", "900") in measurements["parity_with_reference"]
     gate = {"gate": {"n": 5, "rate": 0.5, "rate_ci": [0.25, 0.75]}}
-    for each in (gate, {"metrics": gate}):
-        assert figure_sets(read_card(each)) == []
-        assert particulars(read_card(each)) == {
+    for raw in (gate, {"metrics": gate}):
+        assert figure_sets(read_card(raw)) == []
+        assert particulars(read_card(raw)) == {
             "gate": [("n", "5"), ("rate", "0.5"), ("rate ci", "0.25 to 0.75")]
         }
 
@@ -82,10 +82,12 @@ def test_spread_is_of_metrics_or_of_image_sets() -> None:
 
 def test_curves_are_pairs_of_numbers() -> None:
     given = a_card()["curves"]["adults"]
-    found = curves(read_card(a_card()))[2]
-    assert found.name == "adults"
-    assert found.roc[0] == pytest.approx((1 - given["roc"]["specificity"][0], given["roc"]["sensitivity"][0]))
-    assert found.reliability == list(
+    adults = curves(read_card(a_card()))[2]
+    assert adults.name == "adults"
+    assert adults.roc[0] == pytest.approx(
+        (1 - given["roc"]["specificity"][0], given["roc"]["sensitivity"][0])
+    )
+    assert adults.reliability == list(
         zip(given["reliability"]["score"], given["reliability"]["share"], strict=True)
     )
 
@@ -119,12 +121,12 @@ def test_every_shipped_card_can_be_read() -> None:
     shipped = sorted((ROOT / "models").glob("*/card.json"))
     assert shipped
     for path in shipped:
-        found = json.loads(path.read_text())
-        assert figure_sets(read_card(found))
-        assert operating_points(read_card(found))
-        assert datasets(read_card(found))
-        assert recipe_text(read_card(found))
-        assert {file.name for file in files(read_card(found))} >= {"model.tflite", "model.keras"}
+        raw = json.loads(path.read_text())
+        assert figure_sets(read_card(raw))
+        assert operating_points(read_card(raw))
+        assert datasets(read_card(raw))
+        assert recipe_text(read_card(raw))
+        assert {file.name for file in files(read_card(raw))} >= {"model.tflite", "model.keras"}
 
 
 def test_values_of_the_wrong_type_count_as_missing() -> None:

@@ -14,7 +14,7 @@ def test_unknown_key_is_its_own_label() -> None:
 
 
 def test_rows_format_values_for_people() -> None:
-    found = {
+    section = {
         "seeds": [17, 4242],
         "count": 4242,
         "range": [0.5, 1.5],
@@ -22,7 +22,7 @@ def test_rows_format_values_for_people() -> None:
         "in": {"it": 0.00012},
         "no": None,
     }
-    assert rows_of(found, without=("count",)) == [
+    assert rows_of(section, without=("count",)) == [
         ("seeds", "17, 4242"), ("range", "0.5 to 1.5"), ("on", "yes"), ("in it", "0.00012"),
     ]  # fmt: skip
     assert rows_of({"count": 4242}) == [("count", "4,242")]

@@ -1,4 +1,4 @@
-"""The command as a user calls it: exit codes, sentences, and never a traceback."""
+"""The `nightread` command as a user calls it: exit codes, messages, and never a traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def nightread(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[str]:
-    said = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "worker.cli", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
@@ -30,13 +30,13 @@ def nightread(*arguments: str | bytes, **environment: str) -> subprocess.Complet
         check=False,
         timeout=60,
     )
-    assert "Traceback" not in said.stderr, said.stderr
-    return said
+    assert "Traceback" not in completed.stderr, completed.stderr
+    return completed
 
 
 @pytest.fixture
 def ledger() -> Ledger:
-    """The ledger of the settings in the working directory of the test."""
+    """The ledger of the default settings in the working directory of the test."""
     return current_ledger(Settings().database)
 
 
@@ -69,18 +69,18 @@ def ledger() -> Ledger:
 def test_expected_error_ends_in_a_sentence(
     arguments: list[str | bytes], environment: dict[str, str], status: int, sentence: str
 ) -> None:
-    said = nightread(*arguments, **environment)
-    assert (said.returncode, said.stdout) == (status, "")
-    assert sentence in said.stderr
-    assert "secret" not in said.stderr
+    completed = nightread(*arguments, **environment)
+    assert (completed.returncode, completed.stdout) == (status, "")
+    assert sentence in completed.stderr
+    assert "secret" not in completed.stderr
 
 
 @pytest.mark.parametrize("toml", [b"port = \n", b"\xff\xfe", b"no_such_setting = 1\n"])
 def test_invalid_settings_file_is_wrong_use(tmp_path: Path, toml: bytes) -> None:
     (tmp_path / "nightread.toml").write_bytes(toml)
-    said = nightread("status")
-    assert said.returncode == 2
-    assert "nightread.toml" in said.stderr or "NIGHTREAD_NO_SUCH_SETTING" in said.stderr
+    completed = nightread("status")
+    assert completed.returncode == 2
+    assert "nightread.toml" in completed.stderr or "NIGHTREAD_NO_SUCH_SETTING" in completed.stderr
 
 
 @pytest.mark.parametrize(
@@ -100,16 +100,16 @@ def test_negative_answer_is_exit_code_one_and_a_sentence(
 ) -> None:
     fill(ledger, 1)
     (tmp_path / "there").touch()
-    said = nightread(*arguments)
-    assert (said.returncode, said.stdout) == (1, "")
-    assert sentence in said.stderr
+    completed = nightread(*arguments)
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert sentence in completed.stderr
 
 
 def test_json_option_prints_one_document_on_stdout(ledger: Ledger) -> None:
     fill(ledger, 1, 2)
-    said = nightread("audit", "verify", "--json")
-    assert said.returncode == 0
-    verified = json.loads(said.stdout)
+    completed = nightread("audit", "verify", "--json")
+    assert completed.returncode == 0
+    verified = json.loads(completed.stdout)
     keys = {"ok": True, "events": 3, "first_bad": None, "head": "", "checkpoints": 0, "bad_checkpoint": None}
     assert {**verified, "head": ""} == keys
     status = json.loads(nightread("status", "--json").stdout)
@@ -139,9 +139,9 @@ def test_checkpoint_reveals_a_truncated_audit_trail(ledger: Ledger) -> None:
 def test_screen_reports_missing_files_and_undecodable_names(tmp_path: Path) -> None:
     strange = os.fsencode(tmp_path) + b"/M\xfcller\x1b[2J.jpg"
     Path(os.fsdecode(strange)).write_bytes(b"Dear colleague")
-    said = nightread("screen", "--json", strange, "gone.jpg")
-    assert said.returncode == 1
-    letter, gone = json.loads(said.stdout)
+    completed = nightread("screen", "--json", strange, "gone.jpg")
+    assert completed.returncode == 1
+    letter, gone = json.loads(completed.stdout)
     assert letter["file"] == f"{tmp_path}/M\\xfcller\x1b[2J.jpg"
     assert (letter["outcome"], letter["p_pneumonia"]) == ("rejected", None)
     assert (gone["outcome"], gone["reason"]) == (
@@ -160,11 +160,11 @@ def test_help_imports_no_network_and_no_database() -> None:
         "except SystemExit: print(sorted({'tensorflow', 'keras', 'ai_edge_litert', 'sqlalchemy', 'flask'}"
     )
     program += " & set(sys.modules)))"
-    said = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert said.stdout.splitlines()[-1] == "[]"
-    assert "not a medical device" in said.stdout.lower()
+    assert completed.stdout.splitlines()[-1] == "[]"
+    assert "not a medical device" in completed.stdout.lower()
 
 
 @pytest.mark.parametrize("command", ["bench", "bench-ledger"])

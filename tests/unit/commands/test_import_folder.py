@@ -42,9 +42,9 @@ def test_import_without_a_broker_accepts_all_and_says_so(
     (folder / "letter.jpg").write_bytes(b"Dear colleague")
     before = sorted(folder.rglob("*"))
     import_folder(settings, folder, "survey", wait=False)
-    said = capsys.readouterr().err
-    assert "66 new, 1 duplicates, 1 rejected." in said
-    assert "The broker is away" in said
+    messages = capsys.readouterr().err
+    assert "66 new, 1 duplicates, 1 rejected." in messages
+    assert "The broker is away" in messages
     assert sorted(folder.rglob("*")) == before
     counts = assert_whole(ledger)
     assert (counts.received, counts.pending, counts.duplicates, counts.rejected) == (68, 66, 1, 1)

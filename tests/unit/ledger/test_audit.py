@@ -26,7 +26,7 @@ def events(ledger: Ledger) -> list[AuditEvent]:
 
 
 def do_harm(ledger: Ledger, *statements: str) -> None:
-    """What somebody with the database's password can do: drop the triggers, then anything."""
+    """Do what somebody with the database password can do: drop the triggers, then run any statement."""
     with ledger.transaction() as session:
         if session.get_bind().dialect.name == "sqlite":
             for verb in ("update", "delete"):
@@ -54,7 +54,7 @@ def test_each_event_carries_the_previous_hash(ledger: Ledger) -> None:
     for number, event in enumerate(events(ledger), start=1):
         fields = [previous, number, event.at, event.kind, event.actor, event.subject, event.payload]
         assert (event.seq, event.previous) == (number, previous)
-        # Spelt out: another program has to be able to verify the chain.
+        # Written out in full, because another program must be able to verify the chain.
         assert event.hash == hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode()).hexdigest()
         previous = event.hash
     with ledger.reading() as session:
@@ -82,7 +82,7 @@ def test_audit_trail_holds_no_file_name_and_no_typed_reason(ledger: Ledger) -> N
     written = json.dumps([[e.kind, e.actor, e.subject, e.payload] for e in events(ledger)])
     assert "DOE" not in written
     assert "ROE" not in written
-    assert RUN not in written, "a run's name is a person's text too"
+    assert RUN not in written, "a person types the name of a run too"
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_verify_names_the_first_bad_event(ledger: Ledger, harm: list[str], first
     fill(ledger, 1, 2, 3, 4)
     assert verified(ledger).events == 5
     do_harm(ledger, *harm)
-    found = verified(ledger)
-    assert (found.ok, found.first_bad) == (False, first_bad)
+    verification = verified(ledger)
+    assert (verification.ok, verification.first_bad) == (False, first_bad)
 
 
 def test_forged_hash_breaks_the_next_link(ledger: Ledger) -> None:

@@ -16,8 +16,8 @@ def latest(ledger: Ledger, seconds: float = 2) -> CanaryResult | None:
         return latest_canary(session, later(seconds))
 
 
-def fly(ledger: Ledger, number: int, p_pneumonia: float, *, model: str = "m") -> int:
-    """Send a canary and have a model score it."""
+def send(ledger: Ledger, number: int, p_pneumonia: float, *, model: str = "m") -> int:
+    """Record a canary and its score by a model."""
     (image_id,) = fill(ledger, number, run=RUN)
     take(ledger, [image_id])
     record(ledger, known_model(ledger, model * 64), [result(image_id, p_pneumonia)])
@@ -33,16 +33,16 @@ def test_no_canary_means_no_result(ledger: Ledger) -> None:
 
 
 def test_canary_is_compared_with_the_models_first_canary(ledger: Ledger) -> None:
-    fly(ledger, 1, 0.2)
+    send(ledger, 1, 0.2)
     first = latest(ledger)
     assert first is not None
     assert (first.p_pneumonia, first.expected, first.ok) == (0.2, None, True)
-    fly(ledger, 2, 0.205)
-    fly(ledger, 3, 0.7, model="n")
+    send(ledger, 2, 0.205)
+    send(ledger, 3, 0.7, model="n")
     other = latest(ledger)
     assert other is not None
-    assert (other.expected, other.ok) == (None, True), "another model may say otherwise"
-    image_id = fly(ledger, 4, 0.215)
+    assert (other.expected, other.ok) == (None, True), "another model may have another score"
+    image_id = send(ledger, 4, 0.215)
     assert latest(ledger) == replace(
         other,
         image=image_id,
@@ -51,9 +51,9 @@ def test_canary_is_compared_with_the_models_first_canary(ledger: Ledger) -> None
         trouble="The canary has the score 0.215; the first canary of the same model had 0.200.",
         ok=False,
     )
-    fly(ledger, 5, 0.2)
-    assert (found := latest(ledger)) is not None
-    assert (found.expected, found.ok) == (0.2, True)
+    send(ledger, 5, 0.2)
+    assert (result := latest(ledger)) is not None
+    assert (result.expected, result.ok) == (0.2, True)
 
 
 def test_unscored_canary_is_a_problem_after_ten_minutes(ledger: Ledger) -> None:
@@ -70,16 +70,16 @@ def test_unscored_canary_is_a_problem_after_ten_minutes(ledger: Ledger) -> None:
 def test_rejected_canary_is_a_problem_with_its_reason(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         receive(session, arrival(1, rejection=NOT_AN_IMAGE), run=RUN)
-    found = latest(ledger)
-    assert found is not None
-    assert (found.ok, found.trouble) == (False, "The canary was rejected: The file is not an image.")
+    result = latest(ledger)
+    assert result is not None
+    assert (result.ok, result.trouble) == (False, "The canary was rejected: The file is not an image.")
     with ledger.reading() as session:
-        assert found.trouble in reports.status_document(session, later(1))["troubles"]
+        assert result.trouble in reports.status_document(session, later(1))["troubles"]
 
 
 def test_canaries_have_a_run_of_their_own(ledger: Ledger) -> None:
     fill(ledger, 1, run="night-1")
-    fly(ledger, 2, 0.2)
+    send(ledger, 2, 0.2)
     with ledger.reading() as session:
         tonight, canaries = reports.find_run(session, None), reports.find_run(session, RUN)
         assert tonight is not None

@@ -1,4 +1,4 @@
-"""The promise of the books, under everything that may happen, in any order."""
+"""The file count stays balanced under every change, in any order and concurrently."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from worker.ledger.states import IllegalTransition
 
 
 class Night:
-    """A random walk over all that changes an image, with its own count of the files."""
+    """A random walk over everything that changes an image, with its own count of the files."""
 
     def __init__(self, ledger: Ledger, seed: int, label: str = "") -> None:
         self.ledger, self.random = ledger, random.Random(seed)
@@ -64,7 +64,7 @@ class Night:
     def lease(self) -> None:
         worker = self.random.choice(list(self.held))
         taken = take(self.ledger, self.some(), owner=worker, at=later(self.now))
-        # One that ran out and is taken again is in hand once: a real owner is one chunk and never comes again.
+        # An image of an expired lease that is leased again counts once: a real owner is one chunk and never returns.
         self.held[worker] = [*dict.fromkeys(self.held[worker] + taken)]
 
     def record(self) -> None:
@@ -119,7 +119,9 @@ def test_file_count_is_balanced_after_any_sequence_of_changes(ledger: Ledger, se
             assert_whole(ledger)
     counts = assert_whole(ledger)
     assert (counts.received, counts.images) == (len(night.keys), len(night.ids))
-    assert min(counts.scored, counts.rejected, counts.quarantined, counts.pending) > 0, "the walk went far"
+    assert min(counts.scored, counts.rejected, counts.quarantined, counts.pending) > 0, (
+        "the walk reached every state"
+    )
 
 
 def test_file_count_and_audit_trail_hold_during_concurrent_writes(ledger: Ledger) -> None:

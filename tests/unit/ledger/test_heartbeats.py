@@ -18,23 +18,23 @@ def seen(ledger: Ledger, seconds: float = 0) -> list[ProcessStatus]:
         return list(process_statuses(session, later(seconds)))
 
 
-def say(ledger: Ledger, name: str, seconds: float = 0) -> None:
+def send_heartbeat(ledger: Ledger, name: str, seconds: float = 0) -> None:
     with ledger.transaction() as session:
         record_heartbeat(session, name, period_s=5, at=later(seconds))
 
 
 def test_process_is_silent_after_three_missed_heartbeats(ledger: Ledger) -> None:
-    say(ledger, "watch", 0)
-    say(ledger, "watch", 5)
+    send_heartbeat(ledger, "watch", 0)
+    send_heartbeat(ledger, "watch", 5)
     assert [(b.name, b.heartbeat_age_s, b.ok) for b in seen(ledger, 20)] == [("watch", 15, True)]
     assert [(b.heartbeat_age_s, b.ok) for b in seen(ledger, 21)] == [(16, False)]
-    assert seen(ledger, 4)[0].heartbeat_age_s == 0, "another machine's clock may be ahead"
+    assert seen(ledger, 4)[0].heartbeat_age_s == 0, "the clock of another machine may be ahead"
 
 
 def test_heartbeat_from_the_future_is_silent(ledger: Ledger) -> None:
-    say(ledger, "watch", 3600)
+    send_heartbeat(ledger, "watch", 3600)
     assert [(b.heartbeat_age_s, b.silent, b.ok) for b in seen(ledger)] == [(0, True, False)]
-    say(ledger, "watch", 0)
+    send_heartbeat(ledger, "watch", 0)
     assert [(b.silent, b.ok) for b in seen(ledger, 1)] == [(False, True)]
 
 
@@ -45,7 +45,7 @@ def test_heartbeat_records_what_the_process_waits_for(ledger: Ledger) -> None:
     assert (waits.trouble, waits.silent, waits.ok) == ("no room", False, False)
     (silent,) = seen(ledger, 16)
     assert (silent.silent, silent.ok) == (True, False)
-    say(ledger, "watch", 17)
+    send_heartbeat(ledger, "watch", 17)
     (well,) = seen(ledger, 18)
     assert (well.trouble, well.silent, well.ok) == (None, False, True)
 
@@ -55,7 +55,7 @@ def test_processes_of_one_name_can_start_at_once(ledger: Ledger) -> None:
 
     def begin(_: int) -> None:
         start.wait(10)
-        say(ledger, "worker")
+        send_heartbeat(ledger, "worker")
 
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(begin, range(6)))
@@ -63,13 +63,13 @@ def test_processes_of_one_name_can_start_at_once(ledger: Ledger) -> None:
 
 
 def test_deregister_keeps_the_row_of_a_successor(ledger: Ledger) -> None:
-    say(ledger, "watch")
+    send_heartbeat(ledger, "watch")
     with ledger.transaction() as session:
         session.execute(update(Process).values(pid=os.getpid() + 1))
     with ledger.transaction() as session:
         deregister(session, "watch")
     assert len(seen(ledger)) == 1
-    say(ledger, "watch")
+    send_heartbeat(ledger, "watch")
     with ledger.transaction() as session:
         deregister(session, "watch")
         deregister(session, "never was")
@@ -78,11 +78,11 @@ def test_deregister_keeps_the_row_of_a_successor(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize(("successor", "started"), [(False, AT), (True, later(9))])
 def test_start_time_is_that_of_the_present_process(ledger: Ledger, successor: bool, started: object) -> None:
-    say(ledger, "watch", 0)
+    send_heartbeat(ledger, "watch", 0)
     if successor:
         with ledger.transaction() as session:
             session.execute(update(Process).values(pid=os.getpid() + 1))
-    say(ledger, "watch", 9)
+    send_heartbeat(ledger, "watch", 9)
     with ledger.reading() as session:
         row = session.scalars(select(Process)).one()
     assert (row.started_at, row.beat_at, row.pid) == (started, later(9), os.getpid())

@@ -45,10 +45,10 @@ def retry(ledger: Ledger, image_id: int, why: str = "the disk is back") -> Lane:
 
 def waiting(ledger: Ledger, *lost_in: Lane, seconds: float = 0) -> list[int]:
     with ledger.reading() as session:
-        found = leases.pending_images(
+        images = leases.pending_images(
             session, lost_in=lost_in, requeue_after_s=10, at=later(10 + seconds), limit=100
         )
-    return [row.id for row in found]
+    return [row.id for row in images]
 
 
 def test_two_owners_never_lease_the_same_image(ledger: Ledger) -> None:
@@ -111,7 +111,7 @@ def test_expired_lease_returns_its_images_and_counts_the_attempt(ledger: Ledger)
     assert expire(ledger, 61) == 2
     back = image(ledger, ids[0])
     assert (back.state, back.attempts, back.lease_owner, back.lease_until) == ("pending", 1, None, None)
-    assert waiting(ledger) == ids, "nobody has it in a queue any more"
+    assert waiting(ledger) == ids, "the images are in no queue any more"
     assert take(ledger, ids, owner="w2") == ids
     assert image(ledger, ids[0]).attempts == 2
     assert_whole(ledger)
@@ -124,7 +124,9 @@ def test_clock_set_back_an_hour_blocks_no_image(ledger: Ledger) -> None:
     with ledger.reading() as session:
         assert leases.any_expired(session, lease_s=60, at=AT)
     assert expire(ledger, 0) == 1
-    assert [image(ledger, i).state for i in ids] == ["pending", "leased"], "a moment ahead is no hour"
+    assert [image(ledger, i).state for i in ids] == ["pending", "leased"], (
+        "a few seconds ahead is not an hour"
+    )
     assert take(ledger, ids, owner="w2") == ids[:1]
     assert record(ledger, known_model(ledger), [result(ids[0])], owner="w1") == 0
     assert record(ledger, known_model(ledger), [result(ids[0])], owner="w2") == 1
@@ -155,7 +157,7 @@ def test_image_queued_in_the_future_is_queued_again(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
     with ledger.transaction() as session:
         leases.mark_queued(session, ids, later(3600))
-    assert waiting(ledger) == [], "its lane still holds it"
+    assert waiting(ledger) == [], "its lane was not lost"
     assert waiting(ledger, Lane.OVERNIGHT) == ids
 
 
@@ -176,7 +178,7 @@ def test_third_failed_attempt_quarantines_with_a_reason(ledger: Ledger) -> None:
     assert (kept.state, kept.reason_code) == (ImageState.QUARANTINED, "lease_expired")
     assert kept.reason is not None
     assert kept.reason.endswith("Tried 3 times.")
-    assert take(ledger, [lost]) == [], "never retried for ever"
+    assert take(ledger, [lost]) == [], "a quarantined image is not leased again"
     assert assert_whole(ledger).quarantined == 1
 
 
@@ -239,7 +241,7 @@ def test_image_is_queued_again_only_if_its_lane_was_lost(ledger: Ledger) -> None
     assert waiting(ledger, seconds=100) == []
     assert waiting(ledger, Lane.URGENT, seconds=100) == urgent
     assert waiting(ledger, Lane.OVERNIGHT, seconds=100) == slow
-    assert waiting(ledger, *Lane, seconds=-1) == [], "it has only just been queued"
+    assert waiting(ledger, *Lane, seconds=-1) == [], "it has just been queued"
 
 
 def test_only_pending_images_are_marked_as_queued(ledger: Ledger) -> None:

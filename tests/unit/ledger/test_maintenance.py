@@ -52,7 +52,7 @@ def test_check_names_wrong_tallies(ledger: Ledger) -> None:
         session.execute(text("UPDATE image_tally SET total = total + 1 WHERE state = 'scored'"))
         session.execute(text("UPDATE receipt_tally SET total = total + 1"))
         session.execute(text("UPDATE prediction_tally SET total = total - 1"))
-    assert counted(ledger).balanced, "no page can know it"
+    assert counted(ledger).balanced, "the equation alone cannot show it"
     assert wrong(ledger) == ["3 tallies that differ from a count of the rows"]
 
 
@@ -104,7 +104,7 @@ def test_backup_never_overwrites_a_file(ledger: Ledger, tmp_path: Path) -> None:
 def test_pg_dump_gets_no_password_on_its_command_line(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # An edge: pg_dump of another release than the server's refuses, so what it was asked is kept here.
+    # pg_dump of another release than the server's fails, so a stand-in records its command line.
     program = tmp_path / "bin" / "pg_dump"
     program.parent.mkdir()
     program.write_text('#!/bin/sh\necho "$@" "$PGPASSWORD" > "${2#--file=}"\n')
@@ -112,9 +112,9 @@ def test_pg_dump_gets_no_password_on_its_command_line(
     monkeypatch.setenv("PATH", str(program.parent), prepend=":")
     ledger = Ledger("postgresql+psycopg://ada:se%2Fcret@db.example:5433/night")
     maintenance.backup(ledger, tmp_path / "copy")
-    said = (tmp_path / "copy").read_text().split()
-    assert said[0] == "--format=custom"
-    assert said[2:] == ["--dbname=postgresql://ada@db.example:5433/night", "se/cret"]
+    recorded = (tmp_path / "copy").read_text().split()
+    assert recorded[0] == "--format=custom"
+    assert recorded[2:] == ["--dbname=postgresql://ada@db.example:5433/night", "se/cret"]
 
 
 @pytest.mark.postgres

@@ -1,4 +1,4 @@
-"""Which models there are, which one is in use, and how much each has scored."""
+"""Registered models: which one is in use, and how many images model has scored."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def known(ledger: Ledger) -> list[KnownModel]:
         return known_models(session)
 
 
-def said(ledger: Ledger) -> list[tuple[str, bool, int, str | None]]:
+def summary(ledger: Ledger) -> list[tuple[str, bool, int, str | None]]:
     return [
         (
-            each.model.sha256,
-            each.in_use,
-            each.scored,
-            each.operating_point.name if each.operating_point else None,
+            model.model.sha256,
+            model.in_use,
+            model.scored,
+            model.operating_point.name if model.operating_point else None,
         )
-        for each in known(ledger)
+        for model in known(ledger)
     ]
 
 
@@ -67,21 +67,21 @@ def test_empty_ledger_knows_no_model(ledger: Ledger) -> None:
 
 def test_first_registered_model_is_in_use(ledger: Ledger) -> None:
     register(ledger, OLD, AT)
-    assert said(ledger) == [(OLD, True, 0, None)]
+    assert summary(ledger) == [(OLD, True, 0, None)]
 
 
 def test_each_model_has_its_count_and_operating_point(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3)
     score(ledger, ids[:2], register(ledger, OLD, AT), later(1))
     score(ledger, ids[2:], register(ledger, NEW, later(2), "screen"), later(3))
-    assert said(ledger) == [(NEW, True, 1, "screen"), (OLD, False, 2, "balanced")]
-    assert [each.model.card for each in known(ledger)] == [{"name": "nightread"}] * 2
+    assert summary(ledger) == [(NEW, True, 1, "screen"), (OLD, False, 2, "balanced")]
+    assert [model.model.card for model in known(ledger)] == [{"name": "nightread"}] * 2
 
 
 def test_newly_registered_model_is_in_use_at_once(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 1), register(ledger, OLD, AT), later(1))
     register(ledger, NEW, later(2))
-    assert said(ledger) == [(NEW, True, 0, None), (OLD, False, 1, "balanced")]
+    assert summary(ledger) == [(NEW, True, 0, None), (OLD, False, 1, "balanced")]
 
 
 def test_older_model_that_scores_again_is_in_use(ledger: Ledger) -> None:
@@ -89,7 +89,7 @@ def test_older_model_that_scores_again_is_in_use(ledger: Ledger) -> None:
     old = register(ledger, OLD, AT)
     score(ledger, ids[:1], register(ledger, NEW, later(1)), later(2))
     score(ledger, ids[1:], old, later(3))
-    assert said(ledger) == [(OLD, True, 1, "balanced"), (NEW, False, 1, "balanced")]
+    assert summary(ledger) == [(OLD, True, 1, "balanced"), (NEW, False, 1, "balanced")]
 
 
 def test_operating_point_is_that_of_the_latest_prediction(ledger: Ledger) -> None:
@@ -97,14 +97,14 @@ def test_operating_point_is_that_of_the_latest_prediction(ledger: Ledger) -> Non
     screen = register(ledger, OLD, AT, "screen")
     score(ledger, ids[:1], screen, later(1))
     score(ledger, ids[1:2], register(ledger, OLD, later(2), "balanced"), later(2))
-    assert said(ledger)[0][3] == "balanced"
+    assert summary(ledger)[0][3] == "balanced"
     score(ledger, ids[2:], screen, later(3))
-    assert said(ledger)[0][3] == "screen"
+    assert summary(ledger)[0][3] == "screen"
 
 
 def test_model_is_found_by_sha256_in_upper_case(ledger: Ledger) -> None:
     register(ledger, OLD, AT)
-    found = find_model(known(ledger), OLD.upper())
-    assert found is not None
-    assert found.model.sha256 == OLD
+    model = find_model(known(ledger), OLD.upper())
+    assert model is not None
+    assert model.model.sha256 == OLD
     assert find_model(known(ledger), OLD[:12]) is None

@@ -53,10 +53,10 @@ def test_worker_fills_in_facts_that_the_intake_lacked(ledger: Ledger) -> None:
         (row,) = receive(session, replace(arrival(1), format=None, width=None, height=None, phantom=False))
     assert row is not None
     take(ledger, [row.image_id])
-    found = ImageFacts("png", 640, 480, phantom=True)
-    record(ledger, known_model(ledger), [replace(result(row.image_id), facts=found)])
+    facts = ImageFacts("png", 640, 480, phantom=True)
+    record(ledger, known_model(ledger), [replace(result(row.image_id), facts=facts)])
     kept = image(ledger, row.image_id)
-    assert ImageFacts(kept.format or "", kept.width or 0, kept.height or 0, kept.phantom) == found
+    assert ImageFacts(kept.format or "", kept.width or 0, kept.height or 0, kept.phantom) == facts
 
 
 def test_rejection_is_recorded_with_code_and_sentence(ledger: Ledger) -> None:
@@ -102,7 +102,7 @@ def test_concurrent_workers_record_one_prediction_each(ledger: Ledger) -> None:
         take(ledger, ids[3 * number : 3 * number + 3], owner=f"w{number}")
 
     def finish(number: int) -> int:
-        # Each claims everything; only its own three are its to record.
+        # Each worker reports all images; only its own three leases are recorded.
         return record(ledger, model, [result(i) for i in ids], owner=f"w{number}")
 
     with ThreadPoolExecutor(4) as threads:

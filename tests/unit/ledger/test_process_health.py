@@ -50,11 +50,11 @@ def test_pending_images_without_activity_are_stalled(ledger: Ledger, lane: Lane)
 def test_long_queue_that_moves_is_not_stalled(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3)
     score(ledger, ids[:1])
-    assert not stalled(ledger, STALLED_S), "the last score is of one second after the start"
+    assert not stalled(ledger, STALLED_S), "the last score was one second after the start"
     assert stalled(ledger, LATE + 1)
     take(ledger, ids[1:2], at=later(LATE))
-    assert not stalled(ledger, LATE + 1), "one is being scored"
-    assert stalled(ledger, LATE + 61), "its lease ran out, and the worker with it"
+    assert not stalled(ledger, LATE + 1), "an image is being scored"
+    assert stalled(ledger, LATE + 61), "the lease has expired"
 
 
 def test_ledger_without_pending_images_is_not_stalled(ledger: Ledger) -> None:

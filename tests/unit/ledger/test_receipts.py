@@ -43,10 +43,10 @@ def test_each_run_is_balanced_with_duplicates_of_another_run(ledger: Ledger) -> 
     fill(ledger, 2, 3, run="tuesday")
     with ledger.reading() as session:
         for run in session.scalars(select(Run)):
-            found = file_counts(session, run.id)
-            assert found.balanced, found.equation
-            assert found.received == 2
-            assert found.duplicates == (1 if run.name == "tuesday" else 0)
+            counts = file_counts(session, run.id)
+            assert counts.balanced, counts.equation
+            assert counts.received == 2
+            assert counts.duplicates == (1 if run.name == "tuesday" else 0)
 
 
 def test_file_rejected_by_the_intake_has_its_reason(ledger: Ledger) -> None:
@@ -89,7 +89,7 @@ def test_every_arrival_without_a_key_gets_a_receipt(ledger: Ledger) -> None:
 
 
 def test_same_bytes_at_the_same_instant_are_one_image(ledger: Ledger) -> None:
-    # The run is there already: only the lock on the chain's head makes them take turns.
+    # The run exists already, so only the lock on the head of the chain serialises the writers.
     fill(ledger, 99)
     start = Barrier(8)
 

@@ -21,7 +21,7 @@ from worker.ledger.predictions import RejectionRecord
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Image
 
-# The design, section 6: other programs rely on these.
+# The published keys, which other programs rely on.
 STATUS = {
     "received", "duplicates", "images", "scored", "rejected", "quarantined", "pending", "leased", "flagged",
     "balanced", "images_per_s", "eta_s", "processes",
@@ -70,12 +70,12 @@ def test_status_document_has_its_published_keys(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         heartbeats.record_heartbeat(session, "watch", period_s=5, at=AT)
     with ledger.reading() as session:
-        said = reports.status_document(session, later(2))
-    assert set(said) >= STATUS
-    assert said["balanced"] is True
-    # Two images, from the start of the first at 0 s to now, at 2 s; one image waits.
-    assert (said["images_per_s"], said["eta_s"]) == (1.0, 1.0)
-    (process,) = said["processes"]
+        document = reports.status_document(session, later(2))
+    assert set(document) >= STATUS
+    assert document["balanced"] is True
+    # Two images were scored from 0 s to now, at 2 s; one image is pending.
+    assert (document["images_per_s"], document["eta_s"]) == (1.0, 1.0)
+    (process,) = document["processes"]
     keys = {"name": "watch", "host": "", "heartbeat_age_s": 2.0, "ok": True, "silent": False, "trouble": None}
     assert {**process, "host": ""} == keys
 
@@ -86,9 +86,9 @@ def test_eta_is_null_without_a_rate(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     score(ledger, ids[:1])
     with ledger.reading() as session:
-        said = reports.status_document(session, later(300))
-    assert said["images_per_s"] == 0
-    assert said["eta_s"] is None, "something waits and nothing is being scored"
+        document = reports.status_document(session, later(300))
+    assert document["images_per_s"] == 0
+    assert document["eta_s"] is None, "an image is pending and none is being scored"
 
 
 def test_run_figures_list_flagged_rejected_and_slowest_images(ledger: Ledger) -> None:
@@ -115,8 +115,8 @@ def test_find_run_without_a_name_returns_the_latest(ledger: Ledger) -> None:
     fill(ledger, 2, run="tuesday")
     fill(ledger, 3, run="monday")
     with ledger.reading() as session:
-        assert (found := reports.find_run(session, None)) is not None
-        assert found.name == "tuesday"
+        assert (run := reports.find_run(session, None)) is not None
+        assert run.name == "tuesday"
         assert reports.find_run(session, "sunday") is None
         assert reports.run_names(session) == ["tuesday", "monday"]
         listed = reports.runs(session, size=1)
@@ -139,5 +139,8 @@ def test_receipts_come_with_their_images(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         rows = receive(session, arrival(1), arrival(1))
     with ledger.reading() as session:
-        found = reports.receipts(session, [row.receipt_id for row in rows if row])
-    assert [(row.outcome, row.image.state) for row in found] == [("new", "pending"), ("duplicate", "pending")]
+        listed = reports.receipts(session, [row.receipt_id for row in rows if row])
+    assert [(row.outcome, row.image.state) for row in listed] == [
+        ("new", "pending"),
+        ("duplicate", "pending"),
+    ]

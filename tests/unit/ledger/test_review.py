@@ -37,14 +37,14 @@ def claim(ledger: Ledger, image_id: int, reader: int, seconds: float = 0) -> boo
 
 
 def in_queue(ledger: Ledger, wanted: QueueFilter, *, size: int = 50) -> list[int]:
-    """Ids page by page, until there is no further one."""
+    """Return the ids of all pages in order."""
     ids: list[int] = []
     after = None
     while True:
         with ledger.reading() as session:
             page = review.queue(session, wanted, after=after, size=size)
         ids += [row.id for row in page.images]
-        assert len(ids) <= page.total, "the pages go round in circles"
+        assert len(ids) <= page.total, "paging does not end"
         if page.next is None:
             assert len(ids) == page.total
             return ids
@@ -60,7 +60,7 @@ def test_queue_is_ordered_by_score_then_age(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50])
 def test_pages_cover_every_image_exactly_once(ledger: Ledger, size: int) -> None:
-    # Thirds have no end in binary; many are equal.
+    # Thirds have no exact binary representation, and many scores are equal.
     ids = scored(ledger, *(number % 5 / 3 / 2 for number in range(14)))
     listed = in_queue(ledger, EVERYTHING, size=size)
     assert sorted(listed) == ids
@@ -78,7 +78,7 @@ def test_claimed_image_cannot_be_claimed_or_read_by_others(ledger: Ledger) -> No
     (only,) = scored(ledger, 0.9)
     ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
     assert claim(ledger, only, ada)
-    assert claim(ledger, only, ada, seconds=10), "one may open one's own image again"
+    assert claim(ledger, only, ada, seconds=10), "a reader can claim the same image again"
     assert not claim(ledger, only, ben, seconds=20)
     with pytest.raises(ReviewRefused, match="Another reader"):
         decide(ledger, only, ben)

@@ -59,8 +59,8 @@ def test_two_upgrades_at_once_create_one_schema(database_url: str) -> None:
         subprocess.Popen([sys.executable, "-c", program, url], cwd=ROOT, stderr=subprocess.PIPE)
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=60)[1].decode() for process in both]
-    assert [process.returncode for process in both] == [0, 0], "\n".join(said)
+    errors = [process.communicate(timeout=60)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], "\n".join(errors)
     ledger = Ledger(url)
     assert schema.differences(ledger) == []
     fill(ledger, 1)

@@ -74,7 +74,7 @@ def test_terminated_backend_is_a_transient_failure(postgres_url: str) -> None:
 @pytest.mark.parametrize("code", ["25006", "40P01", "53100", "57P03"])
 def test_temporary_server_error_is_a_transient_failure(postgres_url: str, code: str) -> None:
     ledger = Ledger(Settings(database_url=postgres_url).database)
-    # Raised by the server itself: a replica that only reads, a deadlock, a full disk and a start-up.
+    # The server itself raises these: read-only replica, deadlock, full disk, start-up.
     statement = f"DO $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{code}'; END $$"
     with pytest.raises(TransientFailure, match="not now"), ledger.transaction() as session:
         session.execute(text(statement))
@@ -110,17 +110,17 @@ def test_silent_transaction_is_ended_by_the_server(
     with pytest.raises(TransientFailure, match="idle-in-transaction"), cut_off.transaction() as session:
         fall_silent(session)
     fill(cut_off, 2)
-    for each in (patient, cut_off):
-        each.close()
+    for engine in (patient, cut_off):
+        engine.close()
 
 
 def test_ledger_time_is_that_of_the_database_server(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.ledger.session.utc_now", lambda: AT)
     with ledger.reading() as session:
-        told = ledger_time(session)
-    assert told.tzinfo is UTC
-    off_by = abs(told - datetime.now(UTC))
-    assert (told == AT) if ledger.engine.dialect.name == "sqlite" else off_by < timedelta(minutes=5)
+        now = ledger_time(session)
+    assert now.tzinfo is UTC
+    off_by = abs(now - datetime.now(UTC))
+    assert (now == AT) if ledger.engine.dialect.name == "sqlite" else off_by < timedelta(minutes=5)
 
 
 @pytest.mark.postgres
@@ -141,7 +141,7 @@ def test_timeout_in_the_url_is_kept(postgres_url: str) -> None:
 def test_opening_waits_for_another_process_that_opens_the_file(tmp_path: Path) -> None:
     path = tmp_path / "new.sqlite3"
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    # Not in WAL yet, and about to be written to: SQLite refuses the change of mode without waiting.
+    # The file is not in WAL mode and has a write lock: SQLite refuses the change of mode without waiting.
     other.execute("BEGIN IMMEDIATE")
     done = threading.Timer(0.3, other.rollback)
     done.start()
@@ -182,7 +182,7 @@ def test_error_message_holds_no_values(ledger: Ledger) -> None:
 
 
 def test_read_only_connection_is_closed_at_once(tmp_path: Path) -> None:
-    """SQLite shares within a process how a file was opened: one handle that stays keeps all others from writing."""
+    """Within a process SQLite shares how a file was opened: one remaining read-only handle blocks all writes."""
     path = tmp_path / "ledger.sqlite3"
     ledger = Ledger(f"sqlite:///{path}")
     schema.upgrade(ledger)

@@ -9,7 +9,7 @@ from worker.ledger.states import IllegalTransition, ImageState, after_failure, c
 PENDING, LEASED, SCORED = ImageState.PENDING, ImageState.LEASED, ImageState.SCORED
 REJECTED, QUARANTINED = ImageState.REJECTED, ImageState.QUARANTINED
 
-# Written out from the design's table, section 3, and not taken from the code.
+# Written out from the design, not taken from the code.
 LEGAL: set[tuple[ImageState | None, ImageState]] = {
     (None, PENDING),
     (None, REJECTED),

@@ -1,4 +1,4 @@
-"""The tallies are what a count of the rows says, whoever changed the rows."""
+"""Tallies equal a count of the rows, whichever program changed the rows."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ from worker.ledger.tables import Image, ImageTally, Prediction, Receipt, Run
 
 
 def test_tallies_follow_every_transition(ledger: Ledger) -> None:
-    """Each of the table's transitions, and the two of a reader, one after the other."""
+    """Check the tallies after each transition of an image and after a reading and its undo."""
     seen: set[tuple[ImageState | None, ImageState]] = set()
     states: dict[int, ImageState] = {}
 
-    def look() -> None:
+    def check_tallies() -> None:
         with ledger.reading() as session:
             now = {row.id: ImageState(row.state) for row in session.execute(select(Image.id, Image.state))}
-            away = {row.id for row in reports.rejected_images(session)}
-        assert away == {i for i, state in now.items() if state in {"rejected", "quarantined"}}
+            rejected = {row.id for row in reports.rejected_images(session)}
+        assert rejected == {i for i, state in now.items() if state in {"rejected", "quarantined"}}
         seen.update((states.get(i), state) for i, state in now.items() if states.get(i) != state)
         states.update(now)
         assert_whole(ledger)
 
     for step in _steps(ledger):
         step()
-        look()
+        check_tallies()
     assert seen == set(TRANSITIONS)
 
 
 def _steps(ledger: Ledger) -> list[Callable[[], object]]:
     model, reader = known_model(ledger), known_reader(ledger)
 
-    def give_back(image_id: int, max_attempts: int) -> None:
+    def release(image_id: int, max_attempts: int) -> None:
         with ledger.transaction() as session:
             leases.release(
                 session, [image_id], owner="w1", code="x", reason="Bad.", max_attempts=max_attempts, at=AT
@@ -65,7 +65,7 @@ def _steps(ledger: Ledger) -> list[Callable[[], object]]:
         with ledger.transaction() as session:
             leases.retry(session, image_id, who="user:1", why="again", at=AT)
 
-    def turn_away() -> None:
+    def reject() -> None:
         with ledger.transaction() as session:
             receive(session, arrival(4, rejection=NOT_AN_IMAGE))
 
@@ -79,12 +79,12 @@ def _steps(ledger: Ledger) -> list[Callable[[], object]]:
 
     return [
         lambda: fill(ledger, 1, 2, 3, 3),
-        turn_away,
+        reject,
         lambda: take(ledger, [1, 2, 3]),
         lambda: record(ledger, model, [result(1)], [RejectionRecord(2, "blank", "Nothing.")]),
-        lambda: give_back(3, 3),
+        lambda: release(3, 3),
         lambda: take(ledger, [3]),
-        lambda: give_back(3, 1),
+        lambda: release(3, 1),
         lambda: retry(2),
         lambda: retry(3),
         read,
@@ -118,7 +118,7 @@ def test_tallied_count_equals_the_length_of_the_list(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         review.decide(session, ids[0], reader_id=reader, action=Action.CONFIRM, note="", at=AT)
     with ledger.reading() as session:
-        for wanted, there in (
+        for wanted, length in (
             (QueueFilter(), 2),
             (QueueFilter(review=None), 3),
             (QueueFilter(verdicts=()), 4),
@@ -128,7 +128,7 @@ def test_tallied_count_equals_the_length_of_the_list(ledger: Ledger) -> None:
             (QueueFilter(run="three"), 0),
         ):
             page = review.queue(session, wanted)
-            assert (review.count(session, wanted), page.total, len(page.images)) == (there, there, there)
+            assert (review.count(session, wanted), page.total, len(page.images)) == (length, length, length)
 
 
 def test_upgrade_counts_the_rows_of_an_older_database(database_url: str) -> None:
