@@ -95,7 +95,7 @@ def result(image_id: int, p_pneumonia: float = 0.9) -> ScoreRecord:
     )
 
 
-def take(ledger: Ledger, ids: list[int], *, owner: str = "w1", at: datetime = AT) -> list[int]:
+def lease_images(ledger: Ledger, ids: list[int], *, owner: str = "w1", at: datetime = AT) -> list[int]:
     """Lease images for a minute and return the ids of those that were pending."""
     with ledger.transaction() as session:
         return [row.id for row in leases.lease(session, ids, owner=owner, lease_s=60, at=at)]
@@ -125,7 +125,7 @@ def record(
 
 def score(ledger: Ledger, ids: list[int], *, p_pneumonia: float = 0.9) -> None:
     """Lease and score images."""
-    take(ledger, ids)
+    lease_images(ledger, ids)
     assert record(ledger, known_model(ledger), [result(i, p_pneumonia) for i in ids]) == len(ids)
 
 
@@ -149,7 +149,7 @@ def counted(ledger: Ledger) -> FileCounts:
         return file_counts(session)
 
 
-def assert_whole(ledger: Ledger) -> FileCounts:
+def assert_consistent(ledger: Ledger) -> FileCounts:
     """Check that all files are accounted for, the tallies are right and the audit trail is intact.
 
     Returns the file count.

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from tests.conftest import HANG_S, Stack, wait_for
 from tests.files import distinct
-from tests.filling import assert_whole
+from tests.filling import assert_consistent
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Image, Prediction
 
@@ -52,7 +52,7 @@ class Storm:
         """Every file has one receipt, one image, one prediction; the books and the trail hold."""
         counts = self.stack.wait_until_done(self.count, HANG_S + self.count / 5)
         assert (counts.received, counts.images, counts.scored) == (self.count, self.count, self.count)
-        assert assert_whole(self.stack.ledger) == counts
+        assert assert_consistent(self.stack.ledger) == counts
         assert not list(self.stack.settings.inbox.iterdir())
         assert_one_prediction_each(self.stack.ledger, self.count)
 

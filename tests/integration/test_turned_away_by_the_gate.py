@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from tests.conftest import make_settings
 from tests.files import encoded
-from tests.filling import assert_whole, image
+from tests.filling import assert_consistent, image
 from tests.gates import TURNED, gated_bundle, spoiled, ungated_bundle
 from worker.commands.screen_files import screen_files
 from worker.config import Settings
@@ -66,7 +66,7 @@ def test_turned_and_inverted_chests_are_rejected_with_receipts_and_the_sound_one
         assert len(list(session.scalars(select(Receipt.id)))) == len(files)
         reasons = [json.loads(event.payload).get("reason") for event in session.scalars(select(AuditEvent))]
     assert set(TURNED) <= set(reasons)
-    counts = assert_whole(ledger)
+    counts = assert_consistent(ledger)
     assert (counts.received, counts.scored, counts.rejected, counts.pending) == (
         len(files),
         1,
@@ -82,7 +82,7 @@ def test_turned_and_inverted_chests_are_rejected_with_receipts_and_the_sound_one
     assert screener.screen([ids["inverted"]]) == 1
     again = image(ledger, ids["inverted"])
     assert (again.state, again.reason_code) == ("rejected", "inverted")
-    assert assert_whole(ledger).rejected == len(TURNED)
+    assert assert_consistent(ledger).rejected == len(TURNED)
 
 
 def test_screen_says_the_sentence_and_gives_no_number(gated: Path, files: dict[str, Path]) -> None:

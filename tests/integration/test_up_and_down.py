@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Stack, wait_for
 from tests.files import distinct
-from tests.filling import assert_whole
+from tests.filling import assert_consistent
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import utc_now
 
@@ -38,14 +38,14 @@ def test_ctrl_c_stops_everything_and_the_next_start_goes_on(
     assert [process.cmdline() for process in stack.processes()] == [], "nothing is left running"
     assert "is killed" not in stack.log.read_text(), "each stopped when it was asked to"
     assert alive(stack) == {}, "each said farewell"
-    counts = assert_whole(stack.ledger)
+    counts = assert_consistent(stack.ledger)
     left = len(list(stack.settings.inbox.iterdir()))
     assert counts.leased == 0, "what was begun was finished"
     assert counts.received + left == 40
 
     stack.start()
     assert stack.wait_until_done(40).scored == 40
-    assert_whole(stack.ledger)
+    assert_consistent(stack.ledger)
     assert stack.stop(signal.SIGTERM) == 0
     assert stack.processes() == []
 
@@ -91,7 +91,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing_that_blocks_the_next_and_a_s
     assert len(stack.processes("valkey-server")) == len(stack.processes("watch")) == 1
     assert stack.stop(signal.SIGHUP) == 0, "as when its terminal is closed"
     assert stack.processes() == []
-    assert_whole(stack.ledger)
+    assert_consistent(stack.ledger)
 
 
 def test_a_worker_without_a_usable_model_stops_with_one_sentence(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from tests.filling import arrival, known_model, receive, record, result, take
+from tests.filling import arrival, known_model, lease_images, receive, record, result
 from tests.ledgers import current_ledger
 from worker import DISCLAIMER
 from worker.ledger import heartbeats
@@ -38,7 +38,7 @@ def night(tmp_path: Path) -> Iterator[Ledger]:
     with ledger.transaction() as session:
         rows = receive(session, *(arrival(n, name=name) for n, name in enumerate(NAMES)), run="=1+1<b>")
     ids = [row.image_id for row in rows if row]
-    take(ledger, ids)
+    lease_images(ledger, ids)
     scores = [result(i, p) for i, p in zip(ids, (0.9, 0.8, 0.5, 0.1), strict=False)]
     refused = [RejectionRecord(ids[4], "blank", "The image shows nothing.")]
     record(ledger, known_model(ledger), scores, refused)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from tests.conftest import make_settings
 from tests.files import jpeg
-from tests.filling import assert_whole, image
+from tests.filling import assert_consistent, image
 from tests.ledgers import current_ledger
 from worker.config import Settings
 from worker.errors import DiskFull, StoreAway, TransientFailure
@@ -107,7 +107,7 @@ def test_one_inode_with_two_names_counts_as_two_files(intake: Intake) -> None:
     outcomes = [accepted.outcome for accepted in intake.accept(first, second)]
     assert outcomes == [Outcome.NEW, Outcome.DUPLICATE]
     assert not list(intake.inbox.iterdir())
-    assert assert_whole(intake.ledger).received == 2
+    assert assert_consistent(intake.ledger).received == 2
 
 
 def test_a_file_with_a_second_hard_link_is_copied(intake: Intake, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_newer_file_of_the_same_name_is_not_removed(
     assert path.read_bytes() == jpeg(2), "it was never read, so removing it would lose it"
     (accepted,) = intake.accept(path)
     assert accepted.outcome is Outcome.NEW
-    assert assert_whole(intake.ledger).images == 2
+    assert assert_consistent(intake.ledger).images == 2
 
 
 @pytest.mark.parametrize("way", ["overwritten", "replaced"])
@@ -156,7 +156,7 @@ def test_a_file_that_changes_while_read_is_left(
     (accepted,) = intake.accept(intake.file("again.jpg", jpeg(1)))
     assert accepted.outcome is Outcome.NEW
     assert intake.store.read(image(intake.ledger, accepted.image_id).sha256) == jpeg(1)
-    assert assert_whole(intake.ledger).received == 2
+    assert assert_consistent(intake.ledger).received == 2
 
 
 def test_an_unreadable_file_stays_and_others_are_accepted(
@@ -177,7 +177,7 @@ def test_an_unreadable_file_stays_and_others_are_accepted(
         (accepted,) = intake.accept(bad, good)
         assert accepted.name == "good.jpg"
         assert bad.exists()
-    assert assert_whole(intake.ledger).received == 4
+    assert assert_consistent(intake.ledger).received == 4
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES])
@@ -194,7 +194,7 @@ def test_every_source_stays_when_the_store_fails(
             intake.accept(*paths)
     assert "Jane" not in str(failure.value), "the log must hold no names"
     assert all(path.exists() for path in paths)
-    assert assert_whole(intake.ledger).received == 0
+    assert assert_consistent(intake.ledger).received == 0
     assert len(intake.accept(*paths)) == 3
 
 
@@ -216,7 +216,7 @@ def test_no_file_is_accepted_while_the_disk_is_nearly_full(
     with pytest.raises(DiskFull, match="the disk has 500 MB left, less than 500 MB: no file is accepted"):
         intake.accept(path)
     assert path.exists()
-    assert assert_whole(intake.ledger).received == 0
+    assert assert_consistent(intake.ledger).received == 0
     free[0] = 500_000_000
     assert [accepted.outcome for accepted in intake.accept(path)] == [Outcome.NEW]
 
@@ -235,7 +235,7 @@ def test_no_file_is_accepted_while_the_store_is_missing(intake: Intake, tmp_path
     intake.store.root.rmdir()
     (tmp_path / "away").rename(intake.store.root)
     assert [accepted.outcome for accepted in intake.accept(path)] == [Outcome.NEW]
-    assert assert_whole(intake.ledger).received == 2
+    assert assert_consistent(intake.ledger).received == 2
 
 
 def test_every_source_stays_when_the_database_fails(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_every_source_stays_when_the_database_fails(intake: Intake, monkeypatch:
         with pytest.raises(TransientFailure):
             intake.accept(path)
     assert path.exists()
-    assert assert_whole(intake.ledger).received == 0
+    assert assert_consistent(intake.ledger).received == 0
     assert [accepted.outcome for accepted in intake.accept(path)] == [Outcome.NEW]
 
 
@@ -260,7 +260,7 @@ def test_a_recorded_file_gets_no_second_receipt(intake: Intake, monkeypatch: pyt
     assert path.exists()
     assert intake.accept(path) == []
     assert not path.exists()
-    assert assert_whole(intake.ledger).received == 1
+    assert assert_consistent(intake.ledger).received == 1
 
 
 def test_an_undeletable_source_is_read_and_logged_once(
@@ -282,7 +282,7 @@ def test_an_undeletable_source_is_read_and_logged_once(
     paths[0].write_bytes(jpeg(7))
     assert [item.name for item in intake.accept(*paths)] == ["0.jpg"], "its new content is another arrival"
     assert not any(path.exists() for path in paths)
-    assert assert_whole(intake.ledger).received == 4
+    assert assert_consistent(intake.ledger).received == 4
 
 
 def test_a_recorded_file_is_recognised_after_a_remount(
@@ -303,7 +303,7 @@ def test_a_recorded_file_is_recognised_after_a_remount(
         patch.setattr(os, "fstat", lambda _: elsewhere(path))
         assert path.lstat().st_dev == lstat(path).st_dev + 1
         assert intake.accept(path) == []
-    assert assert_whole(intake.ledger).received == 1
+    assert assert_consistent(intake.ledger).received == 1
 
 
 def _all(status: os.stat_result) -> dict[str, int]:
@@ -318,7 +318,7 @@ def test_the_same_file_dropped_again_is_a_new_arrival(intake: Intake, tmp_path: 
         # With the same times and name: only the change time of the inode differs.
         shutil.copy2(original, intake.inbox / "a.jpg")
         assert [accepted.outcome for accepted in intake.accept(intake.inbox / "a.jpg")] == [outcome]
-    assert assert_whole(intake.ledger).received == 3
+    assert assert_consistent(intake.ledger).received == 3
 
 
 def test_links_pipes_and_folders_are_never_read(intake: Intake, tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_links_pipes_and_folders_are_never_read(intake: Intake, tmp_path: Path) 
     assert link.is_symlink()
     assert fifo.exists()
     assert list(intake.store.hashes()) == []
-    assert assert_whole(intake.ledger).received == 0
+    assert assert_consistent(intake.ledger).received == 0
 
 
 def test_an_import_copies_and_keeps_its_sources(intake: Intake, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from tests.conftest import make_settings
 from tests.files import jpeg
-from tests.filling import assert_whole
+from tests.filling import assert_consistent
 from worker.commands.check import as_text
 from worker.config import Settings
 from worker.intake import accept, reconcile
@@ -81,7 +81,7 @@ def test_nothing_is_repaired_when_all_agree(data_folder: DataFolder) -> None:
     assert len(data_folder.reconciler.compare()) == 5
     assert data_folder.named(read_bytes=True) == {}
     assert data_folder.reconciler.repair() == []
-    assert assert_whole(data_folder.ledger).received == 2
+    assert assert_consistent(data_folder.ledger).received == 2
 
 
 def test_a_stored_file_without_an_image_is_accepted_once(data_folder: DataFolder) -> None:
@@ -93,7 +93,7 @@ def test_a_stored_file_without_an_image_is_accepted_once(data_folder: DataFolder
     assert data_folder.reconciler.repair() == ["2 stored files accepted"]
     assert data_folder.reconciler.repair() == []
     assert data_folder.wrong(read_bytes=True) == []
-    counts = assert_whole(data_folder.ledger)
+    counts = assert_consistent(data_folder.ledger)
     assert (counts.received, counts.pending, counts.rejected) == (2, 1, 1)
     assert sorted(data_folder.images()) == orphans
     with data_folder.ledger.reading() as session:
@@ -115,7 +115,7 @@ def test_a_stored_file_with_a_source_is_left_alone(data_folder: DataFolder) -> N
     assert data_folder.named() == {}
     assert data_folder.reconciler.repair() == []
     data_folder.accept(source)
-    assert assert_whole(data_folder.ledger).received == 1
+    assert assert_consistent(data_folder.ledger).received == 1
     with data_folder.ledger.reading() as session:
         assert list(session.scalars(select(Receipt.original_name))) == ["a.jpg"]
 
@@ -201,7 +201,7 @@ def test_only_sources_with_a_receipt_are_removed(
     assert data_folder.named() == {"1 files in the inbox that have their receipt": ["a.jpg"]}
     assert data_folder.reconciler.repair() == ["1 files with a receipt removed from the inbox"]
     assert (recorded.exists(), waiting.exists()) == (False, True)
-    assert assert_whole(data_folder.ledger).received == 1
+    assert assert_consistent(data_folder.ledger).received == 1
 
 
 def test_at_most_twenty_names_are_shown_without_control_characters() -> None:

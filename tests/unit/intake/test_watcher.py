@@ -15,7 +15,7 @@ from watchdog.observers import Observer
 
 from tests.conftest import make_settings, wait_for
 from tests.files import jpeg
-from tests.filling import assert_whole
+from tests.filling import assert_consistent
 from tests.ledgers import current_ledger
 from worker.intake.accept import Acceptor
 from worker.intake.watcher import FolderMonitor, is_ignored
@@ -101,8 +101,8 @@ def test_a_file_is_accepted_only_when_its_writer_has_finished(make_inbox: Callab
         assert path.exists()
     inbox.drop("slow.jpg", data)
     inbox.settle()
-    assert assert_whole(inbox.ledger).pending == 1, "the file was read once, and completely"
-    assert assert_whole(inbox.ledger).received == 1
+    assert assert_consistent(inbox.ledger).pending == 1, "the file was read once, and completely"
+    assert assert_consistent(inbox.ledger).received == 1
 
 
 def test_unfinished_files_links_and_pipes_stay(make_inbox: Callable[..., Inbox], tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_file_may_have_any_name(make_inbox: Callable[..., Inbox]) -> None:
     assert not list(inbox.folder.iterdir())
     assert len(set(inbox.names())) == len(inbox.queued) == len(ANY_NAMES)
     assert {ANY_NAMES[0], "M\\xfcller.jpg", "\\xff\\xfe\\x80.jpg"} <= set(inbox.names())
-    assert_whole(inbox.ledger)
+    assert_consistent(inbox.ledger)
 
 
 def test_a_folder_deeper_than_path_max_does_no_harm(
@@ -235,7 +235,7 @@ def test_a_file_renamed_while_written_is_accepted_once(
         assert inbox.names() == []
     inbox.settle()
     assert inbox.names() == [f"{number}.jpg"]
-    assert assert_whole(inbox.ledger).pending == 1
+    assert assert_consistent(inbox.ledger).pending == 1
 
 
 def test_a_file_that_vanishes_before_reading_has_no_receipt(make_inbox: Callable[..., Inbox]) -> None:
@@ -270,7 +270,7 @@ def test_more_files_than_one_group_are_all_accepted(make_inbox: Callable[..., In
         inbox.drop(f"{number}.jpg", jpeg() + bytes([number]))
     inbox.settle()
     assert len(set(inbox.queued)) == 70
-    assert assert_whole(inbox.ledger).pending == 70
+    assert assert_consistent(inbox.ledger).pending == 70
 
 
 def test_a_duplicate_is_not_queued_again(make_inbox: Callable[..., Inbox]) -> None:
@@ -280,7 +280,7 @@ def test_a_duplicate_is_not_queued_again(make_inbox: Callable[..., Inbox]) -> No
     inbox.drop("c.jpg", b"no image")
     inbox.settle()
     assert len(inbox.queued) == 1
-    counts = assert_whole(inbox.ledger)
+    counts = assert_consistent(inbox.ledger)
     assert (counts.received, counts.duplicates, counts.rejected, counts.pending) == (3, 1, 1, 1)
 
 

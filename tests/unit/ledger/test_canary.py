@@ -4,7 +4,17 @@ from dataclasses import replace
 
 from sqlalchemy import update
 
-from tests.filling import NOT_AN_IMAGE, arrival, fill, known_model, later, receive, record, result, take
+from tests.filling import (
+    NOT_AN_IMAGE,
+    arrival,
+    fill,
+    known_model,
+    later,
+    lease_images,
+    receive,
+    record,
+    result,
+)
 from worker.ledger import reports
 from worker.ledger.canary import RUN, CanaryResult, last_sent, latest_canary
 from worker.ledger.session import Ledger
@@ -19,7 +29,7 @@ def latest(ledger: Ledger, seconds: float = 2) -> CanaryResult | None:
 def send(ledger: Ledger, number: int, p_pneumonia: float, *, model: str = "m") -> int:
     """Record a canary and its score by a model."""
     (image_id,) = fill(ledger, number, run=RUN)
-    take(ledger, [image_id])
+    lease_images(ledger, [image_id])
     record(ledger, known_model(ledger, model * 64), [result(image_id, p_pneumonia)])
     return image_id
 
@@ -61,7 +71,7 @@ def test_unscored_canary_is_a_problem_after_ten_minutes(ledger: Ledger) -> None:
     waits = latest(ledger, 599)
     assert waits is not None
     assert (waits.state, waits.ok, waits.trouble) == ("pending", None, None)
-    take(ledger, ids)
+    lease_images(ledger, ids)
     late = latest(ledger, 601)
     assert late is not None
     assert (late.ok, late.trouble) == (False, "The canary has not been scored within ten minutes.")

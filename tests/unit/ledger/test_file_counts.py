@@ -10,13 +10,13 @@ import pytest
 from tests.filling import (
     NOT_AN_IMAGE,
     arrival,
-    assert_whole,
+    assert_consistent,
     fill,
     known_model,
     later,
+    lease_images,
     receive,
     result,
-    take,
 )
 from worker.ledger import leases, predictions
 from worker.ledger.predictions import RejectionRecord, ScoringModel
@@ -63,7 +63,7 @@ class Night:
 
     def lease(self) -> None:
         worker = self.random.choice(list(self.held))
-        taken = take(self.ledger, self.some(), owner=worker, at=later(self.now))
+        taken = lease_images(self.ledger, self.some(), owner=worker, at=later(self.now))
         # An image of an expired lease that is leased again counts once: a real owner is one chunk and never returns.
         self.held[worker] = [*dict.fromkeys(self.held[worker] + taken)]
 
@@ -116,8 +116,8 @@ def test_file_count_is_balanced_after_any_sequence_of_changes(ledger: Ledger, se
     for number in range(200):
         night.step()
         if number % 20 == 0:
-            assert_whole(ledger)
-    counts = assert_whole(ledger)
+            assert_consistent(ledger)
+    counts = assert_consistent(ledger)
     assert (counts.received, counts.images) == (len(night.keys), len(night.ids))
     assert min(counts.scored, counts.rejected, counts.quarantined, counts.pending) > 0, (
         "the walk reached every state"
@@ -132,10 +132,10 @@ def test_file_count_and_audit_trail_hold_during_concurrent_writes(ledger: Ledger
     with ThreadPoolExecutor(2) as threads:
         writers = [threads.submit(arrive, thread) for thread in (1, 2)]
         while not all(writer.done() for writer in writers):
-            assert_whole(ledger)
+            assert_consistent(ledger)
         for writer in writers:
             writer.result()
-    assert assert_whole(ledger).received == 2 * 60 * 2
+    assert assert_consistent(ledger).received == 2 * 60 * 2
 
 
 def test_concurrent_changes_of_every_kind_do_not_deadlock(ledger: Ledger) -> None:
@@ -147,6 +147,6 @@ def test_concurrent_changes_of_every_kind_do_not_deadlock(ledger: Ledger) -> Non
 
     with ThreadPoolExecutor(len(nights)) as threads:
         list(threads.map(live, nights))
-    counts = assert_whole(ledger)
+    counts = assert_consistent(ledger)
     assert counts.received == len(set.union(*(night.keys for night in nights)))
     assert counts.images == len(set.union(*(night.ids for night in nights)))

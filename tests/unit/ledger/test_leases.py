@@ -11,15 +11,15 @@ from tests.filling import (
     AT,
     NOT_AN_IMAGE,
     arrival,
-    assert_whole,
+    assert_consistent,
     fill,
     image,
     known_model,
     later,
+    lease_images,
     receive,
     record,
     result,
-    take,
 )
 from worker.ledger import leases
 from worker.ledger.session import Ledger
@@ -53,8 +53,8 @@ def waiting(ledger: Ledger, *lost_in: Lane, seconds: float = 0) -> list[int]:
 
 def test_two_owners_never_lease_the_same_image(ledger: Ledger) -> None:
     ids = fill(ledger, *range(6))
-    assert take(ledger, ids[:4], owner="w1") == ids[:4]
-    assert take(ledger, ids, owner="w2") == ids[4:]
+    assert lease_images(ledger, ids[:4], owner="w1") == ids[:4]
+    assert lease_images(ledger, ids, owner="w2") == ids[4:]
     assert {image(ledger, i).lease_owner for i in ids[:4]} == {"w1"}
 
 
@@ -64,7 +64,7 @@ def test_concurrent_owners_never_lease_the_same_image(ledger: Ledger) -> None:
 
     def ask(number: int) -> list[int]:
         start.wait(10)
-        return take(ledger, ids[number:] + ids[:number], owner=f"w{number}")
+        return lease_images(ledger, ids[number:] + ids[:number], owner=f"w{number}")
 
     with ThreadPoolExecutor(6) as threads:
         taken = [i for part in threads.map(ask, range(6)) for i in part]
@@ -80,7 +80,7 @@ def test_lease_locks_the_chain_before_images_and_tallies(ledger: Ledger) -> None
         asked.extend([statement] if "chain_head" in statement or "image" in statement else [])
 
     event.listen(ledger.engine, "before_cursor_execute", note)
-    take(ledger, ids)
+    lease_images(ledger, ids)
     event.remove(ledger.engine, "before_cursor_execute", note)
     assert "chain_head" in asked[0]
     assert "UPDATE image" in asked[-1]
@@ -99,54 +99,54 @@ def test_image_being_marked_as_queued_can_be_leased(ledger: Ledger) -> None:
     with ThreadPoolExecutor(1) as threads:
         publisher = threads.submit(note)
         noted.wait(10)
-        assert take(ledger, ids) == ids, "the message would be lost until the lanes run empty"
+        assert lease_images(ledger, ids) == ids, "the message would be lost until the lanes run empty"
         asked.set()
         publisher.result(10)
 
 
 def test_expired_lease_returns_its_images_and_counts_the_attempt(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
-    take(ledger, ids)
+    lease_images(ledger, ids)
     assert expire(ledger, 59) == 0
     assert expire(ledger, 61) == 2
     back = image(ledger, ids[0])
     assert (back.state, back.attempts, back.lease_owner, back.lease_until) == ("pending", 1, None, None)
     assert waiting(ledger) == ids, "the images are in no queue any more"
-    assert take(ledger, ids, owner="w2") == ids
+    assert lease_images(ledger, ids, owner="w2") == ids
     assert image(ledger, ids[0]).attempts == 2
-    assert_whole(ledger)
+    assert_consistent(ledger)
 
 
 def test_clock_set_back_an_hour_blocks_no_image(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
-    take(ledger, ids[:1], at=later(3600))
-    take(ledger, ids[1:], at=later(50))
+    lease_images(ledger, ids[:1], at=later(3600))
+    lease_images(ledger, ids[1:], at=later(50))
     with ledger.reading() as session:
         assert leases.any_expired(session, lease_s=60, at=AT)
     assert expire(ledger, 0) == 1
     assert [image(ledger, i).state for i in ids] == ["pending", "leased"], (
         "a few seconds ahead is not an hour"
     )
-    assert take(ledger, ids, owner="w2") == ids[:1]
+    assert lease_images(ledger, ids, owner="w2") == ids[:1]
     assert record(ledger, known_model(ledger), [result(ids[0])], owner="w1") == 0
     assert record(ledger, known_model(ledger), [result(ids[0])], owner="w2") == 1
-    assert_whole(ledger)
+    assert_consistent(ledger)
 
 
 def test_clock_set_forward_an_hour_costs_one_attempt(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
-    take(ledger, ids)
+    lease_images(ledger, ids)
     assert expire(ledger, 3600) == 1
     assert record(ledger, known_model(ledger), [result(ids[0])]) == 0
-    assert take(ledger, ids, owner="w2", at=later(3600)) == ids
+    assert lease_images(ledger, ids, owner="w2", at=later(3600)) == ids
     assert record(ledger, known_model(ledger), [result(ids[0])], owner="w2") == 1
     assert image(ledger, ids[0]).attempts == 2
-    assert_whole(ledger)
+    assert_consistent(ledger)
 
 
 def test_lease_is_equally_long_in_every_time_zone(ledger: Ledger) -> None:
     tokyo, lima = timezone(timedelta(hours=9)), timezone(timedelta(hours=-5))
-    take(ledger, fill(ledger, 1), at=AT.astimezone(tokyo))
+    lease_images(ledger, fill(ledger, 1), at=AT.astimezone(tokyo))
     for seconds, ran_out in ((59, 0), (61, 1)):
         with ledger.transaction() as session:
             at = later(seconds).astimezone(lima)
@@ -162,7 +162,7 @@ def test_image_queued_in_the_future_is_queued_again(ledger: Ledger) -> None:
 
 
 def test_any_expired_does_not_write(ledger: Ledger) -> None:
-    take(ledger, fill(ledger, 1))
+    lease_images(ledger, fill(ledger, 1))
     with ledger.reading() as session:
         assert not leases.any_expired(session, lease_s=60, at=later(59))
         assert leases.any_expired(session, lease_s=60, at=later(61))
@@ -172,28 +172,28 @@ def test_third_failed_attempt_quarantines_with_a_reason(ledger: Ledger) -> None:
     (lost,) = fill(ledger, 1)
     for attempt in (1, 2, 3):
         assert image(ledger, lost).state == ImageState.PENDING
-        take(ledger, [lost], at=later(100 * attempt))
+        lease_images(ledger, [lost], at=later(100 * attempt))
         assert expire(ledger, 100 * attempt + 61) == 1
     kept = image(ledger, lost)
     assert (kept.state, kept.reason_code) == (ImageState.QUARANTINED, "lease_expired")
     assert kept.reason is not None
     assert kept.reason.endswith("Tried 3 times.")
-    assert take(ledger, [lost]) == [], "a quarantined image is not leased again"
-    assert assert_whole(ledger).quarantined == 1
+    assert lease_images(ledger, [lost]) == [], "a quarantined image is not leased again"
+    assert assert_consistent(ledger).quarantined == 1
 
 
 def test_only_the_owner_can_release_a_lease(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
-    take(ledger, ids[:1], owner="w1")
-    take(ledger, ids[1:], owner="w2")
+    lease_images(ledger, ids[:1], owner="w1")
+    lease_images(ledger, ids[1:], owner="w2")
     release(ledger, ids, owner="w1")
     assert [image(ledger, i).state for i in ids] == ["pending", "leased"]
-    assert_whole(ledger)
+    assert_consistent(ledger)
 
 
 def test_released_image_waits_before_it_is_queued_again(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
-    take(ledger, ids)
+    lease_images(ledger, ids)
     release(ledger, ids)
     assert waiting(ledger, Lane.OVERNIGHT, seconds=-1) == []
     assert waiting(ledger, Lane.OVERNIGHT, seconds=1) == ids
@@ -202,7 +202,7 @@ def test_released_image_waits_before_it_is_queued_again(ledger: Ledger) -> None:
 def test_hand_back_does_not_count_the_attempt(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     for _ in range(5):
-        take(ledger, ids)
+        lease_images(ledger, ids)
         with ledger.transaction() as session:
             leases.hand_back(session, ids[:1], owner="w1", code="store_away", at=AT)
             leases.hand_back(session, ids, owner="another", code="store_away", at=AT)
@@ -211,13 +211,13 @@ def test_hand_back_does_not_count_the_attempt(ledger: Ledger) -> None:
         ("leased", 1),
     ]
     assert image(ledger, ids[0]).queued_at == AT, "it waits before it is queued again"
-    assert_whole(ledger)
+    assert_consistent(ledger)
 
 
 def test_lasting_failure_quarantines_with_its_reason(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
     for _ in range(3):
-        take(ledger, ids)
+        lease_images(ledger, ids)
         release(ledger, ids)
     kept = image(ledger, ids[0])
     assert (kept.state, kept.reason_code, kept.reason) == (
@@ -246,7 +246,7 @@ def test_image_is_queued_again_only_if_its_lane_was_lost(ledger: Ledger) -> None
 
 def test_only_pending_images_are_marked_as_queued(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
-    take(ledger, ids[:1])
+    lease_images(ledger, ids[:1])
     with ledger.transaction() as session:
         leases.mark_queued(session, ids, AT)
     assert [image(ledger, i).queued_at for i in ids] == [None, AT]
@@ -261,16 +261,16 @@ def test_retry_puts_a_rejected_image_back_to_pending(ledger: Ledger) -> None:
     assert (kept.state, kept.attempts, kept.reason_code, kept.reason) == ("pending", 0, None, None)
     assert kept.retry_reason == "the disk is back"
     assert waiting(ledger) == [turned_away.image_id]
-    assert_whole(ledger)
+    assert_consistent(ledger)
 
 
 def test_retry_of_a_quarantined_image_resets_its_attempts(ledger: Ledger) -> None:
     ids = fill(ledger, 1)
     for _ in range(3):
-        take(ledger, ids)
+        lease_images(ledger, ids)
         release(ledger, ids)
     retry(ledger, ids[0])
-    take(ledger, ids)
+    lease_images(ledger, ids)
     release(ledger, ids)
     assert image(ledger, ids[0]).state == ImageState.PENDING
 
@@ -279,7 +279,7 @@ def test_retry_of_a_quarantined_image_resets_its_attempts(ledger: Ledger) -> Non
 def test_images_in_other_states_cannot_be_retried(ledger: Ledger, state: str) -> None:
     ids = fill(ledger, 1)
     if state != "pending":
-        take(ledger, ids)
+        lease_images(ledger, ids)
     if state == "scored":
         record(ledger, known_model(ledger), [result(ids[0])])
     with pytest.raises(IllegalTransition, match="only rejected and quarantined images"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, text, update
 
-from tests.filling import assert_whole, counted, fill, score
+from tests.filling import assert_consistent, counted, fill, score
 from tests.ledgers import current_ledger
 from worker.config import Settings
 from worker.ledger import maintenance, schema, tallies
@@ -68,7 +68,7 @@ def test_repair_counts_wrong_tallies_again(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 3))
     assert (counted(ledger).received, counted(ledger).scored) == (3, 3)
     assert wrong(ledger) == []
-    assert_whole(ledger)
+    assert_consistent(ledger)
 
 
 def test_check_of_a_missing_schema_stops_there(database_url: str) -> None:
@@ -84,7 +84,7 @@ def test_backup_can_be_opened_and_is_complete(tmp_path: Path) -> None:
     maintenance.backup(ledger, target)
     fill(ledger, 4)
     copy = Ledger(f"sqlite:///{target}")
-    counts = assert_whole(copy)
+    counts = assert_consistent(copy)
     assert (counts.received, counts.scored) == (3, 3)
     with closing(sqlite3.connect(target)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

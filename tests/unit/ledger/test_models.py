@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tests.filling import AT, fill, later, result, take
+from tests.filling import AT, fill, later, lease_images, result
 from worker.ledger import predictions
 from worker.ledger.models import KnownModel, find_model, known_models
 from worker.ledger.predictions import ScoringModel
@@ -28,7 +28,7 @@ def register(ledger: Ledger, sha256: str, at: datetime, point: str = "balanced")
 
 
 def score(ledger: Ledger, ids: list[int], model: ScoringModel, at: datetime) -> None:
-    take(ledger, ids)
+    lease_images(ledger, ids)
     with ledger.transaction() as session:
         recorded = predictions.record(
             session,

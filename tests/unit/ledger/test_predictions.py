@@ -10,16 +10,16 @@ from sqlalchemy.exc import IntegrityError
 from tests.filling import (
     AT,
     arrival,
-    assert_whole,
+    assert_consistent,
     fill,
     image,
     known_model,
     later,
+    lease_images,
     receive,
     record,
     result,
     score,
-    take,
 )
 from worker.ledger import leases
 from worker.ledger.predictions import ImageFacts, RejectionRecord
@@ -35,7 +35,7 @@ def predictions(ledger: Ledger) -> list[Prediction]:
 def test_prediction_records_all_that_replay_needs(ledger: Ledger) -> None:
     (only,) = fill(ledger, 1)
     model = known_model(ledger)
-    take(ledger, [only])
+    lease_images(ledger, [only])
     assert record(ledger, model, [result(only, 0.7)]) == 1
     (kept,) = predictions(ledger)
     assert (kept.model_id, kept.operating_point_id) == (model.model_id, model.operating_point_id)
@@ -45,14 +45,14 @@ def test_prediction_records_all_that_replay_needs(ledger: Ledger) -> None:
     scored = image(ledger, only)
     assert (scored.state, scored.verdict, scored.p_pneumonia) == ("scored", "flagged", 0.7)
     assert (scored.review_state, scored.lease_owner, scored.lease_until) == ("unread", None, None)
-    assert_whole(ledger)
+    assert_consistent(ledger)
 
 
 def test_worker_fills_in_facts_that_the_intake_lacked(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         (row,) = receive(session, replace(arrival(1), format=None, width=None, height=None, phantom=False))
     assert row is not None
-    take(ledger, [row.image_id])
+    lease_images(ledger, [row.image_id])
     facts = ImageFacts("png", 640, 480, phantom=True)
     record(ledger, known_model(ledger), [replace(result(row.image_id), facts=facts)])
     kept = image(ledger, row.image_id)
@@ -61,29 +61,29 @@ def test_worker_fills_in_facts_that_the_intake_lacked(ledger: Ledger) -> None:
 
 def test_rejection_is_recorded_with_code_and_sentence(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
-    take(ledger, ids)
+    lease_images(ledger, ids)
     refused = [RejectionRecord(ids[1], "blank", "The image shows nothing.")]
     assert record(ledger, known_model(ledger), [result(ids[0])], refused) == 2
     kept = image(ledger, ids[1])
     assert (kept.state, kept.reason_code, kept.reason) == ("rejected", "blank", "The image shows nothing.")
-    counts = assert_whole(ledger)
+    counts = assert_consistent(ledger)
     assert (counts.scored, counts.rejected) == (1, 1)
 
 
 def test_result_of_a_lost_lease_is_not_recorded(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     model = known_model(ledger)
-    take(ledger, ids, owner="slow")
+    lease_images(ledger, ids, owner="slow")
     with ledger.transaction() as session:
         leases.expire(session, lease_s=60, max_attempts=3, at=later(61))
-    take(ledger, ids[:1], owner="quick", at=later(70))
+    lease_images(ledger, ids[:1], owner="quick", at=later(70))
     assert record(ledger, model, [result(i) for i in ids], owner="slow") == 0
     assert [image(ledger, i).state for i in ids] == ["leased", "pending"]
     assert record(ledger, model, [result(ids[0])], owner="quick") == 1
     assert record(ledger, model, [], [RejectionRecord(ids[0], "blank", "Too late.")], owner="slow") == 0
     assert len(predictions(ledger)) == 1
     assert image(ledger, ids[0]).state == "scored"
-    assert_whole(ledger)
+    assert_consistent(ledger)
 
 
 def test_image_and_model_have_one_prediction(ledger: Ledger) -> None:
@@ -99,7 +99,7 @@ def test_concurrent_workers_record_one_prediction_each(ledger: Ledger) -> None:
     ids = fill(ledger, *range(12))
     model = known_model(ledger)
     for number in range(4):
-        take(ledger, ids[3 * number : 3 * number + 3], owner=f"w{number}")
+        lease_images(ledger, ids[3 * number : 3 * number + 3], owner=f"w{number}")
 
     def finish(number: int) -> int:
         # Each worker reports all images; only its own three leases are recorded.
@@ -108,7 +108,7 @@ def test_concurrent_workers_record_one_prediction_each(ledger: Ledger) -> None:
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(finish, range(4))) == [3, 3, 3, 3]
     assert [p.image_id for p in predictions(ledger)] == ids
-    assert assert_whole(ledger).scored == 12
+    assert assert_consistent(ledger).scored == 12
 
 
 def test_model_and_operating_point_are_registered_once(ledger: Ledger) -> None:

@@ -5,7 +5,7 @@ import os
 import pytest
 from sqlalchemy import update
 
-from tests.filling import fill, later, score, take
+from tests.filling import fill, later, lease_images, score
 from worker.commands.status import as_text, document
 from worker.ledger import heartbeats, reports
 from worker.ledger.heartbeats import ProcessStatus
@@ -52,7 +52,7 @@ def test_long_queue_that_moves_is_not_stalled(ledger: Ledger) -> None:
     score(ledger, ids[:1])
     assert not stalled(ledger, STALLED_S), "the last score was one second after the start"
     assert stalled(ledger, LATE + 1)
-    take(ledger, ids[1:2], at=later(LATE))
+    lease_images(ledger, ids[1:2], at=later(LATE))
     assert not stalled(ledger, LATE + 1), "an image is being scored"
     assert stalled(ledger, LATE + 61), "the lease has expired"
 

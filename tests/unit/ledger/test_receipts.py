@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from tests.filling import AT, NOT_AN_IMAGE, arrival, assert_whole, fill, image, receive, sha256
+from tests.filling import AT, NOT_AN_IMAGE, arrival, assert_consistent, fill, image, receive, sha256
 from worker.ledger.reports import file_counts
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState, Outcome
@@ -21,7 +21,7 @@ def test_new_file_gets_a_receipt_and_a_pending_image(ledger: Ledger) -> None:
     assert recorded.outcome is Outcome.NEW
     kept = image(ledger, recorded.image_id)
     assert (kept.sha256, kept.state, kept.attempts, kept.received_at) == (sha256(1), "pending", 0, AT)
-    assert assert_whole(ledger).pending == 1
+    assert assert_consistent(ledger).pending == 1
 
 
 def test_same_bytes_are_a_duplicate_within_and_across_groups(ledger: Ledger) -> None:
@@ -34,7 +34,7 @@ def test_same_bytes_are_a_duplicate_within_and_across_groups(ledger: Ledger) -> 
     assert outcomes == [Outcome.NEW, Outcome.DUPLICATE, Outcome.NEW, Outcome.DUPLICATE]
     assert len({rows[0].image_id, rows[1].image_id, rows[3].image_id}) == 1
     assert rows[2].image_id != rows[0].image_id
-    total = assert_whole(ledger)
+    total = assert_consistent(ledger)
     assert (total.received, total.duplicates, total.images) == (4, 2, 2)
 
 
@@ -60,7 +60,7 @@ def test_file_rejected_by_the_intake_has_its_reason(ledger: Ledger) -> None:
         (again,) = receive(session, arrival(1, rejection=NOT_AN_IMAGE))
     assert again is not None
     assert again.outcome is Outcome.DUPLICATE
-    total = assert_whole(ledger)
+    total = assert_consistent(ledger)
     assert (total.received, total.rejected, total.duplicates) == (2, 1, 1)
 
 
@@ -71,7 +71,7 @@ def test_arrival_seen_again_gets_no_second_receipt(ledger: Ledger) -> None:
         seen, new = receive(session, arrival(1, key="dev:ino:1"), arrival(2, key="dev:ino:2"))
     assert seen is None
     assert new is not None
-    assert assert_whole(ledger).received == 2
+    assert assert_consistent(ledger).received == 2
 
 
 def test_arrival_twice_in_a_group_gets_one_receipt(ledger: Ledger) -> None:
@@ -79,13 +79,13 @@ def test_arrival_twice_in_a_group_gets_one_receipt(ledger: Ledger) -> None:
         first, second = receive(session, arrival(1, key="same"), arrival(1, key="same"))
     assert first is not None
     assert second is None
-    assert assert_whole(ledger).received == 1
+    assert assert_consistent(ledger).received == 1
 
 
 def test_every_arrival_without_a_key_gets_a_receipt(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         assert None not in receive(session, arrival(1), arrival(1))
-    assert assert_whole(ledger).received == 2
+    assert assert_consistent(ledger).received == 2
 
 
 def test_same_bytes_at_the_same_instant_are_one_image(ledger: Ledger) -> None:
@@ -103,7 +103,7 @@ def test_same_bytes_at_the_same_instant_are_one_image(ledger: Ledger) -> None:
     with ThreadPoolExecutor(8) as threads:
         outcomes = sorted(threads.map(drop, range(8)))
     assert outcomes == [Outcome.DUPLICATE] * 7 + [Outcome.NEW]
-    total = assert_whole(ledger)
+    total = assert_consistent(ledger)
     assert (total.received, total.images) == (9, 2)
 
 
@@ -118,7 +118,7 @@ def test_arrival_seen_by_two_watchers_gets_one_receipt(ledger: Ledger) -> None:
 
     with ThreadPoolExecutor(4) as threads:
         assert sum(threads.map(see, range(4))) == 1
-    assert assert_whole(ledger).received == 2
+    assert assert_consistent(ledger).received == 2
 
 
 def test_group_is_recorded_entirely_or_not_at_all(ledger: Ledger) -> None:
@@ -131,4 +131,4 @@ def test_group_is_recorded_entirely_or_not_at_all(ledger: Ledger) -> None:
     with ledger.reading() as session:
         for table in (Image, Receipt, Run):
             assert session.scalar(select(func.count()).select_from(table)) == 0
-    assert_whole(ledger)
+    assert_consistent(ledger)

@@ -10,11 +10,11 @@ from tests.filling import (
     fill,
     known_model,
     later,
+    lease_images,
     receive,
     record,
     result,
     score,
-    take,
 )
 from worker.ledger import heartbeats, reports
 from worker.ledger.predictions import RejectionRecord
@@ -33,7 +33,7 @@ def test_file_count_covers_every_file_and_state(ledger: Ledger) -> None:
     fill(ledger, 5)
     with ledger.transaction() as session:
         receive(session, arrival(6, rejection=NOT_AN_IMAGE))
-    take(ledger, ids[:4])
+    lease_images(ledger, ids[:4])
     record(
         ledger,
         known_model(ledger),
@@ -94,7 +94,7 @@ def test_eta_is_null_without_a_rate(ledger: Ledger) -> None:
 def test_run_figures_list_flagged_rejected_and_slowest_images(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2, 3, 4, run="monday")
     other = fill(ledger, 9, run="tuesday")
-    take(ledger, ids + other)
+    lease_images(ledger, ids + other)
     scores = [result(ids[0], 0.5), result(ids[1], 0.9), result(ids[2], 0.1), result(other[0])]
     record(ledger, known_model(ledger), scores, [RejectionRecord(ids[3], "blank", "Nothing.")])
     with ledger.reading() as session:

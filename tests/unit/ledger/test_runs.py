@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tests.filling import AT, assert_whole
+from tests.filling import AT, assert_consistent
 from worker.ledger.runs import night_of, run_named
 from worker.ledger.session import Ledger
 
@@ -34,4 +34,4 @@ def test_run_is_created_once(ledger: Ledger) -> None:
         first = run_named(session, "survey", AT).id
     with ledger.transaction() as session:
         assert run_named(session, "survey", AT).id == first
-    assert_whole(ledger)
+    assert_consistent(ledger)

@@ -11,17 +11,17 @@ from tests.filling import (
     AT,
     NOT_AN_IMAGE,
     arrival,
-    assert_whole,
+    assert_consistent,
     counted,
     fill,
     image,
     known_model,
     known_reader,
+    lease_images,
     receive,
     record,
     result,
     score,
-    take,
 )
 from worker.config import Settings
 from worker.ledger import leases, reports, review, schema, tallies
@@ -44,7 +44,7 @@ def test_tallies_follow_every_transition(ledger: Ledger) -> None:
         assert rejected == {i for i, state in now.items() if state in {"rejected", "quarantined"}}
         seen.update((states.get(i), state) for i, state in now.items() if states.get(i) != state)
         states.update(now)
-        assert_whole(ledger)
+        assert_consistent(ledger)
 
     for step in _steps(ledger):
         step()
@@ -80,10 +80,10 @@ def _steps(ledger: Ledger) -> list[Callable[[], object]]:
     return [
         lambda: fill(ledger, 1, 2, 3, 3),
         reject,
-        lambda: take(ledger, [1, 2, 3]),
+        lambda: lease_images(ledger, [1, 2, 3]),
         lambda: record(ledger, model, [result(1)], [RejectionRecord(2, "blank", "Nothing.")]),
         lambda: release(3, 3),
-        lambda: take(ledger, [3]),
+        lambda: lease_images(ledger, [3]),
         lambda: release(3, 1),
         lambda: retry(2),
         lambda: retry(3),
