@@ -75,10 +75,10 @@ class Heartbeat:
         while not self._finished.is_set():
             if self._worked.is_set() or not self._needs_work:
                 self._worked.clear()
-                self._write(self._beat)
+                self._write(self._record)
             self._finished.wait(self._period_s)
 
-    def _beat(self, session: Session) -> None:
+    def _record(self, session: Session) -> None:
         heartbeats.record_heartbeat(
             session, self._name, period_s=self._period_s, trouble=self._trouble, at=ledger_time(session)
         )

@@ -55,17 +55,19 @@ def watch(settings: Settings) -> int:
     stop = _stop_on_signals()
     _remove_abandoned_uploads(settings)
     with (
-        Heartbeat(settings, ledger, "sweeper", needs_work=True) as sweeps,
-        Heartbeat(settings, ledger, "watch", needs_work=True) as scans,
+        Heartbeat(settings, ledger, "sweeper", needs_work=True) as sweeper_heartbeat,
+        Heartbeat(settings, ledger, "watch", needs_work=True) as watch_heartbeat,
     ):
         defects: list[Exception] = []
         sweeping = threading.Thread(
             target=_run_repeatedly,
-            args=(stop, settings.sweep_s, schedule.run, sweeps, defects),
+            args=(stop, settings.sweep_s, schedule.run, sweeper_heartbeat, defects),
             name="sweeper",
         )
         sweeping.start()
-        _run_repeatedly(stop, settings.scan_s, lambda: monitor.run(stop, scans.worked), scans, defects)
+        _run_repeatedly(
+            stop, settings.scan_s, lambda: monitor.run(stop, watch_heartbeat.worked), watch_heartbeat, defects
+        )
         sweeping.join()
     return 1 if defects else 0
 
@@ -121,8 +123,8 @@ class _Schedule:
 
 def _stop_on_signals() -> threading.Event:
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
     return stop
 
 

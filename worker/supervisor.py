@@ -111,10 +111,10 @@ def up(settings: Settings) -> int:
         TransientFailure: the database is out of reach.
     """
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # Under `nohup`, SIGHUP is ignored, so that the terminal can be closed.
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: stop.set())
+        if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, lambda *_: stop.set())
     for folder in (settings.data, settings.inbox, settings.incoming):
         folder.mkdir(parents=True, exist_ok=True)
     with _exclusive_lock(settings):

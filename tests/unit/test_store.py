@@ -23,9 +23,9 @@ def put(store: Store, source: Path, data: bytes, area: Area = Area.IMAGES, *, li
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "store")
-    made.make()
-    return made
+    store = Store(tmp_path / "store")
+    store.make()
+    return store
 
 
 @pytest.mark.parametrize("link", [True, False])
@@ -87,10 +87,10 @@ def test_a_link_made_by_another_process_is_not_replaced(
     """With two watchers on one folder, the times of a source identify its arrival, and may change only once."""
     source, copy, times = tmp_path / "a", shutil.copyfile, []
 
-    def while_another_links(given: Path, target: Path, **more: bool) -> object:
+    def while_another_links(origin: Path, target: Path, **more: bool) -> object:
         store.put(source, sha256(b"bytes"), Area.IMAGES)
         times.append(source.stat().st_ctime_ns)
-        return copy(given, target, **more)
+        return copy(origin, target, **more)
 
     monkeypatch.setattr(shutil, "copyfile", while_another_links)
     sha = put(store, source, b"bytes", link=False)

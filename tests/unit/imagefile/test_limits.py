@@ -61,16 +61,16 @@ EXPECTED = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="what a process has is read from /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is read from /proc")
 def test_inspection_needs_little_memory_for_any_file(tmp_path: Path) -> None:
-    made = {**bombs.HEADERS, **bombs.IMAGES}
-    paths = [tmp_path / str(number) for number in range(len(made))]
-    for path, make in zip(paths, made.values(), strict=True):
+    makers = {**bombs.HEADERS, **bombs.IMAGES}
+    paths = [tmp_path / str(number) for number in range(len(makers))]
+    for path, make in zip(paths, makers.values(), strict=True):
         path.write_bytes(make())
     command = [sys.executable, "-c", PROGRAM, *map(str, paths)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert dict(zip(made, json.loads(done.stdout), strict=True)) == EXPECTED
+    assert dict(zip(makers, json.loads(done.stdout), strict=True)) == EXPECTED
 
 
 def is_accepted(data: bytes) -> bool:

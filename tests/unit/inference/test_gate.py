@@ -83,8 +83,8 @@ def test_a_turned_or_inverted_chest_gets_its_code(gate: Gate, chests: list[Image
 
 
 def test_check_returns_the_model_input(gate: Gate) -> None:
-    given = model_input(draw_phantom(7, width=300))
-    assert gate.check(given) is given
+    passed_in = model_input(draw_phantom(7, width=300))
+    assert gate.check(passed_in) is passed_in
 
 
 @pytest.mark.parametrize("side", [64, 160, 192])
@@ -104,9 +104,9 @@ def test_an_image_has_the_same_code_in_any_batch(gate: Gate) -> None:
 
 def test_without_a_gate_every_model_input_passes(tmp_path: Path) -> None:
     gate = opened(ungated_bundle(tmp_path / "bundle"))
-    given = model_input(spoiled(draw_phantom(1, width=300), "inverted"))
-    assert gate.check(given) is given
-    assert gate.codes(np.stack([given, given])) == [None, None]
+    passed_in = model_input(spoiled(draw_phantom(1, width=300), "inverted"))
+    assert gate.check(passed_in) is passed_in
+    assert gate.codes(np.stack([passed_in, passed_in])) == [None, None]
 
 
 def test_every_label_has_a_complete_sentence(folder: Path) -> None:

@@ -63,9 +63,9 @@ class Intake:
 
 @pytest.fixture
 def intake(tmp_path: Path) -> Iterator[Intake]:
-    made = Intake(make_settings(tmp_path / "data"))
-    yield made
-    made.ledger.close()
+    new = Intake(make_settings(tmp_path / "data"))
+    yield new
+    new.ledger.close()
 
 
 @pytest.mark.parametrize(
@@ -86,18 +86,22 @@ def test_names_become_text_that_every_database_stores(name: str, shown: str) -> 
 def test_an_accepted_file_moves_from_inbox_to_store(intake: Intake) -> None:
     path = intake.file("a.jpg", jpeg())
     (accepted,) = intake.accept(path)
-    kept = image(intake.ledger, accepted.image_id)
-    assert (accepted.outcome, kept.format, kept.width, kept.height) == (Outcome.NEW, "jpeg", 120, 100)
-    assert intake.store.read(kept.sha256) == jpeg()
+    stored = image(intake.ledger, accepted.image_id)
+    assert (accepted.outcome, stored.format, stored.width, stored.height) == (Outcome.NEW, "jpeg", 120, 100)
+    assert intake.store.read(stored.sha256) == jpeg()
     assert not path.exists()
 
 
 def test_a_rejected_file_is_stored_in_the_rejected_area(intake: Intake) -> None:
     (accepted,) = intake.accept(intake.file("a.jpg", b"Dear colleague"))
-    kept = image(intake.ledger, accepted.image_id)
-    assert (accepted.outcome, kept.state, kept.reason_code) == (Outcome.REJECTED, "rejected", "not_an_image")
-    assert intake.store.path(kept.sha256).is_relative_to(intake.store.root / "turned-away")
-    assert intake.store.read(kept.sha256) == b"Dear colleague"
+    stored = image(intake.ledger, accepted.image_id)
+    assert (accepted.outcome, stored.state, stored.reason_code) == (
+        Outcome.REJECTED,
+        "rejected",
+        "not_an_image",
+    )
+    assert intake.store.path(stored.sha256).is_relative_to(intake.store.root / "turned-away")
+    assert intake.store.read(stored.sha256) == b"Dear colleague"
 
 
 def test_one_inode_with_two_names_counts_as_two_files(intake: Intake) -> None:
@@ -111,11 +115,11 @@ def test_one_inode_with_two_names_counts_as_two_files(intake: Intake) -> None:
 
 
 def test_a_file_with_a_second_hard_link_is_copied(intake: Intake, tmp_path: Path) -> None:
-    theirs = tmp_path / "original.jpg"
-    theirs.write_bytes(jpeg())
-    os.link(theirs, intake.inbox / "a.jpg")
+    original = tmp_path / "original.jpg"
+    original.write_bytes(jpeg())
+    os.link(original, intake.inbox / "a.jpg")
     (accepted,) = intake.accept(intake.inbox / "a.jpg")
-    theirs.write_bytes(b"drawn over")
+    original.write_bytes(b"drawn over")
     assert intake.store.read(image(intake.ledger, accepted.image_id).sha256) == jpeg()
 
 
@@ -361,9 +365,9 @@ def test_a_store_on_another_device_gets_a_copy(tmp_path: Path) -> None:
     intake = Intake(make_settings(tmp_path / "data", store=str(store)))
     try:
         (accepted,) = intake.accept(intake.file("a.jpg", jpeg()))
-        kept = image(intake.ledger, accepted.image_id)
-        assert intake.store.read(kept.sha256) == jpeg()
-        assert [path.name for path in store.rglob("*") if path.is_file()] == [kept.sha256]
+        stored = image(intake.ledger, accepted.image_id)
+        assert intake.store.read(stored.sha256) == jpeg()
+        assert [path.name for path in store.rglob("*") if path.is_file()] == [stored.sha256]
         assert not list(intake.inbox.iterdir())
     finally:
         shutil.rmtree(store)

@@ -77,7 +77,7 @@ def data_folder(tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch)
 
 def test_nothing_is_repaired_when_all_agree(data_folder: DataFolder) -> None:
     data_folder.accept(data_folder.drop("a.jpg", jpeg(1)), data_folder.drop("letter.jpg", b"Dear colleague"))
-    data_folder.drop("waits.jpg", jpeg(2))
+    data_folder.drop("waiting.jpg", jpeg(2))
     assert len(data_folder.reconciler.compare()) == 5
     assert data_folder.named(read_bytes=True) == {}
     assert data_folder.reconciler.repair() == []
@@ -171,23 +171,23 @@ def test_images_with_missing_or_changed_bytes_are_named(data_folder: DataFolder)
 def test_abandoned_copies_and_uploads_are_removed(data_folder: DataFolder) -> None:
     data_folder.accept(data_folder.drop("a.jpg", jpeg(1)))
     (image,) = data_folder.images()
-    made = [
+    leftovers = [
         data_folder.store.path(image).with_name(f"{image}.x.part"),
         data_folder.settings.incoming / "upload",
     ]
-    for path in made:
+    for path in leftovers:
         path.write_bytes(b"half")
     assert data_folder.named() == {}
     assert data_folder.reconciler.repair() == []
-    for path in made:
+    for path in leftovers:
         os.utime(path, (time.time() - 3700, time.time() - 3700))
     assert data_folder.named() == {
-        "1 unfinished copies in the store": [made[0].name],
+        "1 unfinished copies in the store": [leftovers[0].name],
         "1 uploads that broke off": ["upload"],
     }
     assert data_folder.wrong() == []
     assert data_folder.reconciler.repair() == ["1 unfinished copies removed", "1 broken uploads removed"]
-    assert not any(path.exists() for path in made)
+    assert not any(path.exists() for path in leftovers)
     assert data_folder.store.path(image).read_bytes() == jpeg(1)
 
 

@@ -58,14 +58,14 @@ class Inbox:
 
 @pytest.fixture
 def make_inbox(tmp_path: Path) -> Iterator[Callable[..., Inbox]]:
-    made: list[Inbox] = []
+    inboxes: list[Inbox] = []
 
     def make(data: Path | None = None, **more: object) -> Inbox:
-        made.append(Inbox(data or tmp_path / f"data{len(made)}", **{"settle_s": 0.0, **more}))
-        return made[-1]
+        inboxes.append(Inbox(data or tmp_path / f"data{len(inboxes)}", **{"settle_s": 0.0, **more}))
+        return inboxes[-1]
 
     yield make
-    for inbox in made:
+    for inbox in inboxes:
         inbox.ledger.close()
 
 

@@ -76,9 +76,9 @@ def make_queue(tmp_path: Path, port: int, **more: object) -> Queue:
 
 @pytest.fixture
 def queue(tmp_path: Path, valkey: ValkeyServer) -> Iterator[Queue]:
-    made = make_queue(tmp_path, valkey.port)
-    yield made
-    made.ledger.close()
+    queue = make_queue(tmp_path, valkey.port)
+    yield queue
+    queue.ledger.close()
 
 
 def test_ids_are_sent_in_chunks_as_json(queue: Queue) -> None:
@@ -234,7 +234,7 @@ def test_is_ready_tells_whether_the_broker_answers(queue: Queue, tmp_path: Path)
     assert not embedded.is_ready(make_settings(tmp_path / "third")), "the bundled broker was not started"
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root gives folders away")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can change the owner of a folder")
 def test_the_broker_refuses_the_folder_of_another_user(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "data")
     settings.broker_socket.parent.mkdir(parents=True)
