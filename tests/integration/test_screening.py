@@ -116,7 +116,9 @@ def test_a_store_that_cannot_give_an_image_is_tried_three_times_and_then_said(
         assert image(desk.ledger, lost).attempts == attempts
     kept = image(desk.ledger, lost)
     assert (kept.state, kept.reason_code) == (ImageState.QUARANTINED, "store_failed")
-    assert kept.reason == (f"The store cannot give image {lost}: the store has no such image. Tried 3 times.")
+    assert kept.reason == (
+        f"The image store cannot read image {lost}: the store has no such image. Tried 3 times."
+    )
     with desk.ledger.transaction() as session:
         leases.retry(session, lost, who="user:1", why="the disk is back", at=utc_now())
     (tmp_path / "away").rename(path)
