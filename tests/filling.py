@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from worker.ledger import leases, predictions, receipts, review, tallies
 from worker.ledger.audit import verify
+from worker.ledger.file_counts import FileCounts, file_counts
 from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord, ScoringModel
 from worker.ledger.receipts import Arrival, RecordedArrival
-from worker.ledger.reports import FileCounts, file_counts
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from worker.errors import TransientFailure
-from worker.ledger import reports
 from worker.ledger.session import Ledger, ledger_time
+from worker.ledger.status import status_document
 
 # A document is kept ten times as long as it took to read, so that a slow database spends at most a
 # tenth of its time on it.
@@ -39,6 +39,6 @@ class StatusCache:
     def _read_ledger(self) -> dict[str, Any] | None:
         try:
             with self._ledger.reading() as session:
-                return reports.status_document(session, ledger_time(session))
+                return status_document(session, ledger_time(session))
         except TransientFailure:
             return None

@@ -8,8 +8,9 @@ from flask.typing import ResponseReturnValue
 from webui.dependencies import dependencies
 from webui.metrics import CONTENT_TYPE, exposition
 from worker.errors import BrokerAway
-from worker.ledger import reports, schema
+from worker.ledger import schema
 from worker.ledger.session import ledger_time
+from worker.ledger.status import status_document
 
 api = Blueprint("api_health", __name__)
 
@@ -40,7 +41,7 @@ def metrics() -> ResponseReturnValue:
 def status() -> ResponseReturnValue:
     """Return the document of `nightread status --json`."""
     with dependencies().ledger.reading() as session:
-        return reports.status_document(session, ledger_time(session))
+        return status_document(session, ledger_time(session))
 
 
 @api.get("/api/v1/openapi.json")

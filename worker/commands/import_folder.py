@@ -10,7 +10,8 @@ import click
 from worker.config import Settings
 from worker.intake.accept import Acceptor, Candidate, in_groups
 from worker.intake.watcher import files_below
-from worker.ledger.reports import FileCounts, file_counts, find_run
+from worker.ledger.file_counts import FileCounts, file_counts
+from worker.ledger.reports import find_run
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Outcome, Source

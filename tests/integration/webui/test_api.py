@@ -20,8 +20,9 @@ from tests.integration.webui.night import RUN, Night, phantoms
 from webui.app import create_app
 from worker import DISCLAIMER
 from worker.config import Settings
-from worker.ledger import audit, heartbeats, reports
+from worker.ledger import audit, heartbeats
 from worker.ledger.session import utc_now
+from worker.ledger.status import status_document
 from worker.ledger.tables import Run
 
 DESCRIPTION: dict[str, Any] = json.loads(
@@ -77,7 +78,7 @@ class TestDocuments:
     def test_status_is_the_document_of_the_command(self, client: FlaskClient, night: Night) -> None:
         document = checked_document(client.get("/api/v1/status"), "/api/v1/status")
         with night.ledger.reading() as session:
-            expected = reports.status_document(session, utc_now())
+            expected = status_document(session, utc_now())
         assert document.keys() == expected.keys()
         assert {"received", "balanced", "images_per_s", "eta_s", "processes"} <= document.keys()
         assert document["scored"] == 8
@@ -101,7 +102,7 @@ class TestDocuments:
             for sample in family.samples
         }
         with night.ledger.reading() as session:
-            status = reports.status_document(session, utc_now())
+            status = status_document(session, utc_now())
         assert values["nightread_images", "scored"] == status["scored"] == 8
         assert values["nightread_images", "rejected"] == status["rejected"]
         assert values["nightread_received", None] == status["received"]

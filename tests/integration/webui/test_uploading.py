@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 from tests.integration.webui.conftest import Reader
 from tests.integration.webui.night import RUN, Night, empty_night, phantoms
 from webui import create_app
-from worker.ledger.reports import file_counts
+from worker.ledger.file_counts import file_counts
 from worker.ledger.states import Lane
 from worker.ledger.tables import Image, Receipt
 

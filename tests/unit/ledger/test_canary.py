@@ -17,7 +17,9 @@ from tests.filling import (
 )
 from worker.ledger import reports
 from worker.ledger.canary import RUN, CanaryResult, last_sent, latest_canary
+from worker.ledger.file_counts import file_counts
 from worker.ledger.session import Ledger
+from worker.ledger.status import status_document
 from worker.ledger.tables import Image
 
 
@@ -39,7 +41,7 @@ def test_no_canary_means_no_result(ledger: Ledger) -> None:
     assert latest(ledger) is None
     with ledger.reading() as session:
         assert last_sent(session) is None
-        assert reports.status_document(session, later(1))["canary"] is None
+        assert status_document(session, later(1))["canary"] is None
 
 
 def test_canary_is_compared_with_the_models_first_canary(ledger: Ledger) -> None:
@@ -84,7 +86,7 @@ def test_rejected_canary_is_a_problem_with_its_reason(ledger: Ledger) -> None:
     assert result is not None
     assert (result.ok, result.trouble) == (False, "The canary was rejected: The file is not an image.")
     with ledger.reading() as session:
-        assert result.trouble in reports.status_document(session, later(1))["troubles"]
+        assert result.trouble in status_document(session, later(1))["troubles"]
 
 
 def test_canaries_have_a_run_of_their_own(ledger: Ledger) -> None:
@@ -95,8 +97,8 @@ def test_canaries_have_a_run_of_their_own(ledger: Ledger) -> None:
         assert tonight is not None
         assert canaries is not None
         assert (tonight.name, canaries.name) == ("night-1", RUN)
-        assert [reports.file_counts(session, run.id).received for run in (tonight, canaries)] == [1, 1]
-        assert (total := reports.file_counts(session)).balanced
+        assert [file_counts(session, run.id).received for run in (tonight, canaries)] == [1, 1]
+        assert (total := file_counts(session)).balanced
         assert total.received == 2
         assert last_sent(session) == later(0)
     with ledger.transaction() as session:

@@ -7,11 +7,12 @@ from sqlalchemy import update
 
 from tests.filling import fill, later, lease_images, score
 from worker.commands.status import as_text, document
-from worker.ledger import heartbeats, reports
+from worker.ledger import heartbeats
 from worker.ledger.heartbeats import ProcessStatus
 from worker.ledger.process_health import STALLED_S, is_stalled, troubles
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane
+from worker.ledger.status import status_document
 from worker.ledger.tables import Process
 
 LATE = STALLED_S + 1
@@ -30,7 +31,7 @@ def beat(ledger: Ledger, seconds: float, *names: str) -> None:
 
 def said(ledger: Ledger, seconds: float) -> list[str]:
     with ledger.reading() as session:
-        found: list[str] = reports.status_document(session, later(seconds))["troubles"]
+        found: list[str] = status_document(session, later(seconds))["troubles"]
     host = os.uname().nodename
     return [sentence.replace(f" on {host}", "") for sentence in found]
 
@@ -76,7 +77,7 @@ def test_worker_that_leases_no_pending_image_is_a_problem(ledger: Ledger) -> Non
     beat(ledger, LATE, "worker", "watch", "sweeper")
     assert said(ledger, LATE) == ["worker is waiting: images are pending, but it leases none."]
     with ledger.reading() as session:
-        signs = {sign["name"]: sign for sign in reports.status_document(session, later(LATE))["processes"]}
+        signs = {sign["name"]: sign for sign in status_document(session, later(LATE))["processes"]}
     assert [signs[name]["ok"] for name in ("watch", "worker")] == [True, False]
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tests.filling import AT, NOT_AN_IMAGE, arrival, assert_consistent, fill, image, receive, sha256
-from worker.ledger.reports import file_counts
+from worker.ledger.file_counts import file_counts
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState, Outcome
 from worker.ledger.tables import Image, Receipt, Run

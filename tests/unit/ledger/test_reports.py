@@ -19,6 +19,7 @@ from tests.filling import (
 from worker.ledger import heartbeats, reports
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.session import Ledger
+from worker.ledger.status import status_document
 from worker.ledger.tables import Image
 
 # The published keys, which other programs rely on.
@@ -70,7 +71,7 @@ def test_status_document_has_its_published_keys(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         heartbeats.record_heartbeat(session, "watch", period_s=5, at=AT)
     with ledger.reading() as session:
-        document = reports.status_document(session, later(2))
+        document = status_document(session, later(2))
     assert set(document) >= STATUS
     assert document["balanced"] is True
     # Two images were scored from 0 s to now, at 2 s; one image is pending.
@@ -82,11 +83,11 @@ def test_status_document_has_its_published_keys(ledger: Ledger) -> None:
 
 def test_eta_is_null_without_a_rate(ledger: Ledger) -> None:
     with ledger.reading() as session:
-        assert reports.status_document(session, AT)["eta_s"] == 0
+        assert status_document(session, AT)["eta_s"] == 0
     ids = fill(ledger, 1, 2)
     score(ledger, ids[:1])
     with ledger.reading() as session:
-        document = reports.status_document(session, later(300))
+        document = status_document(session, later(300))
     assert document["images_per_s"] == 0
     assert document["eta_s"] is None, "an image is pending and none is being scored"
 

@@ -1,0 +1,56 @@
+"""The status document, which the command, the API and every page show."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from worker.ledger import canary
+from worker.ledger.file_counts import file_counts
+from worker.ledger.process_health import oldest_pending, process_health, troubles
+from worker.ledger.tables import Prediction
+
+_RATE_WINDOW_S = 60.0
+
+
+def status_document(session: Session, at: datetime) -> dict[str, Any]:
+    """Return the document of `nightread status --json` and of the API: file count, rate, processes, canary.
+
+    `eta_s` is 0 when no image is pending or being scored, and null when the rate is 0. `oldest_waiting_s`
+    is the time since the oldest pending image arrived, null when none is pending. `troubles` has a sentence
+    for each problem that a person should look into.
+    """
+    counts, images_per_s, statuses = file_counts(session), rate(session, at), process_health(session, at)
+    latest_canary = canary.latest_canary(session, at)
+    unfinished = counts.pending + counts.leased
+    return {
+        **asdict(counts),
+        "images_per_s": round(images_per_s, 2),
+        "eta_s": round(unfinished / images_per_s, 1) if images_per_s else None if unfinished else 0,
+        "oldest_waiting_s": _oldest_waiting_s(session, at),
+        "processes": [asdict(status) for status in statuses],
+        "canary": asdict(latest_canary) if latest_canary else None,
+        "troubles": troubles(statuses, balanced=counts.balanced, canary=latest_canary),
+    }
+
+
+def rate(session: Session, at: datetime) -> float:
+    """Return the images scored a second in the last minute, or since the first of these if that is shorter."""
+    since = at - timedelta(seconds=_RATE_WINDOW_S)
+    recent = Prediction.finished_at >= since
+    count = session.scalar(select(func.count()).select_from(Prediction).where(recent))
+    first = session.scalar(
+        select(Prediction.started_at).where(recent).order_by(Prediction.finished_at).limit(1)
+    )
+    if not count or first is None:
+        return 0.0
+    return count / min(_RATE_WINDOW_S, max(1.0, (at - first).total_seconds()))
+
+
+def _oldest_waiting_s(session: Session, at: datetime) -> float | None:
+    oldest = oldest_pending(session)
+    return None if oldest is None else round(max(0.0, (at - oldest).total_seconds()), 1)
