@@ -28,7 +28,7 @@ class IdConverter(IntegerConverter):
 
 
 def create_app(settings: Settings) -> Flask:
-    """Build the application. Creates the data folder and the cookie's key; connects to nothing."""
+    """Build the application. This creates the data folder and the cookie's key, and connects to nothing."""
     app = Flask("webui")
     app.request_class = IncomingRequest
     app.secret_key = secret_key(settings.data / "secret_key")

@@ -79,15 +79,15 @@ def run_document(run: RunSummary) -> dict[str, Any]:
     }
 
 
-def model_document(known: KnownModel) -> dict[str, Any]:
+def model_document(model: KnownModel) -> dict[str, Any]:
     """Return a model without its card."""
     return {
-        "sha256": known.model.sha256,
-        "name": known.model.name,
-        "version": known.model.version,
-        "active_since": _iso(known.model.active_since),
-        "in_use": known.in_use,
-        "scored": known.scored,
+        "sha256": model.model.sha256,
+        "name": model.model.name,
+        "version": model.model.version,
+        "active_since": _iso(model.model.active_since),
+        "in_use": model.in_use,
+        "scored": model.scored,
     }
 
 

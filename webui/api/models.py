@@ -17,16 +17,16 @@ api = Blueprint("api_models", __name__, url_prefix="/api/v1")
 def listing() -> ResponseReturnValue:
     """List the models that the ledger knows, the one in use first."""
     with dependencies().ledger.reading() as session:
-        known = known_models(session)
-    return {"disclaimer": DISCLAIMER, "models": [model_document(model) for model in known]}
+        models = known_models(session)
+    return {"disclaimer": DISCLAIMER, "models": [model_document(model) for model in models]}
 
 
 @api.get("/models/<sha256>")
 def show(sha256: str) -> ResponseReturnValue:
     """Return a model and its card."""
     with dependencies().ledger.reading() as session:
-        known = known_models(session)
-    known_model = find_model(known, sha256)
-    if known_model is None:
+        models = known_models(session)
+    model = find_model(models, sha256)
+    if model is None:
         abort(404, "There is no model with this SHA-256.")
-    return {"disclaimer": DISCLAIMER, **model_document(known_model), "card": known_model.model.card}
+    return {"disclaimer": DISCLAIMER, **model_document(model), "card": model.model.card}

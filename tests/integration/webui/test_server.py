@@ -18,8 +18,7 @@ from tests.integration.webui.night import Night, empty_night
 from webui.server import PROCESS
 from worker.config import Settings
 from worker.heartbeat import Heartbeat
-from worker.ledger.heartbeats import ProcessStatus as Sign
-from worker.ledger.heartbeats import process_statuses
+from worker.ledger.heartbeats import ProcessStatus, process_statuses
 from worker.ledger.session import Ledger, utc_now
 
 pytestmark = pytest.mark.slow
@@ -41,7 +40,7 @@ def environment(settings: Settings) -> Mapping[str, str]:
     return {**os.environ, **{f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()}}
 
 
-def web_heartbeats(night: Night) -> list[Sign]:
+def process_status_rows(night: Night) -> list[ProcessStatus]:
     with night.ledger.reading() as session:
         return list(process_statuses(session, utc_now()))
 
@@ -60,11 +59,11 @@ def test_server_answers_sends_heartbeats_and_stops(empty: Night) -> None:
         COMMAND, env=environment(empty.settings), stderr=subprocess.PIPE, text=True
     ) as process:
         wait_for(lambda: answers(f"{url}/readyz"), "the page")
-        wait_for(lambda: [row.name for row in web_heartbeats(empty) if row.ok] == ["web"], "a heartbeat")
+        wait_for(lambda: [row.name for row in process_status_rows(empty) if row.ok] == ["web"], "a heartbeat")
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert web_heartbeats(empty) == []
+    assert process_status_rows(empty) == []
     assert "Traceback" not in stderr
     assert "GET /readyz" not in stderr
 
@@ -123,8 +122,8 @@ def test_heartbeat_survives_a_missing_database(empty: Night) -> None:
         database.rmdir()
         for path, data in files.items():
             path.write_bytes(data)
-        wait_for(lambda: [row.name for row in web_heartbeats(empty)] == ["web"], "a heartbeat")
-    assert web_heartbeats(empty) == []
+        wait_for(lambda: [row.name for row in process_status_rows(empty)] == ["web"], "a heartbeat")
+    assert process_status_rows(empty) == []
 
 
 def test_web_interface_loads_no_network(tmp_path: Path) -> None:
