@@ -13,10 +13,14 @@ from worker.config import Settings, read_settings
 
 @click.command()
 @click.option(
-    "--images", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True
+    "--images",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of JPEG files.",
 )
 @click.option(
-    "--count", type=click.IntRange(1), default=2_000, help="Number of distinct files to make from them."
+    "--count", type=click.IntRange(1), default=2_000, help="Number of distinct files to make from the images."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def bench(folder: Path, count: int, as_json: bool) -> None:

@@ -74,17 +74,17 @@ def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
     Raises ClickException if it is not empty.
     """
     with tempfile.TemporaryDirectory(prefix="nightread-bench-") as folder:
-        own = settings.model_copy(update={"data": Path(folder), "store": ""})
-        with _app(own) as app:
+        bench_settings = settings.model_copy(update={"data": Path(folder), "store": ""})
+        with _app(bench_settings) as app:
             ledger: Ledger = app.extensions[EXTENSION].ledger
             began = time.perf_counter()
             _fill(ledger, count)
             fill_s = time.perf_counter() - began
             known = _known(ledger, count)
-            _draw(open_store(own), ledger, known.unread)
+            _draw(open_store(bench_settings), ledger, known.unread)
             pages = _pages(app, known, rounds)
             writes = _writes(ledger, rounds)
-            commands = {" ".join(command[:-1]): _command(own, command) for command in _COMMANDS}
+            commands = {" ".join(command[:-1]): _command(bench_settings, command) for command in _COMMANDS}
     return {
         "images": count,
         "database": ledger.engine.dialect.name,

@@ -30,12 +30,12 @@ _RUN_FRACTIONS = (10, 20, 50, 100)
 _BATCH = 5_000
 _READERS = ("Ada", "Ben", "Chen")
 _POINT = {"threshold": 0.5, "band_low": 0.4, "band_high": 0.65}
-_WORKER = "invented:1:worker"
+_WORKER = "synthetic:1:worker"
 _VERSIONS = {"nightread": "0.2.0", "preprocessing": "2", "litert": "2.1.0", "python": "3.11.7"}
-_SIDE = 7
+_MAP_SIDE = 7
 # Shares of all images.
 _DUPLICATES, _REJECTED_AT_INTAKE, _REJECTED_BY_GATE, _QUARANTINED = 0.03, 0.005, 0.005, 0.002
-# Number of leased images in the latest run, half of which is unfinished.
+# The second half of the latest run is unfinished: this many of its images are leased, the others are pending.
 _LEASED = 64
 # Shares of images that are read: those that need reading, and clear ones; share of readings that are undone.
 _READ, _READ_THOUGH_CLEAR, _UNDONE = 0.95, 0.02, 0.01
@@ -76,7 +76,7 @@ class _Rows:
 def fill_ledger(ledger: Ledger, count: int, advance: Callable[[int], None] = lambda _: None) -> None:
     """Fill an empty ledger with `count` images, their receipts, predictions, readings and events.
 
-    The rows are the same at every call, but for the times. Raises ValueError if the ledger has images.
+    The rows are the same at every call, except for their times. Raises ValueError if the ledger has images.
     """
     with ledger.transaction() as session:
         if receipts.any_image(session):
@@ -114,12 +114,12 @@ class _Generator:
         return self._rows
 
     def _add_image(self, number: int) -> None:
-        place = number - self._context.first_images[self._run]
-        at = self._context.started[self._run] + timedelta(milliseconds=50 * place)
+        position = number - self._context.first_images[self._run]
+        at = self._context.started[self._run] + timedelta(milliseconds=50 * position)
         state, code = self._draw_state(number)
         image: Row = {
             "id": number,
-            "sha256": hashlib.sha256(f"invented image {number}".encode()).hexdigest(),
+            "sha256": hashlib.sha256(f"synthetic image {number}".encode()).hexdigest(),
             "format": "jpeg",
             "bytes": 200_000 + number % 50_000,
             "width": 1400,
@@ -171,7 +171,7 @@ class _Generator:
                 "id": self._receipts,
                 "source": Source.FOLDER.value,
                 "original_name": image["original_name"],
-                "arrival": f"invented:{self._receipts}",
+                "arrival": f"synthetic:{self._receipts}",
                 "sha256": image["sha256"],
                 "bytes": image["bytes"],
                 "outcome": outcome.value,
@@ -205,9 +205,9 @@ class _Generator:
                 **numbers,
                 "confidence": max(p, 1 - p),
                 "verdict": verdict,
-                "activation": bytes(_SIDE * _SIDE),
-                "map_height": _SIDE,
-                "map_width": _SIDE,
+                "activation": bytes(_MAP_SIDE * _MAP_SIDE),
+                "map_height": _MAP_SIDE,
+                "map_width": _MAP_SIDE,
                 "started_at": at - timedelta(seconds=0.2),
                 "finished_at": at,
                 "compute_ms": compute_ms,
@@ -283,9 +283,9 @@ def _model(session: Session, version: str, at: datetime) -> ScoringModel:
     return predictions.register_model(
         session,
         sha256=hashlib.sha256(version.encode()).hexdigest(),
-        name="invented",
+        name="synthetic",
         version=version,
-        card={"name": "invented", "version": version},
+        card={"name": "synthetic", "version": version},
         point=_POINT,
         point_name="balanced",
         at=at,

@@ -144,19 +144,23 @@ def _bare_loop(
 def _end_to_end(
     settings: Settings, data: Path, files: Sequence[Path], idle: Sequence[Path], for_upload: Sequence[Path]
 ) -> dict[str, float]:
-    own = settings.model_copy(update={"data": data, "database_url": "", "broker_url": "", "store": ""})
+    bench_settings = settings.model_copy(
+        update={"data": data, "database_url": "", "broker_url": "", "store": ""}
+    )
     before = time.perf_counter()
-    with _running(own) as supervisor:
+    with _running(bench_settings) as supervisor:
         ready_s = time.perf_counter() - before
-        ledger = open_ledger(own.database)
+        ledger = open_ledger(bench_settings.database)
         bulk_scored = threading.Event()
         idle_ms: list[float] = []
-        _upload(own, idle, bulk_scored, idle_ms)
+        _upload(bench_settings, idle, bulk_scored, idle_ms)
         latencies_ms: list[float] = []
-        uploader = threading.Thread(target=_upload, args=(own, for_upload, bulk_scored, latencies_ms))
+        uploader = threading.Thread(
+            target=_upload, args=(bench_settings, for_upload, bulk_scored, latencies_ms)
+        )
         start = time.perf_counter()
         for path in files:
-            path.rename(own.inbox / path.name)
+            path.rename(bench_settings.inbox / path.name)
         uploader.start()
         _wait(lambda: _bulk_scored(ledger) >= len(files) // 4, _FINISHED_WITHIN_S, supervisor)
         early = _memory(supervisor)
@@ -186,7 +190,7 @@ def _end_to_end(
 
 @contextmanager
 def _running(settings: Settings) -> Iterator[psutil.Process]:
-    """Start a real `nightread up` on its own data folder, wait until it is ready, and stop it at the end."""
+    """Start a real `nightread up` on its bench_settings data folder, wait until it is ready, and stop it at the end."""
     settings.inbox.mkdir(parents=True)
     own_settings = settings.model_dump(
         mode="json", include=settings.model_fields_set | {"data", "model", "workers"}

@@ -61,8 +61,10 @@ class _Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands of other packages from the table, so that --help imports no other package."""
-        own = [(name, self.commands[name]) for name in sorted(self.commands)]
-        rows = [(name, command.get_short_help_str(70)) for name, command in own if not command.hidden]
+        own_commands = [(name, self.commands[name]) for name in sorted(self.commands)]
+        rows = [
+            (name, command.get_short_help_str(70)) for name, command in own_commands if not command.hidden
+        ]
         rows += [(name, help_line) for name, (_, help_line) in _ELSEWHERE.items()]
         with formatter.section("Commands"):
             formatter.write_dl(sorted(rows))
@@ -126,7 +128,9 @@ def broker() -> None:
 
 @nightread.command(name="import")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--run", "run_name", type=_line, help="Name of the run; default: the current night.")
+@click.option(
+    "--run", "run_name", type=_line, metavar="TEXT", help="Name of the run; default: the current night."
+)
 @click.option("--wait", is_flag=True, help="Wait until no image is pending or being scored.")
 def import_(folder: Path, run_name: str | None, wait: bool) -> None:
     """Import a whole folder and queue its images. The files stay where they are."""
@@ -170,7 +174,7 @@ def status(as_json: bool, again: bool, process: str | None) -> None:
 
 
 @nightread.command()
-@click.option("--run", "run_name", type=_line, help="Name of the run; default: the latest.")
+@click.option("--run", "run_name", type=_line, metavar="TEXT", help="Name of the run; default: the latest.")
 @click.option("--format", "form", type=click.Choice(["text", "html", "csv", "json"]), default="text")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def report(run_name: str | None, form: str, as_json: bool) -> None:
@@ -190,8 +194,10 @@ def report(run_name: str | None, form: str, as_json: bool) -> None:
 
 @nightread.command()
 @click.argument("image_ids", nargs=-1, required=True, type=_ID, metavar="ID...")
-@click.option("--why", type=_line, required=True, help="The reason; it is recorded.")
-@click.option("--who", type=_line, default="command line", help="Your name, for the audit trail.")
+@click.option("--why", type=_line, metavar="TEXT", required=True, help="The reason; it is recorded.")
+@click.option(
+    "--who", type=_line, metavar="TEXT", default="command line", help="Your name, for the audit trail."
+)
 def retry(image_ids: tuple[int, ...], why: str, who: str) -> None:
     """Retry rejected or quarantined images."""
     from worker.commands.retry import retry_images

@@ -36,5 +36,5 @@ def as_text(result: CheckResult) -> str:
     """Return the result as text for people, with the first of its names."""
     lines = [f"{'ok   ' if result.ok else 'WRONG'}  {result.what}"]
     lines += [f"         {printable(name)}" for name in result.names[:_NAMES_SHOWN]]
-    more = len(result.names) - _NAMES_SHOWN
-    return "\n".join([*lines, f"         and {more} more"] if more > 0 else lines)
+    hidden = len(result.names) - _NAMES_SHOWN
+    return "\n".join([*lines, f"         and {hidden} more"] if hidden > 0 else lines)

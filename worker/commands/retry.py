@@ -1,4 +1,4 @@
-"""`nightread retry`: queue rejected or quarantined images again."""
+"""`nightread retry`: put rejected or quarantined images back to pending and queue them."""
 
 from __future__ import annotations
 

@@ -84,10 +84,10 @@ def _tallied(
 
 
 def _by_run(tallied: Iterable[Row[Any]]) -> defaultdict[int, list[Row[Any]]]:
-    found = defaultdict(list)
+    by_run = defaultdict(list)
     for row in tallied:
-        found[row.run_id].append(row)
-    return found
+        by_run[row.run_id].append(row)
+    return by_run
 
 
 def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> FileCounts:

@@ -75,8 +75,8 @@ def record_heartbeat(
 
 def deregister(session: Session, name: str) -> None:
     """Remove the heartbeat of this process, which is stopping; the row of a successor stays."""
-    mine = Process.name == name, Process.host == socket.gethostname(), Process.pid == os.getpid()
-    session.execute(delete(Process).where(*mine))
+    this_process = Process.name == name, Process.host == socket.gethostname(), Process.pid == os.getpid()
+    session.execute(delete(Process).where(*this_process))
 
 
 def process_statuses(session: Session, at: datetime) -> Sequence[ProcessStatus]:

@@ -76,17 +76,17 @@ def release(
 ) -> None:
     """Return leased images to pending after a transient failure; quarantine those without attempts left."""
     audit.lock(session)
-    mine = _leased_by(session, owner, image_ids)
-    _end_leases(session, mine, code=code, reason=reason, max_attempts=max_attempts, at=at)
+    leased = _leased_by(session, owner, image_ids)
+    _end_leases(session, leased, code=code, reason=reason, max_attempts=max_attempts, at=at)
 
 
 def hand_back(session: Session, image_ids: Sequence[int], *, owner: str, code: str, at: datetime) -> None:
     """Return leased images to pending for a reason that is not theirs: the attempt does not count."""
     audit.lock(session)
-    mine = _leased_by(session, owner, image_ids)
-    for image in mine:
+    leased = _leased_by(session, owner, image_ids)
+    for image in leased:
         image.attempts -= 1
-    _end_leases(session, mine, code=code, reason="", max_attempts=None, at=at)
+    _end_leases(session, leased, code=code, reason="", max_attempts=None, at=at)
 
 
 def expire(session: Session, *, lease_s: float, max_attempts: int, at: datetime, limit: int = _MANY) -> int:
@@ -192,8 +192,8 @@ def _expired(lease_s: float, at: datetime) -> ColumnElement[bool]:
 
 
 def _leased_by(session: Session, owner: str, image_ids: Sequence[int]) -> list[Image]:
-    mine = Image.id.in_(image_ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
-    return list(session.scalars(select(Image).where(*mine).order_by(Image.id)))
+    leased = Image.id.in_(image_ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
+    return list(session.scalars(select(Image).where(*leased).order_by(Image.id)))
 
 
 def _end_leases(

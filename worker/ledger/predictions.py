@@ -130,15 +130,18 @@ def record(
     audit.lock(session)
     ids = [result.image_id for result in scored] + [rejection.image_id for rejection in rejected]
     leased = Image.id.in_(ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
-    mine = set(session.scalars(select(Image.id).where(*leased)))
-    kept_rejections = [rejection for rejection in rejected if rejection.image_id in mine]
-    kept = [result for result in scored if result.image_id in mine]
+    still_leased = set(session.scalars(select(Image.id).where(*leased)))
+    kept_rejections = [rejection for rejection in rejected if rejection.image_id in still_leased]
+    kept_scores = [result for result in scored if result.image_id in still_leased]
     _leave_lease(session, ImageState.REJECTED, map(_rejected_columns, kept_rejections))
-    _leave_lease(session, ImageState.SCORED, (_scored_columns(result, at) for result in kept))
-    if kept:
-        rows = [_row(result, owner, model, started_at, at, versions) for result in kept]
+    _leave_lease(session, ImageState.SCORED, (_scored_columns(result, at) for result in kept_scores))
+    if kept_scores:
+        rows = [_row(result, owner, model, started_at, at, versions) for result in kept_scores]
         session.execute(insert(Prediction), rows)
-    events = [*map(_rejected_event, kept_rejections), *(_scored_event(result, model) for result in kept)]
+    events = [
+        *map(_rejected_event, kept_rejections),
+        *(_scored_event(result, model) for result in kept_scores),
+    ]
     audit.append(session, events, at)
     return len(events)
 

@@ -51,8 +51,8 @@ class RunFigures:
 def runs(session: Session, *, before: int | None = None, size: int = 20) -> list[tuple[Run, RunSummary]]:
     """Return runs with their file counts, the latest first; `before` is the id that the previous page ended with."""
     older = [] if before is None else [Run.id < before]
-    found = session.scalars(select(Run).where(*older).order_by(Run.id.desc()).limit(size)).all()
-    return list(zip(found, _summaries(session, found), strict=True))
+    page = session.scalars(select(Run).where(*older).order_by(Run.id.desc()).limit(size)).all()
+    return list(zip(page, _summaries(session, page), strict=True))
 
 
 def run_names(session: Session, *, size: int = 60) -> Sequence[str]:

@@ -126,11 +126,11 @@ def queue(
         )
     ).all()
     page = images[:size]
-    more = len(images) > size and page[-1].p_pneumonia is not None
+    has_next = len(images) > size and page[-1].p_pneumonia is not None
     return QueuePage(
         images=page,
         standing=standing_reviews(session, page),
-        next=Cursor(page[-1].p_pneumonia or 0.0, page[-1].id) if more else None,
+        next=Cursor(page[-1].p_pneumonia or 0.0, page[-1].id) if has_next else None,
         total=count(session, wanted),
     )
 
