@@ -9,11 +9,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.serving import Site, launch, serving
+from tests.conftest import HANG_S
 from tests.integration.webui.night import scored_night
 
 PROBABILITIES = (0.97, 0.93, 0.71, 0.55, 0.2)
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=1000 * HANG_S)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +54,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     def new_page(expected: tuple[str, ...] = (), **options: object) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})  # type: ignore[arg-type]
         contexts.append(context)
+        context.set_default_timeout(1000 * HANG_S)
         page = context.new_page()
 
         def record(text: str) -> None:

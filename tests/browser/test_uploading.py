@@ -33,7 +33,7 @@ def test_verdicts_appear_without_reloading(
 
     rows = page.locator(".arrival")
     expect(rows).to_have_count(count + 1)
-    expect(page.locator("#summary")).to_have_text(f"{count + 1} of {count + 1} files done.", timeout=90_000)
+    expect(page.locator("#summary")).to_have_text(f"{count + 1} of {count + 1} files done.")
     expect(rows.locator(".score .number")).to_have_count(count)
     expect(rows.filter(has_text="broken.jpeg")).to_contain_text("rejected")
     assert page.evaluate("window.neverReloaded") is True

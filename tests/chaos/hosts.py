@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.conftest import HANG_S
+
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root makes networks and mounts disks")
 
 # Addresses for documentation (RFC 5737): nobody's.
@@ -73,7 +75,7 @@ class Network:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, timeout=30)
+    subprocess.run(["ip", *arguments], check=True, timeout=HANG_S)
 
 
 @contextmanager

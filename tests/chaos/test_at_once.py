@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from tests.chaos.storm import Storm, assert_one_prediction_each
 from tests.chaos.uploads import upload
-from tests.conftest import Stack, wait_for
+from tests.conftest import HANG_S, Stack, wait_for
 from tests.files import distinct
 from tests.filling import assert_consistent
 from worker.ledger.tables import Receipt
@@ -33,7 +33,7 @@ def all_at_once(work: Sequence[Callable[[], Any]]) -> list[Any]:
     start = threading.Barrier(len(work))
 
     def wait_and_do(each: Callable[[], Any]) -> Any:
-        start.wait(60)
+        start.wait(HANG_S)
         return each()
 
     with ThreadPoolExecutor(len(work)) as threads:
@@ -106,7 +106,7 @@ def test_two_who_watch_one_folder_give_one_receipt_for_each_file(
     with storm.arriving():
         wait_for(lambda: stack.file_counts().received > 100, stack.tail)
         watchers[0].send_signal(signal.SIGKILL)
-        watchers[0].wait(10)
+        watchers[0].wait(HANG_S)
         watchers.append(stack.launch("watch"))
         before = stack.file_counts().received
         wait_for(lambda: stack.file_counts().received > before + 20, stack.tail)

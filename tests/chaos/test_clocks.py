@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.chaos.storm import Storm, stop_in_the_middle
-from tests.conftest import Stack, wait_for
+from tests.conftest import HANG_S, Stack, wait_for
 from worker.ledger.tables import Image
 from worker.queue import embedded
 
@@ -45,7 +45,7 @@ def test_a_lease_from_before_the_clock_was_set_back_an_hour_runs_out_in_time(
         caught = stop_in_the_middle(stack, psutil.Process(before.pid).children)
     before.kill()
     caught.kill()
-    before.wait(10)
+    before.wait(HANG_S)
     stack.launch("worker")
     storm.assert_nothing_is_lost()
 

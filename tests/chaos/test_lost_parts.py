@@ -47,7 +47,7 @@ sys.exit(processes.work(Settings()))
 def test_an_image_that_kills_its_worker_ends_alone_and_all_others_are_scored(
     make_stack: Callable[..., Stack], phantoms: list[Path], how: str
 ) -> None:
-    stack = make_stack(chunk_size=16, lease_s=4.0)
+    stack = make_stack(chunk_size=16, lease_s=6.0)
     files = {f"{n}.jpg": distinct(phantoms[0].read_bytes(), n) for n in range(24)}
     killer = hashlib.sha256(files["5.jpg"]).hexdigest()
     stack.launch("broker")

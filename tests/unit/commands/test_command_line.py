@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import HANG_S
 from tests.filling import fill
 from tests.ledgers import current_ledger
 from tests.unit.ledger.test_audit import do_harm
@@ -28,7 +29,7 @@ def nightread(*arguments: str | bytes, **environment: str) -> subprocess.Complet
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=HANG_S,
     )
     assert "Traceback" not in completed.stderr, completed.stderr
     return completed

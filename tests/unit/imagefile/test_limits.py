@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import bombs
+from tests.conftest import HANG_S
 from tests.files import encoded, grey, jpeg, png_chunk
 from worker.config import ROOT
 from worker.errors import RejectedImage
@@ -68,7 +69,7 @@ def test_inspection_needs_little_memory_for_any_file(tmp_path: Path) -> None:
     for path, make in zip(paths, makers.values(), strict=True):
         path.write_bytes(make())
     command = [sys.executable, "-c", PROGRAM, *map(str, paths)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
     assert dict(zip(makers, json.loads(done.stdout), strict=True)) == EXPECTED
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from watchdog.observers import Observer
 
-from tests.conftest import make_settings, wait_for
+from tests.conftest import HANG_S, make_settings, wait_for
 from tests.files import jpeg
 from tests.filling import assert_consistent
 from tests.ledgers import current_ledger
@@ -292,21 +292,23 @@ def run_until(inbox: Inbox, done: Callable[[], bool]) -> None:
         wait_for(done, "the monitor")
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(HANG_S)
     assert not thread.is_alive()
 
 
 def test_an_event_starts_the_next_scan_sooner(make_inbox: Callable[..., Inbox]) -> None:
     inbox = make_inbox(scan_s=3600.0)
+    inbox.drop("first.jpg", jpeg(1))
+    dropped = False
 
-    def dropped_late() -> bool:
-        if not (inbox.folder / "started").exists():
-            inbox.drop("started", b"x")
-            time.sleep(1)
-            inbox.drop("folder/a.jpg", jpeg())
-        return "folder/a.jpg" in inbox.names()
+    def late_file_is_accepted() -> bool:
+        nonlocal dropped
+        if "first.jpg" in inbox.names() and not dropped:
+            dropped = True
+            inbox.drop("folder/late.jpg", jpeg(2))
+        return "folder/late.jpg" in inbox.names()
 
-    run_until(inbox, dropped_late)
+    run_until(inbox, late_file_is_accepted)
 
 
 def test_the_periodic_scan_works_without_events(

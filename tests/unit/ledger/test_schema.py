@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from tests.conftest import HANG_S
 from tests.filling import assert_consistent, fill
 from worker.config import ROOT, Settings
 from worker.errors import SchemaOutdated, TransientFailure
@@ -59,7 +60,7 @@ def test_two_upgrades_at_once_create_one_schema(database_url: str) -> None:
         subprocess.Popen([sys.executable, "-c", program, url], cwd=ROOT, stderr=subprocess.PIPE)
         for _ in range(2)
     ]
-    errors = [process.communicate(timeout=60)[1].decode() for process in both]
+    errors = [process.communicate(timeout=HANG_S)[1].decode() for process in both]
     assert [process.returncode for process in both] == [0, 0], "\n".join(errors)
     ledger = Ledger(url)
     assert schema.differences(ledger) == []

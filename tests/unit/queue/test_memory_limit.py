@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import bombs
+from tests.conftest import HANG_S
 from worker.config import ROOT, Settings
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ print(json.dumps([scored(path) for path in sys.argv[3:]]))
 
 def outcomes(limit: int, runtime: str, *paths: Path) -> list[str]:
     command = [sys.executable, "-c", PROGRAM, str(limit), runtime, *map(str, paths)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=150)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
     codes: list[str] = json.loads(done.stdout.splitlines()[-1])
     return codes
