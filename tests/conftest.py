@@ -197,18 +197,18 @@ class Stack:
                 cwd=self.settings.data.parent,
             )
         wait_for(
-            lambda: b"Nightread is ready" in self.log.read_bytes()[seen:], lambda: f"`up`:\n{self.tail()}"
+            lambda: b"Nightread is ready" in self.log.read_bytes()[seen:], lambda: f"`up`:\n{self.log_tail()}"
         )
 
-    def launch(self, *command: str, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    def launch(self, *command: str, prefix: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Start one process of it alone: a `nightread` command, or what `-c` and the like name.
 
-        `within` goes before it, to have it run elsewhere.
+        `prefix` goes before it, to have it run elsewhere.
         """
         arguments = command if command[0].startswith("-") else ("-m", "worker.cli", *command)
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*within, sys.executable, *arguments],
+                [*prefix, sys.executable, *arguments],
                 env={**os.environ, **self.environment},
                 stdout=log,
                 stderr=log,
@@ -244,7 +244,7 @@ class Stack:
         self.process = None
         return status
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Leave nothing behind, however the test ended."""
         try:
             self.stop()
@@ -263,7 +263,7 @@ class Stack:
         """Wait until so many files have their receipt and none waits any more; the books then."""
         wait_for(
             lambda: (b := self.file_counts()).received >= received and b.pending + b.leased == 0,
-            lambda: f"{received} receipts:\n{self.tail()}\n{self.file_counts()}",
+            lambda: f"{received} receipts:\n{self.log_tail()}\n{self.file_counts()}",
             seconds,
         )
         return self.file_counts()
@@ -280,13 +280,13 @@ class Stack:
             cwd=self.settings.data.parent,
         )
 
-    def tail(self) -> str:
+    def log_tail(self) -> str:
         """The end of what it said."""
         return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else "(nothing said)"
 
 
 @contextmanager
-def stacks_in(folder: Path) -> Iterator[Callable[..., Stack]]:
+def stack_factory(folder: Path) -> Iterator[Callable[..., Stack]]:
     """Give a function that makes a `Stack`, not started yet; every one is ended with the block."""
     stacks: list[Stack] = []
 
@@ -304,13 +304,13 @@ def stacks_in(folder: Path) -> Iterator[Callable[..., Stack]]:
             yield make
         finally:
             for stack in stacks:
-                ends.callback(stack.end)
+                ends.callback(stack.close)
 
 
 @pytest.fixture
 def make_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
     """A function that makes a `Stack`, not started yet; every one is ended after the test."""
-    with stacks_in(tmp_path) as make:
+    with stack_factory(tmp_path) as make:
         yield make
 
 

@@ -14,13 +14,13 @@ from worker.card.loading import CARD
 from worker.config import Settings
 from worker.inference.gate import FILE, SECTION
 
-# The rejection codes that `spoiled` can earn; degrees clockwise, where the image is turned.
-TURNED = {"inverted": 0, "turned_right": 90, "turned_left": 270, "upside_down": 180}
+# Rejection code -> rotation of the image in degrees clockwise; `with_defect` makes such images.
+DEFECTS = {"inverted": 0, "turned_right": 90, "turned_left": 270, "upside_down": 180}
 
 
-def spoiled(image: Image.Image, code: str) -> Image.Image:
+def with_defect(image: Image.Image, code: str) -> Image.Image:
     """Return a copy of a sound image that deserves this rejection code."""
-    return ImageOps.invert(image) if code == "inverted" else image.rotate(-TURNED[code])
+    return ImageOps.invert(image) if code == "inverted" else image.rotate(-DEFECTS[code])
 
 
 def gated_bundle(folder: Path) -> Path:

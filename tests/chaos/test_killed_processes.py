@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.chaos.storm import Storm, kill_in_the_middle, scorers
-from tests.conftest import Stack, stacks_in, wait_for
+from tests.chaos.sender import Sender, kill_process_with_lease, scoring_processes
+from tests.conftest import Stack, stack_factory, wait_for
 from worker.phantom import write_phantom
 
 pytestmark = pytest.mark.stack
@@ -22,17 +22,17 @@ ROUNDS = [1, pytest.param(10, marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")
-def storm(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Iterator[Storm]:
-    with stacks_in(tmp_path_factory.mktemp("storm")) as make:
+def sender(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Iterator[Sender]:
+    with stack_factory(tmp_path_factory.mktemp("sender")) as make:
         # Here nothing is wrong with any image, so that none may end in quarantine.
         stack = make(chunk_size=4, lease_s=6.0, max_attempts=100)
         stack.start()
-        yield Storm(stack, phantoms[0])
+        yield Sender(stack, phantoms[0])
 
 
 def running(stack: Stack, command: str) -> list[psutil.Process]:
     """Return the processes of a command. Wait for one while the supervisor pauses before a restart."""
-    wait_for(lambda: bool(stack.processes(command)), lambda: f"a running {command}:\n{stack.tail()}")
+    wait_for(lambda: bool(stack.processes(command)), lambda: f"a running {command}:\n{stack.log_tail()}")
     return stack.processes(command)
 
 
@@ -44,7 +44,7 @@ def kill(stack: Stack, command: str) -> None:
     gone = {process.pid for process in killed}
     wait_for(
         lambda: bool({p.pid for p in stack.processes(command)} - gone),
-        lambda: f"{command} to be started again:\n{stack.tail()}",
+        lambda: f"{command} to be started again:\n{stack.log_tail()}",
     )
 
 
@@ -55,8 +55,8 @@ def kill_the_watcher_twice(stack: Stack) -> None:
 
 def kill_the_worker(stack: Stack) -> None:
     """Kill the worker's parent process, and wait until its scoring processes have ended, too."""
-    wait_for(lambda: bool(scorers(stack)), lambda: f"a scoring process:\n{stack.tail()}")
-    children = scorers(stack)
+    wait_for(lambda: bool(scoring_processes(stack)), lambda: f"a scoring process:\n{stack.log_tail()}")
+    children = scoring_processes(stack)
     for parent in {process.ppid() for process in children}:
         psutil.Process(parent).kill()
     wait_for(
@@ -79,7 +79,7 @@ def kill_the_supervisor_and_start_again(stack: Stack) -> None:
 
 
 HARMS: list[Callable[[Stack], None]] = [
-    kill_in_the_middle,
+    kill_process_with_lease,
     kill_the_worker,
     kill_the_watcher_twice,
     lambda stack: kill(stack, "valkey-server"),
@@ -100,37 +100,37 @@ NAMES = [
 
 @pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("harm", HARMS, ids=NAMES)
-def test_nothing_is_lost_when_it_is_killed(storm: Storm, harm: Callable[[Stack], None], rounds: int) -> None:
+def test_killed_process_loses_no_file(sender: Sender, harm: Callable[[Stack], None], rounds: int) -> None:
     for _ in range(rounds):
-        storm.drop(20)
-        with storm.arriving():
-            harm(storm.stack)
-    storm.assert_nothing_is_lost()
+        sender.send(20)
+        with sender.sending():
+            harm(sender.stack)
+    sender.assert_no_file_is_lost()
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_nothing_is_lost_when_all_of_it_is_killed_again_and_again(storm: Storm) -> None:
-    with storm.arriving():
+def test_fifty_kills_in_a_row_lose_no_file(sender: Sender) -> None:
+    with sender.sending():
         for number in range(50):
-            HARMS[number % len(HARMS)](storm.stack)
-    storm.assert_nothing_is_lost()
+            HARMS[number % len(HARMS)](sender.stack)
+    sender.assert_no_file_is_lost()
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_a_hundred_thousand_files_at_once_are_accounted_for_whatever_is_killed_meanwhile(
+def test_kills_lose_none_of_a_hundred_thousand_files(
     make_stack: Callable[..., Stack], tmp_path: Path
 ) -> None:
     stack = make_stack(lease_s=20.0, max_attempts=100)
-    storm = Storm(stack, write_phantom(tmp_path / "small.jpg", 1, width=256))
-    storm.drop(100_000)
+    sender = Sender(stack, write_phantom(tmp_path / "small.jpg", 1, width=256))
+    sender.send(100_000)
     stack.start()
 
     def have_scored(count: int) -> bool:
         return stack.file_counts().scored >= count
 
-    for harm, count in zip(cycle(HARMS), range(0, storm.count, 4_000), strict=False):
-        wait_for(partial(have_scored, count), stack.tail)
+    for harm, count in zip(cycle(HARMS), range(0, sender.count, 4_000), strict=False):
+        wait_for(partial(have_scored, count), stack.log_tail)
         harm(stack)
-    storm.assert_nothing_is_lost()
+    sender.assert_no_file_is_lost()

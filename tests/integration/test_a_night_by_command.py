@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from tests.conftest import Stack, stacks_in
+from tests.conftest import Stack, stack_factory
 from tests.files import distinct
 from tests.filling import assert_consistent
 from worker import DISCLAIMER
@@ -35,7 +35,7 @@ def night(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Ite
     for number in range(COPIES):
         (originals / f"{number}.jpg").write_bytes(distinct(phantoms[number].read_bytes(), 0))
     (originals / "letter.jpg").write_text("Dear colleague")
-    with stacks_in(folder) as make:
+    with stack_factory(folder) as make:
         stack = make()
         stack.start()
         completed = stack.run("import", str(originals), "--run", "survey", "--wait")

@@ -54,7 +54,7 @@ def bad_files(good: bytes) -> dict[str, tuple[bytes, str, str]]:
     }
 
 
-def test_each_bad_file_has_its_answer_and_the_next_good_file_is_scored(
+def test_bad_files_get_their_reason_and_good_files_are_scored(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     # Far longer than the pause between two writes to the growing file, however busy the machine is.
@@ -75,7 +75,7 @@ def test_each_bad_file_has_its_answer_and_the_next_good_file_is_scored(
             time.sleep(0.1)
             assert growing.exists(), "it was taken before it was whole"
 
-    wait_for(lambda: not growing.exists(), stack.tail)
+    wait_for(lambda: not growing.exists(), stack.log_tail)
     stack.drop("good.jpg", good)
     counts = stack.wait_until_done(len(bad) + 2)
     assert (counts.received, counts.scored, counts.rejected) == (len(bad) + 2, 2, len(bad))
@@ -99,7 +99,7 @@ def test_each_bad_file_has_its_answer_and_the_next_good_file_is_scored(
     # A person tries one again: the worker holds it to the same limits.
     bomb = images["bomb.png"].id
     assert stack.run("retry", str(bomb), "--why", "the modality says that it is sound").returncode == 0
-    wait_for(lambda: stack.file_counts().rejected == len(bad), stack.tail)
+    wait_for(lambda: stack.file_counts().rejected == len(bad), stack.log_tail)
     with stack.ledger.reading() as session:
         again = session.get_one(Image, bomb)
         assert (again.state, again.reason_code) == ("rejected", "too_many_pixels")

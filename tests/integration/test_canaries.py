@@ -26,7 +26,7 @@ def test_canaries_have_one_score_and_another_is_a_problem(
 ) -> None:
     stack = make_stack(canary_s=1.0)
     stack.start()
-    wait_for(lambda: stack.file_counts().scored >= 2, stack.tail)
+    wait_for(lambda: stack.file_counts().scored >= 2, stack.log_tail)
     stack.stop()
     stack.environment["NIGHTREAD_CANARY_S"] = "0"
     stack.start()

@@ -105,7 +105,7 @@ def scan(settings: Settings, point: str) -> int:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_crash_leaves_a_copy_and_the_next_start_gives_one_receipt(
+def test_crash_loses_no_file_and_restart_gives_one_receipt(
     place: tuple[Settings, Ledger], point: str
 ) -> None:
     settings, ledger = place

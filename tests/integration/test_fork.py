@@ -49,7 +49,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
-def test_a_child_that_is_born_during_a_heartbeat_can_write(tmp_path: Path) -> None:
+def test_child_forked_during_a_heartbeat_can_write(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
     born = subprocess.run(
         [sys.executable, "-c", PROGRAM, url], cwd=ROOT, capture_output=True, check=False, timeout=HANG_S

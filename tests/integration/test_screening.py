@@ -60,7 +60,7 @@ def pictures(phantoms: list[Path]) -> list[bytes]:
     return [path.read_bytes() for path in phantoms[:3]]
 
 
-def test_a_chunk_is_scored_with_everything_that_the_numbers_depend_on(
+def test_chunk_is_scored_with_versions_times_and_activation_maps(
     desk: Desk, tmp_path: Path, pictures: list[bytes]
 ) -> None:
     ids = desk.accept(tmp_path, pictures)
@@ -80,9 +80,7 @@ def test_a_chunk_is_scored_with_everything_that_the_numbers_depend_on(
     assert_consistent(desk.ledger)
 
 
-def test_a_chunk_that_is_delivered_twice_is_scored_once(
-    desk: Desk, tmp_path: Path, pictures: list[bytes]
-) -> None:
+def test_chunk_delivered_twice_is_scored_once(desk: Desk, tmp_path: Path, pictures: list[bytes]) -> None:
     ids = desk.accept(tmp_path, pictures)
     assert desk.screener.screen(ids) == 3
     assert desk.screener.screen(ids) == 0
@@ -90,7 +88,7 @@ def test_a_chunk_that_is_delivered_twice_is_scored_once(
     assert len(desk.predictions()) == 3
 
 
-def test_one_bad_image_in_a_chunk_is_an_answer_and_the_others_are_scored(
+def test_bad_images_in_a_chunk_are_rejected_and_others_scored(
     desk: Desk, tmp_path: Path, pictures: list[bytes]
 ) -> None:
     ids = desk.accept(tmp_path, [pictures[0], pictures[1][: len(pictures[1]) // 2], pictures[2]])
@@ -104,7 +102,7 @@ def test_one_bad_image_in_a_chunk_is_an_answer_and_the_others_are_scored(
     assert_consistent(desk.ledger)
 
 
-def test_a_store_that_cannot_give_an_image_is_tried_three_times_and_then_said(
+def test_unreadable_image_is_quarantined_after_three_attempts(
     desk: Desk, tmp_path: Path, pictures: list[bytes]
 ) -> None:
     (lost,) = desk.accept(tmp_path, pictures[:1])
@@ -127,9 +125,7 @@ def test_a_store_that_cannot_give_an_image_is_tried_three_times_and_then_said(
     assert_consistent(desk.ledger)
 
 
-def test_a_store_that_is_gone_costs_no_attempt_however_long_it_takes(
-    desk: Desk, tmp_path: Path, pictures: list[bytes]
-) -> None:
+def test_unreachable_store_costs_no_attempt(desk: Desk, tmp_path: Path, pictures: list[bytes]) -> None:
     ids = desk.accept(tmp_path, pictures[:2])
     desk.store.root.rename(tmp_path / "away")
     for _ in range(5):
@@ -141,7 +137,7 @@ def test_a_store_that_is_gone_costs_no_attempt_however_long_it_takes(
     assert_consistent(desk.ledger)
 
 
-def test_a_defect_while_scoring_gives_the_images_back_with_its_name(
+def test_scoring_error_is_named_in_the_quarantine_reason(
     desk: Desk, tmp_path: Path, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_: Sequence[NDArray[np.uint8]]) -> list[Result]:
@@ -160,7 +156,7 @@ def test_a_defect_while_scoring_gives_the_images_back_with_its_name(
     assert assert_consistent(desk.ledger).quarantined == 3
 
 
-def test_a_worker_that_was_too_slow_records_nothing_over_the_one_that_came_after(
+def test_worker_with_an_expired_lease_records_nothing(
     desk: Desk, tmp_path: Path, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = desk.accept(tmp_path, pictures)
@@ -184,6 +180,6 @@ def test_a_worker_that_was_too_slow_records_nothing_over_the_one_that_came_after
     assert_consistent(desk.ledger)
 
 
-def test_an_operating_point_that_the_model_has_not_stops_the_worker(tmp_path: Path) -> None:
+def test_unknown_operating_point_stops_the_worker(tmp_path: Path) -> None:
     with pytest.raises(ModelUnusable, match="has no operating point 'nowhere'; it has "):
         open_scorer(make_settings(tmp_path / "data", operating_point="nowhere"))

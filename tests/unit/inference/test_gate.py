@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.files import encoded
-from tests.gates import TURNED, gated_bundle, spoiled, ungated_bundle
+from tests.gates import DEFECTS, gated_bundle, ungated_bundle, with_defect
 from worker.config import Settings
 from worker.errors import REJECTIONS, ModelUnusable, RejectedImage
 from worker.inference.bundle import load_bundle
@@ -74,11 +74,11 @@ def test_sound_chests_pass(gate: Gate, chests: list[Image.Image]) -> None:
     assert gate.codes(np.stack([model_input(image) for image in chests])) == [None] * len(chests)
 
 
-@pytest.mark.parametrize("code", TURNED)
+@pytest.mark.parametrize("code", DEFECTS)
 def test_a_turned_or_inverted_chest_gets_its_code(gate: Gate, chests: list[Image.Image], code: str) -> None:
     for image in chests:
         with pytest.raises(RejectedImage) as caught:
-            gate.check(model_input(spoiled(image, code)))
+            gate.check(model_input(with_defect(image, code)))
         assert (caught.value.code, caught.value.sentence) == (code, REJECTIONS[code])
 
 
@@ -90,13 +90,13 @@ def test_check_returns_the_model_input(gate: Gate) -> None:
 @pytest.mark.parametrize("side", [64, 160, 192])
 def test_the_gate_works_for_any_input_side(gate: Gate, side: int) -> None:
     sound = draw_phantom(8, width=300)
-    inputs = [model_input(image, side) for image in (sound, spoiled(sound, "upside_down"))]
+    inputs = [model_input(image, side) for image in (sound, with_defect(sound, "upside_down"))]
     assert gate.codes(np.stack(inputs)) == [None, "upside_down"]
 
 
 def test_an_image_has_the_same_code_in_any_batch(gate: Gate) -> None:
     sound = draw_phantom(9, width=300)
-    images = [sound, spoiled(sound, "inverted"), spoiled(sound, "turned_left")]
+    images = [sound, with_defect(sound, "inverted"), with_defect(sound, "turned_left")]
     inputs = np.stack([model_input(image) for image in images])
     assert gate.codes(inputs) == [gate.codes(image[np.newaxis])[0] for image in inputs]
     assert gate.codes(inputs[:0]) == []
@@ -104,7 +104,7 @@ def test_an_image_has_the_same_code_in_any_batch(gate: Gate) -> None:
 
 def test_without_a_gate_every_model_input_passes(tmp_path: Path) -> None:
     gate = opened(ungated_bundle(tmp_path / "bundle"))
-    passed_in = model_input(spoiled(draw_phantom(1, width=300), "inverted"))
+    passed_in = model_input(with_defect(draw_phantom(1, width=300), "inverted"))
     assert gate.check(passed_in) is passed_in
     assert gate.codes(np.stack([passed_in, passed_in])) == [None, None]
 

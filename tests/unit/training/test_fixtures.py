@@ -10,7 +10,7 @@ import pytest
 
 from tests.fixtures import CARD, GATE_NETWORK, GATE_SECTION
 from tests.fixtures.making import make_card, make_gate
-from tests.gates import TURNED, spoiled
+from tests.gates import DEFECTS, with_defect
 from training.gate.examples import seen
 from training.gate.release import answers
 from worker.phantom import draw_phantom
@@ -41,6 +41,6 @@ def test_the_fixture_gate_answers_as_one_made_today() -> None:
     made = make_gate()
     assert json.loads(GATE_SECTION.read_text()) == made.section
     chests = [draw_phantom(seed, width=160, height=160) for seed in range(4)]
-    images = [*chests, *(spoiled(chest, code) for chest in chests for code in TURNED)]
+    images = [*chests, *(with_defect(chest, code) for chest in chests for code in DEFECTS)]
     inputs = np.stack([seen(np.asarray(image)) for image in images])
     assert np.abs(answers(GATE_NETWORK.read_bytes(), inputs) - answers(made.network, inputs)).max() < 0.05

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tests.gates import spoiled
+from tests.gates import with_defect
 from training.gate.anatomy import LATERALS, OTHER_PARTS
 from training.gate.negatives import NEVER_TRAINED_ON, SPOILED, THINGS
 from training.gate.plate import SIDE, Grey, Plate
@@ -63,7 +63,7 @@ def test_the_codes_say_which_way_a_chest_was_turned(chest: Image.Image) -> None:
 
 
 def test_inverted_is_turned_as_well_once_in_eight(chest: Image.Image) -> None:
-    plain = spoiled(chest, "inverted").tobytes()
+    plain = with_defect(chest, "inverted").tobytes()
     change = SPOILED["inverted"][1]
     also = [change(chest, np.random.default_rng(n)).tobytes() != plain for n in range(400)]
     assert 0.06 < np.mean(also) < 0.2

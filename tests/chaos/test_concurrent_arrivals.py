@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from tests.chaos.storm import Storm, assert_one_prediction_each
+from tests.chaos.sender import Sender, assert_one_prediction_each
 from tests.chaos.uploads import upload
 from tests.conftest import HANG_S, Stack, wait_for
 from tests.files import distinct
@@ -48,7 +48,7 @@ def chosen(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.mark.postgres
-def test_two_hundred_uploads_at_once_have_an_answer_and_a_receipt_each(
+def test_simultaneous_uploads_each_get_an_answer_and_a_receipt(
     chosen: dict[str, str], make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     stack = make_stack(max_attempts=100, **chosen)
@@ -73,7 +73,7 @@ def test_two_hundred_uploads_at_once_have_an_answer_and_a_receipt_each(
     assert "Traceback" not in stack.log.read_text()
 
 
-def test_the_same_bytes_by_folder_and_upload_at_once_are_one_image_and_two_receipts(
+def test_same_bytes_by_folder_and_upload_make_one_image(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     # Without a rest a file is read at the second scan, while its twin is on its way.
@@ -93,23 +93,23 @@ def test_the_same_bytes_by_folder_and_upload_at_once_are_one_image_and_two_recei
     assert "Traceback" not in stack.log.read_text()
 
 
-def test_two_who_watch_one_folder_give_one_receipt_for_each_file(
+def test_two_watchers_of_one_folder_give_one_receipt_per_file(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     stack = make_stack(chunk_size=4, max_attempts=100, settle_s=0.0, scan_s=0.1)
     stack.launch("broker")
-    wait_for(lambda: embedded.is_ready(stack.settings), stack.tail)
+    wait_for(lambda: embedded.is_ready(stack.settings), stack.log_tail)
     watchers = [stack.launch("watch"), stack.launch("watch")]
     stack.launch("worker")
-    storm = Storm(stack, phantoms[0])
-    storm.drop(100)
-    with storm.arriving():
-        wait_for(lambda: stack.file_counts().received > 100, stack.tail)
+    sender = Sender(stack, phantoms[0])
+    sender.send(100)
+    with sender.sending():
+        wait_for(lambda: stack.file_counts().received > 100, stack.log_tail)
         watchers[0].send_signal(signal.SIGKILL)
         watchers[0].wait(HANG_S)
         watchers.append(stack.launch("watch"))
         before = stack.file_counts().received
-        wait_for(lambda: stack.file_counts().received > before + 20, stack.tail)
-    storm.assert_nothing_is_lost()
+        wait_for(lambda: stack.file_counts().received > before + 20, stack.log_tail)
+    sender.assert_no_file_is_lost()
     assert all(watcher.poll() is None for watcher in watchers[1:])
     assert "Traceback" not in stack.log.read_text()

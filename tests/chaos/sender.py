@@ -18,26 +18,26 @@ from worker.ledger.session import Ledger
 from worker.ledger.tables import Image, Prediction
 
 
-class Storm:
+class Sender:
     """Drops distinct pictures into a stack's inbox and counts them."""
 
     def __init__(self, stack: Stack, picture: Path) -> None:
         self.stack, self.count = stack, 0
         self._picture = picture.read_bytes()
 
-    def drop(self, files: int) -> None:
+    def send(self, files: int) -> None:
         for _ in range(files):
             self.stack.drop(f"{self.count}.jpg", distinct(self._picture, self.count))
             self.count += 1
 
     @contextmanager
-    def arriving(self) -> Iterator[None]:
+    def sending(self) -> Iterator[None]:
         """Files keep arriving, a few at a time, while the block runs."""
         done = threading.Event()
 
         def arrive() -> None:
             while not done.is_set():
-                self.drop(2)
+                self.send(2)
                 time.sleep(0.15)
 
         thread = threading.Thread(target=arrive)
@@ -48,7 +48,7 @@ class Storm:
             done.set()
             thread.join()
 
-    def assert_nothing_is_lost(self) -> None:
+    def assert_no_file_is_lost(self) -> None:
         """Every file has one receipt, one image, one prediction; the books and the trail hold."""
         counts = self.stack.wait_until_done(self.count, HANG_S + self.count / 5)
         assert (counts.received, counts.images, counts.scored) == (self.count, self.count, self.count)
@@ -68,19 +68,19 @@ def assert_one_prediction_each(ledger: Ledger, images: int) -> None:
         )
 
 
-def scorers(stack: Stack) -> list[psutil.Process]:
+def scoring_processes(stack: Stack) -> list[psutil.Process]:
     """The worker's children that score."""
     workers = stack.processes("worker")
     parents = {process.pid for process in workers}
     return [process for process in workers if process.ppid() in parents]
 
 
-def kill_in_the_middle(stack: Stack) -> None:
+def kill_process_with_lease(stack: Stack) -> None:
     """Kill a scoring process between its lease and its record."""
-    stop_in_the_middle(stack, lambda: scorers(stack)).kill()
+    suspend_process_with_lease(stack, lambda: scoring_processes(stack)).kill()
 
 
-def stop_in_the_middle(stack: Stack, those: Callable[[], list[psutil.Process]]) -> psutil.Process:
+def suspend_process_with_lease(stack: Stack, those: Callable[[], list[psutil.Process]]) -> psutil.Process:
     """Suspend one of those scoring processes between its lease and its record."""
     stopped: list[psutil.Process] = []
 
@@ -95,5 +95,5 @@ def stop_in_the_middle(stack: Stack, those: Callable[[], list[psutil.Process]]) 
             process.resume()
         return False
 
-    wait_for(caught, lambda: f"a scoring process at work:\n{stack.tail()}")
+    wait_for(caught, lambda: f"a scoring process at work:\n{stack.log_tail()}")
     return stopped[0]

@@ -24,7 +24,7 @@ def alive(stack: Stack) -> dict[str, bool]:
         return {beat.name: beat.ok for beat in process_statuses(session, utc_now())}
 
 
-def test_ctrl_c_stops_everything_and_the_next_start_goes_on(
+def test_ctrl_c_stops_all_processes_and_the_next_start_continues(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
     stack = make_stack(chunk_size=2)
@@ -32,7 +32,7 @@ def test_ctrl_c_stops_everything_and_the_next_start_goes_on(
     wait_for(lambda: {"watch", "sweeper", "worker", "web"} <= set(alive(stack)), lambda: str(alive(stack)))
     for number in range(40):
         stack.drop(f"{number}.jpg", distinct(phantoms[0].read_bytes(), number))
-    wait_for(lambda: stack.file_counts().scored > 0, stack.tail)
+    wait_for(lambda: stack.file_counts().scored > 0, stack.log_tail)
     assert stack.stop(signal.SIGINT) == 0
     assert [process.cmdline() for process in stack.processes()] == [], "nothing is left running"
     assert "is killed" not in stack.log.read_text(), "each stopped when it was asked to"
@@ -49,20 +49,20 @@ def test_ctrl_c_stops_everything_and_the_next_start_goes_on(
     assert stack.processes() == []
 
 
-def test_a_watcher_that_hangs_is_told_by_the_page_and_no_more_once_it_goes_on(nightread_up: Stack) -> None:
+def test_hanging_watcher_is_a_problem_until_it_continues(nightread_up: Stack) -> None:
     stack = nightread_up
 
     def troubles(path: str) -> str:
         with urllib.request.urlopen(f"{stack.url}{path}", timeout=HANG_S) as answer:  # noqa: S310 - http
             return " ".join(json.loads(answer.read())["troubles"])
 
-    wait_for(lambda: troubles("/readyz") == "", stack.tail)
+    wait_for(lambda: troubles("/readyz") == "", stack.log_tail)
     (watcher,) = stack.processes("watch")
     watcher.suspend()
     try:
         # The sweeper is a thread of it, and falls silent too.
         wait_for(
-            lambda: all(f"{name} on" in troubles("/healthz") for name in ("watch", "sweeper")), stack.tail
+            lambda: all(f"{name} on" in troubles("/healthz") for name in ("watch", "sweeper")), stack.log_tail
         )
         assert "has sent no heartbeat for" in troubles("/readyz")
         assert "has sent no heartbeat for" in " ".join(
@@ -70,10 +70,10 @@ def test_a_watcher_that_hangs_is_told_by_the_page_and_no_more_once_it_goes_on(ni
         )
     finally:
         watcher.resume()
-    wait_for(lambda: troubles("/readyz") == "", stack.tail)
+    wait_for(lambda: troubles("/readyz") == "", stack.log_tail)
 
 
-def test_a_supervisor_that_is_killed_leaves_nothing_that_blocks_the_next_and_a_second_is_refused(
+def test_only_one_supervisor_runs_and_a_killed_one_blocks_nothing(
     nightread_up: Stack, phantoms: list[Path]
 ) -> None:
     stack = nightread_up
@@ -93,7 +93,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing_that_blocks_the_next_and_a_s
     assert_consistent(stack.ledger)
 
 
-def test_a_worker_without_a_usable_model_stops_with_one_sentence(
+def test_worker_without_a_valid_model_stops_with_one_sentence(
     make_stack: Callable[..., Stack], tmp_path: Path
 ) -> None:
     model = tmp_path / "model"
