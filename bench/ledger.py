@@ -39,7 +39,7 @@ from worker.phantom import write_phantom
 from worker.progress import progress
 from worker.store import Area, Store, open_store
 
-# Requests to each page, over its addresses in turn; no page has more addresses.
+# Number of requests to each page. They use its addresses in turn; no page has more addresses than this.
 ROUNDS = 100
 # Number of images, and of runs, that are requested.
 _SAMPLES = 30
@@ -58,7 +58,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Known:
-    """What can be requested: images of every kind, unread images, runs, a model, the hash of an image."""
+    """A sample of the ledger to request: images of every kind, unread images, runs, a model, the hash of an image."""
 
     images: Sequence[int]
     unread: Sequence[int]
@@ -70,8 +70,8 @@ class Known:
 def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
     """Measure and return the document of `bench-ledger --json`.
 
-    The ledger is that of `settings.database_url`, which must be empty, or else a temporary SQLite file.
-    Raises ClickException if it is not empty.
+    The ledger is the database of `settings.database_url`, or without this setting a temporary SQLite file.
+    Raises ClickException if the database already has images.
     """
     with tempfile.TemporaryDirectory(prefix="nightread-bench-") as folder:
         bench_settings = settings.model_copy(update={"data": Path(folder), "store": ""})

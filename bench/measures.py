@@ -24,8 +24,8 @@ def median_and_p95(values: Sequence[float]) -> tuple[float, float]:
 def peak_rss_mb(process: psutil.Process) -> float:
     """Return the peak resident memory of a process in MB; 0 if it has ended.
 
-    On Linux this is VmHWM (proc(5)); elsewhere it is the present size. getrusage(2) would not do: its figure
-    starts at the size of the parent process.
+    On Linux this is VmHWM (proc(5)); elsewhere it is the present size. getrusage(2) is not used, because its
+    figure starts at the size of the parent process.
     """
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()

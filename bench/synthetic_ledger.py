@@ -1,7 +1,7 @@
 """A synthetic ledger of any size, to measure pages and checks on the data of many years.
 
-Every image is marked as a phantom. Rows are inserted in bulk, but the audit events by the ledger's own
-function, so a synthetic ledger passes `nightread db check` like a real one.
+Every image is marked as a phantom. Rows are inserted in bulk. The audit events are appended by the
+ledger's own function, so a synthetic ledger passes `nightread db check` like a real one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAP_SIDE = 7
 _DUPLICATES, _REJECTED_AT_INTAKE, _REJECTED_BY_GATE, _QUARANTINED = 0.03, 0.005, 0.005, 0.002
 # The second half of the latest run is unfinished: this many of its images are leased, the others are pending.
 _LEASED = 64
-# Shares of images that are read: those that need reading, and clear ones; share of readings that are undone.
+# Share of flagged and uncertain images that are read, of clear images that are read, of readings that are undone.
 _READ, _READ_THOUGH_CLEAR, _UNDONE = 0.95, 0.02, 0.01
 _UNREAD_RUNS = 2
 Row = dict[str, Any]
@@ -45,12 +45,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Context:
-    """What the images refer to.
+    """The rows that the images refer to.
 
     Attributes:
-        models: the earlier one first.
-        readers: ids.
-        runs: ids.
+        models: two models, the earlier one first.
+        readers: ids of the readers.
+        runs: ids of the runs.
         first_images: id of the first image of each run.
         started: when each run started.
     """

@@ -16,7 +16,7 @@ from worker.ledger.tables import Image, Review
 QUEUE_UNREACHABLE = (
     "The queue cannot be reached. The images are stored and will be queued later, automatically."
 )
-# `undo` is a request of its own.
+# The third action, undo, has a request of its own.
 _DECISIONS = (Action.CONFIRM.value, Action.OVERRIDE.value)
 _MAX_NOTE = 2_000
 _MAX_REASON = 1_000

@@ -23,7 +23,7 @@ class IdConverter(IntegerConverter):
     """An id in a URL, at most the largest integer of the database."""
 
     def __init__(self, url_map: Map) -> None:
-        """Limit the integer."""
+        """Limit ids to `LARGEST_ID`."""
         super().__init__(url_map, max=LARGEST_ID)
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from worker.card.reading import Curves, Point
 from worker.card.text import label
 
-# The square that holds the curves. The viewBox around it leaves room for ticks and titles.
+# The square that holds the curves. The viewBox around it also holds ticks and titles.
 LEFT, TOP, SIDE = 48.0, 8.0, 300.0
 _RIGHT, _BOTTOM = LEFT + SIDE, TOP + SIDE
 # Side lengths of the enlarged upper left corner. The operating points must lie within this share of it,
-# which leaves room for their labels.
+# so that their labels fit.
 _CORNERS = (0.04, 0.1, 0.2, 0.32)
 _USABLE_SHARE = 0.85
 _LABEL_AWAY, _LABEL_GAP, _LABEL_WIDTH = 14.0, 17.0, 120.0

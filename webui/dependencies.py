@@ -32,7 +32,7 @@ class Dependencies:
 
     @cached_property
     def newest_schema(self) -> str:
-        """The schema version that this program needs. Reading it takes a look at the migrations' folder."""
+        """The schema revision that this program needs. Kept, because it is read from the folder of migrations."""
         return schema.newest()
 
 

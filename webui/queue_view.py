@@ -1,7 +1,7 @@
 """The part of the reading queue that a page shows: a filter and a cursor, as they stand in the URL.
 
-Pure. Every page and every reading carries them, so that the next image is the next one of the list that
-the reader chose, and the link back leads to the page they came from.
+Pure. Every page and every reading carries both, so that the next image comes from the list that the reader
+chose, and the link back leads to the page that the reader came from.
 """
 
 from __future__ import annotations

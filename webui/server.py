@@ -31,7 +31,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         super().__init__()
 
     def load_config(self) -> None:
-        """Set gunicorn's options. Its command line and its configuration file are not read."""
+        """Set gunicorn's options. Gunicorn's own command line and configuration file are not read."""
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         options: dict[str, object] = {
             "bind": f"{host}:{self._settings.port}",

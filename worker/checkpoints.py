@@ -64,7 +64,7 @@ class Checkpoints:
     """A file of checkpoints, one a line, and the key pair that signs them."""
 
     def __init__(self, file: Path, key: Path) -> None:
-        """Use `file` and the private key `key`, which is made when it is first needed, with a `.pub` beside it."""
+        """Use `file` and the private key `key`. The first `take` creates a missing key, and `.pub` beside it."""
         self._file, self._key = file, key
 
     def take(self, ledger: Ledger) -> Checkpoint | None:

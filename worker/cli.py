@@ -1,6 +1,6 @@
 """The `nightread` command. Each subcommand imports what it needs when it is called.
 
-Exit codes: 0 done, 1 the answer is no, 2 wrong use. With `--json` stdout carries one JSON
+Exit codes: 0 success, 1 failure or a failed check, 2 wrong use. With `--json` stdout carries one JSON
 document and nothing else; messages for people go to stderr.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from worker.ledger.audit import Verification
     from worker.ledger.session import Ledger
 
-# Commands of other packages, which this package must not import: where each one is, and its line in --help.
+# Commands of other packages, which this package must not import: name -> (module:function, line in --help).
 _ELSEWHERE = {
     "web": ("webui.cli:web", "Run the web interface."),
     "explore": ("training.cli:explore", "Report on labelled images before a model is trained on them."),
@@ -90,8 +90,8 @@ def nightread() -> None:
 @nightread.command()
 def up() -> None:
     """Start all processes on this machine; Ctrl-C stops them."""
-    # Until the supervisor installs its own handlers, Ctrl-C must end this process at once: an import could
-    # swallow a KeyboardInterrupt, and everything would start nevertheless.
+    # Until the supervisor installs its own handlers, Ctrl-C must end this process at once. An import could
+    # swallow a KeyboardInterrupt, and all processes would start although somebody pressed Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from worker import supervisor
 
@@ -347,7 +347,7 @@ def backup(target: Path) -> None:
 
 
 def main() -> None:
-    """Run the command; an expected error ends in a sentence, not in a traceback."""
+    """Run the command, and print an expected error as a sentence instead of a traceback."""
     try:
         nightread()
     except WrongSettings as error:

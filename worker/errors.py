@@ -74,7 +74,7 @@ class ModelUnusable(Exception):  # noqa: N818 - the name says what happened
 
 
 class WrongSettings(Exception):  # noqa: N818 - the name says what happened
-    """Settings are not valid. The message has one line for each, and never repeats a password."""
+    """Settings are not valid. The message has one line for each such setting, and never repeats a password."""
 
 
 class SchemaOutdated(Exception):  # noqa: N818 - the name says what happened

@@ -1,4 +1,4 @@
-"""Heartbeats: a thread of each long-running process writes to the ledger that the process works."""
+"""Heartbeats: a thread of each long-running process records every few seconds that the process works."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def fork_lock(ledger: Ledger) -> AbstractContextManager[object]:
     """Return a lock for a process that forks: while it is held, no fork happens.
 
     SQLite keeps its locks in memory, and a fork copies them. A child that is forked during a transaction
-    finds the database locked for ever (sqlite.org/howtocorrupt.html, section 2.6).
+    finds the database locked forever (sqlite.org/howtocorrupt.html, section 2.6).
     """
     lock = threading.Lock()
 

@@ -60,7 +60,7 @@ def write_phantom(
 ) -> Path:
     """Draw a phantom and save it with the mark in its header, as PNG if the name ends in .png, else as JPEG.
 
-    Arguments as for `draw_phantom`; `quality` is that of the JPEG. Returns the path.
+    The arguments are those of `draw_phantom`; `quality` is the quality of the JPEG. Returns the path.
     """
     save_marked(draw_phantom(seed, width=width, height=height, opacity=opacity), path, quality=quality)
     return path

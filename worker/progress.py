@@ -14,7 +14,7 @@ _LINE_EVERY_S = 60.0
 
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Yield a function that advances the progress by a number of finished items; `total` ends it."""
+    """Yield a function that adds a number of finished items to the progress; `total` is the number of all items."""
     if sys.stderr.isatty():
         with click.progressbar(length=total, label=label, file=sys.stderr, show_pos=True) as bar:
             yield bar.update

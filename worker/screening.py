@@ -1,4 +1,4 @@
-"""The use case: lease a chunk of images, load and score them, and record the results.
+"""Screens chunks of images: leases them, loads and scores them, and records the results.
 
 A chunk needs two transactions: one for the leases, one for the results.
 """

@@ -25,7 +25,7 @@ _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOS
 
 
 class Area(StrEnum):
-    """The two areas of the store; the values are names of folders."""
+    """The two areas of the store; the values are the names of their folders on disk."""
 
     IMAGES = "images"
     REJECTED = "turned-away"
@@ -41,8 +41,8 @@ class Store:
     def make(self) -> None:
         """Create the folders of the store, before the first image. Raises OSError.
 
-        Later they must exist: a share that is not mounted is an empty folder, and files that are written
-        into it are hidden, and so lost, once the share is mounted again.
+        Later they must exist: a share that is not mounted looks like an empty folder. Files that are written
+        into that folder are hidden, and so lost, when the share is mounted again.
         """
         for area in Area:
             (self.root / area).mkdir(parents=True, exist_ok=True)
@@ -60,9 +60,9 @@ class Store:
         """Store the bytes of `source` under their hash; the source stays where it is.
 
         The file is linked, so that no bytes are copied. It is copied if the store is on another device, or
-        if `link` is False because somebody may still change the source. A file that the store already has
-        is read and compared: a file that changed while it was stored, or a bad disk, can have left other
-        bytes, which are then replaced. The file is durable only after `sync`.
+        if `link` is False because somebody may still change the source. If the store already has a file
+        under this hash, its bytes are hashed again. Wrong bytes are replaced: the source may have changed
+        while it was stored, or the disk may be bad. The file is durable only after `sync`.
 
         Returns:
             The path in the store.
@@ -113,7 +113,7 @@ class Store:
         return self.path(sha256).read_bytes()
 
     def hashes(self) -> Iterator[str]:
-        """Yield the hash of every stored file, in no order."""
+        """Yield the hash of every stored file, in no particular order."""
         for area in Area:
             for _, _, names in os.walk(self.root / area):
                 yield from (name for name in names if len(name) == _HASH_LENGTH)
@@ -133,7 +133,7 @@ class Store:
             try:
                 os.link(source, path, follow_symlinks=False)
             except FileNotFoundError:
-                # Each of 256 folders is created once; to check first would cost as much for every file.
+                # Each of 256 folders is created once. To look for it first would cost time for every file.
                 self._make_parent(path)
                 os.link(source, path, follow_symlinks=False)
         except FileExistsError:

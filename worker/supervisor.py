@@ -1,4 +1,4 @@
-"""`nightread up`: starts the processes of one machine, restarts those that end, and stops all of them."""
+"""`nightread up`: starts the processes of one machine, restarts one that ends, and stops all of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 _POLL_S = 0.2
 _STOP_WITHIN_S = 20.0
 _FIRST_PAUSE_S = 1.0
-# A process that ran for so long had started well: its next failure starts again with a short pause.
+# A process that ran for this long had started well: after its next failure, the first pause is short again.
 _STEADY_AFTER_S = 60.0
 _PR_SET_PDEATHSIG = 1
 

@@ -15,7 +15,7 @@ api = Blueprint("api_models", __name__, url_prefix="/api/v1")
 
 @api.get("/models")
 def listing() -> ResponseReturnValue:
-    """List the models that the ledger knows, the one in use first."""
+    """List the registered models, the one in use first."""
     with dependencies().ledger.reading() as session:
         models = known_models(session)
     return {"disclaimer": DISCLAIMER, "models": [model_document(model) for model in models]}

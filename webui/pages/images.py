@@ -1,7 +1,7 @@
 """The image files: as stored, as thumbnail and preview, and the activation map.
 
 The URL of an image file carries the first digits of its SHA-256 as `v`. A browser may therefore cache the
-file for ever: another ledger's image under the same id has another URL.
+file forever: the image of another ledger with the same id has another URL.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def image_url(image: Image, kind: str) -> str:
 
 @pages.get("/images/<id:image_id>/picture")
 def picture(image_id: int) -> ResponseReturnValue:
-    """Send the stored bytes, but never those of a rejected file: see `preview`."""
+    """Send the stored bytes. The bytes of a rejected file are never sent: see `preview`."""
     image = _image(image_id)
     content_type = _CONTENT_TYPES.get(image.format or "")
     if content_type is None or image.state == ImageState.REJECTED:
@@ -53,7 +53,7 @@ def thumb(image_id: int) -> ResponseReturnValue:
 
 @pages.get("/images/<id:image_id>/preview.jpg")
 def preview(image_id: int) -> ResponseReturnValue:
-    """Send an image that is encoded anew, so that no byte of a harmful file reaches the browser."""
+    """Send a newly encoded copy, so that no byte of a harmful file reaches the browser."""
     return _small(image_id, image_rendering.PREVIEW_SIDE)
 
 

@@ -1,4 +1,4 @@
-"""Reading card.json, and checking it against its schema."""
+"""Reads card.json, and checks it against its schema."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def parse_section(section: type[S], raw: object, folder: Path, *path: str) -> S:
     Args:
         section: the schema.
         raw: the part of the card.
-        folder: the bundle's, for the message.
+        folder: the bundle's folder, for the message.
         path: keys that lead from the card to the part, for the message.
     """
     try:

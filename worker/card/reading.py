@@ -16,7 +16,7 @@ from worker.card.schema import Card, DatasetSection, ImageSetSection, PointSecti
 from worker.card.text import label, rows_of
 
 S = TypeVar("S", bound=BaseModel)
-# Measurements with these names are never metrics on a set of images, whatever they hold.
+# Measurements with these names are never metrics on a set of images, whatever keys they have.
 _NO_SETS = ("parity_with_reference", "quantisation", "second_look", "gate", "speed")
 _INTERVAL = "_ci"
 _ENDS = 2
@@ -144,7 +144,7 @@ def operating_points(card: Card) -> list[Point]:
 
 
 def spreads(card: Card) -> list[Spread]:
-    """Return the section `spread`: of metrics, or of metrics within sets of images."""
+    """Return the section `spread`, which groups metrics by name, or by set of images and name."""
     return list(_spreads(card.spread, ()))
 
 

@@ -45,7 +45,7 @@ def label(name: str) -> str:
 
 
 def title(name: str) -> str:
-    """Return the same with a capital letter, for the start of a line."""
+    """Return the text of `label` with a capital letter, for the start of a line."""
     text = label(name)
     return text[:1].upper() + text[1:]
 

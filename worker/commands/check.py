@@ -15,7 +15,7 @@ _NAMES_SHOWN = 20
 
 
 def check_all(settings: Settings, *, read_bytes: bool) -> list[CheckResult]:
-    """Return all results; if the schema is outdated, only that one."""
+    """Return the results of all checks; if the schema is outdated, only the result about the schema."""
     ledger = Ledger(settings.database)
     results = maintenance.check(ledger)
     if not results[0].ok:
@@ -33,7 +33,7 @@ def repair_all(settings: Settings) -> list[str]:
 
 
 def as_text(result: CheckResult) -> str:
-    """Return the result as text for people, with the first of its names."""
+    """Return the result as text for people, with at most `_NAMES_SHOWN` of its names."""
     lines = [f"{'ok   ' if result.ok else 'WRONG'}  {result.what}"]
     lines += [f"         {printable(name)}" for name in result.names[:_NAMES_SHOWN]]
     hidden = len(result.names) - _NAMES_SHOWN

@@ -14,7 +14,7 @@ from worker.screening import open_scorer
 from worker.store import open_store
 
 _NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia")
-# The audit trail holds six decimals; more would differ between processors.
+# The audit trail holds six decimals; further decimals would differ between processors.
 _DECIMALS = 6
 
 
@@ -22,7 +22,7 @@ def replay_image(settings: Settings, ledger: Ledger, image_id: int) -> dict[str,
     """Return the recorded and the newly computed numbers of an image's prediction.
 
     Raises LookupError if there is no such image or prediction, or if the image cannot be read;
-    ModelUnusable if another model than that of the settings made the prediction.
+    ModelUnusable if the prediction was made by another model than the one in the settings.
     """
     with ledger.reading() as session:
         image = open_image(session, image_id)

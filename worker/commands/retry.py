@@ -13,7 +13,7 @@ from worker.queue.dispatch import Dispatcher
 
 
 def retry_images(settings: Settings, image_ids: Sequence[int], *, who: str, why: str) -> list[str]:
-    """Put the images back to pending and queue them; return a sentence for each that cannot be retried."""
+    """Put the images back to pending and queue them; return a sentence for each image that cannot be retried."""
     ledger = open_ledger(settings.database)
     dispatcher = Dispatcher(settings, ledger)
     errors = []

@@ -40,7 +40,7 @@ class Inspection:
 
 
 def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
-    """Inspect a file of `size` bytes, which must be at its start. Raises RejectedImage with the reason."""
+    """Inspect a file of `size` bytes, from its first byte. Raises RejectedImage with the reason."""
     if size == 0:
         raise RejectedImage("empty")
     if size > limits.max_bytes:
@@ -64,7 +64,7 @@ def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
 
 
 def inspect_bytes(data: bytes, limits: Limits) -> Inspection:
-    """Inspect a file in memory; like `inspect`."""
+    """Inspect a file in memory, like `inspect`."""
     return inspect(io.BytesIO(data), len(data), limits)
 
 

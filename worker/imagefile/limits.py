@@ -27,7 +27,7 @@ MOST_PARTS = 500
 # The limit of parts that hold the picture. A PNG writer chooses their size; this allows 64 MB in kilobytes.
 MOST_PIECES = 65_536
 
-# A decoder stops with an error at these (ITU-T T.81, table B.1).
+# A decoder stops with an error at these markers (ITU-T T.81, table B.1).
 _RESERVED_MARKERS = range(0x02, 0xC0)
 
 
@@ -76,7 +76,7 @@ def _check_jpeg(header: bytes) -> None:
 
 
 def _check_png(file: BinaryIO) -> None:
-    """Count all chunks: a library also reads those after the picture."""
+    """Count all chunks, because a library also reads the chunks after the picture."""
     parts = pieces = 0
     for kind, _, end in png_chunks(file):
         if kind == b"IDAT":

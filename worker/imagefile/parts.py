@@ -1,4 +1,4 @@
-"""Walks over the segments of a JPEG file and the chunks of a PNG file. No other code does.
+"""Walks over the segments of a JPEG file and the chunks of a PNG file. No other module does this.
 
 Nothing is decoded. Both generators have no limit of their own, and a hostile file can hold millions of parts:
 the caller has to stop in time.
@@ -22,15 +22,15 @@ CHECKSUM_BYTES = 4
 START_OF_SCAN = 0xDA
 END_OF_IMAGE = 0xD9
 COMMENT = 0xFE
-# Markers that have no length (table B.1), and those after which Pillow reads none.
+# Markers that have no length (table B.1), and markers after which Pillow reads no length.
 _WITHOUT_LENGTH = frozenset({0x01, 0xC8, 0xD8, END_OF_IMAGE, *range(0xF0, 0xFE)})
 # Stuffed bytes, restart markers and fill bytes are part of the data of a scan: they begin no segment.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
-# A JPEG segment: its marker, the offset of the marker, the offset behind its data. A plain tuple, because a
+# A JPEG segment: its marker, the offset of the marker, the offset after its data. A plain tuple, because a
 # named tuple doubles the time of a walk.
 Segment = tuple[int, int, int]
-# A PNG chunk: its kind, the offset of its length, the offset behind its checksum.
+# A PNG chunk: its kind, the offset of its length, the offset after its checksum.
 Chunk = tuple[bytes, int, int]
 
 
@@ -38,9 +38,9 @@ def jpeg_segments(data: bytes, longest_gap: int | None = None) -> Iterator[Segme
     """Yield the marker segments of a JPEG file (ITU-T T.81, B.1.1).
 
     Args:
-        data: the file, or its start; the last segment may end behind it.
-        longest_gap: most bytes between two segments (the compressed data of a scan, or stray bytes);
-            the walk ends at a longer gap. None: no limit.
+        data: the file, or its start; the last segment may end after the data.
+        longest_gap: the largest number of bytes between two segments (the compressed data of a scan, or
+            stray bytes). The walk ends at a longer gap. None: no limit.
     """
     reach = 2 + (len(data) if longest_gap is None else longest_gap)
     end = len(JPEG_START)

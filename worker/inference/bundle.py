@@ -27,13 +27,13 @@ class Bundle:
         folder: the folder of the bundle.
         name: for example `nightread`.
         version: for example `0.1.0`.
-        sha256: of `model.tflite`, in hex. It identifies the model in every prediction.
+        sha256: SHA-256 of `model.tflite`, in hex. It identifies the model in every prediction.
         side: edge of the square input, in pixels.
         labels: the three outputs, in order.
         preprocessing_version: the preprocessing that the model was trained with.
         temperature: the divisor of the logits before the softmax (Guo et al., ICML 2017).
         operating_points: name -> operating point.
-        default_operating_point: the name of the one that is used unless the settings name another.
+        default_operating_point: name of the operating point that is used unless the settings name another.
         second_look: the range of scores that get a second look; None: no second look.
         card: all of card.json.
     """

@@ -21,8 +21,8 @@ from worker.inference.exposure import equalise, stretch
 
 PREPROCESSING_VERSION: str = "1"
 
-# Far above any radiograph. It is checked here too, because the limit of Pillow is one setting for the whole
-# process, and the inspection of files turns it off.
+# Far above any radiograph. It is checked here too, because Pillow's own limit is one setting for the whole
+# process, and `worker.imagefile.formats` turns it off.
 LARGEST_PIXELS = 400_000_000
 
 _FORMATS = ("JPEG", "PNG")
@@ -109,12 +109,12 @@ def _decode(data: bytes, side: int) -> NDArray[np.uint8]:
             raise Image.DecompressionBombError
         if image.mode in _REJECTED_MODES:
             raise RejectedImage(_REJECTED_MODES[image.mode])
-        # The JPEG decoder scales by 1/2, 1/4 or 1/8 at nearly no cost, but with a coarse filter. Leaving a
-        # factor of two to the resampling below takes half the time of a full decode, and differs from it
-        # by half a grey level on average.
         if isinstance(image, JpegImageFile) and has_too_many_scans(data):
             raise RejectedImage("too_many_scans", limit=MOST_SCANS)
         coefficients = image.width * image.height * len(image.getbands())
+        # The JPEG decoder scales by 1/2, 1/4 or 1/8 at nearly no cost, but with a coarse filter. Leaving a
+        # factor of two to the resampling below takes half the time of a full decode, and differs from it
+        # by half a grey level on average.
         image.draft("L", (2 * side, 2 * side))
         _load(image, coefficients)
         square = _upright(image).convert("L").resize((side, side), Image.Resampling.BILINEAR)
@@ -122,7 +122,7 @@ def _decode(data: bytes, side: int) -> NDArray[np.uint8]:
 
 
 def _load(image: Image.Image, coefficients: int) -> None:
-    """Decode. Raises MemoryError when libjpeg reports broken data because it had too little memory.
+    """Decode the image. Raises MemoryError when libjpeg reports broken data because it had too little memory.
 
     All coefficients of a progressive JPEG, two bytes each, are in memory until its last scan.
     """

@@ -45,8 +45,9 @@ def average(first: NDArray[np.float32], of_views: dict[str, NDArray[np.float32]]
 
     Args:
         first: logits at each place, shape (n, h, w, 3).
-        of_views: name in `VIEWS` -> the same for this view. Mirrored evidence is mirrored back. The places
-            of the enlarged view are off by a tenth at the edge, which a map of 8 x 8 does not show.
+        of_views: name in `VIEWS` -> logits of this view, same shape. Mirrored evidence is mirrored back.
+            The places of the enlarged view are off by a tenth at the edge, which a map of 8 x 8 does not
+            show.
     """
     total = first.astype(np.float64) + of_views["mirrored"][:, :, ::-1] + of_views["enlarged"]
     return np.asarray(total / (1 + len(VIEWS)))

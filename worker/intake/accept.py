@@ -63,7 +63,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class _FileFacts:
-    """What was read of a file: its status, its hash, and its header or the reason for the rejection."""
+    """The facts read from a file: its status, its hash, and its header or the reason for the rejection."""
 
     status: os.stat_result
     sha256: str
@@ -73,6 +73,8 @@ class _FileFacts:
 
 @dataclass(frozen=True)
 class _Stored:
+    """A file in the store that has no receipt yet; `fingerprint` identifies its source."""
+
     candidate: Candidate
     fingerprint: tuple[int, ...]
     stored_path: Path
@@ -80,7 +82,7 @@ class _Stored:
 
 
 class Acceptor:
-    """Accepts groups of files. Several threads and processes may do so at the same time."""
+    """Accepts groups of files. Several threads and processes may accept files at the same time."""
 
     def __init__(self, settings: Settings, ledger: Ledger, store: Store) -> None:
         """Keep the settings, the ledger and the store; nothing is opened yet."""
@@ -100,7 +102,7 @@ class Acceptor:
         received_by: str | None = None,
         keep_source: bool = False,
     ) -> list[Accepted]:
-        """Store and record a group of files, then remove the sources unless they are kept.
+        """Store and record a group of files, then remove the sources unless `keep_source` is set.
 
         A file that vanished, changed while it was read, or cannot be read is skipped; a later scan finds
         it. A file that already has its receipt is skipped too, and its source is removed now.
@@ -252,7 +254,7 @@ def in_groups(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
 
 
 def _log_group(accepted: Sequence[Accepted]) -> None:
-    """Log the ids of the images by outcome; no names, because a file name may be that of a patient."""
+    """Log the ids of the images by outcome; no file names, because one may contain the name of a patient."""
     images = {outcome.value: [a.image_id for a in accepted if a.outcome is outcome] for outcome in Outcome}
     if accepted:
         log.info("accepted files", **{outcome: ids for outcome, ids in images.items() if ids})
@@ -278,8 +280,8 @@ def _examine(path: Path, limits: Limits) -> _FileFacts:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(path)
-        # Read once, because the header is parsed in small steps. A file that grows meanwhile is read no
-        # further: a later scan reads it again anyway.
+        # Read once, because the header is parsed in small steps. Bytes that are added to the file from now
+        # on are ignored: a later scan reads such a file again.
         whole: io.BytesIO | io.BufferedReader = (
             io.BytesIO(file.read(_READ_WHOLE)) if status.st_size <= _READ_WHOLE else file
         )
@@ -296,11 +298,11 @@ def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _arrival_key(name: str, status: os.stat_result) -> str:
-    """Return a key for this arrival: nobody can set the change time of an inode, not even `cp -p`.
+    """Return a key for this arrival. It contains the inode's change time, which nobody can set, not even `cp -p`.
 
     The key is made after the link into the store, which is the last change to the inode. The name is part of
-    the key, because one inode can have two names in the inbox: those count as two files. The device is not
-    part of it, because its number changes when the disk is mounted again.
+    the key, because one inode can have two names in the inbox, which count as two files. The device is not
+    part of the key, because its number changes when the disk is mounted again.
     """
     digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
     return f"{status.st_ino}:{status.st_ctime_ns}:{status.st_size}:{digest}"
@@ -308,7 +310,7 @@ def _arrival_key(name: str, status: os.stat_result) -> str:
 
 @lru_cache(maxsize=1_000)
 def _warn_unreadable(inode: int, why: str) -> None:
-    """Log once for each file, not on each scan; by inode, because a name may be that of a patient."""
+    """Log once for each file, not on each scan; by inode, because a name may contain the name of a patient."""
     log.warning("a file cannot be read; it stays where it is", inode=inode, error=why)
 
 

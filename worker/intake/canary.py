@@ -19,7 +19,7 @@ from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Outcome, Source
 from worker.phantom import write_phantom
 
-# The shipped model calls this chest clear, but only just: no reader gets it, and a changed score shows.
+# The score of this chest is just below the shipped model's band: no reader gets the image, and a change shows.
 _SEED = 9
 _WIDTH = 512
 

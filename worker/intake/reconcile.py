@@ -1,6 +1,6 @@
 """Compares the image store, the ledger and the inbox, and repairs what a crash or a restored backup left.
 
-No repair deletes the only copy of any bytes. A stored file without an image is accepted. Deleted are
+No repair deletes the only copy of any bytes. A repair accepts stored files that have no image. It deletes
 unfinished copies, broken uploads whose sender got no answer, and inbox files that have their receipt. A repair
 can run beside the other processes, and a second run changes nothing.
 """
@@ -25,22 +25,22 @@ from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image
 from worker.store import Store
 
-# A process that accepts a file commits at the latest so long after it stored the file.
+# A process that accepts a file commits within this time after it stored the file.
 COMMIT_WITHIN_S = 60.0
-# An upload or a copy that has not changed for so long is no longer being written.
+# An upload or a copy that has not changed for this long is no longer being written.
 ABANDONED_S = 3600.0
 
 
 @dataclass(frozen=True)
 class _Difference:
-    """`missing`: hash -> image id that the store lacks; `orphans`: stored hashes that no image has."""
+    """`missing`: hash -> id of an image whose file the store lacks; `orphans`: stored hashes that no image has."""
 
     missing: dict[str, int]
     orphans: list[str]
 
 
 class Reconciler:
-    """Compares, and applies the repairs that need no person."""
+    """Compares store, ledger and inbox, and applies the repairs that need no person."""
 
     def __init__(self, settings: Settings, ledger: Ledger, store: Store) -> None:
         """Keep the settings, the ledger and the store; nothing is read yet."""
@@ -50,7 +50,7 @@ class Reconciler:
         self._acceptor = Acceptor(settings, ledger, store)
 
     def compare(self, *, read_bytes: bool = False) -> list[CheckResult]:
-        """Return what differs; `read_bytes` also hashes every stored file again, which takes long."""
+        """Return the result of each comparison; `read_bytes` also hashes every stored file again, which takes long."""
         difference = self._difference()
         missing = [f"image {image_id}" for image_id in difference.missing.values()]
         orphans = self._without_source(difference.orphans)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sighting:
-    """What a scan saw of a file: `state` holds everything that changes while the file is written."""
+    """A file as one scan saw it; `state` holds everything that changes while the file is written."""
 
     path: str
     state: Hashable

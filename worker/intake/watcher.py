@@ -38,8 +38,8 @@ _PARTIAL_SUFFIXES = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~
 _EMPTY_FOLDER_RESTS_S = 60.0
 # A burst of events starts one scan, not one for each event.
 _SHORTEST_PAUSE_S = 0.2
-# Only these events start a scan; scans see how a file changes after that. To handle all events, among them
-# those of our own reads and deletes, would cost as much time as accepting the files.
+# Only these events start a scan; scans see how a file changes after that. To handle all events, which
+# include our own reads and deletes, would cost as much time as accepting the files.
 _ARRIVALS: list[type[FileSystemEvent]] = [DirCreatedEvent, DirMovedEvent, FileCreatedEvent, FileMovedEvent]
 
 Enqueue = Callable[[Sequence[int], Lane], object]
@@ -110,6 +110,8 @@ class FolderMonitor:
 
 
 class _Waker(FileSystemEventHandler):
+    """Sets `wake` on every event."""
+
     def __init__(self, wake: threading.Event) -> None:
         self._wake = wake
 
@@ -160,7 +162,7 @@ def _scan(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
 
 @lru_cache(maxsize=1_000)
 def _warn_unreadable_folder(_path: str, why: str) -> None:
-    """Log once for each folder, not on each scan; without its name, which may be that of a patient."""
+    """Log once for each folder, not on each scan; without its name, which may contain the name of a patient."""
     log.warning("a folder cannot be read; it stays where it is", error=why)
 
 
@@ -169,5 +171,5 @@ def _remove_if_idle(folder: Path) -> None:
         if time.time() - folder.stat().st_mtime > _EMPTY_FOLDER_RESTS_S:
             folder.rmdir()
     except OSError:
-        # Somebody used or removed the folder meanwhile: the next scan sees its new state.
+        # Somebody has just used or removed the folder: the next scan sees its new state.
         return

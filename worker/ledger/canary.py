@@ -1,4 +1,4 @@
-"""The result of the latest canary: was it scored, and with the score that the same model gave before?
+"""The result of the latest canary: whether it was scored, and whether the same model gave the same score before.
 
 A canary is a phantom that Nightread sends through the whole program at intervals: the same picture each
 time, in different bytes.
@@ -75,7 +75,7 @@ def _latest_id(session: Session) -> int | None:
 
 
 def _scores(session: Session, image_id: int) -> tuple[float | None, float | None]:
-    """Return the score of a canary and that of the first canary of the same model; None where there is none."""
+    """Return the score of a canary, and the score of the first canary of the same model; None for a missing one."""
     prediction = session.scalars(
         select(Prediction).where(Prediction.image_id == image_id).order_by(Prediction.id.desc()).limit(1)
     ).one_or_none()

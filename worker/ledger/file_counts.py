@@ -1,4 +1,4 @@
-"""The file count: how many files were received, and what became of them. Read from the tallies."""
+"""The file count: the numbers of received files and of images in each state, read from the tallies."""
 
 from __future__ import annotations
 

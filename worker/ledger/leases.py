@@ -40,7 +40,7 @@ class PendingImage:
 def lease(
     session: Session, image_ids: Sequence[int], *, owner: str, lease_s: float, at: datetime
 ) -> list[LeasedImage]:
-    """Lease the pending images among those given; the others are leased to another worker or done."""
+    """Lease the pending images among `image_ids`. The other images are leased to another worker or done."""
     check_transition(ImageState.PENDING, ImageState.LEASED)
     audit.lock(session)
     free = session.execute(
@@ -74,14 +74,14 @@ def release(
     max_attempts: int,
     at: datetime,
 ) -> None:
-    """Return leased images to pending after a transient failure; quarantine those without attempts left."""
+    """Make leased images pending after a transient failure; quarantine images that have no attempts left."""
     audit.lock(session)
     leased = _leased_by(session, owner, image_ids)
     _end_leases(session, leased, code=code, reason=reason, max_attempts=max_attempts, at=at)
 
 
 def hand_back(session: Session, image_ids: Sequence[int], *, owner: str, code: str, at: datetime) -> None:
-    """Return leased images to pending for a reason that is not theirs: the attempt does not count."""
+    """Make leased images pending without counting the attempt, because the failure was not about them."""
     audit.lock(session)
     leased = _leased_by(session, owner, image_ids)
     for image in leased:
@@ -90,10 +90,10 @@ def hand_back(session: Session, image_ids: Sequence[int], *, owner: str, code: s
 
 
 def expire(session: Session, *, lease_s: float, max_attempts: int, at: datetime, limit: int = _MANY) -> int:
-    """Return the images of expired leases, whose worker died or hung, and give their number.
+    """End the leases that have expired because their worker died or hung, and return their number.
 
-    A lease also counts as expired if it ends much later than `lease_s` from now: it began before the clock
-    was set back.
+    The images are then pending, or quarantined if they have no attempts left. A lease also counts as
+    expired if it ends much later than `lease_s` from now: it began before the clock was set back.
     """
     audit.lock(session)
     expired = session.scalars(
@@ -166,7 +166,7 @@ def pending_images(
 
 
 def mark_queued(session: Session, image_ids: Sequence[int], at: datetime | None) -> None:
-    """Record that these images have been in a queue since `at`, or are in none if `at` is None.
+    """Record that these images have been in a queue since `at`, or are in no queue if `at` is None.
 
     If this record is lost, the images are queued twice, which is harmless.
     """

@@ -26,7 +26,7 @@ class BackupFailed(Exception):  # noqa: N818 - says what happened
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of one check: whether it passed, a text about it, and the names of the images or files concerned."""
+    """The result of one check: whether it passed, a text about it, and the names of the affected files or images."""
 
     ok: bool
     what: str
@@ -36,7 +36,7 @@ class CheckResult:
 def check(ledger: Ledger) -> list[CheckResult]:
     """Check schema, file count, tallies and audit trail.
 
-    The first result is that of the schema; if the schema is outdated, it is the only one.
+    The first result is about the schema. If the schema is outdated, it is the only result.
     """
     revision, needed = schema.current(ledger), schema.newest()
     results = [CheckResult(revision == needed, f"schema revision {revision}, needed {needed}")]

@@ -27,7 +27,7 @@ class ScoringModel:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the worker read from the file. The intake knew less about a file that it rejected."""
+    """Facts that the worker read from the file. The intake records none of them for a file that it rejects."""
 
     format: str
     width: int
@@ -123,7 +123,7 @@ def record(
     at: datetime,
     versions: Mapping[str, str],
 ) -> int:
-    """Record the results of a chunk in one go and return for how many images.
+    """Record the results of a chunk and return the number of recorded images.
 
     An image whose lease `owner` no longer holds is left to the worker that holds it now.
     """

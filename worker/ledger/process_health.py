@@ -46,7 +46,7 @@ def oldest_pending(session: Session) -> datetime | None:
 def is_stalled(session: Session, at: datetime) -> bool:
     """Return whether images have been pending for `STALLED_S` and no worker has done anything.
 
-    A worker has done something if an image is leased, was scored since, or if a worker has started since.
+    A worker has done something if an image is leased, or if in this time an image was scored or a worker started.
     """
     since = at - timedelta(seconds=STALLED_S)
     oldest = oldest_pending(session)

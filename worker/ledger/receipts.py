@@ -49,7 +49,7 @@ class RecordedArrival:
 def record(
     session: Session, arrivals: Sequence[Arrival], *, run: str, lane: Lane, at: datetime
 ) -> list[RecordedArrival | None]:
-    """Record a group of arrivals in order and return what each became; None if it has a receipt already.
+    """Record a group of arrivals in order and return their records; None for one that has a receipt already.
 
     An arrival has a receipt already when a process died between the commit and the removal of the source,
     or when two watchers share a folder.
@@ -79,7 +79,7 @@ def any_image(session: Session) -> bool:
 
 
 def recorded_keys(session: Session, keys: Sequence[str]) -> set[str]:
-    """Return the arrival keys, among those given, that have a receipt."""
+    """Return the keys among `keys` that have a receipt."""
     return set(session.scalars(select(Receipt.arrival).where(Receipt.arrival.in_(keys))))
 
 

@@ -1,4 +1,4 @@
-"""What pages and reports show of the ledger: runs, receipts, rejected images, the figures of a report."""
+"""Queries of pages and reports: runs, receipts, rejected images, and the figures of a report."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def summary(session: Session, run: Run) -> RunSummary:
 
 
 def find_run(session: Session, name: str | None) -> Run | None:
-    """Return the run of this name; without a name, the latest run except that of the canaries."""
+    """Return the run of this name; without a name, the latest run that is not the run of the canaries."""
     if name is None:
         latest = select(Run).where(Run.name != canary.RUN).order_by(Run.id.desc()).limit(1)
         return session.scalars(latest).one_or_none()
@@ -119,7 +119,7 @@ def _summaries(session: Session, runs: Sequence[Run]) -> list[RunSummary]:
 
 
 def _scored_at(end: Callable[[Any], Any]) -> ScalarSelect[datetime]:
-    """Select the time of the first or the last score of the row's run: either is one end of an index."""
+    """Select the time of the first or the last score of the row's run. Both are read from one end of an index."""
     return select(end(Image.scored_at)).where(Image.run_id == Run.id).correlate(Run).scalar_subquery()
 
 

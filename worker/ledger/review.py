@@ -35,7 +35,7 @@ _VERDICTS = (*NEEDS_READING, "clear")
 
 
 class Action(StrEnum):
-    """What a reader does about a verdict."""
+    """A reader's action on a verdict."""
 
     CONFIRM = "confirm"
     OVERRIDE = "override"
@@ -43,7 +43,7 @@ class Action(StrEnum):
 
 
 class Finding(StrEnum):
-    """What a reading says about the image."""
+    """The finding of a reading."""
 
     SIGNS = "signs_of_pneumonia"
     NO_SIGNS = "no_signs"
@@ -55,7 +55,7 @@ class ReviewRefused(Exception):  # noqa: N818 - an outcome with a sentence for t
 
 @dataclass(frozen=True)
 class QueueFilter:
-    """Which scored images to list; an empty field does not restrict the list."""
+    """A filter of scored images; an empty field does not restrict the list."""
 
     verdicts: Sequence[str] = NEEDS_READING
     review: ReviewState | None = ReviewState.UNREAD
@@ -216,7 +216,7 @@ def reader(session: Session, name: str, at: datetime) -> User:
 def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at: datetime) -> bool:
     """Claim an image for a reader for `claim_s` seconds and release the reader's other claims.
 
-    Returns False if the image is not to be read or if another reader has claimed it.
+    Returns False if the image does not need a reading or if another reader has claimed it.
     """
     # A reader looks at one image at a time: a skipped image is free for others at once.
     session.execute(
@@ -237,9 +237,9 @@ def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at
 def decide(
     session: Session, image_id: int, *, reader_id: int, action: Action, note: str, at: datetime
 ) -> Review:
-    """Record a reading: `action` is to confirm or to override the verdict, anything else is a ValueError.
+    """Record a reading that confirms or overrides the verdict.
 
-    Raises ReviewRefused if the reader cannot read this image now.
+    Raises ReviewRefused if the reader cannot read this image now, ValueError if `action` is undo.
     """
     if action is Action.UNDO:
         raise ValueError("an undo belongs to no image; call `undo`")
@@ -312,8 +312,8 @@ def undo(session: Session, *, reader_id: int, at: datetime) -> int:
 def standing_reviews(session: Session, images: Iterable[Image]) -> dict[int, Review]:
     """Return the standing reading of each image that was read, by the image's id.
 
-    It is the image's last reading: undo makes the image unread until another reading is recorded. Only that
-    row is loaded, however many there are; see `docs/reliability.md`, "What a page loads".
+    The standing reading is the last one: undo makes the image unread until another reading is recorded. Only
+    this row is loaded, however many readings an image has; see `docs/reliability.md`, "What a page loads".
     """
     read = [image.id for image in images if image.review_state == ReviewState.READ]
     last = select(func.max(Review.id)).where(Review.image_id.in_(read)).group_by(Review.image_id)
@@ -361,7 +361,7 @@ def _run_id(session: Session, name: str) -> int:
 def _below(after: Cursor | None) -> list[ColumnElement[bool]]:
     if after is None:
         return []
-    # The second condition implies the first, which lets the database start at that place in the index.
+    # The first condition follows from the second. It lets the database start at this place in the index.
     return [
         Image.p_pneumonia <= after.p_pneumonia,
         or_(Image.p_pneumonia < after.p_pneumonia, Image.id > after.image_id),

@@ -18,7 +18,6 @@ from worker.ledger.tables import Base
 
 MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
 
-
 # Two processes that start at once must not both migrate. Any number works that no other program uses.
 _ADVISORY_LOCK = 0x6E69676874
 

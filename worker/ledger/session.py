@@ -121,8 +121,8 @@ def _open_anew(context: ExceptionContext) -> None:
     if failed or getattr(error, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True
         # SQLite keeps a closed connection open until its last statement is finalised
-        # (sqlite.org/c3ref/close.html), and the error in flight holds that statement. A connection that
-        # opens the file meanwhile would share its read-only state.
+        # (sqlite.org/c3ref/close.html), and the error in flight holds that statement. Until then, a new
+        # connection to the file would share its read-only state.
         if context.execution_context is not None:
             context.execution_context.cursor.close()
 

@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
 
 class Lane(StrEnum):
-    """The queues, most urgent first: uploads before folders."""
+    """The two queues in the broker, the most urgent first: uploads before folders."""
 
     URGENT = "urgent"
     OVERNIGHT = "overnight"
@@ -51,7 +51,7 @@ class Source(StrEnum):
 
 
 class IllegalTransition(ValueError):  # noqa: N818 - reads as what it is
-    """An image cannot go from the one state to the other."""
+    """The table of transitions does not allow this change of state."""
 
 
 # (from, to) -> who may do it and when; None is a file that has just arrived.

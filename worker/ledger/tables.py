@@ -141,7 +141,7 @@ class Image(Base):
 
 
 class Receipt(Base):
-    """One arrival of a file and its outcome. `arrival` identifies it, so that it gets no second receipt."""
+    """One arrival of a file and its outcome. The key `arrival` prevents a second receipt for it."""
 
     __tablename__ = "receipt"
 

@@ -1,8 +1,8 @@
 """The Celery application: JSON messages, two lanes, no results, no acknowledgements.
 
-The broker deletes a message when a worker fetches it. If the worker dies, its lease in the ledger ends,
-sooner than the broker would notice. With acknowledgements, one that is lost with its connection would
-leave the worker waiting for a free slot that it already has.
+The broker deletes a message when a worker fetches it. If the worker dies, its lease in the ledger ends
+sooner than the broker would notice. With acknowledgements, a lost connection could lose one of them: the
+worker would then believe that it is full and fetch nothing more.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def make_app(settings: Settings) -> Celery:
         task_default_queue=Lane.OVERNIGHT.value,
         # A scoring process that hangs is killed when its lease ends, and its images are pending again.
         task_time_limit=settings.lease_s,
-        # A scoring process that has grown is replaced, so that no image is rejected for memory that another used.
+        # A scoring process that has grown is replaced, so that no image is rejected because of another's memory.
         worker_max_memory_per_child=settings.worker_memory_bytes * 3 // 4 // 1024,
-        # A message waits in the broker, where urgent goes first, and not in a busy worker.
+        # Messages wait in the broker, where the urgent lane goes first, and not in a busy worker.
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_hijack_root_logger=False,
@@ -45,10 +45,10 @@ def make_app(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A broker that is full or read-only is waited for, like a broker that is out of reach.
+        # The worker waits for a broker that is full or read-only, as for one that is out of reach.
         broker_channel_error_retry=True,
         broker_transport_options={
-            # In the order in which the worker names the lanes: urgent before overnight.
+            # The worker fetches from the lanes in the order in which it names them: urgent first.
             "queue_order_strategy": "priority",
             "socket_connect_timeout": _CONNECT_TIMEOUT_S,
             "socket_timeout": _ANSWER_TIMEOUT_S,

@@ -35,20 +35,20 @@ class Dispatcher:
         self._app: Celery = make_app(settings)
 
     def publish(self, image_ids: Sequence[int], lane: Lane) -> bool:
-        """Queue images that have just been committed. Return False when the broker is out of reach.
+        """Publish images that have just been committed. Return False when the broker is out of reach.
 
-        Images that do not fit into the lane, or meet no broker, stay pending until the sweeper queues them.
+        Images that do not fit into the lane, or cannot be sent, stay pending until the sweeper publishes them.
         """
         return self.publish_waiting([PendingImage(image_id, lane, 0) for image_id in image_ids]) is not None
 
     def publish_waiting(self, images: Sequence[PendingImage]) -> int | None:
-        """Queue pending images, chunk by chunk.
+        """Publish pending images, chunk by chunk.
 
         Images are marked as queued first. Otherwise a fast worker would find their rows locked by that
         write, and skip them. The mark is removed from images that could not be sent.
 
         Returns:
-            The number of queued images; None when the broker is out of reach.
+            The number of published images; None when the broker is out of reach.
         """
         unsent: list[tuple[Lane, list[int]]] = []
         try:
@@ -85,7 +85,7 @@ class Dispatcher:
         return fitting
 
     def _mark_queued(self, chunks: Sequence[tuple[Lane, list[int]]], *, queued: bool) -> None:
-        """Mark images as queued or not. A failure is ignored: the sweeper then queues the images a second time."""
+        """Mark images as queued or not. A failure is ignored: the sweeper then publishes the images again."""
         image_ids = [image_id for _, chunk in chunks for image_id in chunk]
         if image_ids:
             with suppress(TransientFailure), self._ledger.transaction(hint=True) as session:

@@ -1,6 +1,6 @@
 """The bundled broker for one machine: a Valkey server on a UNIX socket that only its owner can open.
 
-Its contents need not survive: the sweeper queues images again from the ledger.
+Its contents need not survive: the sweeper publishes pending images again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker.config import Settings
 log = structlog.get_logger(__name__)
 
 _POLL_S = 1.0
-# The default of the client would wait for seconds when no broker runs.
+# By default the client retries for seconds when no broker runs.
 _NO_RETRY = Retry(NoBackoff(), 0)
 
 

@@ -1,4 +1,4 @@
-"""The sweeper: queues lost images again, ends expired leases, and quarantines images that keep failing."""
+"""The sweeper: publishes lost images again, ends expired leases, and quarantines images that keep failing."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Sweeper:
         log.warning("leases expired", images=count)
 
     def _requeue(self) -> None:
-        """Queue images that are in no lane, and images whose lane is empty although they were queued.
+        """Publish images that are in no lane, and images whose lane is empty although they were published.
 
-        If a lane is empty and an image that was queued there some time ago is still pending, its message
+        If a lane is empty and an image that was published there some time ago is still pending, its message
         was lost with the broker or a worker. If it was not lost, only one worker gets the lease.
         """
         try:

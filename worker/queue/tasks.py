@@ -1,4 +1,4 @@
-"""The Celery task: it gets image ids and screens them. Also the setup of each scoring process."""
+"""The Celery task, which screens the images of a chunk, and the setup of each scoring process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _LazyScreener:
 
     def load(self) -> None:
         """Load the screener now instead of with the first task."""
-        self.screener  # noqa: B018 - the property keeps it
+        self.screener  # noqa: B018 - the first access loads it
 
 
 def register(app: Celery, settings: Settings) -> None:

@@ -55,14 +55,14 @@ def open_work(figures: RunFigures) -> list[str]:
 
 
 def file_count_sentence(figures: RunFigures) -> str:
-    """Say whether every file of the run has exactly one outcome."""
+    """Return the sentence that says whether all files of the run are accounted for."""
     if figures.run.file_counts.balanced:
         return "All files are accounted for."
     return "FILES ARE UNACCOUNTED FOR: run `nightread db check` before anything else."
 
 
 def rejected_sentence(figures: RunFigures) -> str:
-    """Say how many images were rejected or quarantined, and for which reasons."""
+    """Return the sentence with the numbers of rejected and quarantined images, and their reasons."""
     counts, reasons = figures.run.file_counts, reason_counts(figures)
     sentence = f"Not scored: {counts.rejected} rejected, {counts.quarantined} quarantined"
     if not reasons:

@@ -13,7 +13,7 @@ from worker.report.content import FLAGGED_COLUMNS, Report
 def as_csv(report: Report) -> str:
     """Return a table with one row for each flagged, uncertain, rejected or quarantined image.
 
-    `balanced` says whether all files of the run are accounted for. It and the disclaimer stand in every row.
+    Every row also has the disclaimer, and `balanced`: whether all files of the run are accounted for.
     """
     out = io.StringIO()
     writer = csv.writer(out)
