@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 from sqlalchemy import create_engine, text
@@ -30,6 +31,16 @@ from worker.phantom import write_phantom
 # use them where they are at hand. Without it those tests use phantoms.
 TEST_DATA = Path(os.environ.get("NIGHTREAD_TEST_DATA") or ROOT.parent / "shared" / "data").absolute()
 
+
+# The same examples in every run; a slow machine fails none of them.
+hypothesis.settings.register_profile(
+    "nightread",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("nightread")
 
 # A wait of so many seconds means that something hangs, on any machine that is only slow or busy.
 HANG_S = 300.0
