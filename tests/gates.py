@@ -1,4 +1,4 @@
-"""A gate for tests that is good enough for phantoms, and images that it rejects."""
+"""A gate that is good enough for phantoms, and images that it rejects."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from worker.card.loading import CARD
 from worker.config import Settings
 from worker.inference.gate import FILE, SECTION
 
-# Rejection code -> rotation of the image in degrees clockwise; `with_defect` makes such images.
+# Rejection code -> clockwise rotation in degrees.
 DEFECTS = {"inverted": 0, "turned_right": 90, "turned_left": 270, "upside_down": 180}
 
 
 def with_defect(image: Image.Image, code: str) -> Image.Image:
-    """Return a copy of a sound image that deserves this rejection code."""
+    """Return an inverted or rotated copy that the gate must reject with this code."""
     return ImageOps.invert(image) if code == "inverted" else image.rotate(-DEFECTS[code])
 
 
 def gated_bundle(folder: Path) -> Path:
-    """Copy the default bundle to `folder`, with the gate of the tests."""
+    """Copy the default bundle to `folder`, with the gate for tests."""
     ungated_bundle(folder)
     shutil.copyfile(GATE_NETWORK, folder / FILE)
     card = json.loads((folder / CARD).read_text())

