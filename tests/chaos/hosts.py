@@ -1,6 +1,7 @@
-"""Several hosts on one machine: network namespaces on one cable each, which can be pulled (ip-netns(8)).
+"""Several hosts on one machine, made of network namespaces (ip-netns(8)).
 
-Each has its own address and its own name; processes and files they share, as hosts share a network folder.
+Each host has its own address, its own name and one cable, which a test can disconnect. The hosts share files and
+processes. Real hosts would share only a network folder.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import pytest
 
 from tests.conftest import HANG_S
 
-needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root makes networks and mounts disks")
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can create networks and mount disks")
 
-# Addresses for documentation (RFC 5737): nobody's.
+# Addresses for documentation, which no host uses (RFC 5737).
 _NETWORK = "192.0.2"
 
 
 @dataclass(frozen=True)
 class Host:
-    """A host: `prefix` goes before a command that is to run on it."""
+    """A host with its name and address. `prefix` is the command that runs another command on it."""
 
     name: str
     namespace: str
@@ -31,21 +32,21 @@ class Host:
 
     @property
     def prefix(self) -> list[str]:
-        renamed = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name]
-        return ["ip", "netns", "exec", self.namespace, *renamed]
+        with_own_name = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name]
+        return ["ip", "netns", "exec", self.namespace, *with_own_name]
 
 
 class Network:
-    """A switch on the first of the hosts, and a cable from it to each of the others."""
+    """A switch on the first host, and a cable from the switch to every other host."""
 
     def __init__(self, *names: str) -> None:
-        mark = os.getpid()
+        pid = os.getpid()
         self.hosts = [
-            Host(name, f"nightread-{mark}-{name}", f"{_NETWORK}.{number}")
+            Host(name, f"nightread-{pid}-{name}", f"{_NETWORK}.{number}")
             for number, name in enumerate(names, 1)
         ]
 
-    def make(self) -> None:
+    def create(self) -> None:
         for host in self.hosts:
             _ip("netns", "add", host.namespace)
             _ip("-n", host.namespace, "link", "set", "dev", "lo", "up")
@@ -61,11 +62,11 @@ class Network:
             _ip("-n", host.namespace, "link", "set", "dev", "cable", "up")
 
     def disconnect(self, host: Host) -> None:
-        """Pull a host's cable: what is sent gets lost, and nobody is told."""
+        """Disconnect a host's cable: packets are lost, and neither side gets an error."""
         _ip("-n", self.hosts[0].namespace, "link", "set", "dev", host.name, "down")
 
     def reconnect(self, host: Host) -> None:
-        """Plug it in again."""
+        """Connect a host's cable again."""
         _ip("-n", self.hosts[0].namespace, "link", "set", "dev", host.name, "up")
 
     def remove(self) -> None:
@@ -80,10 +81,10 @@ def _ip(*arguments: str) -> None:
 
 @contextmanager
 def network(*names: str) -> Iterator[Network]:
-    """Hosts of these names, the first one at the switch; gone in the end."""
-    made = Network(*names)
+    """Create hosts with these names, the switch on the first one. Remove them after the block."""
+    created = Network(*names)
     try:
-        made.make()
-        yield made
+        created.create()
+        yield created
     finally:
-        made.remove()
+        created.remove()

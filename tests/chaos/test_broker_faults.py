@@ -1,4 +1,4 @@
-"""The broker is slow, is cut off, or takes nothing for a while, and files keep arriving."""
+"""The broker is slow, cut off or rejects writes for a while, and files keep arriving."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.stack
 PASSWORD = "secret-of-the-test"
 
 
-class SlowLine:
-    """A TCP line to a server that delays what it carries, or swallows it without telling anybody."""
+class FaultyProxy:
+    """A TCP proxy for a local port that can delay data or discard it without an error."""
 
-    def __init__(self, to: int) -> None:
+    def __init__(self, target_port: int) -> None:
         self.delay_s = 0.0
-        self.swallows = False
-        self._to = to
+        self.discards = False
+        self._target_port = target_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -41,27 +41,27 @@ class SlowLine:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._to))
-                for ends in ((client, server), (server, client)):
-                    threading.Thread(target=self._carry, args=ends, daemon=True).start()
+                server = socket.create_connection(("127.0.0.1", self._target_port))
+                for direction in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=direction, daemon=True).start()
 
-    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
                 time.sleep(self.delay_s)
-                if not self.swallows:
+                if not self.discards:
                     target.sendall(data)
-        for end in (source, target):
+        for connection in (source, target):
             with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass
 class Site:
-    """A running Nightread with a broker of its own at the end of a line."""
+    """A running Nightread that reaches its external broker through a faulty proxy."""
 
     sender: Sender
-    line: SlowLine
+    proxy: FaultyProxy
     broker: Redis
 
     @property
@@ -69,42 +69,45 @@ class Site:
         return self.sender.stack
 
     def workers(self) -> list[psutil.Process]:
-        """The worker itself, without its children."""
-        found = self.stack.processes("worker")
-        return [process for process in found if process.ppid() not in {other.pid for other in found}]
+        """Return the worker's main process, without its scoring processes."""
+        processes = self.stack.processes("worker")
+        pids = {process.pid for process in processes}
+        return [process for process in processes if process.ppid() not in pids]
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Iterator[Site]:
     port = free_port()
     with ValkeyServer(port=port) as server, stack_factory(tmp_path_factory.mktemp("site")) as make:
-        # Set afterwards: the server's own start-up check knows no password.
+        # Set after the start: the start-up check of `ValkeyServer` sends no password.
         server.client().config_set("requirepass", PASSWORD)
-        line = SlowLine(port)
-        url = f"redis://:{PASSWORD}@127.0.0.1:{line.port}/0"
+        proxy = FaultyProxy(port)
+        url = f"redis://:{PASSWORD}@127.0.0.1:{proxy.port}/0"
         stack = make(chunk_size=4, lease_s=6.0, max_attempts=100, broker_url=url)
         stack.start()
         broker = Redis(port=port, password=PASSWORD)
         sender = Sender(stack, phantoms[0])
         sender.send(1)
-        sender.assert_no_file_is_lost()  # and so the worker has its connection, which is to be cut
-        yield Site(sender, line, broker)
+        sender.assert_no_file_is_lost()  # Now the worker is connected, so that a fault can hit its connection.
+        yield Site(sender, proxy, broker)
         broker.close()
-        line.close()
+        proxy.close()
+
+
+# Each fault lasts as long as its block, and yields the message that the log must contain.
 
 
 @contextmanager
-def is_cut_off(site: Site) -> Iterator[str]:
-    """A cable is pulled."""
-    site.line.swallows = True
+def cut_off(site: Site) -> Iterator[str]:
+    site.proxy.discards = True
     try:
         yield "dropping stale connection"
     finally:
-        site.line.swallows = False
+        site.proxy.discards = False
 
 
 @contextmanager
-def has_too_few_replicas(site: Site) -> Iterator[str]:
+def too_few_replicas(site: Site) -> Iterator[str]:
     site.broker.config_set("min-replicas-to-write", 1)
     try:
         yield "Not enough good replicas to write"
@@ -113,7 +116,7 @@ def has_too_few_replicas(site: Site) -> Iterator[str]:
 
 
 @contextmanager
-def is_full(site: Site) -> Iterator[str]:
+def memory_full(site: Site) -> Iterator[str]:
     site.broker.config_set("maxmemory", 1)
     try:
         yield "command not allowed when used memory > 'maxmemory'"
@@ -122,7 +125,7 @@ def is_full(site: Site) -> Iterator[str]:
 
 
 @contextmanager
-def only_reads(site: Site) -> Iterator[str]:
+def read_only(site: Site) -> Iterator[str]:
     site.broker.replicaof("127.0.0.1", str(free_port()))
     try:
         yield "You can't write against a read only replica"
@@ -130,27 +133,27 @@ def only_reads(site: Site) -> Iterator[str]:
         site.broker.replicaof("NO", "ONE")
 
 
-HARMS = [is_cut_off, has_too_few_replicas, is_full, only_reads]
+FAULTS = [cut_off, too_few_replicas, memory_full, read_only]
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_worker_waits_through_a_broker_fault_without_losing_files(
-    site: Site, harm: Callable[[Site], AbstractContextManager[str]]
+    site: Site, fault: Callable[[Site], AbstractContextManager[str]]
 ) -> None:
     (worker,) = site.workers()
-    seen = len(site.stack.log.read_text())
+    log_start = len(site.stack.log.read_text())
     site.sender.send(8)
-    with site.sender.sending(), harm(site) as said:
-        wait_for(lambda: said in site.stack.log.read_text()[seen:], site.stack.log_tail)
+    with site.sender.sending(), fault(site) as message:
+        wait_for(lambda: message in site.stack.log.read_text()[log_start:], site.stack.log_tail)
     site.sender.assert_no_file_is_lost()
-    assert site.workers() == [worker], "it waits, and is not started again"
+    assert site.workers() == [worker], "the worker waits and is not restarted"
     assert "Traceback" not in site.stack.log.read_text()
 
 
 def test_slow_broker_loses_no_file(site: Site) -> None:
-    site.line.delay_s = 0.3
+    site.proxy.delay_s = 0.3
     try:
         site.sender.send(16)
         site.sender.assert_no_file_is_lost()
     finally:
-        site.line.delay_s = 0.0
+        site.proxy.delay_s = 0.0

@@ -1,4 +1,4 @@
-"""Many who send at the same instant: uploads, the folder, and two who watch one folder."""
+"""Many files arrive at the same instant, by upload and by folder, and two watchers share one folder."""
 
 from __future__ import annotations
 
@@ -28,38 +28,40 @@ MANY = 200
 FEW = 20
 
 
-def all_at_once(work: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Do all of it from the same instant on; what each gave."""
-    start = threading.Barrier(len(work))
+def run_at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Start all calls at the same instant and return their results, in order."""
+    start = threading.Barrier(len(calls))
 
-    def wait_and_do(each: Callable[[], Any]) -> Any:
+    def wait_and_run(call: Callable[[], Any]) -> Any:
         start.wait(HANG_S)
-        return each()
+        return call()
 
-    with ThreadPoolExecutor(len(work)) as threads:
-        return list(threads.map(wait_and_do, work))
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(wait_and_run, calls))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def chosen(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Settings for both databases in turn."""
-    own = request.param == "sqlite"
-    return {} if own else {"database_url": request.getfixturevalue("postgres_url")}
+def database_settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Return the settings for SQLite and for PostgreSQL in turn."""
+    is_default = request.param == "sqlite"
+    return {} if is_default else {"database_url": request.getfixturevalue("postgres_url")}
 
 
 @pytest.mark.postgres
 def test_simultaneous_uploads_each_get_an_answer_and_a_receipt(
-    chosen: dict[str, str], make_stack: Callable[..., Stack], phantoms: list[Path]
+    database_settings: dict[str, str], make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
-    stack = make_stack(max_attempts=100, **chosen)
+    stack = make_stack(max_attempts=100, **database_settings)
     stack.start()
-    picture = phantoms[0].read_bytes()
-    files = {f"{number}.jpg": distinct(picture, number) for number in range(MANY)}
-    answers = all_at_once([partial(upload, stack.url, name, data) for name, data in files.items()])
-    assert Counter((status, said["outcome"]) for status, said in answers) == {(200, "new"): MANY}
-    assert [said["file"] for _, said in answers] == list(files)
+    image = phantoms[0].read_bytes()
+    files = {f"{number}.jpg": distinct(image, number) for number in range(MANY)}
+    answers = run_at_once([partial(upload, stack.url, name, data) for name, data in files.items()])
+    assert Counter((status, result["outcome"]) for status, result in answers) == {(200, "new"): MANY}
+    assert [result["file"] for _, result in answers] == list(files)
     assert (
-        len({said["receipt"] for _, said in answers}) == len({said["image"] for _, said in answers}) == MANY
+        len({result["receipt"] for _, result in answers})
+        == len({result["image"] for _, result in answers})
+        == MANY
     )
     counts = stack.wait_until_done(MANY)
     assert (counts.received, counts.images, counts.scored) == (MANY, MANY, MANY)
@@ -76,14 +78,14 @@ def test_simultaneous_uploads_each_get_an_answer_and_a_receipt(
 def test_same_bytes_by_folder_and_upload_make_one_image(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
-    # Without a rest a file is read at the second scan, while its twin is on its way.
+    # Without a settle time, the second scan reads a file while its upload is still running.
     stack = make_stack(settle_s=0.0, scan_s=0.2)
     stack.start()
-    picture = phantoms[0].read_bytes()
-    files = {f"{number}.jpg": distinct(picture, number) for number in range(FEW)}
+    image = phantoms[0].read_bytes()
+    files = {f"{number}.jpg": distinct(image, number) for number in range(FEW)}
     drops = [partial(stack.drop, name, data) for name, data in files.items()]
     uploads = [partial(upload, stack.url, name, data) for name, data in files.items()]
-    answers = all_at_once([*drops, *uploads])[FEW:]
+    answers = run_at_once([*drops, *uploads])[FEW:]
     assert {status for status, _ in answers} == {200}
     counts = stack.wait_until_done(2 * FEW)
     assert (counts.received, counts.duplicates, counts.images, counts.scored) == (2 * FEW, FEW, FEW, FEW)

@@ -1,4 +1,4 @@
-"""The database stops, refuses, fills up or only reads for a while, and files keep arriving."""
+"""The database crashes, rejects connections, fills up or is read-only for a while, and files keep arriving."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from worker.ledger.session import ledger_time
 
 pytestmark = [pytest.mark.stack, pytest.mark.postgres, needs_root]
 
-# Shorter than a lock is waited for, and longer.
-HELD_S = [2.0, pytest.param(45.0, marks=pytest.mark.long)]
+# Shorter and longer than Nightread waits for a lock.
+LOCK_DURATIONS_S = [2.0, pytest.param(45.0, marks=pytest.mark.long)]
 
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
-    """A disk of its own at a folder."""
+    """Mount a separate small disk at a folder."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "nightread-test", str(folder)]
     subprocess.run(mount, check=True)
     try:
@@ -38,21 +38,21 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
 
 
 @contextmanager
-def filled(folder: Path) -> Iterator[None]:
-    """Nothing more fits on the disk of a folder."""
-    junk = folder / "junk"
-    with suppress(OSError), junk.open("wb", buffering=0) as file:
+def full_disk(folder: Path) -> Iterator[None]:
+    """Fill the disk of a folder completely. Free the space after the block."""
+    filler = folder / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
     try:
         yield
     finally:
-        junk.unlink()
+        filler.unlink()
 
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """What is opened in a folder from now on can only be read."""
+    """Make a folder read-only. Files that are already open stay writable."""
     subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
@@ -78,20 +78,21 @@ class Site:
         assert self.postgres is not None
         return self.postgres
 
-    def end_all_sessions(self) -> None:
-        self.server.do(
+    def close_all_connections(self) -> None:
+        self.server.execute(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'nightread'"
         )
 
-    def wait_until_said(self, said: str, since: int) -> None:
-        wait_for(lambda: said in self.stack.log.read_text()[since:], self.stack.log_tail)
+    def wait_for_log(self, message: str, start: int) -> None:
+        """Wait until the log has this message after its first `start` characters."""
+        wait_for(lambda: message in self.stack.log.read_text()[start:], self.stack.log_tail)
 
 
-def running(make: Callable[..., Stack], picture: Path, disk: Path, url: str) -> Site:
-    # Here nothing is wrong with any image, so that none may end in quarantine.
+def start_site(make: Callable[..., Stack], image: Path, disk: Path, url: str) -> Site:
+    # All images are good, so none may be quarantined, however many attempts fail.
     stack = make(chunk_size=4, lease_s=6.0, max_attempts=100, database_url=url)
     stack.start()
-    return Site(Sender(stack, picture), disk)
+    return Site(Sender(stack, image), disk)
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +101,11 @@ def on_postgresql(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]
         disk = server.folder / "disk"
         disk.mkdir()
         with small_disk(disk, 40):
-            server.own(disk)
-            server.do(
+            server.give_folder(disk)
+            server.execute(
                 f"CREATE TABLESPACE small LOCATION '{disk}'", "ALTER DATABASE nightread SET TABLESPACE small"
             )
-            site = running(make, phantoms[0], disk, server.url())
+            site = start_site(make, phantoms[0], disk, server.url())
             site.postgres = server
             yield site
             site.stack.stop()
@@ -118,102 +119,106 @@ def on_sqlite(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) ->
     disk = folder / "disk"
     disk.mkdir()
     with small_disk(disk, 8), stack_factory(folder) as make:
-        yield running(make, phantoms[0], disk, f"sqlite:///{disk / 'ledger.sqlite3'}")
+        yield start_site(make, phantoms[0], disk, f"sqlite:///{disk / 'ledger.sqlite3'}")
 
 
-def restart(site: Site, seen: int) -> None:
+def crash_and_restart(site: Site, log_start: int) -> None:
     site.server.stop("immediate")
     try:
-        site.wait_until_said("the database cannot be used now", seen)
+        site.wait_for_log("the database cannot be used now", log_start)
     finally:
         site.server.start()
 
 
-def run_out_of_connections(site: Site, seen: int) -> None:
-    site.server.do("ALTER ROLE nightread CONNECTION LIMIT 0")
-    site.end_all_sessions()
+def allow_no_connection(site: Site, log_start: int) -> None:
+    site.server.execute("ALTER ROLE nightread CONNECTION LIMIT 0")
+    site.close_all_connections()
     try:
-        site.wait_until_said("too many connections", seen)
+        site.wait_for_log("too many connections", log_start)
     finally:
-        site.server.do("ALTER ROLE nightread CONNECTION LIMIT -1")
+        site.server.execute("ALTER ROLE nightread CONNECTION LIMIT -1")
 
 
-def only_read(site: Site, seen: int) -> None:
-    site.server.do("ALTER DATABASE nightread SET default_transaction_read_only = on")
-    site.end_all_sessions()
+def allow_reading_only(site: Site, log_start: int) -> None:
+    site.server.execute("ALTER DATABASE nightread SET default_transaction_read_only = on")
+    site.close_all_connections()
     try:
-        site.wait_until_said("read-only transaction", seen)
+        site.wait_for_log("read-only transaction", log_start)
     finally:
-        site.server.do("ALTER DATABASE nightread RESET default_transaction_read_only")
+        site.server.execute("ALTER DATABASE nightread RESET default_transaction_read_only")
 
 
-def fill_the_disk(site: Site, seen: int) -> None:
-    with filled(site.disk):
-        site.wait_until_said("No space left on device", seen)
+def fill_disk(site: Site, log_start: int) -> None:
+    with full_disk(site.disk):
+        site.wait_for_log("No space left on device", log_start)
 
 
-@pytest.mark.parametrize("harm", [restart, run_out_of_connections, only_read, fill_the_disk])
+@pytest.mark.parametrize(
+    "cause_fault", [crash_and_restart, allow_no_connection, allow_reading_only, fill_disk]
+)
 def test_postgresql_fault_loses_no_file_and_work_resumes(
-    on_postgresql: Site, harm: Callable[[Site, int], None]
+    on_postgresql: Site, cause_fault: Callable[[Site, int], None]
 ) -> None:
-    assert_it_is_outlived(on_postgresql, harm)
+    assert_work_resumes_after(on_postgresql, cause_fault)
 
 
-def fill_the_disk_of_a_file(site: Site, seen: int) -> None:
-    with filled(site.disk):
-        site.wait_until_said("database or disk is full", seen)
+def fill_sqlite_disk(site: Site, log_start: int) -> None:
+    with full_disk(site.disk):
+        site.wait_for_log("database or disk is full", log_start)
 
 
-def only_read_a_file(site: Site, seen: int) -> None:
+def restart_on_read_only_disk(site: Site, log_start: int) -> None:
     with read_only(site.disk):
         for process in site.stack.processes("watch") + site.stack.processes("worker"):
             process.kill()
-        site.wait_until_said("readonly database", seen)
+        site.wait_for_log("readonly database", log_start)
 
 
-@pytest.mark.parametrize("harm", [fill_the_disk_of_a_file, only_read_a_file])
+@pytest.mark.parametrize("cause_fault", [fill_sqlite_disk, restart_on_read_only_disk])
 def test_sqlite_fault_loses_no_file_and_work_resumes(
-    on_sqlite: Site, harm: Callable[[Site, int], None]
+    on_sqlite: Site, cause_fault: Callable[[Site, int], None]
 ) -> None:
-    assert_it_is_outlived(on_sqlite, harm)
+    assert_work_resumes_after(on_sqlite, cause_fault)
 
 
-def assert_it_is_outlived(site: Site, harm: Callable[[Site, int], None]) -> None:
+def assert_work_resumes_after(site: Site, cause_fault: Callable[[Site, int], None]) -> None:
     site.sender.send(10)
     with site.sender.sending():
-        harm(site, len(site.stack.log.read_text()))
+        cause_fault(site, len(site.stack.log.read_text()))
     site.stack.ledger.close()
     site.sender.assert_no_file_is_lost()
-    wait_for(lambda: all_is_well(site.stack), site.stack.log_tail)
+    wait_for(lambda: all_processes_are_ok(site.stack), site.stack.log_tail)
     assert "Traceback" not in site.stack.log.read_text()
 
 
-def all_is_well(stack: Stack) -> bool:
+def all_processes_are_ok(stack: Stack) -> bool:
     with stack.ledger.reading() as session:
-        signs = process_statuses(session, ledger_time(session))
-    return {sign.name for sign in signs if sign.ok} == {"watch", "sweeper", "worker", "web"}
+        statuses = process_statuses(session, ledger_time(session))
+    return {status.name for status in statuses if status.ok} == {"watch", "sweeper", "worker", "web"}
 
 
-@pytest.mark.parametrize("held_s", HELD_S)
-def test_locked_postgresql_table_loses_no_file_and_work_resumes(on_postgresql: Site, held_s: float) -> None:
-    def hold(site: Site, _seen: int) -> None:
+@pytest.mark.parametrize("duration_s", LOCK_DURATIONS_S)
+def test_locked_postgresql_table_loses_no_file_and_work_resumes(
+    on_postgresql: Site, duration_s: float
+) -> None:
+    def hold_lock(site: Site, _log_start: int) -> None:
         engine = create_engine(site.server.url("postgres"))
         with engine.begin() as connection:
             connection.execute(text("LOCK TABLE chain_head IN ACCESS EXCLUSIVE MODE"))
-            time.sleep(held_s)
+            time.sleep(duration_s)
         engine.dispose()
 
-    assert_it_is_outlived(on_postgresql, hold)
+    assert_work_resumes_after(on_postgresql, hold_lock)
 
 
-@pytest.mark.parametrize("held_s", HELD_S)
-def test_locked_sqlite_database_loses_no_file_and_work_resumes(on_sqlite: Site, held_s: float) -> None:
-    def hold(site: Site, _seen: int) -> None:
+@pytest.mark.parametrize("duration_s", LOCK_DURATIONS_S)
+def test_locked_sqlite_database_loses_no_file_and_work_resumes(on_sqlite: Site, duration_s: float) -> None:
+    def hold_lock(site: Site, _log_start: int) -> None:
         with closing(
             sqlite3.connect(site.disk / "ledger.sqlite3", isolation_level=None, timeout=60)
-        ) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            time.sleep(held_s)
-            other.execute("ROLLBACK")
+        ) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            time.sleep(duration_s)
+            connection.execute("ROLLBACK")
 
-    assert_it_is_outlived(on_sqlite, hold)
+    assert_work_resumes_after(on_sqlite, hold_lock)

@@ -1,4 +1,4 @@
-"""One running Nightread, and everything in it killed or stopped in turn, while files arrive."""
+"""Each process of a running Nightread is killed or suspended in turn, while files arrive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROUNDS = [1, pytest.param(10, marks=pytest.mark.long)]
 @pytest.fixture(scope="module")
 def sender(tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]) -> Iterator[Sender]:
     with stack_factory(tmp_path_factory.mktemp("sender")) as make:
-        # Here nothing is wrong with any image, so that none may end in quarantine.
+        # All images are good, so none may be quarantined, however many attempts fail.
         stack = make(chunk_size=4, lease_s=6.0, max_attempts=100)
         stack.start()
         yield Sender(stack, phantoms[0])
@@ -41,9 +41,9 @@ def kill(stack: Stack, command: str) -> None:
     killed = running(stack, command)
     for process in killed:
         process.kill()
-    gone = {process.pid for process in killed}
+    killed_pids = {process.pid for process in killed}
     wait_for(
-        lambda: bool({p.pid for p in stack.processes(command)} - gone),
+        lambda: bool({p.pid for p in stack.processes(command)} - killed_pids),
         lambda: f"{command} to be started again:\n{stack.log_tail()}",
     )
 
@@ -54,7 +54,7 @@ def kill_the_watcher_twice(stack: Stack) -> None:
 
 
 def kill_the_worker(stack: Stack) -> None:
-    """Kill the worker's parent process, and wait until its scoring processes have ended, too."""
+    """Kill the worker's main process and wait until its scoring processes have ended too."""
     wait_for(lambda: bool(scoring_processes(stack)), lambda: f"a scoring process:\n{stack.log_tail()}")
     children = scoring_processes(stack)
     for parent in {process.ppid() for process in children}:
@@ -65,7 +65,7 @@ def kill_the_worker(stack: Stack) -> None:
     )
 
 
-def stop_the_broker_for_ten_seconds(stack: Stack) -> None:
+def suspend_the_broker_for_ten_seconds(stack: Stack) -> None:
     (server,) = running(stack, "valkey-server")
     server.suspend()
     time.sleep(10)
@@ -78,33 +78,35 @@ def kill_the_supervisor_and_start_again(stack: Stack) -> None:
     stack.start()
 
 
-HARMS: list[Callable[[Stack], None]] = [
+FAULTS: list[Callable[[Stack], None]] = [
     kill_process_with_lease,
     kill_the_worker,
     kill_the_watcher_twice,
     lambda stack: kill(stack, "valkey-server"),
     lambda stack: kill(stack, "broker"),
-    stop_the_broker_for_ten_seconds,
+    suspend_the_broker_for_ten_seconds,
     kill_the_supervisor_and_start_again,
 ]
-NAMES = [
-    "a scoring process in the middle of a chunk",
-    "the worker",
-    "the watcher",
-    "the broker's server",
-    "the broker",
-    "the broker, which only hangs",
-    "the supervisor",
+FAULT_NAMES = [
+    "scoring process with a lease",
+    "worker",
+    "watcher, twice",
+    "broker's server",
+    "broker",
+    "broker, suspended",
+    "supervisor",
 ]
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)
-@pytest.mark.parametrize("harm", HARMS, ids=NAMES)
-def test_killed_process_loses_no_file(sender: Sender, harm: Callable[[Stack], None], rounds: int) -> None:
+@pytest.mark.parametrize("cause_fault", FAULTS, ids=FAULT_NAMES)
+def test_killed_process_loses_no_file(
+    sender: Sender, cause_fault: Callable[[Stack], None], rounds: int
+) -> None:
     for _ in range(rounds):
         sender.send(20)
         with sender.sending():
-            harm(sender.stack)
+            cause_fault(sender.stack)
     sender.assert_no_file_is_lost()
 
 
@@ -113,7 +115,7 @@ def test_killed_process_loses_no_file(sender: Sender, harm: Callable[[Stack], No
 def test_fifty_kills_in_a_row_lose_no_file(sender: Sender) -> None:
     with sender.sending():
         for number in range(50):
-            HARMS[number % len(HARMS)](sender.stack)
+            FAULTS[number % len(FAULTS)](sender.stack)
     sender.assert_no_file_is_lost()
 
 
@@ -127,10 +129,10 @@ def test_kills_lose_none_of_a_hundred_thousand_files(
     sender.send(100_000)
     stack.start()
 
-    def have_scored(count: int) -> bool:
+    def has_scored(count: int) -> bool:
         return stack.file_counts().scored >= count
 
-    for harm, count in zip(cycle(HARMS), range(0, sender.count, 4_000), strict=False):
-        wait_for(partial(have_scored, count), stack.log_tail)
-        harm(stack)
+    for cause_fault, count in zip(cycle(FAULTS), range(0, sender.count, 4_000), strict=False):
+        wait_for(partial(has_scored, count), stack.log_tail)
+        cause_fault(stack)
     sender.assert_no_file_is_lost()

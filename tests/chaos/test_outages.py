@@ -1,4 +1,4 @@
-"""What the program needs from others goes away for a while, and an image that kills its worker."""
+"""The broker, the database, the image store or disk space is missing for a while. An image kills its worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.stack
 
 PASSWORD = "secret-of-the-test"
 
-# The real worker, but for one thing: what it does when it is to read one certain file.
+# The real worker, except that it dies or hangs when it decodes the file with this hash.
 DEADLY_WORKER = """
 import hashlib, os, signal, sys, time
 from worker import processes, screening
@@ -43,26 +43,30 @@ sys.exit(processes.work(Settings()))
 """
 
 
-@pytest.mark.parametrize("how", ["dies", "hangs"])
+@pytest.mark.parametrize("failure", ["dies", "hangs"])
 def test_image_that_kills_its_worker_is_quarantined_alone(
-    make_stack: Callable[..., Stack], phantoms: list[Path], how: str
+    make_stack: Callable[..., Stack], phantoms: list[Path], failure: str
 ) -> None:
     stack = make_stack(chunk_size=16, lease_s=6.0)
     files = {f"{n}.jpg": distinct(phantoms[0].read_bytes(), n) for n in range(24)}
-    killer = hashlib.sha256(files["5.jpg"]).hexdigest()
+    deadly_sha256 = hashlib.sha256(files["5.jpg"]).hexdigest()
     stack.launch("broker")
     wait_for(lambda: embedded.is_ready(stack.settings), stack.log_tail)
     for name, data in files.items():
         stack.drop(name, data)
-    stack.launch("-c", DEADLY_WORKER, killer, how)
+    stack.launch("-c", DEADLY_WORKER, deadly_sha256, failure)
     stack.launch("watch")
     counts = stack.wait_until_done(len(files))
     assert (counts.scored, counts.quarantined, counts.rejected) == (23, 1, 0)
     assert assert_consistent(stack.ledger) == counts
     with stack.ledger.reading() as session:
-        (found,) = session.scalars(select(Image).where(Image.state == "quarantined"))
-    assert (found.sha256, found.attempts, found.reason_code) == (killer, 3, "lease_expired")
-    assert found.reason == "The worker stopped while it scored this image, or took too long. Tried 3 times."
+        (quarantined,) = session.scalars(select(Image).where(Image.state == "quarantined"))
+    assert (quarantined.sha256, quarantined.attempts) == (deadly_sha256, 3)
+    assert quarantined.reason_code == "lease_expired"
+    assert (
+        quarantined.reason
+        == "The worker stopped while it scored this image, or took too long. Tried 3 times."
+    )
 
 
 def test_external_broker_that_restarts_empty_loses_no_file(
@@ -78,7 +82,7 @@ def test_external_broker_that_restarts_empty_loses_no_file(
         wait_for(lambda: stack.file_counts().received > 0, stack.log_tail)
     sender.send(20)
     time.sleep(10)
-    assert stack.processes("worker"), "it waits for its broker"
+    assert stack.processes("worker"), "the worker waits for its broker"
     with ValkeyServer(port=port) as empty:
         empty.client().config_set("requirepass", PASSWORD)
         sender.send(5)
@@ -94,25 +98,26 @@ def test_closed_postgresql_connections_lose_no_file(
     stack = make_stack(chunk_size=4, lease_s=6.0, max_attempts=100, database_url=postgres_url)
     stack.start()
     sender = Sender(stack, phantoms[0])
-    own = create_engine(stack.settings.database, isolation_level="AUTOCOMMIT")
-    everyone = text(
+    admin = create_engine(stack.settings.database, isolation_level="AUTOCOMMIT")
+    close_connections = text(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    with sender.sending(), own.connect() as connection:
+    with sender.sending(), admin.connect() as connection:
         for _ in range(6):
             time.sleep(0.5)
-            assert connection.scalar(everyone)
-    own.dispose()
+            assert connection.scalar(close_connections)
+    admin.dispose()
     stack.ledger.close()
     sender.assert_no_file_is_lost()
     assert "Traceback" not in stack.log.read_text()
 
 
-def trouble(stack: Stack) -> dict[str, str]:
-    """What each process says that it waits for."""
+def troubles(stack: Stack) -> dict[str, str]:
+    """Return what each process waits for, by the name of the process."""
     with stack.ledger.reading() as session:
-        return {sign.name: sign.trouble for sign in process_statuses(session, utc_now()) if sign.trouble}
+        statuses = process_statuses(session, utc_now())
+        return {status.name: status.trouble for status in statuses if status.trouble}
 
 
 def test_unreachable_store_costs_no_attempt_and_is_reported(
@@ -123,18 +128,18 @@ def test_unreachable_store_costs_no_attempt_and_is_reported(
     sender = Sender(stack, phantoms[0])
     sender.send(3)
     stack.wait_until_done(3)
-    store, away = stack.settings.store_path, stack.settings.data / "away"
+    store, moved_store = stack.settings.store_path, stack.settings.data / "moved"
     with sender.sending():
         time.sleep(1.5)
-        store.rename(away)
-        store.mkdir()  # as the mount point of a share is, when the share is not there
-        wait_for(lambda: "out of reach" in trouble(stack).get("watch", ""), stack.log_tail)
+        store.rename(moved_store)
+        store.mkdir()  # An empty folder, like the mount point of a share that is not mounted.
+        wait_for(lambda: "out of reach" in troubles(stack).get("watch", ""), stack.log_tail)
         time.sleep(6)
-        assert not any(store.iterdir()), "what went there would be hidden later"
+        assert not any(store.iterdir()), "nothing is written to an unmounted store"
         store.rmdir()
-        away.rename(store)
+        moved_store.rename(store)
     sender.assert_no_file_is_lost()
-    wait_for(lambda: not trouble(stack), stack.log_tail)
+    wait_for(lambda: not troubles(stack), stack.log_tail)
     assert "Traceback" not in stack.log.read_text()
 
 
@@ -145,11 +150,11 @@ def test_full_disk_pauses_the_intake_and_loses_no_file(
     stack.start()
     sender = Sender(stack, phantoms[0])
     sender.send(3)
-    wait_for(lambda: "no file is accepted" in trouble(stack).get("watch", ""), stack.log_tail)
+    wait_for(lambda: "no file is accepted" in troubles(stack).get("watch", ""), stack.log_tail)
     assert stack.file_counts().received == 0
     assert len(list(stack.settings.inbox.iterdir())) == 3
     stack.stop()
     stack.environment["NIGHTREAD_MIN_FREE_BYTES"] = "0"
     stack.start()
     sender.assert_no_file_is_lost()
-    wait_for(lambda: not trouble(stack), stack.log_tail)
+    wait_for(lambda: not troubles(stack), stack.log_tail)

@@ -1,4 +1,4 @@
-"""Several hosts, each in a network of its own, and the cable of one pulled: real cuts, nobody is told."""
+"""A host loses its network connection. Neither side gets an error, as when a real cable is pulled."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ from worker.ledger.tables import Image, Prediction
 
 pytestmark = [pytest.mark.stack, pytest.mark.postgres, needs_root]
 
-# The real program, but that it gives a silent connection up sooner; the long form has it as it is.
-IMPATIENT = """
+# Runs a real command that drops a silent connection after the given seconds. The long form uses the real value.
+WITH_SILENCE_LIMIT = """
 import sys
 from worker.ledger import session
 session.SILENCE_S = float(sys.argv.pop(1))
 from worker.cli import main
 main()
 """
-# Scores as a worker does, but stops between the result and its record, as a machine that is suspended.
-STOPS_BEFORE_IT_RECORDS = """
+# Scores like a worker, but suspends itself before it records the results.
+SUSPENDED_BEFORE_RECORDING = """
 import os, signal, sys
 from worker.config import Settings
 from worker.screening import open_screener
 screener = open_screener(Settings())
 examine = screener._examine
-def stop_after(leased):
-    done = examine(leased)
+def examine_and_suspend(leased):
+    results = examine(leased)
     os.kill(os.getpid(), signal.SIGSTOP)
-    return done
-screener._examine = stop_after
+    return results
+screener._examine = examine_and_suspend
 print("recorded", screener.screen([int(number) for number in sys.argv[1:]]), flush=True)
 """
-HOLDS_THE_LOCK = """
+HOLDS_LEDGER_LOCK = """
 import time
 from worker.config import Settings
 from worker.ledger import audit, session
@@ -59,12 +59,12 @@ with session.Ledger(Settings().database).transaction() as open_session:
     print("locked", flush=True)
     time.sleep(600)
 """
-SILENCES = ["3.0", pytest.param("15.0", marks=pytest.mark.long)]
+SILENCE_LIMITS_S = ["3.0", pytest.param("15.0", marks=pytest.mark.long)]
 
 
 @dataclass
 class Site:
-    """A host with the databases, the inbox and the sweeper, and two that only score."""
+    """One host with the database, the broker, the watcher and the sweeper, and two hosts with a worker each."""
 
     network: Network
     stack: Stack
@@ -73,7 +73,7 @@ class Site:
 
     @contextmanager
     def running(self, host: Host, program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """A program of ours on a host, that is heard and, in the end, killed."""
+        """Run a Python program on a host, with a pipe for its output. Kill it after the block."""
         command = [*host.prefix, sys.executable, "-c", program, *arguments]
         environment = {**os.environ, **self.stack.environment}
         with subprocess.Popen(
@@ -84,11 +84,11 @@ class Site:
             finally:
                 process.kill()
 
-    def signs(self) -> dict[str, bool]:
-        """Whether each host's worker was heard of lately."""
+    def worker_sends_heartbeats(self) -> dict[str, bool]:
+        """Return for each host whether its worker sent a heartbeat in time."""
         with self.stack.ledger.reading() as session:
-            found = process_statuses(session, ledger_time(session))
-        return {sign.host: not sign.silent for sign in found if sign.name == "worker"}
+            statuses = process_statuses(session, ledger_time(session))
+        return {status.host: not status.silent for status in statuses if status.name == "worker"}
 
     def pending(self) -> list[int]:
         with self.stack.ledger.reading() as session:
@@ -96,32 +96,32 @@ class Site:
 
     def leased_by(self, host: Host) -> list[int]:
         with self.stack.ledger.reading() as session:
-            mine = Image.lease_owner.startswith(f"{host.name}:", autoescape=True)
-            return list(session.scalars(select(Image.id).where(mine).order_by(Image.id)))
+            leased = Image.lease_owner.startswith(f"{host.name}:", autoescape=True)
+            return list(session.scalars(select(Image.id).where(leased).order_by(Image.id)))
 
     def last_scored_by(self, host: Host) -> int:
-        """The last prediction of a host; 0 if there is none."""
+        """Return the id of a host's last prediction, or 0 if there is none."""
         with self.stack.ledger.reading() as session:
-            its = Prediction.worker.startswith(f"{host.name}:", autoescape=True)
-            return session.scalar(select(func.max(Prediction.id)).where(its)) or 0
+            by_host = Prediction.worker.startswith(f"{host.name}:", autoescape=True)
+            return session.scalar(select(func.max(Prediction.id)).where(by_host)) or 0
 
-    def who_scored(self, image_ids: list[int]) -> set[str]:
-        """The hosts that these images' predictions are of."""
+    def hosts_that_scored(self, image_ids: list[int]) -> set[str]:
+        """Return the names of the hosts that made these images' predictions."""
         with self.stack.ledger.reading() as session:
             workers = session.scalars(select(Prediction.worker).where(Prediction.image_id.in_(image_ids)))
             return {worker.partition(":")[0] for worker in workers}
 
 
-@pytest.fixture(scope="module", params=SILENCES)
+@pytest.fixture(scope="module", params=SILENCE_LIMITS_S)
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, phantoms: list[Path]
 ) -> Iterator[Site]:
-    with ExitStack() as ends:
-        hosts = ends.enter_context(network("server", "ada", "ben"))
-        server, ada, ben = hosts.hosts
-        postgres = ends.enter_context(private_postgres(server.prefix, server.address))
-        make = ends.enter_context(stack_factory(tmp_path_factory.mktemp("site")))
-        # Here nothing is wrong with any image, so that none may end in quarantine.
+    with ExitStack() as cleanup:
+        hospital_network = cleanup.enter_context(network("server", "ada", "ben"))
+        server, ada, ben = hospital_network.hosts
+        postgres = cleanup.enter_context(private_postgres(server.prefix, server.address))
+        make = cleanup.enter_context(stack_factory(tmp_path_factory.mktemp("site")))
+        # All images are good, so none may be quarantined, however many attempts fail.
         stack = make(
             database_url=postgres.url(),
             broker_url=f"redis://:{PASSWORD}@{server.address}:6379/0",
@@ -131,15 +131,15 @@ def site(
             max_attempts=100,
         )
         stack.environment["NIGHTREAD_DATABASE_URL"] = postgres.network_url
-        ends.enter_context(broker(server))
+        cleanup.enter_context(broker(server))
         stack.launch("watch", prefix=server.prefix)
         workers = {
-            host.name: stack.launch("-c", IMPATIENT, request.param, "worker", prefix=host.prefix)
+            host.name: stack.launch("-c", WITH_SILENCE_LIMIT, request.param, "worker", prefix=host.prefix)
             for host in (ada, ben)
         }
-        found = Site(hosts, stack, Sender(stack, phantoms[0]), workers)
-        wait_for(lambda: found.signs() == {"ada": True, "ben": True}, stack.log_tail)
-        yield found
+        running_site = Site(hospital_network, stack, Sender(stack, phantoms[0]), workers)
+        wait_for(lambda: running_site.worker_sends_heartbeats() == {"ada": True, "ben": True}, stack.log_tail)
+        yield running_site
         assert "Traceback" not in stack.log.read_text()
 
 
@@ -165,21 +165,24 @@ def test_other_host_scores_the_images_of_a_disconnected_host(site: Site) -> None
     _, ada, ben = site.network.hosts
     with site.sender.sending():
         process = suspend_process_with_lease(site.stack, psutil.Process(site.workers[ada.name].pid).children)
-        lost = site.leased_by(ada)
+        ids = site.leased_by(ada)
         site.network.disconnect(ada)
-        seen = len(site.stack.log.read_text())
+        log_start = len(site.stack.log.read_text())
         process.resume()
-        said = "a heartbeat could not be written"
-        wait_for(lambda: said in site.stack.log.read_text()[seen:], site.stack.log_tail)
-        wait_for(lambda: site.who_scored(lost) == {ben.name}, site.stack.log_tail)
+        message = "a heartbeat could not be written"
+        wait_for(lambda: message in site.stack.log.read_text()[log_start:], site.stack.log_tail)
+        wait_for(lambda: site.hosts_that_scored(ids) == {ben.name}, site.stack.log_tail)
     site.sender.assert_no_file_is_lost()
-    wait_for(lambda: site.signs() == {"ada": False, "ben": True}, "its silence to be seen")
-    before = site.last_scored_by(ada)
+    wait_for(
+        lambda: site.worker_sends_heartbeats() == {"ada": False, "ben": True},
+        "the heartbeat of the disconnected worker to be overdue",
+    )
+    last_before = site.last_scored_by(ada)
     site.network.reconnect(ada)
     with site.sender.sending():
-        wait_for(lambda: site.last_scored_by(ada) > before, site.stack.log_tail)
+        wait_for(lambda: site.last_scored_by(ada) > last_before, site.stack.log_tail)
     site.sender.assert_no_file_is_lost()
-    wait_for(lambda: site.signs() == {"ada": True, "ben": True}, site.stack.log_tail)
+    wait_for(lambda: site.worker_sends_heartbeats() == {"ada": True, "ben": True}, site.stack.log_tail)
 
 
 def test_late_result_of_a_disconnected_host_is_not_recorded(site: Site) -> None:
@@ -189,24 +192,27 @@ def test_late_result_of_a_disconnected_host_is_not_recorded(site: Site) -> None:
     site.sender.send(3)
     wait_for(lambda: len(site.pending()) == 3, site.stack.log_tail)
     ids = site.pending()
-    with site.running(ada, STOPS_BEFORE_IT_RECORDS, *map(str, ids)) as late:
-        wait_for(lambda: psutil.Process(late.pid).status() == psutil.STATUS_STOPPED, "the late one")
+    with site.running(ada, SUSPENDED_BEFORE_RECORDING, *map(str, ids)) as late_process:
+        wait_for(
+            lambda: psutil.Process(late_process.pid).status() == psutil.STATUS_STOPPED,
+            "the process to suspend itself",
+        )
         assert site.leased_by(ada) == ids
         site.network.disconnect(ada)
         for worker in site.workers.values():
             worker.send_signal(signal.SIGCONT)
         site.sender.assert_no_file_is_lost()
         site.network.reconnect(ada)
-        late.send_signal(signal.SIGCONT)
-        said, _ = late.communicate(timeout=HANG_S)
-    assert said.splitlines()[-1] == "recorded 0"
-    assert site.who_scored(ids) == {ben.name}
+        late_process.send_signal(signal.SIGCONT)
+        output, _ = late_process.communicate(timeout=HANG_S)
+    assert output.splitlines()[-1] == "recorded 0"
+    assert site.hosts_that_scored(ids) == {ben.name}
     site.sender.assert_no_file_is_lost()
 
 
 def test_disconnected_host_with_the_ledger_lock_blocks_nobody(site: Site) -> None:
     _, ada, _ = site.network.hosts
-    with site.running(ada, HOLDS_THE_LOCK) as holder:
+    with site.running(ada, HOLDS_LEDGER_LOCK) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
         site.network.disconnect(ada)

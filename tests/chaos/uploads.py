@@ -1,4 +1,4 @@
-"""Upload over HTTP, as any client does."""
+"""Upload one file over HTTP."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _BOUNDARY = "a-boundary-of-the-test"
 
 
 def upload(url: str, name: str, data: bytes) -> tuple[int, Any]:
-    """Send one file through the API; the status, and what is said of the file or of the failure."""
+    """Upload one file to the API. Return the HTTP status and the file's result, or the error document."""
     head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
     body = head.encode() + data + f"\r\n--{_BOUNDARY}--\r\n".encode()
     headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}", "X-Nightread-Reader": "Ada"}
     request = urllib.request.Request(f"{url}/api/v1/images", body, headers)  # noqa: S310 - our own address
     try:
-        with urllib.request.urlopen(request, timeout=HANG_S) as answer:  # noqa: S310
-            return answer.status, json.load(answer)[0]
-    except urllib.error.HTTPError as refused:
-        return refused.code, json.load(refused)
+        with urllib.request.urlopen(request, timeout=HANG_S) as response:  # noqa: S310
+            return response.status, json.load(response)[0]
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
