@@ -190,7 +190,7 @@ def _end_to_end(
 
 @contextmanager
 def _running(settings: Settings) -> Iterator[psutil.Process]:
-    """Start a real `nightread up` on its bench_settings data folder, wait until it is ready, and stop it at the end."""
+    """Start a real `nightread up` on its own data folder, wait until it is ready, and stop it at the end."""
     settings.inbox.mkdir(parents=True)
     own_settings = settings.model_dump(
         mode="json", include=settings.model_fields_set | {"data", "model", "workers"}

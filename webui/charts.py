@@ -15,7 +15,7 @@ _RIGHT, _BOTTOM = LEFT + SIDE, TOP + SIDE
 # so that their labels fit.
 _CORNERS = (0.04, 0.1, 0.2, 0.32)
 _USABLE_SHARE = 0.85
-_LABEL_AWAY, _LABEL_GAP, _LABEL_WIDTH = 14.0, 17.0, 120.0
+_LABEL_OFFSET, _LABEL_GAP, _LABEL_WIDTH = 14.0, 17.0, 120.0
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 Pairs = Sequence[tuple[float, float]]
 
@@ -155,8 +155,8 @@ def _markers(window: Window, points: Sequence[Point]) -> list[Marker]:
     markers: list[Marker] = []
     lowest = TOP
     for y, x, point in sorted(positions, key=lambda position: position[:2]):
-        lowest = max(y + _LABEL_AWAY, lowest + _LABEL_GAP)
-        flush_right = x + _LABEL_AWAY + _LABEL_WIDTH > _RIGHT
-        label_x = _RIGHT - 2 if flush_right else x + _LABEL_AWAY
+        lowest = max(y + _LABEL_OFFSET, lowest + _LABEL_GAP)
+        flush_right = x + _LABEL_OFFSET + _LABEL_WIDTH > _RIGHT
+        label_x = _RIGHT - 2 if flush_right else x + _LABEL_OFFSET
         markers.append(Marker(point, x, y, round(label_x, 1), round(lowest, 1), flush_right))
     return markers

@@ -56,7 +56,7 @@ class _Commands(click.Group):
         except ModuleNotFoundError as missing:
             if missing.name not in _SOURCE_ONLY:
                 raise
-            _no(f"`nightread {cmd_name}` is not installed: run it from a checkout of Nightread's source.")
+            _fail(f"`nightread {cmd_name}` is not installed: run it from a checkout of Nightread's source.")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -70,14 +70,14 @@ class _Commands(click.Group):
             formatter.write_dl(sorted(rows))
 
 
-def _line(value: str) -> str:
+def _check_line(value: str) -> str:
     """Accept one line of text that every database and every terminal can show."""
-    if not value.isprintable() or len(value) > _LONGEST_LINE:
-        raise click.BadParameter(f"must be one line of at most {_LONGEST_LINE} printable characters")
+    if not value.isprintable() or len(value) > _MAX_LINE:
+        raise click.BadParameter(f"must be one line of at most {_MAX_LINE} printable characters")
     return value
 
 
-_LONGEST_LINE = 200
+_MAX_LINE = 200
 _ID = click.IntRange(1, 2**63 - 1)
 
 
@@ -99,7 +99,7 @@ def up() -> None:
     try:
         sys.exit(supervisor.up(settings))
     except supervisor.CannotStart as error:
-        _no(str(error))
+        _fail(str(error))
 
 
 @nightread.command()
@@ -129,7 +129,7 @@ def broker() -> None:
 @nightread.command(name="import")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--run", "run_name", type=_line, metavar="TEXT", help="Name of the run; default: the current night."
+    "--run", "run_name", type=_check_line, metavar="TEXT", help="Name of the run; default: the current night."
 )
 @click.option("--wait", is_flag=True, help="Wait until no image is pending or being scored.")
 def import_(folder: Path, run_name: str | None, wait: bool) -> None:
@@ -153,9 +153,9 @@ def screen(files: tuple[Path, ...], as_json: bool) -> None:
 
 @nightread.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-@click.option("--watch", "again", is_flag=True, help="Refresh every two seconds.")
+@click.option("--watch", "refresh", is_flag=True, help="Refresh every two seconds.")
 @click.option("--process", help="Only check whether this process on this host is alive: exit code 0 or 1.")
-def status(as_json: bool, again: bool, process: str | None) -> None:
+def status(as_json: bool, refresh: bool, process: str | None) -> None:
     """Show the file count, the scoring rate and the processes. Exit code 1 if files are unaccounted for."""
     from worker.commands.status import as_text, document, is_alive, pause
 
@@ -165,19 +165,21 @@ def status(as_json: bool, again: bool, process: str | None) -> None:
         sys.exit(0 if is_alive(ledger, process) else 1)
     while True:
         status_document = document(ledger)
-        if again:
+        if refresh:
             click.clear()
         click.echo(_json(status_document) if as_json else as_text(status_document))
-        if not again:
+        if not refresh:
             sys.exit(0 if status_document["balanced"] else 1)
         pause()
 
 
 @nightread.command()
-@click.option("--run", "run_name", type=_line, metavar="TEXT", help="Name of the run; default: the latest.")
-@click.option("--format", "form", type=click.Choice(["text", "html", "csv", "json"]), default="text")
+@click.option(
+    "--run", "run_name", type=_check_line, metavar="TEXT", help="Name of the run; default: the latest."
+)
+@click.option("--format", "format_name", type=click.Choice(["text", "html", "csv", "json"]), default="text")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-def report(run_name: str | None, form: str, as_json: bool) -> None:
+def report(run_name: str | None, format_name: str, as_json: bool) -> None:
     """Print the morning report of a run. Exit code 1 if files are unaccounted for."""
     from worker.report.content import read_report
     from worker.report.formats import FORMATS
@@ -187,16 +189,16 @@ def report(run_name: str | None, form: str, as_json: bool) -> None:
         try:
             content = read_report(session, run_name)
         except LookupError as error:
-            _no(str(error.args[0]))
-    click.echo(FORMATS["json" if as_json else form](content), nl=False)
+            _fail(str(error.args[0]))
+    click.echo(FORMATS["json" if as_json else format_name](content), nl=False)
     sys.exit(0 if content.figures.run.file_counts.balanced else 1)
 
 
 @nightread.command()
 @click.argument("image_ids", nargs=-1, required=True, type=_ID, metavar="ID...")
-@click.option("--why", type=_line, metavar="TEXT", required=True, help="The reason; it is recorded.")
+@click.option("--why", type=_check_line, metavar="TEXT", required=True, help="The reason; it is recorded.")
 @click.option(
-    "--who", type=_line, metavar="TEXT", default="command line", help="Your name, for the audit trail."
+    "--who", type=_check_line, metavar="TEXT", default="command line", help="Your name, for the audit trail."
 )
 def retry(image_ids: tuple[int, ...], why: str, who: str) -> None:
     """Retry rejected or quarantined images."""
@@ -219,7 +221,7 @@ def replay(image_id: int, as_json: bool) -> None:
     try:
         document = replay_image(settings, _ledger(settings), image_id)
     except LookupError as error:
-        _no(str(error.args[0]))
+        _fail(str(error.args[0]))
     click.echo(_json(document) if as_json else as_text(document))
     sys.exit(0 if document["same"] else 1)
 
@@ -260,13 +262,13 @@ def verify(as_json: bool) -> None:
     ledger = _ledger(settings)
     with ledger.reading() as session:
         trail = verify_trail(session)
-    signed = _checkpoints(settings).check(ledger)
-    ok = trail.ok and signed.bad_checkpoint is None
+    checkpoints = _checkpoints(settings).check(ledger)
+    ok = trail.ok and checkpoints.bad_checkpoint is None
     if as_json:
-        click.echo(_json(asdict(trail) | asdict(signed) | {"ok": ok}))
+        click.echo(_json(asdict(trail) | asdict(checkpoints) | {"ok": ok}))
     else:
         click.echo(_trail_text(trail))
-        click.echo(_checkpoints_text(signed, settings.checkpoints_path))
+        click.echo(_checkpoints_text(checkpoints, settings.checkpoints_path))
     sys.exit(0 if ok else 1)
 
 
@@ -274,13 +276,15 @@ def verify(as_json: bool) -> None:
 def checkpoint() -> None:
     """Sign a checkpoint of the audit trail and append it to its file, as `nightread watch` does every hour."""
     settings = _start("audit")
-    taken = _checkpoints(settings).take(_ledger(settings))
-    if taken is None:
+    new_checkpoint = _checkpoints(settings).take(_ledger(settings))
+    if new_checkpoint is None:
         click.echo(
             f"There is no new event since the last checkpoint in {settings.checkpoints_path}.", err=True
         )
     else:
-        click.echo(f"Event {taken.seq}, {taken.hash}: {settings.checkpoints_path}", err=True)
+        click.echo(
+            f"Event {new_checkpoint.seq}, {new_checkpoint.hash}: {settings.checkpoints_path}", err=True
+        )
 
 
 def _trail_text(trail: Verification) -> str:
@@ -289,10 +293,10 @@ def _trail_text(trail: Verification) -> str:
     return f"THE AUDIT TRAIL IS BROKEN at event {trail.first_bad}; the {trail.events} events before it are intact."
 
 
-def _checkpoints_text(signed: CheckpointResult, path: Path) -> str:
-    if signed.bad_checkpoint is None:
-        return f"Valid signed checkpoints: {signed.checkpoints}."
-    return f"THE AUDIT TRAIL DOES NOT MATCH ITS CHECKPOINTS: line {signed.bad_checkpoint} of {path} is not valid."
+def _checkpoints_text(result: CheckpointResult, path: Path) -> str:
+    if result.bad_checkpoint is None:
+        return f"Valid signed checkpoints: {result.checkpoints}."
+    return f"THE AUDIT TRAIL DOES NOT MATCH ITS CHECKPOINTS: line {result.bad_checkpoint} of {path} is not valid."
 
 
 def _checkpoints(settings: Settings) -> Checkpoints:
@@ -342,7 +346,7 @@ def backup(target: Path) -> None:
     try:
         maintenance.backup(_ledger(_start("db")), target)
     except maintenance.BackupFailed as error:
-        _no(str(error))
+        _fail(str(error))
     click.echo(f"The database was copied to {target}.", err=True)
 
 
@@ -354,9 +358,9 @@ def main() -> None:
         click.echo(str(error), err=True)
         sys.exit(2)
     except (ModelUnusable, SchemaOutdated, TransientFailure) as error:
-        _no(str(error))
+        _fail(str(error))
     except OSError as error:
-        _no(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
 
 
 def _start(process: str) -> Settings:
@@ -379,7 +383,7 @@ def _json(document: object) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
-def _no(sentence: str) -> NoReturn:
+def _fail(sentence: str) -> NoReturn:
     click.echo(sentence, err=True)
     sys.exit(1)
 

@@ -28,10 +28,10 @@ ROOT = Path(__file__).resolve().parent.parent
 _SOCKET_PATH_LIMIT = 100
 
 
-def _check_url(value: str, read: Callable[[str], object]) -> None:
+def _check_url(value: str, parse: Callable[[str], object]) -> None:
     """Raise a ValueError with our own message: the message of the library may repeat the password."""
     try:
-        _ = value and read(value)
+        _ = value and parse(value)
     except (ArgumentError, ValueError):
         raise ValueError("this is not a valid URL") from None
 
@@ -147,19 +147,19 @@ class Settings(BaseSettings):
 
     @field_validator("data", "model")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
+    def _make_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
     @field_validator("store")
     @classmethod
-    def _a_folder(cls, value: str) -> str:
+    def _check_store(cls, value: str) -> str:
         if "://" in value:
             raise ValueError("the image store must be a folder in this version, not a URL")
         return value
 
     @field_validator("database_url")
     @classmethod
-    def _known_database(cls, value: str) -> str:
+    def _check_database_url(cls, value: str) -> str:
         if value and not value.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:")):
             raise ValueError("this must be a sqlite:/// or postgresql:// URL")
         scheme, separator, rest = value.partition(":")
@@ -170,7 +170,7 @@ class Settings(BaseSettings):
 
     @field_validator("broker_url")
     @classmethod
-    def _known_broker(cls, value: str) -> str:
+    def _check_broker_url(cls, value: str) -> str:
         if value and not value.startswith(("redis:", "rediss:", "redis+socket:")):
             raise ValueError("this must be a redis://, rediss:// or redis+socket:// URL")
         _check_url(value, lambda url: urlsplit(url).port)
@@ -227,13 +227,13 @@ class Settings(BaseSettings):
         return self.broker_url or f"redis+socket://{self.broker_socket}"
 
 
-def read_settings(**given: object) -> Settings:
-    """Read the settings from the environment and nightread.toml; `given` overrides both.
+def read_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment and nightread.toml; the keyword arguments override both.
 
     Raises WrongSettings with one line for each setting that is not valid.
     """
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # validated right here
+        return Settings(**overrides)  # type: ignore[arg-type]  # validated right here
     except ValidationError as error:
         lines = (
             f"NIGHTREAD_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"

@@ -66,9 +66,9 @@ class Heartbeat:
         self._trouble = None
         self._worked.set()
 
-    def waits(self, why: str) -> None:
-        """Note that work was tried and has to wait; `why` is shown as a problem of the process."""
-        self._trouble = why
+    def waits(self, reason: str) -> None:
+        """Note that work was tried and has to wait; `reason` is shown as a problem of the process."""
+        self._trouble = reason
         self._worked.set()
 
     def _run(self) -> None:

@@ -11,12 +11,12 @@ import structlog
 
 from worker.config import Settings
 
-_TERSE = ("celery.worker", "celery.bootsteps", "celery.concurrency", "kombu")
+_WITHOUT_TRACEBACK = ("celery.worker", "celery.bootsteps", "celery.concurrency", "kombu")
 # While the broker refuses connections, Celery tries and logs five times a second.
-_REPEATS = "celery.worker.consumer.consumer"
-_REPEAT_AFTER_S = 10.0
+_REPEATING_LOGGER = "celery.worker.consumer.consumer"
+_REPEAT_ALLOWED_AFTER_S = 10.0
 _IDS_SHOWN = 3
-_QUIET = ("alembic", "celery.app.trace", "celery.worker.strategy", "kombu", "watchdog", "PIL")
+_WARNINGS_ONLY = ("alembic", "celery.app.trace", "celery.worker.strategy", "kombu", "watchdog", "PIL")
 
 
 def _shorten_celery_errors(
@@ -27,7 +27,7 @@ def _shorten_celery_errors(
     A defect in a task of ours is logged by `celery.app.trace`, and keeps its traceback.
     """
     record, error = event.get("_record"), event.get("exc_info")
-    if record is not None and record.name.startswith(_TERSE) and isinstance(error, tuple):
+    if record is not None and record.name.startswith(_WITHOUT_TRACEBACK) and isinstance(error, tuple):
         # A text of several lines is the traceback of a child; the message already names its error.
         text = f"{type(error[1]).__name__}: {error[1]}"
         if "\n" not in text:
@@ -60,7 +60,7 @@ class _RepeatFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to log the record; messages are compared before their values are filled in."""
         message, now = str(record.msg), time.monotonic()
-        repeated = now - self._last_logged.get(message, -_REPEAT_AFTER_S) < _REPEAT_AFTER_S
+        repeated = now - self._last_logged.get(message, -_REPEAT_ALLOWED_AFTER_S) < _REPEAT_ALLOWED_AFTER_S
         if not repeated:
             self._last_logged[message] = now
         return not repeated
@@ -98,8 +98,8 @@ def configure(settings: Settings, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    logging.getLogger(_REPEATS).filters[:] = [_RepeatFilter()]
-    for name in _QUIET:
+    logging.getLogger(_REPEATING_LOGGER).filters[:] = [_RepeatFilter()]
+    for name in _WARNINGS_ONLY:
         logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

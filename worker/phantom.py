@@ -107,11 +107,11 @@ class _Chest:
         """Return the thickness of neck, trunk and arms; the middle of the trunk is 1."""
         rise = np.clip((self.y - rng.uniform(0.05, 0.08)) / 0.16, 0, 1)
         half = (self.wall + rng.uniform(0.08, 0.16)) * (0.30 + 0.70 * np.sqrt(rise)) + 0.06 * self.y
-        trunk = _round(self.lateral / half) * (0.82 + 0.25 * _step(self.y - self.floor, 0.05))
+        trunk = _cylinder(self.lateral / half) * (0.82 + 0.25 * _step(self.y - self.floor, 0.05))
         arm_y = 0.24 - rng.uniform(-0.25, 0.30) * (self.lateral - 0.5)
-        arm = 0.62 * _round((self.y - arm_y) / 0.10) * _step(self.lateral - 0.55, 0.06)
+        arm = 0.62 * _cylinder((self.y - arm_y) / 0.10) * _step(self.lateral - 0.55, 0.06)
         humerus = 0.10 * _bar(self.y - arm_y, 0.022) * _step(self.lateral - 0.74, 0.01)
-        neck = 0.75 * _round(self.lateral / 0.25) * _step(0.16 - self.y, 0.03)
+        neck = 0.75 * _cylinder(self.lateral / 0.25) * _step(0.16 - self.y, 0.03)
         return np.asarray(np.maximum(np.maximum(trunk, arm + humerus), neck), dtype=np.float32)
 
     def _lungs(self, rng: np.random.Generator) -> Field:
@@ -146,17 +146,17 @@ class _Chest:
 
     def _ribs(self, rng: np.random.Generator) -> Field:
         """Draw posterior ribs, and fainter anterior ribs that slope to the middle."""
-        out = np.clip(self.lateral / self.cage, 0, 1)
+        outward = np.clip(self.lateral / self.cage, 0, 1)
         gap, first = rng.uniform(0.072, 0.080), self.apex - rng.uniform(0.01, 0.03)
-        back = self.y - (-0.10 * out * (1 - out) * 2 + 0.13 * out**3.5)
-        front = self.y + 0.26 * out - 0.30
-        seen = _step(self.cage + 0.015 - self.lateral, 0.008) * _step(self.lateral - 0.08, 0.015)
+        back = self.y - (-0.10 * outward * (1 - outward) * 2 + 0.13 * outward**3.5)
+        front = self.y + 0.26 * outward - 0.30
+        visible = _step(self.cage + 0.015 - self.lateral, 0.008) * _step(self.lateral - 0.08, 0.015)
         posterior = _bars(back, first, gap, 0.0125) * _step(back - first + gap / 2, 0.01)
         anterior = _bars(front, first, gap * 1.1, 0.014) * _step(self.lateral - 0.3 * self.cage, 0.05)
-        shown = posterior + 0.5 * anterior * _step(self.floor - 0.1 - self.y, 0.06)
+        ribs = posterior + 0.5 * anterior * _step(self.floor - 0.1 - self.y, 0.06)
         # A rib at the side of the chest is seen edge on.
         edge_on = 1 + 1.3 * np.exp(-(((self.lateral - self.cage) / 0.035) ** 2))
-        return np.asarray(shown * seen * edge_on * _step(0.97 - self.y, 0.05), dtype=np.float32)
+        return np.asarray(ribs * visible * edge_on * _step(0.97 - self.y, 0.05), dtype=np.float32)
 
     def _clavicles(self, rng: np.random.Generator) -> Field:
         line = self.apex + 0.03 - rng.uniform(0.06, 0.16) * self.lateral + 0.018 * np.sin(self.lateral * 9)
@@ -194,7 +194,7 @@ def _step(distance: Any, softness: float) -> Field:
     )
 
 
-def _round(relative: Any) -> Field:
+def _cylinder(relative: Any) -> Field:
     """Return the thickness of a cylinder across its radius: 1 in the middle, 0 at 1 and beyond."""
     return np.asarray(np.sqrt(np.clip(1 - np.asarray(relative) ** 2, 0, 1)), dtype=np.float32)
 

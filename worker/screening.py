@@ -207,8 +207,8 @@ def choose_point(settings: Settings, bundle: Bundle) -> OperatingPoint:
     """Return the operating point of the settings, or the default of the bundle. Raises ModelUnusable."""
     name = settings.operating_point or bundle.default_operating_point
     if name not in bundle.operating_points:
-        known = ", ".join(sorted(bundle.operating_points))
-        raise ModelUnusable(f"The model has no operating point {name!r}; it has {known}.")
+        names = ", ".join(sorted(bundle.operating_points))
+        raise ModelUnusable(f"The model has no operating point {name!r}; it has {names}.")
     return bundle.operating_points[name]
 
 

@@ -21,7 +21,8 @@ from worker.errors import StoreAway
 
 _HASH_LENGTH = 64
 _SYNCS_AT_ONCE = 8
-_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
+# The errors of a file system that cannot link these two paths.
+_CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
 class Area(StrEnum):
@@ -79,7 +80,7 @@ class Store:
             if _copy(source, path):
                 return path
         if _sha256(path) != sha256:
-            _copy(source, path, over=True)
+            _copy(source, path, replace=True)
         return path
 
     def sync(self, files: Iterable[Path]) -> None:
@@ -89,11 +90,11 @@ class Store:
             return
         folders = {self.root}
         for folder in {path.parent for path in paths}:
-            above = folder
+            folder_or_parent = folder
             # The entry of a new folder is in the folder above it.
-            while above not in folders:
-                folders.add(above)
-                above = above.parent
+            while folder_or_parent not in folders:
+                folders.add(folder_or_parent)
+                folder_or_parent = folder_or_parent.parent
         paths += folders
         at_once = min(_SYNCS_AT_ONCE, len(paths))
         # Several threads, because the disk writes simultaneous requests together.
@@ -139,7 +140,7 @@ class Store:
         except FileExistsError:
             return False
         except OSError as error:
-            if error.errno in _NO_LINK:
+            if error.errno in _CANNOT_LINK:
                 return False
             raise
         return True
@@ -158,8 +159,8 @@ def open_store(settings: Settings) -> Store:
     return Store(settings.store_path)
 
 
-def _copy(source: Path, target: Path, *, over: bool = False) -> bool:
-    """Copy to a file beside the target, and rename it. Return False if the target exists, unless `over`.
+def _copy(source: Path, target: Path, *, replace: bool = False) -> bool:
+    """Copy to a file beside the target, and rename it. Return False if the target exists, unless `replace`.
 
     The existing target may be a link to this very source, made by another process. Replacing it would
     change the times of the source, which identify its arrival.
@@ -168,7 +169,7 @@ def _copy(source: Path, target: Path, *, over: bool = False) -> bool:
     try:
         shutil.copyfile(source, unfinished, follow_symlinks=False)
         _fsync(unfinished)
-        if over:
+        if replace:
             unfinished.replace(target)
         else:
             _rename_to_new(unfinished, target)
@@ -184,7 +185,7 @@ def _rename_to_new(unfinished: Path, target: Path) -> None:
     try:
         os.link(unfinished, target)
     except OSError as error:
-        if error.errno not in _NO_LINK:
+        if error.errno not in _CANNOT_LINK:
             raise
         unfinished.replace(target)
 

@@ -144,23 +144,25 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> Non
     finally:
         click.echo("Nightread is stopping. Pending images are scored after the next start.", err=True)
         # The broker is stopped last, because the worker still needs it.
-        for stopping in ([c for c in children if c.name != "broker"], children):
-            for child in stopping:
+        for group in ([c for c in children if c.name != "broker"], children):
+            for child in group:
                 child.terminate()
-            for child in stopping:
+            for child in group:
                 child.wait()
 
 
 def _child_environment(settings: Settings) -> dict[str, str]:
     """Return the settings as environment variables for the children, with absolute paths."""
-    given = settings.model_dump(include=settings.model_fields_set | {"data", "model"}, mode="json")
-    return {f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()}
+    values = settings.model_dump(include=settings.model_fields_set | {"data", "model"}, mode="json")
+    return {f"NIGHTREAD_{name.upper()}": str(value) for name, value in values.items()}
 
 
 def _is_ready(settings: Settings, ledger: Ledger) -> bool:
     alive: set[str] = set()
     with suppress(TransientFailure), ledger.reading() as session:
-        alive = {beat.name for beat in process_statuses(session, ledger_time(session)) if not beat.silent}
+        alive = {
+            status.name for status in process_statuses(session, ledger_time(session)) if not status.silent
+        }
     return {"worker", "watch", "sweeper"} <= alive and _web_answers(settings)
 
 

@@ -38,19 +38,19 @@ def listing() -> ResponseReturnValue:
 @api.get("/runs/<path:name>/report")
 def report(name: str) -> ResponseReturnValue:
     """Return the morning report of a run as a file to download."""
-    form = request.args.get("format", "json")
-    if form not in _CONTENT_TYPES:
+    format_name = request.args.get("format", "json")
+    if format_name not in _CONTENT_TYPES:
         abort(400, f"format must be one of {', '.join(_CONTENT_TYPES)}")
     with dependencies().ledger.reading() as session:
         try:
             content = read_report(session, name)
-        except LookupError as missing:
-            abort(404, str(missing.args[0]))
-    text = FORMATS[form](content)
-    content_type, ending = _CONTENT_TYPES[form]
+        except LookupError as error:
+            abort(404, str(error.args[0]))
+    text = FORMATS[format_name](content)
+    content_type, suffix = _CONTENT_TYPES[format_name]
     response = Response(text, content_type=f"{content_type}; charset=utf-8")
     response.headers.set(
-        "Content-Disposition", "attachment", filename=f"nightread-{_ascii_name(name)}.{ending}"
+        "Content-Disposition", "attachment", filename=f"nightread-{_ascii_name(name)}.{suffix}"
     )
     return response
 

@@ -45,5 +45,5 @@ def parse_section(section: type[S], raw: object, folder: Path, *path: str) -> S:
         return section.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(key) for key in (*path, *first["loc"]))
-        raise ModelUnusable(f"{CARD} in {folder} is wrong at {where}: {first['msg']}.") from None
+        location = ".".join(str(key) for key in (*path, *first["loc"]))
+        raise ModelUnusable(f"{CARD} in {folder} is wrong at {location}: {first['msg']}.") from None

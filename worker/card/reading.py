@@ -17,9 +17,9 @@ from worker.card.text import label, rows_of
 
 S = TypeVar("S", bound=BaseModel)
 # Measurements with these names are never metrics on a set of images, whatever keys they have.
-_NO_SETS = ("parity_with_reference", "quantisation", "second_look", "gate", "speed")
-_INTERVAL = "_ci"
-_ENDS = 2
+_NOT_IMAGE_SETS = ("parity_with_reference", "quantisation", "second_look", "gate", "speed")
+_INTERVAL_SUFFIX = "_ci"
+_INTERVAL_ENDS = 2
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def particulars(card: Card) -> dict[str, list[tuple[str, str]]]:
     """Return all other measurements as rows, by name: for example parity with the reference, and the gate."""
     sets = _sets(card)
     others = {name: section for name, section in card.metrics.items() if name not in sets}
-    others |= {name: section for name, section in (card.model_extra or {}).items() if name in _NO_SETS}
+    others |= {name: section for name, section in (card.model_extra or {}).items() if name in _NOT_IMAGE_SETS}
     return {name: rows for name, section in others.items() if (rows := rows_of(section))}
 
 
@@ -166,7 +166,7 @@ def datasets(card: Card) -> list[Dataset]:
         Dataset(label(role), section.name, section.source, section.licence, section.note)
         for role, content in card.data.items()
         for raw in (content if isinstance(content, list) else [content])
-        if (section := _parsed(DatasetSection, raw)) is not None
+        if (section := _parse_or_none(DatasetSection, raw)) is not None
     ]
 
 
@@ -177,12 +177,14 @@ def files(card: Card) -> list[File]:
 
 def _sets(card: Card) -> dict[str, ImageSetSection]:
     parsed = {
-        name: _parsed(ImageSetSection, raw) for name, raw in card.metrics.items() if name not in _NO_SETS
+        name: _parse_or_none(ImageSetSection, raw)
+        for name, raw in card.metrics.items()
+        if name not in _NOT_IMAGE_SETS
     }
     return {name: section for name, section in parsed.items() if section is not None and _figures(section)}
 
 
-def _parsed(schema: type[S], raw: object) -> S | None:
+def _parse_or_none(schema: type[S], raw: object) -> S | None:
     try:
         return schema.model_validate(raw)
     except ValidationError:
@@ -208,15 +210,15 @@ def _figure_set(name: str, section: ImageSetSection) -> FigureSet:
 def _figures(section: ImageSetSection) -> dict[str, Figure]:
     values = section.model_extra or {}
     return {
-        metric: _figure(value, values[metric + _INTERVAL])
+        metric: _figure(value, values[metric + _INTERVAL_SUFFIX])
         for metric, value in values.items()
-        if metric + _INTERVAL in values
+        if metric + _INTERVAL_SUFFIX in values
     }
 
 
 def _figure(value: object, interval: object) -> Figure:
     ends = [_number(end) for end in interval] if isinstance(interval, list) else []
-    return Figure(_number(value), *ends) if len(ends) == _ENDS else Figure(_number(value))
+    return Figure(_number(value), *ends) if len(ends) == _INTERVAL_ENDS else Figure(_number(value))
 
 
 def _number(value: object) -> float | None:
@@ -238,7 +240,7 @@ def _point(name: str, section: PointSection, is_default: bool) -> Point:  # noqa
 
 def _spreads(sections: dict[str, Any], path: tuple[str, ...]) -> Iterator[Spread]:
     for name, raw in sections.items():
-        section = _parsed(SpreadSection, raw)
+        section = _parse_or_none(SpreadSection, raw)
         if section is not None:
             yield Spread(", ".join(map(label, (*path, name))), section.mean, section.sd, section.values)
         elif isinstance(raw, dict):

@@ -11,7 +11,7 @@ import tomli_w
 from worker.card.schema import Card
 
 Json = Mapping[str, Any]
-Path = tuple[str, ...]
+KeyPath = tuple[str, ...]
 
 _LABELS = {
     "auc": "AUC",
@@ -34,7 +34,7 @@ _VARIANTS = {
     "restyled": "each image with the sharpness and the haze of an image of the other class, so that a network that "
     "decides by sharpness or haze is wrong",
 }
-_ENDS = 2
+_RANGE_ENDS = 2
 # A list of numbers as tomli-w writes it, one a line.
 _NUMBERS = re.compile(r"\[\n([-+.,\w\s]+?),\n\]")
 
@@ -100,7 +100,7 @@ def _table(rows: list[Json]) -> list[list[str]]:
     ]
 
 
-def _value_text(path: Path, value: object) -> str:
+def _value_text(path: KeyPath, value: object) -> str:
     # A seed is written without thousands separators: it is an identifier, not a quantity.
     return ", ".join(map(str, _as_list(value))) if "seed" in "".join(path[-1:]) else _plain_text(value)
 
@@ -122,10 +122,10 @@ def _plain_text(value: object) -> str:
 
 
 def _is_range(value: list[object]) -> bool:
-    return len(value) == _ENDS and all(isinstance(end, float) for end in value)
+    return len(value) == _RANGE_ENDS and all(isinstance(end, float) for end in value)
 
 
-def _leaves(value: object, path: Path = (), *, without: Path = ()) -> Iterator[tuple[Path, object]]:
+def _leaves(value: object, path: KeyPath = (), *, without: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
     """Yield every plain value, and every list of plain values, with the keys that lead to it.
 
     Nulls, lists of sections, and the top-level keys in `without` are omitted.

@@ -27,8 +27,8 @@ def repair_all(settings: Settings) -> list[str]:
     """Apply all repairs and return a sentence for each kind. Raises SchemaOutdated or TransientFailure."""
     ledger = open_ledger(settings.database)
     with ledger.transaction() as session:
-        counted = tallies.repair(session)
-    tally_repairs = [f"{counted} wrong tallies counted again"] if counted else []
+        wrong_tallies = tallies.repair(session)
+    tally_repairs = [f"{wrong_tallies} wrong tallies counted again"] if wrong_tallies else []
     return tally_repairs + Reconciler(settings, ledger, open_store(settings)).repair()
 
 

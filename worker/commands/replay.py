@@ -31,8 +31,8 @@ def replay_image(settings: Settings, ledger: Ledger, image_id: int) -> dict[str,
         if not image.predictions:
             raise LookupError(f"Image {image_id} is {image.state} and has no prediction.")
         prediction = image.predictions[0]
-        made_by = prediction.model
-    return _compare(settings, image, prediction, made_by)
+        model = prediction.model
+    return _compare(settings, image, prediction, model)
 
 
 def as_text(comparison: dict[str, Any]) -> str:
@@ -51,24 +51,24 @@ def as_text(comparison: dict[str, Any]) -> str:
     return "\n".join([title, *rows, *versions])
 
 
-def _compare(settings: Settings, image: Image, prediction: Prediction, made_by: Model) -> dict[str, Any]:
+def _compare(settings: Settings, image: Image, prediction: Prediction, model: Model) -> dict[str, Any]:
     scorer = open_scorer(settings)
-    if scorer.bundle.sha256 != made_by.sha256:
+    if scorer.bundle.sha256 != model.sha256:
         raise ModelUnusable(
-            f"The prediction was made by model {made_by.name} {made_by.version} "
-            f"({made_by.sha256[:12]}); set NIGHTREAD_MODEL to its folder."
+            f"The prediction was made by model {model.name} {model.version} "
+            f"({model.sha256[:12]}); set NIGHTREAD_MODEL to its folder."
         )
     try:
         data = open_store(settings).read(image.sha256)
         prepared = scorer.prepare(data, limits_of(settings))
-    except (RejectedImage, OSError) as gone:
-        raise LookupError(f"Image {image.id} can no longer be read: {gone}") from gone
+    except (RejectedImage, OSError) as error:
+        raise LookupError(f"Image {image.id} can no longer be read: {error}") from error
     result = scorer.score([prepared.model_input])[0]
     recorded = {name: round(getattr(prediction, name), _DECIMALS) for name in _NUMBERS}
     computed = {name: round(getattr(result, name), _DECIMALS) for name in _NUMBERS}
     return {
         "image": image.id,
-        "model": made_by.sha256,
+        "model": model.sha256,
         "same": recorded == computed,
         "recorded": recorded,
         "computed": computed,

@@ -36,8 +36,13 @@ def as_text(documents: Sequence[Document]) -> str:
 
 
 def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
-    empty: Document = dict.fromkeys((*_NUMBERS, "verdict"))
-    document: Document = {"file": readable_name(str(file)), "outcome": "rejected", "reason": None, **empty}
+    no_result: Document = dict.fromkeys((*_NUMBERS, "verdict"))
+    document: Document = {
+        "file": readable_name(str(file)),
+        "outcome": "rejected",
+        "reason": None,
+        **no_result,
+    }
     document["model"] = scorer.bundle.sha256
     try:
         prepared = scorer.prepare(file.read_bytes(), limits_of(settings))

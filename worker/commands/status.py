@@ -25,8 +25,8 @@ def is_alive(ledger: Ledger, process: str) -> bool:
     """Return whether the named process on this host has sent a heartbeat in time."""
     with ledger.reading() as session:
         statuses = process_statuses(session, ledger_time(session))
-    here = (process, socket.gethostname())
-    return any(not status.silent for status in statuses if (status.name, status.host) == here)
+    this_process = (process, socket.gethostname())
+    return any(not status.silent for status in statuses if (status.name, status.host) == this_process)
 
 
 def as_text(status: dict[str, Any]) -> str:

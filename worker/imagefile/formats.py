@@ -73,7 +73,7 @@ def _check_signature(header: bytes) -> None:
         return
     if header[128:132] == b"DICM":
         raise RejectedImage("dicom")
-    for magic, name in _KNOWN_KINDS:
+    for magic, name in _OTHER_FORMATS:
         if header.startswith(magic):
             raise RejectedImage("unsupported_format", format=name)
     if header[:4] == b"RIFF" and header[8:12] == b"WEBP":
@@ -81,7 +81,7 @@ def _check_signature(header: bytes) -> None:
     raise RejectedImage("not_an_image")
 
 
-_KNOWN_KINDS = (
+_OTHER_FORMATS = (
     (b"GIF8", "GIF"),
     (b"II*\x00", "TIFF"),
     (b"MM\x00*", "TIFF"),

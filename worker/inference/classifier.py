@@ -84,9 +84,10 @@ class Classifier:
         scores = scores_of(evidence, self.bundle.temperature)
         if self.bundle.second_look is not None:
             mask = self.bundle.second_look.selects(scores.p_pneumonia)
-            of_views = {name: self._runtime.run(view) for name, view in views(inputs[mask]).items()}
-            second = scores_of(average(evidence[mask], of_views), self.bundle.temperature)
-            scores.probabilities[mask], scores.activation[mask] = second.probabilities, second.activation
+            view_evidence = {name: self._runtime.run(view) for name, view in views(inputs[mask]).items()}
+            second_scores = scores_of(average(evidence[mask], view_evidence), self.bundle.temperature)
+            scores.probabilities[mask] = second_scores.probabilities
+            scores.activation[mask] = second_scores.activation
         return scores
 
     @cached_property

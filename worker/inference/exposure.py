@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 # The share of pixels below the lower bound, and above the upper bound. Burned-in letters and collimator
 # borders cover about one per cent, and must not decide how bright the lungs are.
-TAIL = 0.01
+_TAIL = 0.01
 _LEVELS = 256
-LIMIT = 3
+# A grey value counts at most this many times the mean: see `equalise`.
+_CONTRAST_LIMIT = 3
 
 
 def bounds(grey: NDArray[np.uint8]) -> tuple[int, int]:
@@ -23,10 +24,10 @@ def bounds(grey: NDArray[np.uint8]) -> tuple[int, int]:
     Returns:
         (low, high), each in 0..255, low <= high.
     """
-    counted = np.bincount(grey.ravel(), minlength=_LEVELS).cumsum()
-    below = int(grey.size * TAIL)
-    low = int(np.searchsorted(counted, below, side="right"))
-    high = int(np.searchsorted(counted, grey.size - below, side="left"))
+    cumulative = np.bincount(grey.ravel(), minlength=_LEVELS).cumsum()
+    below = int(grey.size * _TAIL)
+    low = int(np.searchsorted(cumulative, below, side="right"))
+    high = int(np.searchsorted(cumulative, grey.size - below, side="left"))
     return low, high
 
 
@@ -34,7 +35,7 @@ def equalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Replace each grey value by the share of darker pixels, plus half the share of equal pixels.
 
     This removes the exposure, gamma and window of a machine, because none of them changes which of two
-    pixels is brighter. A grey value counts at most `LIMIT` times the mean, so that an empty border neither
+    pixels is brighter. A grey value counts at most `_CONTRAST_LIMIT` times the mean, so that an empty border neither
     takes up the range nor has its noise amplified (contrast-limited histogram equalisation, the global form
     of Pizer et al., CVGIP 39, 1987).
 
@@ -45,7 +46,7 @@ def equalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
         An array of the same shape.
     """
     counts = np.bincount(grey.ravel(), minlength=_LEVELS).astype(np.int64)
-    counts = np.minimum(counts, max(1, LIMIT * grey.size // _LEVELS))
+    counts = np.minimum(counts, max(1, _CONTRAST_LIMIT * grey.size // _LEVELS))
     total = int(counts.sum())
     twice_below = 2 * counts.cumsum() - counts
     table = ((twice_below * 255 + total) // (2 * total)).astype(np.uint8)

@@ -104,10 +104,10 @@ class Gate:
 
 def downsample(inputs: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Average model inputs, shape (n, s, s), down to the input of a gate network, shape (n, side, side)."""
-    out = np.empty((len(inputs), side, side), dtype=np.uint8)
+    small = np.empty((len(inputs), side, side), dtype=np.uint8)
     for index, grey in enumerate(inputs):
-        out[index] = np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BOX))
-    return out
+        small[index] = np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BOX))
+    return small
 
 
 def rejection_code(probabilities: NDArray[np.float64], labels: Sequence[str], threshold: float) -> str | None:
@@ -133,12 +133,12 @@ def open_gate(folder: Path, card: Mapping[str, Any]) -> Gate:
     Raises:
         ModelUnusable: the section or the file is missing or not valid.
     """
-    named = FILE in card.get("files", {})
-    if SECTION not in card and not named:
+    has_file = FILE in card.get("files", {})
+    if SECTION not in card and not has_file:
         return Gate(None)
-    if not (SECTION in card and named):
+    if not (SECTION in card and has_file):
         present, missing = (
-            (f"the file {FILE}", "section gate") if named else ("a section gate", f"file {FILE}")
+            (f"the file {FILE}", "section gate") if has_file else ("a section gate", f"file {FILE}")
         )
         raise ModelUnusable(f"The card of the model in {folder} has {present} but no {missing}.")
     section = _parse(folder, card[SECTION])

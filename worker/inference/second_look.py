@@ -15,7 +15,7 @@ from PIL import Image
 Inputs = NDArray[np.uint8]
 VIEWS = ("mirrored", "enlarged")
 # The share of the edge that the enlarged view shows.
-_SHOWN = 0.9
+_ENLARGED_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,23 @@ def views(inputs: Inputs) -> dict[str, Inputs]:
     return {"mirrored": inputs[:, :, ::-1], "enlarged": _enlarged(inputs)}
 
 
-def average(first: NDArray[np.float32], of_views: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
+def average(first: NDArray[np.float32], view_evidence: dict[str, NDArray[np.float32]]) -> NDArray[np.float64]:
     """Return the mean evidence of the first look and the views, of the same shape.
 
     Args:
         first: logits at each place, shape (n, h, w, 3).
-        of_views: name in `VIEWS` -> logits of this view, same shape. Mirrored evidence is mirrored back.
+        view_evidence: name in `VIEWS` -> logits of this view, same shape. Mirrored evidence is mirrored back.
             The places of the enlarged view are off by a tenth at the edge, which a map of 8 x 8 does not
             show.
     """
-    total = first.astype(np.float64) + of_views["mirrored"][:, :, ::-1] + of_views["enlarged"]
+    total = first.astype(np.float64) + view_evidence["mirrored"][:, :, ::-1] + view_evidence["enlarged"]
     return np.asarray(total / (1 + len(VIEWS)))
 
 
 def _enlarged(inputs: Inputs) -> Inputs:
     """Enlarge the middle of each image to the full size."""
     side = inputs.shape[-1]
-    edge = side * (1 - _SHOWN) / 2
+    edge = side * (1 - _ENLARGED_SHARE) / 2
     box = (edge, edge, side - edge, side - edge)
     enlarged = np.empty_like(inputs)
     for index, grey in enumerate(inputs):

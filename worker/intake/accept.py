@@ -140,10 +140,10 @@ class Acceptor:
 
     def check_free_space(self) -> None:
         """Raise DiskFull when a disk in use is nearly full."""
-        free, least = self.free_bytes(), self._settings.min_free_bytes
-        if free < least:
+        free, minimum = self.free_bytes(), self._settings.min_free_bytes
+        if free < minimum:
             raise DiskFull(
-                f"the disk has {free / 1e6:,.0f} MB left, less than {least / 1e6:,.0f} MB: "
+                f"the disk has {free / 1e6:,.0f} MB left, less than {minimum / 1e6:,.0f} MB: "
                 "no file is accepted, and files stay where they are"
             )
 
@@ -155,8 +155,8 @@ class Acceptor:
         """Create the store before the first image; later, raise StoreAway when the store is missing."""
         if not self._store_made:
             with self._ledger.reading() as session:
-                first = not receipts.any_image(session)
-            if first:
+                is_empty = not receipts.any_image(session)
+            if is_empty:
                 try:
                     self._store.make()
                 except OSError as error:
@@ -166,21 +166,21 @@ class Acceptor:
 
     def recorded(self, files: Sequence[Candidate]) -> dict[Candidate, os.stat_result]:
         """Return the files that are recorded but not yet deleted, each with its current status."""
-        states = {}
+        statuses = {}
         for candidate in files:
             with suppress(OSError):
-                states[candidate] = candidate.path.lstat()
-        keys = {candidate: _arrival_key(candidate.name, state) for candidate, state in states.items()}
+                statuses[candidate] = candidate.path.lstat()
+        keys = {candidate: _arrival_key(candidate.name, status) for candidate, status in statuses.items()}
         with self._ledger.reading() as session:
-            known = receipts.recorded_keys(session, list(keys.values()))
-        return {candidate: states[candidate] for candidate, key in keys.items() if key in known}
+            keys_with_receipt = receipts.recorded_keys(session, list(keys.values()))
+        return {candidate: statuses[candidate] for candidate, key in keys.items() if key in keys_with_receipt}
 
     def remove_recorded(self, files: Sequence[Candidate]) -> list[Candidate]:
         """Delete the files that are already recorded, and return the others."""
-        done = self.recorded(files)
-        for candidate, state in done.items():
-            _remove(candidate.path, _fingerprint(state))
-        return [candidate for candidate in files if candidate not in done]
+        recorded = self.recorded(files)
+        for candidate, status in recorded.items():
+            _remove(candidate.path, _fingerprint(status))
+        return [candidate for candidate in files if candidate not in recorded]
 
     def _store_all(
         self, files: Sequence[Candidate], source: Source, received_by: str | None, *, keep_source: bool
@@ -255,16 +255,18 @@ def in_groups(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
 
 def _log_group(accepted: Sequence[Accepted]) -> None:
     """Log the ids of the images by outcome; no file names, because one may contain the name of a patient."""
-    images = {outcome.value: [a.image_id for a in accepted if a.outcome is outcome] for outcome in Outcome}
+    ids_by_outcome = {
+        outcome.value: [a.image_id for a in accepted if a.outcome is outcome] for outcome in Outcome
+    }
     if accepted:
-        log.info("accepted files", **{outcome: ids for outcome, ids in images.items() if ids})
+        log.info("accepted files", **{outcome: ids for outcome, ids in ids_by_outcome.items() if ids})
 
 
 def _free_bytes(folder: Path) -> int:
     """Return the free bytes on the disk that holds this folder, or will hold it."""
-    for stored_path in (folder, *folder.parents):
+    for ancestor in (folder, *folder.parents):
         with suppress(FileNotFoundError):
-            return shutil.disk_usage(stored_path).free
+            return shutil.disk_usage(ancestor).free
     raise DiskFull(f"no disk was found for {folder}")
 
 
@@ -282,13 +284,13 @@ def _examine(path: Path, limits: Limits) -> _FileFacts:
             raise FileNotFoundError(path)
         # Read once, because the header is parsed in small steps. Bytes that are added to the file from now
         # on are ignored: a later scan reads such a file again.
-        whole: io.BytesIO | io.BufferedReader = (
+        content: io.BytesIO | io.BufferedReader = (
             io.BytesIO(file.read(_READ_WHOLE)) if status.st_size <= _READ_WHOLE else file
         )
-        sha256 = hashlib.file_digest(whole, "sha256").hexdigest()
-        whole.seek(0)
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        content.seek(0)
         try:
-            return _FileFacts(status, sha256, inspect(whole, status.st_size, limits), None)
+            return _FileFacts(status, sha256, inspect(content, status.st_size, limits), None)
         except RejectedImage as rejected:
             return _FileFacts(status, sha256, None, (rejected.code, rejected.sentence))
 
@@ -309,9 +311,9 @@ def _arrival_key(name: str, status: os.stat_result) -> str:
 
 
 @lru_cache(maxsize=1_000)
-def _warn_unreadable(inode: int, why: str) -> None:
+def _warn_unreadable(inode: int, error: str) -> None:
     """Log once for each file, not on each scan; by inode, because a name may contain the name of a patient."""
-    log.warning("a file cannot be read; it stays where it is", inode=inode, error=why)
+    log.warning("a file cannot be read; it stays where it is", inode=inode, error=error)
 
 
 def _inode(path: Path) -> int:
@@ -334,6 +336,6 @@ def _remove(path: Path, fingerprint: tuple[int, ...]) -> None:
 
 
 @lru_cache(maxsize=1_000)
-def _warn_unremovable(_fingerprint: tuple[int, ...], why: str) -> None:
+def _warn_unremovable(_fingerprint: tuple[int, ...], error: str) -> None:
     """Log once for each file, not on each scan."""
-    log.warning("an accepted file cannot be deleted from its folder", error=why)
+    log.warning("an accepted file cannot be deleted from its folder", error=error)

@@ -58,5 +58,5 @@ class Canary:
 
 
 def _write_image(path: Path) -> None:
-    drawn = write_phantom(path, _SEED, width=_WIDTH, opacity=False).read_bytes()
-    path.write_bytes(with_comment(drawn, f"canary {uuid.uuid4().hex}"))
+    jpeg = write_phantom(path, _SEED, width=_WIDTH, opacity=False).read_bytes()
+    path.write_bytes(with_comment(jpeg, f"canary {uuid.uuid4().hex}"))

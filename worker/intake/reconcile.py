@@ -76,23 +76,23 @@ class Reconciler:
         )
         copies = _remove(self._unfinished())
         uploads = _remove(abandoned_uploads(self._settings))
-        done = {
+        repairs = {
             f"{accepted} stored files accepted": accepted,
             f"{removed} files with a receipt removed from the inbox": removed,
             f"{copies} unfinished copies removed": copies,
             f"{uploads} broken uploads removed": uploads,
         }
-        return [sentence for sentence, count in done.items() if count]
+        return [sentence for sentence, count in repairs.items() if count]
 
     def _difference(self) -> _Difference:
         with self._ledger.reading() as session:
             rows = session.execute(select(Image.sha256, Image.id).execution_options(yield_per=5_000))
-            known = {row.sha256: row.id for row in rows}
+            ids_by_hash = {row.sha256: row.id for row in rows}
         # Listed after the snapshot, because a file that arrives now is stored before it is recorded.
         stored = set(self._store.hashes())
         return _Difference(
-            {sha256: image_id for sha256, image_id in known.items() if sha256 not in stored},
-            sorted(stored - known.keys()),
+            {sha256: image_id for sha256, image_id in ids_by_hash.items() if sha256 not in stored},
+            sorted(stored - ids_by_hash.keys()),
         )
 
     def _without_source(self, hashes: Sequence[str]) -> list[str]:
@@ -119,9 +119,9 @@ class Reconciler:
 
     def _accept_orphans(self, hashes: Sequence[str]) -> int:
         """Record stored files as new arrivals. Their name is made from the hash, since the old name is lost."""
-        sound = [sha256 for sha256 in hashes if self._hash_of(sha256) == sha256]
+        intact = [sha256 for sha256 in hashes if self._hash_of(sha256) == sha256]
         count = 0
-        for group in in_groups(sound):
+        for group in in_groups(intact):
             files = [Candidate(self._store.path(sha256), f"recovered-{sha256[:16]}") for sha256 in group]
             count += len(
                 self._acceptor.accept(files, source=Source.RECOVERED, lane=Lane.OVERNIGHT, keep_source=True)
@@ -130,8 +130,8 @@ class Reconciler:
 
     def _changed(self) -> CheckResult:
         with self._ledger.reading() as session:
-            known = session.execute(select(Image.sha256, Image.id).order_by(Image.id)).all()
-        changed = [f"image {row.id}" for row in known if self._hash_of(row.sha256) not in {row.sha256, None}]
+            images = session.execute(select(Image.sha256, Image.id).order_by(Image.id)).all()
+        changed = [f"image {row.id}" for row in images if self._hash_of(row.sha256) not in {row.sha256, None}]
         return CheckResult(not changed, f"{len(changed)} images whose stored bytes have changed", changed)
 
     def _hash_of(self, sha256: str) -> str | None:
@@ -166,8 +166,8 @@ def _is_abandoned(path: Path) -> bool:
         return False
 
 
-def _leftovers(paths: Sequence[Path], what: str) -> CheckResult:
-    return CheckResult(ok=True, what=f"{len(paths)} {what}", names=[path.name for path in paths])
+def _leftovers(paths: Sequence[Path], kind: str) -> CheckResult:
+    return CheckResult(ok=True, what=f"{len(paths)} {kind}", names=[path.name for path in paths])
 
 
 def _remove(paths: Sequence[Path]) -> int:

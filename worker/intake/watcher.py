@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 _PARTIAL_SUFFIXES = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 # Long enough that a folder is not removed while somebody copies files into it by hand.
-_EMPTY_FOLDER_RESTS_S = 60.0
+_EMPTY_FOLDER_KEPT_S = 60.0
 # A burst of events starts one scan, not one for each event.
 _SHORTEST_PAUSE_S = 0.2
 # Only these events start a scan; scans see how a file changes after that. To handle all events, which
@@ -70,15 +70,15 @@ class FolderMonitor:
         try:
             while not stop.is_set():
                 self._wake.clear()
-                began = time.monotonic()
+                started = time.monotonic()
                 due_s = self.scan_once()
                 after_scan()
                 if due_s is None:
                     self._wait_for_event(stop)
                 else:
                     # Scanning takes at most half of the time, however full the folder is.
-                    took_s = time.monotonic() - began
-                    stop.wait(min(self._scan_s, max(_SHORTEST_PAUSE_S, due_s, took_s)))
+                    scan_took_s = time.monotonic() - started
+                    stop.wait(min(self._scan_s, max(_SHORTEST_PAUSE_S, due_s, scan_took_s)))
         finally:
             if observer.is_alive():
                 observer.stop()
@@ -161,14 +161,14 @@ def _scan(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 @lru_cache(maxsize=1_000)
-def _warn_unreadable_folder(_path: str, why: str) -> None:
+def _warn_unreadable_folder(_path: str, error: str) -> None:
     """Log once for each folder, not on each scan; without its name, which may contain the name of a patient."""
-    log.warning("a folder cannot be read; it stays where it is", error=why)
+    log.warning("a folder cannot be read; it stays where it is", error=error)
 
 
 def _remove_if_idle(folder: Path) -> None:
     try:
-        if time.time() - folder.stat().st_mtime > _EMPTY_FOLDER_RESTS_S:
+        if time.time() - folder.stat().st_mtime > _EMPTY_FOLDER_KEPT_S:
             folder.rmdir()
     except OSError:
         # Somebody has just used or removed the folder: the next scan sees its new state.

@@ -56,7 +56,7 @@ class Verification:
 
 def canonical(payload: Mapping[str, object]) -> str:
     """Return the canonical JSON text of a payload: sorted keys, no spaces, floats as text with six decimals."""
-    return json.dumps(_fixed(payload), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(_with_fixed_floats(payload), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(text: str) -> str:
@@ -115,7 +115,7 @@ def hash_of(session: Session, seq: int) -> str | None:
 
 def verify(session: Session) -> Verification:
     """Recompute every link from the first event to the head of the chain."""
-    end = session.execute(select(ChainHead.seq, ChainHead.hash).where(ChainHead.id == 1)).one_or_none()
+    chain_head = session.execute(select(ChainHead.seq, ChainHead.hash).where(ChainHead.id == 1)).one_or_none()
     previous, seq = GENESIS, 0
     # Columns instead of objects, and in batches: an audit trail may have millions of events.
     columns = (AuditEvent.__table__.c[name] for name in ("seq", "previous", "hash", *_HASHED))
@@ -127,7 +127,7 @@ def verify(session: Session) -> Verification:
         if number != seq + 1 or not intact:
             return Verification(ok=False, events=seq, first_bad=seq + 1, head=previous)
         seq, previous = number, stored_hash
-    if end is None or (end.seq, end.hash) != (seq, previous):
+    if chain_head is None or (chain_head.seq, chain_head.hash) != (seq, previous):
         return Verification(ok=False, events=seq, first_bad=seq + 1, head=previous)
     return Verification(ok=True, events=seq, first_bad=None, head=previous)
 
@@ -137,12 +137,12 @@ def _link(previous: str, seq: int, at: str, kind: str, actor: str, subject: str,
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _fixed(value: object) -> object:
+def _with_fixed_floats(value: object) -> object:
     """Replace floats by text of fixed precision, which is the same on every database and in every language."""
     if isinstance(value, float):
         return f"{value:.6f}"
     if isinstance(value, Mapping):
-        return {str(key): _fixed(item) for key, item in value.items()}
+        return {str(key): _with_fixed_floats(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_fixed(item) for item in value]
+        return [_with_fixed_floats(item) for item in value]
     return value

@@ -57,17 +57,17 @@ def record_heartbeat(
         name=name, host=socket.gethostname(), pid=os.getpid(), started_at=at, beat_at=at, period_s=period_s,
         trouble=trouble,
     )  # fmt: skip
-    new = row.excluded
-    since = case((Process.pid == new.pid, Process.started_at), else_=new.started_at)
+    new_row = row.excluded
+    started_at = case((Process.pid == new_row.pid, Process.started_at), else_=new_row.started_at)
     session.execute(
         row.on_conflict_do_update(
             index_elements=[Process.name, Process.host],
             set_={
-                "pid": new.pid,
-                "started_at": since,
-                "beat_at": new.beat_at,
-                "period_s": new.period_s,
-                "trouble": new.trouble,
+                "pid": new_row.pid,
+                "started_at": started_at,
+                "beat_at": new_row.beat_at,
+                "period_s": new_row.period_s,
+                "trouble": new_row.trouble,
             },
         )
     )

@@ -14,7 +14,7 @@ from worker.ledger.states import IllegalTransition, ImageState, Lane, after_fail
 from worker.ledger.tables import Image
 
 # Ids in one IN (...): below the limits of SQLite and PostgreSQL on the number of parameters.
-_MANY = 5_000
+_IDS_PER_STATEMENT = 5_000
 # A lease that ends later than this many lease times from now began before the clock was set back.
 _LEASES_AHEAD = 2.0
 
@@ -43,7 +43,7 @@ def lease(
     """Lease the pending images among `image_ids`. The other images are leased to another worker or done."""
     check_transition(ImageState.PENDING, ImageState.LEASED)
     audit.lock(session)
-    free = session.execute(
+    pending = session.execute(
         select(Image.id, Image.sha256, Image.attempts)
         .where(Image.id.in_(image_ids), Image.state == ImageState.PENDING)
         .order_by(Image.id)
@@ -52,7 +52,7 @@ def lease(
     ).all()
     session.execute(
         update(Image)
-        .where(Image.id.in_([row.id for row in free]))
+        .where(Image.id.in_([row.id for row in pending]))
         .values(
             state=ImageState.LEASED,
             lease_owner=owner,
@@ -61,7 +61,7 @@ def lease(
         )
         .execution_options(synchronize_session=False)
     )
-    return [LeasedImage(row.id, row.sha256, row.attempts + 1) for row in free]
+    return [LeasedImage(row.id, row.sha256, row.attempts + 1) for row in pending]
 
 
 def release(
@@ -89,7 +89,9 @@ def hand_back(session: Session, image_ids: Sequence[int], *, owner: str, code: s
     _end_leases(session, leased, code=code, reason="", max_attempts=None, at=at)
 
 
-def expire(session: Session, *, lease_s: float, max_attempts: int, at: datetime, limit: int = _MANY) -> int:
+def expire(
+    session: Session, *, lease_s: float, max_attempts: int, at: datetime, limit: int = _IDS_PER_STATEMENT
+) -> int:
     """End the leases that have expired because their worker died or hung, and return their number.
 
     The images are then pending, or quarantined if they have no attempts left. A lease also counts as
@@ -170,10 +172,12 @@ def mark_queued(session: Session, image_ids: Sequence[int], at: datetime | None)
 
     If this record is lost, the images are queued twice, which is harmless.
     """
-    for start in range(0, len(image_ids), _MANY):
+    for start in range(0, len(image_ids), _IDS_PER_STATEMENT):
         still_pending = (
             select(Image.id)
-            .where(Image.id.in_(image_ids[start : start + _MANY]), Image.state == ImageState.PENDING)
+            .where(
+                Image.id.in_(image_ids[start : start + _IDS_PER_STATEMENT]), Image.state == ImageState.PENDING
+            )
             .order_by(Image.id)
             .with_for_update()
         )

@@ -106,6 +106,6 @@ def _backup_postgresql(ledger: Ledger, target: Path) -> None:
     environment = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})
     name = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
     command = [program, "--format=custom", f"--file={target}", f"--dbname={name.render_as_string()}"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
-    if done.returncode != 0:
-        raise BackupFailed(f"pg_dump failed: {done.stderr.strip()}")
+    completed = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    if completed.returncode != 0:
+        raise BackupFailed(f"pg_dump failed: {completed.stderr.strip()}")

@@ -106,8 +106,10 @@ def register_model(
         )
         session.add(row)
         session.flush()
-        set_to: dict[str, object] = {"model": model.id, "name": point_name, **point}
-        events.append(audit.Event("operating_point_set", "nightread", f"operating_point:{row.id}", set_to))
+        point_details: dict[str, object] = {"model": model.id, "name": point_name, **point}
+        events.append(
+            audit.Event("operating_point_set", "nightread", f"operating_point:{row.id}", point_details)
+        )
     audit.append(session, events, at)
     return ScoringModel(model.id, sha256, row.id, point_name)
 
@@ -136,7 +138,7 @@ def record(
     _leave_lease(session, ImageState.REJECTED, map(_rejected_columns, kept_rejections))
     _leave_lease(session, ImageState.SCORED, (_scored_columns(result, at) for result in kept_scores))
     if kept_scores:
-        rows = [_row(result, owner, model, started_at, at, versions) for result in kept_scores]
+        rows = [_prediction_row(result, owner, model, started_at, at, versions) for result in kept_scores]
         session.execute(insert(Prediction), rows)
     events = [
         *map(_rejected_event, kept_rejections),
@@ -146,7 +148,7 @@ def record(
     return len(events)
 
 
-def _row(
+def _prediction_row(
     result: ScoreRecord,
     owner: str,
     model: ScoringModel,

@@ -35,12 +35,12 @@ def process_health(session: Session, at: datetime) -> Sequence[ProcessStatus]:
 
 def oldest_pending(session: Session) -> datetime | None:
     """Return when the oldest pending image arrived; None if no image is pending."""
-    arrived = []
+    oldest_arrivals = []
     for lane in Lane:
         pending = Image.state == ImageState.PENDING, Image.lane == lane
         oldest = select(func.min(Image.id)).where(*pending).scalar_subquery()
-        arrived.append(session.scalar(select(Image.received_at).where(Image.id == oldest)))
-    return min((arrival for arrival in arrived if arrival is not None), default=None)
+        oldest_arrivals.append(session.scalar(select(Image.received_at).where(Image.id == oldest)))
+    return min((arrival for arrival in oldest_arrivals if arrival is not None), default=None)
 
 
 def is_stalled(session: Session, at: datetime) -> bool:

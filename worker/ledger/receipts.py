@@ -56,21 +56,26 @@ def record(
     """
     audit.lock(session)
     run_id = run_named(session, run, at).id
-    is_fresh = _not_seen(session, arrivals)
-    fresh = [arrival for arrival, first_seen in zip(arrivals, is_fresh, strict=True) if first_seen]
-    known = _images_known(session, fresh)
+    is_new = _without_receipt(session, arrivals)
+    new_arrivals = [arrival for arrival, new in zip(arrivals, is_new, strict=True) if new]
+    image_ids_by_hash = _image_ids_by_hash(session, new_arrivals)
     # The first file with unknown bytes brings a new image; every other one is a duplicate.
-    first_files: dict[str, int] = {}
-    for number, arrival in enumerate(fresh):
-        if arrival.sha256 not in known:
-            first_files.setdefault(arrival.sha256, number)
-    known |= _insert_images(session, [fresh[number] for number in first_files.values()], run_id, lane, at)
-    outcomes = [_outcome(arrival, first_files.get(arrival.sha256) == n) for n, arrival in enumerate(fresh)]
-    image_ids = [known[arrival.sha256] for arrival in fresh]
-    receipt_ids = _insert_receipts(session, fresh, image_ids, outcomes, run_id, at)
-    audit.append(session, map(_event, fresh, receipt_ids, image_ids, outcomes), at)
-    recorded = map(_recorded, fresh, receipt_ids, image_ids, outcomes)
-    return [next(recorded) if first_seen else None for first_seen in is_fresh]
+    first_positions: dict[str, int] = {}
+    for position, arrival in enumerate(new_arrivals):
+        if arrival.sha256 not in image_ids_by_hash:
+            first_positions.setdefault(arrival.sha256, position)
+    image_ids_by_hash |= _insert_images(
+        session, [new_arrivals[position] for position in first_positions.values()], run_id, lane, at
+    )
+    outcomes = [
+        _outcome(arrival, first_positions.get(arrival.sha256) == position)
+        for position, arrival in enumerate(new_arrivals)
+    ]
+    image_ids = [image_ids_by_hash[arrival.sha256] for arrival in new_arrivals]
+    receipt_ids = _insert_receipts(session, new_arrivals, image_ids, outcomes, run_id, at)
+    audit.append(session, map(_event, new_arrivals, receipt_ids, image_ids, outcomes), at)
+    recorded = map(_recorded, new_arrivals, receipt_ids, image_ids, outcomes)
+    return [next(recorded) if new else None for new in is_new]
 
 
 def any_image(session: Session) -> bool:
@@ -83,19 +88,19 @@ def recorded_keys(session: Session, keys: Sequence[str]) -> set[str]:
     return set(session.scalars(select(Receipt.arrival).where(Receipt.arrival.in_(keys))))
 
 
-def _not_seen(session: Session, arrivals: Sequence[Arrival]) -> list[bool]:
+def _without_receipt(session: Session, arrivals: Sequence[Arrival]) -> list[bool]:
     """Return for each arrival whether it has no receipt yet, in the ledger or earlier in the group."""
     keys = [arrival.key for arrival in arrivals if arrival.key is not None]
-    seen = recorded_keys(session, keys)
-    fresh = []
+    keys_with_receipt = recorded_keys(session, keys)
+    is_new = []
     for arrival in arrivals:
-        fresh.append(arrival.key not in seen)
+        is_new.append(arrival.key not in keys_with_receipt)
         if arrival.key is not None:
-            seen.add(arrival.key)
-    return fresh
+            keys_with_receipt.add(arrival.key)
+    return is_new
 
 
-def _images_known(session: Session, arrivals: Sequence[Arrival]) -> dict[str, int]:
+def _image_ids_by_hash(session: Session, arrivals: Sequence[Arrival]) -> dict[str, int]:
     hashes = {arrival.sha256 for arrival in arrivals}
     rows = session.execute(select(Image.sha256, Image.id).where(Image.sha256.in_(hashes)))
     return dict(rows.all())

@@ -123,11 +123,11 @@ def _scored_at(end: Callable[[Any], Any]) -> ScalarSelect[datetime]:
     return select(end(Image.scored_at)).where(Image.run_id == Run.id).correlate(Run).scalar_subquery()
 
 
-def _with_reason(what: Any, run_id: int | None, before: int | None, size: int) -> Any:
-    narrower: list[ColumnElement[bool]] = []
+def _with_reason(statement: Any, run_id: int | None, before: int | None, size: int) -> Any:
+    conditions: list[ColumnElement[bool]] = []
     if run_id is not None:
-        narrower.append(Image.run_id == run_id)
+        conditions.append(Image.run_id == run_id)
     if before is not None:
-        narrower.append(Image.id < before)
+        conditions.append(Image.id < before)
     # An image has a reason exactly while it is rejected or quarantined; see the index.
-    return what.where(Image.reason_code.is_not(None), *narrower).order_by(Image.id.desc()).limit(size)
+    return statement.where(Image.reason_code.is_not(None), *conditions).order_by(Image.id.desc()).limit(size)

@@ -112,10 +112,10 @@ def finding_of(verdict: str, action: Action) -> Finding:
 
 
 def queue(
-    session: Session, wanted: QueueFilter, *, after: Cursor | None = None, size: int = PAGE_SIZE
+    session: Session, queue_filter: QueueFilter, *, after: Cursor | None = None, size: int = PAGE_SIZE
 ) -> QueuePage:
     """Return a page of scored images, the highest score first."""
-    urgent = most_urgent(session, wanted, after=after, limit=size + 1)
+    urgent = most_urgent(session, queue_filter, after=after, limit=size + 1)
     images = session.scalars(
         select(Image)
         .join(urgent, Image.id == urgent.c.id)
@@ -131,49 +131,49 @@ def queue(
         images=page,
         standing=standing_reviews(session, page),
         next=Cursor(page[-1].p_pneumonia or 0.0, page[-1].id) if has_next else None,
-        total=count(session, wanted),
+        total=count(session, queue_filter),
     )
 
 
 def most_urgent(
-    session: Session, wanted: QueueFilter, *, after: Cursor | None = None, limit: int
+    session: Session, queue_filter: QueueFilter, *, after: Cursor | None = None, limit: int
 ) -> Subquery:
     """Select `id` and `p_pneumonia` of the first images of a list, the highest score first, for a join."""
-    return _first(session, wanted, _below(after), limit).subquery()
+    return _first(session, queue_filter, _below(after), limit).subquery()
 
 
-def count(session: Session, wanted: QueueFilter) -> int:
+def count(session: Session, queue_filter: QueueFilter) -> int:
     """Return the number of scored images in a list, from the tallies."""
     tallied = select(func.sum(ImageTally.total)).where(
-        ImageTally.review_state.in_([wanted.review] if wanted.review else list(ReviewState)),
-        ImageTally.verdict.in_(wanted.verdicts or _VERDICTS),
+        ImageTally.review_state.in_([queue_filter.review] if queue_filter.review else list(ReviewState)),
+        ImageTally.verdict.in_(queue_filter.verdicts or _VERDICTS),
     )
-    if wanted.run is not None:
-        tallied = tallied.where(ImageTally.run_id == _run_id(session, wanted.run))
+    if queue_filter.run is not None:
+        tallied = tallied.where(ImageTally.run_id == _run_id(session, queue_filter.run))
     return int(session.scalar(tallied) or 0)
 
 
 def next_unread(
-    session: Session, wanted: QueueFilter, *, after: Cursor | None, reader_id: int, at: datetime
+    session: Session, queue_filter: QueueFilter, *, after: Cursor | None, reader_id: int, at: datetime
 ) -> int | None:
     """Return the id of the next image that no other reader has claimed; after the last one, start from the top."""
     free = or_(Image.claimed_until.is_(None), Image.claimed_until < at, Image.claimed_by_id == reader_id)
-    below: int | None = session.scalar(_first(session, wanted, [free, *_below(after)], 1))
-    if below is not None or after is None:
-        return below
-    first: int | None = session.scalar(_first(session, wanted, [free], 1))
-    return first
+    image_id: int | None = session.scalar(_first(session, queue_filter, [free, *_below(after)], 1))
+    if image_id is not None or after is None:
+        return image_id
+    first_id: int | None = session.scalar(_first(session, queue_filter, [free], 1))
+    return first_id
 
 
-def neighbours(session: Session, wanted: QueueFilter, here: Cursor) -> Neighbours:
+def neighbours(session: Session, queue_filter: QueueFilter, position: Cursor) -> Neighbours:
     """Return the images next to a place in the queue, whoever has claimed them."""
     above = [
-        Image.p_pneumonia >= here.p_pneumonia,
-        or_(Image.p_pneumonia > here.p_pneumonia, Image.id < here.image_id),
+        Image.p_pneumonia >= position.p_pneumonia,
+        or_(Image.p_pneumonia > position.p_pneumonia, Image.id < position.image_id),
     ]
     return Neighbours(
-        session.scalar(_first(session, wanted, above, 1, upwards=True)),
-        session.scalar(_first(session, wanted, _below(here), 1)),
+        session.scalar(_first(session, queue_filter, above, 1, upwards=True)),
+        session.scalar(_first(session, queue_filter, _below(position), 1)),
     )
 
 
@@ -323,7 +323,7 @@ def standing_reviews(session: Session, images: Iterable[Image]) -> dict[int, Rev
 
 def _first(
     session: Session,
-    wanted: QueueFilter,
+    queue_filter: QueueFilter,
     conditions: Sequence[ColumnElement[bool]],
     limit: int,
     *,
@@ -334,11 +334,13 @@ def _first(
     Each verdict and reading state is a range of an index in this order. The first few rows of each range are
     taken and then sorted, so the cost does not depend on the number of images.
     """
-    of_run = [] if wanted.run is None else [Image.run_id == _run_id(session, wanted.run)]
-    kinds = product([wanted.review] if wanted.review else ReviewState, wanted.verdicts or _VERDICTS)
+    run_condition = [] if queue_filter.run is None else [Image.run_id == _run_id(session, queue_filter.run)]
+    kinds = product(
+        [queue_filter.review] if queue_filter.review else ReviewState, queue_filter.verdicts or _VERDICTS
+    )
     ranges = [
         select(Image.id, Image.p_pneumonia)
-        .where(Image.review_state == review, Image.verdict == verdict, *of_run, *conditions)
+        .where(Image.review_state == review, Image.verdict == verdict, *run_condition, *conditions)
         .order_by(*_order(Image, upwards=upwards))
         .limit(limit)
         .subquery()
@@ -349,8 +351,12 @@ def _first(
     return select(rows.c.id, rows.c.p_pneumonia).order_by(*order).limit(limit)
 
 
-def _order(of: Any, *, upwards: bool) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    return (of.p_pneumonia.asc(), of.id.desc()) if upwards else (of.p_pneumonia.desc(), of.id.asc())
+def _order(columns: Any, *, upwards: bool) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    return (
+        (columns.p_pneumonia.asc(), columns.id.desc())
+        if upwards
+        else (columns.p_pneumonia.desc(), columns.id.asc())
+    )
 
 
 def _run_id(session: Session, name: str) -> int:

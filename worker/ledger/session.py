@@ -27,7 +27,7 @@ _HINT = "nightread_hint"
 # PostgreSQL: write attempted in a read-only transaction (PostgreSQL documentation, appendix A).
 _READ_ONLY = "25006"
 # SQLite: the file is read-only, or its share or disk has gone away (sqlite.org/rescode.html).
-_FILE_FAILED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+_READ_ONLY_OR_GONE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 
 def utc_now() -> datetime:
@@ -114,10 +114,10 @@ def _out_of_reach(error: DBAPIError) -> bool:
     return error.connection_invalidated or isinstance(error, OperationalError) or type(error) is DatabaseError
 
 
-def _open_anew(context: ExceptionContext) -> None:
+def _discard_read_only(context: ExceptionContext) -> None:
     """Discard a connection that was opened while the database was read-only: it would stay read-only."""
     error = context.original_exception
-    failed = getattr(error, "sqlite_errorcode", 0) & 0xFF in _FILE_FAILED
+    failed = getattr(error, "sqlite_errorcode", 0) & 0xFF in _READ_ONLY_OR_GONE
     if failed or getattr(error, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True
         # SQLite keeps a closed connection open until its last statement is finalised
@@ -129,8 +129,8 @@ def _open_anew(context: ExceptionContext) -> None:
 
 def _server_engine(url: str) -> Engine:
     """Create the engine of a database server, with timeouts: the network may fail silently for both ends."""
-    given = make_url(url).query
-    timeouts = {name: value for name, value in _client_timeouts().items() if name not in given}
+    url_options = make_url(url).query
+    timeouts = {name: value for name, value in _client_timeouts().items() if name not in url_options}
     engine = create_engine(
         url,
         pool_pre_ping=True,
@@ -140,7 +140,7 @@ def _server_engine(url: str) -> Engine:
     )
     event.listen(engine, "connect", _set_server_timeouts)
     event.listen(engine, "begin", _begin_on_server)
-    event.listen(engine, "handle_error", _open_anew)
+    event.listen(engine, "handle_error", _discard_read_only)
     return engine
 
 
@@ -179,7 +179,7 @@ def _sqlite_engine(url: str) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    event.listen(engine, "handle_error", _open_anew)
+    event.listen(engine, "handle_error", _discard_read_only)
     return engine
 
 

@@ -15,19 +15,19 @@ def as_csv(report: Report) -> str:
 
     Every row also has the disclaimer, and `balanced`: whether all files of the run are accounted for.
     """
-    out = io.StringIO()
-    writer = csv.writer(out)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
     writer.writerow(["run", *FLAGGED_COLUMNS[:-1], "state", "reason", "file", "balanced", "disclaimer"])
     figures = report.figures
-    run, balanced = _no_formula(figures.run.name), "yes" if figures.run.file_counts.balanced else "NO"
+    run, balanced = _escape_formula(figures.run.name), "yes" if figures.run.file_counts.balanced else "NO"
     for image in (*figures.flagged, *figures.rejected):
         row = content.flagged_row(image)
         values = [row[name] for name in FLAGGED_COLUMNS[:-1]]
-        name = _no_formula(image.original_name)
+        name = _escape_formula(image.original_name)
         writer.writerow([run, *values, image.state, image.reason or "", name, balanced, DISCLAIMER])
-    return out.getvalue()
+    return buffer.getvalue()
 
 
-def _no_formula(name: str) -> str:
+def _escape_formula(name: str) -> str:
     """Keep a spreadsheet from running the text as a formula (OWASP, CSV injection)."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
