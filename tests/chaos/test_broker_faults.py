@@ -146,7 +146,7 @@ def test_worker_waits_through_a_broker_fault_without_losing_files(
     with site.sender.sending(), fault(site) as message:
         wait_for(lambda: message in site.stack.log.read_text()[log_start:], site.stack.log_tail)
     site.sender.assert_no_file_is_lost()
-    assert site.workers() == [worker], "the worker waits and is not restarted"
+    assert site.workers() == [worker], "the worker was restarted"
     assert "Traceback" not in site.stack.log.read_text()
 
 

@@ -64,4 +64,4 @@ def test_workers_with_clocks_two_hours_apart_share_a_ledger(
     sender.send(30)
     sender.assert_no_file_is_lost()
     with stack.ledger.reading() as session:
-        assert set(session.scalars(select(Image.attempts))) == {1}, "no lease expired"
+        assert set(session.scalars(select(Image.attempts))) == {1}, "a lease expired"

@@ -82,7 +82,7 @@ def test_external_broker_that_restarts_empty_loses_no_file(
         wait_for(lambda: stack.file_counts().received > 0, stack.log_tail)
     sender.send(20)
     time.sleep(10)
-    assert stack.processes("worker"), "the worker waits for its broker"
+    assert stack.processes("worker"), "the worker did not wait for its broker"
     with ValkeyServer(port=port) as empty:
         empty.client().config_set("requirepass", PASSWORD)
         sender.send(5)
@@ -135,7 +135,7 @@ def test_unreachable_store_costs_no_attempt_and_is_reported(
         store.mkdir()  # An empty folder, like the mount point of a share that is not mounted.
         wait_for(lambda: "out of reach" in troubles(stack).get("watch", ""), stack.log_tail)
         time.sleep(6)
-        assert not any(store.iterdir()), "nothing is written to an unmounted store"
+        assert not any(store.iterdir()), "a file was written to an unmounted store"
         store.rmdir()
         moved_store.rename(store)
     sender.assert_no_file_is_lost()

@@ -1,4 +1,4 @@
-"""Every bad file of a night in one go: each has its answer, and the next good file is scored."""
+"""Bad files of every kind arrive together. Each gets its reason, and the good files are scored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.stack
 
 
 def bad_files(good: bytes) -> dict[str, tuple[bytes, str, str]]:
-    """Name -> bytes, code, sentence."""
+    """Return file name -> (bytes, reason code, reason)."""
     from PIL import Image as Pillow
 
     blank = encoded(Pillow.new("L", (300, 300), 128), "JPEG")
@@ -67,13 +67,13 @@ def test_bad_files_get_their_reason_and_good_files_are_scored(
         stack.drop(name, data)
 
     growing = stack.settings.inbox / "growing.jpg"
-    whole = distinct(good, 1)
-    step = len(whole) // 60
+    complete = distinct(good, 1)
+    step = len(complete) // 60
     with growing.open("wb", buffering=0) as file:
-        for start in range(0, len(whole), step):
-            file.write(whole[start : start + step])
+        for start in range(0, len(complete), step):
+            file.write(complete[start : start + step])
             time.sleep(0.1)
-            assert growing.exists(), "it was taken before it was whole"
+            assert growing.exists(), "the file was accepted before it was complete"
 
     wait_for(lambda: not growing.exists(), stack.log_tail)
     stack.drop("good.jpg", good)
@@ -92,17 +92,17 @@ def test_bad_files_get_their_reason_and_good_files_are_scored(
             code,
             sentence,
         )
-        # What only decoding shows is found by the worker; its receipt is that of a new image.
+        # Only decoding shows these faults. The worker finds them later, so the receipt's outcome is `new`.
         assert receipts[name] == ("new" if code in {"truncated", "blank"} else "rejected")
     assert scored == {images["growing.jpg"].id, images["good.jpg"].id}
 
-    # A person tries one again: the worker holds it to the same limits.
-    bomb = images["bomb.png"].id
-    assert stack.run("retry", str(bomb), "--why", "the modality says that it is sound").returncode == 0
+    # A person retries a rejected image: the worker applies the same limits.
+    bomb_id = images["bomb.png"].id
+    assert stack.run("retry", str(bomb_id), "--why", "the modality says that it is sound").returncode == 0
     wait_for(lambda: stack.file_counts().rejected == len(bad), stack.log_tail)
     with stack.ledger.reading() as session:
-        again = session.get_one(Image, bomb)
-        assert (again.state, again.reason_code) == ("rejected", "too_many_pixels")
-        assert bomb not in set(session.scalars(select(Prediction.image_id)))
+        retried = session.get_one(Image, bomb_id)
+        assert (retried.state, retried.reason_code) == ("rejected", "too_many_pixels")
+        assert bomb_id not in set(session.scalars(select(Prediction.image_id)))
     assert json.loads(stack.run("status", "--json").stdout)["balanced"] is True
     assert_consistent(stack.ledger)

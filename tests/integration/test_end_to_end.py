@@ -1,4 +1,4 @@
-"""The main job, end to end, with every real part: from files in a folder to a ledger that balances."""
+"""The main job with every real part: files in a folder are screened, and all of them are accounted for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.ledger.tables import Prediction
 pytestmark = pytest.mark.stack
 
 
-def screen_the_originals(stack: Stack, xrays: list[Path]) -> None:
+def assert_folder_is_screened(stack: Stack, xrays: list[Path]) -> None:
     for path in xrays:
         shutil.copy(path, stack.settings.inbox)
     counts = stack.wait_until_done(len(xrays))
@@ -26,14 +26,14 @@ def screen_the_originals(stack: Stack, xrays: list[Path]) -> None:
     status = stack.run("status", "--json")
     assert status.returncode == 0
     assert json.loads(status.stdout)["balanced"] is True
-    verified = stack.run("audit", "verify", "--json")
-    trail = json.loads(verified.stdout)
-    assert (verified.returncode, trail["ok"], trail["bad_checkpoint"]) == (0, True, None)
-    assert trail["checkpoints"] > 0, "they are taken by themselves"
+    verification = stack.run("audit", "verify", "--json")
+    trail = json.loads(verification.stdout)
+    assert (verification.returncode, trail["ok"], trail["bad_checkpoint"]) == (0, True, None)
+    assert trail["checkpoints"] > 0, "the program wrote no checkpoint"
 
 
 def test_folder_dropped_twice_is_screened_once(nightread_up: Stack, xrays: list[Path]) -> None:
-    screen_the_originals(nightread_up, xrays)
+    assert_folder_is_screened(nightread_up, xrays)
     for path in xrays:
         shutil.copy(path, nightread_up.settings.inbox)
     counts = nightread_up.wait_until_done(2 * len(xrays))
@@ -50,6 +50,6 @@ def test_folder_is_screened_with_postgresql_and_external_broker(
         database_url=postgres_url, broker_url=f"redis://:secret-of-the-test@127.0.0.1:{valkey.port}/0"
     )
     stack.start()
-    screen_the_originals(stack, xrays)
+    assert_folder_is_screened(stack, xrays)
     assert not (stack.settings.data / "nightread.sqlite3").exists()
     assert not (stack.settings.data / "broker").exists()

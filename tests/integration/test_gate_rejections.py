@@ -1,4 +1,4 @@
-"""A night in which some chests arrive inverted or turned: each has its answer, and the books balance."""
+"""The gate rejects inverted and rotated chests, and all files are accounted for."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from worker.store import open_store
 
 
 @pytest.fixture(scope="module")
-def gated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_with_gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return gated_bundle(tmp_path_factory.mktemp("models") / "gated")
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Name -> file: one sound chest, and one for each code."""
+    """Return name -> file: one normal chest, and one image for each rejection code."""
     folder, chest = tmp_path_factory.mktemp("files"), draw_phantom(3, width=500)
-    images: dict[str, Image.Image] = {"sound": chest, **{code: with_defect(chest, code) for code in DEFECTS}}
-    for name, picture in images.items():
-        (folder / f"{name}.jpg").write_bytes(encoded(picture, "JPEG", quality=92))
+    images: dict[str, Image.Image] = {"normal": chest, **{code: with_defect(chest, code) for code in DEFECTS}}
+    for name, drawing in images.items():
+        (folder / f"{name}.jpg").write_bytes(encoded(drawing, "JPEG", quality=92))
     return {name: folder / f"{name}.jpg" for name in images}
 
 
 def test_rotated_and_inverted_chests_are_rejected_by_the_gate(
-    tmp_path: Path, ledger: Ledger, gated: Path, files: dict[str, Path]
+    tmp_path: Path, ledger: Ledger, bundle_with_gate: Path, files: dict[str, Path]
 ) -> None:
-    settings = make_settings(tmp_path / "data", model=gated)
+    settings = make_settings(tmp_path / "data", model=bundle_with_gate)
     store = open_store(settings)
     candidates = []
     for path in files.values():
@@ -52,17 +52,19 @@ def test_rotated_and_inverted_chests_are_rejected_by_the_gate(
         copy.write_bytes(path.read_bytes())
         candidates.append(Candidate(copy, copy.name))
     acceptor = Acceptor(settings, ledger, store)
-    taken = acceptor.accept(candidates, source=Source.IMPORT, lane=Lane.OVERNIGHT)
-    ids = dict(zip(files, (row.image_id for row in taken), strict=True))
+    accepted = acceptor.accept(candidates, source=Source.IMPORT, lane=Lane.OVERNIGHT)
+    ids = dict(zip(files, (row.image_id for row in accepted), strict=True))
     screener = Screener(settings, ledger, store, open_scorer(settings))
     assert screener.screen(list(ids.values())) == len(ids)
 
-    assert image(ledger, ids["sound"]).state == "scored"
+    assert image(ledger, ids["normal"]).state == "scored"
     for code in DEFECTS:
-        found = image(ledger, ids[code])
-        assert (found.state, found.reason_code, found.reason) == ("rejected", code, REJECTIONS[code])
+        rejected = image(ledger, ids[code])
+        assert (rejected.state, rejected.reason_code, rejected.reason) == ("rejected", code, REJECTIONS[code])
     with ledger.reading() as session:
-        assert list(session.scalars(select(Prediction.image_id))) == [ids["sound"]], "no score for the others"
+        assert list(session.scalars(select(Prediction.image_id))) == [ids["normal"]], (
+            "a rejected image has a prediction"
+        )
         assert len(list(session.scalars(select(Receipt.id)))) == len(files)
         reasons = [json.loads(event.payload).get("reason") for event in session.scalars(select(AuditEvent))]
     assert set(DEFECTS) <= set(reasons)
@@ -74,24 +76,24 @@ def test_rotated_and_inverted_chests_are_rejected_by_the_gate(
         0,
     )
 
-    # A person tries one again: the gate holds it to the same rule, and the books still balance.
+    # A person retries one image: the gate rejects it again, and all files are still accounted for.
     with ledger.transaction() as session:
         leases.retry(
             session, ids["inverted"], who="user:1", why="the modality says it is sound", at=utc_now()
         )
     assert screener.screen([ids["inverted"]]) == 1
-    again = image(ledger, ids["inverted"])
-    assert (again.state, again.reason_code) == ("rejected", "inverted")
+    retried = image(ledger, ids["inverted"])
+    assert (retried.state, retried.reason_code) == ("rejected", "inverted")
     assert assert_consistent(ledger).rejected == len(DEFECTS)
 
 
-def test_screen_command_gives_the_reason_and_no_score(gated: Path, files: dict[str, Path]) -> None:
-    documents = screen_files(Settings(model=gated), list(files.values()))
-    assert [each["outcome"] for each in documents] == ["scored", *["rejected"] * len(DEFECTS)]
-    assert [each["reason"] for each in documents] == [None, *(REJECTIONS[code] for code in DEFECTS)]
+def test_screen_command_gives_the_reason_and_no_score(bundle_with_gate: Path, files: dict[str, Path]) -> None:
+    documents = screen_files(Settings(model=bundle_with_gate), list(files.values()))
+    assert [document["outcome"] for document in documents] == ["scored", *["rejected"] * len(DEFECTS)]
+    assert [document["reason"] for document in documents] == [None, *(REJECTIONS[code] for code in DEFECTS)]
     assert json.loads(json.dumps(documents))[1]["p_pneumonia"] is None
 
 
 def test_bundle_without_a_gate_scores_every_image(tmp_path: Path, files: dict[str, Path]) -> None:
     documents = screen_files(Settings(model=ungated_bundle(tmp_path / "bundle")), list(files.values()))
-    assert {each["outcome"] for each in documents} == {"scored"}
+    assert {document["outcome"] for document in documents} == {"scored"}

@@ -1,4 +1,4 @@
-"""Images that need more memory than a scoring process may have, among others, through the whole program."""
+"""The whole program gets images that need more memory than a scoring process may have."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_image_that_needs_too_much_memory_is_rejected_alone(
     stack = make_stack(workers=1, lease_s=120.0, worker_memory_bytes=400 * 1024**2)
     stack.start()
     wait_for(lambda: len(scoring_processes(stack)) == 1, stack.log_tail)
-    (before,) = scoring_processes(stack)
+    (first_process,) = scoring_processes(stack)
     stack.drop("large.png", bombs.black_png(bombs.LARGE, bombs.LARGE, colour=True))
     for number in range(6):
         stack.drop(f"{number}.jpg", distinct(phantoms[0].read_bytes(), number))
@@ -34,13 +34,15 @@ def test_image_that_needs_too_much_memory_is_rejected_alone(
         large = session.scalars(select(Image).where(Image.state == "rejected")).one()
         attempts = set(session.scalars(select(Image.attempts)))
     assert (large.original_name, large.reason_code) == ("large.png", "needs_memory")
-    assert attempts == {1}, "nobody paid for it"
-    assert scoring_processes(stack) == [before]
+    assert attempts == {1}, "the large image cost another image an attempt"
+    assert scoring_processes(stack) == [first_process]
 
-    # One that has grown, though within its bound, makes room for another.
-    stack.drop("grown.png", bombs.black_png(8_000, bombs.LARGE))
+    # This image makes the process grow, but not beyond its limit. The process is then replaced.
+    stack.drop("growing.png", bombs.black_png(8_000, bombs.LARGE))
     assert stack.wait_until_done(8).rejected == 2
-    wait_for(lambda: bool(new := scoring_processes(stack)) and new != [before], stack.log_tail)
-    stack.drop("again.jpg", distinct(phantoms[0].read_bytes(), 99))
+    wait_for(
+        lambda: bool(processes := scoring_processes(stack)) and processes != [first_process], stack.log_tail
+    )
+    stack.drop("last.jpg", distinct(phantoms[0].read_bytes(), 99))
     assert stack.wait_until_done(9).scored == 7
     assert_consistent(stack.ledger)

@@ -1,4 +1,4 @@
-"""What the logs of a whole night say: of each image, by its id; and never what a file was called."""
+"""The logs of a whole night have an entry for each image by its id, and never contain a file name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.ledger.tables import Image
 
 pytestmark = pytest.mark.stack
 
-# Names of files and of folders are often those of patients.
+# Files and folders are often named after patients.
 PATIENT = "DOE^JANE"
 
 
@@ -47,20 +47,23 @@ def test_logs_give_image_ids_and_never_file_names(
     stack.wait_until_done(9)
     stack.stop()
 
-    said = stack.log.read_text()
-    assert PATIENT not in said
+    log = stack.log.read_text()
+    assert PATIENT not in log
     assert PATIENT not in imported.stderr
-    lines = [json.loads(line) for line in (said + imported.stderr).splitlines() if line.startswith("{")]
-    received = {i for line in lines if line["event"] == "accepted files" for i in line.get("new", [])}
+    lines = [json.loads(line) for line in (log + imported.stderr).splitlines() if line.startswith("{")]
+    accepted = {i for line in lines if line["event"] == "accepted files" for i in line.get("new", [])}
     leased = {i for line in lines if line["event"] == "leased images" for i in line["images"]}
     outcomes = {
-        int(i): o for line in lines if line["event"] == "screened images" for i, o in line["outcomes"].items()
+        int(i): outcome
+        for line in lines
+        if line["event"] == "screened images"
+        for i, outcome in line["outcomes"].items()
     }
     with stack.ledger.reading() as session:
         images = {row.id: row for row in session.scalars(select(Image))}
     screened = {i for i, row in images.items() if row.reason_code not in {"empty", "not_an_image"}}
     assert len(screened) == 6
-    assert received == leased == set(outcomes) == screened
+    assert accepted == leased == set(outcomes) == screened
     assert {i: images[i].verdict or images[i].reason_code for i in screened} == outcomes
-    turned_away = {i for line in lines for i in line.get("rejected", []) if line["event"] == "accepted files"}
-    assert turned_away == set(images) - screened
+    rejected = {i for line in lines for i in line.get("rejected", []) if line["event"] == "accepted files"}
+    assert rejected == set(images) - screened

@@ -1,4 +1,4 @@
-"""`nightread up`: a clean stop, a second start, a second supervisor, and one that was killed."""
+"""`nightread up` stops cleanly, starts again, allows one supervisor only and recovers from a killed one."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from worker.ledger.session import utc_now
 pytestmark = pytest.mark.stack
 
 
-def alive(stack: Stack) -> dict[str, bool]:
+def statuses(stack: Stack) -> dict[str, bool]:
+    """Return for each process with a heartbeat whether it is well."""
     with stack.ledger.reading() as session:
-        return {beat.name: beat.ok for beat in process_statuses(session, utc_now())}
+        return {status.name: status.ok for status in process_statuses(session, utc_now())}
 
 
 def test_ctrl_c_stops_all_processes_and_the_next_start_continues(
@@ -29,18 +30,20 @@ def test_ctrl_c_stops_all_processes_and_the_next_start_continues(
 ) -> None:
     stack = make_stack(chunk_size=2)
     stack.start()
-    wait_for(lambda: {"watch", "sweeper", "worker", "web"} <= set(alive(stack)), lambda: str(alive(stack)))
+    wait_for(
+        lambda: {"watch", "sweeper", "worker", "web"} <= set(statuses(stack)), lambda: str(statuses(stack))
+    )
     for number in range(40):
         stack.drop(f"{number}.jpg", distinct(phantoms[0].read_bytes(), number))
     wait_for(lambda: stack.file_counts().scored > 0, stack.log_tail)
     assert stack.stop(signal.SIGINT) == 0
-    assert [process.cmdline() for process in stack.processes()] == [], "nothing is left running"
-    assert "is killed" not in stack.log.read_text(), "each stopped when it was asked to"
-    assert alive(stack) == {}, "each said farewell"
+    assert [process.cmdline() for process in stack.processes()] == [], "a process still runs"
+    assert "is killed" not in stack.log.read_text(), "a process did not stop when asked"
+    assert statuses(stack) == {}, "a process left its heartbeat"
     counts = assert_consistent(stack.ledger)
-    left = len(list(stack.settings.inbox.iterdir()))
-    assert counts.leased == 0, "what was begun was finished"
-    assert counts.received + left == 40
+    files_in_inbox = len(list(stack.settings.inbox.iterdir()))
+    assert counts.leased == 0, "an image is still leased"
+    assert counts.received + files_in_inbox == 40
 
     stack.start()
     assert stack.wait_until_done(40).scored == 40
@@ -53,14 +56,14 @@ def test_hanging_watcher_is_a_problem_until_it_continues(nightread_up: Stack) ->
     stack = nightread_up
 
     def troubles(path: str) -> str:
-        with urllib.request.urlopen(f"{stack.url}{path}", timeout=HANG_S) as answer:  # noqa: S310 - http
-            return " ".join(json.loads(answer.read())["troubles"])
+        with urllib.request.urlopen(f"{stack.url}{path}", timeout=HANG_S) as response:  # noqa: S310 - http
+            return " ".join(json.loads(response.read())["troubles"])
 
     wait_for(lambda: troubles("/readyz") == "", stack.log_tail)
     (watcher,) = stack.processes("watch")
     watcher.suspend()
     try:
-        # The sweeper is a thread of it, and falls silent too.
+        # The sweeper is a thread of the watcher's process, so its heartbeat stops too.
         wait_for(
             lambda: all(f"{name} on" in troubles("/healthz") for name in ("watch", "sweeper")), stack.log_tail
         )
@@ -79,7 +82,7 @@ def test_only_one_supervisor_runs_and_a_killed_one_blocks_nothing(
     stack = nightread_up
     stack.stop(signal.SIGKILL)
     wait_for(lambda: stack.processes() == [], lambda: str(stack.processes()))
-    # Ignored where the tests run under nohup, and then by what they start.
+    # Under nohup, the tests and their child processes would ignore SIGHUP.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     stack.start()
     second = stack.run("up")
@@ -88,7 +91,8 @@ def test_only_one_supervisor_runs_and_a_killed_one_blocks_nothing(
     stack.drop("a.jpg", phantoms[0].read_bytes())
     assert stack.wait_until_done(1).scored == 1
     assert len(stack.processes("valkey-server")) == len(stack.processes("watch")) == 1
-    assert stack.stop(signal.SIGHUP) == 0, "as when its terminal is closed"
+    # A closed terminal sends SIGHUP.
+    assert stack.stop(signal.SIGHUP) == 0
     assert stack.processes() == []
     assert_consistent(stack.ledger)
 
@@ -99,10 +103,10 @@ def test_worker_without_a_valid_model_stops_with_one_sentence(
     model = tmp_path / "model"
     model.mkdir()
     (model / "card.json").write_text("{}")
-    said = make_stack(model=model).run("worker")
-    assert said.returncode == 1
-    assert "Traceback" not in said.stderr
-    assert len(said.stderr.strip().splitlines()) == 1, said.stderr
+    worker = make_stack(model=model).run("worker")
+    assert worker.returncode == 1
+    assert "Traceback" not in worker.stderr
+    assert len(worker.stderr.strip().splitlines()) == 1, worker.stderr
 
 
 STAGES: dict[str, Callable[[Stack], bool]] = {
@@ -114,13 +118,13 @@ STAGES: dict[str, Callable[[Stack], bool]] = {
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_interrupted_start_leaves_no_process(make_stack: Callable[..., Stack], stage: str) -> None:
+def test_interrupted_start_leaves_no_process(make_stack: Callable[..., Stack], stage: str) -> None:
     stack = make_stack()
     process = stack.launch("up")
     wait_for(lambda: STAGES[stage](stack), stage)
     process.send_signal(signal.SIGINT)
     # The supervisor gives each of its processes 20 seconds to stop.
     status = process.wait(HANG_S)
-    # Before the supervisor has its own handlers, Python itself ends by the signal.
+    # Before the supervisor installs its signal handlers, the signal itself ends Python.
     assert status in {0, 1, -signal.SIGINT}
     assert stack.processes() == []
