@@ -57,7 +57,7 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Known:
+class Samples:
     """A sample of the ledger to request: images of every kind, unread images, runs, a model, the hash of an image."""
 
     images: Sequence[int]
@@ -80,9 +80,9 @@ def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
             began = time.perf_counter()
             _fill(ledger, count)
             fill_s = time.perf_counter() - began
-            known = _known(ledger, count)
-            _draw(open_store(bench_settings), ledger, known.unread)
-            pages = _pages(app, known, rounds)
+            samples = take_samples(ledger, count)
+            _store_phantoms(open_store(bench_settings), ledger, samples.unread)
+            pages = _pages(app, samples, rounds)
             writes = _writes(ledger, rounds)
             commands = {" ".join(command[:-1]): _command(bench_settings, command) for command in _COMMANDS}
     return {
@@ -113,38 +113,38 @@ def as_text(document: Document) -> str:
     )
 
 
-def addresses(known: Known) -> dict[str, list[str]]:
+def addresses(samples: Samples) -> dict[str, list[str]]:
     """Return the addresses to request, for each page and each GET endpoint of the API."""
     queries = [
         urlencode({"verdict": verdict, "reading": reading, "run": run, "after": after})
-        for verdict, reading, run, after in product(VERDICTS, READING, ["", known.runs[-1]], ["", "0.3_1"])
+        for verdict, reading, run, after in product(VERDICTS, READING, ["", samples.runs[-1]], ["", "0.3_1"])
     ]
-    reports_of = product(known.runs, ("text", "html", "csv", "json"))
+    reports_of = product(samples.runs, ("text", "html", "csv", "json"))
     return {
         "queue.home": ["/"],
         "queue.show": [f"/review?{query}" for query in queries],
-        "viewer.show": [f"/review/{image}" for image in known.images],
+        "viewer.show": [f"/review/{image}" for image in samples.images],
         "upload.show": ["/upload", "/upload?receipts=1-50"],
         "upload.rows": ["/upload/rows?receipts=1-50"],
         "runs.listing": ["/runs"],
-        "runs.show": [f"/runs/{run}" for run in known.runs],
-        "rejected.show": ["/rejected", f"/rejected?before={known.images[len(known.images) // 2]}"],
+        "runs.show": [f"/runs/{run}" for run in samples.runs],
+        "rejected.show": ["/rejected", f"/rejected?before={samples.images[len(samples.images) // 2]}"],
         "models.listing": ["/models"],
-        "models.show": [f"/models/{known.model}"],
+        "models.show": [f"/models/{samples.model}"],
         "reader.ask": ["/reader"],
         "status.strip": ["/status/strip"],
-        "images.picture": [f"/images/{image}/picture" for image in known.unread],
-        "images.thumb": [f"/images/{image}/thumb.jpg" for image in known.unread],
-        "images.preview": [f"/images/{image}/preview.jpg" for image in known.unread],
-        "images.activation": [f"/images/{image}/map.png" for image in known.unread],
+        "images.picture": [f"/images/{image}/picture" for image in samples.unread],
+        "images.thumb": [f"/images/{image}/thumb.jpg" for image in samples.unread],
+        "images.preview": [f"/images/{image}/preview.jpg" for image in samples.unread],
+        "images.activation": [f"/images/{image}/map.png" for image in samples.unread],
         "images.scale": ["/images/scale.png"],
-        "api_images.look_up": [f"/api/v1/images?sha256={known.sha256}"],
-        "api_images.show": [f"/api/v1/images/{image}" for image in known.images],
+        "api_images.look_up": [f"/api/v1/images?sha256={samples.sha256}"],
+        "api_images.show": [f"/api/v1/images/{image}" for image in samples.images],
         "api_reading.queue": [f"/api/v1/queue?{query}" for query in queries],
         "api_runs.listing": ["/api/v1/runs"],
         "api_runs.report": [f"/api/v1/runs/{run}/report?format={form}" for run, form in reports_of],
         "api_models.listing": ["/api/v1/models"],
-        "api_models.show": [f"/api/v1/models/{known.model}"],
+        "api_models.show": [f"/api/v1/models/{samples.model}"],
         "api_health.alive": ["/healthz"],
         "api_health.ready": ["/readyz"],
         "api_health.metrics": ["/metrics"],
@@ -172,19 +172,20 @@ def _fill(ledger: Ledger, count: int) -> None:
         raise click.ClickException(str(error)) from error
 
 
-def _known(ledger: Ledger, count: int) -> Known:
+def take_samples(ledger: Ledger, count: int) -> Samples:
+    """Choose the rows to request from a synthetic ledger of `count` images."""
     with ledger.reading() as session:
         unread = review.queue(session, review.QueueFilter(), size=_SAMPLES).images
-        return Known(
+        return Samples(
             images=[1 + number * count // _SAMPLES for number in range(_SAMPLES)],
             unread=[image.id for image in unread],
             runs=reports.run_names(session, size=_SAMPLES),
-            model=models.known_models(session)[-1].model.sha256,
+            model=models.registered_models(session)[-1].model.sha256,
             sha256=unread[0].sha256,
         )
 
 
-def _draw(store: Store, ledger: Ledger, image_ids: Sequence[int]) -> None:
+def _store_phantoms(store: Store, ledger: Ledger, image_ids: Sequence[int]) -> None:
     """Store one phantom as the file of each of these images, although it has another hash."""
     store.make()
     drawing = store.root / "phantom.jpg"
@@ -194,13 +195,13 @@ def _draw(store: Store, ledger: Ledger, image_ids: Sequence[int]) -> None:
             store.put(drawing, session.get_one(Image, image_id).sha256, Area.IMAGES)
 
 
-def _pages(app: Flask, known: Known, rounds: int) -> dict[str, Document]:
+def _pages(app: Flask, samples: Samples, rounds: int) -> dict[str, Document]:
     client, pages = app.test_client(), {}
-    for name, urls in addresses(known).items():
+    for name, urls in addresses(samples).items():
         # One request first, because templates and statements are compiled when first used.
         _request_ms(client, urls[0])
         pages[name] = _times([_request_ms(client, address) for address in islice(cycle(urls), rounds)])
-    readings = [_read_and_undo_ms(client, image) for image in islice(cycle(known.unread), rounds)]
+    readings = [read_and_undo_ms(client, image) for image in islice(cycle(samples.unread), rounds)]
     pages["api_reading.decide"] = _times([decided for decided, _ in readings])
     pages["api_reading.undo"] = _times([undone for _, undone in readings])
     return pages
@@ -210,7 +211,8 @@ def _request_ms(client: FlaskClient, address: str) -> float:
     return _timed(lambda: client.get(address, headers={HEADER: "bench"}), address)
 
 
-def _read_and_undo_ms(client: FlaskClient, image: int) -> tuple[float, float]:
+def read_and_undo_ms(client: FlaskClient, image: int) -> tuple[float, float]:
+    """Confirm an image and undo the reading. Return the milliseconds of both requests."""
     address, headers = f"/api/v1/images/{image}/review", {HEADER: "bench"}
     return (
         _timed(lambda: client.post(address, json={"action": "confirm"}, headers=headers), address),

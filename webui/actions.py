@@ -13,7 +13,7 @@ from worker.ledger.review import Action
 from worker.ledger.session import utc_now
 from worker.ledger.tables import Image, Review
 
-QUEUE_UNREACHABLE = (
+BROKER_UNREACHABLE = (
     "The queue cannot be reached. The images are stored and will be queued later, automatically."
 )
 # The third action, undo, has a request of its own.

@@ -9,8 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from worker.ledger.states import ImageState
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_STATES = ("pending", "leased", "scored", "rejected", "quarantined")
 _GAUGES = {
     "received": "Files that arrived: receipts.",
     "duplicates": "Files whose bytes had arrived before.",
@@ -53,8 +54,8 @@ class _StatusCollector(Collector):
 def _counts(status: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
     yield _gauge("balanced", "1 while all files are accounted for, else 0.", status["balanced"])
     images = GaugeMetricFamily("nightread_images", "Images in each state.", labels=["state"])
-    for state in _STATES:
-        images.add_metric([state], status[state])
+    for state in ImageState:
+        images.add_metric([state.value], status[state.value])
     yield images
     for name, help_text in _GAUGES.items():
         yield _gauge(name.replace("_per_s", "_per_second"), help_text, status[name])

@@ -85,7 +85,7 @@ class Heartbeat:
 
     def _write(self, action: Callable[[Session], None]) -> None:
         try:
-            with self._lock, self._ledger.transaction(hint=True) as session:
+            with self._lock, self._ledger.transaction(without_fsync=True) as session:
                 action(session)
         except TransientFailure as failure:
             log.warning("a heartbeat could not be written", error=str(failure))

@@ -26,7 +26,7 @@ from worker.intake.reconcile import abandoned_uploads
 from worker.intake.watcher import FolderMonitor
 from worker.ledger.schema import open_ledger
 from worker.ledger.states import Lane
-from worker.queue import embedded
+from worker.queue import bundled_broker
 from worker.queue.app import make_app
 from worker.queue.dispatch import Dispatcher
 from worker.queue.sweeper import Sweeper
@@ -100,7 +100,7 @@ def work(settings: Settings) -> int:
 
 def broker(settings: Settings) -> int:
     """Run the bundled broker until SIGTERM. Return 1 when it stops by itself, else 0."""
-    return embedded.serve(settings, _stop_on_signals())
+    return bundled_broker.serve(settings, _stop_on_signals())
 
 
 class _Schedule:

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Result:
+class ScoringResult:
     """The scores of one image and its verdict at the operating point; probabilities are in 0..1.
 
     `activation` has the shape (h, w), 0..255.
@@ -79,7 +79,7 @@ class Scorer:
         inspection = inspect_bytes(data, limits)
         return Prepared(inspection, self._gate.check(to_model_input(data, self.bundle.side)))
 
-    def score(self, inputs: Sequence[NDArray[np.uint8]]) -> list[Result]:
+    def score(self, inputs: Sequence[NDArray[np.uint8]]) -> list[ScoringResult]:
         """Score model inputs, each of shape (side, side)."""
         if not inputs:
             return []
@@ -91,9 +91,11 @@ class Scorer:
             )
         ]
 
-    def _result(self, row: list[float], p_pneumonia: float, activation: NDArray[np.uint8]) -> Result:
+    def _result(self, row: list[float], p_pneumonia: float, activation: NDArray[np.uint8]) -> ScoringResult:
         verdict = triage(p_pneumonia, self.point).value
-        return Result(row[0], row[1], row[2], p_pneumonia, confidence(p_pneumonia), verdict, activation)
+        return ScoringResult(
+            row[0], row[1], row[2], p_pneumonia, confidence(p_pneumonia), verdict, activation
+        )
 
 
 class Screener:
@@ -119,7 +121,7 @@ class Screener:
                 when their lease ends.
         """
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-        with self._ledger.transaction(hint=True) as session:
+        with self._ledger.transaction(without_fsync=True) as session:
             started_at = ledger_time(session)
             leased = leases.lease(
                 session, image_ids, owner=owner, lease_s=self._settings.lease_s, at=started_at
@@ -242,7 +244,9 @@ def _register(ledger: Ledger, scorer: Scorer) -> ScoringModel:
         )
 
 
-def _score_record(image_id: int, inspection: Inspection, result: Result, compute_ms: float) -> ScoreRecord:
+def _score_record(
+    image_id: int, inspection: Inspection, result: ScoringResult, compute_ms: float
+) -> ScoreRecord:
     height, width = result.activation.shape
     return ScoreRecord(
         image_id=image_id,

@@ -27,7 +27,7 @@ from worker.errors import TransientFailure
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.schema import upgrade
 from worker.ledger.session import Ledger, ledger_time
-from worker.queue import embedded
+from worker.queue import bundled_broker
 
 log = structlog.get_logger(__name__)
 
@@ -134,7 +134,7 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> Non
         for child in children:
             child.start(environment)
             if child.name == "broker":
-                _wait_until(lambda: embedded.is_ready(settings), stop, seconds=10)
+                _wait_until(lambda: bundled_broker.is_ready(settings), stop, seconds=10)
         while not stop.wait(_POLL_S):
             for child in children:
                 child.restart_if_ended(environment)

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from tests.chaos.sender import Sender, suspend_process_with_lease
 from tests.conftest import HANG_S, Stack, wait_for
 from worker.ledger.tables import Image
-from worker.queue import embedded
+from worker.queue import bundled_broker
 
 pytestmark = pytest.mark.stack
 
@@ -30,7 +30,7 @@ main()
 
 def launch_broker_and_watcher(stack: Stack) -> None:
     stack.launch("broker")
-    wait_for(lambda: embedded.is_ready(stack.settings), stack.log_tail)
+    wait_for(lambda: bundled_broker.is_ready(stack.settings), stack.log_tail)
     stack.launch("watch")
 
 

@@ -20,7 +20,7 @@ from tests.conftest import HANG_S, Stack, wait_for
 from tests.files import distinct
 from tests.filling import assert_consistent
 from worker.ledger.tables import Receipt
-from worker.queue import embedded
+from worker.queue import bundled_broker
 
 pytestmark = pytest.mark.stack
 
@@ -100,7 +100,7 @@ def test_two_watchers_of_one_folder_give_one_receipt_per_file(
 ) -> None:
     stack = make_stack(chunk_size=4, max_attempts=100, settle_s=0.0, scan_s=0.1)
     stack.launch("broker")
-    wait_for(lambda: embedded.is_ready(stack.settings), stack.log_tail)
+    wait_for(lambda: bundled_broker.is_ready(stack.settings), stack.log_tail)
     watchers = [stack.launch("watch"), stack.launch("watch")]
     stack.launch("worker")
     sender = Sender(stack, phantoms[0])

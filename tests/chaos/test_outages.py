@@ -19,7 +19,7 @@ from tests.filling import assert_consistent
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import utc_now
 from worker.ledger.tables import Image
-from worker.queue import embedded
+from worker.queue import bundled_broker
 
 pytestmark = pytest.mark.stack
 
@@ -51,7 +51,7 @@ def test_image_that_kills_its_worker_is_quarantined_alone(
     files = {f"{n}.jpg": distinct(phantoms[0].read_bytes(), n) for n in range(24)}
     deadly_sha256 = hashlib.sha256(files["5.jpg"]).hexdigest()
     stack.launch("broker")
-    wait_for(lambda: embedded.is_ready(stack.settings), stack.log_tail)
+    wait_for(lambda: bundled_broker.is_ready(stack.settings), stack.log_tail)
     for name, data in files.items():
         stack.drop(name, data)
     stack.launch("-c", DEADLY_WORKER, deadly_sha256, failure)

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from bench.ledger import _known, _read_and_undo_ms, addresses, as_text, measure
+from bench.ledger import addresses, as_text, measure, read_and_undo_ms, take_samples
 from bench.synthetic_ledger import fill_ledger
 from tests.filling import assert_consistent, fill
 from webui import create_app
@@ -89,7 +89,7 @@ def app(tmp_path: Path) -> Iterator[Flask]:
 
 def test_no_request_reads_a_whole_table(app: Flask) -> None:
     dependencies = app.extensions[EXTENSION]
-    known = _known(dependencies.ledger, COUNT)
+    known = take_samples(dependencies.ledger, COUNT)
     client = app.test_client()
     asked: dict[str, Any] = {}
 
@@ -102,7 +102,7 @@ def test_no_request_reads_a_whole_table(app: Flask) -> None:
         # Only the bytes of the images differ, and this ledger has no stored files.
         for address in urls[: 1 if name.startswith("images.") else None]:
             client.get(address, headers={HEADER: "Ada"})
-    _read_and_undo_ms(client, known.unread[0])
+    read_and_undo_ms(client, known.unread[0])
     event.remove(dependencies.ledger.engine, "before_cursor_execute", note)
     assert len(asked) > 50
     with dependencies.ledger.engine.connect() as connection:

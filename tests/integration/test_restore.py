@@ -115,10 +115,10 @@ def test_later_files_are_recovered_after_a_restore(
     monkeypatch.setattr(reconcile, "COMMIT_WITHIN_S", -1.0)
     reconciler = Reconciler(settings, copy, store)
     lost = len(sent) - counts.received
-    assert [f.what for f in reconciler.compare() if not f.ok] == [f"{lost} stored files without an image"]
+    assert [f.summary for f in reconciler.compare() if not f.ok] == [f"{lost} stored files without an image"]
     assert reconciler.repair() == [f"{lost} stored files accepted"]
     assert [
-        f.what for f in (*maintenance.check(copy), *reconciler.compare(read_bytes=True)) if not f.ok
+        f.summary for f in (*maintenance.check(copy), *reconciler.compare(read_bytes=True)) if not f.ok
     ] == []
     assert _hashes(copy) == sent
     Acceptor(settings, copy, store).accept(

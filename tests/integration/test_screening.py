@@ -19,7 +19,7 @@ from worker.ledger import leases
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane, Source
 from worker.ledger.tables import Image, Prediction
-from worker.screening import Result, Scorer, Screener, open_scorer
+from worker.screening import Scorer, ScoringResult, Screener, open_scorer
 from worker.store import Store, open_store
 
 
@@ -142,7 +142,7 @@ def test_unreachable_store_costs_no_attempt(site: Site, tmp_path: Path, images: 
 def test_scoring_error_is_named_in_the_quarantine_reason(
     site: Site, tmp_path: Path, images: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Sequence[NDArray[np.uint8]]) -> list[Result]:
+    def fail(_: Sequence[NDArray[np.uint8]]) -> list[ScoringResult]:
         raise ZeroDivisionError("by zero")
 
     ids = site.accept(tmp_path, images)
@@ -163,9 +163,9 @@ def test_worker_with_an_expired_lease_records_nothing(
 ) -> None:
     ids = site.accept(tmp_path, images)
     other_screener = Screener(site.settings, site.ledger, site.store, site.scorer)
-    score: Callable[[Sequence[NDArray[np.uint8]]], list[Result]] = site.scorer.score
+    score: Callable[[Sequence[NDArray[np.uint8]]], list[ScoringResult]] = site.scorer.score
 
-    def score_too_late(inputs: Sequence[NDArray[np.uint8]]) -> list[Result]:
+    def score_too_late(inputs: Sequence[NDArray[np.uint8]]) -> list[ScoringResult]:
         monkeypatch.setattr(site.scorer, "score", score)
         with site.ledger.transaction() as session:
             for row in session.scalars(select(Image)):

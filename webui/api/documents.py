@@ -9,7 +9,7 @@ from typing import Any
 from flask import url_for
 
 from worker import DISCLAIMER
-from worker.ledger.models import KnownModel
+from worker.ledger.models import RegisteredModel
 from worker.ledger.reports import RunSummary
 from worker.ledger.tables import Image, Prediction, Receipt, Review
 
@@ -79,7 +79,7 @@ def run_document(run: RunSummary) -> dict[str, Any]:
     }
 
 
-def model_document(model: KnownModel) -> dict[str, Any]:
+def model_document(model: RegisteredModel) -> dict[str, Any]:
     """Return a model without its card."""
     return {
         "sha256": model.model.sha256,

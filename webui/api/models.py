@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from webui.api.documents import model_document
 from webui.dependencies import dependencies
 from worker import DISCLAIMER
-from worker.ledger.models import find_model, known_models
+from worker.ledger.models import find_model, registered_models
 
 api = Blueprint("api_models", __name__, url_prefix="/api/v1")
 
@@ -17,7 +17,7 @@ api = Blueprint("api_models", __name__, url_prefix="/api/v1")
 def listing() -> ResponseReturnValue:
     """List the registered models, the one in use first."""
     with dependencies().ledger.reading() as session:
-        models = known_models(session)
+        models = registered_models(session)
     return {"disclaimer": DISCLAIMER, "models": [model_document(model) for model in models]}
 
 
@@ -25,7 +25,7 @@ def listing() -> ResponseReturnValue:
 def show(sha256: str) -> ResponseReturnValue:
     """Return a model and its card."""
     with dependencies().ledger.reading() as session:
-        models = known_models(session)
+        models = registered_models(session)
     model = find_model(models, sha256)
     if model is None:
         abort(404, "There is no model with this SHA-256.")

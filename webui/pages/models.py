@@ -20,7 +20,7 @@ from worker.card.reading import (
     spreads,
 )
 from worker.card.text import explained, label, recipe_text, rows_of, tables_of, title
-from worker.ledger.models import KnownModel, find_model, known_models
+from worker.ledger.models import RegisteredModel, find_model, registered_models
 
 pages = Blueprint("models", __name__)
 pages.add_app_template_filter(label, "label")
@@ -41,30 +41,30 @@ def listing() -> ResponseReturnValue:
 def show(sha256: str) -> ResponseReturnValue:
     """Show the models, and the card of this one."""
     models = _models()
-    shown = find_model(models, sha256)
-    if shown is None:
+    selected = find_model(models, sha256)
+    if selected is None:
         abort(404, "There is no model with this SHA-256.")
-    return _page(models, shown)
+    return _page(models, selected)
 
 
-def _models() -> list[KnownModel]:
+def _models() -> list[RegisteredModel]:
     with dependencies().ledger.reading() as session:
-        return known_models(session)
+        return registered_models(session)
 
 
-def _page(models: list[KnownModel], shown: KnownModel | None) -> ResponseReturnValue:
+def _page(models: list[RegisteredModel], selected: RegisteredModel | None) -> ResponseReturnValue:
     with bad_request_on_value_error():
         prevalence = prevalence_per_cent(request.args.get("prevalence", ""))
-    if shown is None:
-        return render_template("models.html", models=models, shown=None)
-    card = read_card(shown.model.card)
+    if selected is None:
+        return render_template("models.html", models=models, selected=None)
+    card = read_card(selected.model.card)
     points = operating_points(card)
     sets = figure_sets(card)
     calibration = rows_of(card.calibration.model_dump(exclude_defaults=True))
     return render_template(
         "models.html",
         models=models,
-        shown=shown,
+        selected=selected,
         card=card,
         sets=sets,
         kinds=explained(figure_set.name for figure_set in sets),

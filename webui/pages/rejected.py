@@ -28,5 +28,5 @@ def show() -> ResponseReturnValue:
 def retry(image_id: int) -> ResponseReturnValue:
     """Make an image pending again."""
     queued = actions.retry(image_id, request.form.get("reason", ""))
-    flash("The image is pending again." if queued else actions.QUEUE_UNREACHABLE)
+    flash("The image is pending again." if queued else actions.BROKER_UNREACHABLE)
     return redirect(url_for("rejected.show"), 303)

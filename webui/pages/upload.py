@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from webui.actions import QUEUE_UNREACHABLE
+from webui.actions import BROKER_UNREACHABLE
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error
 from webui.queue_view import ids_of, ids_text
@@ -37,7 +37,7 @@ def send() -> ResponseReturnValue:
     with bad_request_on_value_error():
         result = accept_upload(request, reader=reader)
     if not result.queued:
-        flash(QUEUE_UNREACHABLE)
+        flash(BROKER_UNREACHABLE)
     if result.missed:
         flash(
             f"{len(result.missed)} of the files could not be read and were not accepted. Upload them again."

@@ -34,7 +34,7 @@ def repair_all(settings: Settings) -> list[str]:
 
 def as_text(result: CheckResult) -> str:
     """Return the result as text for people, with at most `_NAMES_SHOWN` of its names."""
-    lines = [f"{'ok   ' if result.ok else 'WRONG'}  {result.what}"]
+    lines = [f"{'ok   ' if result.ok else 'WRONG'}  {result.summary}"]
     lines += [f"         {printable(name)}" for name in result.names[:_NAMES_SHOWN]]
     hidden = len(result.names) - _NAMES_SHOWN
     return "\n".join([*lines, f"         and {hidden} more"] if hidden > 0 else lines)

@@ -61,7 +61,7 @@ class Reconciler:
             CheckResult(not missing, f"{len(missing)} images without their bytes in the store", missing),
             CheckResult(not orphans, f"{len(orphans)} stored files without an image", orphans),
             CheckResult(
-                ok=True, what=f"{len(recorded)} files in the inbox that have their receipt", names=recorded
+                ok=True, summary=f"{len(recorded)} files in the inbox that have their receipt", names=recorded
             ),
             _leftovers(self._unfinished(), "unfinished copies in the store"),
             _leftovers(abandoned_uploads(self._settings), "uploads that broke off"),
@@ -167,7 +167,7 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def _leftovers(paths: Sequence[Path], kind: str) -> CheckResult:
-    return CheckResult(ok=True, what=f"{len(paths)} {kind}", names=[path.name for path in paths])
+    return CheckResult(ok=True, summary=f"{len(paths)} {kind}", names=[path.name for path in paths])
 
 
 def _remove(paths: Sequence[Path]) -> int:

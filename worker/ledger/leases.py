@@ -21,11 +21,10 @@ _LEASES_AHEAD = 2.0
 
 @dataclass(frozen=True)
 class LeasedImage:
-    """An image that the caller may score until its lease ends; `attempts` includes this one."""
+    """An image that the caller may score until its lease ends."""
 
     id: int
     sha256: str
-    attempts: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def lease(
     check_transition(ImageState.PENDING, ImageState.LEASED)
     audit.lock(session)
     pending = session.execute(
-        select(Image.id, Image.sha256, Image.attempts)
+        select(Image.id, Image.sha256)
         .where(Image.id.in_(image_ids), Image.state == ImageState.PENDING)
         .order_by(Image.id)
         # Waits for a publisher that is marking these images as queued; both lock rows in the order of ids.
@@ -61,7 +60,7 @@ def lease(
         )
         .execution_options(synchronize_session=False)
     )
-    return [LeasedImage(row.id, row.sha256, row.attempts + 1) for row in pending]
+    return [LeasedImage(row.id, row.sha256) for row in pending]
 
 
 def release(

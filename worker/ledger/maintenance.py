@@ -29,7 +29,7 @@ class CheckResult:
     """The result of one check: whether it passed, a text about it, and the names of the affected files or images."""
 
     ok: bool
-    what: str
+    summary: str
     names: Sequence[str] = ()
 
 

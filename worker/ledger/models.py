@@ -12,7 +12,7 @@ from worker.ledger.tables import Model, OperatingPointRow, Prediction, Predictio
 
 
 @dataclass(frozen=True)
-class KnownModel:
+class RegisteredModel:
     """A registered model.
 
     Attributes:
@@ -28,24 +28,24 @@ class KnownModel:
     operating_point: OperatingPointRow | None
 
 
-def known_models(session: Session) -> list[KnownModel]:
+def registered_models(session: Session) -> list[RegisteredModel]:
     """Return every registered model: the one in use first, then the most recently registered."""
     models = session.scalars(select(Model).order_by(Model.active_since.desc(), Model.id.desc())).all()
     scored = {tally.model_id: tally.total for tally in session.scalars(select(PredictionTally))}
-    used = _in_use(session, models)
-    known = [
-        KnownModel(model, model is used, scored.get(model.id, 0), _latest_point(session, model))
+    in_use = _model_in_use(session, models)
+    registered = [
+        RegisteredModel(model, model is in_use, scored.get(model.id, 0), _latest_point(session, model))
         for model in models
     ]
-    return sorted(known, key=lambda candidate: not candidate.in_use)
+    return sorted(registered, key=lambda candidate: not candidate.in_use)
 
 
-def find_model(known: Sequence[KnownModel], sha256: str) -> KnownModel | None:
+def find_model(models: Sequence[RegisteredModel], sha256: str) -> RegisteredModel | None:
     """Return the model with this SHA-256, in upper or lower case; None if there is none."""
-    return next((candidate for candidate in known if candidate.model.sha256 == sha256.lower()), None)
+    return next((model for model in models if model.model.sha256 == sha256.lower()), None)
 
 
-def _in_use(session: Session, models: Sequence[Model]) -> Model | None:
+def _model_in_use(session: Session, models: Sequence[Model]) -> Model | None:
     """Return the model that scored last, or a model that a worker has registered at its start since then."""
     latest = session.execute(
         select(Prediction.model_id, Prediction.finished_at)

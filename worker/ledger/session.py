@@ -22,8 +22,8 @@ BUSY_TIMEOUT_S = 30.0
 # Longest silence of one end of a connection before the other end closes it.
 SILENCE_S = 15.0
 _BUSY_PAUSE_S = 0.01
-_READING = "nightread_reading"
-_HINT = "nightread_hint"
+_READ_SNAPSHOT = "nightread_reading"
+_WITHOUT_FSYNC = "nightread_without_fsync"
 # PostgreSQL: write attempted in a read-only transaction (PostgreSQL documentation, appendix A).
 _READ_ONLY = "25006"
 # SQLite: the file is read-only, or its share or disk has gone away (sqlite.org/rescode.html).
@@ -54,27 +54,29 @@ class Ledger:
         """Create the engine for `url` (sqlite:///PATH or postgresql+psycopg://...)."""
         if url.startswith("sqlite"):
             self.engine = _sqlite_engine(url)
-            self._snapshot: dict[str, Any] = {_READING: True}
+            self._snapshot: dict[str, Any] = {_READ_SNAPSHOT: True}
         else:
             self.engine = _server_engine(url)
             # Several counts must agree with each other; SQLite's readers see one snapshot anyway.
             self._snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        self._hints = self.engine.execution_options(**{_HINT: True})
+        self._engine_without_fsync = self.engine.execution_options(**{_WITHOUT_FSYNC: True})
 
     @contextmanager
-    def transaction(self, *, hint: bool = False) -> Iterator[Session]:
+    def transaction(self, *, without_fsync: bool = False) -> Iterator[Session]:
         """Open a transaction: it commits when the block ends and rolls back when the block raises.
 
         On SQLite it takes the write lock at once (BEGIN IMMEDIATE), so that what is read inside stays true
         until the commit. Raises TransientFailure when the database is locked or cannot be reached.
 
         Args:
-            hint: commit without fsync, because nothing is lost if a power cut undoes this transaction. Use
-                it for leases and queue marks only, never for anything that was reported to anybody.
+            without_fsync: commit before the data are on the disk. A power cut may undo this transaction. Use
+                it for leases, queue marks and heartbeats only, never for anything that was reported to anybody.
         """
         with (
             _transient_when_disconnected(),
-            Session(self._hints if hint else self.engine, expire_on_commit=False) as session,
+            Session(
+                self._engine_without_fsync if without_fsync else self.engine, expire_on_commit=False
+            ) as session,
             session.begin(),
         ):
             yield session
@@ -210,14 +212,14 @@ def _write_ahead(connection: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
-    if options.get(_READING):
+    if options.get(_READ_SNAPSHOT):
         connection.exec_driver_sql("BEGIN")
         return
     # In WAL mode, NORMAL keeps the order of commits, and the next FULL commit makes all earlier ones durable.
-    connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if options.get(_HINT) else 'FULL'}")
+    connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if options.get(_WITHOUT_FSYNC) else 'FULL'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _begin_on_server(connection: Connection) -> None:
-    if connection.get_execution_options().get(_HINT):
+    if connection.get_execution_options().get(_WITHOUT_FSYNC):
         connection.exec_driver_sql("SET LOCAL synchronous_commit = off")

@@ -39,9 +39,9 @@ class Dispatcher:
 
         Images that do not fit into the lane, or cannot be sent, stay pending until the sweeper publishes them.
         """
-        return self.publish_waiting([PendingImage(image_id, lane, 0) for image_id in image_ids]) is not None
+        return self.publish_pending([PendingImage(image_id, lane, 0) for image_id in image_ids]) is not None
 
-    def publish_waiting(self, images: Sequence[PendingImage]) -> int | None:
+    def publish_pending(self, images: Sequence[PendingImage]) -> int | None:
         """Publish pending images, chunk by chunk.
 
         Images are marked as queued first. Otherwise a fast worker would find their rows locked by that
@@ -88,7 +88,7 @@ class Dispatcher:
         """Mark images as queued or not. A failure is ignored: the sweeper then publishes the images again."""
         image_ids = [image_id for _, chunk in chunks for image_id in chunk]
         if image_ids:
-            with suppress(TransientFailure), self._ledger.transaction(hint=True) as session:
+            with suppress(TransientFailure), self._ledger.transaction(without_fsync=True) as session:
                 leases.mark_queued(session, image_ids, ledger_time(session) if queued else None)
 
 

@@ -68,4 +68,4 @@ class Sweeper:
             )
         if images:
             self._store.check()
-            self._dispatcher.publish_waiting(images)
+            self._dispatcher.publish_pending(images)

@@ -59,10 +59,10 @@ class DataFolder:
     def named(self, *, read_bytes: bool = False) -> dict[str, list[str]]:
         """Return sentence -> names, for each check that names something."""
         results = self.reconciler.compare(read_bytes=read_bytes)
-        return {f.what: sorted(f.names) for f in results if f.names}
+        return {f.summary: sorted(f.names) for f in results if f.names}
 
     def wrong(self, *, read_bytes: bool = False) -> list[str]:
-        return [f.what for f in self.reconciler.compare(read_bytes=read_bytes) if not f.ok]
+        return [f.summary for f in self.reconciler.compare(read_bytes=read_bytes) if not f.ok]
 
     def images(self) -> dict[str, Image]:
         with self.ledger.reading() as session:
@@ -206,9 +206,10 @@ def test_only_sources_with_a_receipt_are_removed(
 
 def test_at_most_twenty_names_are_shown_without_control_characters() -> None:
     names = [f"image {number}" for number in range(25)]
-    lines = as_text(CheckResult(ok=False, what="25 things", names=names)).splitlines()
+    lines = as_text(CheckResult(ok=False, summary="25 things", names=names)).splitlines()
     assert (lines[0], lines[1], lines[20]) == ("WRONG  25 things", "         image 0", "         image 19")
     assert lines[21:] == ["         and 5 more"]
     assert (
-        as_text(CheckResult(ok=True, what="1 thing", names=["a\x1b[2J"])) == "ok     1 thing\n         a?[2J"
+        as_text(CheckResult(ok=True, summary="1 thing", names=["a\x1b[2J"]))
+        == "ok     1 thing\n         a?[2J"
     )

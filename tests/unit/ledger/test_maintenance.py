@@ -19,7 +19,7 @@ EVENTS = 7
 
 
 def wrong(ledger: Ledger) -> list[str]:
-    return [f.what for f in maintenance.check(ledger) if not f.ok]
+    return [f.summary for f in maintenance.check(ledger) if not f.ok]
 
 
 def test_check_passes_on_an_intact_ledger(ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from tests.filling import AT, fill, later, lease_images, result
 from worker.ledger import predictions
-from worker.ledger.models import KnownModel, find_model, known_models
+from worker.ledger.models import RegisteredModel, find_model, registered_models
 from worker.ledger.predictions import ScoringModel
 from worker.ledger.session import Ledger
 
@@ -43,9 +43,9 @@ def score(ledger: Ledger, ids: list[int], model: ScoringModel, at: datetime) -> 
     assert recorded == len(ids)
 
 
-def known(ledger: Ledger) -> list[KnownModel]:
+def known(ledger: Ledger) -> list[RegisteredModel]:
     with ledger.reading() as session:
-        return known_models(session)
+        return registered_models(session)
 
 
 def summary(ledger: Ledger) -> list[tuple[str, bool, int, str | None]]:

@@ -159,7 +159,7 @@ def test_only_a_hint_commits_without_fsync(ledger: Ledger) -> None:
         ("PRAGMA synchronous", 2, 1) if sqlite else ("SHOW synchronous_commit", "on", "off")
     )
     for hint in (False, True, False):
-        with ledger.transaction(hint=hint) as session:
+        with ledger.transaction(without_fsync=hint) as session:
             assert session.scalar(text(asks)) == (waits_not if hint else waits)
 
 

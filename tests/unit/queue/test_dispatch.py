@@ -27,7 +27,7 @@ from worker.ledger import leases, receipts
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane
 from worker.ledger.tables import Image
-from worker.queue import embedded
+from worker.queue import bundled_broker
 from worker.queue.dispatch import Dispatcher
 from worker.queue.sweeper import Sweeper
 from worker.store import open_store
@@ -228,10 +228,12 @@ def test_the_sweeper_quarantines_images_that_keep_failing(queue: Queue) -> None:
 
 
 def test_is_ready_tells_whether_the_broker_answers(queue: Queue, tmp_path: Path) -> None:
-    assert embedded.is_ready(queue.settings)
+    assert bundled_broker.is_ready(queue.settings)
     away = make_settings(tmp_path / "other", broker_url=f"redis://127.0.0.1:{free_port()}/0")
-    assert not embedded.is_ready(away)
-    assert not embedded.is_ready(make_settings(tmp_path / "third")), "the bundled broker was not started"
+    assert not bundled_broker.is_ready(away)
+    assert not bundled_broker.is_ready(make_settings(tmp_path / "third")), (
+        "the bundled broker was not started"
+    )
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can change the owner of a folder")
@@ -240,8 +242,8 @@ def test_the_broker_refuses_the_folder_of_another_user(tmp_path: Path) -> None:
     settings.broker_socket.parent.mkdir(parents=True)
     os.chown(settings.broker_socket.parent, 12_345, 12_345)
     with pytest.raises(PermissionError, match="belongs to another user"):
-        embedded.serve(settings, threading.Event())
-    assert not embedded.is_ready(settings)
+        bundled_broker.serve(settings, threading.Event())
+    assert not bundled_broker.is_ready(settings)
 
 
 def run_id(settings: Settings) -> str:
@@ -261,12 +263,12 @@ def test_the_broker_replaces_one_left_running(tmp_path: Path) -> None:
     for _ in range(2):
         broker = subprocess.Popen([sys.executable, "-m", "worker.cli", "broker"], env=environment, cwd=ROOT)
         brokers.append(broker)
-        wait_for(lambda: embedded.is_ready(settings) and run_id(settings) not in seen, "the broker")
+        wait_for(lambda: bundled_broker.is_ready(settings) and run_id(settings) not in seen, "the broker")
         seen.append(run_id(settings))
         if len(brokers) == 1:
             broker.kill()
             broker.wait(10)
-            assert embedded.is_ready(settings), "its server still runs"
+            assert bundled_broker.is_ready(settings), "its server still runs"
     brokers[1].terminate()
     assert brokers[1].wait(20) == 0
-    assert not embedded.is_ready(settings)
+    assert not bundled_broker.is_ready(settings)
