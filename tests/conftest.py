@@ -176,7 +176,8 @@ def wait_for(
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds:.0f} s in vain for {what if isinstance(what, str) else what()}")
+            awaited = what if isinstance(what, str) else what()
+            pytest.fail(f"timed out after {seconds:.0f} s while waiting for {awaited}")
         time.sleep(0.05)
 
 
