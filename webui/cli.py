@@ -13,18 +13,18 @@ from worker.config import read_settings
 from worker.ledger.schema import open_ledger
 
 _NOT_LOOPBACK = (
-    "The web interface has no logins yet, so it must not be reachable from other machines, and {host} is. "
-    "Set NIGHTREAD_ALLOW_REMOTE=1 if a proxy in front of it admits only the right people."
+    "The web interface has no logins yet, and other machines can reach the address {host}. Use 127.0.0.1. "
+    "If a proxy in front of Nightread admits only authorised people, set NIGHTREAD_ALLOW_REMOTE=1."
 )
 _WARNING = (
     "WARNING: the web interface listens on {host} and has NO LOGINS. Anyone who reaches this address can see "
-    "every image and decide under any name. Put it behind a proxy that admits only the right people."
+    "every image and decide under any name. Put Nightread behind a proxy that admits only authorised people."
 )
 
 
 @click.command()
-@click.option("--host", help="Address to bind to; default: NIGHTREAD_HOST, else 127.0.0.1.")
-@click.option("--port", type=int, help="Port to bind to; default: NIGHTREAD_PORT, else 8000.")
+@click.option("--host", help="Address to bind to. Default: NIGHTREAD_HOST, else 127.0.0.1.")
+@click.option("--port", type=int, help="Port to bind to. Default: NIGHTREAD_PORT, else 8000.")
 def web(host: str | None, port: int | None) -> None:
     """Run the web interface."""
     options = {name: value for name, value in (("host", host), ("port", port)) if value is not None}

@@ -32,7 +32,7 @@ _SENTENCES = {
     404: "There is no page at this address.",
     405: "This address does not accept requests with this method.",
     413: "The request is too large. Send fewer files at once.",
-    500: "An internal error occurred. Everything recorded before is safe. The log has the details.",
+    500: "An internal error occurred. Everything that was recorded before is safe. The log has the details.",
 }
 _FIRST_ERROR_STATUS = 400
 _UNREACHABLE = "The database or the image store cannot be reached. No data is lost. Try again in a moment."

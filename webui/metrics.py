@@ -13,8 +13,8 @@ from worker.ledger.states import ImageState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _GAUGES = {
-    "received": "Files that arrived: receipts.",
-    "duplicates": "Files whose bytes had arrived before.",
+    "received": "Files that arrived, one receipt each.",
+    "duplicates": "Files whose bytes arrived before.",
     "flagged": "Images that are flagged or uncertain.",
     "unread": "Flagged and uncertain images that no reader has read.",
     "images_per_s": "Images scored per second over the last minute.",
@@ -39,9 +39,7 @@ class _StatusCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield every metric."""
-        yield _gauge(
-            "database_up", "1 while the database can be read, else 0.", float(self._status is not None)
-        )
+        yield _gauge("database_up", "1 if the database can be read, else 0.", float(self._status is not None))
         yield _gauge("disk_free_bytes", "Free bytes on the fullest disk in use.", self._free_bytes)
         if self._status is not None:
             yield from _counts(self._status)
@@ -52,7 +50,7 @@ class _StatusCollector(Collector):
 
 
 def _counts(status: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
-    yield _gauge("balanced", "1 while all files are accounted for, else 0.", status["balanced"])
+    yield _gauge("balanced", "1 if all files are accounted for, else 0.", status["balanced"])
     images = GaugeMetricFamily("nightread_images", "Images in each state.", labels=["state"])
     for state in ImageState:
         images.add_metric([state.value], status[state.value])
@@ -62,7 +60,7 @@ def _counts(status: Mapping[str, Any]) -> Iterator[GaugeMetricFamily]:
     yield _gauge("troubles", "Problems that a person should look into.", len(status["troubles"]))
     yield _gauge(
         "oldest_waiting_seconds",
-        "Seconds since the oldest pending image arrived; 0 without pending images.",
+        "Seconds since the oldest pending image arrived; 0 if no image is pending.",
         status["oldest_waiting_s"] or 0,
     )
 
@@ -74,7 +72,7 @@ def _processes(processes: list[Mapping[str, Any]]) -> Iterator[GaugeMetricFamily
     )
     ok = GaugeMetricFamily(
         "nightread_process_ok",
-        "1 while a process sends heartbeats and reports no problem, else 0.",
+        "1 if the process sends heartbeats and reports no problem, else 0.",
         labels=labels,
     )
     for process in processes:

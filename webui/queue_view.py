@@ -44,9 +44,9 @@ class QueueView:
         verdict = arguments.get("verdict") or "to-read"
         reading = arguments.get("reading") or "unread"
         if verdict not in VERDICTS:
-            raise ValueError(f"verdict must be one of {', '.join(VERDICTS)}")
+            raise ValueError(f"`verdict` must be one of {', '.join(VERDICTS)}")
         if reading not in READING:
-            raise ValueError(f"reading must be one of {', '.join(READING)}")
+            raise ValueError(f"`reading` must be one of {', '.join(READING)}")
         run = arguments.get("run", "").replace("\x00", "") or None
         return cls(verdict, reading, run, _cursor(arguments.get("after", "")))
 
@@ -78,9 +78,9 @@ def _cursor(text: str) -> Cursor | None:
     try:
         cursor = Cursor.parse(text)
     except ValueError:
-        raise ValueError("after must be the cursor that the previous page gave") from None
+        raise ValueError("`after` must be the `next` of the previous page") from None
     if not (0 <= cursor.p_pneumonia <= 1 and 0 <= cursor.image_id <= LARGEST_ID):
-        raise ValueError("after must be the cursor that the previous page gave")
+        raise ValueError("`after` must be the `next` of the previous page")
     return cursor
 
 
@@ -116,6 +116,6 @@ def ids_of(text: str, max_ids: int) -> list[int]:
         first, dash, last = span.partition("-")
         low, high = id_of(first), id_of(last if dash else first)
         if low is None or high is None or not 0 <= high - low < max_ids - len(ids):
-            raise ValueError(f"ids must be whole numbers or spans of them, at most {max_ids} in all")
+            raise ValueError(f"ids must be whole numbers or ranges such as 3-9, at most {max_ids} ids in all")
         ids.extend(range(low, high + 1))
     return ids

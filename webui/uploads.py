@@ -110,7 +110,9 @@ def run_name(text: str) -> str | None:
     """Return the name of a run with single spaces; None when it is empty. Raises ValueError when not valid."""
     name = " ".join(text.split())
     if len(name) > _MAX_RUN_NAME or not name.isprintable():
-        raise ValueError(f"the name of a run has at most {_MAX_RUN_NAME} characters, all of them printable")
+        raise ValueError(
+            f"the name of a run must have at most {_MAX_RUN_NAME} characters, and only printable ones"
+        )
     return name or None
 
 

@@ -56,7 +56,7 @@ class _Commands(click.Group):
         except ModuleNotFoundError as missing:
             if missing.name not in _SOURCE_ONLY:
                 raise
-            _fail(f"`nightread {cmd_name}` is not installed: run it from a checkout of Nightread's source.")
+            _fail(f"`nightread {cmd_name}` is not installed. Run it from a copy of Nightread's source code.")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -84,12 +84,12 @@ _ID = click.IntRange(1, 2**63 - 1)
 @click.group(cls=_Commands, epilog=DISCLAIMER, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nightread")
 def nightread() -> None:
-    """Screen chest X-rays overnight, read the flagged ones in the morning."""
+    """Screen chest X-rays overnight. In the morning, a person reads the flagged ones."""
 
 
 @nightread.command()
 def up() -> None:
-    """Start all processes on this machine; Ctrl-C stops them."""
+    """Start all processes on this machine. Ctrl-C stops them."""
     # Until the supervisor installs its own handlers, Ctrl-C must end this process at once. An import could
     # swallow a KeyboardInterrupt, and all processes would start although somebody pressed Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -104,7 +104,7 @@ def up() -> None:
 
 @nightread.command()
 def watch() -> None:
-    """Run the folder watcher and the sweeper."""
+    """Run the watcher, which accepts files from the inbox, and the sweeper."""
     from worker import processes
 
     sys.exit(processes.watch(_start("watch")))
@@ -129,7 +129,7 @@ def broker() -> None:
 @nightread.command(name="import")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--run", "run_name", type=_check_line, metavar="TEXT", help="Name of the run; default: the current night."
+    "--run", "run_name", type=_check_line, metavar="TEXT", help="Name of the run. Default: the current night."
 )
 @click.option("--wait", is_flag=True, help="Wait until no image is pending or being scored.")
 def import_(folder: Path, run_name: str | None, wait: bool) -> None:
@@ -154,7 +154,10 @@ def screen(files: tuple[Path, ...], as_json: bool) -> None:
 @nightread.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.option("--watch", "refresh", is_flag=True, help="Refresh every two seconds.")
-@click.option("--process", help="Only check whether this process on this host is alive: exit code 0 or 1.")
+@click.option(
+    "--process",
+    help="Only check whether this process sends heartbeats on this host: exit code 0 if it does, else 1.",
+)
 def status(as_json: bool, refresh: bool, process: str | None) -> None:
     """Show the file count, the scoring rate and the processes. Exit code 1 if files are unaccounted for."""
     from worker.commands.status import as_text, document, is_alive, pause
@@ -175,9 +178,15 @@ def status(as_json: bool, refresh: bool, process: str | None) -> None:
 
 @nightread.command()
 @click.option(
-    "--run", "run_name", type=_check_line, metavar="TEXT", help="Name of the run; default: the latest."
+    "--run", "run_name", type=_check_line, metavar="TEXT", help="Name of the run. Default: the latest run."
 )
-@click.option("--format", "format_name", type=click.Choice(["text", "html", "csv", "json"]), default="text")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["text", "html", "csv", "json"]),
+    default="text",
+    help="Default: text.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def report(run_name: str | None, format_name: str, as_json: bool) -> None:
     """Print the morning report of a run. Exit code 1 if files are unaccounted for."""
@@ -196,7 +205,13 @@ def report(run_name: str | None, format_name: str, as_json: bool) -> None:
 
 @nightread.command()
 @click.argument("image_ids", nargs=-1, required=True, type=_ID, metavar="ID...")
-@click.option("--why", type=_check_line, metavar="TEXT", required=True, help="The reason; it is recorded.")
+@click.option(
+    "--why",
+    type=_check_line,
+    metavar="TEXT",
+    required=True,
+    help="Reason for the retry. Nightread records it.",
+)
 @click.option(
     "--who", type=_check_line, metavar="TEXT", default="command line", help="Your name, for the audit trail."
 )
@@ -231,7 +246,7 @@ def replay(image_id: int, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--seed", type=int, default=0, help="Number of the first phantom.")
 def phantom(count: int, folder: Path, seed: int) -> None:
-    """Draw phantoms: plausible test images, marked as such, that show no patient."""
+    """Draw COUNT phantoms in FOLDER. A phantom is a marked test image and shows no patient."""
     from worker.phantom import write_phantom
     from worker.progress import progress
 
@@ -253,7 +268,7 @@ def audit() -> None:
 @audit.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def verify(as_json: bool) -> None:
-    """Verify every link of the audit trail and every checkpoint. Exit code 1 if one is broken."""
+    """Verify every link of the audit trail and every checkpoint. Exit code 1 if anything is broken."""
     from dataclasses import asdict
 
     from worker.ledger.audit import verify as verify_trail
@@ -274,7 +289,7 @@ def verify(as_json: bool) -> None:
 
 @audit.command()
 def checkpoint() -> None:
-    """Sign a checkpoint of the audit trail and append it to its file, as `nightread watch` does every hour."""
+    """Sign a checkpoint of the audit trail now. `nightread watch` does this every hour."""
     settings = _start("audit")
     new_checkpoint = _checkpoints(settings).take(_ledger(settings))
     if new_checkpoint is None:
@@ -283,14 +298,15 @@ def checkpoint() -> None:
         )
     else:
         click.echo(
-            f"Event {new_checkpoint.seq}, {new_checkpoint.hash}: {settings.checkpoints_path}", err=True
+            f"Checkpoint of event {new_checkpoint.seq}, hash {new_checkpoint.hash}, written to {settings.checkpoints_path}.",
+            err=True,
         )
 
 
 def _trail_text(trail: Verification) -> str:
     if trail.ok:
-        return f"The audit trail is intact: {trail.events} events, head {trail.head}."
-    return f"THE AUDIT TRAIL IS BROKEN at event {trail.first_bad}; the {trail.events} events before it are intact."
+        return f"The audit trail is intact: {trail.events} events, last hash {trail.head}."
+    return f"THE AUDIT TRAIL IS BROKEN at event {trail.first_bad}. The {trail.events} events before it are intact."
 
 
 def _checkpoints_text(result: CheckpointResult, path: Path) -> str:
@@ -321,11 +337,14 @@ def upgrade() -> None:
 
 @db.command()
 @click.option(
-    "--bytes", "read_bytes", is_flag=True, help="Hash every stored file again; slow on a large store."
+    "--bytes",
+    "read_bytes",
+    is_flag=True,
+    help="Hash every stored file again. This is slow for a large image store.",
 )
 @click.option("--repair", is_flag=True, help="Apply safe automatic repairs first. No recorded image is lost.")
 def check(read_bytes: bool, repair: bool) -> None:
-    """Check schema, file count, audit trail, store and inbox. Exit code 1 if something is wrong."""
+    """Check schema, file count, audit trail, image store and inbox. Exit code 1 if something is wrong."""
     from worker.commands.check import as_text, check_all, repair_all
 
     settings = _start("db")

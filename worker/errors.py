@@ -13,16 +13,16 @@ REJECTIONS: dict[str, str] = {
     "not_an_image": "The file is not an image that Nightread can read (JPEG or PNG).",
     "unsupported_format": "Nightread does not read {format} files. Export the study as JPEG or PNG.",
     "dicom": "Nightread cannot read DICOM files yet. Export the study as JPEG or PNG.",
-    "too_many_pixels": "The image has {width} x {height} pixels; the limit is {limit} in all.",
-    "too_small": "The image has {width} x {height} pixels; each side needs at least {limit}.",
+    "too_many_pixels": "The image has {width} x {height} pixels; the limit is {limit} pixels.",
+    "too_small": "The image has {width} x {height} pixels; each side needs at least {limit} pixels.",
     "cmyk": "The image has the four ink colours of print (CMYK) instead of grey values.",
     "sixteen_bit": "The image has 16 bits per pixel and no display window. Export it with 8 bits.",
-    "animated": "The file holds {frames} frames; a single still image is needed.",
-    "transparent": "The image has an alpha channel, so its grey values are ambiguous.",
+    "animated": "The file contains {frames} frames. Export a single image.",
+    "transparent": "The image has an alpha channel, so its grey values are ambiguous. Export it without transparency.",
     "too_many_parts": "The file has a longer header, or more parts, than any radiograph. Export it again.",
     "too_many_scans": "The JPEG has more than {limit} scans. Export it again.",
-    "needs_memory": "Decoding the image needs more memory than a scoring process may use "
-    "(NIGHTREAD_WORKER_MEMORY_BYTES).",
+    "needs_memory": "Decoding the image needs more memory than a scoring process may use. "
+    "Raise NIGHTREAD_WORKER_MEMORY_BYTES, restart Nightread and retry the image.",
     "truncated": "The file ends before the image is complete.",
     "undecodable": "The image cannot be decoded: {detail}.",
     "blank": "The image is blank: its grey values hardly differ.",
@@ -35,8 +35,8 @@ REJECTIONS: dict[str, str] = {
     "Rotate it a quarter turn to the right and send it again.",
     "upside_down": "The image seems to be upside down. Rotate it by half a turn and send it again.",
     "lateral": "This seems to be a lateral view. Nightread scores frontal views only (PA or AP).",
-    "not_a_chest": "This does not look like a complete frontal chest radiograph. "
-    "If it is one, read it without a score; it was not scored.",
+    "not_a_chest": "This does not look like a complete frontal chest radiograph, so it was not scored. "
+    "If it is one, read it without a score.",
     "changed_in_store": "The stored bytes have changed since the file arrived. Check the disk of the image store.",
 }
 

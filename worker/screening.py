@@ -210,7 +210,7 @@ def choose_point(settings: Settings, bundle: Bundle) -> OperatingPoint:
     name = settings.operating_point or bundle.default_operating_point
     if name not in bundle.operating_points:
         names = ", ".join(sorted(bundle.operating_points))
-        raise ModelUnusable(f"The model has no operating point {name!r}; it has {names}.")
+        raise ModelUnusable(f"The model has no operating point {name!r}. It has {names}.")
     return bundle.operating_points[name]
 
 

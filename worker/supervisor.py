@@ -203,7 +203,7 @@ def _exclusive_lock(settings: Settings) -> Iterator[TextIO]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotStart(f"Nightread is already running on {settings.data}.") from None
+            raise CannotStart(f"Nightread is already running with the data folder {settings.data}.") from None
         yield lock
 
 

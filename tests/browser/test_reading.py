@@ -103,7 +103,7 @@ def test_image_that_is_not_displayed_cannot_be_read(site: Site, open_page: OpenP
     page.goto(f"{site.url}/review/1")
     expect(page.locator("#hint")).to_have_text("The image cannot be displayed.")
     press(page, "c")
-    expect(page.locator("#hint")).to_have_text("You can only read an image that is displayed.")
+    expect(page.locator("#hint")).to_have_text("The image cannot be displayed, so you cannot decide on it.")
     assert read(site) == []
 
 

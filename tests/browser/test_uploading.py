@@ -68,7 +68,7 @@ def test_upload_works_without_javascript(site: Site, open_page: OpenPage, phanto
     page.get_by_role("button", name="Upload").click()
     expect(page).to_have_url(f"{site.url}/upload?receipts=6-7")
     expect(page.locator(".arrival")).to_have_count(2)
-    expect(page.locator(".message")).to_contain_text("will be queued later, automatically")
+    expect(page.locator(".message")).to_contain_text("Nightread will queue them later, automatically")
     site.night.score({6: 0.9, 7: 0.1})
     # The page reloads every three seconds until every file has its result.
     expect(page.locator(".score .number")).to_have_count(2)

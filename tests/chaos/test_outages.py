@@ -64,8 +64,7 @@ def test_image_that_kills_its_worker_is_quarantined_alone(
     assert (quarantined.sha256, quarantined.attempts) == (deadly_sha256, 3)
     assert quarantined.reason_code == "lease_expired"
     assert (
-        quarantined.reason
-        == "The worker stopped while it scored this image, or took too long. Tried 3 times."
+        quarantined.reason == "The worker stopped or took too long while it scored this image. Tried 3 times."
     )
 
 

@@ -143,7 +143,10 @@ def test_check_finds_a_file_missing_from_the_store(night: Stack) -> None:
         path.write_bytes(data)
     assert completed.returncode == 1
     lines = completed.stdout.splitlines()
-    assert lines[lines.index("WRONG  1 images without their bytes in the store") + 1] == "         image 1"
+    assert (
+        lines[lines.index("WRONG  1 images whose bytes are missing in the image store") + 1]
+        == "         image 1"
+    )
     assert night.run("db", "check").returncode == 0
 
 
@@ -153,12 +156,15 @@ def test_repair_says_what_it_did(night: Stack) -> None:
     half.write_bytes(b"half")
     os.utime(half, (0, 0))
     completed = night.run("db", "check", "--bytes")
-    assert (completed.returncode, "ok     1 unfinished copies in the store" in completed.stdout) == (0, True)
+    assert (completed.returncode, "ok     1 unfinished copies in the image store" in completed.stdout) == (
+        0,
+        True,
+    )
     assert "ok     0 images whose stored bytes have changed" in completed.stdout.splitlines()
     completed = night.run("db", "check", "--repair")
     assert (completed.returncode, completed.stdout.splitlines()[0]) == (
         0,
-        "completed   1 unfinished copies removed",
+        "done   1 unfinished copies removed",
     )
     assert not half.exists()
 

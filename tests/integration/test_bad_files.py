@@ -48,7 +48,7 @@ def bad_files(good: bytes) -> dict[str, tuple[bytes, str, str]]:
         "bomb.png": (
             png_of(50_000, 50_000),
             "too_many_pixels",
-            "The image has 50000 x 50000 pixels; the limit is 100000000 in all.",
+            "The image has 50000 x 50000 pixels; the limit is 100000000 pixels.",
         ),
         "blank.jpg": (blank, "blank", "The image is blank: its grey values hardly differ."),
     }

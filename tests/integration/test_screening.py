@@ -183,5 +183,5 @@ def test_worker_with_an_expired_lease_records_nothing(
 
 
 def test_unknown_operating_point_stops_the_worker(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnusable, match="has no operating point 'nowhere'; it has "):
+    with pytest.raises(ModelUnusable, match=r"has no operating point 'nowhere'\. It has "):
         open_scorer(make_settings(tmp_path / "data", operating_point="nowhere"))

@@ -87,7 +87,9 @@ def test_only_one_supervisor_runs_and_a_killed_one_blocks_nothing(
     stack.start()
     second = stack.run("up")
     assert second.returncode == 1
-    assert second.stderr.strip() == f"Nightread is already running on {stack.settings.data}."
+    assert (
+        second.stderr.strip() == f"Nightread is already running with the data folder {stack.settings.data}."
+    )
     stack.drop("a.jpg", phantoms[0].read_bytes())
     assert stack.wait_until_done(1).scored == 1
     assert len(stack.processes("valkey-server")) == len(stack.processes("watch")) == 1

@@ -40,7 +40,7 @@ def report(name: str) -> ResponseReturnValue:
     """Return the morning report of a run as a file to download."""
     format_name = request.args.get("format", "json")
     if format_name not in _CONTENT_TYPES:
-        abort(400, f"format must be one of {', '.join(_CONTENT_TYPES)}")
+        abort(400, f"`format` must be one of {', '.join(_CONTENT_TYPES)}")
     with dependencies().ledger.reading() as session:
         try:
             content = read_report(session, name)

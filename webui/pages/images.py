@@ -105,7 +105,7 @@ def _image(image_id: int) -> Image:
         image = session.get(Image, image_id)
     version = request.args.get("v")
     if image is None or (version is not None and not image.sha256.startswith(version)):
-        abort(404, f"There is no image {image_id} of this version.")
+        abort(404, f"There is no image {image_id} with this SHA-256.")
     return image
 
 

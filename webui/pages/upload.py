@@ -39,9 +39,7 @@ def send() -> ResponseReturnValue:
     if not result.queued:
         flash(BROKER_UNREACHABLE)
     if result.missed:
-        flash(
-            f"{len(result.missed)} of the files could not be read and were not accepted. Upload them again."
-        )
+        flash(f"{len(result.missed)} files could not be read and were not accepted. Upload them again.")
     if not result.accepted and not result.missed:
         flash("No file was selected.")
     receipt_ids = ids_text([item.receipt_id for item in result.accepted])

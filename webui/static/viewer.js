@@ -34,7 +34,7 @@ function decide(button) {
     return;
   }
   if (shownSince === Infinity) {
-    showHint(imageFailed ? "You can only read an image that is displayed." : "Wait until the image is displayed.");
+    showHint(imageFailed ? "The image cannot be displayed, so you cannot decide on it." : "Wait until the image is displayed, then decide.");
   } else if (performance.now() - shownSince >= MIN_VIEW_MS) {
     form.requestSubmit(button);
   }

@@ -28,7 +28,7 @@ def load_card(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ModelUnusable(f"{CARD} in {folder} is not JSON: {error}.") from error
     if not isinstance(raw, dict):
-        raise ModelUnusable(f"{CARD} in {folder} does not hold one JSON object.")
+        raise ModelUnusable(f"{CARD} in {folder} is not a JSON object.")
     return raw
 
 

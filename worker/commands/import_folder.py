@@ -55,11 +55,12 @@ def _print_outcomes(outcomes: dict[Outcome, int], total: int, *, queued: bool) -
     unreadable = total - sum(outcomes.values())
     if unreadable:
         click.echo(
-            f"{unreadable} files could not be read and were not accepted; see the messages above.", err=True
+            f"{unreadable} files could not be read and were not accepted. The messages above name them.",
+            err=True,
         )
     if not queued:
         click.echo(
-            "The broker is away. The images are pending and will be scored once `nightread up` runs.",
+            "The broker cannot be reached. The images are pending. They are scored when `nightread up` runs.",
             err=True,
         )
 

@@ -56,7 +56,7 @@ def _compare(settings: Settings, image: Image, prediction: Prediction, model: Mo
     if scorer.bundle.sha256 != model.sha256:
         raise ModelUnusable(
             f"The prediction was made by model {model.name} {model.version} "
-            f"({model.sha256[:12]}); set NIGHTREAD_MODEL to its folder."
+            f"({model.sha256[:12]}). Set NIGHTREAD_MODEL to the folder of this model."
         )
     try:
         data = open_store(settings).read(image.sha256)

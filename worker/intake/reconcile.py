@@ -58,13 +58,17 @@ class Reconciler:
             candidate.name for group in self._inbox_groups() for candidate in self._acceptor.recorded(group)
         ]
         results = [
-            CheckResult(not missing, f"{len(missing)} images without their bytes in the store", missing),
+            CheckResult(
+                not missing, f"{len(missing)} images whose bytes are missing in the image store", missing
+            ),
             CheckResult(not orphans, f"{len(orphans)} stored files without an image", orphans),
             CheckResult(
-                ok=True, summary=f"{len(recorded)} files in the inbox that have their receipt", names=recorded
+                ok=True,
+                summary=f"{len(recorded)} files in the inbox that already have a receipt",
+                names=recorded,
             ),
-            _leftovers(self._unfinished(), "unfinished copies in the store"),
-            _leftovers(abandoned_uploads(self._settings), "uploads that broke off"),
+            _leftovers(self._unfinished(), "unfinished copies in the image store"),
+            _leftovers(abandoned_uploads(self._settings), "interrupted uploads"),
         ]
         return [*results, self._changed()] if read_bytes else results
 
@@ -80,7 +84,7 @@ class Reconciler:
             f"{accepted} stored files accepted": accepted,
             f"{removed} files with a receipt removed from the inbox": removed,
             f"{copies} unfinished copies removed": copies,
-            f"{uploads} broken uploads removed": uploads,
+            f"{uploads} interrupted uploads removed": uploads,
         }
         return [sentence for sentence, count in repairs.items() if count]
 

@@ -97,7 +97,7 @@ def _trouble(image: Image, score: float | None, expected: float | None, at: date
         return f"The canary was {image.state}: {image.reason}"
     if image.state != ImageState.SCORED:
         late = at - image.received_at > _SCORED_WITHIN
-        return "The canary has not been scored within ten minutes." if late else None
+        return "The canary was not scored within ten minutes." if late else None
     if score is not None and expected is not None and abs(score - expected) > LARGEST_DIFFERENCE:
-        return f"The canary has the score {score:.3f}; the first canary of the same model had {expected:.3f}."
+        return f"The canary has the score {score:.3f}. The first canary of the same model had the score {expected:.3f}."
     return None

@@ -100,7 +100,7 @@ def expire(
     expired = session.scalars(
         select(Image).where(_expired(lease_s, at)).order_by(Image.id).limit(limit)
     ).all()
-    reason = "The worker stopped while it scored this image, or took too long."
+    reason = "The worker stopped or took too long while it scored this image."
     _end_leases(session, expired, code="lease_expired", reason=reason, max_attempts=max_attempts, at=at)
     return len(expired)
 
@@ -117,15 +117,15 @@ def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) 
     ValueError if `why` is empty.
     """
     if not why.strip():
-        raise ValueError("a retry needs a reason")
+        raise ValueError("A retry needs a reason.")
     audit.lock(session)
     image = session.get(Image, image_id)
     if image is None:
-        raise LookupError(f"there is no image {image_id}")
+        raise LookupError(f"There is no image {image_id}.")
     before = ImageState(image.state)
     if before not in {ImageState.REJECTED, ImageState.QUARANTINED}:
         raise IllegalTransition(
-            f"image {image_id} is {before}: only rejected and quarantined images can be retried"
+            f"Image {image_id} is {before}. Only rejected and quarantined images can be retried."
         )
     check_transition(before, ImageState.PENDING)
     image.state, image.attempts, image.queued_at = ImageState.PENDING, 0, None

@@ -39,7 +39,7 @@ def check(ledger: Ledger) -> list[CheckResult]:
     The first result is about the schema. If the schema is outdated, it is the only result.
     """
     revision, needed = schema.current(ledger), schema.newest()
-    results = [CheckResult(revision == needed, f"schema revision {revision}, needed {needed}")]
+    results = [CheckResult(revision == needed, f"schema revision {revision}; this program needs {needed}")]
     if revision != needed:
         return results
     differences = schema.differences(ledger)
@@ -58,7 +58,7 @@ def check(ledger: Ledger) -> list[CheckResult]:
         )
         trail = audit.verify(session)
         broken = "" if trail.ok else f", broken at event {trail.first_bad}"
-        results.append(CheckResult(trail.ok, f"audit trail of {trail.events} events{broken}"))
+        results.append(CheckResult(trail.ok, f"audit trail of {trail.events} intact events{broken}"))
         without_prediction = session.scalars(
             select(Image.id)
             .where(Image.state == ImageState.SCORED)
@@ -76,7 +76,7 @@ def backup(ledger: Ledger, target: Path) -> None:
     removed. Raises BackupFailed.
     """
     if target.exists():
-        raise BackupFailed(f"{target} already exists; a backup never overwrites a file.")
+        raise BackupFailed(f"{target} already exists. A backup never overwrites a file.")
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f"{target.name}.part")
     try:
@@ -100,7 +100,7 @@ def _backup_sqlite(ledger: Ledger, target: Path) -> None:
 def _backup_postgresql(ledger: Ledger, target: Path) -> None:
     program = shutil.which("pg_dump")
     if program is None:
-        raise BackupFailed("pg_dump is not installed; it is one of PostgreSQL's client programs.")
+        raise BackupFailed("pg_dump is not installed. Install PostgreSQL's client programs.")
     url = ledger.engine.url
     # Not on the command line, which every user of the machine can read.
     environment = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})

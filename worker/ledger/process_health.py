@@ -66,7 +66,7 @@ def troubles(
     """Return a sentence for each problem that a person should look into. Pure."""
     sentences = [] if balanced else ["Files are unaccounted for: run `nightread db check`."]
     running = {status.name for status in statuses}
-    sentences += [f"No {name} is running." for name in NEEDED if name not in running]
+    sentences += [f"No {name} process is running." for name in NEEDED if name not in running]
     for status in statuses:
         process = f"{status.name} on {status.host}"
         if status.silent:
@@ -77,4 +77,4 @@ def troubles(
 
 
 def _stalled(status: ProcessStatus) -> ProcessStatus:
-    return replace(status, trouble="images are pending, but it leases none", ok=False)
+    return replace(status, trouble="images are pending, but this worker leases none of them", ok=False)

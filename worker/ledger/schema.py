@@ -35,7 +35,7 @@ def upgrade(ledger: Ledger) -> str:
             command.upgrade(_config(connection), "head")
         except CommandError as error:
             raise SchemaOutdated(
-                "A newer version of Nightread has upgraded the database; run that version."
+                "A newer version of Nightread has upgraded the database. Use that version."
             ) from error
     return newest()
 
@@ -47,7 +47,7 @@ def open_ledger(url: str) -> Ledger:
     """
     ledger = Ledger(url)
     if current(ledger) != newest():
-        raise SchemaOutdated("The database is not up to date; run `nightread db upgrade` first.")
+        raise SchemaOutdated("The database is not up to date. Run `nightread db upgrade` first.")
     return ledger
 
 

@@ -88,7 +88,7 @@ class TestDocuments:
         ready = checked_document(shared_client.get("/readyz"), "/readyz")
         # Neither a broker nor a worker runs in these tests. Both problems are listed; neither is an error.
         assert (alive["ok"], ready["ready"], ready["broker"]) == (True, True, "out of reach")
-        assert "No worker is running." in alive["troubles"]
+        assert "No worker process is running." in alive["troubles"]
         assert ready["troubles"] == alive["troubles"]
 
     def test_metrics(self, client: FlaskClient, night: Night) -> None:

@@ -74,7 +74,7 @@ def test_retry_needs_a_reason(reader: Reader, night: Night, unscored: tuple[int,
 def test_scored_image_cannot_be_retried(reader: Reader, night: Night) -> None:
     answer = reader("Ada").post("/rejected/1/retry", data={"reason": "why not"})
     assert answer.status_code == 409
-    assert "only rejected and quarantined images can be retried" in answer.text
+    assert "Only rejected and quarantined images can be retried" in answer.text
     assert state(night, 1) == ImageState.SCORED
 
 

@@ -95,7 +95,7 @@ def test_unknown_run_or_format_is_an_error(shared_client: FlaskClient) -> None:
     unknown = shared_client.get(f"/api/v1/runs/{RUN}/report?format=docx")
     assert (unknown.status_code, unknown.get_json()) == (
         400,
-        {"error": "format must be one of json, csv, text, html"},
+        {"error": "`format` must be one of json, csv, text, html"},
     )
 
 

@@ -184,5 +184,5 @@ def test_internal_error_shows_no_internals(app: Flask) -> None:
     app.add_url_rule("/defect", view_func=lambda: str(1 / 0))
     answer = app.test_client().get("/defect")
     assert answer.status_code == 500
-    assert "Everything recorded before is safe." in answer.text
+    assert "Everything that was recorded before is safe." in answer.text
     assert "ZeroDivisionError" not in answer.text

@@ -69,7 +69,7 @@ def test_upload_without_a_broker_says_that_images_are_stored(reader: Reader, fre
     ada = reader("Ada")
     page = upload(ada, fresh).location
     assert page is not None
-    assert "The images are stored and will be queued later, automatically." in ada.get(page).text
+    assert "The images are stored. Nightread will queue them later, automatically." in ada.get(page).text
 
 
 def test_duplicate_shows_the_existing_verdict(reader: Reader, phantom_folder: Path) -> None:

@@ -87,8 +87,8 @@ def test_invalid_settings_file_is_wrong_use(tmp_path: Path, toml: bytes) -> None
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["retry", "99", "--why", "x"], "there is no image 99"),
-        (["retry", "1", "--why", "x"], "only rejected and quarantined images can be retried"),
+        (["retry", "99", "--why", "x"], "There is no image 99."),
+        (["retry", "1", "--why", "x"], "Only rejected and quarantined images can be retried"),
         (["replay", "99"], "There is no image 99."),
         (["replay", "1"], "has no prediction"),
         (["report", "--run", "sunday"], "There is no run named 'sunday'."),
@@ -176,5 +176,5 @@ def test_bench_outside_a_source_checkout_says_so(command: str) -> None:
     )
     assert (completed.returncode, completed.stdout) == (1, "")
     assert completed.stderr == (
-        f"`nightread {command}` is not installed: run it from a checkout of Nightread's source.\n"
+        f"`nightread {command}` is not installed. Run it from a copy of Nightread's source code.\n"
     )

@@ -46,7 +46,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "has no card.json": lambda folder: (folder / "card.json").unlink(),
     "is not JSON: Expecting": lambda folder: (folder / "card.json").write_text("{"),
     "is not JSON: .*utf-8": lambda folder: (folder / "card.json").write_bytes(b'{"name": "\xff\xfe"}'),
-    "does not hold one JSON object": lambda folder: (folder / "card.json").write_text("[]"),
+    "is not a JSON object": lambda folder: (folder / "card.json").write_text("[]"),
     "wrong at labels: Field required": edited(lambda card: card.pop("labels")),
     "wrong at card_version": edited(lambda card: card.update(card_version=2)),
     "wrong at calibration.temperature": edited(lambda card: card["calibration"].update(temperature=0)),

@@ -160,7 +160,7 @@ def test_images_with_missing_or_changed_bytes_are_named(data_folder: DataFolder)
     first, second, _ = (row for _, row in sorted((row.id, row) for row in data_folder.images().values()))
     data_folder.store.path(first.sha256).unlink()
     data_folder.store.path(second.sha256).write_bytes(b"other")
-    missing = {"1 images without their bytes in the store": [f"image {first.id}"]}
+    missing = {"1 images whose bytes are missing in the image store": [f"image {first.id}"]}
     changed = {"1 images whose stored bytes have changed": [f"image {second.id}"]}
     assert data_folder.named() == missing
     assert data_folder.named(read_bytes=True) == missing | changed
@@ -182,11 +182,11 @@ def test_abandoned_copies_and_uploads_are_removed(data_folder: DataFolder) -> No
     for path in leftovers:
         os.utime(path, (time.time() - 3700, time.time() - 3700))
     assert data_folder.named() == {
-        "1 unfinished copies in the store": [leftovers[0].name],
-        "1 uploads that broke off": ["upload"],
+        "1 unfinished copies in the image store": [leftovers[0].name],
+        "1 interrupted uploads": ["upload"],
     }
     assert data_folder.wrong() == []
-    assert data_folder.reconciler.repair() == ["1 unfinished copies removed", "1 broken uploads removed"]
+    assert data_folder.reconciler.repair() == ["1 unfinished copies removed", "1 interrupted uploads removed"]
     assert not any(path.exists() for path in leftovers)
     assert data_folder.store.path(image).read_bytes() == jpeg(1)
 

@@ -60,7 +60,7 @@ def test_canary_is_compared_with_the_models_first_canary(ledger: Ledger) -> None
         image=image_id,
         p_pneumonia=0.215,
         expected=0.2,
-        trouble="The canary has the score 0.215; the first canary of the same model had 0.200.",
+        trouble="The canary has the score 0.215. The first canary of the same model had the score 0.200.",
         ok=False,
     )
     send(ledger, 5, 0.2)
@@ -76,7 +76,7 @@ def test_unscored_canary_is_a_problem_after_ten_minutes(ledger: Ledger) -> None:
     lease_images(ledger, ids)
     late = latest(ledger, 601)
     assert late is not None
-    assert (late.ok, late.trouble) == (False, "The canary has not been scored within ten minutes.")
+    assert (late.ok, late.trouble) == (False, "The canary was not scored within ten minutes.")
 
 
 def test_rejected_canary_is_a_problem_with_its_reason(ledger: Ledger) -> None:

@@ -282,7 +282,7 @@ def test_images_in_other_states_cannot_be_retried(ledger: Ledger, state: str) ->
         lease_images(ledger, ids)
     if state == "scored":
         record(ledger, known_model(ledger), [result(ids[0])])
-    with pytest.raises(IllegalTransition, match="only rejected and quarantined images"):
+    with pytest.raises(IllegalTransition, match="Only rejected and quarantined images"):
         retry(ledger, ids[0])
     assert image(ledger, ids[0]).state == state
 

@@ -41,7 +41,7 @@ def test_check_names_what_is_wrong(ledger: Ledger) -> None:
     assert [what.split(",")[0] for what in wrong(ledger)] == [
         "1 differences between the database and the schema of this program",
         "2 received = 0 duplicates + 1 scored + 0 rejected + 0 quarantined + 0 pending + 0 being scored",
-        f"audit trail of {EVENTS} events",
+        f"audit trail of {EVENTS} intact events",
         "1 scored images without a prediction",
     ]
 
@@ -73,7 +73,7 @@ def test_repair_counts_wrong_tallies_again(ledger: Ledger) -> None:
 
 def test_check_of_a_missing_schema_stops_there(database_url: str) -> None:
     ledger = Ledger(Settings(database_url=database_url).database)
-    assert wrong(ledger) == [f"schema revision None, needed {schema.newest()}"]
+    assert wrong(ledger) == [f"schema revision None; this program needs {schema.newest()}"]
     ledger.close()
 
 

@@ -75,14 +75,20 @@ def test_worker_that_leases_no_pending_image_is_a_problem(ledger: Ledger) -> Non
     fill(ledger, 1)
     beat(ledger, 0, "worker", "watch", "sweeper")
     beat(ledger, LATE, "worker", "watch", "sweeper")
-    assert said(ledger, LATE) == ["worker is waiting: images are pending, but it leases none."]
+    assert said(ledger, LATE) == [
+        "worker is waiting: images are pending, but this worker leases none of them."
+    ]
     with ledger.reading() as session:
         signs = {sign["name"]: sign for sign in status_document(session, later(LATE))["processes"]}
     assert [signs[name]["ok"] for name in ("watch", "worker")] == [True, False]
 
 
 def test_silent_and_missing_processes_are_named(ledger: Ledger) -> None:
-    assert said(ledger, 0) == ["No watch is running.", "No sweeper is running.", "No worker is running."]
+    assert said(ledger, 0) == [
+        "No watch process is running.",
+        "No sweeper process is running.",
+        "No worker process is running.",
+    ]
     assert shown(ledger)[-3:] == ["  MISSING  watch", "  MISSING  sweeper", "  MISSING  worker"]
     beat(ledger, 0, "watch", "sweeper")
     beat(ledger, 0, "worker")
@@ -101,7 +107,7 @@ def test_unaccounted_files_are_the_first_problem() -> None:
     ]
     assert troubles(well, balanced=False) == [
         "Files are unaccounted for: run `nightread db check`.",
-        "No worker is running.",
+        "No worker process is running.",
     ]
 
 
