@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="Port of the web interface.")
     allow_remote: bool = Field(
         False,
-        description="Let the web interface bind to an address that other machines can reach. It has no logins yet.",
+        description="Let the web interface bind to an address that other machines can reach, and answer under every host name. There are no logins yet.",
     )
     allowed_hosts: str = Field(
         "", description="Further host names under which the web interface answers, separated by commas."
@@ -83,14 +83,14 @@ class Settings(BaseSettings):
         ge=256 * 1024**2,
         description="Memory limit of a scoring process, in bytes. An image that needs more is rejected.",
     )
-    chunk_size: int = Field(32, ge=1, le=512, description="Number of images in a task.")
+    chunk_size: int = Field(32, ge=1, le=512, description="Largest number of images in a task.")
     chunks_in_flight: int = Field(200, ge=1, description="Largest number of tasks in the broker at one time.")
     lease_s: float = Field(
         60.0,
         gt=0,
-        description="Seconds that a worker has to score a task. Then its images can be leased again.",
+        description="Seconds that a worker has to score a task. After that, another worker can lease its images.",
     )
-    max_attempts: int = Field(3, ge=1, description="Number of attempts after which an image is quarantined.")
+    max_attempts: int = Field(3, ge=1, description="Number of failed attempts after which an image is quarantined.")
     settle_s: float = Field(
         1.0,
         ge=0,
@@ -124,7 +124,7 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         100_000_000, gt=0, le=400_000_000, description="Largest image that is accepted, in pixels."
     )
-    min_side: int = Field(64, gt=0, description="Shortest side of an image that is accepted, in pixels.")
+    min_side: int = Field(64, gt=0, description="Least width and height of an image that is accepted, in pixels.")
     min_free_bytes: int = Field(
         500_000_000, ge=0, description="Free disk space, in bytes, below which no file is accepted."
     )

@@ -38,7 +38,7 @@ def test_query_round_trips(verdict: str, reading: str, run: str | None, after: C
     ],
 )
 def test_invalid_query_raises_with_a_sentence(query: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r" must be (one of|the cursor) "):
+    with pytest.raises(ValueError, match=r" must be (one of|the `next` of) "):
         QueueView.parse(query)
 
 
