@@ -198,7 +198,7 @@ def test_only_sources_with_a_receipt_are_removed(
     with monkeypatch.context() as patch:
         patch.setattr(accept, "_remove", lambda *_: None)
         data_folder.accept(recorded)
-    assert data_folder.named() == {"1 files in the inbox that have their receipt": ["a.jpg"]}
+    assert data_folder.named() == {"1 files in the inbox that already have a receipt": ["a.jpg"]}
     assert data_folder.reconciler.repair() == ["1 files with a receipt removed from the inbox"]
     assert (recorded.exists(), waiting.exists()) == (False, True)
     assert assert_consistent(data_folder.ledger).received == 1
