@@ -1,11 +1,11 @@
-# `make help` lists what there is. Everything is installed from lock/*.txt into .venv (to run),
+# `make help` lists the targets. All packages are installed from lock/*.txt into .venv (to run),
 # .venv-fast (the fast tests) and .venv-dev (to develop); nothing is installed outside this folder.
 PYTHON ?= python3
 SERVE := .venv/.installed
 FAST := .venv-fast/.installed
 DEVELOP := .venv-dev/.installed
 BIN := .venv-dev/bin
-# Not fast: what needs the training environment, a PostgreSQL server, or many seconds.
+# The other tests need the training environment, a PostgreSQL server or many seconds.
 FAST_TESTS := tests/unit tests/integration/webui --ignore tests/unit/training -m "not training and not postgres and not slow"
 
 .DEFAULT_GOAL := help
@@ -14,7 +14,7 @@ FAST_TESTS := tests/unit tests/integration/webui --ignore tests/unit/training -m
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: setup  ## Install what is needed and start Nightread (Ctrl-C stops it)
+run: setup  ## Install Nightread and start it (Ctrl-C stops Nightread)
 	@.venv/bin/nightread up
 
 setup: $(SERVE)  ## Install what users need into .venv; without internet: WHEELS=folder

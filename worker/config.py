@@ -90,7 +90,9 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds that a worker has to score a task. After that, another worker can lease its images.",
     )
-    max_attempts: int = Field(3, ge=1, description="Number of failed attempts after which an image is quarantined.")
+    max_attempts: int = Field(
+        3, ge=1, description="Number of failed attempts after which an image is quarantined."
+    )
     settle_s: float = Field(
         1.0,
         ge=0,
@@ -124,7 +126,9 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         100_000_000, gt=0, le=400_000_000, description="Largest image that is accepted, in pixels."
     )
-    min_side: int = Field(64, gt=0, description="Least width and height of an image that is accepted, in pixels.")
+    min_side: int = Field(
+        64, gt=0, description="Least width and height of an image that is accepted, in pixels."
+    )
     min_free_bytes: int = Field(
         500_000_000, ge=0, description="Free disk space, in bytes, below which no file is accepted."
     )

@@ -92,7 +92,7 @@ def test_report_lists_reasons_slowest_images_and_problems(night: Ledger, form: s
         '"balanced": true' if form == "json" else "All files are accounted for.",
         '"blank": 1' if form == "json" else "Not scored: 1 rejected, 0 quarantined (1 blank)",
         "12.5" if form != "text" else "Slowest: image 4 (12 ms)",
-        "Unread images that are flagged or uncertain: 3.",
+        "Flagged or uncertain images to read: 3.",
         "Images that are pending or being scored: 2.",
         "is waiting: <no store>.",
     ]
@@ -106,8 +106,8 @@ def test_quarantined_image_is_open_work(night: Ledger) -> None:
         session.execute(update(Image).where(Image.state == "rejected").values(state="quarantined"))
     document = json.loads(written(night, "json"))
     assert document["look_at"] == [
-        "Unread images that are flagged or uncertain: 3.",
-        "Quarantined images: 1. Scoring failed on every attempt; check the reason, then retry them.",
+        "Flagged or uncertain images to read: 3.",
+        "Quarantined images: 1. Scoring failed on every attempt. Check the reason, then retry the images.",
     ]
 
 
@@ -151,7 +151,7 @@ def test_text_has_no_control_characters(night: Ledger) -> None:
     text = written(night, "text")
     assert "\x1b" not in text
     assert "clear?[2J screen.jpg" in text
-    assert "To read: 3 (1 of them uncertain), 3 unread." in text
+    assert "Flagged or uncertain: 3 (1 uncertain), 3 unread." in text
     assert all(line.isprintable() for line in text.splitlines())
 
 

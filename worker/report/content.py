@@ -45,8 +45,8 @@ def open_work(figures: RunFigures) -> list[str]:
     """Return one sentence for each kind of image in the run that still needs a person or a worker."""
     counts = figures.run.file_counts
     sentences = {
-        "Unread images that are flagged or uncertain: {}.": counts.unread,
-        "Quarantined images: {}. Scoring failed on every attempt; check the reason, then retry them.": (
+        "Flagged or uncertain images to read: {}.": counts.unread,
+        "Quarantined images: {}. Scoring failed on every attempt. Check the reason, then retry the images.": (
             counts.quarantined
         ),
         "Images that are pending or being scored: {}.": counts.pending + counts.leased,

@@ -18,7 +18,7 @@ def as_text(report: Report) -> str:
         content.file_count_sentence(figures),
         f"  {counts.equation}",
         "",
-        f"To read: {counts.flagged} ({counts.uncertain} of them uncertain), {counts.unread} unread.",
+        f"Flagged or uncertain: {counts.flagged} ({counts.uncertain} uncertain), {counts.unread} unread.",
         *_table(FLAGGED_COLUMNS, [content.flagged_row(image) for image in figures.flagged]),
         "",
         content.rejected_sentence(figures),
