@@ -48,7 +48,7 @@ def ledger() -> Ledger:
         (["status"], {"NIGHTREAD_STORE": "s3://b/p"}, 2, "NIGHTREAD_STORE: "),
         (["status"], {"NIGHTREAD_DATABASE_URL": "postgresql://a:b@h:port/d"}, 2, "not a valid URL"),
         (["status"], {"NIGHTREAD_DATA": "/dev/null/data"}, 1, "Not a directory: /dev/null/data"),
-        (["status"], {}, 1, "run `nightread db upgrade` first"),
+        (["status"], {}, 1, "Run `nightread db upgrade` first"),
         (
             ["status"],
             {"NIGHTREAD_DATABASE_URL": "postgresql://a:secret@127.0.0.1:9/d"},
