@@ -14,7 +14,7 @@ from worker.errors import ModelUnusable
 
 if TYPE_CHECKING:
     from training.data.cohort import Cohort
-    from training.fit.crossfit import Work
+    from training.fit.crossfit import Workspace
     from training.recipe import Recipe
     from worker.inference.bundle import Bundle
 
@@ -71,25 +71,25 @@ def train(
 
     What is done is kept in OUT-work: the same command goes on where it was killed.
     """
-    from training.baseline.recipe import is_seed_recipe
-    from training.recipe import changed
+    from training.baseline.recipe import is_baseline_recipe
+    from training.recipe import with_overrides
 
     try:
-        if is_seed_recipe(recipe_name):
+        if is_baseline_recipe(recipe_name):
             options = {"epochs": epochs, "seed": seed, "limit": limit, "table": table, "cpu_limit": cpu_limit}
             _say_result(out, _seed(recipe_name, data, out, start, **options))
             return
         recipe, network = _begin(recipe_name, start)
-        recipe = changed(recipe, epochs, seed)
+        recipe = with_overrides(recipe, epochs, seed)
         from training.data.cohort import read_cohort
         from training.export import release
-        from training.fit.crossfit import Work
+        from training.fit.crossfit import Workspace
 
         cohort = read_cohort(recipe, data, table, limit, _say)
-        work = Work(out.with_name(f"{out.name}-work"), _say, cpu_limit)
-        made = release.make(recipe, cohort, network, work)
+        work = Workspace(out.with_name(f"{out.name}-work"), _say, cpu_limit)
+        made = release.train_model(recipe, cohort, network, work)
         preliminary = epochs is not None or limit is not None
-        card = release.release(recipe, cohort, made, out, preliminary=preliminary)
+        card = release.write_bundle(recipe, cohort, made, out, preliminary=preliminary)
         if start is not None:
             _keep_gate(start, out)
         elif preliminary:
@@ -103,22 +103,22 @@ def train(
 
 def _seed(recipe_name: str, data: Path, out: Path, start: Path | None, **options: Any) -> dict[str, Any]:
     """Train the replaced application's network, to compare with."""
-    from training.baseline.make import make
+    from training.baseline.train import train_baseline
 
     if start is not None:
         raise WrongInput("The replaced application's network is not tuned further: leave --from out.")
-    return make(recipe_name, data, out, **options, say=_say)
+    return train_baseline(recipe_name, data, out, **options, say=_say)
 
 
 def _begin(recipe_name: str, start: Path | None) -> tuple[Recipe, Any]:
     """The recipe, and the network that it begins with if it is not a new one."""
-    from training.recipe import load_recipe, of_card
+    from training.recipe import load_recipe, recipe_of_card
     from worker.inference.bundle import load_bundle
 
     if start is None:
         return load_recipe(recipe_name), None
     bundle = load_bundle(start, runtime="tensorflow")
-    base = of_card(bundle.card).model_dump(mode="json", exclude={"teacher"})
+    base = recipe_of_card(bundle.card).model_dump(mode="json", exclude={"teacher"})
     recipe = load_recipe(recipe_name, base)
     from training.export.release import reference
 
@@ -135,10 +135,10 @@ def _keep_gate(start: Path, out: Path) -> None:
         add_to_bundle(out, part)
 
 
-def _fit_gate(recipe: Recipe, cohort: Cohort, work: Work, out: Path) -> None:
-    from training.gate.release import add_to_bundle, chests_of, fit_gate
+def _fit_gate(recipe: Recipe, cohort: Cohort, work: Workspace, out: Path) -> None:
+    from training.gate.release import add_to_bundle, chest_sets, fit_gate
 
-    add_to_bundle(out, fit_gate(chests_of(recipe, cohort), recipe.gate, work))
+    add_to_bundle(out, fit_gate(chest_sets(recipe, cohort), recipe.gate, work))
 
 
 @click.command()
@@ -194,9 +194,9 @@ def _quantised(bundle: Bundle, model: Any, data: Path, table: Path | None) -> by
     from training.data.cohort import read_cohort
     from training.export import release
     from training.export.litert import to_int8
-    from training.recipe import of_card
+    from training.recipe import recipe_of_card
 
-    recipe = of_card(bundle.card)
+    recipe = recipe_of_card(bundle.card)
     content = to_int8(model, release.representative(recipe, read_cohort(recipe, data, table, None, _say)))
     same = hashlib.sha256(content).hexdigest() == bundle.sha256
     _say("It is the bundle's model.tflite." if same else "It is another file than the bundle's model.tflite.")
@@ -230,10 +230,10 @@ def evaluate(
     Exit code 0: measured, even if some images were turned away. 1: not one could be scored.
     """
     from training.evaluation.evaluate import document_of
-    from training.evaluation.examine import NothingScored, examine
     from training.evaluation.listing import list_images
     from training.evaluation.predictions import write_predictions
     from training.evaluation.report import write_report
+    from training.evaluation.scoring import NothingScored, score_images
     from training.evaluation.text import as_text
     from worker.inference.bundle import load_bundle
     from worker.progress import progress
@@ -242,7 +242,7 @@ def evaluate(
         model, radiographs = load_bundle(bundle), list_images(data, table)
         root = data or Path(str(table)).parent
         with progress(len(radiographs), "Scoring") as advance:
-            examined = examine(model, radiographs, advance)
+            examined = score_images(model, radiographs, advance)
     except NothingScored as nothing:
         raise click.ClickException(str(nothing)) from nothing
     except (WrongInput, ModelUnusable) as error:

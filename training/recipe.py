@@ -27,14 +27,14 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Model(_Section):
+class ModelSection(_Section):
     """What the bundle is called."""
 
     name: str
     version: str
 
 
-class Source(_Section):
+class SourceSection(_Section):
     """Where images come from, as the card says it.
 
     Attributes:
@@ -48,11 +48,11 @@ class Source(_Section):
     note: str
 
 
-class Data(_Section):
+class DataSection(_Section):
     """What is trained on: a folder, and if one is given, a table."""
 
-    folder: Source
-    table: Source
+    folder: SourceSection
+    table: SourceSection
 
 
 class Stage(_Section):
@@ -73,7 +73,7 @@ class Stage(_Section):
     width: int = Field(ge=1)
 
 
-class Network(_Section):
+class NetworkSection(_Section):
     """A network: see `training.network.architectures.inverted_residual`.
 
     Attributes:
@@ -91,21 +91,21 @@ class Network(_Section):
     pretrained: Literal["efficientnet-lite0", "none"]
 
 
-class Split(_Section):
+class SplitSection(_Section):
     """Which patients are kept from which training."""
 
     folds: int = Field(ge=2)
     seed: int
 
 
-class Sampling(_Section):
+class SamplingSection(_Section):
     """How often an image is shown, and how much it counts."""
 
     class_balance: float = Field(ge=0)
     table_repeats: int = Field(ge=1)
 
 
-class Fit(_Section):
+class FitSection(_Section):
     """How the weights are found."""
 
     epochs: int = Field(ge=1)
@@ -119,16 +119,16 @@ class Fit(_Section):
     seed: int
 
 
-class Teacher(_Section):
+class TeacherSection(_Section):
     """A bigger network, whose opinion of patients that it was not shown the shipped one learns from."""
 
-    network: Network
-    fit: Fit
+    network: NetworkSection
+    fit: FitSection
     share: Share
     temperature: float = Field(gt=0)
 
 
-class Augment(_Section):
+class AugmentSection(_Section):
     """How an image may be changed: see `training.data.augment`."""
 
     side: int = Field(ge=32)
@@ -153,14 +153,14 @@ class Augment(_Section):
     spectrum: Share
 
 
-class Stress(Augment):
+class StressSection(AugmentSection):
     """The stressed validation."""
 
     variants: int = Field(ge=1)
     seed: int
 
 
-class Calibrate(_Section):
+class CalibrateSection(_Section):
     """How the scores are calibrated and the operating points chosen: see `training.calibration.calibrate`."""
 
     prevalence: Share
@@ -170,7 +170,7 @@ class Calibrate(_Section):
     default: Literal["screen", "balanced", "rule-in"]
 
 
-class Gate(_Section):
+class GateSection(_Section):
     """How the gate is fitted: see `training.gate.release`.
 
     Attributes:
@@ -197,17 +197,17 @@ class Gate(_Section):
 class Recipe(_Section):
     """A whole recipe."""
 
-    model: Model
-    data: Data
-    network: Network
-    split: Split
-    sampling: Sampling
-    fit: Fit
-    teacher: Teacher | None = None
-    augment: Augment
-    stress: Stress
-    calibrate: Calibrate
-    gate: Gate
+    model: ModelSection
+    data: DataSection
+    network: NetworkSection
+    split: SplitSection
+    sampling: SamplingSection
+    fit: FitSection
+    teacher: TeacherSection | None = None
+    augment: AugmentSection
+    stress: StressSection
+    calibrate: CalibrateSection
+    gate: GateSection
 
 
 def load_recipe(name: str, base: dict[str, Any] | None = None) -> Recipe:
@@ -247,7 +247,7 @@ def recipe_file(name: str) -> Path:
     return path
 
 
-def of_card(card: dict[str, Any]) -> Recipe:
+def recipe_of_card(card: dict[str, Any]) -> Recipe:
     """The recipe on a model's card.
 
     Raises:
@@ -259,7 +259,7 @@ def of_card(card: dict[str, Any]) -> Recipe:
         raise WrongInput(f"The recipe on the model's card cannot be used: {_first_line(error)}.") from None
 
 
-def changed(recipe: Recipe, epochs: int | None, seed: int | None) -> Recipe:
+def with_overrides(recipe: Recipe, epochs: int | None, seed: int | None) -> Recipe:
     """The same recipe with other epochs or another seed, the teacher's too; None leaves them as they are."""
     update = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     fit = recipe.fit.model_copy(update=update)

@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.baseline.images import scaled, varied
+from training.baseline.network import baseline_cnn
 from training.baseline.parts import Images, Parts
-from training.baseline.recipe import SeedAugment, SeedFit, SeedRecipe
-from training.fit.callbacks import CpuLimit, EarlyStopping, Progress, Resume, Say, fingerprint
-from training.network.architectures import seed_cnn
+from training.baseline.recipe import BaselineAugment, BaselineFit, BaselineRecipe
+from training.fit.callbacks import CpuLimit, EarlyStopping, PrintLine, Progress, Resume, fingerprint
 
 
 def fit(
-    recipe: SeedRecipe, parts: Parts, work: Path, cpu_limit: float | None, say: Say
+    recipe: BaselineRecipe, parts: Parts, work: Path, cpu_limit: float | None, say: PrintLine
 ) -> tuple[keras.Model, Progress]:
     """Train; what is given back has the weights of the epoch with the smallest val_loss."""
     keras.utils.set_random_seed(recipe.fit.seed)
-    model = seed_cnn()
+    model = baseline_cnn()
     model.compile(
         keras.optimizers.Adam(recipe.fit.learning_rate), "binary_crossentropy", metrics=["accuracy"]
     )
@@ -51,7 +51,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
     """Network inputs and targets: drawn anew each epoch to train on, as they are to measure."""
 
     def __init__(
-        self, images: Images, fit: SeedFit, augment: SeedAugment | None = None, epoch: int = 0
+        self, images: Images, fit: BaselineFit, augment: BaselineAugment | None = None, epoch: int = 0
     ) -> None:
         """Begin with an epoch, counted from 0."""
         super().__init__()

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.baseline.recipe import SeedAugment
-from training.data.augment import disturbed, taken
-from training.recipe import Stress
+from training.baseline.recipe import BaselineAugment
+from training.data.augment import acquired, degraded
+from training.recipe import StressSection
 from worker.errors import RejectedImage
 
 SIDE = 128
@@ -39,7 +39,7 @@ def rgb(data: bytes) -> Colours:
         raise RejectedImage("undecodable", detail=type(error).__name__) from None
 
 
-def seed_input(path: Path) -> NDArray[np.float32]:
+def network_input(path: Path) -> NDArray[np.float32]:
     """A file as the network wants it: 0..1, shape (1, 128, 128, 3)."""
     return scaled(rgb(path.read_bytes())[np.newaxis])
 
@@ -49,7 +49,7 @@ def scaled(pixels: Colours) -> NDArray[np.float32]:
     return pixels.astype(np.float32) / np.float32(255)
 
 
-def varied(pixels: Colours, recipe: SeedAugment, rng: np.random.Generator) -> Colours:
+def varied(pixels: Colours, recipe: BaselineAugment, rng: np.random.Generator) -> Colours:
     """Rotate, shift and flip an image of shape (128, 128, 3); what moves in repeats the edge."""
     angle = math.radians(rng.uniform(-recipe.rotation, recipe.rotation))
     x, y = rng.uniform(-recipe.shift, recipe.shift, 2) * SIDE
@@ -65,7 +65,7 @@ def varied(pixels: Colours, recipe: SeedAugment, rng: np.random.Generator) -> Co
     return np.asarray(moved)
 
 
-def stressed(grey: NDArray[np.uint8], side: int, recipe: Stress, rng: np.random.Generator) -> Colours:
+def stressed(grey: NDArray[np.uint8], side: int, recipe: StressSection, rng: np.random.Generator) -> Colours:
     """Draw one stressed variant, as it would reach this network in a file.
 
     The same draws and the same changes as in `training.data.augment.augmented`, in the same order, but for
@@ -81,7 +81,7 @@ def stressed(grey: NDArray[np.uint8], side: int, recipe: Stress, rng: np.random.
     Returns:
         Shape (128, 128, 3).
     """
-    return _squashed(Image.fromarray(disturbed(taken(grey, side, recipe, rng), recipe, rng)))
+    return _squashed(Image.fromarray(degraded(acquired(grey, side, recipe, rng), recipe, rng)))
 
 
 def _squashed(image: Image.Image) -> Colours:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from training.baseline.images import Colours, rgb, stressed
 from training.data.radiographs import Radiograph, fold_of_each, list_folders, list_table
 from training.errors import WrongInput
-from training.fit.callbacks import Say
+from training.fit.callbacks import PrintLine
 from training.recipe import Recipe
 from worker.errors import RejectedImage
 from worker.inference.preprocess import decode_grey
@@ -60,7 +60,7 @@ class Parts:
     measured: dict[str, Images]
 
 
-def read_parts(like: Recipe, data: Path, limit: int | None, table: Path | None, say: Say) -> Parts:
+def read_parts(like: Recipe, data: Path, limit: int | None, table: Path | None, say: PrintLine) -> Parts:
     """Read the images; val/ and test/ stay what they are.
 
     Raises:

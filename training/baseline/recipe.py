@@ -17,13 +17,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SeedSplit(_Section):
+class BaselineSplit(_Section):
     """Where the data have no val/: the recipe whose first fold is held out, and how it is stressed."""
 
     like: str
 
 
-class SeedFit(_Section):
+class BaselineFit(_Section):
     """How the weights are found."""
 
     epochs: int = Field(ge=1)
@@ -33,7 +33,7 @@ class SeedFit(_Section):
     seed: int
 
 
-class SeedAugment(_Section):
+class BaselineAugment(_Section):
     """How an image may be changed in training: the classic three of Keras's ImageDataGenerator."""
 
     rotation: float = Field(ge=0, le=30)
@@ -41,23 +41,23 @@ class SeedAugment(_Section):
     flip: Share
 
 
-class SeedMeasure(_Section):
+class BaselineMeasure(_Section):
     """From which score on an image is called pneumonia."""
 
     threshold: Share
 
 
-class SeedRecipe(_Section):
+class BaselineRecipe(_Section):
     """A whole recipe of this kind."""
 
     kind: Literal["seed-cnn"]
-    split: SeedSplit
-    fit: SeedFit
-    augment: SeedAugment
-    measure: SeedMeasure
+    split: BaselineSplit
+    fit: BaselineFit
+    augment: BaselineAugment
+    measure: BaselineMeasure
 
 
-def is_seed_recipe(name: str) -> bool:
+def is_baseline_recipe(name: str) -> bool:
     """Whether a recipe, named as for `load_recipe`, is of this kind."""
     try:
         return tomllib.loads(recipe_file(name).read_text(encoding="utf-8")).get("kind") == KIND
@@ -65,7 +65,7 @@ def is_seed_recipe(name: str) -> bool:
         return False
 
 
-def load_seed_recipe(name: str, epochs: int | None = None, seed: int | None = None) -> SeedRecipe:
+def load_baseline_recipe(name: str, epochs: int | None = None, seed: int | None = None) -> BaselineRecipe:
     """Read a recipe of this kind, with other epochs or another seed if they are given.
 
     Raises:
@@ -75,7 +75,7 @@ def load_seed_recipe(name: str, epochs: int | None = None, seed: int | None = No
     said = tomllib.loads(path.read_text(encoding="utf-8"))
     given = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     try:
-        return SeedRecipe.model_validate(said | {"fit": said.get("fit", {}) | given})
+        return BaselineRecipe.model_validate(said | {"fit": said.get("fit", {}) | given})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

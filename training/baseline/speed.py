@@ -13,8 +13,8 @@ from pathlib import Path
 
 import click
 
-from training.baseline.images import seed_input
-from training.network.architectures import seed_cnn
+from training.baseline.images import network_input
+from training.baseline.network import baseline_cnn
 
 _SUFFIXES = {".jpeg", ".jpg", ".png"}
 
@@ -37,11 +37,11 @@ def main(images: Path, count: int, *, as_json: bool) -> None:
 
 def images_per_second(paths: list[Path]) -> float:
     """Score files one by one, after one that warms up."""
-    model = seed_cnn()
-    model.predict(seed_input(paths[0]), verbose=0)
+    model = baseline_cnn()
+    model.predict(network_input(paths[0]), verbose=0)
     started = time.perf_counter()
     for path in paths:
-        model.predict(seed_input(path), verbose=0)
+        model.predict(network_input(path), verbose=0)
     return len(paths) / (time.perf_counter() - started)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.metrics import roc_curve
 
-from training.recipe import Calibrate
+from training.recipe import CalibrateSection
 from worker.inference.second_look import SecondLook
 from worker.inference.softmax import softmax
 from worker.inference.triage import OperatingPoint
@@ -83,7 +83,7 @@ def curve(pneumonia: Flags, p: Floats) -> Curve:
     return Curve(np.minimum(thresholds, 1.0), sensitivity, 1 - false_alarms)
 
 
-def operating_points(pneumonia: Flags, p: Floats, recipe: Calibrate) -> dict[str, OperatingPoint]:
+def operating_points(pneumonia: Flags, p: Floats, recipe: CalibrateSection) -> dict[str, OperatingPoint]:
     """Choose the operating points.
 
     `balanced`: the prevalence that the scores are calibrated for. There an image speaks for
@@ -115,7 +115,7 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: Calibrate) -> dict[str
     return {name: _point(name, bounds, pneumonia, p, recipe.prevalence) for name, bounds in bands.items()}
 
 
-def second_look(p: Floats, recipe: Calibrate) -> SecondLook | None:
+def second_look(p: Floats, recipe: CalibrateSection) -> SecondLook | None:
     """Which images are looked at again: those nearest to `balanced` in log-odds.
 
     Args:

@@ -17,14 +17,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from training.data.spectrum import restyled
-from training.recipe import Augment, Range
+from training.recipe import AugmentSection, Range
 from worker.inference.preprocess import normalise
 
 Grey = NDArray[np.uint8]
 
 
 def augmented(
-    grey: Grey, side: int, recipe: Augment, rng: np.random.Generator, gain: NDArray[np.float32] | None = None
+    grey: Grey,
+    side: int,
+    recipe: AugmentSection,
+    rng: np.random.Generator,
+    gain: NDArray[np.float32] | None = None,
 ) -> Grey:
     """Draw one variant of an image.
 
@@ -38,13 +42,13 @@ def augmented(
     Returns:
         A model input, shape (side, side).
     """
-    seen = normalise(taken(grey, side, recipe, rng))
+    seen = normalise(acquired(grey, side, recipe, rng))
     if gain is not None:
         seen = normalise(restyled(seen, np.float32(rng.random()) * gain))
-    return _erased(disturbed(seen, recipe, rng), recipe, rng)
+    return _erased(degraded(seen, recipe, rng), recipe, rng)
 
 
-def taken(grey: Grey, side: int, recipe: Augment, rng: np.random.Generator) -> Grey:
+def acquired(grey: Grey, side: int, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
     """The radiograph as another machine would have taken it, its exposure not evened out.
 
     Arguments as for `augmented`; shape (side, side).
@@ -55,7 +59,7 @@ def taken(grey: Grey, side: int, recipe: Augment, rng: np.random.Generator) -> G
     return _shaded(np.asarray(image), recipe, rng)
 
 
-def disturbed(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
+def degraded(grey: Grey, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
     """Blur an image, add noise, store it as a JPEG; an array of the same shape."""
     values = _noisy(np.asarray(_blurred(Image.fromarray(grey), recipe, rng)), recipe, rng)
     if rng.random() < recipe.jpeg_share:
@@ -67,7 +71,7 @@ def augmented_batch(
     grey: Grey,
     indices: NDArray[np.int64],
     side: int,
-    recipe: Augment,
+    recipe: AugmentSection,
     seed: tuple[int, ...],
     spectra: NDArray[np.float32] | None = None,
 ) -> Grey:
@@ -99,7 +103,7 @@ def _draw(limits: Range, rng: np.random.Generator) -> float:
     return float(rng.uniform(*limits))
 
 
-def _moved(image: Image.Image, side: int, recipe: Augment, rng: np.random.Generator) -> Image.Image:
+def _moved(image: Image.Image, side: int, recipe: AugmentSection, rng: np.random.Generator) -> Image.Image:
     """Rotate, shear, crop, stretch, shift and flip, in one resampling."""
     angle = math.radians(_draw(recipe.rotation, rng))
     zoom, aspect, shear = _draw(recipe.zoom, rng), _draw(recipe.aspect, rng), _draw(recipe.shear, rng)
@@ -118,7 +122,7 @@ def _moved(image: Image.Image, side: int, recipe: Augment, rng: np.random.Genera
     return image.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
-def _exposure(image: Image.Image, recipe: Augment, rng: np.random.Generator) -> Grey:
+def _exposure(image: Image.Image, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
     """A table of 256 grey values: gamma, contrast about the image's own mean, brightness, clipped."""
     counted = np.array(image.histogram(), dtype=np.float64)
     gamma = math.exp(_draw((math.log(recipe.gamma[0]), math.log(recipe.gamma[1])), rng))
@@ -128,7 +132,7 @@ def _exposure(image: Image.Image, recipe: Augment, rng: np.random.Generator) -> 
     return np.rint(255 * np.clip((levels - mean) * contrast + mean + brightness, 0, 1)).astype(np.uint8)
 
 
-def _sharpened(image: Image.Image, recipe: Augment, rng: np.random.Generator) -> Image.Image:
+def _sharpened(image: Image.Image, recipe: AugmentSection, rng: np.random.Generator) -> Image.Image:
     """Enhance or flatten detail against its surroundings, as each maker's own processing does."""
     amount, radius = _draw(recipe.detail, rng), _draw(recipe.detail_radius, rng)
     coarse = image.filter(ImageFilter.BoxBlur(radius))
@@ -136,7 +140,7 @@ def _sharpened(image: Image.Image, recipe: Augment, rng: np.random.Generator) ->
     return Image.blend(coarse, image, 1 + amount)
 
 
-def _blurred(image: Image.Image, recipe: Augment, rng: np.random.Generator) -> Image.Image:
+def _blurred(image: Image.Image, recipe: AugmentSection, rng: np.random.Generator) -> Image.Image:
     radius = _draw(recipe.blur, rng)
     # Half of the images stay as sharp as they are.
     if rng.random() < 0.5 or not radius:  # noqa: PLR2004
@@ -144,7 +148,7 @@ def _blurred(image: Image.Image, recipe: Augment, rng: np.random.Generator) -> I
     return image.filter(ImageFilter.GaussianBlur(radius))
 
 
-def _shaded(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
+def _shaded(grey: Grey, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
     """Add a slope of brightness across the plate, as the heel effect does."""
     strength, direction = _draw(recipe.shading, rng) * 255, rng.uniform(0, 2 * math.pi)
     ramp = np.linspace(-0.5, 0.5, len(grey), dtype=np.float32) * np.float32(strength)
@@ -152,7 +156,7 @@ def _shaded(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
     return _as_grey(grey.astype(np.float32) + slope)
 
 
-def _noisy(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
+def _noisy(grey: Grey, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
     """Add detector noise; half of the images stay as clean as they are."""
     sigma = _draw(recipe.noise, rng)
     if rng.random() < 0.5 or not sigma:  # noqa: PLR2004
@@ -172,7 +176,7 @@ def _recompressed(grey: Grey, quality: int) -> Grey:
     return np.asarray(Image.open(buffer))
 
 
-def _erased(grey: Grey, recipe: Augment, rng: np.random.Generator) -> Grey:
+def _erased(grey: Grey, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
     """Cover some boxes, so that no burned-in letter and no single place decides."""
     covered = grey.copy()
     side = len(grey)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from training.data.augment import augmented_batch
 from training.data.cohort import Cohort
-from training.data.spectrum import profiles, restyled
+from training.data.spectrum import radial_spectra, restyled
 from training.recipe import Recipe
 from worker.inference.preprocess import normalise
 from worker.inference.second_look import views
@@ -19,7 +19,7 @@ PLAIN, STRESSED, RESTYLED = "plain", "stressed", "restyled"
 
 
 @dataclass(frozen=True)
-class Trial:
+class Condition:
     """Model inputs made of the images of a cohort.
 
     Attributes:
@@ -31,7 +31,7 @@ class Trial:
     of: NDArray[np.int64]
 
 
-def trials(recipe: Recipe, cohort: Cohort) -> dict[str, Trial]:
+def conditions(recipe: Recipe, cohort: Cohort) -> dict[str, Condition]:
     """All that is measured, by name.
 
     `plain`: what the server sees. `stressed`: variants of each image by the recipe's [stress].
@@ -46,16 +46,16 @@ def trials(recipe: Recipe, cohort: Cohort) -> dict[str, Trial]:
         for variant in range(recipe.stress.variants)
     ]
     return {
-        PLAIN: Trial(cohort.inputs, everyone),
-        STRESSED: Trial(np.concatenate(stressed), np.tile(everyone, recipe.stress.variants)),
-        RESTYLED: Trial(_restyled(cohort, recipe.stress.seed), everyone),
+        PLAIN: Condition(cohort.inputs, everyone),
+        STRESSED: Condition(np.concatenate(stressed), np.tile(everyone, recipe.stress.variants)),
+        RESTYLED: Condition(_restyled(cohort, recipe.stress.seed), everyone),
     }
 
 
-def with_views(tried: Mapping[str, Trial]) -> dict[str, Trial]:
+def with_views(tried: Mapping[str, Condition]) -> dict[str, Condition]:
     """The trials, and each in the other views of a second look, named by `view_of`."""
     again = {
-        view_of(name, view): Trial(inputs, trial.of)
+        view_of(name, view): Condition(inputs, trial.of)
         for name, trial in tried.items()
         for view, inputs in views(trial.inputs).items()
     }
@@ -70,7 +70,7 @@ def view_of(trial: str, view: str) -> str:
 def _restyled(cohort: Cohort, seed: int) -> NDArray[np.uint8]:
     """Donors come from the same source, so that a child gets no adult's spectrum."""
     rng = np.random.default_rng(seed)
-    spectra = profiles(cohort.inputs)
+    spectra = radial_spectra(cohort.inputs)
     pneumonia = np.array([each.pneumonia for each in cohort.radiographs])
     variants = []
     for place, image in enumerate(cohort.inputs):

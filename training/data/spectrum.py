@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 _COARSEST = 2
 
 
-def profiles(images: Grey) -> Floats:
+def radial_spectra(images: Grey) -> Floats:
     """The mean log amplitude at each whole spatial frequency.
 
     Args:
@@ -42,7 +42,7 @@ def restyled(image: Grey, gain: Floats) -> Grey:
 
     Args:
         image: grey values 0..255, shape (side, side).
-        gain: what is added to the log amplitude at each frequency, shape (k,), as in `profiles`.
+        gain: what is added to the log amplitude at each frequency, shape (k,), as in `radial_spectra`.
 
     Returns:
         Grey values 0..255, shape (side, side); what leaves the range is clipped.

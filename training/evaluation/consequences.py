@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.metrics import Scored
+from training.evaluation.metrics import LabelledScores
 from training.evaluation.ranking import Flags
 from training.evaluation.shares import Share, shares
 from worker.inference.bundle import LABELS, Bundle
@@ -18,13 +18,13 @@ _THOUSAND = 1000
 _LEVELS = (2.5, 97.5)
 
 
-def counted(scored: Scored, point: OperatingPoint) -> dict[str, int]:
+def counted(scored: LabelledScores, point: OperatingPoint) -> dict[str, int]:
     """How many images get each verdict."""
     found = Counter(_verdicts(scored, point))
     return {verdict.value: found[verdict] for verdict in Verdict}
 
 
-def by_truth(scored: Scored, point: OperatingPoint) -> dict[str, dict[str, int]]:
+def by_truth(scored: LabelledScores, point: OperatingPoint) -> dict[str, dict[str, int]]:
     """How many images of each truth get each verdict; bacterial and viral where they are known."""
     masks = {NORMAL: ~scored.pneumonia, PNEUMONIA: scored.pneumonia}
     masks |= {LABELS[subtype]: scored.subtype == subtype for subtype in (1, 2)}
@@ -35,7 +35,7 @@ def by_truth(scored: Scored, point: OperatingPoint) -> dict[str, dict[str, int]]
     }
 
 
-def at_each_point(scored: Scored, bundle: Bundle, repeats: int, seed: int) -> list[dict[str, Any]]:
+def at_each_point(scored: LabelledScores, bundle: Bundle, repeats: int, seed: int) -> list[dict[str, Any]]:
     """Sensitivity (`recall`), specificity and precision at each operating point, with intervals."""
     sick = scored.pneumonia
     masks: dict[str, tuple[Flags, Flags]] = {}
@@ -63,7 +63,9 @@ def described(point: OperatingPoint) -> dict[str, Any]:
     }
 
 
-def verdict_shares(scored: Scored, point: OperatingPoint, repeats: int, seed: int) -> dict[str, Share]:
+def verdict_shares(
+    scored: LabelledScores, point: OperatingPoint, repeats: int, seed: int
+) -> dict[str, Share]:
     """The share of each verdict within each truth, by `<truth> <verdict>`."""
     given = np.array(_verdicts(scored, point))
     wholes = {PNEUMONIA: scored.pneumonia, NORMAL: ~scored.pneumonia}
@@ -125,5 +127,5 @@ def _said(name: str, share: Share, factor: float = 1.0) -> dict[str, Any]:
     return {name: factor * share.value, f"{name}_ci": [factor * share.low, factor * share.high]}
 
 
-def _verdicts(scored: Scored, point: OperatingPoint) -> list[Verdict]:
+def _verdicts(scored: LabelledScores, point: OperatingPoint) -> list[Verdict]:
     return [triage(float(p), point) for p in scored.p]

@@ -14,13 +14,13 @@ import numpy as np
 
 from training.data.radiographs import Radiograph
 from training.evaluation import consequences
-from training.evaluation.examine import Examined, as_scored, examine
-from training.evaluation.metrics import Scored, confusion, error_by_chance, with_intervals
+from training.evaluation.metrics import LabelledScores, confusion, error_by_chance, with_intervals
 from training.evaluation.ranking import Flags
+from training.evaluation.scoring import ScoredImages, labelled_scores, score_images
 from worker.inference.bundle import LABELS, Bundle
 from worker.inference.triage import OperatingPoint
 
-__all__ = ["BOOTSTRAP", "SEED", "as_scored", "document_of", "evaluate", "pairs", "subgroups"]
+__all__ = ["BOOTSTRAP", "SEED", "document_of", "evaluate", "labelled_scores", "pairs", "subgroups"]
 
 BOOTSTRAP = 1000
 SEED = 20240607
@@ -49,16 +49,16 @@ def evaluate(
         ModelUnusable: the runtime cannot load the model.
         NothingScored: not one of the images could be scored.
     """
-    return document_of(examine(bundle, radiographs), repeats=repeats)
+    return document_of(score_images(bundle, radiographs), repeats=repeats)
 
 
 def document_of(
-    examined: Examined, *, prevalence: float | None = None, repeats: int = BOOTSTRAP
+    examined: ScoredImages, *, prevalence: float | None = None, repeats: int = BOOTSTRAP
 ) -> dict[str, Any]:
     """Measure what was scored.
 
     Args:
-        examined: from `examine`.
+        examined: from `score_images`.
         prevalence: share of pneumonia where the model is to be used, 0..1; None: that of the set.
         repeats: of the bootstrap.
     """
@@ -88,7 +88,7 @@ def document_of(
 
 
 def subgroups(
-    radiographs: Sequence[Radiograph], scored: Scored, point: OperatingPoint, repeats: int = BOOTSTRAP
+    radiographs: Sequence[Radiograph], scored: LabelledScores, point: OperatingPoint, repeats: int = BOOTSTRAP
 ) -> dict[str, dict[str, Any]]:
     """Metrics by trait and value; a group that is too small has its size and nothing else."""
     return {
@@ -98,7 +98,7 @@ def subgroups(
 
 
 def pairs(
-    radiographs: Sequence[Radiograph], scored: Scored, point: OperatingPoint, repeats: int = BOOTSTRAP
+    radiographs: Sequence[Radiograph], scored: LabelledScores, point: OperatingPoint, repeats: int = BOOTSTRAP
 ) -> dict[str, dict[str, Any]]:
     """The same by two traits at once, for instance `sex, view`; groups that are too small are left out."""
     found: dict[str, dict[str, Any]] = {}
@@ -140,7 +140,7 @@ def _groups(radiographs: Sequence[Radiograph]) -> dict[str, dict[str, Flags]]:
     }
 
 
-def _subgroup(scored: Scored, point: OperatingPoint, repeats: int) -> dict[str, Any]:
+def _subgroup(scored: LabelledScores, point: OperatingPoint, repeats: int) -> dict[str, Any]:
     if not _is_enough(scored):
         return {"n": len(scored), "suppressed": True}
     return {
@@ -151,12 +151,12 @@ def _subgroup(scored: Scored, point: OperatingPoint, repeats: int) -> dict[str, 
     }
 
 
-def _is_enough(scored: Scored) -> bool:
+def _is_enough(scored: LabelledScores) -> bool:
     fewest = min(scored.at(scored.pneumonia).patients, scored.at(~scored.pneumonia).patients)
     return len(scored) >= SMALLEST_GROUP and fewest >= FEWEST_PATIENTS
 
 
-def _confusion_of_classes(scored: Scored) -> dict[str, dict[str, int]] | None:
+def _confusion_of_classes(scored: LabelledScores) -> dict[str, dict[str, int]] | None:
     """Counts by true class and by the class with the largest probability; None without subtypes."""
     if not (scored.subtype > 0).any():
         return None

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.examine import Examined, TurnedAway
 from training.evaluation.pictures import card_of, readable, scale, shown
 from training.evaluation.predictions import label_of, name_of
 from training.evaluation.ranking import Flags
+from training.evaluation.scoring import RejectedFile, ScoredImages
 from training.html.blocks import Block, Cards, Grid, Picture, Prose, Table
 from training.html.pictures import thumbnail
 from worker.errors import RejectedImage
@@ -27,7 +27,7 @@ _SEED = 1
 _ANY_SIDE = 64
 
 
-def samples(examined: Examined, root: Path) -> Iterator[Block]:
+def samples(examined: ScoredImages, root: Path) -> Iterator[Block]:
     """Some images of each kind, called rightly and wrongly."""
     scored, rng = examined.scored, np.random.default_rng(_SEED)
     right = scored.pneumonia == (scored.p >= examined.point.threshold)
@@ -51,7 +51,7 @@ def samples(examined: Examined, root: Path) -> Iterator[Block]:
             yield Cards([card_of(examined, int(index), root) for index in chosen])
 
 
-def worst(examined: Examined, root: Path) -> Iterator[Block]:
+def worst(examined: ScoredImages, root: Path) -> Iterator[Block]:
     """The mistakes that the model was surest of, with their maps."""
     p, sick = examined.scored.p, examined.scored.pneumonia
     called = p >= examined.point.threshold
@@ -74,7 +74,7 @@ def worst(examined: Examined, root: Path) -> Iterator[Block]:
             yield Cards([card_of(examined, int(index), root) for index in chosen])
 
 
-def turned_away(examined: Examined, document: Json, root: Path) -> Iterator[Block]:
+def turned_away(examined: ScoredImages, document: Json, root: Path) -> Iterator[Block]:
     """What was not scored, and why; nothing if there is nothing."""
     if not examined.turned_away:
         return
@@ -96,7 +96,7 @@ def turned_away(examined: Examined, document: Json, root: Path) -> Iterator[Bloc
         yield Grid([picture for picture in pictures if picture is not None])
 
 
-def _picture_of(away: TurnedAway, root: Path) -> Picture | None:
+def _picture_of(away: RejectedFile, root: Path) -> Picture | None:
     """What was turned away, as far as it can be decoded at all."""
     try:
         decode_grey(away.radiograph.path.read_bytes(), _ANY_SIDE)

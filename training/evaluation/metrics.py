@@ -20,7 +20,7 @@ _CHANCES = 200
 
 
 @dataclass(frozen=True)
-class Scored:
+class LabelledScores:
     """Images with their truth and their scores, all of length n.
 
     Attributes:
@@ -55,13 +55,13 @@ class Scored:
         """The images in order of their score."""
         return Ranking.of(self.pneumonia, self.p, self.counts)
 
-    def at(self, chosen: NDArray[np.int64] | Flags) -> Scored:
+    def at(self, chosen: NDArray[np.int64] | Flags) -> LabelledScores:
         """Some of the images, by index (repeats allowed) or by mask."""
-        return Scored(*(getattr(self, name)[chosen] for name in Scored.__dataclass_fields__))
+        return LabelledScores(*(getattr(self, name)[chosen] for name in LabelledScores.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
-class Resample(Scored):
+class Resample(LabelledScores):
     """The same images, each as often as it was drawn.
 
     Attributes:
@@ -76,7 +76,7 @@ class Resample(Scored):
         return self.weight
 
 
-def measure(scored: Scored, threshold: float) -> Measured:
+def measure(scored: LabelledScores, threshold: float) -> Measured:
     """All metrics of a set; None where a metric is not defined, for want of a class.
 
     Sensitivity is called recall, as scikit-learn does. Brier score and calibration error are
@@ -105,7 +105,7 @@ def auc(pneumonia: Flags, p: Floats) -> Metric:
     return ranking.auc(Ranking.of(pneumonia, p, np.ones(len(p), dtype=np.int64)))
 
 
-def confusion(scored: Scored, threshold: float) -> dict[str, int]:
+def confusion(scored: LabelledScores, threshold: float) -> dict[str, int]:
     """Counts of true_positive, false_negative, false_positive, true_negative."""
     called, counts = scored.p >= threshold, scored.counts
     sick = np.where(scored.pneumonia, counts, 0)
@@ -118,7 +118,7 @@ def confusion(scored: Scored, threshold: float) -> dict[str, int]:
     }
 
 
-def with_intervals(scored: Scored, threshold: float, repeats: int, seed: int) -> dict[str, Any]:
+def with_intervals(scored: LabelledScores, threshold: float, repeats: int, seed: int) -> dict[str, Any]:
     """Metrics, each with a 95 % interval beside it under `<name>_ci`.
 
     Percentiles of a bootstrap over whole patients, since images of one patient are alike (Field
@@ -139,7 +139,7 @@ def with_intervals(scored: Scored, threshold: float, repeats: int, seed: int) ->
     return result
 
 
-def error_by_chance(scored: Scored, seed: int) -> float:
+def error_by_chance(scored: LabelledScores, seed: int) -> float:
     """The calibration error that a perfectly calibrated model shows on so many images, on average.
 
     Labels are drawn from the scores themselves (Broecker and Smith, Weather and Forecasting 22,
@@ -151,7 +151,7 @@ def error_by_chance(scored: Scored, seed: int) -> float:
     return float(np.mean([error for error in errors if error is not None]))
 
 
-def resamples(scored: Scored, repeats: int, seed: int) -> Iterator[Resample]:
+def resamples(scored: LabelledScores, repeats: int, seed: int) -> Iterator[Resample]:
     """Whole patients, drawn with replacement; the images of each in order of their score."""
     ordered = scored.at(np.argsort(scored.p, kind="stable"))
     patients, place = np.unique(ordered.patient, return_inverse=True)
@@ -180,7 +180,7 @@ def _interval(name: str, value: Metric, drawn: Sequence[Metric], ends: exact.End
     return [min(low, value, least), max(high, value, most)]
 
 
-def _ends(scored: Scored, threshold: float) -> dict[str, exact.Ends]:
+def _ends(scored: LabelledScores, threshold: float) -> dict[str, exact.Ends]:
     """By metric, what as many patients can show at the very most; nothing for those not counted."""
     called, sick = scored.p >= threshold, scored.pneumonia
     with_sick, with_well = scored.at(sick).patients, scored.at(~sick).patients
@@ -197,7 +197,7 @@ def _ends(scored: Scored, threshold: float) -> dict[str, exact.Ends]:
     }
 
 
-def _three_class_accuracy(scored: Scored) -> Metric:
+def _three_class_accuracy(scored: LabelledScores) -> Metric:
     # Without a known subtype among the pneumonias there are not three classes to tell apart.
     counts = np.where(scored.subtype >= 0, scored.counts, 0)
     if not counts[scored.subtype > 0].any():

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from training.evaluation.examine import Examined
 from training.evaluation.predictions import label_of, name_of
+from training.evaluation.scoring import ScoredImages
 from training.html.blocks import Card, Picture
 from training.html.pictures import thumbnail
 
@@ -22,7 +22,7 @@ _COLOURS = ((38, 42, 255), (70, 150, 190), (140, 160, 80))
 _OPAQUE_AT_MOST = 150 / 255
 
 
-def card_of(examined: Examined, index: int, root: Path) -> Card:
+def card_of(examined: ScoredImages, index: int, root: Path) -> Card:
     """A scored image beside its map, with its name, its truth and what the model says."""
     radiograph = examined.radiographs[index]
     grey = shown(radiograph.path)

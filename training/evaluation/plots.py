@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.metrics import Scored, percentiles, resamples
+from training.evaluation.metrics import LabelledScores, percentiles, resamples
 from training.evaluation.ranking import ECE_BINS, Floats, Ranking
 from training.evaluation.shares import Share, shares
 from training.evaluation.text import percent
@@ -30,7 +30,7 @@ _KINDS = (
 _SUBGROUP_METRICS = {"auc": "AUC", "recall": "sensitivity", "specificity": "specificity"}
 
 
-def discrimination(scored: Scored, document: Json) -> Picture:
+def discrimination(scored: LabelledScores, document: Json) -> Picture:
     """ROC curve with its pointwise band, precision-recall curve, and the operating points on both."""
     near = document["auc"] >= _CORNER_FROM
     with style():
@@ -55,7 +55,7 @@ def discrimination(scored: Scored, document: Json) -> Picture:
     )
 
 
-def reliability(scored: Scored, document: Json) -> Picture:
+def reliability(scored: LabelledScores, document: Json) -> Picture:
     """How often pneumonia is there against the score, in bins of equal mass, and where the scores lie."""
     parts = np.array_split(np.argsort(scored.p, kind="stable"), min(ECE_BINS, len(scored)))
     found = _shares_of(parts, scored, document["bootstrap"])
@@ -79,7 +79,7 @@ def reliability(scored: Scored, document: Json) -> Picture:
     )
 
 
-def reliability_rows(scored: Scored) -> list[tuple[str, int, float, float]]:
+def reliability_rows(scored: LabelledScores) -> list[tuple[str, int, float, float]]:
     """The same as rows: range of scores, images, mean score, share with pneumonia."""
     parts = np.array_split(np.argsort(scored.p, kind="stable"), min(ECE_BINS, len(scored)))
     return [
@@ -93,7 +93,7 @@ def reliability_rows(scored: Scored) -> list[tuple[str, int, float, float]]:
     ]
 
 
-def histogram(scored: Scored, point: OperatingPoint) -> Picture:
+def histogram(scored: LabelledScores, point: OperatingPoint) -> Picture:
     """Where the scores of each class lie, with threshold and band: a row a class."""
     kinds = {
         name: (scored.p[scored.pneumonia & (scored.subtype == code)], colour) for name, code, colour in _KINDS
@@ -147,7 +147,7 @@ def _figure(size: tuple[float, float], rows: int, columns: int, **more: Any) -> 
     return drawn, drawn.subplots(rows, columns, **more)
 
 
-def _roc(panel: Any, scored: Scored, points: Sequence[Json], band: tuple[Floats, Floats]) -> None:
+def _roc(panel: Any, scored: LabelledScores, points: Sequence[Json], band: tuple[Floats, Floats]) -> None:
     ranked = scored.ranking
     panel.plot((0, 1), (0, 1), color=DIM, linewidth=0.8, linestyle="--")
     panel.fill_between(_GRID, *band, color=NORMAL, alpha=0.15, linewidth=0)
@@ -164,7 +164,7 @@ def _roc(panel: Any, scored: Scored, points: Sequence[Json], band: tuple[Floats,
     panel.legend(loc="lower right")
 
 
-def _precision_recall(panel: Any, scored: Scored, points: Sequence[Json], prevalence: float) -> None:
+def _precision_recall(panel: Any, scored: LabelledScores, points: Sequence[Json], prevalence: float) -> None:
     ranked = scored.ranking
     hits = ranked.sick.sum() - ranked.sick_below[:-1]
     called = hits + ranked.well.sum() - ranked.well_below[:-1]
@@ -207,7 +207,7 @@ def _curve(ranked: Ranking) -> tuple[Floats, Floats]:
     return 1 - well[::-1] / well[-1], 1 - sick[::-1] / sick[-1]
 
 
-def _band(scored: Scored, bootstrap: Json) -> tuple[Floats, Floats]:
+def _band(scored: LabelledScores, bootstrap: Json) -> tuple[Floats, Floats]:
     """Lower and upper sensitivity at each place of the grid of false alarms."""
     samples = (sample.ranking for sample in resamples(scored, bootstrap["repeats"], bootstrap["seed"]))
     curves = np.array([np.interp(_GRID, *_curve(ranked)) for ranked in samples if ranked.has_both])
@@ -215,7 +215,7 @@ def _band(scored: Scored, bootstrap: Json) -> tuple[Floats, Floats]:
     return low, high
 
 
-def _shares_of(parts: Sequence[Any], scored: Scored, bootstrap: Json) -> list[Share]:
+def _shares_of(parts: Sequence[Any], scored: LabelledScores, bootstrap: Json) -> list[Share]:
     masks = {
         str(place): (scored.pneumonia, np.isin(np.arange(len(scored)), part))
         for place, part in enumerate(parts)

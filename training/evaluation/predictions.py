@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from training.data.radiographs import Radiograph
-from training.evaluation.examine import Examined
+from training.evaluation.scoring import ScoredImages
 from worker.inference.bundle import LABELS
 
 COLUMNS = (
@@ -17,7 +17,7 @@ COLUMNS = (
 _TRAITS = ("age_years", "sex", "view")
 
 
-def write_predictions(path: Path, examined: Examined, root: Path) -> None:
+def write_predictions(path: Path, examined: ScoredImages, root: Path) -> None:
     """Write a CSV with the columns `COLUMNS`, in the order in which the images were listed.
 
     Probabilities are written in full, so that every figure can be computed again from them.
@@ -45,7 +45,7 @@ def label_of(radiograph: Radiograph) -> str:
     return "pneumonia" if radiograph.subtype is None else LABELS[radiograph.subtype]
 
 
-def _rows(examined: Examined, root: Path) -> Iterator[list[object]]:
+def _rows(examined: ScoredImages, root: Path) -> Iterator[list[object]]:
     turned_away = {each.place: each for each in examined.turned_away}
     scored = iter(range(len(examined.radiographs)))
     for place in range(len(examined.radiographs) + len(turned_away)):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from training.evaluation import plots
-from training.evaluation.examine import Examined
 from training.evaluation.gallery import samples, turned_away, worst
 from training.evaluation.pictures import readable
+from training.evaluation.scoring import ScoredImages
+from training.evaluation.summary import in_short, to_be_looked_at
 from training.evaluation.tables import consequences, decisions, interval, subgroups
 from training.evaluation.text import MEANINGS, NAMES
-from training.evaluation.words import in_short, to_be_looked_at
 from training.html.blocks import Block, Findings, Folded, KeyFigures, Prose, Section, Table
 from training.html.page import page
 
@@ -27,7 +27,7 @@ NOTICE = (
 )
 
 
-def write_report(path: Path, examined: Examined, document: Json, root: Path) -> None:
+def write_report(path: Path, examined: ScoredImages, document: Json, root: Path) -> None:
     """Write the report as one HTML file.
 
     Args:
@@ -47,7 +47,7 @@ def write_report(path: Path, examined: Examined, document: Json, root: Path) -> 
     path.write_text(text, encoding="utf-8")
 
 
-def _sections(examined: Examined, document: Json, root: Path) -> Iterator[Section]:
+def _sections(examined: ScoredImages, document: Json, root: Path) -> Iterator[Section]:
     yield Section("In short", _in_short(document))
     yield Section("Figures", [_figures(document)])
     yield Section("Telling them apart", list(_discrimination(examined, document)))
@@ -84,7 +84,7 @@ def _figures(document: Json) -> Table:
     return Table(["", "value [95\u00a0% interval]", "what it says"], rows)
 
 
-def _discrimination(examined: Examined, document: Json) -> Iterator[Block]:
+def _discrimination(examined: ScoredImages, document: Json) -> Iterator[Block]:
     if document["auc"] is None:
         yield Prose("There is only one kind of image here: nothing to tell apart.")
         return
@@ -103,7 +103,7 @@ def _discrimination(examined: Examined, document: Json) -> Iterator[Block]:
     )
 
 
-def _calibration(examined: Examined, document: Json) -> Iterator[Block | Folded]:
+def _calibration(examined: ScoredImages, document: Json) -> Iterator[Block | Folded]:
     mean, share = float(examined.scored.p.mean()), document["prevalence"]
     yield Prose(
         f"The mean score is {mean:.3f}, and {share:.3f} of the images show pneumonia. The calibration error is "
@@ -125,7 +125,7 @@ def _calibration(examined: Examined, document: Json) -> Iterator[Block | Folded]
     )
 
 
-def _method(examined: Examined, document: Json) -> Iterator[Block]:
+def _method(examined: ScoredImages, document: Json) -> Iterator[Block]:
     card, bootstrap = examined.bundle.card, document["bootstrap"]
     yield Prose(
         "The images were read, turned away and scored by the code that screens, with the network that is served, at the "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.evaluation import exact
-from training.evaluation.metrics import Scored, percentiles, resamples
+from training.evaluation.metrics import LabelledScores, percentiles, resamples
 from training.evaluation.ranking import Flags, Floats
 
 
@@ -30,7 +30,7 @@ class Share:
 
 
 def shares(
-    scored: Scored, masks: Mapping[str, tuple[Flags, Flags]], repeats: int, seed: int
+    scored: LabelledScores, masks: Mapping[str, tuple[Flags, Flags]], repeats: int, seed: int
 ) -> dict[str, Share]:
     """What part of some images has a property, for many such questions in one bootstrap.
 

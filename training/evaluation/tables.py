@@ -7,7 +7,7 @@ from typing import Any
 
 from training.evaluation import plots
 from training.evaluation.evaluate import FEWEST_PATIENTS, SMALLEST_GROUP
-from training.evaluation.examine import Examined
+from training.evaluation.scoring import ScoredImages
 from training.evaluation.text import group_name, percent
 from training.html.blocks import Block, Cell, Folded, Prose, Table
 from worker.inference.triage import Verdict
@@ -23,7 +23,7 @@ def interval(of: Json, name: str, digits: int = 3) -> str | None:
     return f"{of[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def decisions(examined: Examined, document: Json) -> Iterator[Block]:
+def decisions(examined: ScoredImages, document: Json) -> Iterator[Block]:
     """What is called what, by truth."""
     point, counts = document["operating_point"], document["confusion"]
     yield Prose(

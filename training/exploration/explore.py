@@ -12,8 +12,8 @@ import numpy as np
 from training.errors import WrongInput
 from training.exploration.duplicates import Alike, NearMiss, identical, stored_again
 from training.exploration.inventory import KINDS, Inventory, Listed
-from training.exploration.kinship import Kinship, kinships
-from training.exploration.short_cuts import ShortCut, Together, age_of, all_together, numbers, short_cuts
+from training.exploration.patients import PatientCheck, check_patients
+from training.exploration.shortcuts import Shortcut, Together, age_of, all_together, numbers, shortcuts
 from training.exploration.survey import Survey, survey
 
 _SUBTYPES = {"bacterial", "viral"}
@@ -74,9 +74,9 @@ class Exploration:
     survey: Survey
     same: list[Same]
     near_misses: list[tuple[Listed, Listed, float]]
-    short_cuts: list[ShortCut]
+    shortcuts: list[Shortcut]
     together: list[Together]
-    kinships: list[Kinship]
+    check_patients: list[PatientCheck]
 
     @property
     def splits(self) -> list[str]:
@@ -131,9 +131,11 @@ def explore(inventory: Inventory, advance: Callable[[int], None]) -> Exploration
         survey=measured,
         same=same,
         near_misses=near_misses,
-        short_cuts=short_cuts(pneumonia[chosen], numbers(measured)),
+        shortcuts=shortcuts(pneumonia[chosen], numbers(measured)),
         together=all_together(measured),
-        kinships=kinships(measured.images, measured.details, [each.sha256 for each in measured.files]),
+        check_patients=check_patients(
+            measured.images, measured.details, [each.sha256 for each in measured.files]
+        ),
     )
 
 
@@ -161,9 +163,9 @@ def document(found: Exploration) -> dict[str, Any]:
         },
         "kinship": [
             {"relation": each.words, "pairs": each.pairs, "auc": each.auc, "kin": each.kin}
-            for each in found.kinships
+            for each in found.check_patients
         ],
-        "short_cuts": [_short_cut(each) for each in found.short_cuts],
+        "short_cuts": [_short_cut(each) for each in found.shortcuts],
         "together": {each.name: each.auc for each in found.together},
         "sizes": _sizes(found.survey),
         "modes": dict(Counter(each.mode for each in found.survey.files)),
@@ -206,7 +208,7 @@ def _described(same: Same) -> dict[str, Any]:
     }
 
 
-def _short_cut(each: ShortCut) -> dict[str, Any]:
+def _short_cut(each: Shortcut) -> dict[str, Any]:
     return {
         "name": each.name,
         "auc": each.auc,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from training.exploration.duplicates import LEAST_ALIKE
 from training.exploration.explore import Exploration, Same
-from training.exploration.short_cuts import ShortCut
+from training.exploration.shortcuts import Shortcut
 
 _FEW = 50  # images of a split by which nothing should be chosen
 _MENTIONED = 4
@@ -51,13 +51,13 @@ def listed(parts: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def direction(cut: ShortCut) -> str:
+def direction(cut: Shortcut) -> str:
     """In which class the number is the higher one."""
     more = "more often" if cut.yes_or_no else "higher"
     return f"{more} in {higher_in(cut)}"
 
 
-def higher_in(cut: ShortCut) -> str:
+def higher_in(cut: Shortcut) -> str:
     """The class with the higher numbers."""
     return "pneumonia" if cut.auc >= 0.5 else "normal"  # noqa: PLR2004 - of an AUC
 
@@ -102,8 +102,8 @@ def _patients_across_splits(found: Exploration) -> list[str]:
         return []
     where = listed(sorted({each.split for images in across.values() for each in images}))
     said = f"{plural(len(across), 'patient has', 'patients have')} images in more than one split ({where}). "
-    unlike = [each for each in found.kinships if not each.same_split and each.kin is False]
-    if unlike and not any(each.kin for each in found.kinships if not each.same_split):
+    unlike = [each for each in found.check_patients if not each.same_split and each.kin is False]
+    if unlike and not any(each.kin for each in found.check_patients if not each.same_split):
         return [
             (
                 f"By their names, {said}Yet these are no more alike than strangers' (AUC {unlike[0].auc:.2f} of "
@@ -127,7 +127,7 @@ def _under_two_names(found: Exploration) -> list[str]:
 
 def _short_cuts(found: Exploration) -> list[str]:
     sentences = []
-    telling = [each for each in found.short_cuts if each.telling]
+    telling = [each for each in found.shortcuts if each.telling]
     if telling:
         told = [f"{each.words} (AUC {each.strength:.2f}, {direction(each)})" for each in telling]
         more = [f"{len(told) - _MENTIONED} more"] if len(told) > _MENTIONED else []
@@ -189,7 +189,7 @@ def _patients(found: Exploration) -> list[str]:
 
 def _not_kin(found: Exploration) -> list[str]:
     """One name for several people: per label, since that per split is said with the splits."""
-    worth = {each.same_label: each for each in found.kinships if each.same_split}
+    worth = {each.same_label: each for each in found.check_patients if each.same_split}
     if True not in worth or False not in worth or not worth[True].kin or worth[False].kin is not False:
         return []
     return [
@@ -258,9 +258,9 @@ def _small_splits(found: Exploration) -> list[str]:
 
 
 def _not_telling(found: Exploration) -> list[str]:
-    if not found.short_cuts or any(each.telling for each in found.short_cuts):
+    if not found.shortcuts or any(each.telling for each in found.shortcuts):
         return []
-    strongest = found.short_cuts[0]
+    strongest = found.shortcuts[0]
     return [
         (
             f"No single number tells pneumonia from normal; the strongest is {strongest.words} "

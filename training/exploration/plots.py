@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from training.exploration.short_cuts import Number, ShortCut
+from training.exploration.shortcuts import Number, Shortcut
 from training.html.blocks import Picture
 from training.html.pictures import BACTERIAL, DIM, INK, NORMAL, PNEUMONIA, VIRAL, figure, style
 
@@ -71,7 +71,7 @@ def exposure(histogram: NDArray[np.float32], kinds: Kinds) -> Picture:
 
 
 @style()
-def distributions(numbers: Sequence[Number], cuts: Sequence[ShortCut], kinds: Kinds) -> Picture:
+def distributions(numbers: Sequence[Number], cuts: Sequence[Shortcut], kinds: Kinds) -> Picture:
     """How each number is distributed in each kind, with the AUC that it has alone."""
     named = {number.name: number for number in numbers if not number.yes_or_no}
     shown = [(cut, named[cut.name]) for cut in cuts if cut.name in named]

@@ -23,7 +23,7 @@ from training.exploration.pictures import (
     same_twice,
     written,
 )
-from training.exploration.short_cuts import TELLING, ShortCut, age_of, numbers
+from training.exploration.shortcuts import TELLING, Shortcut, age_of, numbers
 from training.exploration.survey import BLACK, EXPOSURE, SIDE, WHITE
 from training.html.blocks import Block, Cell, Findings, Folded, KeyFigures, Prose, Section, Table
 from training.html.page import page
@@ -93,9 +93,9 @@ def _patients(found: Exploration) -> Section:
 
 
 def _kinship(found: Exploration) -> list[Block]:
-    if not found.kinships:
+    if not found.check_patients:
         return []
-    rows = [(each.words, each.pairs, each.auc, _KIN[each.kin]) for each in found.kinships]
+    rows = [(each.words, each.pairs, each.auc, _KIN[each.kin]) for each in found.check_patients]
     return [
         Prose(
             "Are images under one patient's name more alike than images of strangers? The AUC says how often "
@@ -140,7 +140,7 @@ def _patients_in(found: Exploration, split: str) -> int:
 
 
 def _short_cuts(found: Exploration) -> Section:
-    if not found.short_cuts:
+    if not found.shortcuts:
         return Section("Short cuts", [Prose("There are not two classes that a number could tell apart.")])
     kinds = _kinds_outside_test(found)
     mixed = _MIXED if len(found.inventory.sets) > 1 else ""
@@ -152,10 +152,10 @@ def _short_cuts(found: Exploration) -> Section:
         ),
         Table(
             ("number", "normal", "pneumonia", "higher in", "AUC alone", "after preprocessing"),
-            [_cut_row(each) for each in found.short_cuts],
+            [_cut_row(each) for each in found.shortcuts],
             "Medians by class, or the share of those of which it is true",
         ),
-        plots.distributions(numbers(found.survey), found.short_cuts, kinds),
+        plots.distributions(numbers(found.survey), found.shortcuts, kinds),
     ]
     if found.together:
         blocks.append(
@@ -168,13 +168,13 @@ def _short_cuts(found: Exploration) -> Section:
     return Section("Short cuts", blocks)
 
 
-def _cut_row(cut: ShortCut) -> tuple[Cell, ...]:
+def _cut_row(cut: Shortcut) -> tuple[Cell, ...]:
     after = None if cut.evened_auc is None else f"{max(cut.evened_auc, 1 - cut.evened_auc):.2f}"
     typical = [_typical(cut, value) for value in (cut.normal, cut.pneumonia)]
     return cut.words, *typical, higher_in(cut), f"{cut.strength:.2f}", after
 
 
-def _typical(cut: ShortCut, value: float) -> str:
+def _typical(cut: Shortcut, value: float) -> str:
     return f"{100 * value:.0f} %" if cut.yes_or_no else written(cut.name, value)
 
 

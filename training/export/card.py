@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from training.calibration.calibrate import curve
-from training.evaluation.metrics import Scored
+from training.evaluation.metrics import LabelledScores
 from training.evaluation.ranking import equal_mass_bins
 from training.export.card_page import PAGE, render
 from training.fit.history import PLOT
@@ -155,7 +155,7 @@ def write_card(folder: Path, card: dict[str, Any], files: Sequence[str]) -> None
     (folder / PAGE).write_text(render(whole), encoding="utf-8")
 
 
-def curve_points(sets: Mapping[str, Scored], most: int = 300) -> dict[str, Any]:
+def curve_points(sets: Mapping[str, LabelledScores], most: int = 300) -> dict[str, Any]:
     """The section `curves`: what a program needs to draw ROC curves and reliability diagrams.
 
     Args:
@@ -175,14 +175,14 @@ def curve_points(sets: Mapping[str, Scored], most: int = 300) -> dict[str, Any]:
     }
 
 
-def reliability(scored: Scored) -> dict[str, list[float]]:
+def reliability(scored: LabelledScores) -> dict[str, list[float]]:
     """Mean score, share of pneumonia and number of images in 15 bins of equal mass, scores rising."""
     bins = equal_mass_bins(scored.ranking)
     named = {"score": bins.p.round(4), "share": bins.share.round(4), "n": bins.count}
     return {name: values.tolist() for name, values in named.items()}
 
 
-def _roc(scored: Scored, most: int) -> dict[str, list[float]]:
+def _roc(scored: LabelledScores, most: int) -> dict[str, list[float]]:
     roc = curve(scored.pneumonia, scored.p)
     way = roc.sensitivity - roc.specificity
     chosen = np.unique(np.searchsorted(way, np.linspace(way[0], way[-1], most)))
@@ -201,7 +201,7 @@ def software() -> dict[str, str]:
 
 
 @style()
-def plot_roc(path: Path, sets: dict[str, Scored], points: dict[str, OperatingPoint]) -> None:
+def plot_roc(path: Path, sets: dict[str, LabelledScores], points: dict[str, OperatingPoint]) -> None:
     """Draw the ROC curves of some sets, and where the operating points are expected to lie.
 
     If a corner holds all of these, it is drawn beside the whole, enlarged.
@@ -230,7 +230,7 @@ def plot_roc(path: Path, sets: dict[str, Scored], points: dict[str, OperatingPoi
 
 
 @style()
-def plot_reliability(path: Path, sets: dict[str, Scored]) -> None:
+def plot_reliability(path: Path, sets: dict[str, LabelledScores]) -> None:
     """Draw how often pneumonia was there against the score, in bins of equal mass."""
     figure, (axes,) = _panels(1, "p_pneumonia", "share with pneumonia")
     axes.plot((0, 1), (0, 1), color="grey", linewidth=0.8, linestyle="-")

@@ -16,14 +16,23 @@ from numpy.typing import NDArray
 from training.calibration import calibrate
 from training.data.augment import augmented_batch
 from training.data.cohort import FOLDER, TABLE, Cohort
-from training.data.conditions import PLAIN, RESTYLED, STRESSED, Trial, trials, view_of, with_views
+from training.data.conditions import PLAIN, RESTYLED, STRESSED, Condition, conditions, view_of, with_views
 from training.data.radiographs import targets
-from training.evaluation.evaluate import BOOTSTRAP, SEED, as_scored, subgroups
-from training.evaluation.metrics import Scored, auc, measure, with_intervals
+from training.evaluation.evaluate import BOOTSTRAP, SEED, subgroups
+from training.evaluation.metrics import LabelledScores, auc, measure, with_intervals
+from training.evaluation.scoring import labelled_scores
 from training.export import card
 from training.export.litert import REPRESENTATIVE, parity, to_int8
-from training.fit.crossfit import Logits, Work, examples, fold_model, out_of_fold, taught_by, trained
-from training.fit.fitting import Course
+from training.fit.crossfit import (
+    Logits,
+    Workspace,
+    distilled_targets,
+    fold_model,
+    load_or_train,
+    out_of_fold,
+    select_examples,
+)
+from training.fit.fitting import TrainingPlan
 from training.fit.history import HISTORY, PLOT, plot_history, read_history, write_history
 from training.network.architectures import HEAD, multiply_adds
 from training.recipe import Recipe
@@ -39,7 +48,7 @@ _SPREAD = ("auc", "accuracy", "specificity", "recall", "three_class_accuracy")
 
 
 @dataclass(frozen=True)
-class Made:
+class TrainedModel:
     """What a training gave.
 
     Attributes:
@@ -58,12 +67,12 @@ class Made:
     calibration: calibrate.Calibration
     history: list[dict[str, float]]
     look: SecondLook | None
-    first: dict[str, Scored]
-    scores: dict[str, Scored]
+    first: dict[str, LabelledScores]
+    scores: dict[str, LabelledScores]
     said: dict[str, Any]
 
 
-def make(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Work) -> Made:
+def train_model(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Workspace) -> TrainedModel:
     """Train on all folds but one for each, calibrate on the rest, and train on all.
 
     Args:
@@ -72,17 +81,19 @@ def make(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Work) 
         start: a network that is tuned further, or None.
         work: where what is done is kept, and how the machine may be used.
     """
-    course = Course(recipe.network, recipe.fit, recipe.sampling, recipe.augment, start)
-    tried = trials(recipe, cohort)
+    course = TrainingPlan(recipe.network, recipe.fit, recipe.sampling, recipe.augment, start)
+    tried = conditions(recipe, cohort)
     labels = _labels(recipe, cohort, tried, work)
     found = out_of_fold("student", course, cohort, labels, with_views(tried), work)
     calibration = _calibration(recipe, cohort, found, tried)
     first = _scored(cohort, found, tried, calibration, None)
     look = calibrate.second_look(_pooled(first, cohort).p, recipe.calibrate)
     work.say("all images")
-    last = trained("final", course, examples(cohort, labels, np.ones(len(cohort), dtype=bool)), work)
+    last = load_or_train(
+        "final", course, select_examples(cohort, labels, np.ones(len(cohort), dtype=bool)), work
+    )
     one = fold_model("student", course, cohort, labels, 0, work)
-    return Made(
+    return TrainedModel(
         calibrated(last.model, calibration),
         _quantised(recipe, cohort, calibrated(one, calibration), calibration.temperature, tried),
         calibration,
@@ -102,7 +113,9 @@ def make(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Work) 
     )
 
 
-def release(recipe: Recipe, cohort: Cohort, made: Made, out: Path, *, preliminary: bool) -> dict[str, Any]:
+def write_bundle(
+    recipe: Recipe, cohort: Cohort, made: TrainedModel, out: Path, *, preliminary: bool
+) -> dict[str, Any]:
     """Export, choose operating points, measure, and write a bundle.
 
     Args:
@@ -168,19 +181,21 @@ def representative(recipe: Recipe, cohort: Cohort) -> NDArray[np.uint8]:
     return augmented_batch(cohort.grey, chosen, recipe.network.side, recipe.stress, seed)
 
 
-def _labels(recipe: Recipe, cohort: Cohort, tried: Mapping[str, Trial], work: Work) -> NDArray[np.float32]:
+def _labels(
+    recipe: Recipe, cohort: Cohort, tried: Mapping[str, Condition], work: Workspace
+) -> NDArray[np.float32]:
     """What is to be learnt of each image: what the data set says, and what the teacher thinks of it."""
     known = targets(cohort.radiographs)
     teacher = recipe.teacher
     if teacher is None:
         return known
-    course = Course(teacher.network, teacher.fit, recipe.sampling, recipe.augment)
+    course = TrainingPlan(teacher.network, teacher.fit, recipe.sampling, recipe.augment)
     opinion = out_of_fold("teacher", course, cohort, known, tried, work)
-    return taught_by(cohort, opinion, tried, teacher.share, teacher.temperature)
+    return distilled_targets(cohort, opinion, tried, teacher.share, teacher.temperature)
 
 
 def _calibration(
-    recipe: Recipe, cohort: Cohort, found: Logits, tried: Mapping[str, Trial]
+    recipe: Recipe, cohort: Cohort, found: Logits, tried: Mapping[str, Condition]
 ) -> calibrate.Calibration:
     """On the folder's images, each trial counting alike, at the prevalence that the recipe states."""
     logits, known, weights = [], [], []
@@ -198,10 +213,10 @@ def _calibration(
 def _scored(
     cohort: Cohort,
     found: Logits,
-    tried: Mapping[str, Trial],
+    tried: Mapping[str, Condition],
     calibration: calibrate.Calibration,
     look: SecondLook | None,
-) -> dict[str, Scored]:
+) -> dict[str, LabelledScores]:
     scored = {}
     for name, trial in tried.items():
         p = calibration.probabilities(found[name])
@@ -210,23 +225,28 @@ def _scored(
             looks = [found[name], *(found[view_of(name, view)] for view in VIEWS)]
             p[wanted] = calibration.probabilities(np.mean(looks, axis=0)[wanted])
         radiographs = [cohort.radiographs[i] for i in trial.of]
-        scored[name] = as_scored(radiographs, Scores(p, np.zeros((len(p), 0, 0), np.uint8)))
+        scored[name] = labelled_scores(radiographs, Scores(p, np.zeros((len(p), 0, 0), np.uint8)))
     return scored
 
 
-def _pooled(scores: Mapping[str, Scored], cohort: Cohort) -> Scored:
+def _pooled(scores: Mapping[str, LabelledScores], cohort: Cohort) -> LabelledScores:
     """The folder's images of all trials, each trial as often as every other."""
     parts = []
     most = max(len(each) for each in scores.values())
     for scored in scores.values():
         folder = np.tile(cohort.source, len(scored) // len(cohort)) == FOLDER
         parts.append(scored.at(np.tile(np.flatnonzero(folder), most // len(scored))))
-    return Scored(
-        *(np.concatenate([getattr(each, name) for each in parts]) for name in Scored.__dataclass_fields__)
+    return LabelledScores(
+        *(
+            np.concatenate([getattr(each, name) for each in parts])
+            for name in LabelledScores.__dataclass_fields__
+        )
     )
 
 
-def _sets(recipe: Recipe, cohort: Cohort, scores: Mapping[str, Scored]) -> dict[str, tuple[Scored, Cohort]]:
+def _sets(
+    recipe: Recipe, cohort: Cohort, scores: Mapping[str, LabelledScores]
+) -> dict[str, tuple[LabelledScores, Cohort]]:
     """What is measured, by its name on the card, with the images it was made of."""
     suffix = {PLAIN: "", STRESSED: "_stressed", RESTYLED: "_restyled"}
     sources = {FOLDER: recipe.data.folder, TABLE: recipe.data.table}
@@ -240,7 +260,7 @@ def _sets(recipe: Recipe, cohort: Cohort, scores: Mapping[str, Scored]) -> dict[
     return sets
 
 
-def _second_look(recipe: Recipe, cohort: Cohort, made: Made, point: OperatingPoint) -> dict[str, Any]:
+def _second_look(recipe: Recipe, cohort: Cohort, made: TrainedModel, point: OperatingPoint) -> dict[str, Any]:
     """Which images are looked at again, and what it changes, by the name of the set."""
     if made.look is None:
         return {}
@@ -254,7 +274,7 @@ def _second_look(recipe: Recipe, cohort: Cohort, made: Made, point: OperatingPoi
     return {"second_look": said}
 
 
-def _measured(scored: Scored, part: Cohort, point: OperatingPoint) -> dict[str, Any]:
+def _measured(scored: LabelledScores, part: Cohort, point: OperatingPoint) -> dict[str, Any]:
     figures = with_intervals(scored, point.threshold, BOOTSTRAP, SEED)
     said = {
         "n": len(scored),
@@ -266,7 +286,7 @@ def _measured(scored: Scored, part: Cohort, point: OperatingPoint) -> dict[str, 
     return said | ({"subgroups": groups} if groups else {})
 
 
-def _spread(scored: Scored, part: Cohort, point: OperatingPoint) -> dict[str, Any]:
+def _spread(scored: LabelledScores, part: Cohort, point: OperatingPoint) -> dict[str, Any]:
     """Over the folds, each of which had a seed of its own."""
     fold = np.tile(part.fold, len(scored) // len(part))
     measured = [measure(scored.at(fold == number), point.threshold) for number in np.unique(fold)]
@@ -284,7 +304,7 @@ def _described(values: list[float]) -> dict[str, Any]:
 
 
 def _quantised(
-    recipe: Recipe, cohort: Cohort, model: keras.Model, temperature: float, tried: Mapping[str, Trial]
+    recipe: Recipe, cohort: Cohort, model: keras.Model, temperature: float, tried: Mapping[str, Condition]
 ) -> dict[str, Any]:
     """What int8 costs: the first fold's network on the patients it was not shown."""
     held = np.flatnonzero((cohort.fold[tried[PLAIN].of] == 0) & (cohort.source == FOLDER))

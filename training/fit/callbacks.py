@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from training.errors import WrongInput
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 Arrays = dict[str, NDArray[Any]]
 Clock = Callable[[], float]
 
@@ -52,7 +52,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
         history: one entry an epoch: loss, accuracy, and where measured val_loss, val_accuracy.
     """
 
-    def __init__(self, epochs: int, say: Say, clock: Clock = time.monotonic) -> None:
+    def __init__(self, epochs: int, say: PrintLine, clock: Clock = time.monotonic) -> None:
         """Expect so many epochs in all."""
         super().__init__()
         self.history: list[dict[str, float]] = []

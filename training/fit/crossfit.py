@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.cohort import TABLE, Cohort
-from training.data.conditions import Trial
+from training.data.conditions import Condition
 from training.data.radiographs import targets
 from training.fit.callbacks import discard_state
-from training.fit.fitting import Course, Examples, fingerprint, fit
+from training.fit.fitting import Examples, TrainingPlan, fingerprint, fit
 from training.fit.history import HISTORY, PLOT, plot_history, write_history
 
 Say = Callable[[str], None]
@@ -26,7 +26,7 @@ Logits = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Work:
+class Workspace:
     """Where a training keeps what is done, and how it may use the machine.
 
     Attributes:
@@ -50,11 +50,11 @@ class Trained:
 
 def out_of_fold(
     name: str,
-    course: Course,
+    course: TrainingPlan,
     cohort: Cohort,
     labels: NDArray[np.float32],
-    trials: Mapping[str, Trial],
-    work: Work,
+    trials: Mapping[str, Condition],
+    work: Workspace,
 ) -> Logits:
     """Train once for each fold, without its patients, and score them.
 
@@ -83,15 +83,15 @@ def out_of_fold(
 
 
 def fold_model(
-    name: str, course: Course, cohort: Cohort, labels: NDArray[np.float32], number: int, work: Work
+    name: str, course: TrainingPlan, cohort: Cohort, labels: NDArray[np.float32], number: int, work: Workspace
 ) -> keras.Model:
     """The network that was not shown one fold, trained unless it lies in the work folder already."""
     seeded = course.seeded(course.fit.seed + number)
-    shown = examples(cohort, labels, cohort.fold != number)
-    return trained(f"{name}-{number + 1}", seeded, shown, work).model
+    shown = select_examples(cohort, labels, cohort.fold != number)
+    return load_or_train(f"{name}-{number + 1}", seeded, shown, work).model
 
 
-def trained(name: str, course: Course, shown: Examples, work: Work) -> Trained:
+def load_or_train(name: str, course: TrainingPlan, shown: Examples, work: Workspace) -> Trained:
     """A network, trained unless it lies in the work folder already, with its history and a plot of it."""
     kept = work.folder / f"{name}-{fingerprint(course, shown)[:16]}.keras"
     history = kept.with_name(f"{kept.stem}-{HISTORY}")
@@ -110,7 +110,7 @@ def trained(name: str, course: Course, shown: Examples, work: Work) -> Trained:
     return Trained(fitted.model, history)
 
 
-def examples(cohort: Cohort, labels: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Examples:
+def select_examples(cohort: Cohort, labels: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Examples:
     """The images that may be learnt from."""
     return Examples(
         cohort.grey[chosen], cohort.inputs[chosen], labels[chosen], cohort.source[chosen] == TABLE
@@ -123,8 +123,8 @@ def logits(model: keras.Model, inputs: NDArray[np.uint8]) -> NDArray[np.float64]
     return np.asarray(np.mean(evidence, axis=(1, 2), dtype=np.float64))
 
 
-def taught_by(
-    cohort: Cohort, scores: Logits, trials: Mapping[str, Trial], share: float, temperature: float
+def distilled_targets(
+    cohort: Cohort, scores: Logits, trials: Mapping[str, Condition], share: float, temperature: float
 ) -> NDArray[np.float32]:
     """Labels mixed with a teacher's opinion (distillation, Hinton et al., 2015), shape (n, 3).
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.augment import augmented_batch
-from training.data.spectrum import profiles
+from training.data.spectrum import radial_spectra
 from training.fit import callbacks
 from training.fit.callbacks import CpuLimit, Progress, Resume
 from training.network.architectures import fold, inverted_residual, pooled
-from training.network.pretrained import begin_with
-from training.recipe import Augment, Fit, Network, Sampling
+from training.network.pretrained import load_pretrained
+from training.recipe import AugmentSection, FitSection, NetworkSection, SamplingSection
 
 # The averaged weights may reach back over at most this share of the training.
 _LONGEST_AVERAGE = 0.05
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingPlan:
     """What a network is to be taught, and how.
 
     Attributes:
@@ -37,13 +37,13 @@ class Course:
             `network` names, or with random ones.
     """
 
-    network: Network
-    fit: Fit
-    sampling: Sampling
-    augment: Augment
+    network: NetworkSection
+    fit: FitSection
+    sampling: SamplingSection
+    augment: AugmentSection
     start: keras.Model | None = None
 
-    def seeded(self, seed: int) -> Course:
+    def seeded(self, seed: int) -> TrainingPlan:
         """The same with another seed."""
         return replace(self, fit=self.fit.model_copy(update={"seed": seed}))
 
@@ -80,7 +80,9 @@ class Fitted:
     seconds: float
 
 
-def fit(course: Course, examples: Examples, state: Path, say: Say, cpu_limit: float | None = None) -> Fitted:
+def fit(
+    course: TrainingPlan, examples: Examples, state: Path, say: Say, cpu_limit: float | None = None
+) -> Fitted:
     """Train a network.
 
     AdamW (Loshchilov and Hutter, ICLR 2019) with a cosine to zero after a warm-up; what is kept
@@ -121,14 +123,14 @@ def fit(course: Course, examples: Examples, state: Path, say: Say, cpu_limit: fl
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
     """Augmented batches, drawn anew each epoch from the recipe's seed."""
 
-    def __init__(self, course: Course, examples: Examples) -> None:
+    def __init__(self, course: TrainingPlan, examples: Examples) -> None:
         """Measure the images' spectra, and draw the first epoch's order."""
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
         self._course, self._examples = course, examples
         self._weights = sample_weights(examples.targets, examples.from_table, course.sampling.class_balance)
         repeats = np.where(examples.from_table, course.sampling.table_repeats, 1)
         self._shown = np.repeat(np.arange(len(repeats)), repeats)
-        self._spectra = profiles(examples.inputs) if course.augment.spectrum else None
+        self._spectra = radial_spectra(examples.inputs) if course.augment.spectrum else None
         self.begin(0)
 
     def begin(self, epoch: int) -> None:
@@ -185,11 +187,11 @@ def class_weights(targets: NDArray[np.float32], power: float) -> NDArray[np.floa
     return np.asarray(weights / (targets @ weights).mean(), dtype=np.float32)
 
 
-def _network(course: Course) -> keras.Model:
+def _network(course: TrainingPlan) -> keras.Model:
     network = course.network
     if course.start is None:
         model = inverted_residual(network)
-        return model if network.pretrained == "none" else begin_with(model, network)
+        return model if network.pretrained == "none" else load_pretrained(model, network)
     # What is tuned further has its batch norms folded: their statistics stay those of more images
     # than a small folder has.
     model = inverted_residual(network, folded=True)
@@ -197,7 +199,7 @@ def _network(course: Course) -> keras.Model:
     return model
 
 
-def _compiled(model: keras.Model, fit: Fit, steps_per_epoch: int) -> keras.Model:
+def _compiled(model: keras.Model, fit: FitSection, steps_per_epoch: int) -> keras.Model:
     trained = pooled(model)
     trained.compile(
         _optimizer(fit, steps_per_epoch),
@@ -208,7 +210,7 @@ def _compiled(model: keras.Model, fit: Fit, steps_per_epoch: int) -> keras.Model
     return trained
 
 
-def _optimizer(fit: Fit, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def _optimizer(fit: FitSection, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     steps = fit.epochs * steps_per_epoch
     warm_up = min(round(fit.warm_up_epochs * steps_per_epoch), steps // 4)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -239,7 +241,7 @@ def _mixed(
     return mixed, share[:, np.newaxis] * targets + (1 - share[:, np.newaxis]) * targets[other]
 
 
-def _served(course: Course, model: keras.Model, batches: Batches) -> keras.Model:
+def _served(course: TrainingPlan, model: keras.Model, batches: Batches) -> keras.Model:
     """The network as it is served, in float32, with batch statistics that fit the averaged weights."""
     served = inverted_residual(course.network, folded=True)
     if course.start is not None:
@@ -250,7 +252,7 @@ def _served(course: Course, model: keras.Model, batches: Batches) -> keras.Model
     return fold(model, served)
 
 
-def fingerprint(course: Course, examples: Examples) -> str:
+def fingerprint(course: TrainingPlan, examples: Examples) -> str:
     """Of all that the training depends on."""
     sections = (course.network, course.fit, course.sampling, course.augment)
     weights = course.start.get_weights() if course.start is not None else []

@@ -15,7 +15,7 @@ from training.gate.negatives import SPOILED, THINGS
 from training.gate.plate import SIDE, Grey
 from training.gate.variation import roughened, varied
 from training.gate.volume import frontal
-from training.recipe import Gate
+from training.recipe import GateSection
 from worker.inference.gate import FRONTAL, downsample
 from worker.inference.preprocess import normalise
 from worker.phantom import draw_phantom
@@ -80,7 +80,7 @@ def folds_of(chests: Mapping[str, Chests]) -> int:
     return 1 + max(int(each.folds.max()) for each in chests.values())
 
 
-def draw(chests: Mapping[str, Chests], plan: Gate) -> Examples:
+def draw(chests: Mapping[str, Chests], plan: GateSection) -> Examples:
     """Draw all examples.
 
     Args:
@@ -123,14 +123,14 @@ def _of_chests(name: str, chests: Chests, images: int, seed: tuple[int, int]) ->
             yield from _sound_and_spoiled(grey, name, fold, rng)
 
 
-def _of_phantoms(films: Sequence[Grey], plan: Gate, folds: int) -> Iterator[_One]:
+def _of_phantoms(films: Sequence[Grey], plan: GateSection, folds: int) -> Iterator[_One]:
     for number in range(plan.phantoms):
         rng = np.random.default_rng((plan.seed, _PHANTOM_SEEDS, number))
         drawing = frontal(rng) if number % 3 == 0 else _phantom(_PHANTOM_SEEDS + plan.seed + number)
         yield from _sound_and_spoiled(_perhaps_roughened(drawing, films, rng), "phantom", number % folds, rng)
 
 
-def _of_drawings(films: Sequence[Grey], plan: Gate, folds: int) -> Iterator[_One]:
+def _of_drawings(films: Sequence[Grey], plan: GateSection, folds: int) -> Iterator[_One]:
     kinds = {**LATERALS, **OTHER_PARTS, **THINGS}
     for place, (kind, drawn) in enumerate(kinds.items()):
         label = "lateral" if kind in LATERALS else "not_a_chest"

@@ -29,7 +29,7 @@ _Z = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True)
-class Answers:
+class GateAnswers:
     """The labels' chances, as networks give them that were not shown the patient or the kind.
 
     Attributes:
@@ -48,7 +48,7 @@ class Answers:
 def choose_threshold(plain: Mapping[str, Floats], stressed: Mapping[str, Mapping[str, Floats]]) -> float:
     """The threshold by `RULE`, rounded up to four decimals, and `HIGHEST` at most.
 
-    Arguments as in `Answers`.
+    Arguments as in `GateAnswers`.
     """
     needed = [_lowest(1 - p[:, 0], max(1, int(PLAIN_LIMIT * len(p)))) for p in plain.values()]
     for variants in stressed.values():
@@ -58,7 +58,7 @@ def choose_threshold(plain: Mapping[str, Floats], stressed: Mapping[str, Mapping
 
 
 def measured(
-    answers: Answers, sets: Mapping[str, Sequence[Radiograph]], others: Examples, threshold: float
+    answers: GateAnswers, sets: Mapping[str, Sequence[Radiograph]], others: Examples, threshold: float
 ) -> dict[str, Any]:
     """The figures of the card's section.
 
@@ -72,7 +72,7 @@ def measured(
         `chests`, by set: how many were turned away. Tables: `codes` they were given, the same by
         `groups`, the share of `stressed` variants, and of `others` and of what was `never_trained_on`.
     """
-    turned = {name: away(p, threshold) for name, p in answers.plain.items()}
+    turned = {name: rejected(p, threshold) for name, p in answers.plain.items()}
     return {
         "chests": {name: _of_set(turned[name], radiographs) for name, radiographs in sets.items()},
         "codes": [row for name, p in answers.plain.items() for row in _codes(name, p, threshold)],
@@ -82,19 +82,19 @@ def measured(
             for group, mask in _groups(radiographs)
         ],
         "stressed": [
-            {"set": name, "stress": stress, "n": len(p), "share": _share(away(p, threshold))}
+            {"set": name, "stress": stress, "n": len(p), "share": _share(rejected(p, threshold))}
             for name, variants in answers.stressed.items()
             for stress, p in variants.items()
         ],
         "others": list(_of_others(answers.others, others, threshold)),
         "never_trained_on": [
-            {"kind": kind, "n": len(p), "share": _share(away(p, threshold))}
+            {"kind": kind, "n": len(p), "share": _share(rejected(p, threshold))}
             for kind, p in answers.never.items()
         ],
     }
 
 
-def away(p: Floats, threshold: float) -> Flags:
+def rejected(p: Floats, threshold: float) -> Flags:
     """Which images are turned away, from chances of shape (n, labels)."""
     return np.asarray(1 - p[:, 0] > threshold)
 
@@ -122,7 +122,7 @@ def _of_set(turned: Flags, radiographs: Sequence[Radiograph]) -> dict[str, Any]:
 
 
 def _codes(name: str, p: Floats, threshold: float) -> list[dict[str, Any]]:
-    codes = [str(rejection_code(row, LABELS, threshold)) for row in p[away(p, threshold)]]
+    codes = [str(rejection_code(row, LABELS, threshold)) for row in p[rejected(p, threshold)]]
     return [{"set": name, "code": code, "n": codes.count(code)} for code in sorted(set(codes))]
 
 
@@ -145,7 +145,7 @@ def _counted(turned: Flags) -> dict[str, int]:
 
 
 def _of_others(p: Floats, others: Examples, threshold: float) -> Iterator[dict[str, Any]]:
-    turned, named = away(p, threshold), 1 + p[:, 1:].argmax(axis=1)
+    turned, named = rejected(p, threshold), 1 + p[:, 1:].argmax(axis=1)
     for kind in sorted(set(others.kinds.tolist())):
         mask = others.kinds == kind
         right = turned[mask] & (named[mask] == others.labels[mask])

@@ -23,7 +23,7 @@ from training.data.cohort import FOLDER, TABLE, Cohort
 from training.export.card import write_card
 from training.export.litert import REPRESENTATIVE, to_int8
 from training.fit.callbacks import CpuLimit, Progress, fingerprint
-from training.fit.crossfit import Work
+from training.fit.crossfit import Workspace
 from training.gate.examples import (
     LABELS,
     MIRRORED,
@@ -34,12 +34,12 @@ from training.gate.examples import (
     folds_of,
     seen,
 )
-from training.gate.measures import RULE, Answers, choose_threshold, measured
+from training.gate.measures import RULE, GateAnswers, choose_threshold, measured
 from training.gate.negatives import NEVER_TRAINED_ON
 from training.gate.plate import Grey
 from training.gate.variation import STRESSES
 from training.network.architectures import BatchNorm
-from training.recipe import Gate, Recipe
+from training.recipe import GateSection, Recipe
 from worker.card.loading import CARD
 from worker.inference.bundle import Bundle
 from worker.inference.gate import FILE, SECTION, downsample
@@ -59,7 +59,7 @@ class GatePart:
     section: dict[str, Any]
 
 
-def chests_of(recipe: Recipe, cohort: Cohort) -> dict[str, Chests]:
+def chest_sets(recipe: Recipe, cohort: Cohort) -> dict[str, Chests]:
     """The real frontal radiographs of a training, by what the card calls their set."""
     sources = {FOLDER: recipe.data.folder, TABLE: recipe.data.table}
     found = {}
@@ -69,7 +69,7 @@ def chests_of(recipe: Recipe, cohort: Cohort) -> dict[str, Chests]:
     return found
 
 
-def fit_gate(chests: Mapping[str, Chests], plan: Gate, work: Work) -> GatePart:
+def fit_gate(chests: Mapping[str, Chests], plan: GateSection, work: Workspace) -> GatePart:
     """Draw examples, fit a network for each fold, choose the threshold by `RULE`, and fit one to all.
 
     Args:
@@ -81,13 +81,13 @@ def fit_gate(chests: Mapping[str, Chests], plan: Gate, work: Work) -> GatePart:
     work.say("gate: drawing what is no frontal chest")
     examples, folds = draw(chests, plan), folds_of(chests)
     others = examples.at(examples.labels != 0)
-    tried = _Tried(chests, others)
+    tried = _OutOfFold(chests, others)
     for fold in range(folds):
         shown = examples.at(examples.folds != fold)
         tried.by(_served(f"gate-{fold + 1}", plan, shown, plan.seed + 1 + fold, work), fold)
     network = _served("gate-final", plan, examples, plan.seed, work)
-    never = {kind: answers(network, _never_seen(kind, plan.seed)) for kind in NEVER_TRAINED_ON}
-    found = Answers(tried.plain, tried.stressed, tried.others, never)
+    never = {kind: label_probabilities(network, _never_seen(kind, plan.seed)) for kind in NEVER_TRAINED_ON}
+    found = GateAnswers(tried.plain, tried.stressed, tried.others, never)
     threshold = choose_threshold(found.plain, found.stressed)
     figures = measured(found, {name: each.radiographs for name, each in chests.items()}, others, threshold)
     section = {
@@ -117,7 +117,7 @@ def part_of(bundle: Bundle) -> GatePart | None:
     return GatePart((bundle.folder / FILE).read_bytes(), bundle.card[SECTION])
 
 
-def answers(network: bytes, inputs: Grey) -> Floats:
+def label_probabilities(network: bytes, inputs: Grey) -> Floats:
     """What a served gate says of its inputs, (n, 64, 64): the chances of the labels, (n, labels)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FILE
@@ -178,7 +178,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         return inputs[..., np.newaxis].astype(np.float32), np.eye(len(LABELS), dtype=np.float32)[labels]
 
 
-class _Tried:
+class _OutOfFold:
     """Chests, as they are and stressed, and spoiled ones, filled in fold by fold."""
 
     def __init__(self, chests: Mapping[str, Chests], others: Examples) -> None:
@@ -193,15 +193,15 @@ class _Tried:
         """Ask a network about the fold that it was not shown."""
         for name, each in self._chests.items():
             mask = each.folds == fold
-            self.plain[name][mask] = answers(network, downsample(each.inputs[mask], NETWORK_SIDE))
+            self.plain[name][mask] = label_probabilities(network, downsample(each.inputs[mask], NETWORK_SIDE))
             for stress, change in STRESSES.items():
                 changed = [seen(np.asarray(change(Image.fromarray(grey)))) for grey in each.grey[mask]]
-                self.stressed[name][stress][mask] = answers(network, np.stack(changed))
+                self.stressed[name][stress][mask] = label_probabilities(network, np.stack(changed))
         mask = self._examples.folds == fold
-        self.others[mask] = answers(network, self._examples.inputs[mask])
+        self.others[mask] = label_probabilities(network, self._examples.inputs[mask])
 
 
-def _served(name: str, plan: Gate, examples: Examples, seed: int, work: Work) -> bytes:
+def _served(name: str, plan: GateSection, examples: Examples, seed: int, work: Workspace) -> bytes:
     """A network, quantised; fitted unless it lies in the work folder already."""
     digest = fingerprint(f"{plan.model_dump_json()} {seed}", examples.inputs, examples.labels)
     kept = work.folder / f"{name}-{digest[:16]}.tflite"
@@ -221,7 +221,7 @@ def _served(name: str, plan: Gate, examples: Examples, seed: int, work: Work) ->
     return content
 
 
-def _fitted(plan: Gate, examples: Examples, seed: int, work: Work) -> keras.Model:
+def _fitted(plan: GateSection, examples: Examples, seed: int, work: Workspace) -> keras.Model:
     keras.utils.set_random_seed(seed)
     model, batches = network(plan.widths), Batches(examples, plan.batch_size, seed)
     steps = plan.epochs * batches.num_batches

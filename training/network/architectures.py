@@ -1,4 +1,4 @@
-"""The networks: the shipped one, and that of the application that Nightread replaces."""
+"""The shipped network."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import Input, Model, Sequential, layers
+from keras import Input, Model, layers
 
-from training.recipe import Network, Stage
+from training.recipe import NetworkSection, Stage
 
 _CLASSES = 3
 # The name of the last layer, which nothing pretrained has.
 HEAD = "evidence"
 
 
-def inverted_residual(network: Network, *, folded: bool = False) -> Model:
+def inverted_residual(network: NetworkSection, *, folded: bool = False) -> Model:
     """A small network of inverted residuals (Sandler et al., CVPR 2018) without squeeze-and-excitation.
 
     Every layer has a name of its own: Keras would count on through a process, and names are part of
@@ -46,7 +46,7 @@ def inverted_residual(network: Network, *, folded: bool = False) -> Model:
     return Model(grey, evidence, name="inverted_residual")
 
 
-def named_blocks(network: Network) -> list[tuple[str, Stage]]:
+def named_blocks(network: NetworkSection) -> list[tuple[str, Stage]]:
     """The inverted residuals one by one, each as a stage of one block, with the name that its layers begin with."""
     found: list[tuple[str, Stage]] = []
     for stage in network.stages:
@@ -101,22 +101,6 @@ class BatchNorm(layers.BatchNormalization):  # type: ignore[misc]  # Keras has n
         return normed
 
 
-def seed_cnn() -> Model:
-    """The network of the replaced application: 128 x 128 RGB in 0..1 to one probability."""
-    stages = [layer for width in (32, 64, 128) for layer in _seed_stage(width)]
-    return Sequential(
-        [
-            Input((128, 128, 3)),
-            *stages,
-            layers.Flatten(),
-            layers.Dropout(0.5),
-            layers.Dense(256, activation="relu"),
-            layers.Dropout(0.3),
-            layers.Dense(1, activation="sigmoid"),
-        ]
-    )
-
-
 def multiply_adds(model: Model) -> int:
     """Multiply-adds of the convolutions for one image."""
     total = 0
@@ -162,7 +146,3 @@ def _absorbed(conv: layers.Layer, norm: layers.Layer) -> list[Any]:
     # One filter a channel: the channels are the last axis but one.
     along = scale[:, np.newaxis] if isinstance(conv, layers.DepthwiseConv2D) else scale
     return [kernel * along, beta - mean * scale]
-
-
-def _seed_stage(width: int) -> list[layers.Layer]:
-    return [layers.Conv2D(width, 3, activation="relu"), layers.MaxPooling2D()]

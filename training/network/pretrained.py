@@ -13,13 +13,13 @@ import numpy as np
 
 from training.errors import WrongInput
 from training.network.architectures import HEAD
-from training.recipe import Network
+from training.recipe import NetworkSection
 
 _WEIGHTS = Path(__file__).parent / "weights"
 _PARTS = ("kernel", "gamma", "beta", "moving_mean", "moving_variance")
 
 
-def begin_with(model: keras.Model, network: Network) -> keras.Model:
+def load_pretrained(model: keras.Model, network: NetworkSection) -> keras.Model:
     """Give a network the pretrained weights of its convolutions and batch norms; the head keeps its own.
 
     Args:

@@ -1,4 +1,4 @@
-"""What evaluations are tested with: an untrained bundle, and drawn chests with labels that half fit it."""
+"""Fixtures of the training's tests: an untrained bundle and labelled phantoms."""
 
 from __future__ import annotations
 

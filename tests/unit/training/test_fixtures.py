@@ -12,7 +12,7 @@ from tests.fixtures import CARD, GATE_NETWORK, GATE_SECTION
 from tests.fixtures.making import make_card, make_gate
 from tests.gates import DEFECTS, with_defect
 from training.gate.examples import seen
-from training.gate.release import answers
+from training.gate.release import label_probabilities
 from worker.phantom import draw_phantom
 
 REMEDY = "make them anew: python -m tests.fixtures"
@@ -43,4 +43,9 @@ def test_the_fixture_gate_answers_as_one_made_today() -> None:
     chests = [draw_phantom(seed, width=160, height=160) for seed in range(4)]
     images = [*chests, *(with_defect(chest, code) for chest in chests for code in DEFECTS)]
     inputs = np.stack([seen(np.asarray(image)) for image in images])
-    assert np.abs(answers(GATE_NETWORK.read_bytes(), inputs) - answers(made.network, inputs)).max() < 0.05
+    assert (
+        np.abs(
+            label_probabilities(GATE_NETWORK.read_bytes(), inputs) - label_probabilities(made.network, inputs)
+        ).max()
+        < 0.05
+    )

@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from training.data.augment import augmented, augmented_batch
-from training.data.spectrum import profiles
+from training.data.spectrum import radial_spectra
 from training.errors import WrongInput
-from training.recipe import Augment, changed, load_recipe, of_card
+from training.recipe import AugmentSection, load_recipe, recipe_of_card, with_overrides
 from worker.inference.preprocess import normalise
 from worker.phantom import draw_phantom
 
 RECIPE = load_recipe("nightread")
-STILL = Augment(
+STILL = AugmentSection(
     side=96, rotation=(0, 0), zoom=(1, 1), aspect=(1, 1), shift=(0, 0), shear=(0, 0), flip=0, detail=(0, 0), detail_radius=(5, 5), gamma=(1, 1),
     contrast=(1, 1), brightness=(0, 0), shading=(0, 0), blur=(0, 0), noise=(0, 0), jpeg=(90, 90),
     jpeg_share=0, erased=(0, 0), erased_size=(0.1, 0.1),
@@ -31,7 +31,7 @@ def grey() -> NDArray[np.uint8]:
 
 
 def drawn(grey: NDArray[np.uint8], seed: int = 0, **change: object) -> NDArray[np.uint8]:
-    recipe = Augment.model_validate(STILL.model_dump() | change)
+    recipe = AugmentSection.model_validate(STILL.model_dump() | change)
     return augmented(grey, 96, recipe, np.random.default_rng(seed))
 
 
@@ -90,10 +90,10 @@ def test_an_image_has_its_own_stream_whatever_the_order(grey: NDArray[np.uint8])
 
 
 def test_a_share_of_the_images_is_moved_towards_another_ones_spectrum(grey: NDArray[np.uint8]) -> None:
-    recipe = Augment.model_validate(STILL.model_dump() | {"spectrum": 0.5})
+    recipe = AugmentSection.model_validate(STILL.model_dump() | {"spectrum": 0.5})
     images = np.concatenate([grey] * 10)
     inputs = np.stack([normalise(each) for each in images])
-    spectra = profiles(inputs)
+    spectra = radial_spectra(inputs)
     found = augmented_batch(images, np.arange(60), 96, recipe, (1, 2), spectra)
     untouched = sum(np.array_equal(one, other) for one, other in zip(found, inputs, strict=True))
     assert 15 < untouched < 45
@@ -101,8 +101,8 @@ def test_a_share_of_the_images_is_moved_towards_another_ones_spectrum(grey: NDAr
 
 
 def test_a_recipe_can_be_changed_where_the_command_line_may() -> None:
-    assert changed(RECIPE, epochs=3, seed=None).fit.epochs == 3
-    assert changed(RECIPE, epochs=None, seed=5).fit == RECIPE.fit.model_copy(update={"seed": 5})
+    assert with_overrides(RECIPE, epochs=3, seed=None).fit.epochs == 3
+    assert with_overrides(RECIPE, epochs=None, seed=5).fit == RECIPE.fit.model_copy(update={"seed": 5})
 
 
 def test_a_recipe_may_build_on_another(tmp_path: Path) -> None:
@@ -114,13 +114,13 @@ def test_a_recipe_may_build_on_another(tmp_path: Path) -> None:
 
 
 def test_a_recipe_survives_its_card() -> None:
-    assert of_card({"recipe": RECIPE.model_dump(mode="json")}) == RECIPE
+    assert recipe_of_card({"recipe": RECIPE.model_dump(mode="json")}) == RECIPE
 
 
 @pytest.mark.parametrize("card", [{}, {"recipe": {}}, {"recipe": "nightread"}])
 def test_a_card_without_a_recipe_is_refused(card: dict[str, Any]) -> None:
     with pytest.raises(WrongInput, match="recipe on the model's card"):
-        of_card(card)
+        recipe_of_card(card)
 
 
 def test_a_wrong_recipe_is_named(tmp_path: Path) -> None:

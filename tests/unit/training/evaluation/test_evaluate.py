@@ -19,10 +19,10 @@ from training.data.radiographs import Radiograph, list_folders, list_table
 from training.errors import WrongInput
 from training.evaluation.consequences import per_1000, verdict_shares
 from training.evaluation.evaluate import age_band, document_of, pairs, subgroups
-from training.evaluation.examine import Examined, NothingScored, examine
 from training.evaluation.listing import list_images
-from training.evaluation.metrics import Scored
+from training.evaluation.metrics import LabelledScores
 from training.evaluation.predictions import COLUMNS
+from training.evaluation.scoring import NothingScored, ScoredImages, score_images
 from worker.inference.bundle import load_bundle
 from worker.inference.classifier import Classifier
 from worker.inference.preprocess import to_model_input
@@ -41,8 +41,8 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def examined(tiny: Path, chests: Path) -> Examined:
-    return examine(load_bundle(tiny), list_folders(chests))
+def examined(tiny: Path, chests: Path) -> ScoredImages:
+    return score_images(load_bundle(tiny), list_folders(chests))
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def table(chests: Path, tmp_path: Path) -> Path:
 # What is scored, and how
 
 
-def test_scores_are_those_of_the_served_network(examined: Examined, tiny: Path) -> None:
+def test_scores_are_those_of_the_served_network(examined: ScoredImages, tiny: Path) -> None:
     bundle = load_bundle(tiny)
     inputs = [to_model_input(each.path.read_bytes(), bundle.side) for each in examined.radiographs]
     expected = Classifier(bundle).predict_batch(np.stack(inputs))
@@ -74,15 +74,15 @@ def test_scores_are_those_of_the_served_network(examined: Examined, tiny: Path) 
 def test_images_are_read_a_few_at_a_time_and_told_about(
     tiny: Path, chests: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.evaluation.examine._AT_ONCE", 10)
+    monkeypatch.setattr("training.evaluation.scoring._AT_ONCE", 10)
     told: list[int] = []
-    parts = examine(load_bundle(tiny), list_folders(chests), told.append)
+    parts = score_images(load_bundle(tiny), list_folders(chests), told.append)
     assert told == [10, 10, 10, 10, 8]
     assert len(parts.scored) == len(parts.radiographs) == 48
 
 
 def test_what_cannot_be_scored_is_kept_apart_with_its_reason(tiny: Path, table: Path) -> None:
-    found = examine(load_bundle(tiny), list_table(table))
+    found = score_images(load_bundle(tiny), list_table(table))
     (away,) = found.turned_away
     assert (away.place, away.code, away.radiograph.path.name) == (0, "truncated", "cut.jpg")
     assert away.sentence == "The file ends before the image is complete."
@@ -93,14 +93,14 @@ def test_without_a_single_score_there_is_nothing_to_measure(tiny: Path, tmp_path
     (tmp_path / "empty.jpeg").write_bytes(b"")
     nothing = [Radiograph(tmp_path / "empty.jpeg", pneumonia=True, subtype=None, patient="one")]
     with pytest.raises(NothingScored, match=r"Not one of the 1 images .* empty.jpeg: The file is empty"):
-        examine(load_bundle(tiny), nothing)
+        score_images(load_bundle(tiny), nothing)
 
 
 def test_the_gate_of_the_bundle_is_asked(tiny: Path, chests: Path, tmp_path: Path) -> None:
     gated = Path(shutil.copytree(tiny, tmp_path / "gated"))
     add_gate(gated)
     with pytest.raises(NothingScored, match="This does not look like a complete frontal chest radiograph"):
-        examine(load_bundle(gated), list_folders(chests))
+        score_images(load_bundle(gated), list_folders(chests))
 
 
 # The document
@@ -162,7 +162,7 @@ def test_the_bundles_own_operating_point_is_measured(tiny: Path, chests: Path, t
     mine = {"threshold": 0.8, "band_low": 0.0, "band_high": 1.0}
     card |= {"operating_points": {"mine": mine}, "default_operating_point": "mine"}
     (folder / "card.json").write_text(json.dumps(card))
-    found = examine(load_bundle(folder), list_folders(chests))
+    found = score_images(load_bundle(folder), list_folders(chests))
     document = document_of(found, repeats=10)
     called = found.scores.p_pneumonia >= 0.8
     assert 0 < called.sum() < 24
@@ -171,14 +171,14 @@ def test_the_bundles_own_operating_point_is_measured(tiny: Path, chests: Path, t
     assert document["verdicts"] == {"flagged": 0, "uncertain": 48, "clear": 0}
 
 
-def test_the_same_images_give_the_same_document(examined: Examined) -> None:
+def test_the_same_images_give_the_same_document(examined: ScoredImages) -> None:
     assert document_of(examined, repeats=50) == document_of(examined, repeats=50)
 
 
 def test_one_thousand_images_are_bayes_rule_at_any_prevalence() -> None:
     p = np.concatenate([np.linspace(0, 0.6, 100), np.linspace(0.4, 1, 100)])
     sick = np.arange(200) >= 100
-    scored = Scored(sick, p, sick * 1, sick * 1, np.arange(200))
+    scored = LabelledScores(sick, p, sick * 1, sick * 1, np.arange(200))
     point = OperatingPoint("here", 0.5, 0.45, 0.55)
     shares = verdict_shares(scored, point, 200, 1)
     found = per_1000(shares, 0.1)
@@ -199,7 +199,7 @@ def test_one_thousand_images_are_bayes_rule_at_any_prevalence() -> None:
 def test_no_false_alarm_in_forty_is_no_promise_of_none() -> None:
     sick = np.arange(80) % 2 == 0
     p = np.where(sick, 0.9, 0.1)
-    scored = Scored(sick, p, sick * 1, sick * 1, np.arange(80))
+    scored = LabelledScores(sick, p, sick * 1, sick * 1, np.arange(80))
     found = per_1000(verdict_shares(scored, OperatingPoint("here", 0.5, 0.5, 0.5), 100, 1), 0.01)
     assert found["pneumonia_among_flagged"] == 1.0
     assert found["pneumonia_among_flagged_ci"][0] < 0.15
@@ -234,7 +234,7 @@ def test_small_groups_keep_their_figures_to_themselves(tiny: Path, table: Path) 
 def test_pairs_of_traits_are_measured_where_there_are_enough() -> None:
     rng = np.random.default_rng(2)
     sick = np.arange(120) % 2 == 0
-    scored = Scored(sick, rng.random(120), sick * 1, sick * 1, np.arange(120))
+    scored = LabelledScores(sick, rng.random(120), sick * 1, sick * 1, np.arange(120))
     chests = [
         Radiograph(Path(str(n)), bool(sick[n]), None, str(n), {"sex": "FM"[n < 50], "view": "PA" if n < 90 else "AP"})
         for n in range(120)

@@ -19,36 +19,36 @@ from training import cli
 from training.data.radiographs import Radiograph, list_folders
 from training.evaluation import gallery as evaluation_gallery
 from training.evaluation.evaluate import document_of
-from training.evaluation.examine import Examined, TurnedAway, examine
 from training.evaluation.pictures import overlaid, shown
 from training.evaluation.plots import reliability_rows
 from training.evaluation.report import NOTICE, write_report
-from training.evaluation.words import in_short, to_be_looked_at
+from training.evaluation.scoring import RejectedFile, ScoredImages, score_images
+from training.evaluation.summary import in_short, to_be_looked_at
 from training.html.blocks import Block, Card, Cards, Grid, Prose, Table
 from worker.inference.bundle import load_bundle
 from worker.phantom import write_phantom
 
 
 @pytest.fixture(scope="module")
-def known(tiny: Path, chests: Path) -> Examined:
+def known(tiny: Path, chests: Path) -> ScoredImages:
     """Forty-eight images whose patients' sex and view are known, and one that was turned away."""
     images = [
         replace(each, traits={"age_years": "4", "sex": "FM"[n % 2], "view": "PA"})
         for n, each in enumerate(list_folders(chests))
     ]
     away = Radiograph(images[0].path, pneumonia=False, subtype=0, patient="away")
-    found = examine(load_bundle(tiny), images)
-    return replace(found, turned_away=[TurnedAway(48, away, "lateral", "It is seen from the side.")])
+    found = score_images(load_bundle(tiny), images)
+    return replace(found, turned_away=[RejectedFile(48, away, "lateral", "It is seen from the side.")])
 
 
 @pytest.fixture(scope="module")
-def written(known: Examined, chests: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def written(known: ScoredImages, chests: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(path, known, document_of(known, prevalence=0.1, repeats=60), chests)
     return path.read_text(encoding="utf-8")
 
 
-def report_of(examined: Examined, root: Path, path: Path) -> str:
+def report_of(examined: ScoredImages, root: Path, path: Path) -> str:
     write_report(path, examined, document_of(examined, repeats=20), root)
     return path.read_text(encoding="utf-8")
 
@@ -73,7 +73,7 @@ def test_plots_have_words_for_those_who_do_not_see_them(written: str) -> None:
     assert [alt.split()[0] for alt in plots] == ["ROC", "Histogram", "Reliability", "AUC,", "AUC,"]
 
 
-def test_figures_come_with_their_intervals(written: str, known: Examined) -> None:
+def test_figures_come_with_their_intervals(written: str, known: ScoredImages) -> None:
     document = document_of(known, prevalence=0.1, repeats=60)
     for name in ("auc", "recall", "specificity", "brier"):
         low, high = document[f"{name}_ci"]
@@ -83,7 +83,7 @@ def test_figures_come_with_their_intervals(written: str, known: Examined) -> Non
     assert "If 10.0\u00a0% of the images show pneumonia, as was asked" in written
 
 
-def test_images_stand_beside_their_maps(written: str, known: Examined) -> None:
+def test_images_stand_beside_their_maps(written: str, known: ScoredImages) -> None:
     cards = written.count('class="card plain"')
     assert cards == written.count('alt="Map of ')
     assert cards == 2 * evaluation_gallery.SAMPLES + sum(map(len, mistakes(known)))
@@ -93,7 +93,7 @@ def names_in(cards: str) -> list[str]:
     return re.findall(r"<span>((?:NORMAL|PNEUMONIA)/[^<]*)</span>", cards)
 
 
-def mistakes(known: Examined) -> tuple[list[int], list[int]]:
+def mistakes(known: ScoredImages) -> tuple[list[int], list[int]]:
     """Missed and false alarms, the surest first, the surest one of each patient."""
     p, sick = known.scored.p, known.scored.pneumonia
     called = p >= known.point.threshold
@@ -102,12 +102,12 @@ def mistakes(known: Examined) -> tuple[list[int], list[int]]:
     return of_each_patient(known, missed), of_each_patient(known, alarms)
 
 
-def of_each_patient(known: Examined, indices: list[int]) -> list[int]:
+def of_each_patient(known: ScoredImages, indices: list[int]) -> list[int]:
     patients = [known.radiographs[index].patient for index in indices]
     return [index for place, index in enumerate(indices) if patients[place] not in patients[:place]]
 
 
-def test_the_worst_mistakes_are_the_surest_ones(written: str, known: Examined, chests: Path) -> None:
+def test_the_worst_mistakes_are_the_surest_ones(written: str, known: ScoredImages, chests: Path) -> None:
     section = written[written.index('id="worst-mistakes"') : written.index('id="turned-away"')]
     missed, alarms = mistakes(known)
     expected = [*missed, *alarms]
@@ -120,7 +120,7 @@ def shown_in(blocks: Iterable[Block]) -> list[Card]:
     return [card for block in blocks if isinstance(block, Cards) for card in block.cards]
 
 
-def test_lists_are_bounded(known: Examined, chests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_bounded(known: ScoredImages, chests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation_gallery, "WORST", 1)
     assert len(shown_in(evaluation_gallery.worst(known, chests))) == 2
     most = evaluation_gallery.LONGEST_LIST
@@ -136,7 +136,7 @@ def test_lists_are_bounded(known: Examined, chests: Path, monkeypatch: pytest.Mo
     assert len(pictures.pictures) == most
 
 
-def test_one_patient_does_not_fill_the_worst_mistakes(known: Examined, chests: Path) -> None:
+def test_one_patient_does_not_fill_the_worst_mistakes(known: ScoredImages, chests: Path) -> None:
     same = replace(known, radiographs=[replace(each, patient="one") for each in known.radiographs])
     assert len(shown_in(evaluation_gallery.worst(same, chests))) == 2
 
@@ -146,7 +146,7 @@ def test_a_name_is_shown_and_not_obeyed(tiny: Path, chests: Path, tmp_path: Path
     write_phantom(root / "NORMAL" / "<img src=x onerror=alert(1)>.jpeg", 1, width=96)
     broken = root / "NORMAL" / "\udcff<b>.jpeg"
     broken.write_bytes(b"")
-    text = report_of(examine(load_bundle(tiny), list_folders(root)), root, tmp_path / "r.html")
+    text = report_of(score_images(load_bundle(tiny), list_folders(root)), root, tmp_path / "r.html")
     assert "<img src=x" not in text
     assert "?&lt;b&gt;.jpeg" in text
     assert "The file is empty." in text
@@ -154,13 +154,13 @@ def test_a_name_is_shown_and_not_obeyed(tiny: Path, chests: Path, tmp_path: Path
 
 def test_one_kind_of_image_has_no_curve_but_a_report(tiny: Path, chests: Path, tmp_path: Path) -> None:
     sick = [each for each in list_folders(chests) if each.pneumonia]
-    text = report_of(examine(load_bundle(tiny), sick), chests, tmp_path / "r.html")
+    text = report_of(score_images(load_bundle(tiny), sick), chests, tmp_path / "r.html")
     assert "There is only one kind of image here" in text
     assert "one of the two kinds is missing" in text
     assert "sensitivity (recall)" in text
 
 
-def test_a_model_without_a_mistake_is_said_to_be_one(known: Examined, chests: Path) -> None:
+def test_a_model_without_a_mistake_is_said_to_be_one(known: ScoredImages, chests: Path) -> None:
     called = known.scores.p_pneumonia >= known.point.threshold
     agreeing = [
         replace(each, pneumonia=bool(sick), subtype=1 if sick else 0)
@@ -276,7 +276,7 @@ def test_images_are_shown_upright_and_small(tmp_path: Path) -> None:
     assert shown(tmp_path / "lying.jpeg").shape == (288, 144)
 
 
-def test_bins_as_rows_lose_no_image(known: Examined) -> None:
+def test_bins_as_rows_lose_no_image(known: ScoredImages) -> None:
     rows = reliability_rows(known.scored)
     assert len(rows) == 15
     assert sum(count for _, count, _, _ in rows) == 48

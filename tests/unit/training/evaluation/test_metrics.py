@@ -12,8 +12,8 @@ from sklearn import metrics as sk
 
 from training.evaluation import exact
 from training.evaluation.metrics import (
+    LabelledScores,
     Resample,
-    Scored,
     auc,
     confusion,
     error_by_chance,
@@ -25,24 +25,26 @@ from training.evaluation.ranking import Ranking, equal_mass_bins, expected_calib
 from training.evaluation.shares import shares
 
 
-def scored(n: int = 400, seed: int = 0, images_per_patient: int = 1, sharpness: float = 1.5) -> Scored:
+def scored(
+    n: int = 400, seed: int = 0, images_per_patient: int = 1, sharpness: float = 1.5
+) -> LabelledScores:
     rng = np.random.default_rng(seed)
     subtype = rng.integers(0, 3, n)
     pneumonia = subtype > 0
     p = 1 / (1 + np.exp(-sharpness * (np.where(pneumonia, 1, -1) + rng.standard_normal(n))))
     predicted = np.where(rng.random(n) < 0.8, subtype, rng.integers(0, 3, n))
-    return Scored(pneumonia, p, subtype, predicted, np.arange(n) // images_per_patient)
+    return LabelledScores(pneumonia, p, subtype, predicted, np.arange(n) // images_per_patient)
 
 
-def with_ties(one: Scored) -> Scored:
-    return Scored(one.pneumonia, np.round(one.p, 1), one.subtype, one.predicted, one.patient)
+def with_ties(one: LabelledScores) -> LabelledScores:
+    return LabelledScores(one.pneumonia, np.round(one.p, 1), one.subtype, one.predicted, one.patient)
 
 
 def ranking_of(pneumonia: NDArray[np.bool_], p: NDArray[np.float64]) -> Ranking:
     return Ranking.of(pneumonia, p, np.ones(len(p), dtype=np.int64))
 
 
-def of_scikit_learn(one: Scored, threshold: float) -> dict[str, float]:
+def of_scikit_learn(one: LabelledScores, threshold: float) -> dict[str, float]:
     """The metrics by another hand, from images that are listed one by one."""
     called = one.p >= threshold
     false_alarms, sensitivity, _ = sk.roc_curve(one.pneumonia, one.p, drop_intermediate=False)
@@ -61,16 +63,16 @@ def of_scikit_learn(one: Scored, threshold: float) -> dict[str, float]:
     }
 
 
-def calibration_error_by_hand(one: Scored) -> float:
+def calibration_error_by_hand(one: LabelledScores) -> float:
     order = np.argsort(one.p, kind="stable")
     bins = np.array_split(order, 15)
     return float(sum(abs(one.p[b].mean() - one.pneumonia[b].mean()) * len(b) for b in bins) / len(one))
 
 
-def listed(sample: Resample) -> Scored:
+def listed(sample: Resample) -> LabelledScores:
     """A resample with each image as often as it was drawn."""
-    return Scored(
-        *(getattr(sample, name) for name in Scored.__dataclass_fields__)
+    return LabelledScores(
+        *(getattr(sample, name) for name in LabelledScores.__dataclass_fields__)
     ).at(np.repeat(np.arange(len(sample)), sample.weight))  # fmt: skip
 
 
@@ -143,7 +145,7 @@ def test_points_on_the_curve_reach_what_they_are_named_for_exactly() -> None:
     """63 of 70 is 90 %, though 0.9 * 70 is more than 63 to a computer."""
     p = np.concatenate([np.linspace(0.1, 0.2, 63), np.full(7, 0.6), [0.3] * 20, [0.7] * 20])
     pneumonia = np.arange(110) >= 70
-    found = measure(Scored(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(110)), 0.5)
+    found = measure(LabelledScores(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(110)), 0.5)
     assert found["sensitivity_at_specificity_90"] == 1.0
     assert found["specificity_at_sensitivity_95"] == 0.9
 
@@ -155,7 +157,7 @@ def test_what_is_not_defined_is_none() -> None:
     assert found["auc_ci"] == [None, None]
     assert found["specificity"] is None
     assert found["recall"] is not None
-    unknown = Scored(sick.pneumonia, sick.p, np.full(len(sick), -1), sick.predicted, sick.patient)
+    unknown = LabelledScores(sick.pneumonia, sick.p, np.full(len(sick), -1), sick.predicted, sick.patient)
     assert measure(unknown, 0.5)["three_class_accuracy"] is None
 
 
@@ -163,7 +165,7 @@ def test_resamples_without_a_class_are_left_out() -> None:
     """One healthy patient among twelve is missing from every third resample."""
     pneumonia = np.arange(12) > 0
     p = np.linspace(0.1, 0.9, 12)
-    lonely = Scored(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(12))
+    lonely = LabelledScores(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(12))
     drawn = [measure(sample, 0.5)["auc"] for sample in resamples(lonely, 300, 1)]
     assert 60 < drawn.count(None) < 150
     found = with_intervals(lonely, 0.5, 300, 1)
@@ -175,7 +177,7 @@ def test_a_perfect_result_is_not_certain() -> None:
     """Thirty of thirty patients: Clopper and Pearson's 0.884 to 1, and nothing for 300 of 300 to gain from."""
     pneumonia = np.arange(60) % 2 == 0
     p = np.where(pneumonia, 0.9, 0.1) + np.linspace(0, 0.05, 60)
-    perfect = Scored(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(60))
+    perfect = LabelledScores(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(60))
     found = with_intervals(perfect, 0.5, 200, 1)
     for name in ("recall", "specificity", "precision"):
         assert found[f"{name}_ci"] == [pytest.approx(0.025 ** (1 / 30)), 1.0]
@@ -191,7 +193,7 @@ def test_a_single_mistake_does_not_raise_the_lower_limit() -> None:
     for wrong in range(4):
         pneumonia = np.ones(30, dtype=bool)
         p = np.where(np.arange(30) < wrong, 0.1, 0.9)
-        one = Scored(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(30))
+        one = LabelledScores(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(30))
         limits.append(with_intervals(one, 0.5, 1000, 1)["recall_ci"][0])
     assert limits == sorted(limits, reverse=True)
 
@@ -238,14 +240,14 @@ def test_a_calibrated_model_is_expected_to_show_the_error_that_it_shows() -> Non
     rng = np.random.default_rng(4)
     p = rng.random(900)
     pneumonia = rng.random(900) < p
-    honest = Scored(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(900))
+    honest = LabelledScores(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(900))
     found = measure(honest, 0.5)["ece"]
     assert found == pytest.approx(error_by_chance(honest, 1), rel=0.35)
     low, high = with_intervals(honest, 0.5, 300, 1)["ece_ci"]
     assert found is not None
     # Percentiles as they are would lie nearly as far above the error as they reach below it.
     assert (low + high) / 2 == pytest.approx(found, abs=0.15 * (high - low))
-    overdone = Scored(pneumonia, p**0.3, pneumonia * 1, pneumonia * 1, np.arange(900))
+    overdone = LabelledScores(pneumonia, p**0.3, pneumonia * 1, pneumonia * 1, np.arange(900))
     far = measure(overdone, 0.5)["ece"]
     assert far is not None
     assert far > 4 * error_by_chance(overdone, 1)
@@ -264,9 +266,11 @@ def test_patients_with_many_images_make_intervals_wider() -> None:
     """Ten copies of each image are no more evidence than one."""
     alone = scored(80)
     copies = alone.at(np.repeat(np.arange(80), 10))
-    as_strangers = Scored(copies.pneumonia, copies.p, copies.subtype, copies.predicted, np.arange(800))
+    as_strangers = LabelledScores(
+        copies.pneumonia, copies.p, copies.subtype, copies.predicted, np.arange(800)
+    )
 
-    def width(one: Scored) -> float:
+    def width(one: LabelledScores) -> float:
         low, high = with_intervals(one, 0.5, 300, 3)["accuracy_ci"]
         return float(high - low)
 

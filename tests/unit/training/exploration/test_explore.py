@@ -169,7 +169,7 @@ def test_a_class_that_is_exposed_otherwise_is_a_short_cut(tmp_path: Path) -> Non
         path.parent.mkdir(exist_ok=True)
         brighter.save(path, quality=90)
     exploration = explored(tmp_path)
-    cuts = {each.name: each for each in exploration.short_cuts}
+    cuts = {each.name: each for each in exploration.shortcuts}
     assert cuts["brightness"].auc > 0.99
     assert cuts["brightness"].evened_auc is not None
     assert abs(cuts["brightness"].evened_auc - 0.5) < 0.3
@@ -221,7 +221,7 @@ def adults(tmp_path: Path) -> Path:
 
 def test_a_table_tells_of_age_sex_and_view(adults: Path) -> None:
     exploration = explored(None, adults)
-    cuts = {each.name: each for each in exploration.short_cuts}
+    cuts = {each.name: each for each in exploration.shortcuts}
     assert (cuts["view"].auc, cuts["view"].normal, cuts["view"].pneumonia) == (1, 0, 1)
     assert cuts["sex"].auc == 0.5
     assert any(
@@ -266,7 +266,7 @@ def test_a_test_split_alone_is_compared_and_not_looked_at(clean: Path, tmp_path:
     shutil.copytree(clean / "test", tmp_path / "test")
     exploration = explored(tmp_path)
     page = report(exploration)
-    assert exploration.short_cuts == []
+    assert exploration.shortcuts == []
     assert "What they look like" not in page
     assert "Classes" in page
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.cards import THRESHOLDS, a_card
-from training.evaluation.metrics import Scored, measure
+from training.evaluation.metrics import LabelledScores, measure
 from training.export import card
 from training.export.card_page import render
 from training.fit.history import PLOT, plot_history
@@ -27,12 +27,12 @@ from worker.inference.triage import OperatingPoint
 FILES = ("model.tflite", "model.keras")
 
 
-def scored(count: int = 5000, seed: int = 1) -> Scored:
+def scored(count: int = 5000, seed: int = 1) -> LabelledScores:
     rng = np.random.default_rng(seed)
     pneumonia = rng.random(count) < 0.7
     p = 1 / (1 + np.exp(-(3 * (pneumonia - 0.5) + rng.logistic(0, 0.8, count))))
     kinds = pneumonia.astype(np.int64)
-    return Scored(pneumonia, p, kinds, kinds, np.arange(count))
+    return LabelledScores(pneumonia, p, kinds, kinds, np.arange(count))
 
 
 def described(**sections: Any) -> dict[str, Any]:

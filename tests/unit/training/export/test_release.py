@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.fixtures.making import make_gate
+from tests.unit.training.eager import eagerly
 from training import cli
 from training.baseline.speed import main as seed_speed
 from training.gate.release import add_to_bundle
@@ -32,8 +33,7 @@ version = "0.0.1"
 side = 32
 stem = 8
 stages = [
-  { blocks = 1, kernel = 3, stride = 1, expand = 1, width = 8 },
-  { blocks = 2, kernel = 3, stride = 2, expand = 2, width = 8 },
+  { blocks = 1, kernel = 3, stride = 2, expand = 1, width = 8 },
   { blocks = 1, kernel = 5, stride = 2, expand = 2, width = 12 },
   { blocks = 1, kernel = 3, stride = 2, expand = 2, width = 16 },
 ]
@@ -130,7 +130,8 @@ def test_a_model_is_tuned_further_on_a_folder_of_ones_own(
     shutil.copytree(trained, gated)
     add_to_bundle(gated, make_gate())
     arguments = ("--recipe", "fine-tune", "--from", gated, "--data", kaggle / "train", "--out", out)
-    done = run(cli.train, *arguments, "--epochs", 1)
+    with eagerly():
+        done = run(cli.train, *arguments, "--epochs", 1)
     assert done.exit_code == 0, done.output
     card = load_bundle(out).card
     assert card["name"] == "fine-tuned"
@@ -146,12 +147,16 @@ def test_a_recipe_for_tuning_says_that_it_needs_a_model(kaggle: Path, tmp_path: 
     assert "--from" in done.stderr
 
 
-def test_a_whole_training_fits_a_gate_too(trained: Path, kaggle: Path, tmp_path: Path) -> None:
-    """Of the networks that the trial has trained already."""
+def test_a_whole_training_fits_a_gate_too(
+    trained: Path, kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It uses the networks that the trial run has trained."""
+    monkeypatch.setattr("training.gate.release._NEVER_SEEN", 3)
     out, recipe = tmp_path / "whole", tmp_path / "whole.toml"
     shutil.copytree(trained.with_name(f"{trained.name}-work"), tmp_path / "whole-work")
     recipe.write_text(TINY.replace("batch_size = 8", "batch_size = 8\nepochs = 1") + GATE)
-    done = run(cli.train, "--recipe", recipe, "--data", kaggle, "--out", out)
+    with eagerly():
+        done = run(cli.train, "--recipe", recipe, "--data", kaggle, "--out", out)
     assert done.exit_code == 0, done.output
     assert done.stderr.count("is there already") == 4  # two folds, the last, and the first fold again
     bundle = load_bundle(out)

@@ -19,6 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.unit.training.eager import eagerly
 from tests.unit.training.fit import small_training
 from training.errors import WrongInput
 from training.fit import callbacks
@@ -113,22 +114,26 @@ def test_progress_of_a_resumed_training_counts_the_earlier_time_and_foresees_fro
     assert second.seconds == 660
 
 
-def test_the_cpu_limit_holds_in_a_real_fit() -> None:
-    images = np.random.default_rng(1).random((1024, 12, 12, 1)).astype(np.float32)
-    targets = (images.mean(axis=(1, 2)) > 0.5).astype(np.float32)
-    model = small_training.network(width=64)
-    data = {"x": images, "y": targets, "batch_size": 64, "validation_data": (images, targets), "verbose": 0}
-    free = share_of_the_machine(lambda: model.fit(**data, epochs=2))
-    held = share_of_the_machine(lambda: model.fit(**data, epochs=2, callbacks=[CpuLimit(12)]))
-    assert held < 0.12 + 0.03
-    # However busy the machine is: without the limit this fit takes more than the limit allows.
-    assert free > held
+def test_the_cpu_limit_holds_in_a_real_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    sleep = time.sleep
 
+    def recorded(seconds: float) -> None:
+        pauses.append(seconds)
+        sleep(seconds)
 
-def share_of_the_machine(work) -> float:  # type: ignore[no-untyped-def]
-    cpu, wall = time.process_time(), time.monotonic()
-    work()
-    return (time.process_time() - cpu) / (time.monotonic() - wall) / cores()
+    monkeypatch.setattr("training.fit.callbacks.time.sleep", recorded)
+    model, limit = small_training.network(), CpuLimit(3)
+    data = {"x": small_training.IMAGES, "y": small_training.TARGETS, "batch_size": 32, "verbose": 0}
+    data["validation_data"] = data["x"], data["y"]
+    with eagerly():
+        model.fit(**data)
+        cpu, wall = time.process_time(), time.monotonic()
+        model.fit(**data, callbacks=[limit])
+    share = (time.process_time() - cpu) / (time.monotonic() - wall) / cores()
+    assert share < 0.03 + 0.02
+    # After each of three batches of training and of three of validation.
+    assert len(pauses) == 6
 
 
 def test_the_cpu_limit_does_not_make_up_for_time_that_was_not_used() -> None:

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.unit.training.eager import eagerly
 from training.data.cohort import FOLDER, TABLE, Cohort, read_cohort
-from training.data.conditions import PLAIN, RESTYLED, STRESSED, Trial, trials
+from training.data.conditions import PLAIN, RESTYLED, STRESSED, Condition, conditions
 from training.data.radiographs import targets
-from training.data.spectrum import profiles
+from training.data.spectrum import radial_spectra
 from training.errors import WrongInput
-from training.fit.crossfit import Work, examples, out_of_fold, taught_by, trained
-from training.fit.fitting import Batches, Course, sample_weights
+from training.fit.crossfit import Workspace, distilled_targets, load_or_train, out_of_fold, select_examples
+from training.fit.fitting import Batches, TrainingPlan, sample_weights
 from training.fit.history import read_history
 from training.recipe import Recipe, load_recipe
 from worker.inference.preprocess import to_model_input
 from worker.phantom import write_phantom
 
 
+@pytest.fixture(scope="module", autouse=True)
+def train_eagerly() -> Iterator[None]:
+    with eagerly():
+        yield
+
+
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    """The shipped one with a tiny network and two epochs."""
+    """Return the shipped recipe with a tiny network and two epochs."""
     said = load_recipe("nightread").model_dump()
     block = {"blocks": 1, "kernel": 3, "stride": 2, "expand": 2, "width": 8}
-    stages = [block, block, block, block | {"stride": 1, "width": 16}]
+    stages = [block, block | {"stride": 1}]
     said["network"] |= {"side": 32, "stem": 8, "stages": stages, "pretrained": "none"}
     said["fit"] |= {"batch_size": 8, "epochs": 2}
     said["split"]["folds"] = 2
@@ -44,13 +52,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for n in range(16):
         kind = "virus" if n % 4 < 2 else "bacteria"
         normal, sick = f"IM-{n // 2:04}-{n:04}.jpeg", f"person{n // 2}_{kind}_{n}.jpeg"
-        write_phantom(root / "train" / "NORMAL" / normal, n, width=64, opacity=False)
-        write_phantom(root / "train" / "PNEUMONIA" / sick, 100 + n, width=64, opacity=True)
+        write_phantom(root / "train" / "NORMAL" / normal, n, width=48, opacity=False)
+        write_phantom(root / "train" / "PNEUMONIA" / sick, 100 + n, width=48, opacity=True)
     with (root / "adults.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["file", "label", "patient_id"])
         for n in range(12):
-            write_phantom(root / f"adult{n}.jpg", 300 + n, width=64, opacity=n % 2 == 0)
+            write_phantom(root / f"adult{n}.jpg", 300 + n, width=48, opacity=n % 2 == 0)
             rows.writerow([f"adult{n}.jpg", "pneumonia" if n % 2 == 0 else "normal", f"p{n // 2}"])
     return root
 
@@ -60,8 +68,8 @@ def cohort(recipe: Recipe, images: Path) -> Cohort:
     return read_cohort(recipe, images, images / "adults.csv", None, lambda _: None)
 
 
-def course(recipe: Recipe) -> Course:
-    return Course(recipe.network, recipe.fit, recipe.sampling, recipe.augment)
+def course(recipe: Recipe) -> TrainingPlan:
+    return TrainingPlan(recipe.network, recipe.fit, recipe.sampling, recipe.augment)
 
 
 def test_a_patient_is_in_one_fold_and_each_source_has_both_kinds_in_each(cohort: Cohort) -> None:
@@ -94,15 +102,15 @@ def test_too_few_patients_are_said_to_be_too_few(recipe: Recipe, images: Path) -
 def test_the_trials_are_plain_stressed_and_in_the_style_of_the_other_class(
     recipe: Recipe, cohort: Cohort
 ) -> None:
-    tried = trials(recipe, cohort)
+    tried = conditions(recipe, cohort)
     assert set(tried) == {PLAIN, STRESSED, RESTYLED}
     assert np.array_equal(tried[PLAIN].inputs, cohort.inputs)
     assert len(tried[STRESSED].of) == recipe.stress.variants * len(cohort)
-    again = trials(recipe, cohort)
+    again = conditions(recipe, cohort)
     assert all(np.array_equal(tried[name].inputs, again[name].inputs) for name in tried)
     # What was sharper in one class is now sharper in the other.
     sick = np.array([each.pneumonia for each in cohort.radiographs])
-    plain, other = profiles(tried[PLAIN].inputs), profiles(tried[RESTYLED].inputs)
+    plain, other = radial_spectra(tried[PLAIN].inputs), radial_spectra(tried[RESTYLED].inputs)
     before = plain[sick].mean(axis=0) - plain[~sick].mean(axis=0)
     after = other[sick].mean(axis=0) - other[~sick].mean(axis=0)
     assert np.corrcoef(before, after)[0, 1] < 0
@@ -113,10 +121,10 @@ def test_nobody_is_scored_by_a_network_that_was_shown_them(
 ) -> None:
     """Each fold's networks learn that its own fold is one class, so a leak would show at once."""
     labels = np.eye(3, dtype=np.float32)[np.where(cohort.fold == 0, 0, 1)]
-    tried = {PLAIN: Trial(cohort.inputs, np.arange(len(cohort)))}
-    fit = recipe.fit.model_copy(update={"epochs": 12, "learning_rate": 0.02})
+    tried = {PLAIN: Condition(cohort.inputs, np.arange(len(cohort)))}
+    fit = recipe.fit.model_copy(update={"epochs": 5, "learning_rate": 0.03})
     eager = replace(course(recipe), fit=fit)
-    found = out_of_fold("t", eager, cohort, labels, tried, Work(tmp_path, lambda _: None))[PLAIN]
+    found = out_of_fold("t", eager, cohort, labels, tried, Workspace(tmp_path, lambda _: None))[PLAIN]
     assert not np.isnan(found).any()
     # The network that scores fold 0 saw only class 1, and the other way round.
     assert np.array_equal(found.argmax(axis=1), np.where(cohort.fold == 0, 1, 0))
@@ -126,17 +134,17 @@ def test_what_is_done_is_not_done_again_and_other_work_does_not_count(
     recipe: Recipe, cohort: Cohort, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    work = Work(tmp_path, said.append)
-    shown = examples(cohort, targets(cohort.radiographs), cohort.fold == 0)
-    first = trained("one", course(recipe), shown, work)
+    work = Workspace(tmp_path, said.append)
+    shown = select_examples(cohort, targets(cohort.radiographs), cohort.fold == 0)
+    first = load_or_train("one", course(recipe), shown, work)
     said.clear()
-    again = trained("one", course(recipe), shown, work)
+    again = load_or_train("one", course(recipe), shown, work)
     assert any("is there already" in line for line in said)
     assert not any("epoch" in line for line in said)
     for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
         assert np.array_equal(one, other)
     said.clear()
-    trained("one", course(recipe).seeded(99), shown, work)
+    load_or_train("one", course(recipe).seeded(99), shown, work)
     assert any(line.startswith("epoch 1/2") for line in said)
     assert {path.suffix for path in tmp_path.iterdir()} == {".keras", ".csv", ".png"}
     assert again.history == first.history
@@ -146,18 +154,18 @@ def test_what_is_done_is_not_done_again_and_other_work_does_not_count(
 def test_tuning_further_begins_with_the_weights_that_are_given(
     recipe: Recipe, cohort: Cohort, tmp_path: Path
 ) -> None:
-    work = Work(tmp_path, lambda _: None)
-    shown = examples(cohort, targets(cohort.radiographs), cohort.fold == 0)
-    first = trained("one", course(recipe), shown, work).model
+    work = Workspace(tmp_path, lambda _: None)
+    shown = select_examples(cohort, targets(cohort.radiographs), cohort.fold == 0)
+    first = load_or_train("one", course(recipe), shown, work).model
     gentle = recipe.fit.model_copy(update={"learning_rate": 1e-7, "epochs": 1})
-    tuned = trained("two", replace(course(recipe), fit=gentle, start=first), shown, work).model
+    tuned = load_or_train("two", replace(course(recipe), fit=gentle, start=first), shown, work).model
     for one, other in zip(first.get_weights(), tuned.get_weights(), strict=True):
         assert other == pytest.approx(one, abs=1e-3)
 
 
 def test_an_image_of_the_table_is_shown_as_often_as_the_recipe_says(recipe: Recipe, cohort: Cohort) -> None:
     sampling = recipe.sampling.model_copy(update={"table_repeats": 3})
-    shown = examples(cohort, targets(cohort.radiographs), np.ones(len(cohort), dtype=bool))
+    shown = select_examples(cohort, targets(cohort.radiographs), np.ones(len(cohort), dtype=bool))
     fit = recipe.fit.model_copy(update={"batch_size": 17, "mixup": 0.0})
     batches = Batches(replace(course(recipe), sampling=sampling, fit=fit), shown)
     assert batches.num_batches == (32 + 3 * 12) // 17
@@ -177,10 +185,10 @@ def test_classes_are_balanced_within_each_source() -> None:
 
 
 def test_a_teacher_is_listened_to_as_far_as_the_recipe_says(cohort: Cohort) -> None:
-    tried = {PLAIN: Trial(cohort.inputs, np.arange(len(cohort)))}
+    tried = {PLAIN: Condition(cohort.inputs, np.arange(len(cohort)))}
     opinion = {PLAIN: np.tile(np.log([0.2, 0.7, 0.1]), (len(cohort), 1))}
     known = targets(cohort.radiographs)
-    assert taught_by(cohort, opinion, tried, 0.0, 1.0) == pytest.approx(known)
-    assert taught_by(cohort, opinion, tried, 1.0, 1.0)[0] == pytest.approx([0.2, 0.7, 0.1])
-    half = taught_by(cohort, opinion, tried, 0.5, 1.0)
+    assert distilled_targets(cohort, opinion, tried, 0.0, 1.0) == pytest.approx(known)
+    assert distilled_targets(cohort, opinion, tried, 1.0, 1.0)[0] == pytest.approx([0.2, 0.7, 0.1])
+    half = distilled_targets(cohort, opinion, tried, 0.5, 1.0)
     assert half == pytest.approx((known + np.array([0.2, 0.7, 0.1])) / 2)

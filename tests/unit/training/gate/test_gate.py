@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -13,31 +13,32 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.gates import ungated_bundle
+from tests.unit.training.eager import eagerly
 from training.data.cohort import read_cohort
 from training.data.radiographs import Radiograph, list_folders
-from training.fit.crossfit import Work
+from training.fit.crossfit import Workspace
 from training.gate import release as gate
 from training.gate.examples import LABELS, MIRRORED, NETWORK_SIDE, Chests, Examples, draw, folds_of
-from training.gate.measures import HIGHEST, LOWEST, RULE, Answers, choose_threshold, interval, measured
+from training.gate.measures import HIGHEST, LOWEST, RULE, GateAnswers, choose_threshold, interval, measured
 from training.gate.negatives import NEVER_TRAINED_ON, SPOILED
 from training.gate.release import (
     Batches,
     GatePart,
     add_to_bundle,
-    answers,
-    chests_of,
+    chest_sets,
     fit_gate,
+    label_probabilities,
     network,
     part_of,
 )
 from training.gate.variation import STRESSES
-from training.recipe import Gate, Recipe, load_recipe
+from training.recipe import GateSection, Recipe, load_recipe
 from worker.inference.bundle import load_bundle
 from worker.inference.gate import open_gate
 from worker.phantom import write_phantom
 
 Floats = NDArray[np.float64]
-SMALL = Gate(
+SMALL = GateSection(
     images=80,
     phantoms=9,
     drawings=2,
@@ -47,6 +48,20 @@ SMALL = Gate(
     learning_rate=3e-3,
     seed=4,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def train_eagerly() -> Iterator[None]:
+    with eagerly():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_drawings() -> Iterator[None]:
+    """Measure three drawings, not 200, of each kind that no gate is trained on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "_NEVER_SEEN", 3)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +84,16 @@ def chests(radiographs: list[Radiograph]) -> dict[str, Chests]:
     said["network"]["side"], said["split"]["folds"], said["gate"] = 96, 2, SMALL
     recipe = Recipe.model_validate(said)
     root = radiographs[0].path.parent.parent
-    return chests_of(recipe, read_cohort(recipe, root, None, None, lambda _: None))
+    return chest_sets(recipe, read_cohort(recipe, root, None, None, lambda _: None))
 
 
 @pytest.fixture(scope="module")
-def examples(chests: dict[str, Chests]) -> Examples:
-    return draw(chests, SMALL)
+def examples(chests: dict[str, Chests]) -> Iterator[Examples]:
+    """Draw the examples once; every gate of this module is fitted to them."""
+    examples = draw(chests, SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate, "draw", lambda *_: examples)
+        yield examples
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +113,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def part(chests: dict[str, Chests], said: list[str], taught: list[Examples], folder: Path) -> GatePart:
-    fitted: Callable[[Gate, Examples, int, Work], keras.Model] = gate._fitted
+def part(
+    chests: dict[str, Chests], examples: Examples, said: list[str], taught: list[Examples], folder: Path
+) -> GatePart:
+    """Fit a gate to `examples`, and keep what its networks were shown and what it reported."""
+    fitted: Callable[[GateSection, Examples, int, Workspace], keras.Model] = gate._fitted
 
-    def listening(plan: Gate, examples: Examples, seed: int, work: Work) -> keras.Model:
+    def listening(plan: GateSection, examples: Examples, seed: int, work: Workspace) -> keras.Model:
         taught.append(examples)
         return fitted(plan, examples, seed, work)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gate, "_fitted", listening)
-        return fit_gate(chests, SMALL, Work(folder, said.append, cpu_limit=90))
+        return fit_gate(chests, SMALL, Workspace(folder, said.append, cpu_limit=90))
 
 
 def chances(others: Sequence[float] | Floats) -> Floats:
@@ -232,7 +254,7 @@ def test_figures_are_counted_by_group_stress_and_kind(examples: Examples) -> Non
     others = examples.at(np.isin(examples.kinds, ["inverted", "skull"]))
     p = chances(np.where(others.kinds == "skull", 0.99, 0.8))
     found = measured(
-        Answers(
+        GateAnswers(
             {"all": plain}, {"all": {"dark": plain, "bright": chances([0.0] * 10)}}, p, {"flower": plain}
         ),
         {"all": radiographs},
@@ -285,11 +307,24 @@ def test_a_gate_that_was_interrupted_goes_on_with_the_networks_that_it_has(
         if "final" not in path.name:
             shutil.copy(path, tmp_path)
     said: list[str] = []
-    assert fit_gate(chests, SMALL, Work(tmp_path, said.append)) == part
+    assert fit_gate(chests, SMALL, Workspace(tmp_path, said.append)) == part
     assert sum("is there already" in line for line in said) == 2
     assert sum(line.startswith("epoch 1/1") for line in said) == 1
-    other = SMALL.model_copy(update={"learning_rate": 1e-3})
-    assert fit_gate(chests, other, Work(tmp_path, said.append)).network != part.network
+
+
+def test_a_gate_of_another_plan_does_not_use_the_networks_that_lie_there(
+    part: GatePart, chests: dict[str, Chests], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StartedError(Exception):
+        pass
+
+    def begin(*_: object) -> None:
+        raise StartedError
+
+    monkeypatch.setattr(gate, "_fitted", begin)
+    assert fit_gate(chests, SMALL, Workspace(folder, lambda _: None)) == part
+    with pytest.raises(StartedError):
+        fit_gate(chests, SMALL.model_copy(update={"learning_rate": 1e-3}), Workspace(folder, lambda _: None))
 
 
 def test_each_network_is_asked_about_the_fold_that_it_was_not_shown(
@@ -298,7 +333,7 @@ def test_each_network_is_asked_about_the_fold_that_it_was_not_shown(
     *parts, whole = taught
     assert [set(each.folds) for each in parts] == [{1}, {0}]
     assert set(whole.folds) == {0, 1}
-    tried = gate._Tried(chests, whole.at(whole.labels != 0))
+    tried = gate._OutOfFold(chests, whole.at(whole.labels != 0))
     tried.by(part.network, 1)
     asked = ~np.isnan(tried.plain["children"]).any(axis=1)
     assert np.array_equal(asked, chests["children"].folds == 1)
@@ -323,7 +358,7 @@ def test_a_gate_is_put_into_a_bundle_and_replaces_an_older_one(part: GatePart, t
     assert part_of(after) == part
     inputs = np.random.default_rng(1).integers(0, 256, (3, 64, 64), dtype=np.uint8)
     served = open_gate(folder, after.card).codes(inputs)
-    expected = answers(part.network, inputs)
+    expected = label_probabilities(part.network, inputs)
     assert served == [
         None if 1 - p[0] <= part.section["threshold"] else LABELS[1 + p[1:].argmax()] for p in expected
     ]

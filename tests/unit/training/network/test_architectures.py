@@ -1,4 +1,4 @@
-"""training.network.architectures: the shipped network, folded and not, and the replaced one."""
+"""training.network.architectures: the shipped network, folded and not."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from training.network.architectures import (
     multiply_adds,
     named_blocks,
     pooled,
-    seed_cnn,
 )
-from training.recipe import Network, Stage, load_recipe
+from training.recipe import NetworkSection, Stage, load_recipe
 
 RNG = np.random.default_rng(1)
 
 
-SMALL = Network(
+SMALL = NetworkSection(
     side=32,
     stem=8,
     stages=(
@@ -100,12 +99,6 @@ def test_the_fused_batch_norm_does_what_keras_own_does() -> None:
     assert fused.get_weights()[2] == pytest.approx(own.get_weights()[2], abs=1e-5)
     # The fused kernel divides by n - 1.
     assert fused.get_weights()[3] == pytest.approx(own.get_weights()[3], rel=0.01)
-
-
-def test_the_replaced_application_is_as_it_was() -> None:
-    assert [tuple(layer.kernel.shape) for layer in seed_cnn().layers if hasattr(layer, "kernel")] == [
-        (3, 3, 3, 32), (3, 3, 32, 64), (3, 3, 64, 128), (14 * 14 * 128, 256), (256, 1),
-    ]  # fmt: skip
 
 
 def test_layers_are_called_the_same_however_many_networks_were_built_before() -> None:

@@ -12,8 +12,8 @@ import pytest
 from training.errors import WrongInput
 from training.network import pretrained
 from training.network.architectures import fold, inverted_residual, named_blocks
-from training.network.pretrained import begin_with
-from training.recipe import Network, Stage, load_recipe
+from training.network.pretrained import load_pretrained
+from training.recipe import NetworkSection, Stage, load_recipe
 from worker.phantom import draw_phantom
 
 NETWORK = load_recipe("nightread").network
@@ -35,13 +35,13 @@ def test_the_file_holds_the_layers_of_the_shipped_network_and_no_others() -> Non
 def test_the_head_keeps_its_own_weights() -> None:
     model = inverted_residual(NETWORK)
     before = model.get_layer("evidence").get_weights()
-    after = begin_with(model, NETWORK).get_layer("evidence").get_weights()
+    after = load_pretrained(model, NETWORK).get_layer("evidence").get_weights()
     assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
 
 
 def test_the_weights_make_the_statistics_that_come_with_them() -> None:
     """Weights in a wrong place or order would give other means than the batch norms were trained to expect."""
-    model = begin_with(inverted_residual(NETWORK), NETWORK)
+    model = load_pretrained(inverted_residual(NETWORK), NETWORK)
     chests = [np.asarray(draw_phantom(seed, width=NETWORK.side, height=NETWORK.side)) for seed in range(16)]
     inputs = np.stack(chests)[..., np.newaxis].astype(np.float32)
     convolutions = [f"{name}_project" for name, _ in named_blocks(NETWORK)]
@@ -58,10 +58,10 @@ def test_a_network_of_another_shape_cannot_begin_with_them() -> None:
         update={"stages": (Stage(blocks=1, kernel=5, stride=1, expand=1, width=16), *NETWORK.stages[1:])}
     )
     with pytest.raises(WrongInput, match="block0_depthwise has another shape"):
-        begin_with(inverted_residual(other), other)
+        load_pretrained(inverted_residual(other), other)
 
 
 def test_a_longer_network_cannot_begin_with_them() -> None:
-    longer: Network = NETWORK.model_copy(update={"stages": (*NETWORK.stages, NETWORK.stages[-1])})
+    longer: NetworkSection = NETWORK.model_copy(update={"stages": (*NETWORK.stages, NETWORK.stages[-1])})
     with pytest.raises(WrongInput, match="block11_expand is not in the file of its weights"):
-        begin_with(inverted_residual(longer), longer)
+        load_pretrained(inverted_residual(longer), longer)

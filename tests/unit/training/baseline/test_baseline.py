@@ -12,19 +12,20 @@ import pytest
 from click.testing import CliRunner, Result
 
 from training import cli
-from training.baseline.images import SIDE, rgb, scaled, seed_input, stressed, varied
-from training.baseline.make import make
+from training.baseline.images import SIDE, network_input, rgb, scaled, stressed, varied
+from training.baseline.network import baseline_cnn
 from training.baseline.parts import read_parts
-from training.baseline.recipe import SeedAugment, is_seed_recipe, load_seed_recipe
+from training.baseline.recipe import BaselineAugment, is_baseline_recipe, load_baseline_recipe
+from training.baseline.train import train_baseline
 from training.data.augment import augmented
 from training.errors import WrongInput
-from training.recipe import RECIPES, Stress, load_recipe
+from training.recipe import RECIPES, StressSection, load_recipe
 from worker.errors import ModelUnusable, RejectedImage
 from worker.inference.bundle import load_bundle
 from worker.inference.preprocess import decode_grey, normalise
 from worker.phantom import write_phantom
 
-STILL = SeedAugment(rotation=0, shift=0, flip=0)
+STILL = BaselineAugment(rotation=0, shift=0, flip=0)
 
 
 @pytest.fixture(scope="session")
@@ -64,15 +65,15 @@ def document_in(out: Path) -> dict:  # type: ignore[type-arg]
 
 
 def test_the_recipe_is_the_original_applications() -> None:
-    recipe = load_seed_recipe("seed-cnn")
+    recipe = load_baseline_recipe("seed-cnn")
     fit = recipe.fit
     assert (fit.epochs, fit.batch_size, fit.learning_rate, fit.patience) == (12, 16, 0.0015, 2)
     assert recipe.measure.threshold == 0.5
     assert recipe.augment.rotation > 0
     assert recipe.augment.shift > 0
     assert recipe.augment.flip == 0.5
-    assert is_seed_recipe("seed-cnn")
-    assert not is_seed_recipe("nightread")
+    assert is_baseline_recipe("seed-cnn")
+    assert not is_baseline_recipe("nightread")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_recipe_that_says_nonsense_is_refused_with_a_sentence(
     path = tmp_path / "mine.toml"
     path.write_text((RECIPES / "seed-cnn.toml").read_text().replace(was, becomes))
     with pytest.raises(WrongInput, match=sentence):
-        load_seed_recipe(str(path))
+        load_baseline_recipe(str(path))
 
 
 def test_a_run_leaves_its_model_figures_history_and_plots(trained: Path) -> None:
@@ -169,10 +170,10 @@ def test_an_interrupted_run_goes_on(children: Path, tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make("seed-cnn", children, tmp_path / "seed", epochs=2, say=stop_after_one)
+        train_baseline("seed-cnn", children, tmp_path / "seed", epochs=2, say=stop_after_one)
     assert not (tmp_path / "seed").exists()
     said.clear()
-    document = make("seed-cnn", children, tmp_path / "seed", epochs=2, say=said.append)
+    document = train_baseline("seed-cnn", children, tmp_path / "seed", epochs=2, say=said.append)
     assert [line[:9] for line in said if line.startswith(("epoch", "going"))] == ["going on ", "epoch 2/2"]
     assert document["training"]["epochs"] == 2
 
@@ -190,7 +191,7 @@ def test_it_is_not_tuned_further(children: Path, trained: Path, tmp_path: Path) 
 
 
 def test_the_network_sees_a_file_in_full_as_rgb_of_0_to_1(phantoms: list[Path]) -> None:
-    pixels = seed_input(phantoms[0])
+    pixels = network_input(phantoms[0])
     assert pixels.shape == (1, SIDE, SIDE, 3)
     assert pixels.dtype == np.float32
     assert 0 <= pixels.min() < pixels.max() <= 1
@@ -210,7 +211,7 @@ def test_variation_shifts_and_rotates_within_its_ranges_and_repeats_the_edge() -
     dot[62:66, 92:96] = 250
     places = []
     for seed in range(60):
-        moved = varied(dot, SeedAugment(rotation=10, shift=0.1, flip=0), np.random.default_rng(seed))
+        moved = varied(dot, BaselineAugment(rotation=10, shift=0.1, flip=0), np.random.default_rng(seed))
         assert moved.min() == 40
         rows, columns = np.nonzero(moved[..., 0] > 120)
         places.append((columns.mean() - 63.5, rows.mean() - 63.5))
@@ -221,7 +222,7 @@ def test_variation_shifts_and_rotates_within_its_ranges_and_repeats_the_edge() -
     assert np.abs(y).max() > 12.9
 
 
-def without_pixel_noise(stress: Stress) -> Stress:
+def without_pixel_noise(stress: StressSection) -> StressSection:
     return stress.model_copy(update={"noise": (0, 0), "blur": (0, 0), "jpeg_share": 0})
 
 
@@ -250,8 +251,16 @@ def test_stress_disturbs_single_pixels_too(phantoms: list[Path], change: dict[st
 
 def test_stress_keeps_the_exposure(phantoms: list[Path]) -> None:
     stress = load_recipe("nightread").stress.model_dump()
-    bright = Stress.model_validate(stress | {"brightness": (0.3, 0.3), "noise": (0, 0), "jpeg_share": 0})
+    bright = StressSection.model_validate(
+        stress | {"brightness": (0.3, 0.3), "noise": (0, 0), "jpeg_share": 0}
+    )
     dark = bright.model_copy(update={"brightness": (-0.3, -0.3)})
     grey = decode_grey(phantoms[1].read_bytes(), bright.side)
     seen = [stressed(grey, SIDE, each, np.random.default_rng(3)) for each in (bright, dark)]
     assert seen[0].mean() - seen[1].mean() > 60
+
+
+def test_the_replaced_application_is_as_it_was() -> None:
+    assert [tuple(layer.kernel.shape) for layer in baseline_cnn().layers if hasattr(layer, "kernel")] == [
+        (3, 3, 3, 32), (3, 3, 32, 64), (3, 3, 64, 128), (14 * 14 * 128, 256), (256, 1),
+    ]  # fmt: skip

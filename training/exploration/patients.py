@@ -40,7 +40,7 @@ WORDS: dict[Relation, str] = {
 
 
 @dataclass(frozen=True)
-class Kinship:
+class PatientCheck:
     """How alike images under one patient's name are, for one relation between the two images.
 
     Attributes:
@@ -63,7 +63,9 @@ class Kinship:
         return WORDS[self.same_split, self.same_label]
 
 
-def kinships(images: Sequence[Listed], details: NDArray[np.int8], sha256: Sequence[str]) -> list[Kinship]:
+def check_patients(
+    images: Sequence[Listed], details: NDArray[np.int8], sha256: Sequence[str]
+) -> list[PatientCheck]:
     """Compare images under one name, for each relation that has 30 pairs or more.
 
     Args:
@@ -125,7 +127,7 @@ def _relation(one: Listed, other: Listed) -> Relation:
 
 def _compared(
     relation: Relation, pairs: NDArray[np.int64], strangers: _Strangers, details: NDArray[np.int8]
-) -> Kinship:
+) -> PatientCheck:
     from sklearn.metrics import roc_auc_score
 
     first, second = pairs[:, 0], pairs[:, 1]
@@ -135,7 +137,7 @@ def _compared(
     auc = float(roc_auc_score(np.repeat([True, False], count), alike))
     error = math.sqrt((2 * count + 1) / (12 * count**2))
     kin = True if auc - 0.5 > _SURE * error else None
-    return Kinship(*relation, count, auc, False if auc + 2 * error < _STRANGERS else kin)
+    return PatientCheck(*relation, count, auc, False if auc + 2 * error < _STRANGERS else kin)
 
 
 def _alike(details: NDArray[np.int8], first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:

@@ -1,4 +1,4 @@
-"""training.exploration.kinship: whether a patient's name stands for one person can be seen in the images."""
+"""training.exploration.patients: whether a patient's name stands for one person can be seen in the images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training.data.radiographs import BACTERIAL, VIRAL, Radiograph
 from training.exploration.inventory import Listed
-from training.exploration.kinship import Kinship, kinships
+from training.exploration.patients import PatientCheck, check_patients
 
 PATIENTS = 60
 SIDE = 64 * 64
@@ -36,8 +36,8 @@ def hashes() -> list[str]:
     return [str(number) for number in range(2 * PATIENTS)]
 
 
-def asked(listed: list[Listed], *, one_person: bool) -> Kinship:
-    (found,) = kinships(listed, details(one_person=one_person), hashes())
+def asked(listed: list[Listed], *, one_person: bool) -> PatientCheck:
+    (found,) = check_patients(listed, details(one_person=one_person), hashes())
     return found
 
 
@@ -50,12 +50,12 @@ def test_images_of_one_person_are_kin() -> None:
 def test_one_person_lying_elsewhere_the_next_time_is_kin() -> None:
     moved = details(one_person=True).reshape(-1, 2, 64, 64)
     moved[:, 1] = np.roll(moved[:, 1], (5, -7), axis=(1, 2))
-    (found,) = kinships(
+    (found,) = check_patients(
         images(("train", "train"), (VIRAL, VIRAL)), moved.reshape(2 * PATIENTS, SIDE), hashes()
     )
     assert found.kin
     moved[:, 1] = np.roll(moved[:, 1], 20, axis=1)
-    (found,) = kinships(
+    (found,) = check_patients(
         images(("train", "train"), (VIRAL, VIRAL)), moved.reshape(2 * PATIENTS, SIDE), hashes()
     )
     assert not found.kin
@@ -64,7 +64,7 @@ def test_one_person_lying_elsewhere_the_next_time_is_kin() -> None:
 def test_names_that_are_given_per_split_are_no_kin() -> None:
     noise = np.random.default_rng(2).normal(0, 30, (1200, SIDE)).astype(np.int8)
     listed = images(("train", "test"), (VIRAL, VIRAL), patients=600)
-    (found,) = kinships(listed, noise, [str(number) for number in range(1200)])
+    (found,) = check_patients(listed, noise, [str(number) for number in range(1200)])
     assert (found.words, found.kin) == ("other split, same label", False)
 
 
@@ -78,7 +78,7 @@ def test_what_makes_a_class_alike_makes_no_kin() -> None:
     rng = np.random.default_rng(3)
     common = rng.normal(0, 40, SIDE)
     noise = np.clip(rng.normal(0, 20, (2 * PATIENTS, SIDE)) + common, -127, 127).astype(np.int8)
-    (found,) = kinships(images(("train", "train"), (VIRAL, VIRAL)), noise, hashes())
+    (found,) = check_patients(images(("train", "train"), (VIRAL, VIRAL)), noise, hashes())
     assert found.kin is not True
     assert abs(found.auc - 0.5) < 0.15
 
@@ -86,7 +86,8 @@ def test_what_makes_a_class_alike_makes_no_kin() -> None:
 def test_copies_prove_nothing() -> None:
     listed = images(("train", "train"), (VIRAL, VIRAL))
     assert (
-        kinships(listed, details(one_person=True), [str(number // 2) for number in range(2 * PATIENTS)]) == []
+        check_patients(listed, details(one_person=True), [str(number // 2) for number in range(2 * PATIENTS)])
+        == []
     )
 
 
@@ -96,6 +97,6 @@ def test_a_stranger_is_never_the_patient() -> None:
     rng = np.random.default_rng(4)
     noise = rng.normal(0, 20, (48, SIDE)) + rng.normal(0, 40, (4, SIDE))[who]
     listed = [Listed(Radiograph(Path("x"), True, VIRAL, str(each)), "train", "x") for each in who]
-    (found,) = kinships(listed, np.clip(noise, -127, 127).astype(np.int8), [str(n) for n in range(48)])
+    (found,) = check_patients(listed, np.clip(noise, -127, 127).astype(np.int8), [str(n) for n in range(48)])
     assert found.pairs == 40
     assert found.auc == 1

@@ -47,7 +47,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class ShortCut:
+class Shortcut:
     """How far one number, or several together, tells pneumonia from normal.
 
     Attributes:
@@ -104,7 +104,7 @@ def numbers(survey: Survey) -> list[Number]:
     return [*exposure, *stored, *_traits(survey, chosen)]
 
 
-def short_cuts(pneumonia: Flags, asked: Sequence[Number]) -> list[ShortCut]:
+def shortcuts(pneumonia: Flags, asked: Sequence[Number]) -> list[Shortcut]:
     """Ask every number that is not the same for all, the strongest first.
 
     Args:
@@ -201,7 +201,7 @@ def _traits(survey: Survey, chosen: Flags) -> list[Number]:
     return found
 
 
-def _asked(pneumonia: Flags, number: Number) -> ShortCut | None:
+def _asked(pneumonia: Flags, number: Number) -> Shortcut | None:
     from sklearn.metrics import roc_auc_score
 
     known = np.isfinite(number.values)
@@ -214,7 +214,7 @@ def _asked(pneumonia: Flags, number: Number) -> ShortCut | None:
     error = math.sqrt((len(sick) + 1) / (12 * sick.sum() * (~sick).sum()))
     distance = abs(auc - 0.5)
     typical = np.mean if number.yes_or_no else np.median
-    return ShortCut(
+    return Shortcut(
         name=number.name,
         words=number.words,
         normal=float(typical(values[~sick])),

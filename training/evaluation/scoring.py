@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from training.data.radiographs import Radiograph
 from training.errors import WrongInput
-from training.evaluation.metrics import Scored
+from training.evaluation.metrics import LabelledScores
 from worker.errors import RejectedImage
 from worker.inference.bundle import Bundle
 from worker.inference.classifier import Classifier, Scores
@@ -29,7 +29,7 @@ class NothingScored(WrongInput):
 
 
 @dataclass(frozen=True)
-class TurnedAway:
+class RejectedFile:
     """An image that was not scored; `code` and `sentence` are those of its rejection.
 
     `place` is where it stood in the list, from 0.
@@ -42,7 +42,7 @@ class TurnedAway:
 
 
 @dataclass(frozen=True)
-class Examined:
+class ScoredImages:
     """What a model says of labelled images.
 
     Attributes:
@@ -55,7 +55,7 @@ class Examined:
     bundle: Bundle
     radiographs: list[Radiograph]
     scores: Scores
-    turned_away: list[TurnedAway]
+    turned_away: list[RejectedFile]
 
     @property
     def point(self) -> OperatingPoint:
@@ -63,9 +63,9 @@ class Examined:
         return self.bundle.operating_point
 
     @cached_property
-    def scored(self) -> Scored:
+    def scored(self) -> LabelledScores:
         """Truth and score of each image."""
-        return as_scored(self.radiographs, self.scores)
+        return labelled_scores(self.radiographs, self.scores)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
@@ -73,9 +73,9 @@ class Examined:
         return [triage(float(p), self.point) for p in self.scores.p_pneumonia]
 
 
-def examine(
+def score_images(
     bundle: Bundle, radiographs: Sequence[Radiograph], advance: Callable[[int], None] = lambda _: None
-) -> Examined:
+) -> ScoredImages:
     """Score images with the served network, a few at a time.
 
     Args:
@@ -89,14 +89,14 @@ def examine(
     """
     classifier, gate = Classifier(bundle), open_gate(bundle.folder, bundle.card)
     kept: list[Radiograph] = []
-    turned_away: list[TurnedAway] = []
+    turned_away: list[RejectedFile] = []
     parts: list[Scores] = []
     for start in range(0, len(radiographs), _AT_ONCE):
         some = radiographs[start : start + _AT_ONCE]
         inputs = []
         for place, (each, found) in enumerate(_read(some, gate, bundle.side), start):
             if isinstance(found, RejectedImage):
-                turned_away.append(TurnedAway(place, each, found.code, found.sentence))
+                turned_away.append(RejectedFile(place, each, found.code, found.sentence))
             else:
                 kept.append(each)
                 inputs.append(found)
@@ -107,13 +107,13 @@ def examine(
         raise NothingScored(
             f"Not one of the {len(radiographs)} images could be scored. {_first(turned_away)}"
         )
-    return Examined(bundle, kept, _joined(parts), turned_away)
+    return ScoredImages(bundle, kept, _joined(parts), turned_away)
 
 
-def as_scored(radiographs: Sequence[Radiograph], scores: Scores) -> Scored:
+def labelled_scores(radiographs: Sequence[Radiograph], scores: Scores) -> LabelledScores:
     """Join what is known of images with what the model says."""
     patients = {name: place for place, name in enumerate(dict.fromkeys(each.patient for each in radiographs))}
-    return Scored(
+    return LabelledScores(
         pneumonia=np.array([each.pneumonia for each in radiographs]),
         p=scores.p_pneumonia,
         subtype=np.array(
@@ -138,5 +138,5 @@ def _joined(parts: Sequence[Scores]) -> Scores:
     return Scores(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Scores)))
 
 
-def _first(turned_away: Sequence[TurnedAway]) -> str:
+def _first(turned_away: Sequence[RejectedFile]) -> str:
     return f"{turned_away[0].radiograph.path.name}: {turned_away[0].sentence}" if turned_away else ""

@@ -15,11 +15,11 @@ import numpy as np
 from training.baseline.fit import fit
 from training.baseline.images import scaled
 from training.baseline.parts import Images, Parts, read_parts, stressed_variants
-from training.baseline.recipe import SeedRecipe, load_seed_recipe
+from training.baseline.recipe import BaselineRecipe, load_baseline_recipe
 from training.evaluation.evaluate import BOOTSTRAP, SEED
-from training.evaluation.metrics import Scored, confusion, with_intervals
+from training.evaluation.metrics import LabelledScores, confusion, with_intervals
 from training.export import card
-from training.fit.callbacks import Progress, Say, discard_state
+from training.fit.callbacks import PrintLine, Progress, discard_state
 from training.fit.history import HISTORY, PLOT, plot_history, write_history
 from training.recipe import Recipe, load_recipe
 
@@ -32,7 +32,7 @@ _UNKNOWN_SUBTYPE = -1
 _AT_ONCE = 64
 
 
-def make(
+def train_baseline(
     name: str,
     data: Path,
     out: Path,
@@ -42,7 +42,7 @@ def make(
     limit: int | None = None,
     table: Path | None = None,
     cpu_limit: float | None = None,
-    say: Say,
+    say: PrintLine,
 ) -> dict[str, Any]:
     """Train by a recipe of this kind, measure, and write model.keras, metrics.json, history and plots.
 
@@ -63,7 +63,7 @@ def make(
     Raises:
         WrongInput: the recipe, the data or the state of an earlier training cannot be used.
     """
-    recipe = load_seed_recipe(name, epochs, seed)
+    recipe = load_baseline_recipe(name, epochs, seed)
     like = load_recipe(recipe.split.like)
     parts = read_parts(like, data, limit, table, say)
     work = out.with_name(f"{out.name}-work")
@@ -79,7 +79,7 @@ def make(
     return document
 
 
-def _scored_sets(model: keras.Model, parts: Parts, like: Recipe) -> dict[str, Scored]:
+def _scored_sets(model: keras.Model, parts: Parts, like: Recipe) -> dict[str, LabelledScores]:
     sets = {
         "held_out": _scored(model, parts.held_out),
         "held_out_stressed": _scored(model, stressed_variants(parts.held_out, like)),
@@ -87,11 +87,11 @@ def _scored_sets(model: keras.Model, parts: Parts, like: Recipe) -> dict[str, Sc
     return sets | {name: _scored(model, images) for name, images in parts.measured.items()}
 
 
-def _scored(model: keras.Model, images: Images) -> Scored:
+def _scored(model: keras.Model, images: Images) -> LabelledScores:
     chunks = np.split(images.pixels, range(_AT_ONCE, len(images.pixels), _AT_ONCE))
     p = np.concatenate([model.predict_on_batch(scaled(chunk)) for chunk in chunks])
     values = p[:, 0].astype(np.float64)
-    return Scored(
+    return LabelledScores(
         pneumonia=images.pneumonia.astype(bool),
         p=values,
         # It knows no kinds of pneumonia, so there is nothing to be right about.
@@ -102,12 +102,12 @@ def _scored(model: keras.Model, images: Images) -> Scored:
 
 
 def _document(
-    recipe: SeedRecipe,
+    recipe: BaselineRecipe,
     like: Recipe,
     parts: Parts,
     model: keras.Model,
     progress: Progress,
-    sets: dict[str, Scored],
+    sets: dict[str, LabelledScores],
 ) -> dict[str, Any]:
     losses = [entry["val_loss"] for entry in progress.history]
     return {
@@ -136,7 +136,7 @@ def _document(
     }
 
 
-def _measured(scored: Scored, threshold: float) -> dict[str, Any]:
+def _measured(scored: LabelledScores, threshold: float) -> dict[str, Any]:
     return {
         "n": len(scored),
         "patients": len(np.unique(scored.patient)),
@@ -146,7 +146,7 @@ def _measured(scored: Scored, threshold: float) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, document: dict[str, Any], progress: Progress, sets: dict[str, Scored]) -> None:
+def _write(out: Path, document: dict[str, Any], progress: Progress, sets: dict[str, LabelledScores]) -> None:
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     (out / METRICS).write_text(text + "\n", encoding="utf-8")
     write_history(out / HISTORY, progress.history)

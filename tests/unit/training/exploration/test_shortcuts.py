@@ -1,4 +1,4 @@
-"""training.exploration.short_cuts: a number that gives the class away is named, and chance is not."""
+"""training.exploration.shortcuts: a number that gives the class away is named, and chance is not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from training.exploration.short_cuts import Number, age_of, short_cuts, together
+from training.exploration.shortcuts import Number, age_of, shortcuts, together
 
 SICK = np.arange(200) % 2 == 1
 RNG = np.random.default_rng(0)
@@ -19,7 +19,7 @@ def noise(rows: int = 200) -> np.ndarray:
 
 def test_what_separates_is_telling_in_either_direction_and_comes_first() -> None:
     up, down = noise() + 2 * SICK, noise() - 3 * SICK
-    found = short_cuts(SICK, [Number("noise", "", noise()), Number("up", "", up), Number("down", "", down)])
+    found = shortcuts(SICK, [Number("noise", "", noise()), Number("up", "", up), Number("down", "", down)])
     assert [each.name for each in found] == ["down", "up", "noise"]
     assert [each.telling for each in found] == [True, True, False]
     assert found[0].auc < 0.05
@@ -30,24 +30,24 @@ def test_what_separates_is_telling_in_either_direction_and_comes_first() -> None
 
 def test_a_strong_figure_of_a_few_images_is_no_warning() -> None:
     few = np.array([False, False, False, True, True, True])
-    (found,) = short_cuts(few, [Number("x", "", np.array([1.0, 2, 4, 3, 5, 6]))])
+    (found,) = shortcuts(few, [Number("x", "", np.array([1.0, 2, 4, 3, 5, 6]))])
     assert found.strength > 0.85
     assert not found.telling
 
 
 def test_what_is_the_same_for_all_or_of_one_class_is_not_asked() -> None:
-    assert short_cuts(SICK, [Number("x", "", np.ones(200))]) == []
-    assert short_cuts(np.ones(200, dtype=bool), [Number("x", "", noise())]) == []
+    assert shortcuts(SICK, [Number("x", "", np.ones(200))]) == []
+    assert shortcuts(np.ones(200, dtype=bool), [Number("x", "", noise())]) == []
 
 
 def test_what_is_not_known_is_left_out() -> None:
     values = np.where(np.arange(200) < 100, np.nan, 1.0 * SICK)
-    (found,) = short_cuts(SICK, [Number("x", "", values, yes_or_no=True)])
+    (found,) = shortcuts(SICK, [Number("x", "", values, yes_or_no=True)])
     assert (found.auc, found.normal, found.pneumonia) == (1.0, 0.0, 1.0)
 
 
 def test_preprocessing_that_takes_it_away_is_seen() -> None:
-    (found,) = short_cuts(SICK, [Number("x", "", noise() + 3 * SICK, evened=noise())])
+    (found,) = shortcuts(SICK, [Number("x", "", noise() + 3 * SICK, evened=noise())])
     assert found.auc > 0.95
     assert found.evened_auc == pytest.approx(0.5, abs=0.1)
 
