@@ -1,4 +1,4 @@
-"""The commands explore, train, export and evaluate. The command nightread loads them when they are asked for."""
+"""The commands explore, train, export and evaluate. `worker.cli` imports them when a person runs one."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _PATH = click.Path(path_type=Path)
 
 
 class _NewFile(click.Path):
-    """A file that can be written: known before the work of minutes, not after it."""
+    """A path of a file to write. A missing folder is an error at once, not after minutes of work."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse a name in a folder that is not there."""
+        """Return the path; fail if its folder does not exist."""
         path = Path(str(super().convert(value, param, ctx)))
         if not path.parent.is_dir():
             self.fail(f"There is no folder {path.parent}.", param, ctx)
@@ -37,24 +37,31 @@ class _NewFile(click.Path):
 _NEW_FILE = _NewFile(dir_okay=False, writable=True, path_type=Path)
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     click.echo(line, err=True)
 
 
 @click.command()
 @click.option(
-    "--recipe", "recipe_name", default="nightread", show_default=True, help="Name, or a .toml file."
+    "--recipe",
+    "recipe_name",
+    default="nightread",
+    show_default=True,
+    help="Name of a recipe, or path of a .toml file.",
 )
 @click.option(
-    "--data", type=_FOLDER, required=True, help="Holds NORMAL and PNEUMONIA, or train/ with the two."
+    "--data",
+    type=_FOLDER,
+    required=True,
+    help="Folder with NORMAL and PNEUMONIA, or with train/ that holds the two.",
 )
 @click.option("--table", type=_FILE, help="CSV of more images: file, label, patient_id.")
 @click.option("--out", type=_PATH, required=True, help="Folder of the bundle to write.")
 @click.option("--from", "start", type=_FOLDER, help="Bundle whose network is tuned further.")
-@click.option("--cpu-limit", type=click.FloatRange(1, 100), help="Per cent of all cores to use at most.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--seed", type=int, help="Instead of the recipe's.")
-@click.option("--limit", type=click.IntRange(min=40), help="At most so many images, to try things out.")
+@click.option("--cpu-limit", type=click.FloatRange(1, 100), help="Maximum per cent of all cores.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Override the recipe's value.")
+@click.option("--seed", type=int, help="Override the recipe's value.")
+@click.option("--limit", type=click.IntRange(min=40), help="Maximum number of images, for trial runs.")
 def train(
     recipe_name: str,
     data: Path,
@@ -69,7 +76,7 @@ def train(
 ) -> None:
     """Train a model and write its bundle.
 
-    What is done is kept in OUT-work: the same command goes on where it was killed.
+    Intermediate results are kept in OUT-work: the same command continues an interrupted training.
     """
     from training.baseline.recipe import is_baseline_recipe
     from training.recipe import with_overrides
@@ -77,41 +84,43 @@ def train(
     try:
         if is_baseline_recipe(recipe_name):
             options = {"epochs": epochs, "seed": seed, "limit": limit, "table": table, "cpu_limit": cpu_limit}
-            _say_result(out, _seed(recipe_name, data, out, start, **options))
+            _print_result(out, _train_baseline(recipe_name, data, out, start, **options))
             return
-        recipe, network = _begin(recipe_name, start)
+        recipe, network = _recipe_and_start(recipe_name, start)
         recipe = with_overrides(recipe, epochs, seed)
         from training.data.cohort import read_cohort
         from training.export import release
         from training.fit.crossfit import Workspace
 
-        cohort = read_cohort(recipe, data, table, limit, _say)
-        work = Workspace(out.with_name(f"{out.name}-work"), _say, cpu_limit)
-        made = release.train_model(recipe, cohort, network, work)
+        cohort = read_cohort(recipe, data, table, limit, _print_line)
+        work = Workspace(out.with_name(f"{out.name}-work"), _print_line, cpu_limit)
+        trained = release.train_model(recipe, cohort, network, work)
         preliminary = epochs is not None or limit is not None
-        card = release.write_bundle(recipe, cohort, made, out, preliminary=preliminary)
+        card = release.write_bundle(recipe, cohort, trained, out, preliminary=preliminary)
         if start is not None:
             _keep_gate(start, out)
         elif preliminary:
-            _say("no gate is fitted for a trial")
+            _print_line("a trial run fits no gate")
         else:
             _fit_gate(recipe, cohort, work, out)
     except (WrongInput, ModelUnusable) as error:
         raise click.UsageError(str(error)) from error
-    _say_result(out, card)
+    _print_result(out, card)
 
 
-def _seed(recipe_name: str, data: Path, out: Path, start: Path | None, **options: Any) -> dict[str, Any]:
-    """Train the replaced application's network, to compare with."""
+def _train_baseline(
+    recipe_name: str, data: Path, out: Path, start: Path | None, **options: Any
+) -> dict[str, Any]:
+    """Train the replaced application's network, for comparison."""
     from training.baseline.train import train_baseline
 
     if start is not None:
-        raise WrongInput("The replaced application's network is not tuned further: leave --from out.")
-    return train_baseline(recipe_name, data, out, **options, say=_say)
+        raise WrongInput("The replaced application's network cannot be tuned further: omit --from.")
+    return train_baseline(recipe_name, data, out, **options, print_line=_print_line)
 
 
-def _begin(recipe_name: str, start: Path | None) -> tuple[Recipe, Any]:
-    """The recipe, and the network that it begins with if it is not a new one."""
+def _recipe_and_start(recipe_name: str, start: Path | None) -> tuple[Recipe, Any]:
+    """Return the recipe, and the network to tune further, if any."""
     from training.recipe import load_recipe, recipe_of_card
     from worker.inference.bundle import load_bundle
 
@@ -126,7 +135,7 @@ def _begin(recipe_name: str, start: Path | None) -> tuple[Recipe, Any]:
 
 
 def _keep_gate(start: Path, out: Path) -> None:
-    """What is a frontal chest does not change with the hospital."""
+    """Copy the gate of the start bundle: a frontal chest looks the same in every hospital."""
     from training.gate.release import add_to_bundle, part_of
     from worker.inference.bundle import load_bundle
 
@@ -145,27 +154,27 @@ def _fit_gate(recipe: Recipe, cohort: Cohort, work: Workspace, out: Path) -> Non
 @click.option("--bundle", type=_FOLDER, required=True, help="Bundle whose model.keras is exported.")
 @click.option(
     "--format",
-    "form",
+    "file_format",
     type=click.Choice(["int8", "float", "onnx"]),
     required=True,
-    help="LiteRT in int8 as it is served, LiteRT in float32, or ONNX.",
+    help="int8: LiteRT as the worker uses it; float: LiteRT in float32; onnx: ONNX.",
 )
-@click.option("--data", type=_FOLDER, help="For int8: what it was trained on, to quantise with.")
-@click.option("--table", type=_FILE, help="For int8: the table of the training, if it had one.")
+@click.option("--data", type=_FOLDER, help="For int8: the training images, for the quantisation.")
+@click.option("--table", type=_FILE, help="For int8: the table of the training, if any.")
 @click.option("--out", type=_NEW_FILE, required=True, help="File to write.")
-def export(bundle: Path, form: str, data: Path | None, table: Path | None, out: Path) -> None:
-    """Write a model for other software.
+def export(bundle: Path, file_format: str, data: Path | None, table: Path | None, out: Path) -> None:
+    """Convert a model for other software.
 
-    The card stays what the numbers must be read with: copy card.json along. docs/edge.md says how.
+    The scores need the values in the model card, so copy card.json along. docs/edge.md explains them.
     """
     from worker.inference.bundle import load_bundle
 
-    if (form == "int8") != (data is not None) or (table is not None and data is None):
+    if (file_format == "int8") != (data is not None) or (table is not None and data is None):
         raise click.UsageError(
             "--format int8 needs --data; the other formats take neither --data nor --table."
         )
     try:
-        content = _exported(load_bundle(bundle, runtime="tensorflow"), form, data, table)
+        content = _exported(load_bundle(bundle, runtime="tensorflow"), file_format, data, table)
         out.write_bytes(content)
     except (WrongInput, ModelUnusable) as error:
         raise click.UsageError(str(error)) from error
@@ -173,16 +182,16 @@ def export(bundle: Path, form: str, data: Path | None, table: Path | None, out: 
         raise click.UsageError(f"{error.name} is missing: install nightread[train,tensorflow].") from error
     except OSError as error:
         raise click.UsageError(f"{out} cannot be written: {error.strerror}.") from error
-    _say(f"wrote {out}: {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
+    _print_line(f"wrote {out}: {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
 
 
-def _exported(bundle: Bundle, form: str, data: Path | None, table: Path | None) -> bytes:
-    """The content of the file."""
+def _exported(bundle: Bundle, file_format: str, data: Path | None, table: Path | None) -> bytes:
+    """Return the content of the file."""
     from training.export import release
     from training.export.litert import to_float
 
     model = release.reference(bundle)
-    if form == "onnx":
+    if file_format == "onnx":
         from training.export.onnx import facts_of, to_onnx
 
         return to_onnx(model, bundle.temperature, facts_of(bundle))
@@ -190,30 +199,38 @@ def _exported(bundle: Bundle, form: str, data: Path | None, table: Path | None) 
 
 
 def _quantised(bundle: Bundle, model: Any, data: Path, table: Path | None) -> bytes:
-    """The bundle's own model.tflite again, if the images and the software are those of its training."""
+    """Quantise again. The same images and software as in the training give the bundle's own model.tflite."""
     from training.data.cohort import read_cohort
     from training.export import release
     from training.export.litert import to_int8
     from training.recipe import recipe_of_card
 
     recipe = recipe_of_card(bundle.card)
-    content = to_int8(model, release.representative(recipe, read_cohort(recipe, data, table, None, _say)))
+    content = to_int8(
+        model, release.representative(recipe, read_cohort(recipe, data, table, None, _print_line))
+    )
     same = hashlib.sha256(content).hexdigest() == bundle.sha256
-    _say("It is the bundle's model.tflite." if same else "It is another file than the bundle's model.tflite.")
+    _print_line(
+        "The file equals the bundle's model.tflite."
+        if same
+        else "The file differs from the bundle's model.tflite."
+    )
     return content
 
 
 @click.command()
 @click.option("--bundle", type=_PATH, required=True, help="Folder of the model.")
 @click.option("--data", type=_PATH, help="Folder that holds NORMAL and PNEUMONIA.")
-@click.option("--table", type=_PATH, help="CSV: file, label; any of age_years, sex, view, patient_id.")
+@click.option(
+    "--table", type=_PATH, help="CSV of images: file, label; optionally age_years, sex, view, patient_id."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-@click.option("--report", type=_NEW_FILE, help="HTML to write: plots, and pictures of the images.")
-@click.option("--predictions", type=_NEW_FILE, help="CSV to write: a line an image.")
+@click.option("--report", type=_NEW_FILE, help="HTML report to write, with plots and images.")
+@click.option("--predictions", type=_NEW_FILE, help="CSV to write, with one line an image.")
 @click.option(
     "--prevalence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Share of pneumonia where it is to be used; 0.1 is one in ten.",
+    help="Expected share of pneumonia where the model will be used; 0.1 is one in ten.",
 )
 def evaluate(
     bundle: Path,
@@ -227,7 +244,7 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled images, at its own default operating point. Fits nothing.
 
-    Exit code 0: measured, even if some images were turned away. 1: not one could be scored.
+    Exit code 0: measured, even if some images were rejected. 1: no image could be scored.
     """
     from training.evaluation.evaluate import document_of
     from training.evaluation.listing import list_images
@@ -242,31 +259,33 @@ def evaluate(
         model, radiographs = load_bundle(bundle), list_images(data, table)
         root = data or Path(str(table)).parent
         with progress(len(radiographs), "Scoring") as advance:
-            examined = score_images(model, radiographs, advance)
-    except NothingScored as nothing:
-        raise click.ClickException(str(nothing)) from nothing
+            scored_images = score_images(model, radiographs, advance)
+    except NothingScored as error:
+        raise click.ClickException(str(error)) from error
     except (WrongInput, ModelUnusable) as error:
         raise click.UsageError(str(error)) from error
     if predictions is not None:
-        write_predictions(predictions, examined, root)
-    _say("measuring")
-    document = document_of(examined, prevalence=prevalence)
+        write_predictions(predictions, scored_images, root)
+    _print_line("computing metrics")
+    document = document_of(scored_images, prevalence=prevalence)
     if report is not None:
-        write_report(report, examined, document, root)
+        write_report(report, scored_images, document, root)
     click.echo(json.dumps(document, indent=2, allow_nan=False) if as_json else as_text(document))
 
 
 @click.command()
 @click.argument("data", required=False, type=_FOLDER)
 @click.option(
-    "--table", type=_FILE, help="CSV of (more) images: file, label, age_years, sex, view, patient_id."
+    "--table",
+    type=_FILE,
+    help="CSV of (more) images: file, label; optionally age_years, sex, view, patient_id.",
 )
-@click.option("--out", type=_NEW_FILE, help="The page to write; default: explore.html, none with --json.")
+@click.option("--out", type=_NEW_FILE, help="HTML page to write. Default: explore.html; with --json, none.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def explore(data: Path | None, table: Path | None, out: Path | None, *, as_json: bool) -> None:
-    """Look at labelled images before a model learns from them: one HTML page, with pictures.
+    """Examine labelled images before training: write one HTML page with figures, warnings and pictures.
 
-    DATA holds NORMAL and PNEUMONIA, or train/, val/ and test/ with the two in each.
+    DATA holds NORMAL and PNEUMONIA, or train/, val/ and test/ that each hold the two.
     """
     from training.exploration.explore import document
     from training.exploration.explore import explore as explored
@@ -278,23 +297,23 @@ def explore(data: Path | None, table: Path | None, out: Path | None, *, as_json:
     try:
         inventory = take_inventory(data, table)
         with progress(len(inventory.images), "Reading") as advance:
-            found = explored(inventory, advance)
+            exploration = explored(inventory, advance)
     except WrongInput as error:
         raise click.UsageError(str(error)) from error
-    for sentence in alarms(found):
-        _say(f"Look: {sentence}")
+    for sentence in alarms(exploration):
+        _print_line(f"Warning: {sentence}")
     if out is not None or not as_json:
         page = out or Path("explore.html")
-        page.write_text(report(found), encoding="utf-8")
-        _say(f"wrote {page}")
+        page.write_text(report(exploration), encoding="utf-8")
+        _print_line(f"wrote {page}")
     if as_json:
-        click.echo(json.dumps(document(found), indent=2, allow_nan=False))
+        click.echo(json.dumps(document(exploration), indent=2, allow_nan=False))
 
 
-def _say_result(out: Path, card: dict[str, Any]) -> None:
+def _print_result(out: Path, card: dict[str, Any]) -> None:
     from training.evaluation.text import figure
 
     for name, figures in card["metrics"].items():
         if "auc_ci" in figures:
-            _say(f"{name}: n {figures['n']}, auc{figure(figures, 'auc')}")
-    _say(f"wrote {out}")
+            _print_line(f"{name}: n {figures['n']}, auc{figure(figures, 'auc')}")
+    _print_line(f"wrote {out}")

@@ -1,4 +1,4 @@
-"""What a person gave cannot be used."""
+"""Errors of training and evaluation that the commands report in one sentence."""
 
 from __future__ import annotations
 

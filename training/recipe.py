@@ -1,4 +1,4 @@
-"""Recipes: readable files that say how a model is made."""
+"""Recipes: readable TOML files that state how a model is made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECIPES = Path(__file__).resolve().parent / "recipes"
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] > pair[1]:
-        raise ValueError("a range goes from low to high")
+        raise ValueError("the first value of a range must not exceed the second")
     return pair
 
 
@@ -28,17 +28,17 @@ class _Section(BaseModel):
 
 
 class ModelSection(_Section):
-    """What the bundle is called."""
+    """Name and version of the bundle."""
 
     name: str
     version: str
 
 
 class SourceSection(_Section):
-    """Where images come from, as the card says it.
+    """A data set, as the card describes it.
 
     Attributes:
-        called: what its figures are called on the card, for instance `children`.
+        called: prefix of its figures on the card, for instance `children`.
     """
 
     called: str = Field(pattern=r"^[a-z][a-z_]*$")
@@ -49,21 +49,21 @@ class SourceSection(_Section):
 
 
 class DataSection(_Section):
-    """What is trained on: a folder, and if one is given, a table."""
+    """The training data: a folder, and a table if one is given."""
 
     folder: SourceSection
     table: SourceSection
 
 
 class Stage(_Section):
-    """Inverted residuals of one kind, one after the other.
+    """Consecutive inverted residuals of one shape.
 
     Attributes:
-        blocks: how many.
-        kernel: edge of the window that each looks through, in pixels.
-        stride: of the first of them; 2 halves the side.
-        expand: how many times wider it is inside.
-        width: channels of what it gives.
+        blocks: number of inverted residuals.
+        kernel: edge of the depthwise kernel, in pixels.
+        stride: of the first block; 2 halves the side.
+        expand: factor by which a block widens its input inside.
+        width: output channels.
     """
 
     blocks: int = Field(ge=1)
@@ -74,14 +74,14 @@ class Stage(_Section):
 
 
 class NetworkSection(_Section):
-    """A network: see `training.network.architectures.inverted_residual`.
+    """The network: see `training.network.architectures.inverted_residual`.
 
     Attributes:
         side: edge of the input, in pixels.
         stem: channels of the first convolution, which halves the side.
-        stages: what follows.
-        dropout: share of feature maps dropped before the head, in training.
-        pretrained: the weights to begin with, by a name that `training.network.pretrained` knows; none: random.
+        stages: the stages after it.
+        dropout: share of feature maps that training drops before the head.
+        pretrained: name of the start weights, see `training.network.pretrained`; `none`: random weights.
     """
 
     side: int = Field(ge=32, le=512, multiple_of=16)
@@ -92,21 +92,21 @@ class NetworkSection(_Section):
 
 
 class SplitSection(_Section):
-    """Which patients are kept from which training."""
+    """How patients are divided into folds."""
 
     folds: int = Field(ge=2)
     seed: int
 
 
 class SamplingSection(_Section):
-    """How often an image is shown, and how much it counts."""
+    """How often an epoch shows an image, and how much the image counts."""
 
     class_balance: float = Field(ge=0)
     table_repeats: int = Field(ge=1)
 
 
 class FitSection(_Section):
-    """How the weights are found."""
+    """How the weights are optimised."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
@@ -120,7 +120,7 @@ class FitSection(_Section):
 
 
 class TeacherSection(_Section):
-    """A bigger network, whose opinion of patients that it was not shown the shipped one learns from."""
+    """A larger network. The shipped one learns from its scores of patients that it was not trained on."""
 
     network: NetworkSection
     fit: FitSection
@@ -129,7 +129,7 @@ class TeacherSection(_Section):
 
 
 class AugmentSection(_Section):
-    """How an image may be changed: see `training.data.augment`."""
+    """Ranges of the random changes of an image: see `training.data.augment`."""
 
     side: int = Field(ge=32)
     rotation: Range
@@ -154,14 +154,14 @@ class AugmentSection(_Section):
 
 
 class StressSection(AugmentSection):
-    """The stressed validation."""
+    """The stressed variants that scores are measured on."""
 
     variants: int = Field(ge=1)
     seed: int
 
 
 class CalibrateSection(_Section):
-    """How the scores are calibrated and the operating points chosen: see `training.calibration.calibrate`."""
+    """How scores are calibrated and operating points chosen: see `training.calibration.calibrate`."""
 
     prevalence: Share
     screen_sensitivity: Share
@@ -174,13 +174,13 @@ class GateSection(_Section):
     """How the gate is fitted: see `training.gate.release`.
 
     Attributes:
-        images: variants of the real images of a set at least, each image the same number of times.
-        phantoms: drawn frontal chests; two thirds as tests have them, one third volumes.
-        drawings: of each kind of what is no chest; three times as many of laterals.
+        images: minimum number of variants of the real images of each set; each image has equally many.
+        phantoms: drawn frontal chests: two thirds are phantoms, one third projected volumes.
+        drawings: of each kind that is not a chest; laterals get three times as many.
         widths: channels at 32, 16, 8 and 4 pixels.
         epochs: of each network.
-        batch_size: of each step.
-        learning_rate: the highest, of AdamW; it rises over a tenth of the steps and falls to zero.
+        batch_size: examples a step.
+        learning_rate: maximum of AdamW; it rises over a tenth of the steps and then falls to zero.
         seed: of the drawings and the weights.
     """
 
@@ -215,52 +215,54 @@ def load_recipe(name: str, base: dict[str, Any] | None = None) -> Recipe:
 
     Args:
         name: of a file in `training/recipes` without `.toml`, or the path of another file.
-        base: values that the file need not repeat, those of a model that is tuned further. What
-            the file says goes before. A file may also name another recipe as its `base`.
+        base: values that the file need not repeat: the recipe of a model that is tuned further. Values in
+            the file take precedence. A file can also name another recipe as its `base`.
 
     Raises:
-        WrongInput: there is no such recipe, or it does not say what it must.
+        WrongInput: the recipe does not exist or is not valid.
     """
     path = recipe_file(name)
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-        other = said.pop("base", None)
-        if other is not None:
-            base = load_recipe(str(other), base).model_dump(mode="json")
-        if base is None and "network" not in said:
-            raise WrongInput(f"The recipe {path} tunes a model further: name its bundle with --from.")
-        return Recipe.model_validate(_over(base or {}, said))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        base_name = content.pop("base", None)
+        if base_name is not None:
+            base = load_recipe(str(base_name), base).model_dump(mode="json")
+        if base is None and "network" not in content:
+            raise WrongInput(f"The recipe {path} tunes an existing model: name its bundle with --from.")
+        return Recipe.model_validate(_merged(base or {}, content))
     except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise WrongInput(f"The recipe {path} cannot be used: {_first_line(error)}.") from None
+        raise WrongInput(f"The recipe {path} is not valid: {_first_line(error)}.") from None
 
 
 def recipe_file(name: str) -> Path:
-    """The path of a recipe.
+    """Return the path of a recipe.
 
     Raises:
-        WrongInput: there is no such recipe.
+        WrongInput: the recipe does not exist.
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
-        raise WrongInput(f"There is no recipe {name}; there are {known}, or give the path of a .toml file.")
+        known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
+        raise WrongInput(
+            f"There is no recipe {name}. Choose one of {known}, or give the path of a .toml file."
+        )
     return path
 
 
 def recipe_of_card(card: dict[str, Any]) -> Recipe:
-    """The recipe on a model's card.
+    """Return the recipe on a model's card.
 
     Raises:
-        WrongInput: there is none that this version understands.
+        WrongInput: the card has no recipe that this version understands.
     """
     try:
         return Recipe.model_validate(card.get("recipe"))
     except ValidationError as error:
-        raise WrongInput(f"The recipe on the model's card cannot be used: {_first_line(error)}.") from None
+        raise WrongInput(f"The recipe on the model's card is not valid: {_first_line(error)}.") from None
 
 
 def with_overrides(recipe: Recipe, epochs: int | None, seed: int | None) -> Recipe:
-    """The same recipe with other epochs or another seed, the teacher's too; None leaves them as they are."""
+    """Return the recipe with other epochs or another seed, also for the teacher; None keeps a value."""
     update = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     fit = recipe.fit.model_copy(update=update)
     teacher = recipe.teacher and recipe.teacher.model_copy(
@@ -269,12 +271,12 @@ def with_overrides(recipe: Recipe, epochs: int | None, seed: int | None) -> Reci
     return recipe.model_copy(update={"fit": fit, "teacher": teacher})
 
 
-def _over(base: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """Sections of `base` with what `said` says in their place, value by value."""
+def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return `base`, with the values of `overrides` in place of its own."""
     merged = dict(base)
-    for key, value in said.items():
+    for key, value in overrides.items():
         both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _over(base[key], value) if both else value
+        merged[key] = _merged(base[key], value) if both else value
     return merged
 
 

@@ -1,1 +1,1 @@
-"""The application that Nightread replaces, trained, timed and measured as it was."""
+"""The application that Nightread replaces: its network, trained, timed and measured as it was."""

@@ -1,4 +1,4 @@
-"""What the application that Nightread replaces fed its network: 128 x 128 RGB, its exposure as it was."""
+"""The replaced application's network input: 128 x 128 RGB, without normalised exposure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def rgb(data: bytes) -> Colours:
-    """Decode a file in full, make it RGB and squash it.
+    """Decode a file completely, convert it to RGB and squash it to a square.
 
     Args:
-        data: a whole image file.
+        data: the content of an image file.
 
     Returns:
         Shape (128, 128, 3).
@@ -40,17 +40,17 @@ def rgb(data: bytes) -> Colours:
 
 
 def network_input(path: Path) -> NDArray[np.float32]:
-    """A file as the network wants it: 0..1, shape (1, 128, 128, 3)."""
+    """Return the network input of a file: 0..1, shape (1, 128, 128, 3)."""
     return scaled(rgb(path.read_bytes())[np.newaxis])
 
 
 def scaled(pixels: Colours) -> NDArray[np.float32]:
-    """From 0..255 to 0..1."""
+    """Scale 0..255 to 0..1."""
     return pixels.astype(np.float32) / np.float32(255)
 
 
 def varied(pixels: Colours, recipe: BaselineAugment, rng: np.random.Generator) -> Colours:
-    """Rotate, shift and flip an image of shape (128, 128, 3); what moves in repeats the edge."""
+    """Rotate, shift and flip an image of shape (128, 128, 3); the border repeats the edge."""
     angle = math.radians(rng.uniform(-recipe.rotation, recipe.rotation))
     x, y = rng.uniform(-recipe.shift, recipe.shift, 2) * SIDE
     border = SIDE // 2
@@ -68,15 +68,15 @@ def varied(pixels: Colours, recipe: BaselineAugment, rng: np.random.Generator) -
 def stressed(grey: NDArray[np.uint8], side: int, recipe: StressSection, rng: np.random.Generator) -> Colours:
     """Draw one stressed variant, as it would reach this network in a file.
 
-    The same draws and the same changes as in `training.data.augment.augmented`, in the same order, but for
-    the evening out of the exposure in their midst: the replaced application had none, so exposure,
-    contrast and haze stay as the other machine made them.
+    The draws and changes are those of `training.data.augment.augmented`, in the same order, without its
+    normalisation of the exposure. The replaced application had none, so exposure, contrast and haze stay
+    as the other machine made them.
 
     Args:
         grey: as decoded, shape (recipe.side, recipe.side).
         side: of the shipped model's input, at which blur, noise and JPEG are applied.
         recipe: the ranges to draw from.
-        rng: where the draws come from; the state that `augmented` is given makes the same variant.
+        rng: random stream; the state that `augmented` gets makes the same variant.
 
     Returns:
         Shape (128, 128, 3).

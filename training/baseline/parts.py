@@ -23,9 +23,9 @@ class Images:
     """Images in memory.
 
     Attributes:
-        radiographs: those that could be read.
+        radiographs: the readable images.
         pixels: uint8, shape (n, 128, 128, 3).
-        place: of each in the list that it was read from, shape (n,).
+        place: index of each in the list that it was read from, shape (n,).
     """
 
     radiographs: list[Radiograph]
@@ -34,24 +34,24 @@ class Images:
 
     @property
     def pneumonia(self) -> NDArray[np.float32]:
-        """1 or 0, shape (n,)."""
-        return np.array([each.pneumonia for each in self.radiographs], dtype=np.float32)
+        """1 or 0 for each image, shape (n,)."""
+        return np.array([radiograph.pneumonia for radiograph in self.radiographs], dtype=np.float32)
 
     @property
     def patients(self) -> int:
-        """How many."""
-        return len({each.patient for each in self.radiographs})
+        """Number of patients."""
+        return len({radiograph.patient for radiograph in self.radiographs})
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The images by what they are for.
+    """The images by purpose.
 
     Attributes:
-        training: to learn from.
-        held_out: of other patients: they decide when to stop, and are measured.
-        held_out_of: where those come from, for a person.
-        measured: further sets that are measured only, by name: `test`, `table`.
+        training: images to train on.
+        held_out: images of other patients: they decide when to stop, and are measured.
+        held_out_of: where these come from, for people.
+        measured: further sets that are only measured, by name: `test`, `table`.
     """
 
     training: Images
@@ -60,34 +60,36 @@ class Parts:
     measured: dict[str, Images]
 
 
-def read_parts(like: Recipe, data: Path, limit: int | None, table: Path | None, say: PrintLine) -> Parts:
-    """Read the images; val/ and test/ stay what they are.
+def read_parts(
+    like: Recipe, data: Path, limit: int | None, table: Path | None, print_line: PrintLine
+) -> Parts:
+    """Read the images; val/ and test/ keep their role.
 
     Raises:
-        WrongInput: the folder is no such data set, or a part of it has no image that can be read.
+        WrongInput: the folder is not such a data set, or a part of it has no readable image.
     """
     everything = _thinned(list_folders(data / "train"), limit)
     places = np.arange(len(everything))
-    inner, outer, of = places, None, "val/"
+    inner, outer, held_out_of = places, None, "val/"
     if not (data / "val").is_dir():
         fold = fold_of_each(everything, like.split.folds, like.split.seed)
         inner, outer = places[fold != 0], places[fold == 0]
-        of = f"fold 0 of {like.split.folds} of train/, by patient"
+        held_out_of = f"fold 0 of {like.split.folds} of train/, by patient"
     others = {"test": list_folders(data / "test")} if (data / "test").is_dir() else {}
     others |= {"table": list_table(table)} if table is not None else {}
-    say(f"reading {len(inner)} images to train on; held out: {of}")
+    print_line(f"reading {len(inner)} images to train on; held out: {held_out_of}")
     return Parts(
         _read(everything, inner),
         _read(list_folders(data / "val"), None) if outer is None else _read(everything, outer),
-        of,
+        held_out_of,
         {name: _read(radiographs, None) for name, radiographs in others.items()},
     )
 
 
 def stressed_variants(images: Images, like: Recipe) -> Images:
-    """The variants of each image that the other recipe's stressed validation has."""
+    """Return the stressed variants of each image, by the [stress] of the shipped recipe."""
     stress, side = like.stress, like.network.side
-    greys = [decode_grey(each.path.read_bytes(), stress.side) for each in images.radiographs]
+    greys = [decode_grey(radiograph.path.read_bytes(), stress.side) for radiograph in images.radiographs]
     variants = [
         stressed(grey, side, stress, np.random.default_rng((stress.seed, variant, int(place))))
         for variant in range(stress.variants)
@@ -105,13 +107,13 @@ def _thinned(radiographs: Sequence[Radiograph], limit: int | None) -> list[Radio
 
 
 def _read(radiographs: Sequence[Radiograph], chosen: NDArray[np.int64] | None) -> Images:
-    kept, pixels = [], []
+    readable, pixels = [], []
     for place in range(len(radiographs)) if chosen is None else chosen:
         try:
             pixels.append(rgb(radiographs[place].path.read_bytes()))
         except RejectedImage:
             continue
-        kept.append(int(place))
-    if not kept:
-        raise WrongInput("Not one of the images could be read.")
-    return Images([radiographs[place] for place in kept], np.stack(pixels), np.array(kept))
+        readable.append(int(place))
+    if not readable:
+        raise WrongInput("None of the images could be read.")
+    return Images([radiographs[place] for place in readable], np.stack(pixels), np.array(readable))

@@ -1,4 +1,4 @@
-"""The recipe of the replaced application: a readable file, like every other."""
+"""The recipe of the replaced application."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class _Section(BaseModel):
 
 
 class BaselineSplit(_Section):
-    """Where the data have no val/: the recipe whose first fold is held out, and how it is stressed."""
+    """If the data have no val/: the recipe whose first fold is held out, and whose stress is applied."""
 
     like: str
 
 
 class BaselineFit(_Section):
-    """How the weights are found."""
+    """How the weights are optimised."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
@@ -34,7 +34,7 @@ class BaselineFit(_Section):
 
 
 class BaselineAugment(_Section):
-    """How an image may be changed in training: the classic three of Keras's ImageDataGenerator."""
+    """Random changes in training: three classic ones of Keras's ImageDataGenerator."""
 
     rotation: float = Field(ge=0, le=30)
     shift: float = Field(ge=0, le=0.2)
@@ -42,7 +42,7 @@ class BaselineAugment(_Section):
 
 
 class BaselineMeasure(_Section):
-    """From which score on an image is called pneumonia."""
+    """The threshold from which a score counts as pneumonia."""
 
     threshold: Share
 
@@ -58,7 +58,7 @@ class BaselineRecipe(_Section):
 
 
 def is_baseline_recipe(name: str) -> bool:
-    """Whether a recipe, named as for `load_recipe`, is of this kind."""
+    """Return whether a recipe, named as for `load_recipe`, is of this kind."""
     try:
         return tomllib.loads(recipe_file(name).read_text(encoding="utf-8")).get("kind") == KIND
     except tomllib.TOMLDecodeError:
@@ -69,14 +69,14 @@ def load_baseline_recipe(name: str, epochs: int | None = None, seed: int | None 
     """Read a recipe of this kind, with other epochs or another seed if they are given.
 
     Raises:
-        WrongInput: there is no such recipe, or it does not say what it must.
+        WrongInput: the recipe does not exist or is not valid.
     """
     path = recipe_file(name)
-    said = tomllib.loads(path.read_text(encoding="utf-8"))
-    given = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    overrides = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     try:
-        return BaselineRecipe.model_validate(said | {"fit": said.get("fit", {}) | given})
+        return BaselineRecipe.model_validate(content | {"fit": content.get("fit", {}) | overrides})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise WrongInput(f"The recipe {path} cannot be used: {where}: {first['msg']}.") from None
+        raise WrongInput(f"The recipe {path} is not valid: {where}: {first['msg']}.") from None

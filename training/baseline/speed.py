@@ -1,7 +1,7 @@
-"""How fast the replaced application was: `python -m training.baseline.speed --images DIR --count N --json`.
+"""Speed of the replaced application: `python -m training.baseline.speed --images DIR --count N --json`.
 
-It decoded each file in full, made it RGB and 128 x 128, divided by 255 and called
-`model.predict` for it alone. The weights do not matter for the speed; they are random.
+It decoded each file completely, converted it to RGB and 128 x 128, divided by 255 and called `model.predict`
+on each image alone. The weights do not affect the speed; they are random.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SUFFIXES = {".jpeg", ".jpg", ".png"}
 @click.option("--count", type=click.IntRange(min=1), default=100, show_default=True, help="Images to score.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def main(images: Path, count: int, *, as_json: bool) -> None:
-    """Time the way in which the replaced application scored images."""
+    """Time the scoring of images as the replaced application did it."""
     paths = sorted(path for path in images.rglob("*") if path.suffix.lower() in _SUFFIXES)
     if not paths:
         raise click.UsageError(f"{images} holds no JPEG or PNG file.")
@@ -36,7 +36,7 @@ def main(images: Path, count: int, *, as_json: bool) -> None:
 
 
 def images_per_second(paths: list[Path]) -> float:
-    """Score files one by one, after one that warms up."""
+    """Score files one by one, after one for warming up."""
     model = baseline_cnn()
     model.predict(network_input(paths[0]), verbose=0)
     started = time.perf_counter()

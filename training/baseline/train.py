@@ -1,6 +1,6 @@
-"""The application that Nightread replaces: its network, trained and measured as it was.
+"""Training and measurement of the replaced application's network, as it was.
 
-What comes out is something to compare with, not a bundle: no worker can serve it.
+The result is for comparison. It is not a model bundle: no worker can serve it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from training.fit.history import HISTORY, PLOT, plot_history, write_history
 from training.recipe import Recipe, load_recipe
 
 MODEL, METRICS = "model.keras", "metrics.json"
-NO_BUNDLE = (
-    "This is the replaced application's network, to compare with. It is no bundle: no worker can serve it."
+NO_BUNDLE = "This is the network of the replaced application, for comparison. It is not a model bundle: no worker can serve it."
+CHOSEN = (
+    "The epoch was chosen by the loss on the held-out patients, so their figures are slightly optimistic."
 )
-CHOSEN = "The epoch was chosen by the loss on the held-out patients, which flatters their figures a little."
 _UNKNOWN_SUBTYPE = -1
 _AT_ONCE = 64
 
@@ -42,40 +42,40 @@ def train_baseline(
     limit: int | None = None,
     table: Path | None = None,
     cpu_limit: float | None = None,
-    say: PrintLine,
+    print_line: PrintLine,
 ) -> dict[str, Any]:
     """Train by a recipe of this kind, measure, and write model.keras, metrics.json, history and plots.
 
     Args:
         name: of the recipe.
-        data: the folder that holds train/, and val/ and test/ if there are any.
-        out: made if it is not there. A training that was killed goes on, by its state in OUT-work.
+        data: the folder that holds train/, and val/ and test/ if they exist.
+        out: output folder, created if it does not exist. An interrupted training continues from OUT-work.
         epochs: instead of the recipe's.
         seed: instead of the recipe's.
-        limit: at most so many images of train/, evenly spread over the list.
-        table: a CSV of more images (see `list_table`), which are measured, not trained on.
-        cpu_limit: per cent of all cores; None: all that there is.
-        say: takes a line of progress for a person.
+        limit: maximum number of images of train/, evenly spread over the list.
+        table: a CSV of more images (see `list_table`), which are measured but not trained on.
+        cpu_limit: per cent of all cores; None: no limit.
+        print_line: called with each line of progress.
 
     Returns:
-        What metrics.json says.
+        The content of metrics.json.
 
     Raises:
-        WrongInput: the recipe, the data or the state of an earlier training cannot be used.
+        WrongInput: the recipe, the data or the state of an earlier training is not valid.
     """
     recipe = load_baseline_recipe(name, epochs, seed)
     like = load_recipe(recipe.split.like)
-    parts = read_parts(like, data, limit, table, say)
+    parts = read_parts(like, data, limit, table, print_line)
     work = out.with_name(f"{out.name}-work")
-    model, progress = fit(recipe, parts, work, cpu_limit, say)
-    say("measuring")
+    model, progress = fit(recipe, parts, work, cpu_limit, print_line)
+    print_line("measuring")
     sets = _scored_sets(model, parts, like)
     out.mkdir(parents=True, exist_ok=True)
     model.save(out / MODEL)
     document = _document(recipe, like, parts, model, progress, sets)
     _write(out, document, progress, sets)
     discard_state(work)
-    say(NO_BUNDLE)
+    print_line(NO_BUNDLE)
     return document
 
 
@@ -94,10 +94,10 @@ def _scored(model: keras.Model, images: Images) -> LabelledScores:
     return LabelledScores(
         pneumonia=images.pneumonia.astype(bool),
         p=values,
-        # It knows no kinds of pneumonia, so there is nothing to be right about.
+        # The network does not distinguish kinds of pneumonia.
         subtype=np.full(len(values), _UNKNOWN_SUBTYPE),
         predicted=(values >= 0.5).astype(np.int64),  # noqa: PLR2004 - the larger one of two
-        patient=np.unique([each.patient for each in images.radiographs], return_inverse=True)[1],
+        patient=np.unique([radiograph.patient for radiograph in images.radiographs], return_inverse=True)[1],
     )
 
 

@@ -1,1 +1,1 @@
-"""Probabilities and operating points from out-of-fold scores."""
+"""Calibration of scores, and the choice of operating points."""

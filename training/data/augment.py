@@ -1,10 +1,9 @@
-"""Radiographs as other machines would have made them.
+"""Random variants of radiographs, as other machines would have produced them.
 
-Where the patient lay, what the machine showed and how (position, detail, tone, shading) is changed
-in the grey values as they were decoded, before the server's own `normalise`: an unchanged image is
-then exactly what the server sees. What disturbs single pixels (blur, noise, JPEG, boxes) comes after
-it: before, it would be enlarged more where the contrast had been low, as it is in hazy lungs, and a
-network could learn to read the label from the noise. One image takes about a millisecond.
+Position, detail, tone and shading are changed in the decoded grey values, before the server's own
+`normalise`: an unchanged image is then exactly what the server sees. Blur, noise, JPEG and boxes come
+after it. Before it, `normalise` would amplify them more where contrast was low, as in hazy lungs, and a
+network could learn the label from the noise. One image takes about a millisecond.
 """
 
 from __future__ import annotations
@@ -36,8 +35,9 @@ def augmented(
         grey: from `checked_grey`, shape (recipe.side, recipe.side).
         side: edge of the model's input, in pixels.
         recipe: the ranges to draw from.
-        rng: where the draws come from; the same state gives the same variant.
-        gain: of its spectrum towards another image's, shape (k,); of which a part is taken. None: none.
+        rng: random stream; the same state gives the same variant.
+        gain: difference of another image's radial spectrum from this one's, shape (k,). A random part of
+            it is applied. None: the spectrum stays.
 
     Returns:
         A model input, shape (side, side).
@@ -49,9 +49,9 @@ def augmented(
 
 
 def acquired(grey: Grey, side: int, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
-    """The radiograph as another machine would have taken it, its exposure not evened out.
+    """Return the radiograph as another machine would have acquired it, without normalisation.
 
-    Arguments as for `augmented`; shape (side, side).
+    Arguments as for `augmented`. Returns shape (side, side).
     """
     image = _moved(Image.fromarray(grey), side, recipe, rng)
     image = _sharpened(image, recipe, rng)
@@ -60,7 +60,7 @@ def acquired(grey: Grey, side: int, recipe: AugmentSection, rng: np.random.Gener
 
 
 def degraded(grey: Grey, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
-    """Blur an image, add noise, store it as a JPEG; an array of the same shape."""
+    """Blur an image, add noise and compress it as JPEG. Returns an array of the same shape."""
     values = _noisy(np.asarray(_blurred(Image.fromarray(grey), recipe, rng)), recipe, rng)
     if rng.random() < recipe.jpeg_share:
         values = _recompressed(values, round(_draw(recipe.jpeg, rng)))
@@ -75,16 +75,16 @@ def augmented_batch(
     seed: tuple[int, ...],
     spectra: NDArray[np.float32] | None = None,
 ) -> Grey:
-    """Draw a variant of each of some images.
+    """Draw one variant of each of several images.
 
     Args:
         grey: from `checked_grey`, shape (n, recipe.side, recipe.side).
-        indices: which ones, shape (m,).
+        indices: of the images to draw, shape (m,).
         side: edge of the model's input, in pixels.
         recipe: the ranges to draw from.
-        seed: makes the draws; each image has its own stream, whatever the order.
-        spectra: of the images' model inputs, shape (n, k), for the share `recipe.spectrum` of variants
-            to be moved towards; None: no image is.
+        seed: of the draws. Each image has its own stream, so the order of images does not matter.
+        spectra: radial spectra of the model inputs, shape (n, k). The share `recipe.spectrum` of variants
+            moves towards the spectrum of another image. None: no variant does.
 
     Returns:
         Model inputs, shape (m, side, side).
@@ -123,33 +123,33 @@ def _moved(image: Image.Image, side: int, recipe: AugmentSection, rng: np.random
 
 
 def _exposure(image: Image.Image, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
-    """A table of 256 grey values: gamma, contrast about the image's own mean, brightness, clipped."""
-    counted = np.array(image.histogram(), dtype=np.float64)
+    """Return a table of 256 grey values: gamma, contrast about the image's mean, brightness, clipped."""
+    histogram = np.array(image.histogram(), dtype=np.float64)
     gamma = math.exp(_draw((math.log(recipe.gamma[0]), math.log(recipe.gamma[1])), rng))
     contrast, brightness = _draw(recipe.contrast, rng), _draw(recipe.brightness, rng)
     levels = np.linspace(0.0, 1.0, 256) ** gamma
-    mean = float(levels @ counted / counted.sum())
+    mean = float(levels @ histogram / histogram.sum())
     return np.rint(255 * np.clip((levels - mean) * contrast + mean + brightness, 0, 1)).astype(np.uint8)
 
 
 def _sharpened(image: Image.Image, recipe: AugmentSection, rng: np.random.Generator) -> Image.Image:
-    """Enhance or flatten detail against its surroundings, as each maker's own processing does."""
+    """Enhance or flatten detail, as the processing of each manufacturer does."""
     amount, radius = _draw(recipe.detail, rng), _draw(recipe.detail_radius, rng)
     coarse = image.filter(ImageFilter.BoxBlur(radius))
-    # Below 0 this moves towards the coarse image, above 0 away from it; the ends are clipped.
+    # A negative amount moves towards the coarse image, a positive one away from it; values are clipped.
     return Image.blend(coarse, image, 1 + amount)
 
 
 def _blurred(image: Image.Image, recipe: AugmentSection, rng: np.random.Generator) -> Image.Image:
     radius = _draw(recipe.blur, rng)
-    # Half of the images stay as sharp as they are.
+    # Half of the images keep their sharpness.
     if rng.random() < 0.5 or not radius:  # noqa: PLR2004
         return image
     return image.filter(ImageFilter.GaussianBlur(radius))
 
 
 def _shaded(grey: Grey, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
-    """Add a slope of brightness across the plate, as the heel effect does."""
+    """Add a gradient of brightness across the plate, like the heel effect."""
     strength, direction = _draw(recipe.shading, rng) * 255, rng.uniform(0, 2 * math.pi)
     ramp = np.linspace(-0.5, 0.5, len(grey), dtype=np.float32) * np.float32(strength)
     slope = ramp * np.float32(math.cos(direction)) + ramp[:, np.newaxis] * np.float32(math.sin(direction))
@@ -157,7 +157,7 @@ def _shaded(grey: Grey, recipe: AugmentSection, rng: np.random.Generator) -> Gre
 
 
 def _noisy(grey: Grey, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
-    """Add detector noise; half of the images stay as clean as they are."""
+    """Add detector noise to half of the images."""
     sigma = _draw(recipe.noise, rng)
     if rng.random() < 0.5 or not sigma:  # noqa: PLR2004
         return grey
@@ -177,7 +177,7 @@ def _recompressed(grey: Grey, quality: int) -> Grey:
 
 
 def _erased(grey: Grey, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
-    """Cover some boxes, so that no burned-in letter and no single place decides."""
+    """Cover random boxes, so that no burned-in letter and no single place decides the score."""
     covered = grey.copy()
     side = len(grey)
     for _ in range(round(_draw(recipe.erased, rng))):

@@ -1,4 +1,4 @@
-"""The images of one training, in memory: whose they are, and which fold each is in."""
+"""The images of one training run, in memory, with their folds."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from training.errors import WrongInput
 from training.recipe import Recipe
 from worker.inference.preprocess import checked_grey, to_model_input
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 FOLDER, TABLE = 0, 1
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Images of one training; all of length n.
+    """The images of one training run; all attributes have length n.
 
     Attributes:
-        radiographs: what is known of each.
-        grey: as decoded, to be augmented: uint8, shape (n, augment.side, augment.side).
+        radiographs: labels and patients.
+        grey: decoded, for augmentation: uint8, shape (n, augment.side, augment.side).
         inputs: as the server sees them: uint8, shape (n, side, side).
         source: FOLDER or TABLE.
-        fold: 0 .. folds - 1; all images of a patient are in one.
-        turned_away: those that could not be used, each with the code of its rejection.
+        fold: 0 .. folds - 1; all images of a patient are in one fold.
+        rejected: images that could not be used, each with its rejection code.
     """
 
     radiographs: list[Radiograph]
@@ -36,53 +36,55 @@ class Cohort:
     inputs: NDArray[np.uint8]
     source: NDArray[np.int64]
     fold: NDArray[np.int64]
-    turned_away: list[tuple[Radiograph, str]]
+    rejected: list[tuple[Radiograph, str]]
 
     def __len__(self) -> int:
         return len(self.radiographs)
 
     def at(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Cohort:
-        """Some of the images, by index or mask."""
-        places = np.arange(len(self))[chosen]
-        arrays = (self.grey[places], self.inputs[places], self.source[places], self.fold[places])
-        return Cohort([self.radiographs[i] for i in places], *arrays, [])
+        """Return the images at these indices or in this mask."""
+        indices = np.arange(len(self))[chosen]
+        arrays = (self.grey[indices], self.inputs[indices], self.source[indices], self.fold[indices])
+        return Cohort([self.radiographs[i] for i in indices], *arrays, [])
 
 
-def read_cohort(recipe: Recipe, data: Path, table: Path | None, limit: int | None, say: Say) -> Cohort:
+def read_cohort(
+    recipe: Recipe, data: Path, table: Path | None, limit: int | None, print_line: PrintLine
+) -> Cohort:
     """Read a data set and divide it into folds.
 
     Args:
-        recipe: says how.
+        recipe: sides, folds and seed.
         data: the folder that holds train/NORMAL and train/PNEUMONIA, or NORMAL and PNEUMONIA.
         table: a CSV of more images (see `list_table`), or None.
-        limit: at most so many images, evenly spread over each list; None: all.
-        say: takes a line of progress for a person.
+        limit: maximum number of images, evenly spread over each list; None: all.
+        print_line: called with each line of progress.
 
     Raises:
-        WrongInput: the folder or the table is not a data set, or has too few patients of a kind.
+        WrongInput: the folder or the table is not a data set, or has too few patients of a class.
     """
     folder = data / "train" if (data / "train").is_dir() else data
     lists = [list_folders(folder)] + ([list_table(table)] if table is not None else [])
-    parts = [_part(recipe, _thinned(each, limit), source, say) for source, each in enumerate(lists)]
+    parts = [_part(recipe, _thinned(each, limit), source, print_line) for source, each in enumerate(lists)]
     return Cohort(
-        [each for part in parts for each in part.radiographs],
+        [radiograph for part in parts for radiograph in part.radiographs],
         np.concatenate([part.grey for part in parts]),
         np.concatenate([part.inputs for part in parts]),
         np.concatenate([part.source for part in parts]),
         np.concatenate([part.fold for part in parts]),
-        [each for part in parts for each in part.turned_away],
+        [rejection for part in parts for rejection in part.rejected],
     )
 
 
-def _part(recipe: Recipe, radiographs: Sequence[Radiograph], source: int, say: Say) -> Cohort:
-    say(f"reading {len(radiographs)} images of {len({each.patient for each in radiographs})} patients")
+def _part(recipe: Recipe, radiographs: Sequence[Radiograph], source: int, print_line: PrintLine) -> Cohort:
+    print_line(f"reading {len(radiographs)} images of {len({each.patient for each in radiographs})} patients")
     large = load(radiographs, recipe.augment.side, checked_grey)
     small = load(large.radiographs, recipe.network.side, to_model_input)
     if not large.radiographs:
-        raise WrongInput("Not one of the images could be read.")
+        raise WrongInput("None of the images could be read.")
     fold = fold_of_each(large.radiographs, recipe.split.folds, recipe.split.seed)
     return Cohort(
-        large.radiographs, large.pixels, small.pixels, np.full(len(fold), source), fold, large.turned_away
+        large.radiographs, large.pixels, small.pixels, np.full(len(fold), source), fold, large.rejected
     )
 
 

@@ -1,4 +1,4 @@
-"""What scores are measured on: images as they are, stressed, and in the style of the other class."""
+"""The conditions that scores are measured under: plain, stressed, and in the style of the other class."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PLAIN, STRESSED, RESTYLED = "plain", "stressed", "restyled"
 
 @dataclass(frozen=True)
 class Condition:
-    """Model inputs made of the images of a cohort.
+    """Model inputs made from the images of a cohort.
 
     Attributes:
         inputs: uint8, shape (m, side, side).
-        of: which image of the cohort each was made of, shape (m,).
+        of: index of the cohort's image that each input was made from, shape (m,).
     """
 
     inputs: NDArray[np.uint8]
@@ -32,11 +32,11 @@ class Condition:
 
 
 def conditions(recipe: Recipe, cohort: Cohort) -> dict[str, Condition]:
-    """All that is measured, by name.
+    """Return the inputs of every condition, by name.
 
-    `plain`: what the server sees. `stressed`: variants of each image by the recipe's [stress].
-    `restyled`: each image with the radial spectrum of one of the other class: whoever reads the class
-    from sharpness or haze instead of from what is where is wrong on most of them.
+    `plain`: the inputs of the server. `stressed`: variants of each image by the recipe's [stress].
+    `restyled`: each image with the radial spectrum of an image of the other class. A model that reads the
+    class from sharpness or haze instead of from anatomy is wrong on most restyled images.
     """
     everyone = np.arange(len(cohort))
     stressed = [
@@ -52,28 +52,28 @@ def conditions(recipe: Recipe, cohort: Cohort) -> dict[str, Condition]:
     }
 
 
-def with_views(tried: Mapping[str, Condition]) -> dict[str, Condition]:
-    """The trials, and each in the other views of a second look, named by `view_of`."""
-    again = {
-        view_of(name, view): Condition(inputs, trial.of)
-        for name, trial in tried.items()
-        for view, inputs in views(trial.inputs).items()
+def with_views(by_name: Mapping[str, Condition]) -> dict[str, Condition]:
+    """Return the conditions, plus each in the other views of the second look, named by `view_of`."""
+    other_views = {
+        view_of(name, view): Condition(inputs, condition.of)
+        for name, condition in by_name.items()
+        for view, inputs in views(condition.inputs).items()
     }
-    return {**tried, **again}
+    return {**by_name, **other_views}
 
 
-def view_of(trial: str, view: str) -> str:
-    """The name of a trial in another view."""
-    return f"{trial}, {view}"
+def view_of(condition: str, view: str) -> str:
+    """Return the name of a condition in another view."""
+    return f"{condition}, {view}"
 
 
 def _restyled(cohort: Cohort, seed: int) -> NDArray[np.uint8]:
-    """Donors come from the same source, so that a child gets no adult's spectrum."""
+    """Restyle each image. Its donor comes from the same source, so no child gets the spectrum of an adult."""
     rng = np.random.default_rng(seed)
     spectra = radial_spectra(cohort.inputs)
-    pneumonia = np.array([each.pneumonia for each in cohort.radiographs])
+    pneumonia = np.array([radiograph.pneumonia for radiograph in cohort.radiographs])
     variants = []
-    for place, image in enumerate(cohort.inputs):
-        other = np.flatnonzero((pneumonia != pneumonia[place]) & (cohort.source == cohort.source[place]))
-        variants.append(normalise(restyled(image, spectra[rng.choice(other)] - spectra[place])))
+    for index, image in enumerate(cohort.inputs):
+        donors = np.flatnonzero((pneumonia != pneumonia[index]) & (cohort.source == cohort.source[index]))
+        variants.append(normalise(restyled(image, spectra[rng.choice(donors)] - spectra[index])))
     return np.stack(variants)

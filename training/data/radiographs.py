@@ -1,4 +1,4 @@
-"""Radiographs on disk: what they show, whose they are, and their pixels."""
+"""Radiographs on disk: labels, patients and pixels."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from worker.errors import RejectedImage
 
 NORMAL, BACTERIAL, VIRAL = 0, 1, 2
 _SUFFIXES = {".jpeg", ".jpg", ".png"}
-# One child has several images. The same number under IM- and NORMAL2-IM- may or may not be the
-# same child; counting them as one can only make a split more careful.
+# A child has several images. The same number under IM- and NORMAL2-IM- may or may not be the same child;
+# treating them as one child is the safe choice for a split.
 _PATIENT = re.compile(r"(?:NORMAL2-)?(IM-\d+)|(person\d+)", re.IGNORECASE)
 _SUBTYPE = re.compile(r"bacteria|virus", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Radiograph:
-    """One image and what is known of it.
+    """One labelled image.
 
     Attributes:
         path: the file.
-        pneumonia: what the data set says.
+        pneumonia: label of the data set.
         subtype: NORMAL, BACTERIAL or VIRAL; None: pneumonia of unknown kind.
-        patient: whoever has the same one may not be on both sides of a split.
-        traits: age_years, sex, view, as far as the table has them.
+        patient: identifier. All images of a patient are on one side of a split.
+        traits: age_years, sex and view, as far as the table has them.
     """
 
     path: Path
@@ -47,7 +47,7 @@ def list_folders(root: Path) -> list[Radiograph]:
     Raises:
         WrongInput: one of the two is missing or empty.
     """
-    found: list[Radiograph] = []
+    radiographs: list[Radiograph] = []
     for name, pneumonia in (("NORMAL", False), ("PNEUMONIA", True)):
         folder = root / name
         if not folder.is_dir():
@@ -55,11 +55,11 @@ def list_folders(root: Path) -> list[Radiograph]:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
         if not paths:
             raise WrongInput(f"{folder} holds no JPEG or PNG file.")
-        found += [
+        radiographs += [
             Radiograph(path, pneumonia, subtype_of(path, pneumonia=pneumonia), patient_of(path))
             for path in paths
         ]
-    return found
+    return radiographs
 
 
 def list_table(table: Path) -> list[Radiograph]:
@@ -68,7 +68,7 @@ def list_table(table: Path) -> list[Radiograph]:
     Paths are relative to the table. `label` is normal or pneumonia, or bacterial or viral.
 
     Raises:
-        WrongInput: the table is missing, or a row says nothing that can be used.
+        WrongInput: the table is missing, or a row is not valid.
     """
     if not table.is_file():
         raise WrongInput(f"There is no table {table}.")
@@ -83,46 +83,48 @@ def _from_row(table: Path, row: dict[str, str]) -> Radiograph:
     path, label = table.parent / row["file"], row["label"].strip().lower()
     subtypes = {"normal": NORMAL, "bacterial": BACTERIAL, "viral": VIRAL, "pneumonia": None}
     if label not in subtypes:
-        raise WrongInput(f"{table} has the label {row['label']!r}; one of {', '.join(subtypes)} is needed.")
+        raise WrongInput(
+            f"{table} has the label {row['label']!r}. Labels must be one of {', '.join(subtypes)}."
+        )
     if not path.is_file():
-        raise WrongInput(f"{table} names {row['file']}, which is not there.")
+        raise WrongInput(f"{table} names {row['file']}, which does not exist.")
     traits = {key: row[key] for key in ("age_years", "sex", "view") if row.get(key)}
     return Radiograph(path, label != "normal", subtypes[label], row.get("patient_id") or path.stem, traits)
 
 
 def subtype_of(path: Path, *, pneumonia: bool) -> int | None:
-    """Read the subtype from a file's name, for instance `person7_virus_12.jpeg`."""
+    """Return the subtype in a file's name, for instance of `person7_virus_12.jpeg`."""
     if not pneumonia:
         return NORMAL
-    found = _SUBTYPE.search(path.stem)
-    if found is None:
+    match = _SUBTYPE.search(path.stem)
+    if match is None:
         return None
-    return BACTERIAL if found.group().lower() == "bacteria" else VIRAL
+    return BACTERIAL if match.group().lower() == "bacteria" else VIRAL
 
 
 def patient_of(path: Path) -> str:
-    """Read the patient from a file's name; the whole stem where it names none."""
-    found = _PATIENT.match(path.stem)
-    if found is None:
+    """Return the patient in a file's name, or the whole stem if it names none."""
+    match = _PATIENT.match(path.stem)
+    if match is None:
         return path.stem
-    return (found.group(1) or found.group(2)).lower()
+    return (match.group(1) or match.group(2)).lower()
 
 
 def fold_of_each(radiographs: Sequence[Radiograph], folds: int, seed: int) -> NDArray[np.int64]:
     """Divide images into folds by patient, stratified by class.
 
     Returns:
-        The fold of each image, 0 .. folds - 1, shape (n,). A patient's images are all in one.
+        The fold of each image, 0 .. folds - 1, shape (n,). All images of a patient are in one fold.
 
     Raises:
         WrongInput: a class has fewer patients than there are folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    groups = [each.patient for each in radiographs]
-    classes = [-1 if each.subtype is None else each.subtype for each in radiographs]
+    groups = [radiograph.patient for radiograph in radiographs]
+    classes = [-1 if radiograph.subtype is None else radiograph.subtype for radiograph in radiographs]
     for pneumonia in (False, True):
-        patients = {each.patient for each in radiographs if each.pneumonia is pneumonia}
+        patients = {radiograph.patient for radiograph in radiographs if radiograph.pneumonia is pneumonia}
         if len(patients) < folds:
             kind = "pneumonia" if pneumonia else "normal"
             raise WrongInput(f"{len(patients)} patients with {kind} images are too few for {folds} folds.")
@@ -138,14 +140,14 @@ class Loaded:
     """Images in memory.
 
     Attributes:
-        radiographs: those that could be read, in order.
+        radiographs: the readable images, in order.
         pixels: uint8, shape (n, side, side).
-        turned_away: the others, each with the code of its rejection.
+        rejected: the other images, each with its rejection code.
     """
 
     radiographs: list[Radiograph]
     pixels: NDArray[np.uint8]
-    turned_away: list[tuple[Radiograph, str]]
+    rejected: list[tuple[Radiograph, str]]
 
 
 def load(
@@ -153,22 +155,24 @@ def load(
     side: int,
     read: Callable[[bytes, int], NDArray[np.uint8]],
 ) -> Loaded:
-    """Read and decode images once, with a function of `worker.inference.preprocess`."""
-    kept: list[Radiograph] = []
-    turned_away: list[tuple[Radiograph, str]] = []
+    """Read and decode each image once, with a function of `worker.inference.preprocess`."""
+    readable: list[Radiograph] = []
+    rejected: list[tuple[Radiograph, str]] = []
     pixels = np.empty((len(radiographs), side, side), dtype=np.uint8)
-    for each in radiographs:
+    for radiograph in radiographs:
         try:
-            pixels[len(kept)] = read(each.path.read_bytes(), side)
+            pixels[len(readable)] = read(radiograph.path.read_bytes(), side)
         except RejectedImage as rejection:
-            turned_away.append((each, rejection.code))
+            rejected.append((radiograph, rejection.code))
         else:
-            kept.append(each)
-    return Loaded(kept, pixels[: len(kept)], turned_away)
+            readable.append(radiograph)
+    return Loaded(readable, pixels[: len(readable)], rejected)
 
 
 def targets(radiographs: Sequence[Radiograph]) -> NDArray[np.float32]:
-    """Training targets, shape (n, 3). A pneumonia of unknown kind is half of each."""
+    """Return training targets, shape (n, 3). Pneumonia of unknown kind is half bacterial, half viral."""
     known = np.eye(3, dtype=np.float32)
     unknown = np.array([0.0, 0.5, 0.5], dtype=np.float32)
-    return np.stack([unknown if each.subtype is None else known[each.subtype] for each in radiographs])
+    return np.stack(
+        [unknown if radiograph.subtype is None else known[radiograph.subtype] for radiograph in radiographs]
+    )

@@ -1,1 +1,1 @@
-"""What a model is worth on labelled images: figures with intervals, in a terminal, as JSON, as a page."""
+"""Evaluation of a model on labelled images: metrics with intervals, as text, as JSON and as an HTML report."""

@@ -1,4 +1,4 @@
-"""What an operating point does to a reading queue: verdicts by truth, and what 1,000 images would bring."""
+"""Consequences of an operating point: verdicts by true class, and expected results for 1,000 images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _LEVELS = (2.5, 97.5)
 
 
 def counted(scored: LabelledScores, point: OperatingPoint) -> dict[str, int]:
-    """How many images get each verdict."""
-    found = Counter(_verdicts(scored, point))
-    return {verdict.value: found[verdict] for verdict in Verdict}
+    """Return the number of images with each verdict."""
+    counts = Counter(_verdicts(scored, point))
+    return {verdict.value: counts[verdict] for verdict in Verdict}
 
 
 def by_truth(scored: LabelledScores, point: OperatingPoint) -> dict[str, dict[str, int]]:
-    """How many images of each truth get each verdict; bacterial and viral where they are known."""
+    """Return the number of images with each verdict, by true class; bacterial and viral if known."""
     masks = {NORMAL: ~scored.pneumonia, PNEUMONIA: scored.pneumonia}
     masks |= {LABELS[subtype]: scored.subtype == subtype for subtype in (1, 2)}
     return {
@@ -36,25 +36,29 @@ def by_truth(scored: LabelledScores, point: OperatingPoint) -> dict[str, dict[st
 
 
 def at_each_point(scored: LabelledScores, bundle: Bundle, repeats: int, seed: int) -> list[dict[str, Any]]:
-    """Sensitivity (`recall`), specificity and precision at each operating point, with intervals."""
+    """Return sensitivity (`recall`), specificity and precision at each operating point, with intervals."""
     sick = scored.pneumonia
     masks: dict[str, tuple[Flags, Flags]] = {}
     for name, point in bundle.operating_points.items():
-        called = scored.p >= point.threshold
-        asked = {"recall": (called, sick), "specificity": (~called, ~sick), "precision": (sick, called)}
-        masks |= {f"{name} {metric}": each for metric, each in asked.items()}
-    found = shares(scored, masks, repeats, seed)
+        positive = scored.p >= point.threshold
+        questions = {
+            "recall": (positive, sick),
+            "specificity": (~positive, ~sick),
+            "precision": (sick, positive),
+        }
+        masks |= {f"{name} {metric}": mask for metric, mask in questions.items()}
+    results = shares(scored, masks, repeats, seed)
     return [
         described(point)
-        | _said("recall", found[f"{name} recall"])
-        | _said("specificity", found[f"{name} specificity"])
-        | _said("precision", found[f"{name} precision"])
+        | _with_interval("recall", results[f"{name} recall"])
+        | _with_interval("specificity", results[f"{name} specificity"])
+        | _with_interval("precision", results[f"{name} precision"])
         for name, point in bundle.operating_points.items()
     ]
 
 
 def described(point: OperatingPoint) -> dict[str, Any]:
-    """An operating point as the document names it."""
+    """Return the operating point as a section of the document."""
     return {
         "name": point.name,
         "threshold": point.threshold,
@@ -66,44 +70,46 @@ def described(point: OperatingPoint) -> dict[str, Any]:
 def verdict_shares(
     scored: LabelledScores, point: OperatingPoint, repeats: int, seed: int
 ) -> dict[str, Share]:
-    """The share of each verdict within each truth, by `<truth> <verdict>`."""
-    given = np.array(_verdicts(scored, point))
+    """Return the share of each verdict within each true class, by `<truth> <verdict>`."""
+    verdicts = np.array(_verdicts(scored, point))
     wholes = {PNEUMONIA: scored.pneumonia, NORMAL: ~scored.pneumonia}
     masks = {
-        f"{truth} {verdict}": (given == verdict, whole)
+        f"{truth} {verdict}": (verdicts == verdict, whole)
         for truth, whole in wholes.items()
         for verdict in Verdict
     }
     return shares(scored, masks, repeats, seed)
 
 
-def per_1000(found: dict[str, Share], prevalence: float) -> dict[str, Any]:
-    """What 1,000 images would bring if so many of them showed pneumonia, by Bayes' rule.
+def per_1000(verdict_shares: dict[str, Share], prevalence: float) -> dict[str, Any]:
+    """Return the expected results for 1,000 images at a prevalence of pneumonia, by Bayes' rule.
 
     Args:
-        found: from `verdict_shares`; they are taken to hold elsewhere.
+        verdict_shares: from the function of that name; assumed to be the same elsewhere.
         prevalence: share of images with pneumonia, 0..1.
 
     Returns:
         `pneumonia` and `normal` with the number of images of each verdict, and
-        `pneumonia_among_<verdict>`, 0..1; each with `_ci` beside it, and None without a class.
+        `pneumonia_among_<verdict>`, 0..1; each with its `_ci`. None if a class is missing.
     """
-    said: dict[str, Any] = {"prevalence": prevalence}
+    section: dict[str, Any] = {"prevalence": prevalence}
     for truth, part in ((PNEUMONIA, prevalence), (NORMAL, 1 - prevalence)):
-        said[truth] = {}
+        section[truth] = {}
         for verdict in Verdict:
-            said[truth] |= _said(verdict.value, found[f"{truth} {verdict}"], _THOUSAND * part)
+            section[truth] |= _with_interval(
+                verdict.value, verdict_shares[f"{truth} {verdict}"], _THOUSAND * part
+            )
     for verdict in Verdict:
-        sick, well = found[f"{PNEUMONIA} {verdict}"], found[f"{NORMAL} {verdict}"]
-        said |= _said(f"pneumonia_among_{verdict}", _among(sick, well, prevalence))
-    return said
+        sick, well = verdict_shares[f"{PNEUMONIA} {verdict}"], verdict_shares[f"{NORMAL} {verdict}"]
+        section |= _with_interval(f"pneumonia_among_{verdict}", _among(sick, well, prevalence))
+    return section
 
 
 def _among(sick: Share, well: Share, prevalence: float) -> Share:
-    """The share of pneumonia among the images of a verdict.
+    """Return the share of pneumonia among the images of a verdict.
 
-    Its interval is that of the bootstrap, and at least as wide as those of the two shares that it
-    is made of: without one false alarm in the set, the bootstrap alone would exclude any.
+    Its interval is the bootstrap's, and at least as wide as those of the two shares that it combines.
+    Without a false alarm in the set, the bootstrap alone would exclude all false alarms.
     """
     value, drawn = _bayes(sick.value, well.value, prevalence), _bayes(sick.drawn, well.drawn, prevalence)
     ends = [value]
@@ -121,7 +127,7 @@ def _bayes(sick: Any, well: Any, prevalence: float) -> Any:
     return np.divide(hits, everyone, out=np.full_like(everyone, np.nan), where=everyone > 0)
 
 
-def _said(name: str, share: Share, factor: float = 1.0) -> dict[str, Any]:
+def _with_interval(name: str, share: Share, factor: float = 1.0) -> dict[str, Any]:
     if np.isnan(share.value):
         return {name: None, f"{name}_ci": [None, None]}
     return {name: factor * share.value, f"{name}_ci": [factor * share.low, factor * share.high]}

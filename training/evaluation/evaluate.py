@@ -1,6 +1,6 @@
-"""What a bundle is worth on labelled images, at its own default operating point.
+"""Metrics of a bundle on labelled images, at its own default operating point.
 
-Nothing is fitted here, and the bundle is run as the worker runs it.
+Nothing is fitted here, and the bundle runs as in the worker.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["BOOTSTRAP", "SEED", "document_of", "evaluate", "labelled_scores", "p
 
 BOOTSTRAP = 1000
 SEED = 20240607
-# Smaller groups say more about who happened to be in them than about the model.
+# The figures of smaller groups depend more on their members than on the model.
 SMALLEST_GROUP = 20
 FEWEST_PATIENTS = 10
 _AGES = ((0, 18), (18, 40), (40, 60), (60, 75), (75, 200))
@@ -34,7 +34,7 @@ _OLDEST_BAND = 75
 def evaluate(
     bundle: Bundle, radiographs: Sequence[Radiograph], *, repeats: int = BOOTSTRAP
 ) -> dict[str, Any]:
-    """Score labelled images and measure.
+    """Score labelled images and compute all metrics.
 
     Args:
         bundle: the model.
@@ -42,29 +42,29 @@ def evaluate(
         repeats: of the bootstrap.
 
     Returns:
-        The document of `nightread evaluate --json`. Images that the gate turns away are counted
-        apart and are in no metric.
+        The document of `nightread evaluate --json`. Images that the gate rejects are counted separately and
+        are in no metric.
 
     Raises:
         ModelUnusable: the runtime cannot load the model.
-        NothingScored: not one of the images could be scored.
+        NothingScored: no image could be scored.
     """
     return document_of(score_images(bundle, radiographs), repeats=repeats)
 
 
 def document_of(
-    examined: ScoredImages, *, prevalence: float | None = None, repeats: int = BOOTSTRAP
+    images: ScoredImages, *, prevalence: float | None = None, repeats: int = BOOTSTRAP
 ) -> dict[str, Any]:
-    """Measure what was scored.
+    """Compute all metrics of scored images.
 
     Args:
-        examined: from `score_images`.
-        prevalence: share of pneumonia where the model is to be used, 0..1; None: that of the set.
+        images: of `score_images`.
+        prevalence: share of pneumonia where the model will be used, 0..1; None: only that of the set.
         repeats: of the bootstrap.
     """
-    bundle, scored, point = examined.bundle, examined.scored, examined.point
-    mixes = [float(scored.pneumonia.mean()), *([] if prevalence is None else [prevalence])]
-    found = consequences.verdict_shares(scored, point, repeats, SEED)
+    bundle, scored, point = images.bundle, images.scored, images.point
+    prevalences = [float(scored.pneumonia.mean()), *([] if prevalence is None else [prevalence])]
+    verdict_shares = consequences.verdict_shares(scored, point, repeats, SEED)
     return {
         "model": {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256},
         "n": len(scored),
@@ -76,13 +76,13 @@ def document_of(
         "operating_points": consequences.at_each_point(scored, bundle, repeats, SEED),
         "verdicts": consequences.counted(scored, point),
         "verdicts_by_truth": consequences.by_truth(scored, point),
-        "per_1000": [consequences.per_1000(found, share) for share in mixes],
-        "turned_away": len(examined.turned_away),
-        "turned_away_reasons": dict(Counter(each.code for each in examined.turned_away)),
+        "per_1000": [consequences.per_1000(verdict_shares, share) for share in prevalences],
+        "turned_away": len(images.rejected),
+        "turned_away_reasons": dict(Counter(rejection.code for rejection in images.rejected)),
         "patients": scored.patients,
-        "prevalence": mixes[0],
-        "subgroups": subgroups(examined.radiographs, scored, point, repeats),
-        "subgroup_pairs": pairs(examined.radiographs, scored, point, repeats),
+        "prevalence": prevalences[0],
+        "subgroups": subgroups(images.radiographs, scored, point, repeats),
+        "subgroup_pairs": pairs(images.radiographs, scored, point, repeats),
         "bootstrap": {"unit": "patient", "repeats": repeats, "seed": SEED},
     }
 
@@ -90,7 +90,7 @@ def document_of(
 def subgroups(
     radiographs: Sequence[Radiograph], scored: LabelledScores, point: OperatingPoint, repeats: int = BOOTSTRAP
 ) -> dict[str, dict[str, Any]]:
-    """Metrics by trait and value; a group that is too small has its size and nothing else."""
+    """Return metrics by trait and value; for a group that is too small, only its size."""
     return {
         trait: {group: _subgroup(scored.at(mask), point, repeats) for group, mask in groups.items()}
         for trait, groups in _groups(radiographs).items()
@@ -100,22 +100,22 @@ def subgroups(
 def pairs(
     radiographs: Sequence[Radiograph], scored: LabelledScores, point: OperatingPoint, repeats: int = BOOTSTRAP
 ) -> dict[str, dict[str, Any]]:
-    """The same by two traits at once, for instance `sex, view`; groups that are too small are left out."""
-    found: dict[str, dict[str, Any]] = {}
-    for (first, some), (second, others) in combinations(_groups(radiographs).items(), 2):
+    """Return metrics by two traits at once, for instance `sex, view`; omit groups that are too small."""
+    by_traits: dict[str, dict[str, Any]] = {}
+    for (first, first_groups), (second, second_groups) in combinations(_groups(radiographs).items(), 2):
         both = {
             f"{one}, {other}": scored.at(mask & further)
-            for one, mask in some.items()
-            for other, further in others.items()
+            for one, mask in first_groups.items()
+            for other, further in second_groups.items()
         }
         measured = {name: _subgroup(part, point, repeats) for name, part in both.items() if _is_enough(part)}
         if measured:
-            found[f"{first}, {second}"] = measured
-    return found
+            by_traits[f"{first}, {second}"] = measured
+    return by_traits
 
 
 def age_band(age_years: str) -> str | None:
-    """The band of an age in years, for instance `40-59`; None if it is not a number in 0..199."""
+    """Return the band of an age in years, for instance `40-59`; None if it is not a number in 0..199."""
     try:
         age = float(age_years)
     except ValueError:
@@ -127,11 +127,11 @@ def age_band(age_years: str) -> str | None:
 
 
 def _groups(radiographs: Sequence[Radiograph]) -> dict[str, dict[str, Flags]]:
-    """By trait and value, who is in the group; traits that nobody has are left out."""
+    """Return the masks of the groups by trait and value; omit traits that no image has."""
     values = {
-        "age": [age_band(each.traits.get("age_years", "")) for each in radiographs],
-        "sex": [each.traits.get("sex") for each in radiographs],
-        "view": [each.traits.get("view") for each in radiographs],
+        "age": [age_band(radiograph.traits.get("age_years", "")) for radiograph in radiographs],
+        "sex": [radiograph.traits.get("sex") for radiograph in radiographs],
+        "view": [radiograph.traits.get("view") for radiograph in radiographs],
     }
     return {
         trait: {group: np.array([value == group for value in of]) for group in sorted(filter(None, set(of)))}
@@ -157,13 +157,13 @@ def _is_enough(scored: LabelledScores) -> bool:
 
 
 def _confusion_of_classes(scored: LabelledScores) -> dict[str, dict[str, int]] | None:
-    """Counts by true class and by the class with the largest probability; None without subtypes."""
+    """Count images by true class and by most probable class; return None without subtypes."""
     if not (scored.subtype > 0).any():
         return None
     return {
         truth: {
-            said: int(((scored.subtype == row) & (scored.predicted == column)).sum())
-            for column, said in enumerate(LABELS)
+            predicted: int(((scored.subtype == row) & (scored.predicted == column)).sum())
+            for column, predicted in enumerate(LABELS)
         }
         for row, truth in enumerate(LABELS)
     }

@@ -1,8 +1,8 @@
-"""What so many patients can show at the very most: the ends of the scale, where a bootstrap fails.
+"""Exact limits of perfect results, where a bootstrap fails.
 
-If all of 30 patients were judged rightly, each resample of them is perfect too, and the bootstrap's
-interval is the point 1. Here is the interval that a perfect result, or one without a single
-success, has nevertheless; a result close to it can have no narrower one.
+If all of 30 patients were classified correctly, every resample is perfect too, and the bootstrap's interval
+is the single point 1. The functions here give the interval that a perfect result, or one without a single
+success, really has. A result close to it cannot have a narrower one.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _STEPS = 60
 
 
 def share(patients: int) -> Ends:
-    """Of a share: the exact limits of Clopper and Pearson (Biometrika 26, 1934) for n and 0 of n.
+    """Return the exact limits of a share of n of n and of 0 of n (Clopper and Pearson, Biometrika 26, 1934).
 
-    Taken for patients, though a patient may have several images: those are no further evidence.
+    `patients` are counted, even if a patient has several images: those are no further evidence.
     """
     least = _ONE_SIDED ** (1 / patients) if patients else 0.0
     return least, 1 - least
 
 
 def f1(patients: int) -> Ends:
-    """Of F1, for patients who have pneumonia or were called positive.
+    """Return the limits of F1, for patients who have pneumonia or were classified as positive.
 
     F1 = 2 s / (1 + s), where s is the share of true positives among those images.
     """
@@ -35,12 +35,12 @@ def f1(patients: int) -> Ends:
 
 
 def auc(sick: int, well: int) -> Ends:
-    """Of an AUC: where so many patients are told apart without an error once in forty times.
+    """Return the limits of an AUC: the AUC at which these patients are separated perfectly once in forty times.
 
     With exponentially distributed scores, which Hanley and McNeil (Radiology 143, 1982) found to
     give cautious standard errors, AUC = 1 / (1 + h) for a ratio of hazards h, and the chance of no
     error is the expectation of exp(-h * sick * largest of `well` scores), a ratio of gamma
-    functions. Which class is which matters a little: the smaller AUC is taken.
+    functions. The result depends slightly on which class is which: the smaller AUC is used.
 
     Args:
         sick: patients with pneumonia.
@@ -62,5 +62,5 @@ def _least_auc(first: int, second: int) -> float:
 
 
 def _log_chance(rate: float, count: int) -> float:
-    """Logarithm of E[exp(-rate * largest of `count` standard exponential variables)]."""
+    """Return the logarithm of E[exp(-rate * largest of `count` standard exponential variables)]."""
     return math.lgamma(count + 1) + math.lgamma(rate + 1) - math.lgamma(count + rate + 1)

@@ -1,4 +1,4 @@
-"""The images of an evaluation that people look at: samples, the worst mistakes, and what was turned away."""
+"""The images that a report shows: samples, the most confident errors, and rejected images."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.pictures import card_of, readable, scale, shown
+from training.evaluation.pictures import panel_of, read_grey, readable, scale
 from training.evaluation.predictions import label_of, name_of
 from training.evaluation.ranking import Flags
 from training.evaluation.scoring import RejectedFile, ScoredImages
-from training.html.blocks import Block, Cards, Grid, Picture, Prose, Table
+from training.html.blocks import Block, Grid, Panels, Picture, Prose, Table
 from training.html.pictures import thumbnail
 from worker.errors import RejectedImage
 from worker.inference.classifier import FULL_SCALE
@@ -27,83 +27,89 @@ _SEED = 1
 _ANY_SIDE = 64
 
 
-def samples(examined: ScoredImages, root: Path) -> Iterator[Block]:
-    """Some images of each kind, called rightly and wrongly."""
-    scored, rng = examined.scored, np.random.default_rng(_SEED)
-    right = scored.pneumonia == (scored.p >= examined.point.threshold)
-    # Of the mistakes, a sample adds something only where the worst of them are not all.
+def samples(images: ScoredImages, root: Path) -> Iterator[Block]:
+    """Yield random images of each class, classified correctly and wrongly."""
+    scored, rng = images.scored, np.random.default_rng(_SEED)
+    right = scored.pneumonia == (scored.p >= images.point.threshold)
+    # A random sample of errors is only useful if the most confident ones are not all errors.
     kinds: tuple[tuple[str, Flags, int], ...] = (
-        ("Without pneumonia, called rightly", ~scored.pneumonia & right, 0),
-        ("With pneumonia, called rightly", scored.pneumonia & right, 0),
-        ("Without pneumonia, called wrongly", ~scored.pneumonia & ~right, WORST),
-        ("With pneumonia, called wrongly", scored.pneumonia & ~right, WORST),
+        ("Without pneumonia, classified correctly", ~scored.pneumonia & right, 0),
+        ("With pneumonia, classified correctly", scored.pneumonia & right, 0),
+        ("Without pneumonia, classified wrongly", ~scored.pneumonia & ~right, WORST),
+        ("With pneumonia, classified wrongly", scored.pneumonia & ~right, WORST),
     )
     yield Prose(
-        "Drawn at random, so that the worst are not taken for the usual. The map beside an image shows the log-odds "
-        f"of the evidence for pneumonia at each place, from 0 to {FULL_SCALE:g}, on one scale for all images: a "
-        "clear image has an empty map. It shows what moved the score and outlines no lesion."
+        "A random sample. The activation map beside an image shows the log-odds of pneumonia at each place, "
+        f"from 0 to {FULL_SCALE:g}, on one scale for all images: a clear image has an empty map. The map shows what "
+        "influenced the score; it does not outline lesions."
     )
     yield scale()
-    for said, mask, least in kinds:
+    for heading, mask, least in kinds:
         if mask.sum() > least:
             chosen = rng.permutation(np.flatnonzero(mask))[:SAMPLES]
-            yield Prose(f"{said}: {len(chosen)} of {int(mask.sum()):,}.")
-            yield Cards([card_of(examined, int(index), root) for index in chosen])
+            yield Prose(f"{heading}: {len(chosen)} of {int(mask.sum()):,}.")
+            yield Panels([panel_of(images, int(index), root) for index in chosen])
 
 
-def worst(examined: ScoredImages, root: Path) -> Iterator[Block]:
-    """The mistakes that the model was surest of, with their maps."""
-    p, sick = examined.scored.p, examined.scored.pneumonia
-    called = p >= examined.point.threshold
-    if (sick == called).all():
-        yield Prose("There are none: every image was called rightly.")
+def worst(images: ScoredImages, root: Path) -> Iterator[Block]:
+    """Yield the most confident errors, with their maps."""
+    p, sick = images.scored.p, images.scored.pneumonia
+    positive = p >= images.point.threshold
+    if (sick == positive).all():
+        yield Prose("There are no errors: every image was classified correctly.")
         return
     yield Prose(
-        "The mistakes that the model was surest of, one of each patient. Is the label at fault, the image, or the model?"
+        "The errors with the most extreme scores, one a patient. The cause can be the label, the image or the model."
     )
     kinds = (
-        ("Missed", sick & ~called, np.argsort(p, kind="stable")),
-        ("False alarms", ~sick & called, np.argsort(-p, kind="stable")),
+        ("Missed", sick & ~positive, np.argsort(p, kind="stable")),
+        ("False alarms", ~sick & positive, np.argsort(-p, kind="stable")),
     )
-    for said, mask, order in kinds:
-        wrong = order[mask[order]]
-        _, first = np.unique(examined.scored.patient[wrong], return_index=True)
-        chosen = wrong[np.sort(first)][:WORST]
+    for heading, mask, order in kinds:
+        errors = order[mask[order]]
+        _, first = np.unique(images.scored.patient[errors], return_index=True)
+        chosen = errors[np.sort(first)][:WORST]
         if len(chosen):
-            yield Prose(f"{said}: {len(chosen)} of {len(wrong):,}.")
-            yield Cards([card_of(examined, int(index), root) for index in chosen])
+            yield Prose(f"{heading}: {len(chosen)} of {len(errors):,}.")
+            yield Panels([panel_of(images, int(index), root) for index in chosen])
 
 
-def turned_away(examined: ScoredImages, document: Json, root: Path) -> Iterator[Block]:
-    """What was not scored, and why; nothing if there is nothing."""
-    if not examined.turned_away:
+def rejected_images(images: ScoredImages, document: Json, root: Path) -> Iterator[Block]:
+    """Yield the rejected images with their reasons; nothing if there are none."""
+    if not images.rejected:
         return
     reasons = document["turned_away_reasons"].items()
     yield Prose(
-        f"{len(examined.turned_away):,} of {len(examined.turned_away) + document['n']:,} images were turned away and are "
+        f"{len(images.rejected):,} of {len(images.rejected) + document['n']:,} images were rejected and are "
         f"in no figure: {', '.join(f'{code} {count:,}' for code, count in reasons)}. "
-        f"{_of_all(len(examined.turned_away), LONGEST_LIST)}"
+        f"{_of_all(len(images.rejected), LONGEST_LIST)}"
     )
     yield Table(
         ["file", "label", "reason"],
         [
-            (readable(name_of(each.radiograph, root)), label_of(each.radiograph), each.sentence)
-            for each in examined.turned_away[:LONGEST_LIST]
+            (
+                readable(name_of(rejection.radiograph, root)),
+                label_of(rejection.radiograph),
+                rejection.sentence,
+            )
+            for rejection in images.rejected[:LONGEST_LIST]
         ],
     )
-    pictures = [_picture_of(each, root) for each in examined.turned_away[:LONGEST_LIST]]
+    pictures = [_picture_of(rejection, root) for rejection in images.rejected[:LONGEST_LIST]]
     if any(pictures):
         yield Grid([picture for picture in pictures if picture is not None])
 
 
-def _picture_of(away: RejectedFile, root: Path) -> Picture | None:
-    """What was turned away, as far as it can be decoded at all."""
+def _picture_of(rejection: RejectedFile, root: Path) -> Picture | None:
+    """Return the picture of a rejected image, or None if it cannot be decoded."""
     try:
-        decode_grey(away.radiograph.path.read_bytes(), _ANY_SIDE)
+        decode_grey(rejection.radiograph.path.read_bytes(), _ANY_SIDE)
     except RejectedImage:
         return None
-    name = readable(name_of(away.radiograph, root))
-    return thumbnail(shown(away.radiograph.path), f"{name}, turned away", caption=f"{name}: {away.code}")
+    name = readable(name_of(rejection.radiograph, root))
+    return thumbnail(
+        read_grey(rejection.radiograph.path), f"{name}, rejected", caption=f"{name}: {rejection.code}"
+    )
 
 
 def _of_all(count: int, most: int) -> str:

@@ -1,4 +1,4 @@
-"""Which images are to be measured: a folder or a table; and a helpful word where it is the wrong one."""
+"""The images to evaluate, from a folder or a table, with helpful errors."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from training.data.radiographs import Radiograph, list_folders, list_table
 from training.errors import WrongInput
 
 _CLASSES = ("NORMAL", "PNEUMONIA")
-# Kaggle's folders, in the order in which they are proposed; any other comes after them.
+# Kaggle's folders in the order in which they are suggested, before all others.
 _SPLITS = ("test", "val", "train")
 
 
 def list_images(data: Path | None, table: Path | None) -> list[Radiograph]:
-    """List the images of a folder or of a table, whichever is given.
+    """List the images of a folder or of a table.
 
     Raises:
-        WrongInput: neither or both are given, or it is no such folder or table.
+        WrongInput: neither or both are given, or it is not a valid folder or table.
     """
     if data is not None and table is None:
         return _list_folder(data)
@@ -44,7 +44,7 @@ def _list_folder(root: Path) -> list[Radiograph]:
 
 
 def _candidates(root: Path) -> list[Path]:
-    """The folder's own folders, and their own, for an unpacked archive; the one above, if this is a class."""
+    """Return folders that could be meant: one and two levels below, and the parent of a class folder."""
     inner = [path for path in root.iterdir() if path.is_dir()]
     deeper = [path for folder in inner for path in folder.iterdir() if path.is_dir()]
     return [*inner, *deeper, *([root.parent] if root.name in _CLASSES else [])]

@@ -1,4 +1,4 @@
-"""What a set of scores is worth, and how sure that is. Numbers in, numbers out."""
+"""Metrics of labelled scores, with intervals. Pure."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _CHANCES = 200
 
 @dataclass(frozen=True)
 class LabelledScores:
-    """Images with their truth and their scores, all of length n.
+    """Images with their labels and scores; all attributes have length n.
 
     Attributes:
-        pneumonia: the truth.
+        pneumonia: the label.
         p: p_pneumonia, 0..1.
         subtype: 0 normal, 1 bacterial, 2 viral, -1 unknown.
-        predicted: the class with the largest probability, 0, 1 or 2.
-        patient: whose image it is, as numbers from 0.
+        predicted: the most probable class, 0, 1 or 2.
+        patient: number of the patient, from 0.
     """
 
     pneumonia: Flags
@@ -47,7 +47,7 @@ class LabelledScores:
 
     @property
     def patients(self) -> int:
-        """How many patients the images are of."""
+        """Number of patients."""
         return len(np.unique(self.patient))
 
     @property
@@ -56,13 +56,13 @@ class LabelledScores:
         return Ranking.of(self.pneumonia, self.p, self.counts)
 
     def at(self, chosen: NDArray[np.int64] | Flags) -> LabelledScores:
-        """Some of the images, by index (repeats allowed) or by mask."""
+        """Return the images at these indices (repeats allowed) or in this mask."""
         return LabelledScores(*(getattr(self, name)[chosen] for name in LabelledScores.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
 class Resample(LabelledScores):
-    """The same images, each as often as it was drawn.
+    """The same images, each counted as often as it was drawn.
 
     Attributes:
         weight: how often each image counts, from 0.
@@ -77,9 +77,9 @@ class Resample(LabelledScores):
 
 
 def measure(scored: LabelledScores, threshold: float) -> Measured:
-    """All metrics of a set; None where a metric is not defined, for want of a class.
+    """Return all metrics of a set; None for a metric that is not defined because a class is missing.
 
-    Sensitivity is called recall, as scikit-learn does. Brier score and calibration error are
+    Sensitivity is named recall, as in scikit-learn. Brier score and calibration error are
     those of p_pneumonia.
     """
     tp, fn, fp, tn = confusion(scored, threshold).values()
@@ -101,58 +101,60 @@ def measure(scored: LabelledScores, threshold: float) -> Measured:
 
 
 def auc(pneumonia: Flags, p: Floats) -> Metric:
-    """Area under the ROC curve; both arguments have shape (n,). None for want of a class."""
+    """Return the area under the ROC curve; both arguments have shape (n,). None if a class is missing."""
     return ranking.auc(Ranking.of(pneumonia, p, np.ones(len(p), dtype=np.int64)))
 
 
 def confusion(scored: LabelledScores, threshold: float) -> dict[str, int]:
-    """Counts of true_positive, false_negative, false_positive, true_negative."""
-    called, counts = scored.p >= threshold, scored.counts
+    """Count true_positive, false_negative, false_positive and true_negative."""
+    positive, counts = scored.p >= threshold, scored.counts
     sick = np.where(scored.pneumonia, counts, 0)
     well = counts - sick
     return {
-        "true_positive": int(sick[called].sum()),
-        "false_negative": int(sick[~called].sum()),
-        "false_positive": int(well[called].sum()),
-        "true_negative": int(well[~called].sum()),
+        "true_positive": int(sick[positive].sum()),
+        "false_negative": int(sick[~positive].sum()),
+        "false_positive": int(well[positive].sum()),
+        "true_negative": int(well[~positive].sum()),
     }
 
 
 def with_intervals(scored: LabelledScores, threshold: float, repeats: int, seed: int) -> dict[str, Any]:
-    """Metrics, each with a 95 % interval beside it under `<name>_ci`.
+    """Return all metrics, each with its 95 % interval under `<name>_ci`.
 
-    Percentiles of a bootstrap over whole patients, since images of one patient are alike (Field
-    and Welsh, JRSS B 69, 2007). DeLong's intervals of an AUC would need one image a patient.
+    The intervals are percentiles of a bootstrap over whole patients, because images of one patient are alike
+    (Field and Welsh, JRSS B 69, 2007). DeLong's intervals of an AUC would need one image a patient.
 
-    Two departures. The calibration error is a sum of distances, which resampling can only
-    enlarge: its percentiles are moved back by the mean excess. And no interval of a share or of
-    an AUC promises more than a perfect result on as many patients would (`training.evaluation.exact`), so
-    that 30 of 30 is not 100 % for certain. An interval always holds its metric. It is
-    [None, None] where the metric is not defined; resamples that lack a class are left out.
+    There are two departures. The calibration error is a sum of distances, which resampling can only enlarge,
+    so its percentiles are moved back by the mean excess. And no interval of a share or of an AUC is narrower
+    than that of a perfect result on as many patients (`training.evaluation.exact`), so that 30 of 30 is not a certain
+    100 %. An interval always contains its metric. It is [None, None] if the metric is not defined. Resamples
+    that lack a class are left out.
     """
     drawn = [measure(sample, threshold) for sample in resamples(scored, repeats, seed)]
     ends = _ends(scored, threshold)
     result: dict[str, Any] = {}
     for name, value in measure(scored, threshold).items():
         result[name] = value
-        result[f"{name}_ci"] = _interval(name, value, [each[name] for each in drawn], ends.get(name))
+        result[f"{name}_ci"] = _interval(name, value, [sample[name] for sample in drawn], ends.get(name))
     return result
 
 
 def error_by_chance(scored: LabelledScores, seed: int) -> float:
-    """The calibration error that a perfectly calibrated model shows on so many images, on average.
+    """Return the mean calibration error of a perfectly calibrated model on as many images.
 
     Labels are drawn from the scores themselves (Broecker and Smith, Weather and Forecasting 22,
-    2007), image by image; a measured error is bad news only as far as it exceeds this one.
+    2007), image by image. Only the excess of a measured error over this one is bad.
     """
     rng = np.random.default_rng(seed)
     drawn = (rng.random(len(scored)) < scored.p for _ in range(_CHANCES))
-    errors = [ranking.expected_calibration_error(Ranking.of(each, scored.p, scored.counts)) for each in drawn]
+    errors = [
+        ranking.expected_calibration_error(Ranking.of(sample, scored.p, scored.counts)) for sample in drawn
+    ]
     return float(np.mean([error for error in errors if error is not None]))
 
 
 def resamples(scored: LabelledScores, repeats: int, seed: int) -> Iterator[Resample]:
-    """Whole patients, drawn with replacement; the images of each in order of their score."""
+    """Draw whole patients with replacement, and yield their images in order of their score."""
     ordered = scored.at(np.argsort(scored.p, kind="stable"))
     patients, place = np.unique(ordered.patient, return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -162,7 +164,7 @@ def resamples(scored: LabelledScores, repeats: int, seed: int) -> Iterator[Resam
 
 
 def percentiles(drawn: Floats, value: float) -> tuple[float, float]:
-    """The middle 95 % of what was drawn; the value itself if nothing was."""
+    """Return the middle 95 % of the drawn values, or `value` twice if there are none."""
     if not len(drawn):
         return value, value
     low, high = np.percentile(drawn, _LEVELS)
@@ -172,7 +174,7 @@ def percentiles(drawn: Floats, value: float) -> tuple[float, float]:
 def _interval(name: str, value: Metric, drawn: Sequence[Metric], ends: exact.Ends | None) -> list[Metric]:
     if value is None:
         return [None, None]
-    defined = np.array([each for each in drawn if each is not None])
+    defined = np.array([sample for sample in drawn if sample is not None])
     if name == "ece" and len(defined):
         defined = np.maximum(defined - (defined.mean() - value), 0.0)
     low, high = percentiles(defined, value)
@@ -181,16 +183,16 @@ def _interval(name: str, value: Metric, drawn: Sequence[Metric], ends: exact.End
 
 
 def _ends(scored: LabelledScores, threshold: float) -> dict[str, exact.Ends]:
-    """By metric, what as many patients can show at the very most; nothing for those not counted."""
-    called, sick = scored.p >= threshold, scored.pneumonia
+    """Return the exact limits of perfect results by metric."""
+    positive, sick = scored.p >= threshold, scored.pneumonia
     with_sick, with_well = scored.at(sick).patients, scored.at(~sick).patients
     return {
         "auc": exact.auc(with_sick, with_well),
         "accuracy": exact.share(scored.patients),
-        "precision": exact.share(scored.at(called).patients),
+        "precision": exact.share(scored.at(positive).patients),
         "recall": exact.share(with_sick),
         "specificity": exact.share(with_well),
-        "f1": exact.f1(scored.at(called | sick).patients),
+        "f1": exact.f1(scored.at(positive | sick).patients),
         "sensitivity_at_specificity_90": exact.share(with_sick),
         "specificity_at_sensitivity_95": exact.share(with_well),
         "three_class_accuracy": exact.share(scored.at(scored.subtype >= 0).patients),
@@ -198,7 +200,7 @@ def _ends(scored: LabelledScores, threshold: float) -> dict[str, exact.Ends]:
 
 
 def _three_class_accuracy(scored: LabelledScores) -> Metric:
-    # Without a known subtype among the pneumonias there are not three classes to tell apart.
+    # Without a known subtype among the pneumonias there are no three classes.
     counts = np.where(scored.subtype >= 0, scored.counts, 0)
     if not counts[scored.subtype > 0].any():
         return None

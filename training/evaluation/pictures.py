@@ -1,4 +1,4 @@
-"""Images as a person looks at them, each with the map of what moved its score."""
+"""Images for people to look at, each with its activation map."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from PIL import Image, ImageOps
 
 from training.evaluation.predictions import label_of, name_of
 from training.evaluation.scoring import ScoredImages
-from training.html.blocks import Card, Picture
+from training.html.blocks import Panel, Picture
 from training.html.pictures import thumbnail
 
 _LONGEST = 288
 _WIDTH = 210
-# The colours of the web page's maps, from weak to strong, so that one scale has to be learned:
-# lightness rises all the way, and the hues differ for red-green colour blindness too.
+# The colours of the maps in the web interface, from weak to strong, so that people learn one scale. Lightness
+# increases all the way, and the hues differ for red-green colour blindness too.
 _STOPS = (0, 128, 255)
 _COLOURS = ((38, 42, 255), (70, 150, 190), (140, 160, 80))
 _OPAQUE_AT_MOST = 150 / 255
 
 
-def card_of(examined: ScoredImages, index: int, root: Path) -> Card:
-    """A scored image beside its map, with its name, its truth and what the model says."""
-    radiograph = examined.radiographs[index]
-    grey = shown(radiograph.path)
-    normal, bacterial, viral = examined.scores.probabilities[index]
+def panel_of(images: ScoredImages, index: int, root: Path) -> Panel:
+    """Return a scored image beside its map, with its name, label and scores."""
+    radiograph = images.radiographs[index]
+    grey = read_grey(radiograph.path)
+    normal, bacterial, viral = images.scores.probabilities[index]
     traits = [f"{name.replace('_years', '')} {value}" for name, value in radiograph.traits.items()]
     name = readable(name_of(radiograph, root))
     truth = label_of(radiograph)
-    p, verdict = float(examined.scores.p_pneumonia[index]), examined.verdicts[index].value
-    return Card(
+    p, verdict = float(images.scores.p_pneumonia[index]), images.verdicts[index].value
+    return Panel(
         [
             thumbnail(grey, f"{name}, {truth}", width=_WIDTH),
-            thumbnail(overlaid(grey, examined.scores.activation[index]), f"Map of {name}", width=_WIDTH),
+            thumbnail(overlay(grey, images.scores.activation[index]), f"Map of {name}", width=_WIDTH),
         ],
         f"Labelled {truth}; score {p:.3f}, {verdict}",
         [
@@ -45,8 +45,8 @@ def card_of(examined: ScoredImages, index: int, root: Path) -> Card:
     )
 
 
-def shown(path: Path) -> NDArray[np.uint8]:
-    """A file as grey values, shape (h, w), upright, its longest edge at most 288 pixels."""
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """Read a file as grey values, shape (h, w), upright, its longest edge at most 288 pixels."""
     with Image.open(path) as image:
         image.draft("L", (2 * _LONGEST, 2 * _LONGEST))
         upright = ImageOps.exif_transpose(image).convert("L")
@@ -54,8 +54,8 @@ def shown(path: Path) -> NDArray[np.uint8]:
     return np.asarray(upright, dtype=np.uint8)
 
 
-def overlaid(grey: NDArray[np.uint8], activation: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A map of shape (rows, columns) over the whole of an image (h, w), as red, green and blue (h, w, 3).
+def overlay(grey: NDArray[np.uint8], activation: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Draw a map of shape (rows, columns) over an image (h, w). Return RGB values, shape (h, w, 3).
 
     The network sees the image squashed to a square, so the map covers all of it.
     """
@@ -68,10 +68,10 @@ def overlaid(grey: NDArray[np.uint8], activation: NDArray[np.uint8]) -> NDArray[
 
 
 def scale() -> Picture:
-    """The colours of the map, from no evidence to the strongest."""
+    """Return the colour scale of the maps, from no evidence to the strongest."""
     ramp = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
     return thumbnail(
-        overlaid(np.full_like(ramp, 60), ramp),
+        overlay(np.full_like(ramp, 60), ramp),
         "Colours of the map, weak to strong",
         caption="no evidence (left) to strong evidence for pneumonia (right)",
         width=256,
@@ -79,5 +79,5 @@ def scale() -> Picture:
 
 
 def readable(name: str) -> str:
-    """A file's name as text: it need not be any."""
+    """Return the name of a file as text; a file name need not be text."""
     return name.encode("utf-8", "replace").decode()

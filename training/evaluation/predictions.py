@@ -1,4 +1,4 @@
-"""One line an image, so that people can do their own statistics."""
+"""A CSV with one line an image, for statistics by other programs."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ COLUMNS = (
 _TRAITS = ("age_years", "sex", "view")
 
 
-def write_predictions(path: Path, examined: ScoredImages, root: Path) -> None:
+def write_predictions(path: Path, images: ScoredImages, root: Path) -> None:
     """Write a CSV with the columns `COLUMNS`, in the order in which the images were listed.
 
-    Probabilities are written in full, so that every figure can be computed again from them.
+    Probabilities are written with full precision, so that every figure can be recomputed.
 
     Args:
-        path: of the file to write.
-        examined: what was scored and what was turned away.
-        root: files below it are named relative to it.
+        path: the file to write.
+        images: the scored and the rejected images.
+        root: paths of files below it are written relative to it.
     """
-    # As the file system has it: a name need not be text.
+    # Names as the file system has them: they need not be text.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as lines:
         rows = csv.writer(lines)
         rows.writerow(COLUMNS)
-        rows.writerows(_rows(examined, root))
+        rows.writerows(_rows(images, root))
 
 
 def name_of(radiograph: Radiograph, root: Path) -> str:
-    """A file's name relative to the set it belongs to."""
+    """Return the path of a file relative to its data set."""
     path = radiograph.path
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def label_of(radiograph: Radiograph) -> str:
-    """What the set says: normal, bacterial, viral, or pneumonia of unknown kind."""
+    """Return the label: normal, bacterial, viral, or pneumonia of unknown kind."""
     return "pneumonia" if radiograph.subtype is None else LABELS[radiograph.subtype]
 
 
-def _rows(examined: ScoredImages, root: Path) -> Iterator[list[object]]:
-    turned_away = {each.place: each for each in examined.turned_away}
-    scored = iter(range(len(examined.radiographs)))
-    for place in range(len(examined.radiographs) + len(turned_away)):
-        if place in turned_away:
-            away = turned_away[place]
+def _rows(images: ScoredImages, root: Path) -> Iterator[list[object]]:
+    rejected = {rejection.place: rejection for rejection in images.rejected}
+    scored = iter(range(len(images.radiographs)))
+    for place in range(len(images.radiographs) + len(rejected)):
+        if place in rejected:
+            away = rejected[place]
             values = ["rejected", "", "", "", "", "", away.sentence]
             radiograph = away.radiograph
         else:
             index = next(scored)
-            p = [*examined.scores.probabilities[index], examined.scores.p_pneumonia[index]]
-            values = ["scored", *map(repr, map(float, p)), examined.verdicts[index].value, ""]
-            radiograph = examined.radiographs[index]
+            p = [*images.scores.probabilities[index], images.scores.p_pneumonia[index]]
+            values = ["scored", *map(repr, map(float, p)), images.verdicts[index].value, ""]
+            radiograph = images.radiographs[index]
         traits = [radiograph.traits.get(name, "") for name in _TRAITS]
         yield [
             _no_formula(name_of(radiograph, root)),
@@ -69,5 +69,5 @@ def _rows(examined: ScoredImages, root: Path) -> Iterator[list[object]]:
 
 
 def _no_formula(name: str) -> str:
-    """A spreadsheet runs a cell that starts so (OWASP, CSV injection)."""
+    """Quote names that a spreadsheet would run as a formula (OWASP, CSV injection)."""
     return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name

@@ -1,7 +1,7 @@
-"""What a ranking of images by their score is worth. Arrays in, numbers out.
+"""Metrics of a ranking of images by score. Pure.
 
-Each image has a weight, a whole number: how often it counts. A resample of the bootstrap is then
-the same images with other weights, already in order, and nothing has to be sorted again.
+Each image has a weight, an integer: how often it counts. A resample of the bootstrap is the same images with
+other weights, so it need not be sorted again.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _LEAST_SENSITIVITY = 95
 
 @dataclass(frozen=True)
 class Ranking:
-    """The distinct scores of a set, rising, and how many images have each.
+    """The distinct scores of a set, rising, and the number of images with each.
 
     Attributes:
         p: distinct scores, shape (k,).
-        sick: images with pneumonia of each score, shape (k,).
+        sick: images with pneumonia at each score, shape (k,).
         well: images without, shape (k,).
     """
 
@@ -38,7 +38,7 @@ class Ranking:
     @staticmethod
     def of(pneumonia: Flags, p: Floats, weight: Counts) -> Ranking:
         """Rank images; all arguments have shape (n,)."""
-        # Timsort: a set that is in order already, as resamples are, costs one look at it.
+        # Timsort needs one pass for a sorted set, such as a resample.
         order = np.argsort(p, kind="stable")
         sorted_p, sorted_weight = p[order], weight[order]
         starts = np.flatnonzero(np.diff(sorted_p, prepend=-np.inf))
@@ -57,12 +57,12 @@ class Ranking:
 
     @property
     def has_both(self) -> bool:
-        """Whether there are images with pneumonia and images without."""
+        """Whether the set has images with and without pneumonia."""
         return bool(self.sick.any() and self.well.any())
 
 
 def auc(ranking: Ranking) -> float | None:
-    """Area under the ROC curve, as the Mann-Whitney statistic; ties count half."""
+    """Return the area under the ROC curve, as the Mann-Whitney statistic; ties count half."""
     if not ranking.has_both:
         return None
     twice_below = 2 * ranking.well_below[:-1] + ranking.well
@@ -70,17 +70,17 @@ def auc(ranking: Ranking) -> float | None:
 
 
 def sensitivity_at_specificity_90(ranking: Ranking) -> float | None:
-    """The best sensitivity of all thresholds whose specificity is 90 % or more."""
+    """Return the highest sensitivity of all thresholds with a specificity of 90 % or more."""
     if not ranking.has_both:
         return None
     sick, well = ranking.sick_below, ranking.well_below
-    # In whole numbers: 0.9 * 70 is not 63 to a computer.
+    # With integers, because 0.9 * 70 is not exactly 63 in floating point.
     first = int(np.argmax(_PERCENT * well >= _LEAST_SPECIFICITY * well[-1]))
     return float((sick[-1] - sick[first]) / sick[-1])
 
 
 def specificity_at_sensitivity_95(ranking: Ranking) -> float | None:
-    """The best specificity of all thresholds whose sensitivity is 95 % or more."""
+    """Return the highest specificity of all thresholds with a sensitivity of 95 % or more."""
     if not ranking.has_both:
         return None
     sick, well = ranking.sick_below, ranking.well_below
@@ -90,12 +90,12 @@ def specificity_at_sensitivity_95(ranking: Ranking) -> float | None:
 
 @dataclass(frozen=True)
 class Bins:
-    """Images in order of their score, cut into bins of equal mass; arrays of shape (bins,).
+    """Bins of equal mass of the images, in order of their score; arrays of shape (bins,).
 
     Attributes:
-        count: images in each bin; they differ by one at most.
+        count: images in each bin; counts differ by one at most.
         p: mean score.
-        share: how many of them have pneumonia, 0..1.
+        share: share of images with pneumonia, 0..1.
     """
 
     count: Counts
@@ -104,10 +104,10 @@ class Bins:
 
 
 def equal_mass_bins(ranking: Ranking, bins: int = ECE_BINS) -> Bins:
-    """Cut a set into bins of equal mass; fewer where there are fewer images.
+    """Divide a set into bins of equal mass; into fewer if it has fewer images.
 
-    Images of one score that fall into two bins are divided with the same share of pneumonia in
-    both parts, so that the order in which files are listed changes nothing.
+    Images of one score that fall into two bins are divided with the same share of pneumonia in both parts, so
+    that the order of the files has no effect.
     """
     counted = _running(ranking.sick + ranking.well).astype(np.float64)
     sick = _running(ranking.sick).astype(np.float64)
@@ -116,12 +116,12 @@ def equal_mass_bins(ranking: Ranking, bins: int = ECE_BINS) -> Bins:
     count = np.full(min(bins, total), total // max(1, min(bins, total)), dtype=np.int64)
     count[: total - int(count.sum())] += 1
     edges = _running(count)
-    summed_p, summed_sick = (np.diff(np.interp(edges, counted, each)) for each in (scores, sick))
+    summed_p, summed_sick = (np.diff(np.interp(edges, counted, cumulated)) for cumulated in (scores, sick))
     return Bins(count, summed_p / count, summed_sick / count)
 
 
 def expected_calibration_error(ranking: Ranking) -> float | None:
-    """Mean distance of score and frequency over 15 bins of equal mass (Nixon et al., 2019)."""
+    """Return the mean distance of score and frequency over 15 bins of equal mass (Nixon et al., 2019)."""
     bins = equal_mass_bins(ranking)
     if not len(bins.count):
         return None

@@ -1,4 +1,4 @@
-"""Labelled images as the worker sees them: read, turned away or scored, by its own code."""
+"""Scores of labelled images, computed by the worker's own code: read, rejected or scored."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from worker.inference.gate import Gate, open_gate
 from worker.inference.preprocess import to_model_input
 from worker.inference.triage import OperatingPoint, Verdict, triage
 
-# Images that are in memory at once, as model inputs.
+# Images in memory at once, as model inputs.
 _AT_ONCE = 64
 _UNKNOWN_SUBTYPE = -1
 
 
 class NothingScored(WrongInput):
-    """Every image was turned away."""
+    """Every image was rejected."""
 
 
 @dataclass(frozen=True)
 class RejectedFile:
-    """An image that was not scored; `code` and `sentence` are those of its rejection.
+    """An image that was not scored, with the code and sentence of its rejection.
 
-    `place` is where it stood in the list, from 0.
+    `place` is its index in the list.
     """
 
     place: int
@@ -43,100 +43,106 @@ class RejectedFile:
 
 @dataclass(frozen=True)
 class ScoredImages:
-    """What a model says of labelled images.
+    """A model's scores of labelled images.
 
     Attributes:
         bundle: the model.
-        radiographs: those that were scored.
+        radiographs: the scored images.
         scores: of these, in the same order.
-        turned_away: the others.
+        rejected: the other images.
     """
 
     bundle: Bundle
     radiographs: list[Radiograph]
     scores: Scores
-    turned_away: list[RejectedFile]
+    rejected: list[RejectedFile]
 
     @property
     def point(self) -> OperatingPoint:
-        """The operating point that is measured: the bundle's default."""
+        """The operating point of the evaluation: the bundle's default."""
         return self.bundle.operating_point
 
     @cached_property
     def scored(self) -> LabelledScores:
-        """Truth and score of each image."""
+        """Label and score of each image."""
         return labelled_scores(self.radiographs, self.scores)
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        """Of each image, at the operating point."""
+        """Verdict of each image at the operating point."""
         return [triage(float(p), self.point) for p in self.scores.p_pneumonia]
 
 
 def score_images(
     bundle: Bundle, radiographs: Sequence[Radiograph], advance: Callable[[int], None] = lambda _: None
 ) -> ScoredImages:
-    """Score images with the served network, a few at a time.
+    """Score images with the served network, in batches.
 
     Args:
         bundle: the model.
         radiographs: at least one.
-        advance: is told how many more are done.
+        advance: called with the number of images of each finished batch.
 
     Raises:
         ModelUnusable: the runtime cannot load the model or its gate.
-        NothingScored: not one of the images could be scored.
+        NothingScored: no image could be scored.
     """
     classifier, gate = Classifier(bundle), open_gate(bundle.folder, bundle.card)
-    kept: list[Radiograph] = []
-    turned_away: list[RejectedFile] = []
+    scored: list[Radiograph] = []
+    rejected: list[RejectedFile] = []
     parts: list[Scores] = []
     for start in range(0, len(radiographs), _AT_ONCE):
-        some = radiographs[start : start + _AT_ONCE]
+        batch = radiographs[start : start + _AT_ONCE]
         inputs = []
-        for place, (each, found) in enumerate(_read(some, gate, bundle.side), start):
-            if isinstance(found, RejectedImage):
-                turned_away.append(RejectedFile(place, each, found.code, found.sentence))
+        for place, (radiograph, result) in enumerate(_read(batch, gate, bundle.side), start):
+            if isinstance(result, RejectedImage):
+                rejected.append(RejectedFile(place, radiograph, result.code, result.sentence))
             else:
-                kept.append(each)
-                inputs.append(found)
+                scored.append(radiograph)
+                inputs.append(result)
         if inputs:
             parts.append(classifier.predict_batch(np.stack(inputs)))
-        advance(len(some))
+        advance(len(batch))
     if not parts:
-        raise NothingScored(
-            f"Not one of the {len(radiographs)} images could be scored. {_first(turned_away)}"
-        )
-    return ScoredImages(bundle, kept, _joined(parts), turned_away)
+        raise NothingScored(f"None of the {len(radiographs)} images could be scored. {_first(rejected)}")
+    return ScoredImages(bundle, scored, _joined(parts), rejected)
 
 
 def labelled_scores(radiographs: Sequence[Radiograph], scores: Scores) -> LabelledScores:
-    """Join what is known of images with what the model says."""
-    patients = {name: place for place, name in enumerate(dict.fromkeys(each.patient for each in radiographs))}
+    """Combine the labels of images with their scores."""
+    patients = {
+        name: place
+        for place, name in enumerate(dict.fromkeys(radiograph.patient for radiograph in radiographs))
+    }
     return LabelledScores(
-        pneumonia=np.array([each.pneumonia for each in radiographs]),
+        pneumonia=np.array([radiograph.pneumonia for radiograph in radiographs]),
         p=scores.p_pneumonia,
         subtype=np.array(
-            [_UNKNOWN_SUBTYPE if each.subtype is None else each.subtype for each in radiographs]
+            [
+                _UNKNOWN_SUBTYPE if radiograph.subtype is None else radiograph.subtype
+                for radiograph in radiographs
+            ]
         ),
         predicted=scores.probabilities.argmax(axis=1),
-        patient=np.array([patients[each.patient] for each in radiographs]),
+        patient=np.array([patients[radiograph.patient] for radiograph in radiographs]),
     )
 
 
 def _read(
     radiographs: Sequence[Radiograph], gate: Gate, side: int
 ) -> Iterator[tuple[Radiograph, NDArray[np.uint8] | RejectedImage]]:
-    for each in radiographs:
+    for radiograph in radiographs:
         try:
-            yield each, gate.check(to_model_input(each.path.read_bytes(), side))
+            yield radiograph, gate.check(to_model_input(radiograph.path.read_bytes(), side))
         except RejectedImage as rejection:
-            yield each, rejection
+            yield radiograph, rejection
 
 
 def _joined(parts: Sequence[Scores]) -> Scores:
-    return Scores(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Scores)))
+    return Scores(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Scores))
+    )
 
 
-def _first(turned_away: Sequence[RejectedFile]) -> str:
-    return f"{turned_away[0].radiograph.path.name}: {turned_away[0].sentence}" if turned_away else ""
+def _first(rejected: Sequence[RejectedFile]) -> str:
+    return f"{rejected[0].radiograph.path.name}: {rejected[0].sentence}" if rejected else ""

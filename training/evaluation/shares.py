@@ -1,4 +1,4 @@
-"""What part of some images has a property, and how sure that is."""
+"""Shares of images with a property, with their intervals."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from training.evaluation.ranking import Flags, Floats
 
 @dataclass(frozen=True)
 class Share:
-    """A part of some images, with its 95 % interval.
+    """A share of some images, with its 95 % interval.
 
     Attributes:
-        value: 0..1, or not a number if there are no such images.
+        value: 0..1, or NaN without such images.
         low: lower end of the interval.
         high: upper end of the interval.
-        drawn: the resamples it comes from, shape (repeats,); not a number where there are none.
+        drawn: the resampled shares, shape (repeats,); NaN without such images.
     """
 
     value: float
@@ -32,11 +32,11 @@ class Share:
 def shares(
     scored: LabelledScores, masks: Mapping[str, tuple[Flags, Flags]], repeats: int, seed: int
 ) -> dict[str, Share]:
-    """What part of some images has a property, for many such questions in one bootstrap.
+    """Compute several shares and their intervals in one bootstrap.
 
     Args:
         scored: the images.
-        masks: by name, who has the property, and who is asked, each of shape (n,).
+        masks: by name, images with the property, and images to consider, each of shape (n,).
         repeats: of the bootstrap.
         seed: of the bootstrap.
     """
@@ -49,8 +49,8 @@ def shares(
     values = _quotients(once @ parts, once @ wholes)[0]
     patients = [len(np.unique(scored.patient[whole])) for _, whole in masks.values()]
     return {
-        name: _as_share(*found)
-        for name, *found in zip(masks, values, drawn.reshape(repeats, -1).T, patients, strict=True)
+        name: _as_share(*results)
+        for name, *results in zip(masks, values, drawn.reshape(repeats, -1).T, patients, strict=True)
     }
 
 

@@ -1,4 +1,4 @@
-"""The tables of an evaluation's report: decisions, their consequences, and subgroups."""
+"""The tables of an evaluation's report: decisions, expected results, and subgroups."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ Json = dict[str, Any]
 
 
 def interval(of: Json, name: str, digits: int = 3) -> str | None:
-    """A value and its interval as text, for instance `0.958 [0.951, 0.965]`; None if not defined."""
+    """Return a value and its interval as text, for instance `0.958 [0.951, 0.965]`; None if not defined."""
     if of[name] is None:
         return None
     low, high = of[f"{name}_ci"]
     return f"{of[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def decisions(examined: ScoredImages, document: Json) -> Iterator[Block]:
-    """What is called what, by truth."""
+def decisions(images: ScoredImages, document: Json) -> Iterator[Block]:
+    """Yield the classifications and verdicts by label."""
     point, counts = document["operating_point"], document["confusion"]
     yield Prose(
         f"An image counts as positive from a score of {point['threshold']:.3f}. In the reading queue it is clear "
         f"below {point['band_low']:.3f}, flagged from {point['band_high']:.3f}, and uncertain between."
     )
     yield _counts(
-        "Called positive or negative, by truth",
+        "Positive or negative, by label",
         {
             "pneumonia": {"positive": counts["true_positive"], "negative": counts["false_negative"]},
             "normal": {"positive": counts["false_positive"], "negative": counts["true_negative"]},
         },
     )
-    yield _counts("Verdict, by truth", document["verdicts_by_truth"])
+    yield _counts("Verdict, by label", document["verdicts_by_truth"])
     if document["confusion_of_classes"] is not None:
-        yield _counts("The most probable of three classes, by truth", document["confusion_of_classes"])
-    yield plots.histogram(examined.scored, examined.point)
+        yield _counts("Most probable of the three classes, by label", document["confusion_of_classes"])
+    yield plots.histogram(images.scored, images.point)
 
 
 def _counts(caption: str, rows: dict[str, dict[str, int]]) -> Table:
     names = list(next(iter(rows.values())))
-    return Table(["truth", *names, "all"], [_counted(truth, row) for truth, row in rows.items()], caption)
+    return Table(["label", *names, "all"], [_counted(truth, row) for truth, row in rows.items()], caption)
 
 
 def _counted(truth: str, row: dict[str, int]) -> list[Cell]:
@@ -58,11 +58,11 @@ def _counted(truth: str, row: dict[str, int]) -> list[Cell]:
 
 
 def consequences(document: Json) -> Iterator[Block]:
-    """What 1,000 images would bring, at each prevalence that was asked for."""
+    """Yield the expected results for 1,000 images, at each prevalence."""
     names = [verdict.value for verdict in Verdict]
     for mix in document["per_1000"]:
         if mix["pneumonia"]["flagged"] is None or mix["normal"]["flagged"] is None:
-            yield Prose("It cannot be said: one of the two kinds is missing from these images.")
+            yield Prose("Expected results are not defined: one class is missing.")
             return
         share = mix["prevalence"]
         among = {name: mix[f"pneumonia_among_{name}"] for name in names}
@@ -80,11 +80,11 @@ def consequences(document: Json) -> Iterator[Block]:
                 ),
             ],
             f"If {percent(share)} of the images show pneumonia"
-            + (", as here" if mix is document["per_1000"][0] else ", as was asked"),
+            + (", as in this set" if mix is document["per_1000"][0] else ", as requested"),
         )
     yield Prose(
-        "How often a verdict is given to images with and without pneumonia is taken from this set; how common "
-        "pneumonia is where you work changes everything else. The option prevalence adds a table for it."
+        "The shares of verdicts within each class are taken from this set. Everything else depends on how common "
+        "pneumonia is where the model is used: the option --prevalence adds a table for that share."
     )
 
 
@@ -96,18 +96,18 @@ def _per_cent(mix: Json, name: str, value: float | None) -> str | None:
 
 
 def subgroups(document: Json) -> Iterator[Block | Folded]:
-    """Each subgroup beside all images; nothing if nothing is known of the patients."""
+    """Yield each subgroup's metrics beside those of all images; nothing if no trait is known."""
     if not document["subgroups"]:
         return
     yield from _groups(document["subgroups"], document)
     yield Prose(
-        f"A dash: fewer than {SMALLEST_GROUP} images, or fewer than {FEWEST_PATIENTS} patients with or without "
-        "pneumonia, which say more about who they are than about the model. With so many groups, about one interval "
-        "in twenty misses by chance; and groups differ in what else they are ill with."
+        f"A dash means fewer than {SMALLEST_GROUP} images, or fewer than {FEWEST_PATIENTS} patients with or without "
+        "pneumonia: figures of such groups are mostly chance. About one in twenty 95 % intervals misses the true "
+        "value, and groups also differ in other diseases."
     )
     if document["subgroup_pairs"]:
         yield Folded(
-            "By two traits at once, where there are enough",
+            "By two traits at once, for groups that are large enough",
             list(_groups(document["subgroup_pairs"], document)),
         )
 

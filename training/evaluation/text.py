@@ -1,22 +1,22 @@
-"""The figures of an evaluation in a terminal."""
+"""The results of an evaluation as text for a terminal."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# What each metric says, in the order in which they are shown.
+# The meaning of each metric, in the order in which they are shown.
 MEANINGS = {
-    "auc": "a random image with pneumonia scores above a random one without",
-    "recall": "sensitivity: of those with pneumonia, called positive",
-    "specificity": "of those without, called negative",
-    "precision": "of those called positive, with pneumonia",
+    "auc": "chance that an image with pneumonia scores above one without",
+    "recall": "sensitivity: positives among images with pneumonia",
+    "specificity": "negatives among images without pneumonia",
+    "precision": "images with pneumonia among positives",
     "f1": "harmonic mean of recall and precision",
-    "accuracy": "of all, called rightly",
-    "sensitivity_at_specificity_90": "the best there is on the curve",
-    "specificity_at_sensitivity_95": "the best there is on the curve",
+    "accuracy": "correct among all images",
+    "sensitivity_at_specificity_90": "highest on the ROC curve",
+    "specificity_at_sensitivity_95": "highest on the ROC curve",
     "ece": "calibration error, 15 bins of equal mass",
     "brier": "mean squared error of the score",
-    "three_class_accuracy": "normal, bacterial or viral, called rightly",
+    "three_class_accuracy": "correct among normal, bacterial and viral",
 }
 _SUBGROUP = ("auc", "recall", "specificity")
 
@@ -34,14 +34,14 @@ NAMES = {
 
 
 def as_text(document: dict[str, Any]) -> str:
-    """The document of `nightread evaluate --json` for a person."""
+    """Return the document of `nightread evaluate --json` as text."""
     lines = [
         *_head(document),
         "",
         f"{'':32}value  95 % interval",
-        *(f"{name:30}{figure(document, name):24}{said}" for name, said in MEANINGS.items()),
+        *(f"{name:30}{figure(document, name):24}{meaning}" for name, meaning in MEANINGS.items()),
         "",
-        f"By chance alone, a calibrated model would show an ece of {document['ece_by_chance']:.3f} here.",
+        f"A perfectly calibrated model would have an ece of {document['ece_by_chance']:.3f} here by chance alone.",
         "",
         *_confusion(document["confusion"]),
         "",
@@ -54,18 +54,18 @@ def as_text(document: dict[str, Any]) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as text, with a space that does not break, for instance `47.5 %`."""
+    """Return a share as text with a non-breaking space, for instance `47.5 %`."""
     return f"{100 * share:.1f}\u00a0%"
 
 
 def group_name(trait: str, value: str) -> str:
-    """A subgroup's name, for instance `age 18-39`, or `age 18-39, sex F` for a pair."""
+    """Return the name of a subgroup, for instance `age 18-39`, or `age 18-39, sex F` for a pair."""
     parts = zip(trait.split(", "), value.split(", "), strict=True)
     return ", ".join(f"{name} {what}" for name, what in parts)
 
 
 def figure(document: dict[str, Any], name: str) -> str:
-    """A metric and its interval, for instance `0.958  [0.951, 0.965]`."""
+    """Return a metric and its interval, for instance `0.958  [0.951, 0.965]`."""
     if document[name] is None:
         return "  not defined"
     low, high = document[f"{name}_ci"]
@@ -80,14 +80,14 @@ def _head(document: dict[str, Any]) -> list[str]:
     band = f"{point['band_low']:.4f} to {point['band_high']:.4f}"
     return [
         f"{model['name']} {model['version']}, sha256 {model['sha256'][:12]}",
-        f"{scored}, {percent(document['prevalence'])} with pneumonia; {document['turned_away']} turned away{listed}",
+        f"{scored}, {percent(document['prevalence'])} with pneumonia; {document['turned_away']} rejected{listed}",
         f"operating point {point['name']}: positive from {point['threshold']:.4f}, uncertain from {band}",
     ]
 
 
 def _confusion(counts: dict[str, int]) -> list[str]:
     return [
-        f"{'':32}{'called positive':>22}{'called negative':>22}",
+        f"{'':32}{'positive':>22}{'negative':>22}",
         f"{'pneumonia':32}{counts['true_positive']:>8} true positive{counts['false_negative']:>7} false negative",
         f"{'normal':32}{counts['false_positive']:>7} false positive{counts['true_negative']:>8} true negative",
     ]
@@ -103,18 +103,18 @@ def _verdicts(by_truth: dict[str, dict[str, int]]) -> list[str]:
 
 def _per_1000(mix: dict[str, Any]) -> list[str]:
     if mix["pneumonia"]["flagged"] is None or mix["normal"]["flagged"] is None:
-        return ["What 1,000 images would bring cannot be said: one of the two kinds is missing."]
+        return ["Expected results for 1,000 images are not defined: one class is missing."]
     names = [name for name in mix["pneumonia"] if not name.endswith("_ci")]
     rows = [
         f"{truth:32}" + "".join(f"{mix[truth][name]:>11.0f}" for name in names)
         for truth in ("pneumonia", "normal")
     ]
-    header = f"{'of 1,000 images, ' + percent(mix['prevalence']) + ' sick':32}"
+    header = f"{'of 1,000 images, ' + percent(mix['prevalence']) + ' with pneumonia':32}"
     return [header + "".join(f"{name:>11}" for name in names), *rows]
 
 
 def _subgroup(name: str, group: dict[str, Any]) -> str:
     label = f"{name}, n = {group['n']}"
     if group.get("suppressed"):
-        return f"{label:32}  too few to say"
+        return f"{label:32}  too few images"
     return f"{label:32}" + " ".join(f"  {metric}{figure(group, metric)}" for metric in _SUBGROUP)

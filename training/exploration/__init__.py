@@ -1,1 +1,1 @@
-"""What a data set is, before anything is trained on it."""
+"""Exploration of a data set before training: copies, shortcuts, patients, damaged files."""

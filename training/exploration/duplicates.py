@@ -1,13 +1,13 @@
-"""The same picture twice: byte for byte, or stored again in another size, quality or exposure.
+"""Copies: identical files, and images that were stored again in another size, quality or exposure.
 
-A perceptual hash alone cannot tell chest radiographs apart, since all of them show much the same:
-among 5,216 of children, 36,000 pairs of different images differ in at most 10 of 64 bits, 11 of
-them in 2. So the hash only nominates pairs, and their fine detail (ribs, vessels, letters), which
-differs from child to child, decides.
+A perceptual hash alone cannot distinguish chest radiographs, because they all look similar. Among 5,216
+images of children, 36,000 pairs of different images differ in at most 10 of 64 bits, and 11 pairs in 2. So
+the hash only proposes pairs, and their fine detail (ribs, vessels, letters) decides, which differs from
+child to child.
 
 The package ImageHash is not used: it hashes one image at a time into objects that are compared in
-Python, and brings PyWavelets and SciPy. The hash here is its `phash`, of images that are decoded
-already, one integer each.
+Python, and it depends on PyWavelets and SciPy. The hash here is its `phash`, of images that are already
+decoded, as one integer each.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 # 81 originals and 60 phantoms, stored again (JPEG quality 40, half the size, squashed to 224 x 224,
-# brightness, contrast, gamma 1.4), are never farther than 8 bits nor less alike than 0.96. The closest
-# two different images of 5,216 children reach 0.58; drawn phantoms, which are more alike than children
-# are, 0.88. Cropped by 1 % or turned by 1 degree a copy has 0.78 to 0.87: it is not called one, but is
-# shown as a near miss.
+# brightness, contrast, gamma 1.4), differ in at most 8 bits and have a likeness of at least 0.96. The most
+# similar different images of 5,216 children reach 0.58. Drawn phantoms, which resemble each other more than
+# children do, reach 0.88. A copy that was cropped by 1 % or turned by 1 degree has 0.78 to 0.87: it does not
+# count as a copy but is shown as a near miss.
 FARTHEST = 12
 LEAST_ALIKE = 0.90
 
 DETAIL_SIDE = 64
 _HASH_SIDE, _BANDS = 32, 8
-_FINE, _COARSE = 2, 8  # radii of the means that are taken away and divided by, in pixels
-_FLATTEST = 4.0  # grey levels: less contrast than this is noise, and is not enlarged
-_LEVELS = 31  # of a standard deviation, so that four of them fit into a signed byte
+_FINE, _COARSE = 2, 8  # radii of the means that are subtracted and divided by, in pixels
+_FLATTEST = 4.0  # grey levels: less contrast than this is noise and is not amplified
+_LEVELS = 31  # steps a standard deviation, so that four standard deviations fit into a signed byte
 _ROWS, _PAIRS = 256, 4096  # compared at a time
 _MISSES = 4
 
@@ -44,9 +44,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Alike:
-    """Files that show the same picture, by their index; `likeness` is 1 for identical bytes.
+    """Files that show the same picture, by index; `likeness` is 1 for identical bytes.
 
-    For others it is the smallest correlation, -1..1, that joined two of them.
+    Otherwise it is the smallest correlation, -1..1, that joined two of them.
     """
 
     files: tuple[int, ...]
@@ -55,14 +55,14 @@ class Alike:
 
 @dataclass(frozen=True)
 class NearMiss:
-    """Two pictures that came close without being called the same."""
+    """Two similar pictures that do not count as the same."""
 
     files: tuple[int, int]
     likeness: float
 
 
 def perceptual_hash(grey: NDArray[np.uint8]) -> int:
-    """64 bits: which of the 8 x 8 lowest frequencies are above their median (Zauner, 2010, 3.2.1).
+    """Return 64 bits: which of the 8 x 8 lowest frequencies exceed their median (Zauner, 2010, 3.2.1).
 
     Args:
         grey: grey values 0..255, of any shape.
@@ -73,9 +73,9 @@ def perceptual_hash(grey: NDArray[np.uint8]) -> int:
 
 
 def fine_detail(grey: NDArray[np.uint8]) -> Bytes:
-    """What is finer than a rib's gap, at the same contrast everywhere: signed bytes, shape (4096,).
+    """Return detail finer than the gap between ribs, at uniform contrast: signed bytes, shape (4096,).
 
-    Brightness, contrast and haze drop out; where the image is flat it is zero.
+    Brightness, contrast and haze cancel out; flat areas are zero.
 
     Args:
         grey: grey values 0..255, of any shape.
@@ -89,7 +89,7 @@ def fine_detail(grey: NDArray[np.uint8]) -> Bytes:
 
 
 def identical(sha256: Sequence[str]) -> list[Alike]:
-    """Groups of two or more files with the same hash of their bytes."""
+    """Return groups of two or more files with the same hash."""
     places = defaultdict(list)
     for place, each in enumerate(sha256):
         places[each].append(place)
@@ -97,7 +97,7 @@ def identical(sha256: Sequence[str]) -> list[Alike]:
 
 
 def stored_again(hashes: Hashes, details: Bytes, sha256: Sequence[str]) -> tuple[list[Alike], list[NearMiss]]:
-    """Groups of files that show the same picture though not all of their bytes are the same.
+    """Group files that show the same picture but differ in some bytes.
 
     Args:
         hashes: of `perceptual_hash`, shape (n,).
@@ -105,8 +105,8 @@ def stored_again(hashes: Hashes, details: Bytes, sha256: Sequence[str]) -> tuple
         sha256: of the bytes, n of them.
 
     Returns:
-        The groups, each with at least two different sha256, and the four pairs that came closest to
-        being one, the most alike first.
+        The groups, each with at least two different sha256, and the four most similar pairs that are not the
+        same, the most similar first.
     """
     _, content = np.unique(np.asarray(sha256, dtype=str), return_inverse=True)
     joined: list[tuple[int, int, float]] = []
@@ -121,11 +121,11 @@ def stored_again(hashes: Hashes, details: Bytes, sha256: Sequence[str]) -> tuple
 
 
 def likeness(first: Bytes, second: Bytes) -> Floats:
-    """The correlation of the details of each pair, -1..1, shape (m,).
+    """Return the correlation of the details of each pair, -1..1, shape (m,).
 
     Args:
         first: of `fine_detail`, shape (m, 4096).
-        second: the same of the others.
+        second: of the other images, likewise.
     """
     one, other = first.astype(np.float32), second.astype(np.float32)
     product = np.einsum("ij,ij->i", one, other)
@@ -134,7 +134,7 @@ def likeness(first: Bytes, second: Bytes) -> Floats:
 
 
 def nominated(hashes: Hashes) -> Iterator[tuple[Indices, Indices]]:
-    """Pairs whose hashes differ in at most 12 bits, each once, in parts that fit into memory.
+    """Yield each pair whose hashes differ in at most 12 bits once, in parts that fit into memory.
 
     Takes about n^2 / 2 integer comparisons: 0.05 s for 5,000 images, half a minute for 100,000.
     """
@@ -155,7 +155,7 @@ def _nearest(missed: list[NearMiss], first: Indices, second: Indices, alike: Flo
 
 
 def _connected(pairs: Iterable[tuple[int, int, float]]) -> list[Alike]:
-    """Whoever is joined with one of a group is in the group."""
+    """Merge pairs that share a file into groups."""
     group_of: dict[int, set[int]] = {}
     weakest: dict[int, float] = {}
     for one, other, alike in pairs:
@@ -172,7 +172,7 @@ def _reduced(grey: NDArray[np.uint8], side: int) -> Image.Image:
 
 
 def _mean_around(values: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
-    """The mean of the square of 2 * radius + 1 around each place, by summed areas (Crow, 1984)."""
+    """Return the mean of the square of 2 * radius + 1 around each place, by summed areas (Crow, 1984)."""
     size = 2 * radius + 1
     padded = np.pad(values, ((radius + 1, radius), (radius + 1, radius)), mode="edge")
     sums = padded.cumsum(axis=0).cumsum(axis=1)
@@ -181,7 +181,7 @@ def _mean_around(values: NDArray[np.float64], radius: int) -> NDArray[np.float64
 
 
 def _cosines() -> NDArray[np.float64]:
-    """The first rows of the discrete cosine transform of type II, shape (8, 32)."""
+    """Return the first rows of the discrete cosine transform of type II, shape (8, 32)."""
     frequency, place = np.mgrid[0:_BANDS, 0:_HASH_SIDE]
     return np.asarray(np.cos(np.pi * frequency * (place + 0.5) / _HASH_SIDE))
 

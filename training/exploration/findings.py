@@ -1,4 +1,4 @@
-"""What an exploration means, in sentences with numbers: what must be looked at first, and the rest."""
+"""The findings of an exploration in sentences: warnings first, then notes."""
 
 from __future__ import annotations
 
@@ -6,277 +6,297 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from training.exploration.duplicates import LEAST_ALIKE
-from training.exploration.explore import Exploration, Same
+from training.exploration.explore import Exploration, SameImages
 from training.exploration.shortcuts import Shortcut
 
-_FEW = 50  # images of a split by which nothing should be chosen
+_FEW = 50  # images of a split; fewer are too few to choose anything by
 _MENTIONED = 4
-# From here on, several numbers together are worth a warning.
+# From this AUC on, several numbers together get a warning.
 _TELLING_TOGETHER = 0.75
 
 
-def alarms(found: Exploration) -> list[str]:
-    """What must be looked at before the data are used, the worst first."""
+def alarms(exploration: Exploration) -> list[str]:
+    """Return what a person must check before using the data, the worst first."""
     return [
-        *_contradictions(found),
-        *_same_across_splits(found),
-        *_patients_across_splits(found),
-        *_under_two_names(found),
-        *_short_cuts(found),
-        *_turned_away(found),
+        *_contradictions(exploration),
+        *_same_across_splits(exploration),
+        *_patients_across_splits(exploration),
+        *_under_two_names(exploration),
+        *_short_cuts(exploration),
+        *_turned_away(exploration),
     ]
 
 
-def notes(found: Exploration) -> list[str]:
-    """What is good to know, and what was looked for and not found."""
+def notes(exploration: Exploration) -> list[str]:
+    """Return other facts, and the checks that found nothing."""
     return [
-        *_balance(found),
-        *_patients(found),
-        *_copies(found),
-        *_splits_apart(found),
-        *_small_splits(found),
-        *_not_telling(found),
-        *_oddities(found),
+        *_balance(exploration),
+        *_patients(exploration),
+        *_copies(exploration),
+        *_splits_apart(exploration),
+        *_small_splits(exploration),
+        *_not_telling(exploration),
+        *_oddities(exploration),
     ]
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
-    """A count with its noun."""
+    """Return a count with its noun."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def listed(parts: Iterable[str]) -> str:
-    """Parts of a sentence: a, b and c."""
+    """Join parts of a sentence: a, b and c."""
     *most, last = list(parts)
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def direction(cut: Shortcut) -> str:
-    """In which class the number is the higher one."""
-    more = "more often" if cut.yes_or_no else "higher"
-    return f"{more} in {higher_in(cut)}"
+def direction(shortcut: Shortcut) -> str:
+    """Return the class with the higher numbers, as a phrase."""
+    more = "more often" if shortcut.yes_or_no else "higher"
+    return f"{more} in {higher_in(shortcut)}"
 
 
-def higher_in(cut: Shortcut) -> str:
-    """The class with the higher numbers."""
-    return "pneumonia" if cut.auc >= 0.5 else "normal"  # noqa: PLR2004 - of an AUC
+def higher_in(shortcut: Shortcut) -> str:
+    """Return the class with the higher numbers."""
+    return "pneumonia" if shortcut.auc >= 0.5 else "normal"  # noqa: PLR2004 - of an AUC
 
 
-def how(same: Same) -> str:
-    """In which way files are the same."""
+def how(same: SameImages) -> str:
+    """Return how the files of a group are the same."""
     return "byte for byte" if same.identical else "stored again"
 
 
-def _contradictions(found: Exploration) -> list[str]:
-    wrong = [each for each in found.same if each.contradictory]
+def _contradictions(exploration: Exploration) -> list[str]:
+    wrong = [group for group in exploration.same if group.contradictory]
     if not wrong:
         return []
     first = wrong[0]
     one = first.files[0]
-    other = next(each for each in first.files if each.kind != one.kind)
+    other = next(file for file in first.files if file.kind != one.kind)
     return [
         (
-            f"{plural(len(wrong), 'picture lies', 'pictures lie')} here under labels that cannot both be true: "
-            f"{one.name} is called {one.kind}, {other.name} {other.kind}, and they show the same "
+            f"{plural(len(wrong), 'image has', 'images have')} labels that cannot both be true: "
+            f"{one.name} is labelled {one.kind} and {other.name} {other.kind}, but they show the same image "
             f"({how(first)})."
         )
     ]
 
 
-def _same_across_splits(found: Exploration) -> list[str]:
+def _same_across_splits(exploration: Exploration) -> list[str]:
     sentences = []
     for identical, words in ((True, "byte for byte"), (False, "stored again in another form")):
-        across = [each for each in found.same if each.identical is identical and len(each.splits) > 1]
+        across = [
+            group for group in exploration.same if group.identical is identical and len(group.splits) > 1
+        ]
         if across:
-            where = listed(sorted({split for each in across for split in each.splits}))
+            where = listed(
+                sorted({split for images_of_patient in across for split in images_of_patient.splits})
+            )
             sentences.append(
-                f"{plural(len(across), 'picture is', 'pictures are')} in more than one split ({where}), "
-                f"{words}: what is measured there was learnt by heart."
+                f"{plural(len(across), 'image is', 'images are')} in more than one split ({where}), "
+                f"{words}: metrics there include images that the model has memorised."
             )
     return sentences
 
 
-def _patients_across_splits(found: Exploration) -> list[str]:
-    across = found.patients_across()
+def _patients_across_splits(exploration: Exploration) -> list[str]:
+    across = exploration.patients_across()
     if not across:
         return []
-    where = listed(sorted({each.split for images in across.values() for each in images}))
-    said = f"{plural(len(across), 'patient has', 'patients have')} images in more than one split ({where}). "
-    unlike = [each for each in found.check_patients if not each.same_split and each.kin is False]
-    if unlike and not any(each.kin for each in found.check_patients if not each.same_split):
+    where = listed(sorted({image.split for images in across.values() for image in images}))
+    sentence = (
+        f"{plural(len(across), 'patient has', 'patients have')} images in more than one split ({where}). "
+    )
+    unlike = [check for check in exploration.patient_checks if not check.same_split and check.kin is False]
+    if unlike and not any(check.kin for check in exploration.patient_checks if not check.same_split):
         return [
             (
-                f"By their names, {said}Yet these are no more alike than strangers' (AUC {unlike[0].auc:.2f} of "
-                f"{unlike[0].pairs:,} pairs): each split is probably numbered afresh."
+                f"By their names, {sentence}But these images are no more alike than images of different people (AUC "
+                f"{unlike[0].auc:.2f} of {unlike[0].pairs:,} pairs): probably each split numbers its patients from one."
             )
         ]
-    return [f"{said}If each split is numbered afresh, the same name may be another person: look at them."]
+    return [
+        f"{sentence}If each split numbers its patients from one, the same name may be another person: look at the images."
+    ]
 
 
-def _under_two_names(found: Exploration) -> list[str]:
-    double = [each for each in found.same if len(each.patients) > 1]
-    if not double:
+def _under_two_names(exploration: Exploration) -> list[str]:
+    under_two_names = [group for group in exploration.same if len(group.patients) > 1]
+    if not under_two_names:
         return []
     return [
         (
-            f"{plural(len(double), 'picture is', 'pictures are')} filed under more than one patient "
-            f"({listed(double[0].patients)}): folds by patient would not keep them together."
+            f"{plural(len(under_two_names), 'image is', 'images are')} stored under more than one patient "
+            f"({listed(under_two_names[0].patients)}): folds by patient would not keep the copies together."
         )
     ]
 
 
-def _short_cuts(found: Exploration) -> list[str]:
+def _short_cuts(exploration: Exploration) -> list[str]:
     sentences = []
-    telling = [each for each in found.shortcuts if each.telling]
+    telling = [shortcut for shortcut in exploration.shortcuts if shortcut.telling]
     if telling:
-        told = [f"{each.words} (AUC {each.strength:.2f}, {direction(each)})" for each in telling]
-        more = [f"{len(told) - _MENTIONED} more"] if len(told) > _MENTIONED else []
-        count = "One number alone tells" if len(told) == 1 else f"Each of {len(told)} numbers alone tells"
-        sentences.append(
-            f"{count} pneumonia from normal: {listed([*told[:_MENTIONED], *more])}. "
-            "A network may learn that, or what lies behind it, instead of lungs."
+        phrases = [
+            f"{shortcut.words} (AUC {shortcut.strength:.2f}, {direction(shortcut)})" for shortcut in telling
+        ]
+        more = [f"{len(phrases) - _MENTIONED} more"] if len(phrases) > _MENTIONED else []
+        count = (
+            "One number alone separates"
+            if len(phrases) == 1
+            else f"Each of {len(phrases)} numbers alone separates"
         )
-    worth = {each.name: each for each in found.together}
+        sentences.append(
+            f"{count} pneumonia from normal: {listed([*phrases[:_MENTIONED], *more])}. "
+            "A network may learn this shortcut instead of the appearance of lungs."
+        )
+    worth = {model.name: model for model in exploration.together}
     if "exposure" in worth and worth["exposure"].auc >= _TELLING_TOGETHER:
         evened = f", {worth['exposure_evened'].auc:.2f} after preprocessing"
         sentences.append(
-            f"Five numbers on exposure, and no picture, reach AUC {worth['exposure'].auc:.2f} on patients "
-            f"that they were not fitted to{evened}: a network has to be better than that to have seen a lung."
+            f"Five numbers about exposure alone reach AUC {worth['exposure'].auc:.2f} on patients "
+            f"that they were not fitted to{evened}: only a network above this value has certainly learnt more than exposure."
         )
     return sentences
 
 
-def _turned_away(found: Exploration) -> list[str]:
-    away = found.survey.turned_away
-    if not away:
+def _turned_away(exploration: Exploration) -> list[str]:
+    rejections = exploration.survey.rejected
+    if not rejections:
         return []
-    reasons = Counter(each.code.replace("_", " ") for each in away).most_common()
+    reasons = Counter(each.code.replace("_", " ") for each in rejections).most_common()
     why = listed(f"{count:,} {reason}" for reason, count in reasons)
-    return [f"{len(away):,} of {plural(len(found.inventory.images), 'image')} cannot be used: {why}."]
+    return [
+        f"{len(rejections):,} of {plural(len(exploration.inventory.images), 'image')} cannot be used: {why}."
+    ]
 
 
-def _balance(found: Exploration) -> list[str]:
-    counted = Counter(each.kind for each in found.inventory.images)
+def _balance(exploration: Exploration) -> list[str]:
+    counted = Counter(image.kind for image in exploration.inventory.images)
     total, normal = counted.total(), counted["normal"]
     kinds = [f"{counted[kind]:,} {kind}" for kind in ("bacterial", "viral") if counted[kind]]
     if kinds and counted["pneumonia"]:
         kinds.append(f"{counted['pneumonia']:,} of unknown kind")
-    said = f" ({listed(kinds)})" if kinds else ""
+    details = f" ({listed(kinds)})" if kinds else ""
     share = (total - normal) / total
     return [
-        f"{100 * share:.0f} % of {plural(total, 'image')} show pneumonia: {total - normal:,}{said}, against {normal:,} normal."
+        f"{100 * share:.0f} % of {plural(total, 'image')} show pneumonia: {total - normal:,}{details}, against {normal:,} normal."
     ]
 
 
-def _patients(found: Exploration) -> list[str]:
-    images_of = found.images_of()
-    if len(images_of) == len(found.inventory.images):
-        return ["No patient has two images, as far as the names say."]
+def _patients(exploration: Exploration) -> list[str]:
+    images_of = exploration.images_of()
+    if len(images_of) == len(exploration.inventory.images):
+        return ["By the file names, no patient has two images."]
     most = max(images_of, key=lambda who: len(images_of[who]))
     several = sum(len(images) > 1 for images in images_of.values())
     sentences = [
         (
-            f"The images are of {plural(len(images_of), 'patient')}, {several:,} of them with several; "
-            f"{most} has {len(images_of[most])}. Images of one patient belong into one fold."
+            f"The images show {plural(len(images_of), 'patient')}, {several:,} of them in several images; "
+            f"{most} has {len(images_of[most])}. Keep all images of a patient in one fold."
         )
     ]
     for one, other in (("bacterial", "viral"), ("normal", "pneumonia")):
-        both = found.patients_of_both(one, other)
+        both = exploration.patients_of_both(one, other)
         if both:
             sentences.append(f"{plural(both, 'patient has', 'patients have')} both {one} and {other} images.")
-    return [*sentences, *_not_kin(found)]
+    return [*sentences, *_one_name_several_people(exploration)]
 
 
-def _not_kin(found: Exploration) -> list[str]:
-    """One name for several people: per label, since that per split is said with the splits."""
-    worth = {each.same_label: each for each in found.check_patients if each.same_split}
+def _one_name_several_people(exploration: Exploration) -> list[str]:
+    """Report one name for several people per label; the same per split is reported with the splits."""
+    worth = {check.same_label: check for check in exploration.patient_checks if check.same_split}
     if True not in worth or False not in worth or not worth[True].kin or worth[False].kin is not False:
         return []
     return [
         (
-            f"Images under one patient's name and different labels are no more alike than strangers' (AUC "
-            f"{worth[False].auc:.2f} of {worth[False].pairs:,} pairs; {worth[True].auc:.2f} under one label): patients "
-            "are probably numbered afresh for each label, and a split by these names keeps more apart than it must."
+            f"Images under one patient's name but with different labels are no more alike than images of different people "
+            f"(AUC {worth[False].auc:.2f} of {worth[False].pairs:,} pairs; {worth[True].auc:.2f} under one label): "
+            "probably each label numbers its patients from one. A split by these names is stricter than necessary."
         )
     ]
 
 
-def _copies(found: Exploration) -> list[str]:
-    identical = [each for each in found.same if each.identical]
-    again = [each for each in found.same if not each.identical]
-    if not found.same:
-        return [f"No picture is there twice.{_near_miss(found)}"]
+def _copies(exploration: Exploration) -> list[str]:
+    identical = [group for group in exploration.same if group.identical]
+    again = [group for group in exploration.same if not group.identical]
+    if not exploration.same:
+        return [f"No image exists twice.{_near_miss(exploration)}"]
     sentences = []
     if identical:
         surplus = sum(len(each.files) - 1 for each in identical)
         sentences.append(
-            f"{plural(len(identical), 'picture is', 'pictures are')} there more than once, byte for byte, "
-            f"{plural(surplus, 'file')} too many{_harmless(identical)}"
+            f"{plural(len(identical), 'image exists', 'images exist')} more than once, byte for byte: "
+            f"{plural(surplus, 'surplus file')}{_harmless(identical)}"
         )
     if again:
         sentences.append(
-            f"{plural(len(again), 'picture was', 'pictures were')} stored again in another size, quality or "
+            f"{plural(len(again), 'image was', 'images were')} stored again in another size, quality or "
             f"exposure{_harmless(again)}"
         )
     else:
-        sentences.append(f"No picture was stored again in another form.{_near_miss(found)}")
+        sentences.append(f"No image was stored again in another form.{_near_miss(exploration)}")
     return sentences
 
 
-def _harmless(same: Sequence[Same]) -> str:
-    if any(each.contradictory or len(each.splits) > 1 or len(each.patients) > 1 for each in same):
+def _harmless(same: Sequence[SameImages]) -> str:
+    if any(group.contradictory or len(group.splits) > 1 or len(group.patients) > 1 for group in same):
         return "."
-    return ": each within one patient and one split, and under one label. They count double in training."
+    return ". All copies are within one patient, one split and one label. They count twice in training."
 
 
-def _near_miss(found: Exploration) -> str:
-    if not found.near_misses:
+def _near_miss(exploration: Exploration) -> str:
+    if not exploration.near_misses:
         return ""
-    _, _, likeness = found.near_misses[0]
-    return f" The two most alike that differ reach {likeness:.2f}, where {LEAST_ALIKE:.2f} makes a copy."
+    _, _, likeness = exploration.near_misses[0]
+    return f" The most similar pair has a likeness of {likeness:.2f}; copies have {LEAST_ALIKE:.2f} or more."
 
 
-def _splits_apart(found: Exploration) -> list[str]:
-    splits = found.splits
+def _splits_apart(exploration: Exploration) -> list[str]:
+    splits = exploration.splits
     if len(splits) == 1:
-        return [] if splits == ["all"] else [f"There is one split, {splits[0]}: nothing to leak into."]
+        return (
+            []
+            if splits == ["all"]
+            else [f"There is only one split, {splits[0]}, so images cannot leak between splits."]
+        )
     sentences = []
-    if not any(len(each.splits) > 1 for each in found.same):
-        sentences.append(f"No picture is in two of the splits {listed(splits)}.")
-    if not found.patients_across():
-        sentences.append("No patient is in two splits, as far as the names say.")
+    if not any(len(group.splits) > 1 for group in exploration.same):
+        sentences.append(f"No image is in two of the splits {listed(splits)}.")
+    if not exploration.patients_across():
+        sentences.append("By the file names, no patient is in two splits.")
     return sentences
 
 
-def _small_splits(found: Exploration) -> list[str]:
-    sizes = {split: sum(kinds.values()) for split, kinds in found.counts().items()}
+def _small_splits(exploration: Exploration) -> list[str]:
+    sizes = {split: sum(kinds.values()) for split, kinds in exploration.counts().items()}
     return [
-        f"The split {split} has {plural(size, 'image')}: too few to choose anything by."
+        f"The split {split} has {plural(size, 'image')}: too few to base decisions on."
         for split, size in sizes.items()
         if size < _FEW and split != "all"
     ]
 
 
-def _not_telling(found: Exploration) -> list[str]:
-    if not found.shortcuts or any(each.telling for each in found.shortcuts):
+def _not_telling(exploration: Exploration) -> list[str]:
+    if not exploration.shortcuts or any(shortcut.telling for shortcut in exploration.shortcuts):
         return []
-    strongest = found.shortcuts[0]
+    strongest = exploration.shortcuts[0]
     return [
         (
-            f"No single number tells pneumonia from normal; the strongest is {strongest.words} "
+            f"No single number separates pneumonia from normal; the strongest is {strongest.words} "
             f"(AUC {strongest.strength:.2f}, {direction(strongest)})."
         )
     ]
 
 
-def _oddities(found: Exploration) -> list[str]:
+def _oddities(exploration: Exploration) -> list[str]:
     sentences = []
-    if found.inventory.ignored:
-        count = len(found.inventory.ignored)
+    if exploration.inventory.ignored:
+        count = len(exploration.inventory.ignored)
         sentences.append(
-            f"{plural(count, 'file or folder', 'files or folders')} beside the images will not be read."
+            f"{plural(count, 'file or folder', 'files or folders')} beside the images are ignored."
         )
-    ages = found.unlikely_ages()
+    ages = exploration.unlikely_ages()
     if ages:
-        sentences.append(f"{plural(len(ages), 'image has', 'images have')} an age that no person reaches.")
+        sentences.append(f"{plural(len(ages), 'image has', 'images have')} an impossible age.")
     return sentences

@@ -1,4 +1,4 @@
-"""What a data set holds: its images with their splits, and what lies beside them and is not read."""
+"""The files of a data set: its images with their splits, and files that are ignored."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _CLASSES = ("NORMAL", "PNEUMONIA")
 
 
 @dataclass(frozen=True)
-class Listed:
-    """An image of the data set, in which split, and its name from the data's own folder on."""
+class ListedImage:
+    """An image of the data set, with its split and its path within the data set."""
 
     radiograph: Radiograph
     split: str
@@ -26,16 +26,16 @@ class Listed:
 
     @property
     def kind(self) -> str:
-        """normal, bacterial, viral, or pneumonia where its kind is not known."""
+        """normal, bacterial, viral, or pneumonia of unknown kind."""
         return _KINDS[self.radiograph.subtype]
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """A data set's images, and what lies beside them and is not read, each with the reason."""
+    """The images of a data set, and the ignored files beside them, each with the reason."""
 
     sets: tuple[str, ...]
-    images: list[Listed]
+    images: list[ListedImage]
     ignored: list[tuple[str, str]]
 
     @property
@@ -45,39 +45,39 @@ class Inventory:
 
 
 def take_inventory(data: Path | None, table: Path | None) -> Inventory:
-    """List a folder (NORMAL/ and PNEUMONIA/ in itself, or in train/, val/ and test/), a table, or both.
+    """List a folder (NORMAL/ and PNEUMONIA/ directly, or in train/, val/ and test/), a table, or both.
 
-    A table beside a folder is one more split, of its own name.
+    A table beside a folder counts as another split, with its own name.
 
     Raises:
         WrongInput: neither is given, or one of them is not a data set.
     """
-    images: list[Listed] = []
+    images: list[ListedImage] = []
     ignored: list[tuple[str, str]] = []
     sets = []
     if data is not None:
         sets.append(data.resolve().name)
         for split, folder in _splits(data):
-            images += [Listed(each, split, _name(each.path, data)) for each in list_folders(folder)]
-        ignored = list(_ignored(data, {each.radiograph.path for each in images}))
+            images += [ListedImage(each, split, _name(each.path, data)) for each in list_folders(folder)]
+        ignored = list(_ignored(data, {image.radiograph.path for image in images}))
     if table is not None:
         sets.append(table.name)
         split = table.stem if data is not None else WHOLE
-        images += [Listed(each, split, _name(each.path, table.parent)) for each in list_table(table)]
+        images += [ListedImage(each, split, _name(each.path, table.parent)) for each in list_table(table)]
     if not images:
         raise WrongInput("Give a folder that holds NORMAL and PNEUMONIA, or a table with --table, or both.")
     return Inventory(tuple(sets), images, ignored)
 
 
 def _splits(data: Path) -> list[tuple[str, Path]]:
-    found = [(name, data / name) for name in SPLITS if (data / name).is_dir()]
-    if not found or any((data / name).is_dir() for name in _CLASSES):
-        found.append((WHOLE, data))
-    return found
+    splits = [(name, data / name) for name in SPLITS if (data / name).is_dir()]
+    if not splits or any((data / name).is_dir() for name in _CLASSES):
+        splits.append((WHOLE, data))
+    return splits
 
 
 def _ignored(data: Path, read: set[Path]) -> Iterator[tuple[str, str]]:
-    """What lies in the classes' folders and is not read by `list_folders`."""
+    """Yield the files in the class folders that `list_folders` does not list."""
     for _, folder in _splits(data):
         for path in sorted(path for name in _CLASSES for path in (folder / name).iterdir()):
             if path not in read:

@@ -1,11 +1,11 @@
-"""Do the patients' names mean what they say? Images of one person are more alike than strangers' are.
+"""A check of patients' names: images of one person are more alike than images of different people.
 
-Public data sets number their patients per split or per label, and then one name stands for several
-people. That can be seen: pairs of images under one name are compared with pairs that are made of
-one of them and an image of somebody else, of the same label and split as the other.
+Some public data sets number their patients per split or per label, so one name stands for several people.
+The images show it: pairs of images under one name are compared with pairs in which an image of another
+patient, of the same label and split, replaces the second image.
 
-Where the names are known to be people's (533 images of ChestX-ray14) the AUC is 0.75, and 0.83 under two
-labels, however many months lie between two images.
+Where the names are known to be right (533 images of ChestX-ray14) the AUC is 0.75, and 0.83 under two labels,
+however many months lie between two images.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.exploration.duplicates import DETAIL_SIDE
-from training.exploration.inventory import Listed
+from training.exploration.inventory import ListedImage
 
-_FEWEST = 30  # pairs, to say anything
-_PER_PATIENT = 10  # so that one patient with thirty images does not speak for all
-_FARTHEST = 8  # pixels of 64 by which a person may lie elsewhere the next time
+_FEWEST = 30  # minimum number of pairs
+_PER_PATIENT = 10  # pairs a patient, so that one patient with thirty images does not dominate
+_FARTHEST = 8  # pixels of 64: how far a person may shift between two images
 _AT_ONCE = 256  # pairs
 _SURE = 3  # standard errors of chance
-_STRANGERS = 0.55  # below this AUC, by two standard errors, nothing is left of a likeness
+_STRANGERS = 0.55  # below this AUC, by two standard errors, the images are no more alike than strangers'
 
 Floats = NDArray[np.float64]
 Relation = tuple[bool, bool]
@@ -41,14 +41,14 @@ WORDS: dict[Relation, str] = {
 
 @dataclass(frozen=True)
 class PatientCheck:
-    """How alike images under one patient's name are, for one relation between the two images.
+    """Likeness of images under one patient's name, for one relation between the two images.
 
     Attributes:
-        same_split: of the two images.
-        same_label: of the two images.
-        pairs: how many were compared.
-        auc: that such a pair is more alike than one with a stranger; 0.5 is chance.
-        kin: True: surely more than chance; False: surely next to nothing; None: cannot be said.
+        same_split: whether the two images are in one split.
+        same_label: whether the two images have one label.
+        pairs: number of compared pairs.
+        auc: chance that such a pair is more alike than a pair of different patients; 0.5: no difference.
+        kin: True: certainly above chance; False: certainly close to chance; None: unknown.
     """
 
     same_split: bool
@@ -64,14 +64,14 @@ class PatientCheck:
 
 
 def check_patients(
-    images: Sequence[Listed], details: NDArray[np.int8], sha256: Sequence[str]
+    images: Sequence[ListedImage], details: NDArray[np.int8], sha256: Sequence[str]
 ) -> list[PatientCheck]:
     """Compare images under one name, for each relation that has 30 pairs or more.
 
     Args:
-        images: n of them.
+        images: n images.
         details: of `duplicates.fine_detail`, shape (n, 4096).
-        sha256: of the bytes, n of them: copies prove nothing.
+        sha256: hashes of the n files; identical files are not compared.
     """
     rng = np.random.default_rng(0)
     pairs = _pairs(images, sha256, rng)
@@ -84,44 +84,44 @@ def check_patients(
 
 
 class _Strangers:
-    """Draws images of the same label and split, of another patient."""
+    """Draws images of other patients, with the same label and split."""
 
-    def __init__(self, images: Sequence[Listed], rng: np.random.Generator) -> None:
+    def __init__(self, images: Sequence[ListedImage], rng: np.random.Generator) -> None:
         self.images = images
         self.rng = rng
         self.alike: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for place, each in enumerate(images):
-            self.alike[each.split, each.kind].append(place)
+        for place, image in enumerate(images):
+            self.alike[image.split, image.kind].append(place)
 
     def instead_of(self, place: int) -> int:
-        """Another patient's image in the place of one; the same one where there is no other."""
-        each = self.images[place]
-        among = self.alike[each.split, each.kind]
+        """Return an image of another patient to replace this one, or the same image if there is none."""
+        image = self.images[place]
+        candidates = self.alike[image.split, image.kind]
         for _ in range(20):
-            drawn = among[int(self.rng.integers(len(among)))]
-            if self.images[drawn].radiograph.patient != each.radiograph.patient:
+            drawn = candidates[int(self.rng.integers(len(candidates)))]
+            if self.images[drawn].radiograph.patient != image.radiograph.patient:
                 return drawn
         return place
 
 
 def _pairs(
-    images: Sequence[Listed], sha256: Sequence[str], rng: np.random.Generator
+    images: Sequence[ListedImage], sha256: Sequence[str], rng: np.random.Generator
 ) -> dict[Relation, list[tuple[int, int]]]:
     of_patient: dict[str, list[int]] = defaultdict(list)
-    for place, each in enumerate(images):
-        of_patient[each.radiograph.patient].append(place)
-    found: dict[Relation, list[tuple[int, int]]] = defaultdict(list)
+    for place, image in enumerate(images):
+        of_patient[image.radiograph.patient].append(place)
+    pairs_of: dict[Relation, list[tuple[int, int]]] = defaultdict(list)
     for places in of_patient.values():
-        theirs: dict[Relation, list[tuple[int, int]]] = defaultdict(list)
+        pairs_of_patient: dict[Relation, list[tuple[int, int]]] = defaultdict(list)
         for one, other in combinations(rng.permutation(places).tolist(), 2):
             if sha256[one] != sha256[other]:
-                theirs[_relation(images[one], images[other])].append((one, other))
-        for relation, pairs in theirs.items():
-            found[relation] += pairs[:_PER_PATIENT]
-    return found
+                pairs_of_patient[_relation(images[one], images[other])].append((one, other))
+        for relation, pairs in pairs_of_patient.items():
+            pairs_of[relation] += pairs[:_PER_PATIENT]
+    return pairs_of
 
 
-def _relation(one: Listed, other: Listed) -> Relation:
+def _relation(one: ListedImage, other: ListedImage) -> Relation:
     return one.split == other.split, one.kind == other.kind
 
 
@@ -141,14 +141,14 @@ def _compared(
 
 
 def _alike(details: NDArray[np.int8], first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
-    """The highest correlation of each pair, the one moved over the other by up to 8 pixels, shape (m,)."""
+    """Return the highest correlation of each pair when shifted by up to 8 pixels, shape (m,)."""
     starts = range(0, len(first), _AT_ONCE)
     parts = [slice(start, start + _AT_ONCE) for start in starts]
     return np.concatenate([_moved(details[first[part]], details[second[part]]) for part in parts])
 
 
 def _moved(first: NDArray[np.int8], second: NDArray[np.int8]) -> Floats:
-    one, other = (_spectrum(each) for each in (first, second))
+    one, other = (_spectrum(image) for image in (first, second))
     everywhere = np.fft.irfft2(one * other.conj(), s=(DETAIL_SIDE, DETAIL_SIDE))
     near = np.roll(everywhere, (_FARTHEST, _FARTHEST), axis=(1, 2))[
         :, : 2 * _FARTHEST + 1, : 2 * _FARTHEST + 1

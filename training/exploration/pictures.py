@@ -1,4 +1,4 @@
-"""The parts of an exploration's page that show images: copies, samples, and the farthest out."""
+"""The parts of an exploration's page that show images: copies, samples and extremes."""
 
 from __future__ import annotations
 
@@ -6,59 +6,62 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.evaluation.pictures import shown
+from training.evaluation.pictures import read_grey
 from training.exploration.duplicates import LEAST_ALIKE
-from training.exploration.explore import Exploration, Same
+from training.exploration.explore import Exploration, SameImages
 from training.exploration.findings import how, listed, plural
-from training.exploration.inventory import KINDS, Listed
+from training.exploration.inventory import KINDS, ListedImage
 from training.exploration.survey import EXPOSURE
-from training.html.blocks import Block, Card, Cards, Folded, Grid, Picture, Prose, Section, Table
+from training.html.blocks import Block, Folded, Grid, Panel, Panels, Picture, Prose, Section, Table
 from training.html.pictures import thumbnail
 
 MOST_ROWS = 500
 _SAMPLES, _EXTREMES = 12, 3
-_MOST_CARDS, _CALM_CARDS, _MOST_OF_ONE = 24, 4, 4
+_MOST_PANELS, _HARMLESS_PANELS, _MOST_OF_ONE = 24, 4, 4
 _SMALL, _LARGE = 145, 190
 _SEED = 7
 
 
-def same_twice(found: Exploration) -> Section:
-    """Files that show the same picture, those that do harm first."""
-    if not found.same:
-        nothing = Prose("No picture is there twice, neither byte for byte nor stored again in another form.")
-        return Section("The same picture twice", [nothing, *_near_misses(found)])
-    loud = [each for each in found.same if is_loud(each)]
-    calm = [each for each in found.same if not is_loud(each)]
-    shown = [*loud[:_MOST_CARDS], *calm[:_CALM_CARDS]]
-    rest = [*loud[_MOST_CARDS:], *calm[_CALM_CARDS:]]
-    order = "Contradictory labels come first, then pictures in more than one split, then the others."
-    blocks: list[Block | Folded] = [*([Prose(order)] if loud else []), Cards([_card(each) for each in shown])]
-    if rest:
-        folded: list[Block] = [Cards([_card(each) for each in rest[:_MOST_CARDS]])]
-        if len(rest) > _MOST_CARDS:
-            folded.append(_further(rest[_MOST_CARDS:]))
-        blocks.append(Folded(f"{len(rest):,} more", folded))
-    return Section("The same picture twice", [*blocks, *_near_misses(found)])
-
-
-def _further(same: Sequence[Same]) -> Table:
-    rows = [
-        (how(each), listed(each.kinds), listed(each.splits), listed(file.name for file in each.files))
-        for each in same[:MOST_ROWS]
+def copies(exploration: Exploration) -> Section:
+    """Return the section on files with the same image, harmful groups first."""
+    if not exploration.same:
+        nothing = Prose("No image exists twice, neither byte for byte nor stored again in another form.")
+        return Section("Copies", [nothing, *_near_misses(exploration)])
+    harmful = [group for group in exploration.same if is_harmful(group)]
+    harmless = [group for group in exploration.same if not is_harmful(group)]
+    shown = [*harmful[:_MOST_PANELS], *harmless[:_HARMLESS_PANELS]]
+    rest = [*harmful[_MOST_PANELS:], *harmless[_HARMLESS_PANELS:]]
+    order = "Contradictory labels come first, then images in more than one split, then the others."
+    blocks: list[Block | Folded] = [
+        *([Prose(order)] if harmful else []),
+        Panels([_panel(image) for image in shown]),
     ]
-    return Table(("how", "called", "in", "files"), rows, cut_short(len(same)))
+    if rest:
+        folded: list[Block] = [Panels([_panel(group) for group in rest[:_MOST_PANELS]])]
+        if len(rest) > _MOST_PANELS:
+            folded.append(_further(rest[_MOST_PANELS:]))
+        blocks.append(Folded(f"{len(rest):,} more", folded))
+    return Section("Copies", [*blocks, *_near_misses(exploration)])
 
 
-def is_loud(same: Same) -> bool:
-    """Whether it spoils a training or its measurement, rather than only counting double."""
+def _further(same: Sequence[SameImages]) -> Table:
+    rows = [
+        (how(group), listed(group.kinds), listed(group.splits), listed(file.name for file in group.files))
+        for group in same[:MOST_ROWS]
+    ]
+    return Table(("kind of copy", "labels", "splits", "files"), rows, truncation_note(len(same)))
+
+
+def is_harmful(same: SameImages) -> bool:
+    """Return whether the copies spoil a training or its evaluation instead of only counting twice."""
     return same.contradictory or len(same.splits) > 1 or len(same.patients) > 1
 
 
-def _card(same: Same) -> Card:
-    alike = "the same byte for byte" if same.identical else f"stored again; likeness {same.likeness:.3f}"
+def _panel(same: SameImages) -> Panel:
+    alike = "identical bytes" if same.identical else f"stored again; likeness {same.likeness:.3f}"
     title = alike.capitalize()
     if same.contradictory:
-        title = f"Called {listed(same.kinds)}"
+        title = f"Labelled {listed(same.kinds)}"
     elif len(same.splits) > 1:
         title = f"In {listed(same.splits)}"
     more = len(same.files) - _MOST_OF_ONE
@@ -68,96 +71,102 @@ def _card(same: Same) -> Card:
         *([f"and {plural(more, 'more file')}"] if more > 0 else []),
     ]
     pictures = [
-        _picture(each, f"{_short(each)}, {place(each)}", _LARGE) for each in same.files[:_MOST_OF_ONE]
+        _picture(file, f"{_file_name(file)}, {place(file)}", _LARGE) for file in same.files[:_MOST_OF_ONE]
     ]
-    return Card(pictures, title, lines, "alarm" if is_loud(same) else "plain")
+    return Panel(pictures, title, lines, "alarm" if is_harmful(same) else "plain")
 
 
-def _short(each: Listed) -> str:
-    return each.name.rsplit("/", 1)[-1]
+def _file_name(image: ListedImage) -> str:
+    return image.name.rsplit("/", 1)[-1]
 
 
-def _patient_line(same: Same) -> str:
+def _patient_line(same: SameImages) -> str:
     if len(same.patients) == 1:
         return f"patient {same.patients[0]}"
-    return f"filed under {plural(len(same.patients), 'patient')}: {listed(same.patients[:_MOST_OF_ONE])}"
+    return f"stored under {plural(len(same.patients), 'patient')}: {listed(same.patients[:_MOST_OF_ONE])}"
 
 
-def place(each: Listed) -> str:
-    """What an image is called, and in which split it lies."""
-    return each.kind if each.split == "all" else f"{each.kind}, {each.split}"
+def place(image: ListedImage) -> str:
+    """Return the label of an image and its split."""
+    return image.kind if image.split == "all" else f"{image.kind}, {image.split}"
 
 
-def _near_misses(found: Exploration) -> list[Block]:
+def _near_misses(exploration: Exploration) -> list[Block]:
     cards = [
-        Card(
-            [_picture(each, f"{_short(each)}, {place(each)}", _LARGE) for each in (one, other)],
+        Panel(
+            [_picture(image, f"{_file_name(image)}, {place(image)}", _LARGE) for image in (one, other)],
             f"Likeness {likeness:.3f}",
         )
-        for one, other, likeness in found.near_misses
+        for one, other, likeness in exploration.near_misses
         if "test" not in {one.split, other.split}
     ]
-    asked = (
-        f"The most alike of all that are not called the same ({LEAST_ALIKE:.2f} makes a copy). "
-        "Look whether you would: a copy that was cropped or turned comes out here."
+    explanation = (
+        f"The most similar images that do not count as copies (copies have a likeness of {LEAST_ALIKE:.2f} or more). "
+        "A copy that was cropped or turned can appear here."
     )
-    return [Prose(asked), Cards(cards)] if cards else []
+    return [Prose(explanation), Panels(cards)] if cards else []
 
 
-def looks(found: Exploration) -> Section:
-    """The mean of each class, and some of its images."""
+def appearance(exploration: Exploration) -> Section:
+    """Return the section with the mean of each class and sample images."""
     averages = [
         thumbnail(
-            found.survey.averages[kind], f"The mean of all {kind} images", caption=f"mean, {kind}", width=200
+            exploration.survey.averages[kind],
+            f"The mean of all {kind} images",
+            caption=f"mean, {kind}",
+            width=200,
         )
         for kind in KINDS
-        if kind in found.survey.averages
+        if kind in exploration.survey.averages
     ]
-    means = Grid(averages, "The mean of each class: what is sharp here is at the same place in all images.")
+    means = Grid(
+        averages, "The mean of each class. Structures that look sharp are at the same place in all images."
+    )
     blocks: list[Block | Folded] = [means]
     for kind in KINDS:
-        drawn = _sample(found, kind)
+        drawn = _sample(exploration, kind)
         if drawn:
-            pictures = [_picture(each, _short(each), _SMALL) for each in drawn]
+            pictures = [_picture(sample, _file_name(sample), _SMALL) for sample in drawn]
             blocks.append(
-                Grid(pictures, f"{kind.capitalize()}: drawn at random, one of a patient, shapes as filed.")
+                Grid(
+                    pictures,
+                    f"{kind.capitalize()}: a random sample, one image a patient, with original proportions.",
+                )
             )
-    return Section("What they look like", blocks)
+    return Section("Appearance", blocks)
 
 
-def _sample(found: Exploration, kind: str) -> list[Listed]:
-    """Images of different patients, always the same ones."""
-    images = [each for each in found.survey.images if each.kind == kind and each.split != "test"]
-    drawn: dict[str, Listed] = {}
+def _sample(exploration: Exploration, kind: str) -> list[ListedImage]:
+    """Return images of different patients, always the same ones."""
+    images = [image for image in exploration.survey.images if image.kind == kind and image.split != "test"]
+    drawn: dict[str, ListedImage] = {}
     for at in np.random.default_rng(_SEED).permutation(len(images)):
         drawn.setdefault(images[at].radiograph.patient, images[at])
     return list(drawn.values())[:_SAMPLES]
 
 
-def farthest(found: Exploration) -> Section:
-    """The images at both ends of each number of exposure."""
-    chosen = np.flatnonzero(found.survey.outside_test())
+def extremes(exploration: Exploration) -> Section:
+    """Return the section with the images at both ends of each exposure number."""
+    chosen = np.flatnonzero(exploration.survey.outside_test())
     blocks: list[Block | Folded] = [
-        Prose(
-            "The images at either end of each number: damaged ones, odd views and wrong plates gather here."
-        )
+        Prose("The images at both ends of each number. Damaged images and unusual views appear here.")
     ]
     for column, name in enumerate(EXPOSURE):
-        values = found.survey.exposure[:, column]
+        values = exploration.survey.exposure[:, column]
         order = chosen[np.argsort(values[chosen], kind="stable")].tolist()
         ends = dict.fromkeys([*order[:_EXTREMES], *order[-_EXTREMES:]])
         pictures = [
-            _picture(each, f"{written(name, float(values[at]))}, {each.kind}, {_short(each)}", _SMALL)
+            _picture(image, f"{written(name, float(values[at]))}, {image.kind}, {_file_name(image)}", _SMALL)
             for at in ends
-            for each in [found.survey.images[at]]
+            for image in [exploration.survey.images[at]]
         ]
         blocks.append(Grid(pictures, f"Lowest and highest {_ENDS[name]}"))
-    return Section("The farthest out", blocks)
+    return Section("Extremes", blocks)
 
 
-def _picture(each: Listed, caption: str, width: int) -> Picture:
+def _picture(image: ListedImage, caption: str, width: int) -> Picture:
     return thumbnail(
-        shown(each.radiograph.path), f"Chest radiograph, {each.kind}", caption=caption, width=width
+        read_grey(image.radiograph.path), f"Chest radiograph, {image.kind}", caption=caption, width=width
     )
 
 
@@ -171,7 +180,7 @@ _ENDS = {
 
 
 def written(name: str, value: float) -> str:
-    """A number of `short_cuts.numbers` in three digits; shares in per cent."""
+    """Format a number of `shortcuts.numbers` with three digits; shares in per cent."""
     return f"{100 * value:.2g} %" if name in {"black", "white"} else _number(value)
 
 
@@ -179,6 +188,6 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits
 
 
-def cut_short(count: int, before: str = "") -> str:
-    """What the caption of a table says that has more rows than it shows."""
+def truncation_note(count: int, before: str = "") -> str:
+    """Return the caption's note on rows that are not shown; empty if all are."""
     return f"{before}the first {MOST_ROWS} of {count:,}" if count > MOST_ROWS else ""

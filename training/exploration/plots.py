@@ -1,4 +1,4 @@
-"""The plots of an exploration. Each function draws one, from arrays."""
+"""The plots of an exploration. Each function draws one plot from arrays."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Flags = NDArray[np.bool_]
 
 @style()
 def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Picture:
-    """How many images of each kind each split has: a bar a split, in shares, the counts written in."""
-    drawn = Figure(figsize=(_WIDE, 0.2 + 0.38 * len(counts)))
-    axes = drawn.subplots()
+    """Plot the images of each kind in each split: one bar a split, in shares, labelled with counts."""
+    plot = Figure(figsize=(_WIDE, 0.2 + 0.38 * len(counts)))
+    axes = plot.subplots()
     for row, kinds in enumerate(counts.values()):
         total, left = sum(kinds.values()), 0.0
         for kind, count in kinds.items():
@@ -48,69 +48,69 @@ def class_balance(counts: Mapping[str, Mapping[str, int]]) -> Picture:
     axes.set(xlim=(0, 1.08), yticks=range(len(counts)), yticklabels=counts)
     axes.invert_yaxis()
     _bare(axes)
-    said = "; ".join(f"{split}: {_counted(kinds)}" for split, kinds in counts.items())
-    return figure(drawn, f"Share of each class in each split. {said}.")
+    description = "; ".join(f"{split}: {_counted(kinds)}" for split, kinds in counts.items())
+    return figure(plot, f"Share of each class in each split. {description}.")
 
 
 @style()
 def exposure(histogram: NDArray[np.float32], kinds: Kinds) -> Picture:
-    """The mean histogram of grey values of each kind; the band holds the middle half of its images."""
-    drawn = Figure(figsize=(_WIDE, 3.1))
-    axes = drawn.subplots()
+    """Plot the mean histogram of grey values of each kind; the band covers the middle half of its images."""
+    plot = Figure(figsize=(_WIDE, 3.1))
+    axes = plot.subplots()
     grey = (np.arange(histogram.shape[1]) + 0.5) * 256 / histogram.shape[1]
     for kind in _present(kinds):
         of = 100 * histogram[_are(kinds, kind)]
         low, high = np.quantile(of, (0.25, 0.75), axis=0)
         axes.fill_between(grey, low, high, color=COLOURS[kind], alpha=0.13, linewidth=0)
         axes.plot(grey, of.mean(axis=0), color=COLOURS[kind], linestyle=_DASHES[kind], label=kind)
-    # The bin of black pixels would hide the others.
+    # The bin of black pixels would dwarf the others.
     axes.set(xlim=(0, 256), ylim=(0, 1.25 * _second_highest(histogram, kinds)))
     axes.set(xlabel="grey value, 0 black to 255 white", ylabel="% of the pixels")
     axes.legend(loc="upper right")
-    return figure(drawn, "Histograms of the grey values, one line a class; the table below has their means.")
+    return figure(plot, "Histograms of the grey values, one line a class; the table below has their means.")
 
 
 @style()
-def distributions(numbers: Sequence[Number], cuts: Sequence[Shortcut], kinds: Kinds) -> Picture:
-    """How each number is distributed in each kind, with the AUC that it has alone."""
+def distributions(numbers: Sequence[Number], shortcuts: Sequence[Shortcut], kinds: Kinds) -> Picture:
+    """Plot the distribution of each number by kind, with its AUC."""
     named = {number.name: number for number in numbers if not number.yes_or_no}
-    shown = [(cut, named[cut.name]) for cut in cuts if cut.name in named]
-    rows = -(-len(shown) // 3)
-    drawn = Figure(figsize=(_WIDE, 2.05 * rows))
-    for place, (cut, number) in enumerate(shown):
-        axes = drawn.add_subplot(rows, 3, place + 1)
+    pairs = [(shortcut, named[shortcut.name]) for shortcut in shortcuts if shortcut.name in named]
+    rows = -(-len(pairs) // 3)
+    plot = Figure(figsize=(_WIDE, 2.05 * rows))
+    for place, (shortcut, number) in enumerate(pairs):
+        axes = plot.add_subplot(rows, 3, place + 1)
         _densities(axes, number, kinds)
-        title = f"{_TITLES.get(cut.name, cut.name)}   AUC {cut.strength:.2f}"
-        axes.set_title(title, color=_ALARM if cut.telling else INK)
+        title = f"{_TITLES.get(shortcut.name, shortcut.name)}   AUC {shortcut.strength:.2f}"
+        axes.set_title(title, color=_ALARM if shortcut.telling else INK)
         axes.set_yticks([])
         axes.grid(visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.7g}"))
         axes.spines["left"].set_visible(False)
-    _kinds_above(drawn, kinds)
-    said = ", ".join(f"{cut.name} {cut.strength:.2f}" for cut, _ in shown)
-    return figure(drawn, f"Distributions by class of each number, with its AUC: {said}.")
+    _kinds_above(plot, kinds)
+    description = ", ".join(f"{shortcut.name} {shortcut.strength:.2f}" for shortcut, _ in pairs)
+    return figure(plot, f"Distributions by class of each number, with its AUC: {description}.")
 
 
 @style()
 def sizes(width_height: NDArray[np.int64], kinds: Kinds) -> Picture:
-    """Width against height of each image."""
-    drawn = Figure(figsize=(5.2, 3.6))
-    axes = drawn.subplots()
+    """Plot width against height of each image."""
+    plot = Figure(figsize=(5.2, 3.6))
+    axes = plot.subplots()
     for kind in _present(kinds):
         of = width_height[_are(kinds, kind)]
         axes.plot(of[:, 0], of[:, 1], ".", color=COLOURS[kind], markersize=4, alpha=0.5, label=kind)
     axes.set(xlabel="width in pixels", ylabel="height in pixels", xlim=(0, None), ylim=(0, None))
     axes.legend(loc="lower right", markerscale=2)
-    return figure(drawn, "Width against height of each image, by class.", form="png")
+    return figure(plot, "Width against height of each image, by class.", form="png")
 
 
 @style()
 def images_per_patient(counts: Sequence[int]) -> Picture:
-    """How many patients have one image, two, three, and so on."""
+    """Plot the number of patients by their number of images."""
     most = max(counts)
-    drawn = Figure(figsize=(5.2, 2.4))
-    axes = drawn.subplots()
+    plot = Figure(figsize=(5.2, 2.4))
+    axes = plot.subplots()
     heights = np.bincount(counts, minlength=most + 1)[1:]
     bars = axes.bar(range(1, most + 1), heights, color=INK, alpha=0.75)
     if most <= 12:  # noqa: PLR2004 - more numbers than that do not fit above the bars
@@ -121,15 +121,15 @@ def images_per_patient(counts: Sequence[int]) -> Picture:
     axes.set_xlim(0.4, max(most, 8) + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=False, axis="x")
-    said = ", ".join(f"{height} with {count}" for count, height in enumerate(heights, 1) if height)
-    return figure(drawn, f"Patients by their number of images: {said}.")
+    description = ", ".join(f"{height} with {count}" for count, height in enumerate(heights, 1) if height)
+    return figure(plot, f"Patients by their number of images: {description}.")
 
 
 @style()
 def ages(age_years: NDArray[np.float64], kinds: Kinds) -> Picture:
-    """The age of each image's patient, by kind, in bands of five years."""
-    drawn = Figure(figsize=(5.2, 2.6))
-    axes = drawn.subplots()
+    """Plot the ages of the images' patients by kind, in bands of five years."""
+    plot = Figure(figsize=(5.2, 2.6))
+    axes = plot.subplots()
     bands: list[float] = np.arange(0, float(np.nanmax(age_years)) + 10, 5).tolist()
     for kind in _present(kinds):
         of = age_years[_are(kinds, kind) & np.isfinite(age_years)]
@@ -138,7 +138,7 @@ def ages(age_years: NDArray[np.float64], kinds: Kinds) -> Picture:
         )
     axes.set(xlabel="age in years", ylabel="images")
     axes.legend()
-    return figure(drawn, "Ages by class, in bands of five years.")
+    return figure(plot, "Ages by class, in bands of five years.")
 
 
 _TITLES = {
@@ -157,7 +157,7 @@ _TITLES = {
 
 
 def _densities(axes: Any, number: Number, kinds: Kinds) -> None:
-    """Outlines of histograms, each of area 1, without the most extreme hundredth at either end."""
+    """Draw outlines of histograms, each of area 1, without the most extreme half per cent at either end."""
     known = number.values[np.isfinite(number.values)]
     low, high = np.quantile(known, (0.005, 0.995))
     if high == low:
@@ -172,11 +172,11 @@ def _densities(axes: Any, number: Number, kinds: Kinds) -> None:
             axes.hist(values, bins.tolist(), weights=weights, histtype="step", **line)
 
 
-def _kinds_above(drawn: Figure, kinds: Kinds) -> None:
+def _kinds_above(plot: Figure, kinds: Kinds) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=COLOURS[k], linestyle=_DASHES[k], label=k) for k in _present(kinds)]
-    drawn.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+    plot.legend(handles=handles, loc="outside upper left", ncols=len(handles))
 
 
 def _second_highest(histogram: NDArray[np.float32], kinds: Kinds) -> float:

@@ -1,8 +1,8 @@
-"""Numbers that tell the classes apart without looking at a lung, which a network may learn instead.
+"""Shortcuts: numbers that separate the classes without looking at lungs, which a network may learn instead.
 
-How bright an image is, how large its file, from which side the patient was X-rayed: if one of them
-alone separates the classes, a network that scores well may have learned no more than that, and fails
-in the next hospital (Geirhos et al., Nature Machine Intelligence 2, 2020).
+Examples are the brightness of an image, the size of its file or the view. If one of them separates the
+classes, a network with good metrics may have learned only that, and fails in the next hospital
+(Geirhos et al., Nature Machine Intelligence 2, 2020).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from training.exploration.survey import EXPOSURE, Survey
 
-# From this AUC on (or its mirror image below 0.5) a number alone is worth a warning.
+# From this AUC on, or its mirror image below 0.5, a single number gets a warning.
 TELLING = 0.70
-_SURE = 4  # standard errors of chance: a dozen numbers are asked, of small sets too
+_SURE = 4  # standard errors; a dozen numbers are tested, on small sets too
 _FOLDS = 5
-_FEWEST_PATIENTS = 25  # in each class, for a model on patients that it has not seen
+_FEWEST_PATIENTS = 25  # patients in each class, for a regression
 _OLDEST = 120
 
 Floats = NDArray[np.float64]
@@ -29,13 +29,13 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Number:
-    """One number of each image: NaN where it is not known.
+    """One number of each image; NaN if unknown.
 
     Attributes:
         name: key in the document.
-        words: what it is, as it is put into a sentence.
+        words: description for a sentence.
         values: shape (n,).
-        evened: the same number after preprocessing, or None where that does not change it.
+        evened: the number after preprocessing, or None if preprocessing does not change it.
         yes_or_no: whether the values are 1 and 0.
     """
 
@@ -48,15 +48,17 @@ class Number:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How far one number, or several together, tells pneumonia from normal.
+    """How well one number separates pneumonia from normal.
 
     Attributes:
-        normal: the median of the normal images; the share of yes of a yes-or-no.
-        pneumonia: the same of the others.
-        auc: that a pneumonia's number is the higher one (ties count half).
-        evened_auc: the same after preprocessing; None where that does not change it.
-        telling: far enough from 0.5, and surely no accident.
-        yes_or_no: whether the number is one.
+        name: key in the document.
+        words: description for a sentence.
+        normal: median of the normal images; for yes or no, the share of yes.
+        pneumonia: the same for images with pneumonia.
+        auc: chance that an image with pneumonia has the higher number (ties count half).
+        evened_auc: the same after preprocessing; None if preprocessing does not change the number.
+        telling: whether the AUC is far from 0.5, and not by chance.
+        yes_or_no: whether the number is 1 or 0.
     """
 
     name: str
@@ -70,13 +72,13 @@ class Shortcut:
 
     @property
     def strength(self) -> float:
-        """AUC whichever class has the higher numbers, 0.5..1."""
+        """The AUC of the better direction, 0.5..1."""
         return max(self.auc, 1 - self.auc)
 
 
 @dataclass(frozen=True)
 class Together:
-    """What several numbers are worth together: AUC on patients that the regression had not seen."""
+    """How well several numbers together separate the classes: AUC on patients that the regression did not see."""
 
     name: str
     words: str
@@ -84,7 +86,7 @@ class Together:
 
 
 def numbers(survey: Survey) -> list[Number]:
-    """All numbers that are asked of the images outside the test split, in the order of a reader's interest."""
+    """Return all numbers of the images outside the test split, the most interesting first."""
     chosen = survey.outside_test()
     files = [file for file, keep in zip(survey.files, chosen, strict=True) if keep]
     sizes = np.array([file.size for file in files], dtype=np.float64).reshape(-1, 2)
@@ -104,31 +106,31 @@ def numbers(survey: Survey) -> list[Number]:
     return [*exposure, *stored, *_traits(survey, chosen)]
 
 
-def shortcuts(pneumonia: Flags, asked: Sequence[Number]) -> list[Shortcut]:
-    """Ask every number that is not the same for all, the strongest first.
+def shortcuts(pneumonia: Flags, candidates: Sequence[Number]) -> list[Shortcut]:
+    """Compute the shortcut of each number that is not the same for all images, the strongest first.
 
     Args:
-        pneumonia: the truth, shape (n,).
-        asked: of `numbers`.
+        pneumonia: the label, shape (n,).
+        candidates: of `numbers`.
     """
-    found = [each for number in asked if (each := _asked(pneumonia, number)) is not None]
-    return sorted(found, key=lambda each: -each.strength)
+    results = [each for number in candidates if (each := _shortcut_of(pneumonia, number)) is not None]
+    return sorted(results, key=lambda each: -each.strength)
 
 
 def together(
     pneumonia: Flags, patients: Sequence[str], name: str, words: str, values: Floats
 ) -> Together | None:
-    """What numbers are worth together: logistic regression on them, their squares and products.
+    """Fit a logistic regression to numbers, their squares and products.
 
     Args:
-        pneumonia: the truth, shape (n,).
-        patients: whose each image is, n of them.
+        pneumonia: the label, shape (n,).
+        patients: of the n images.
         name: key in the document.
-        words: what the numbers are, as they are put into a sentence.
+        words: description of the numbers for a sentence.
         values: shape (n, k).
 
     Returns:
-        The AUC of five folds, by patient, together; None where a class has too few patients for it.
+        The AUC over five folds by patient; None if a class has too few patients.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -141,29 +143,29 @@ def together(
     if min(len(set(groups[pneumonia])), len(set(groups[~pneumonia]))) < _FEWEST_PATIENTS:
         return None
     folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
-    # This solver takes a second for thousands of images where lbfgs takes half a minute.
+    # This solver takes a second for thousands of images; lbfgs takes half a minute.
     regression = LogisticRegression(solver="newton-cholesky", max_iter=200)
     model = make_pipeline(StandardScaler(), PolynomialFeatures(2), regression)
-    # The matrices are small: on a busy machine threads would only wait for one another.
+    # The matrices are small; threads would only wait for each other on a busy machine.
     with threadpool_limits(1):
         p = cross_val_predict(model, values, pneumonia, groups=groups, cv=folds, method="predict_proba")
     return Together(name, words, float(roc_auc_score(pneumonia, p[:, 1])))
 
 
 def all_together(survey: Survey) -> list[Together]:
-    """Exposure as filed, exposure as a network sees it, and how the files are stored."""
+    """Fit the regression to exposure as stored, exposure after preprocessing, and file properties."""
     chosen = survey.outside_test()
     images = [each.radiograph for each, keep in zip(survey.images, chosen, strict=True) if keep]
-    pneumonia = np.array([each.pneumonia for each in images], dtype=bool)
-    patients = [each.patient for each in images]
+    pneumonia = np.array([image.pneumonia for image in images], dtype=bool)
+    patients = [image.patient for image in images]
     stored = np.column_stack([n.values for n in numbers(survey) if n.name in _STORED])
-    asked = (
+    candidates = (
         ("exposure", "the five numbers of exposure", survey.exposure[chosen]),
         ("exposure_evened", "the same five after preprocessing", survey.evened[chosen]),
         ("file", "how the file is stored (bytes, size, quantisation)", stored),
     )
-    found = [together(pneumonia, patients, *each) for each in asked]
-    return [each for each in found if each is not None]
+    results = [together(pneumonia, patients, *each) for each in candidates]
+    return [item for item in results if item is not None]
 
 
 _EXPOSURE_WORDS = {
@@ -177,7 +179,7 @@ _STORED = ("bytes", "width", "height", "coarseness")
 
 
 def age_of(age_years: str | None) -> float:
-    """An age as a number; NaN where there is none, or none that a person reaches."""
+    """Return an age as a number; NaN if it is missing or impossible."""
     try:
         age = float(age_years or "nan")
     except ValueError:
@@ -186,22 +188,29 @@ def age_of(age_years: str | None) -> float:
 
 
 def _traits(survey: Survey, chosen: Flags) -> list[Number]:
-    """Age, and each trait that has exactly two values."""
-    traits = [each.radiograph.traits for each, keep in zip(survey.images, chosen, strict=True) if keep]
-    found = []
-    if any("age_years" in each for each in traits):
-        ages = np.array([age_of(each.get("age_years")) for each in traits])
-        found.append(Number("age_years", "the patient's age", ages))
+    """Return age, and each trait that has exactly two values."""
+    traits = [
+        image_traits.radiograph.traits
+        for image_traits, keep in zip(survey.images, chosen, strict=True)
+        if keep
+    ]
+    numbers_of_traits = []
+    if any("age_years" in traits_of_image for traits_of_image in traits):
+        ages = np.array([age_of(traits_of_image.get("age_years")) for traits_of_image in traits])
+        numbers_of_traits.append(Number("age_years", "the patient's age", ages))
     for trait in ("sex", "view"):
-        values = sorted({each[trait] for each in traits if trait in each})
+        values = sorted({traits_of_image[trait] for traits_of_image in traits if trait in traits_of_image})
         if len(values) == 2:  # noqa: PLR2004 - of more values none is the higher one
-            is_first = [float(each[trait] == values[0]) if trait in each else math.nan for each in traits]
+            is_first = [
+                float(traits_of_image[trait] == values[0]) if trait in traits_of_image else math.nan
+                for traits_of_image in traits
+            ]
             words = f"the {trait} being {values[0]}"
-            found.append(Number(trait, words, np.array(is_first), yes_or_no=True))
-    return found
+            numbers_of_traits.append(Number(trait, words, np.array(is_first), yes_or_no=True))
+    return numbers_of_traits
 
 
-def _asked(pneumonia: Flags, number: Number) -> Shortcut | None:
+def _shortcut_of(pneumonia: Flags, number: Number) -> Shortcut | None:
     from sklearn.metrics import roc_auc_score
 
     known = np.isfinite(number.values)
@@ -210,7 +219,7 @@ def _asked(pneumonia: Flags, number: Number) -> Shortcut | None:
         return None
     auc = float(roc_auc_score(sick, values))
     evened = None if number.evened is None else float(roc_auc_score(sick, number.evened[known]))
-    # Of the Mann-Whitney statistic without any difference, divided by the number of pairs.
+    # Standard error of the Mann-Whitney statistic without any difference, divided by the number of pairs.
     error = math.sqrt((len(sick) + 1) / (12 * sick.sum() * (~sick).sum()))
     distance = abs(auc - 0.5)
     typical = np.mean if number.yes_or_no else np.median

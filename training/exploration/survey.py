@@ -1,7 +1,7 @@
-"""One pass over a data set: what every file is, before anything is concluded from it.
+"""One pass over a data set that measures every file.
 
-Each file is read and decoded once, by the preprocessing that training and screening share, and
-little of it is kept: about 6 kB an image stay in memory.
+Each file is read and decoded once, by the preprocessing that training and screening share. About 6 kB an image
+stay in memory.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.exploration.duplicates import fine_detail, perceptual_hash
-from training.exploration.inventory import Listed
+from training.exploration.inventory import ListedImage
 from worker.errors import RejectedImage
 from worker.inference.preprocess import checked_grey, normalise
 
-# What a network is shown is about this large; exposure and sharpness are measured on it.
+# Networks see about this size; exposure and sharpness are measured at it.
 SIDE = 128
 BINS = 64
 EXPOSURE = ("brightness", "contrast", "black", "white", "sharpness")
-BLACK, WHITE = 12, 243  # of 255: what no detector's noise and no coding error reaches
+BLACK, WHITE = 12, 243  # of 255: beyond detector noise and coding errors
 _AT_ONCE = 256
 
 Grey = NDArray[np.uint8]
@@ -36,15 +36,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class File:
-    """One file, as it lies on disk.
+    """One file on disk.
 
     Attributes:
         sha256: of its bytes.
-        bytes: how many.
+        bytes: size.
         size: width and height in pixels.
-        mode: how the pixels are stored: L is grey, RGB colour.
-        coarseness: by what the JPEG's brightness frequencies are divided, on average (ITU-T T.81,
-            A.3.4): about 5 at quality 95, 29 at 75; 0 for PNG, which loses nothing.
+        mode: pixel format: L is grey, RGB colour.
+        coarseness: mean divisor in the JPEG's luminance table (ITU-T T.81, A.3.4): about 5 at quality 95,
+            29 at 75; 0 for PNG, which is lossless.
     """
 
     sha256: str
@@ -55,33 +55,33 @@ class File:
 
 
 @dataclass(frozen=True)
-class TurnedAway:
+class UnusableImage:
     """An image that cannot be used, and why: a code of `worker.errors.REJECTIONS`, or `unreadable`."""
 
-    listed: Listed
+    listed: ListedImage
     code: str
     sentence: str
 
 
 @dataclass(frozen=True)
 class Survey:
-    """A data set, measured. Arrays have one row for each image of `images`, in order.
+    """The measurements of a data set. Arrays have one row for each image of `images`, in order.
 
     Attributes:
-        images: those that can be used.
+        images: the usable images.
         files: the file of each.
-        turned_away: the others.
+        rejected: the other images.
         exposure: the columns of EXPOSURE as decoded, shape (n, 5).
-        evened: the same after the preprocessing has evened out the exposure.
-        histogram: the share of pixels in each of 64 bins of grey values, shape (n, 64).
+        evened: the same after the preprocessing has normalised the exposure.
+        histogram: share of pixels in each of 64 bins of grey values, shape (n, 64).
         hashes: of `duplicates.perceptual_hash`, shape (n,).
         details: of `duplicates.fine_detail`, shape (n, 4096).
         averages: for each kind, the mean of its images outside the test split.
     """
 
-    images: list[Listed]
+    images: list[ListedImage]
     files: list[File]
-    turned_away: list[TurnedAway]
+    rejected: list[UnusableImage]
     exposure: Floats
     evened: Floats
     histogram: NDArray[np.float32]
@@ -90,16 +90,16 @@ class Survey:
     averages: dict[str, Grey]
 
     def outside_test(self) -> NDArray[np.bool_]:
-        """Which images may be looked at: nobody should get used to a test split."""
-        return np.array([each.split != "test" for each in self.images], dtype=bool)
+        """Return which images are outside the test split. Only those may be shown and measured."""
+        return np.array([image.split != "test" for image in self.images], dtype=bool)
 
 
-def survey(images: Sequence[Listed], advance: Callable[[int], None]) -> Survey:
+def survey(images: Sequence[ListedImage], advance: Callable[[int], None]) -> Survey:
     """Read, decode and measure all images, on all cores.
 
     Args:
         images: of `inventory.take_inventory`.
-        advance: told how many more are done.
+        advance: called with the number of images of each finished batch.
     """
     collected = _Collected()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -112,7 +112,7 @@ def survey(images: Sequence[Listed], advance: Callable[[int], None]) -> Survey:
 
 
 def exposure_of(grey: Grey) -> list[float]:
-    """Mean, standard deviation, share of black and of white pixels, and sharpness, in this order.
+    """Return mean, standard deviation, share of black and of white pixels, and sharpness, in this order.
 
     Sharpness is the decimal logarithm of the variance of the Laplacian (Pech-Pacheco et al., ICPR 2000).
     """
@@ -126,7 +126,7 @@ def exposure_of(grey: Grey) -> list[float]:
 
 @dataclass(frozen=True)
 class _Usable:
-    """An image that can be used, on its way into the survey."""
+    """The measurements of one usable image."""
 
     file: File
     grey: Grey
@@ -138,24 +138,24 @@ class _Usable:
 
 
 @dataclass(frozen=True)
-class _Refused:
+class _Unusable:
     code: str
     sentence: str
 
 
 class _Collected:
-    """A survey that grows by one image after the other, and keeps no pixels."""
+    """A survey that grows image by image and keeps no pixels."""
 
     def __init__(self) -> None:
-        self.images: list[Listed] = []
+        self.images: list[ListedImage] = []
         self.files: list[File] = []
-        self.turned_away: list[TurnedAway] = []
+        self.rejected: list[UnusableImage] = []
         self.columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         self.sums: dict[str, tuple[int, Floats]] = {}
 
-    def add(self, listed: Listed, read: _Usable | _Refused) -> None:
-        if isinstance(read, _Refused):
-            self.turned_away.append(TurnedAway(listed, read.code, read.sentence))
+    def add(self, listed: ListedImage, read: _Usable | _Unusable) -> None:
+        if isinstance(read, _Unusable):
+            self.rejected.append(UnusableImage(listed, read.code, read.sentence))
             return
         self.images.append(listed)
         self.files.append(read.file)
@@ -170,7 +170,7 @@ class _Collected:
         return Survey(
             images=self.images,
             files=self.files,
-            turned_away=self.turned_away,
+            rejected=self.rejected,
             exposure=columns["exposure"],
             evened=columns["evened"],
             histogram=columns["histogram"],
@@ -191,14 +191,14 @@ _COLUMNS = {
 }
 
 
-def _read(listed: Listed) -> _Usable | _Refused:
+def _read(listed: ListedImage) -> _Usable | _Unusable:
     try:
         data = listed.radiograph.path.read_bytes()
         grey = checked_grey(data, SIDE)
     except OSError as failure:
-        return _Refused("unreadable", f"The file cannot be read: {failure.strerror}.")
-    except RejectedImage as refusal:
-        return _Refused(refusal.code, refusal.sentence)
+        return _Unusable("unreadable", f"The file cannot be read: {failure.strerror}.")
+    except RejectedImage as rejection:
+        return _Unusable(rejection.code, rejection.sentence)
     return _measured(data, grey)
 
 

@@ -1,1 +1,1 @@
-"""Model bundles: export formats, release and model card."""
+"""Model bundles: release, export formats and model card."""

@@ -1,4 +1,4 @@
-"""The card of a bundle: everything a person or a program must know of a model."""
+"""The model card: card.json for programs, README.md for people."""
 
 from __future__ import annotations
 
@@ -29,54 +29,55 @@ from worker.inference.bundle import LABELS
 from worker.inference.preprocess import PREPROCESSING_VERSION
 from worker.inference.triage import OperatingPoint
 
-# What the bundle holds besides, drawn by the functions below and by `training.fit.history`.
+# Plots in the bundle: two of this module, one of `training.fit.history`.
 PLOTS = ("roc.png", "reliability.png", PLOT)
-# The network's places are so many pixels apart.
+# Distance between two places of the network's output, in pixels.
 STRIDE = 16
-# How much of the corner of a ROC is enlarged: the first that holds every operating point.
+# Sizes of the enlarged corner of a ROC; the first that holds every operating point is used.
 _CORNERS = (0.05, 0.1, 0.2, 0.3)
-# A list of nothing but numbers, as indented JSON has it; a text holds no bare line break.
+# A list of numbers in indented JSON. A string cannot match: it has no bare line break.
 _NUMBERS = re.compile(r"\[\n([-+.,\seE\dnul]+?)\n *\]")
 
 OUTPUT = (
-    "Logits of each label at each place, (1, h, w, 3). Their mean over the places, divided by "
-    "calibration.temperature, goes through a softmax. The log-odds of pneumonia at each place are the "
-    "activation map. Images whose p_pneumonia lies in `second_look` are looked at again, mirrored and enlarged, "
-    "and the evidence of the three looks is averaged."
+    "Logits of each label at each place, (1, h, w, 3). The softmax of their mean over the places, divided by "
+    "calibration.temperature, gives the probabilities. The log-odds of pneumonia at each place form the "
+    "activation map. An image whose p_pneumonia lies in the range of `second_look` is scored again, mirrored and "
+    "enlarged, and the evidence of the three views is averaged."
 )
 INTENDED_USE = (
-    "Research and education: to put chest radiographs in an order in which a person reads them. A score is "
-    "never a diagnosis, and no image may go unread because of it."
+    "Research and education: to sort chest radiographs for a person who reads them. A score is never a diagnosis, "
+    "and no image may stay unread because of it."
 )
 NOT_FOR = (
-    "A diagnosis, a report, or any decision on a patient.",
-    "Deciding alone that an image needs no reader.",
+    "A diagnosis, a report, or any decision about a patient.",
+    "Deciding without a person that an image needs no reader.",
     "Lateral views, other parts of the body, CT slices and photographs.",
-    "Other findings than pneumonia: it was shown none, and may call them pneumonia or nothing.",
+    "Findings other than pneumonia: the model was not trained on them and may score them high or low.",
 )
 LIMITS = (
-    "It knows patients like those of its training data and no others.",
-    "Other ages, hospitals and machines may give other figures: measure before you trust.",
-    "Bacterial and viral are what file names and labels say, not a culture; do not act on the difference.",
-    "The activation map shows what moved the score. It is {places} x {places} places and outlines no lesion.",
-    "Sensitivity, specificity and shares hold for the mix of patients they were measured on.",
+    "The model was trained on patients like those in its training data and on no others.",
+    "Figures may differ at other ages, in other hospitals and on other machines: measure before you rely on them.",
+    "The labels bacterial and viral come from file names, not from cultures: do not act on the difference.",
+    "The activation map shows what influenced the score. It has {places} x {places} places and does not outline lesions.",
+    "Sensitivity, specificity and shares are valid for the mix of patients they were measured on.",
 )
-WHOSE_IMAGES = "What it is worth depends on whose images they are: its AUC is {}."
+POPULATIONS = "The performance depends on the patients: the AUC is {}."
 HELD = (
-    "On scores of patients that the scoring network was not shown, their images as they are, in {variants} "
-    "stressed variants each, and restyled (with the sharpness and haze of one of the other class), each kind "
-    "counting alike"
+    "Chosen on scores of patients that the scoring network was not trained on, with equal weight for plain images, "
+    "{variants} stressed variants of each, and restyled images (with the sharpness and haze of an image of the other "
+    "class)"
 )
 CALIBRATION_RULE = (
-    f"{HELD}: the least negative log-likelihood, weighted so that pneumonia has a prevalence of {{prevalence}}. "
-    "The biases of the classes are in the network; the temperature is not."
+    f"{HELD}: the smallest negative log-likelihood, weighted for a prevalence of pneumonia of {{prevalence}}. "
+    "The network contains the biases of the classes but not the temperature."
 )
 RULE = (
-    f"{HELD}: balanced is the prevalence that the scores are calibrated for, {{prevalence}}, where an image "
-    "speaks for pneumonia as much as against it; screen is the highest threshold with sensitivity "
-    "{screen_sensitivity} but not above balanced, rule-in the lowest with specificity {rule_in_specificity} but "
-    "not below balanced. Uncertain lies from screen to rule-in for balanced, and from a point's own threshold to "
-    "balanced for the other two. The flagged share (at or above the band) is the one expected at that prevalence."
+    f"{HELD}. The threshold of balanced is the prevalence that the scores are calibrated for, {{prevalence}}: at this "
+    "score an image is as much evidence for pneumonia as against it. The threshold of screen is the highest with "
+    "sensitivity {screen_sensitivity}, but not above balanced; that of rule-in is the lowest with specificity "
+    "{rule_in_specificity}, but not below balanced. The band of balanced reaches from screen to rule-in; the bands of "
+    "the other two reach from their own threshold to balanced. The flagged share (scores at or above the band) is the "
+    "one expected at that prevalence."
 )
 
 
@@ -91,18 +92,18 @@ def describe(
     data: Mapping[str, Any],
     sections: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything that card.json says, except for the files.
+    """Return the content of card.json without `files`.
 
     Args:
-        recipe: what the model was made by.
-        points: by name.
-        temperature: what the logits are divided by.
-        metrics: by the name of the set of images: n, patients, prevalence, each metric with its `_ci`,
-            subgroups; besides them what is no set of images, for instance `parity_with_reference`.
-        training: how it went: seeds, minutes, history.
-        preliminary: whether the model is not the recipe's whole work.
-        data: by role, for instance `trained_on`, data sets with name, source, licence and note.
-        sections: further ones as they stand: `curves` (see `curve_points`), `spread`, `gate`.
+        recipe: of the model.
+        points: operating points by name.
+        temperature: divisor of the logits.
+        metrics: by the name of the set of images: n, patients, prevalence, each metric with its `_ci`, and
+            subgroups; also measurements that are not of a set, for instance `parity_with_reference`.
+        training: seeds, duration and size of the training.
+        preliminary: whether the model comes from a trial run.
+        data: by role, for instance `trained_on`: data sets with name, source, licence and note.
+        sections: further sections: `curves` (see `curve_points`), `spread`, `gate`.
     """
     chosen = {"variants": recipe.stress.variants, **recipe.calibrate.model_dump()}
     return {
@@ -138,17 +139,19 @@ def describe(
 
 
 def limits(side: int, metrics: Mapping[str, Any]) -> list[str]:
-    """What the card warns of; `side` is that of the input in pixels."""
-    sets = [each for each in figure_sets(read_card({"metrics": metrics})) if "auc" in each.figures]
-    known = [f"{each.figures['auc']} on {label(each.name)}" for each in sets if not explained([each.name])]
+    """Return the limits that the card states; `side` is that of the input in pixels."""
+    sets = [scored for scored in figure_sets(read_card({"metrics": metrics})) if "auc" in scored.figures]
+    populations = [
+        f"{scored.figures['auc']} on {label(scored.name)}" for scored in sets if not explained([scored.name])
+    ]
     return [
-        *([WHOSE_IMAGES.format(", ".join(known))] if len(known) > 1 else []),
-        *(each.format(places=side // STRIDE) for each in LIMITS),
+        *([POPULATIONS.format(", ".join(populations))] if len(populations) > 1 else []),
+        *(sentence.format(places=side // STRIDE) for sentence in LIMITS),
     ]
 
 
 def write_card(folder: Path, card: dict[str, Any], files: Sequence[str]) -> None:
-    """Write card.json, with the sha256 and size of the files that lie beside it, and README.md."""
+    """Write card.json, with hash and size of the given files of the same folder, and README.md."""
     whole = {**card, "files": {name: _fingerprint(folder / name) for name in files}}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / CARD).write_text(_NUMBERS.sub(_in_a_line, text) + "\n", encoding="utf-8")
@@ -156,17 +159,17 @@ def write_card(folder: Path, card: dict[str, Any], files: Sequence[str]) -> None
 
 
 def curve_points(sets: Mapping[str, LabelledScores], most: int = 300) -> dict[str, Any]:
-    """The section `curves`: what a program needs to draw ROC curves and reliability diagrams.
+    """Return the section `curves`, from which programs draw ROC curves and reliability diagrams.
 
     Args:
-        sets: images by the name of the set, as in `metrics`.
-        most: points of each ROC curve at most. They are spread evenly along it, so what is left
-            out lies within 2 / most of what stays.
+        sets: scores by the name of the set, as in `metrics`.
+        most: maximum number of points of a ROC curve. They are spread evenly along it, so each omitted
+            point lies within 2 / most of a kept one.
 
     Returns:
         By set: `roc` with `threshold`, `sensitivity` and `specificity`, thresholds falling, and
         `reliability` with `score` (mean), `share` (of pneumonia) and `n` of bins of equal mass.
-        All rounded to four decimals. A set with one class has no curve and is left out.
+        All are rounded to four decimals. A set with one class has no curve and is left out.
     """
     return {
         name: {"roc": _roc(scored, most), "reliability": reliability(scored)}
@@ -176,7 +179,7 @@ def curve_points(sets: Mapping[str, LabelledScores], most: int = 300) -> dict[st
 
 
 def reliability(scored: LabelledScores) -> dict[str, list[float]]:
-    """Mean score, share of pneumonia and number of images in 15 bins of equal mass, scores rising."""
+    """Return mean score, share of pneumonia and number of images of 15 bins of equal mass, scores rising."""
     bins = equal_mass_bins(scored.ranking)
     named = {"score": bins.p.round(4), "share": bins.share.round(4), "n": bins.count}
     return {name: values.tolist() for name, values in named.items()}
@@ -195,24 +198,24 @@ def _in_a_line(numbers: re.Match[str]) -> str:
 
 
 def software() -> dict[str, str]:
-    """What the training ran on."""
+    """Return the versions of the software that the training ran on."""
     names = ("keras", keras.config.backend(), "numpy", "pillow", "ai-edge-litert")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 @style()
 def plot_roc(path: Path, sets: dict[str, LabelledScores], points: dict[str, OperatingPoint]) -> None:
-    """Draw the ROC curves of some sets, and where the operating points are expected to lie.
+    """Plot the ROC curves of several sets, and the expected places of the operating points.
 
-    If a corner holds all of these, it is drawn beside the whole, enlarged.
+    If one corner holds all of these, a second panel shows it enlarged.
     """
     places = [
-        (1 - each.specificity, each.sensitivity, each)
-        for each in points.values()
-        if each.specificity is not None and each.sensitivity is not None
+        (1 - point.specificity, point.sensitivity, point)
+        for point in points.values()
+        if point.specificity is not None and point.sensitivity is not None
     ]
     farthest = max((max(x, 1 - y) for x, y, _ in places), default=1.0)
-    size = next((each for each in _CORNERS if farthest <= each), None)
+    size = next((corner for corner in _CORNERS if farthest <= corner), None)
     figure, panels = _panels(2 if size else 1, "1 - specificity", "sensitivity")
     for axes in panels:
         for name, scored in sets.items():
@@ -231,21 +234,21 @@ def plot_roc(path: Path, sets: dict[str, LabelledScores], points: dict[str, Oper
 
 @style()
 def plot_reliability(path: Path, sets: dict[str, LabelledScores]) -> None:
-    """Draw how often pneumonia was there against the score, in bins of equal mass."""
+    """Plot the share of images with pneumonia against the score, in bins of equal mass."""
     figure, (axes,) = _panels(1, "p_pneumonia", "share with pneumonia")
     axes.plot((0, 1), (0, 1), color="grey", linewidth=0.8, linestyle="-")
     for name, scored in sets.items():
-        found = reliability(scored)
-        axes.plot(found["score"], found["share"], marker="o", markersize=3, label=label(name))
+        bins = reliability(scored)
+        axes.plot(bins["score"], bins["share"], marker="o", markersize=3, label=label(name))
     _save(figure, axes, path)
 
 
 def _by_place(places: Sequence[tuple[float, float, OperatingPoint]]) -> dict[tuple[float, float], list[str]]:
-    """The names of the points at each place: two may be one and the same."""
-    found: dict[tuple[float, float], list[str]] = {}
+    """Return the names of the points at each place; two points may share a place."""
+    names_at: dict[tuple[float, float], list[str]] = {}
     for x, y, point in places:
-        found.setdefault((round(x, 3), round(y, 3)), []).append(point.name)
-    return found
+        names_at.setdefault((round(x, 3), round(y, 3)), []).append(point.name)
+    return names_at
 
 
 def _panels(count: int, x: str, y: str) -> tuple[Any, list[Any]]:
@@ -260,7 +263,7 @@ def _panels(count: int, x: str, y: str) -> tuple[Any, list[Any]]:
 
 def _save(figure: Any, axes: Any, path: Path) -> None:
     axes.legend(loc="lower right")
-    # No date and no version in the file: the same numbers give the same bytes.
+    # Without date and version in the file, the same numbers give the same bytes.
     figure.savefig(path, metadata={"Software": None})
 
 

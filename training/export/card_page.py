@@ -74,7 +74,7 @@ def render(raw: Mapping[str, Any]) -> str:
         name=f"{card.name or 'Unnamed model'} {card.version}".rstrip(),
         disclaimer=DISCLAIMER,
         figures=_figures(sets),
-        set_kinds=explained(each.name for each in sets),
+        set_kinds=explained(image_set.name for image_set in sets),
         subgroups=list(_subgroups(sets)),
         alt_texts=_ALT_TEXTS,
         spread=_spread(spreads(card)),
@@ -109,30 +109,36 @@ def _figures(sets: Sequence[FigureSet]) -> Rows:
     """Return the table of figures, its header first: one row a metric, one column a set of images."""
     if not sets:
         return []
-    metrics = dict.fromkeys(metric for each in sets for metric in each.figures)
+    metrics = dict.fromkeys(metric for image_set in sets for metric in image_set.figures)
     return [
-        ["", *(title(each.name) for each in sets)],
+        ["", *(title(image_set.name) for image_set in sets)],
         *_sizes(sets),
-        *([title(metric), *(_figure(each.figures.get(metric)) for each in sets)] for metric in metrics),
+        *(
+            [title(metric), *(_figure(image_set.figures.get(metric)) for image_set in sets)]
+            for metric in metrics
+        ),
     ]
 
 
 def _sizes(sets: Sequence[FigureSet]) -> Iterator[list[str]]:
-    yield ["Images", *(f"{each.n:,}" for each in sets)]
-    if any(each.patients for each in sets):
-        yield ["Patients", *(f"{each.patients:,}" if each.patients else _NO_VALUE for each in sets)]
-    if any(each.prevalence is not None for each in sets):
-        yield ["Share of pneumonia", *(_percent(each.prevalence) for each in sets)]
-    if any(each.turned_away for each in sets):
-        yield ["Rejected", *(f"{each.turned_away or 0:,}" for each in sets)]
+    yield ["Images", *(f"{image_set.n:,}" for image_set in sets)]
+    if any(image_set.patients for image_set in sets):
+        yield [
+            "Patients",
+            *(f"{image_set.patients:,}" if image_set.patients else _NO_VALUE for image_set in sets),
+        ]
+    if any(image_set.prevalence is not None for image_set in sets):
+        yield ["Share of pneumonia", *(_percent(image_set.prevalence) for image_set in sets)]
+    if any(image_set.turned_away for image_set in sets):
+        yield ["Rejected", *(f"{image_set.turned_away or 0:,}" for image_set in sets)]
 
 
 def _subgroups(sets: Sequence[FigureSet]) -> Iterator[tuple[str, Rows]]:
     """Yield a heading and a table, its header first, for each trait of each set of images."""
-    for each in sets:
-        for trait, groups in each.subgroups.items():
+    for image_set in sets:
+        for trait, groups in image_set.subgroups.items():
             header = [title(trait), "Images", *map(title, _SUBGROUP_METRICS)]
-            yield f"{title(each.name)}, by {label(trait)}", [header, *map(_subgroup, groups)]
+            yield f"{title(image_set.name)}, by {label(trait)}", [header, *map(_subgroup, groups)]
 
 
 def _subgroup(group: FigureSet) -> list[str]:
@@ -143,12 +149,12 @@ def _subgroup(group: FigureSet) -> list[str]:
 def _spread(figures: Sequence[Spread]) -> Rows:
     return [
         [
-            title(each.name),
-            f"{each.mean:.4f}",
-            f"{each.sd:.4f}" if each.sd is not None else _NO_VALUE,
-            ", ".join(f"{value:.4f}" for value in each.values),
+            title(figure.name),
+            f"{figure.mean:.4f}",
+            f"{figure.sd:.4f}" if figure.sd is not None else _NO_VALUE,
+            ", ".join(f"{value:.4f}" for value in figure.values),
         ]
-        for each in figures
+        for figure in figures
     ]
 
 

@@ -1,7 +1,7 @@
-"""From the Keras reference to the files that run without Keras, in LiteRT's format.
+"""Export of the Keras reference to LiteRT, which runs without Keras.
 
-`training.export.onnx` writes the third format. All of them take 8-bit grey values and give the evidence
-of each place: see docs/edge.md.
+`training.export.onnx` writes ONNX. All formats take 8-bit grey values and give the evidence of each place: see
+docs/edge.md.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from worker.inference.classifier import scores_of
 REPRESENTATIVE = 400
 
 Inputs = NDArray[np.uint8]
-# The backend of Keras that LiteRT's converter is part of.
+# LiteRT's converter is part of this backend of Keras.
 _CONVERTS = "tensorflow"
 _MODEL, _INPUTS, _WRITTEN = "model.keras", "inputs.npy", "model.tflite"
 
 
 def to_int8(model: Model, inputs: Inputs) -> bytes:
-    """Quantise a network statically: int8 weights (by channel) and activations, float out.
+    """Quantise a network statically: int8 weights (by channel) and activations, float output.
 
     Args:
         model: from grey values, shape (n, side, side, 1).
@@ -46,13 +46,13 @@ def to_int8(model: Model, inputs: Inputs) -> bytes:
         `LiteRtRuntime`. The same model and inputs give the same bytes.
 
     Raises:
-        WrongInput: Keras runs on another backend, and TensorFlow is not there to convert with.
+        WrongInput: Keras runs on another backend, and the conversion with TensorFlow failed.
     """
     if keras.config.backend() != _CONVERTS:
         return _elsewhere(model, inputs)
     import tensorflow as tf
 
-    # Grey values are taken as they are only if the range that is seen is the whole one.
+    # The file takes grey values unscaled only if the representative images use the whole range.
     ends = inputs[:1].copy()
     ends.flat[:2] = 0, 255
 
@@ -70,9 +70,9 @@ def to_int8(model: Model, inputs: Inputs) -> bytes:
 
 
 def to_float(model: Model) -> bytes:
-    """Convert a network as it is: float32 weights and activations.
+    """Convert a network without quantisation: float32 weights and activations.
 
-    For graphics processors, which have no int8, and for whoever quantises for a chip of their own.
+    For graphics processors, which have no int8, and for people who quantise for their own chip.
 
     Args:
         model: from grey values, shape (n, side, side, 1).
@@ -91,13 +91,13 @@ def to_float(model: Model) -> bytes:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the served network is from its reference.
+    """Differences between the served network and its reference.
 
     Attributes:
-        images: how many were compared.
-        mean_difference: of p_pneumonia, absolute, on average.
-        largest_difference: of p_pneumonia, absolute.
-        same_side: share of images that fall on the same side of 0.5.
+        images: number of compared images.
+        mean_difference: mean absolute difference of p_pneumonia.
+        largest_difference: largest absolute difference of p_pneumonia.
+        same_side: share of images on the same side of 0.5.
     """
 
     images: int
@@ -107,12 +107,12 @@ class Parity:
 
 
 def parity(model: Model, served: NDArray[np.float32], inputs: Inputs) -> Parity:
-    """Compare what model.tflite gave with the reference.
+    """Compare the outputs of model.tflite with the reference.
 
     Args:
         model: the reference.
-        served: the evidence that `LiteRtRuntime` gave, shape (n, h, w, 3).
-        inputs: what it was given, shape (n, side, side).
+        served: evidence from `LiteRtRuntime`, shape (n, h, w, 3).
+        inputs: its inputs, shape (n, side, side).
     """
     reference = model.predict(inputs[..., np.newaxis].astype(np.float32), batch_size=64, verbose=0)
     a = scores_of(np.asarray(reference), 1.0).p_pneumonia
@@ -123,12 +123,12 @@ def parity(model: Model, served: NDArray[np.float32], inputs: Inputs) -> Parity:
 
 
 def _pooling_by_convolution(model: Model) -> Model:
-    """The same function with every mean of a window computed by a convolution of one weight.
+    """Replace every mean of a window by a convolution with one weight, which computes the same.
 
-    LiteRT's fast kernels (XNNPACK) leave the averaging of int8 values to slower ones, and the graph
-    is cut in two at each: without, the shipped network took 0.29 instead of 0.37 ms an image.
+    LiteRT's fast kernels (XNNPACK) do not average int8 values. Each average splits the graph and runs on
+    slower kernels. Without averages, the shipped network took 0.29 instead of 0.37 ms an image.
     """
-    pools = {each.name for each in model.layers if _is_mean_of_windows(each)}
+    pools = {layer.name for layer in model.layers if _is_mean_of_windows(layer)}
     if not pools:
         return model
 
@@ -153,13 +153,13 @@ def _pooling_by_convolution(model: Model) -> Model:
 
 
 def _is_mean_of_windows(layer: keras.layers.Layer) -> bool:
-    """At the edge, `same` padding would be counted into the mean by a convolution."""
+    """Return whether a convolution can replace the layer. With `same` padding it would count the padding."""
     return isinstance(layer, keras.layers.AveragePooling2D) and layer.padding == "valid"
 
 
 @contextmanager
 def _converter(model: Model, grey: str) -> Iterator[Any]:
-    """LiteRT's converter, with one signature: from `grey`, of that type, to the model's output by name."""
+    """Yield LiteRT's converter with one signature: from `grey`, of this type, to the model's output by name."""
     import tensorflow as tf
 
     name = model.output_names[0]
@@ -176,7 +176,7 @@ def _converter(model: Model, grey: str) -> Iterator[Any]:
 
 
 def _elsewhere(model: Model, inputs: Inputs | None) -> bytes:
-    """Convert in a process whose Keras runs on TensorFlow, whatever this one trained on."""
+    """Convert in a process whose Keras runs on TensorFlow, whatever backend this process uses."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model.save(folder / _MODEL)
@@ -184,15 +184,15 @@ def _elsewhere(model: Model, inputs: Inputs | None) -> bytes:
             np.save(folder / _INPUTS, inputs)
         command = [sys.executable, "-m", "training.export.litert", name]
         environment = {**os.environ, "KERAS_BACKEND": _CONVERTS}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or ["nothing was said"]
-            raise WrongInput(f"LiteRT files are made with TensorFlow, and that failed: {said[-1]}.")
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if result.returncode:
+            output = result.stderr.strip().splitlines() or ["no error message"]
+            raise WrongInput(f"The conversion to LiteRT, which needs TensorFlow, failed: {output[-1]}.")
         return (folder / _WRITTEN).read_bytes()
 
 
 def _convert(folder: Path) -> None:
-    """What `_elsewhere` asks for."""
+    """Convert the model in a folder that `_elsewhere` prepared."""
     from training.network.architectures import BatchNorm
 
     model = keras.saving.load_model(folder / _MODEL, {"BatchNorm": BatchNorm}, compile=False)

@@ -24,7 +24,7 @@ from training.errors import WrongInput
 from worker import DISCLAIMER
 from worker.inference.bundle import Bundle
 
-# Of ONNX 1.12 (2022), older than most runtimes in use; nothing here needs a newer one.
+# ONNX 1.12 (2022) is older than most runtimes in use, and nothing here needs a newer version.
 OPSET, IR_VERSION = 17, 8
 
 _ABOUT = (
@@ -35,19 +35,19 @@ _ABOUT = (
 
 
 def to_onnx(model: Model, temperature: float, facts: Mapping[str, str]) -> bytes:
-    """Write a reference network as ONNX.
+    """Convert a reference network to ONNX.
 
     Args:
         model: from grey values, shape (n, side, side, 1), to evidence, shape (n, h, w, 3); functional,
-            channels last, of the layers that `_NODES` names.
-        temperature: what the logits are divided by before the softmax.
-        facts: what the file says of itself besides, for instance `facts_of(bundle)`.
+            channels last, with layers of the types in `_NODES`.
+        temperature: divisor of the logits before the softmax.
+        facts: metadata of the file, for instance `facts_of(bundle)`.
 
     Returns:
         The content of a .onnx file, checked, with any number of images as its first dimension.
 
     Raises:
-        WrongInput: the network has a layer that is not known here, or one with unusual settings.
+        WrongInput: the network has a layer of another type or with unsupported settings.
     """
     graph = _Graph(model)
     _probabilities(graph, temperature)
@@ -75,10 +75,10 @@ def to_onnx(model: Model, temperature: float, facts: Mapping[str, str]) -> bytes
 
 
 def facts_of(bundle: Bundle) -> dict[str, str]:
-    """What a program that has only the .onnx file must know; lists and objects are JSON.
+    """Return what a program needs that has only the .onnx file; lists and objects are JSON.
 
-    `model_sha256` is the bundle's identity, that of model.tflite; `reference_sha256` that of the
-    model.keras of which the file was made.
+    `model_sha256` identifies the bundle: it is the hash of model.tflite. `reference_sha256` is the hash of the
+    model.keras that the file was converted from.
     """
     return {
         "name": bundle.name,
@@ -90,7 +90,7 @@ def facts_of(bundle: Bundle) -> dict[str, str]:
         "preprocessing_version": bundle.preprocessing_version,
         "temperature": repr(bundle.temperature),
         "operating_points": json.dumps(
-            {name: asdict(each) for name, each in bundle.operating_points.items()}
+            {name: asdict(point) for name, point in bundle.operating_points.items()}
         ),
         "default_operating_point": bundle.default_operating_point,
         "second_look": json.dumps(bundle.second_look and asdict(bundle.second_look)),
@@ -99,7 +99,7 @@ def facts_of(bundle: Bundle) -> dict[str, str]:
 
 
 class _Graph:
-    """The nodes that compute what a functional Keras network computes, channels first."""
+    """The nodes that compute the same as a functional Keras network, channels first."""
 
     def __init__(self, model: Model) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -111,12 +111,12 @@ class _Graph:
         self.node("Transpose", [last], "evidence", perm=[0, 2, 3, 1])
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add a node, and give the name of what it computes."""
+        """Add a node and return the name of its output."""
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
     def weight(self, name: str, values: NDArray[Any] | float) -> str:
-        """Add a constant, of float32 unless it is of integers, and give its name."""
+        """Add a constant and return its name. Values other than int64 become float32."""
         array = np.asarray(values)
         array = array if array.dtype == np.int64 else array.astype(np.float32)
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
@@ -126,23 +126,23 @@ class _Graph:
         if isinstance(layer, layers.InputLayer):
             return _grey(self)
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-        names = [self._names[id(each)] for each in inputs]
+        names = [self._names[id(tensor)] for tensor in inputs]
         for kind, write in _NODES.items():
             if isinstance(layer, kind):
                 return write(self, layer, names)
         raise WrongInput(
-            f"The layer {layer.name!r} ({type(layer).__name__}) cannot be written as ONNX; "
-            "a released network has none of the kind."
+            f"The layer {layer.name!r} ({type(layer).__name__}) cannot be exported to ONNX; "
+            "no released network has a layer of this type."
         )
 
 
 def _out(layer: layers.Layer) -> str:
-    """What a layer computes; with the slash it is never the name of an output."""
+    """Return the name of a layer's output. The slash keeps it apart from the names of graph outputs."""
     return f"{layer.name}/out"
 
 
 def _grey(graph: _Graph) -> str:
-    """From uint8 (n, side, side) to float32 (n, 1, side, side)."""
+    """Convert uint8 (n, side, side) to float32 (n, 1, side, side)."""
     axis = graph.weight("channel", np.array([1], dtype=np.int64))
     plane = graph.node("Unsqueeze", ["grey", axis], "plane")
     return graph.node("Cast", [plane], "real", to=TensorProto.FLOAT)
@@ -167,7 +167,7 @@ def _convolution(graph: _Graph, layer: layers.Conv2D | layers.DepthwiseConv2D, i
     _expect(layer, layer.activation.__name__ == "linear", "an activation of its own")
     alone = isinstance(layer, layers.DepthwiseConv2D)
     _expect(layer, not alone or layer.depth_multiplier == 1, "more than one filter a channel")
-    # ONNX has (output, input, row, column), and one input where each channel is by itself.
+    # ONNX has (output, input, row, column), and one input for each filter of a depthwise convolution.
     kernel = ops.convert_to_numpy(layer.kernel).transpose((2, 3, 0, 1) if alone else (3, 2, 0, 1))
     names = [*inputs, graph.weight(f"{layer.name}/kernel", kernel)]
     if layer.use_bias:
@@ -223,8 +223,8 @@ def _pooling(graph: _Graph, layer: layers.AveragePooling2D, inputs: list[str]) -
     )
 
 
-def _nothing(_: _Graph, __: layers.Layer, inputs: list[str]) -> str:
-    """Dropout does nothing outside training."""
+def _identity(_: _Graph, __: layers.Layer, inputs: list[str]) -> str:
+    """Pass the input on: dropout does nothing outside training."""
     return inputs[0]
 
 
@@ -236,27 +236,27 @@ _NODES: dict[type, Callable[[_Graph, Any, list[str]], str]] = {
     layers.ReLU: _relu,
     layers.Add: _sum,
     layers.AveragePooling2D: _pooling,
-    layers.SpatialDropout2D: _nothing,
+    layers.SpatialDropout2D: _identity,
 }
 
 
 def _pads(layer: Any, kernel: tuple[int, int], dilation: tuple[int, int]) -> list[int]:
-    """TensorFlow's `same` padding: what is odd of it goes to the bottom and the right.
+    """Return TensorFlow's `same` padding: an odd row or column goes to the bottom or the right.
 
     Returns:
-        (top, left, bottom, right), as ONNX wants them.
+        (top, left, bottom, right), as ONNX defines it.
     """
     if layer.padding == "valid":
         return [0, 0, 0, 0]
-    both = []
+    totals = []
     for size, length, stride, step in zip(
         layer.input.shape[1:3], kernel, layer.strides, dilation, strict=True
     ):
         needed = (-(-size // stride) - 1) * stride + (length - 1) * step + 1 - size
-        both.append(max(needed, 0))
-    return [each // 2 for each in both] + [each - each // 2 for each in both]
+        totals.append(max(needed, 0))
+    return [pair // 2 for pair in totals] + [pair - pair // 2 for pair in totals]
 
 
 def _expect(layer: layers.Layer, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - a condition
     if not holds:
-        raise WrongInput(f"The layer {layer.name!r} has {otherwise}, which is not written as ONNX.")
+        raise WrongInput(f"The layer {layer.name!r} has {otherwise}, which cannot be exported to ONNX.")

@@ -1,4 +1,4 @@
-"""From a recipe and images to a bundle that can be served."""
+"""From a recipe and images to a model bundle."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ from worker.inference.second_look import VIEWS, SecondLook
 from worker.inference.triage import OperatingPoint
 
 _SERVED, _REFERENCE = RUNTIME_FILES["litert"], RUNTIME_FILES["tensorflow"]
-# Of the metrics that are shown fold by fold.
+# Metrics whose spread over the folds the card shows.
 _SPREAD = ("auc", "accuracy", "specificity", "recall", "three_class_accuracy")
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a training gave.
+    """The result of a training.
 
     Attributes:
-        model: of all images: the reference network, its biases calibrated.
-        quantised: what quantisation does to a network that did not see the images it is measured on.
-        calibration: of the logits before that; `temperature` is what the model's own need.
+        model: the reference network, trained on all images, its biases calibrated.
+        quantised: effects of quantisation, on images that the network did not see in training.
+        calibration: of the logits before that. `temperature` is also that of the model's own logits.
         history: one entry an epoch of its training.
-        look: which images are looked at again.
-        first: calibrated, out of fold, by trial: what the first look alone says.
-        scores: the same with the second look, as it is served.
-        said: for the card.
+        look: the scores that get a second look.
+        first: calibrated out-of-fold scores of the first look alone, by condition.
+        scores: the same with the second look, as the server computes them.
+        facts: the section `training` of the card.
     """
 
     model: keras.Model
@@ -69,89 +69,91 @@ class TrainedModel:
     look: SecondLook | None
     first: dict[str, LabelledScores]
     scores: dict[str, LabelledScores]
-    said: dict[str, Any]
+    facts: dict[str, Any]
 
 
 def train_model(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Workspace) -> TrainedModel:
-    """Train on all folds but one for each, calibrate on the rest, and train on all.
+    """Train one network for each fold, calibrate on their out-of-fold scores, and train one on all images.
 
     Args:
         recipe: all choices.
         cohort: the images.
-        start: a network that is tuned further, or None.
-        work: where what is done is kept, and how the machine may be used.
+        start: a network to tune further, or None.
+        work: the workspace.
     """
-    course = TrainingPlan(recipe.network, recipe.fit, recipe.sampling, recipe.augment, start)
-    tried = conditions(recipe, cohort)
-    labels = _labels(recipe, cohort, tried, work)
-    found = out_of_fold("student", course, cohort, labels, with_views(tried), work)
-    calibration = _calibration(recipe, cohort, found, tried)
-    first = _scored(cohort, found, tried, calibration, None)
+    plan = TrainingPlan(recipe.network, recipe.fit, recipe.sampling, recipe.augment, start)
+    by_condition = conditions(recipe, cohort)
+    labels = _labels(recipe, cohort, by_condition, work)
+    logits = out_of_fold("student", plan, cohort, labels, with_views(by_condition), work)
+    calibration = _calibration(recipe, cohort, logits, by_condition)
+    first = _scored(cohort, logits, by_condition, calibration, None)
     look = calibrate.second_look(_pooled(first, cohort).p, recipe.calibrate)
-    work.say("all images")
-    last = load_or_train(
-        "final", course, select_examples(cohort, labels, np.ones(len(cohort), dtype=bool)), work
+    work.print_line("all images")
+    final = load_or_train(
+        "final", plan, select_examples(cohort, labels, np.ones(len(cohort), dtype=bool)), work
     )
-    one = fold_model("student", course, cohort, labels, 0, work)
+    first_fold = fold_model("student", plan, cohort, labels, 0, work)
     return TrainedModel(
-        calibrated(last.model, calibration),
-        _quantised(recipe, cohort, calibrated(one, calibration), calibration.temperature, tried),
+        calibrated(final.model, calibration),
+        _quantised(
+            recipe, cohort, calibrated(first_fold, calibration), calibration.temperature, by_condition
+        ),
         calibration,
-        read_history(last.history),
+        read_history(final.history),
         look,
         first,
-        _scored(cohort, found, tried, calibration, look),
+        _scored(cohort, logits, by_condition, calibration, look),
         {
             "seed": recipe.fit.seed,
             "finished": time.strftime("%Y-%m-%d", time.gmtime()),
             "images": len(cohort),
-            "patients": len({each.patient for each in cohort.radiographs}),
-            "turned_away": len(cohort.turned_away),
-            "parameters": int(last.model.count_params()),
-            "multiply_adds": multiply_adds(last.model),
+            "patients": len({radiograph.patient for radiograph in cohort.radiographs}),
+            "turned_away": len(cohort.rejected),
+            "parameters": int(final.model.count_params()),
+            "multiply_adds": multiply_adds(final.model),
         },
     )
 
 
 def write_bundle(
-    recipe: Recipe, cohort: Cohort, made: TrainedModel, out: Path, *, preliminary: bool
+    recipe: Recipe, cohort: Cohort, trained: TrainedModel, out: Path, *, preliminary: bool
 ) -> dict[str, Any]:
     """Export, choose operating points, measure, and write a bundle.
 
     Args:
-        recipe: what the model was made by.
-        cohort: the images it was made of.
-        made: what the training gave.
-        out: the bundle's folder; made if it is not there.
-        preliminary: whether the card warns that the model is not the recipe's whole work.
+        recipe: of the model.
+        cohort: the images it was trained on.
+        trained: of `train_model`.
+        out: folder of the bundle, created if it does not exist.
+        preliminary: whether the card warns that the model comes from a trial run.
 
     Returns:
-        The card, less the files.
+        The card without its section `files`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    made.model.save(out / _REFERENCE)
-    (out / _SERVED).write_bytes(to_int8(made.model, representative(recipe, cohort)))
-    chosen_on = _pooled(made.scores, cohort)
+    trained.model.save(out / _REFERENCE)
+    (out / _SERVED).write_bytes(to_int8(trained.model, representative(recipe, cohort)))
+    chosen_on = _pooled(trained.scores, cohort)
     points = calibrate.operating_points(chosen_on.pneumonia, chosen_on.p, recipe.calibrate)
-    sets = _sets(recipe, cohort, made.scores)
+    sets = _sets(recipe, cohort, trained.scores)
     point = points[recipe.calibrate.default]
     described = card.describe(
         recipe,
         points=points,
-        temperature=made.calibration.temperature,
-        metrics={name: _measured(*each, point) for name, each in sets.items()}
-        | {"quantisation": made.quantised},
-        training=made.said,
+        temperature=trained.calibration.temperature,
+        metrics={name: _measured(*image_set, point) for name, image_set in sets.items()}
+        | {"quantisation": trained.quantised},
+        training=trained.facts,
         preliminary=preliminary,
-        data={"trained_on": _trained_on(recipe, cohort)},
+        data={"trained_on": _sources(recipe, cohort)},
         sections={
             "curves": card.curve_points({name: scored for name, (scored, _) in sets.items()}),
-            "spread": {name: _spread(*each, point) for name, each in sets.items()},
-            **_second_look(recipe, cohort, made, point),
+            "spread": {name: _spread(*image_set, point) for name, image_set in sets.items()},
+            **_second_look(recipe, cohort, trained, point),
         },
     )
-    write_history(out / HISTORY, made.history)
-    plot_history(out / PLOT, made.history)
+    write_history(out / HISTORY, trained.history)
+    plot_history(out / PLOT, trained.history)
     card.plot_roc(out / "roc.png", {name: scored for name, (scored, _) in sets.items()}, points)
     card.plot_reliability(out / "reliability.png", {name: scored for name, (scored, _) in sets.items()})
     card.write_card(out, described, (_SERVED, _REFERENCE))
@@ -159,12 +161,12 @@ def write_bundle(
 
 
 def reference(bundle: Bundle) -> keras.Model:
-    """Load a bundle's reference network."""
+    """Load the reference network of a bundle."""
     return keras.saving.load_model(bundle.file("tensorflow"), compile=False)
 
 
 def calibrated(model: keras.Model, calibration: calibrate.Calibration) -> keras.Model:
-    """The same network with the calibration's biases in its last layer; the temperature stays outside."""
+    """Return the network with the biases of the calibration in its last layer, but not the temperature."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     head = copy.get_layer(HEAD)
@@ -174,7 +176,7 @@ def calibrated(model: keras.Model, calibration: calibrate.Calibration) -> keras.
 
 
 def representative(recipe: Recipe, cohort: Cohort) -> NDArray[np.uint8]:
-    """Augmented training inputs: the ranges of what a server may be sent, not only of clean images."""
+    """Return augmented training inputs with the ranges that a server may receive, not only of clean images."""
     rng = np.random.default_rng(recipe.fit.seed)
     chosen = rng.choice(len(cohort), min(REPRESENTATIVE, len(cohort)), replace=False)
     seed = (recipe.fit.seed, REPRESENTATIVE)
@@ -182,47 +184,47 @@ def representative(recipe: Recipe, cohort: Cohort) -> NDArray[np.uint8]:
 
 
 def _labels(
-    recipe: Recipe, cohort: Cohort, tried: Mapping[str, Condition], work: Workspace
+    recipe: Recipe, cohort: Cohort, by_condition: Mapping[str, Condition], work: Workspace
 ) -> NDArray[np.float32]:
-    """What is to be learnt of each image: what the data set says, and what the teacher thinks of it."""
-    known = targets(cohort.radiographs)
+    """Return the training targets: the labels of the data set, mixed with the teacher's scores if there is one."""
+    labels = targets(cohort.radiographs)
     teacher = recipe.teacher
     if teacher is None:
-        return known
-    course = TrainingPlan(teacher.network, teacher.fit, recipe.sampling, recipe.augment)
-    opinion = out_of_fold("teacher", course, cohort, known, tried, work)
-    return distilled_targets(cohort, opinion, tried, teacher.share, teacher.temperature)
+        return labels
+    plan = TrainingPlan(teacher.network, teacher.fit, recipe.sampling, recipe.augment)
+    teacher_logits = out_of_fold("teacher", plan, cohort, labels, by_condition, work)
+    return distilled_targets(cohort, teacher_logits, by_condition, teacher.share, teacher.temperature)
 
 
 def _calibration(
-    recipe: Recipe, cohort: Cohort, found: Logits, tried: Mapping[str, Condition]
+    recipe: Recipe, cohort: Cohort, out_of_fold_logits: Logits, by_condition: Mapping[str, Condition]
 ) -> calibrate.Calibration:
-    """On the folder's images, each trial counting alike, at the prevalence that the recipe states."""
-    logits, known, weights = [], [], []
-    for name, trial in tried.items():
+    """Calibrate on the folder's images, each condition with equal weight, at the prevalence of the recipe."""
+    logits, labels, weights = [], [], []
+    for name, trial in by_condition.items():
         chosen = cohort.source[trial.of] == FOLDER
         radiographs = [cohort.radiographs[i] for i in trial.of[chosen]]
-        pneumonia = np.array([each.pneumonia for each in radiographs])
-        logits.append(found[name][chosen])
-        known.append(targets(radiographs))
+        pneumonia = np.array([radiograph.pneumonia for radiograph in radiographs])
+        logits.append(out_of_fold_logits[name][chosen])
+        labels.append(targets(radiographs))
         balanced = calibrate.prevalence_weights(pneumonia, recipe.calibrate.prevalence)
         weights.append(balanced / balanced.sum())
-    return calibrate.calibrate(np.concatenate(logits), np.concatenate(known), np.concatenate(weights))
+    return calibrate.calibrate(np.concatenate(logits), np.concatenate(labels), np.concatenate(weights))
 
 
 def _scored(
     cohort: Cohort,
-    found: Logits,
-    tried: Mapping[str, Condition],
+    logits: Logits,
+    by_condition: Mapping[str, Condition],
     calibration: calibrate.Calibration,
     look: SecondLook | None,
 ) -> dict[str, LabelledScores]:
     scored = {}
-    for name, trial in tried.items():
-        p = calibration.probabilities(found[name])
+    for name, trial in by_condition.items():
+        p = calibration.probabilities(logits[name])
         if look is not None:
             wanted = look.selects(1 - p[:, 0])
-            looks = [found[name], *(found[view_of(name, view)] for view in VIEWS)]
+            looks = [logits[name], *(logits[view_of(name, view)] for view in VIEWS)]
             p[wanted] = calibration.probabilities(np.mean(looks, axis=0)[wanted])
         radiographs = [cohort.radiographs[i] for i in trial.of]
         scored[name] = labelled_scores(radiographs, Scores(p, np.zeros((len(p), 0, 0), np.uint8)))
@@ -230,15 +232,15 @@ def _scored(
 
 
 def _pooled(scores: Mapping[str, LabelledScores], cohort: Cohort) -> LabelledScores:
-    """The folder's images of all trials, each trial as often as every other."""
+    """Return the folder's images of all conditions, each condition equally often."""
     parts = []
-    most = max(len(each) for each in scores.values())
+    most = max(len(score) for score in scores.values())
     for scored in scores.values():
         folder = np.tile(cohort.source, len(scored) // len(cohort)) == FOLDER
         parts.append(scored.at(np.tile(np.flatnonzero(folder), most // len(scored))))
     return LabelledScores(
         *(
-            np.concatenate([getattr(each, name) for each in parts])
+            np.concatenate([getattr(part, name) for part in parts])
             for name in LabelledScores.__dataclass_fields__
         )
     )
@@ -247,7 +249,7 @@ def _pooled(scores: Mapping[str, LabelledScores], cohort: Cohort) -> LabelledSco
 def _sets(
     recipe: Recipe, cohort: Cohort, scores: Mapping[str, LabelledScores]
 ) -> dict[str, tuple[LabelledScores, Cohort]]:
-    """What is measured, by its name on the card, with the images it was made of."""
+    """Return the measured sets by their name on the card, with the images that each was made from."""
     suffix = {PLAIN: "", STRESSED: "_stressed", RESTYLED: "_restyled"}
     sources = {FOLDER: recipe.data.folder, TABLE: recipe.data.table}
     sets = {}
@@ -260,40 +262,42 @@ def _sets(
     return sets
 
 
-def _second_look(recipe: Recipe, cohort: Cohort, made: TrainedModel, point: OperatingPoint) -> dict[str, Any]:
-    """Which images are looked at again, and what it changes, by the name of the set."""
-    if made.look is None:
+def _second_look(
+    recipe: Recipe, cohort: Cohort, trained: TrainedModel, point: OperatingPoint
+) -> dict[str, Any]:
+    """Return the range of the second look and its effects, by the name of the set."""
+    if trained.look is None:
         return {}
-    said: dict[str, Any] = {**asdict(made.look), "views": list(VIEWS)}
-    after = _sets(recipe, cohort, made.scores)
-    for name, (first, _) in _sets(recipe, cohort, made.first).items():
-        once, twice = (measure(each, point.threshold) for each in (first, after[name][0]))
-        said[name] = {"looked_at_again": float(made.look.selects(first.p).mean())}
+    section: dict[str, Any] = {**asdict(trained.look), "views": list(VIEWS)}
+    after = _sets(recipe, cohort, trained.scores)
+    for name, (first, _) in _sets(recipe, cohort, trained.first).items():
+        once, twice = (measure(scored, point.threshold) for scored in (first, after[name][0]))
+        section[name] = {"looked_at_again": float(trained.look.selects(first.p).mean())}
         for metric in ("auc", "accuracy", "specificity", "recall"):
-            said[name] |= {f"{metric}_at_first": once[metric], metric: twice[metric]}
-    return {"second_look": said}
+            section[name] |= {f"{metric}_at_first": once[metric], metric: twice[metric]}
+    return {"second_look": section}
 
 
 def _measured(scored: LabelledScores, part: Cohort, point: OperatingPoint) -> dict[str, Any]:
     figures = with_intervals(scored, point.threshold, BOOTSTRAP, SEED)
-    said = {
+    section = {
         "n": len(scored),
         "patients": len(np.unique(scored.patient)),
         "prevalence": float(scored.pneumonia.mean()),
         **figures,
     }
     groups = subgroups(part.radiographs, scored, point, BOOTSTRAP) if len(part) == len(scored) else {}
-    return said | ({"subgroups": groups} if groups else {})
+    return section | ({"subgroups": groups} if groups else {})
 
 
 def _spread(scored: LabelledScores, part: Cohort, point: OperatingPoint) -> dict[str, Any]:
-    """Over the folds, each of which had a seed of its own."""
+    """Return the figures of each fold; every fold also has its own seed."""
     fold = np.tile(part.fold, len(scored) // len(part))
     measured = [measure(scored.at(fold == number), point.threshold) for number in np.unique(fold)]
-    found = {name: [each[name] for each in measured] for name in _SPREAD}
+    figures = {name: [fold_figures[name] for fold_figures in measured] for name in _SPREAD}
     return {
         name: _described([value for value in values if value is not None])
-        for name, values in found.items()
+        for name, values in figures.items()
         if None not in values
     }
 
@@ -304,11 +308,15 @@ def _described(values: list[float]) -> dict[str, Any]:
 
 
 def _quantised(
-    recipe: Recipe, cohort: Cohort, model: keras.Model, temperature: float, tried: Mapping[str, Condition]
+    recipe: Recipe,
+    cohort: Cohort,
+    model: keras.Model,
+    temperature: float,
+    by_condition: Mapping[str, Condition],
 ) -> dict[str, Any]:
-    """What int8 costs: the first fold's network on the patients it was not shown."""
-    held = np.flatnonzero((cohort.fold[tried[PLAIN].of] == 0) & (cohort.source == FOLDER))
-    inputs = tried[PLAIN].inputs[held]
+    """Measure the effects of int8: the first fold's network on the patients it did not see."""
+    held = np.flatnonzero((cohort.fold[by_condition[PLAIN].of] == 0) & (cohort.source == FOLDER))
+    inputs = by_condition[PLAIN].inputs[held]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / _SERVED
         path.write_bytes(to_int8(model, representative(recipe, cohort.at(cohort.fold != 0))))
@@ -316,7 +324,7 @@ def _quantised(
     compared = parity(model, served, inputs)
     pneumonia = np.array([cohort.radiographs[i].pneumonia for i in held])
     exact = model.predict(inputs[..., np.newaxis].astype(np.float32), batch_size=64, verbose=0)
-    before, after = (_p(each, temperature) for each in (exact, served))
+    before, after = (_p(evidence, temperature) for evidence in (exact, served))
     return {
         **asdict(compared),
         "auc_float": auc(pneumonia, before),
@@ -329,6 +337,6 @@ def _p(evidence: NDArray[np.float32], temperature: float) -> NDArray[np.float64]
     return 1 - neutral.probabilities(evidence.astype(np.float64).mean(axis=(1, 2)))[:, 0]
 
 
-def _trained_on(recipe: Recipe, cohort: Cohort) -> list[dict[str, Any]]:
+def _sources(recipe: Recipe, cohort: Cohort) -> list[dict[str, Any]]:
     sources = (recipe.data.folder, recipe.data.table)
     return [sources[int(source)].model_dump(exclude={"called"}) for source in np.unique(cohort.source)]

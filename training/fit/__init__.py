@@ -1,1 +1,1 @@
-"""Training: the weights of one network, and of one network per fold."""
+"""Training of one network, and of one network for each fold."""

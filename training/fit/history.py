@@ -1,4 +1,4 @@
-"""How a training went: a table for programs, a plot for people."""
+"""The history of a training: a CSV for programs, a plot for people."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 HISTORY, PLOT = "history.csv", "history.png"
 _PANELS = ("loss", "accuracy")
-_SIDES = (("training, augmented", "{}", "#8a8f98"), ("validation, as it is", "val_{}", "#0b5cad"))
+_SIDES = (("training, augmented", "{}", "#8a8f98"), ("validation, not augmented", "val_{}", "#0b5cad"))
 _FEW = 40
 
 History = Sequence[dict[str, float]]
 
 
 def write_history(path: Path, history: History) -> None:
-    """Write a CSV of one row an epoch, counted from 1.
+    """Write a CSV with one row an epoch, counted from 1.
 
     Args:
         path: the file.
-        history: of `Progress`. Where an epoch lacks a figure, the cell is empty.
+        history: of `Progress`. A cell is empty if the epoch lacks that figure.
     """
     names = list(dict.fromkeys(name for entry in history for name in entry))
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -30,14 +30,14 @@ def write_history(path: Path, history: History) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """What `write_history` wrote."""
+    """Return the history in a CSV of `write_history`."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [{name: float(cell) for name, cell in row.items() if cell and name != "epoch"} for row in rows]
 
 
 def plot_history(path: Path, history: History) -> None:
-    """Draw loss and accuracy by epoch, of training and validation, side by side.
+    """Plot loss and accuracy by epoch, for training and validation, side by side.
 
     Args:
         path: the PNG file.
@@ -48,7 +48,7 @@ def plot_history(path: Path, history: History) -> None:
     figure = Figure(figsize=(9, 3.8), dpi=110, layout="constrained")
     for axes, name in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
         _draw(axes, name, history)
-    # No date and no version in the file: the same numbers give the same bytes.
+    # Without date and version in the file, the same numbers give the same bytes.
     figure.savefig(path, metadata={"Software": None})
 
 
@@ -62,7 +62,7 @@ def _draw(axes: Any, name: str, history: History) -> None:
             if key.format(name) in entry
         ]
         if points:
-            # Points, since validation may be measured in some epochs only.
+            # Validation may be measured in some epochs only, so its points are marked.
             marker = "o" if len(points) <= _FEW else None
             axes.plot(*zip(*points, strict=True), label=label, color=colour, marker=marker, markersize=4)
     axes.set(xlabel="epoch", title=name.capitalize(), xlim=(0.5, len(history) + 0.5))

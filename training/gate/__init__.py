@@ -1,1 +1,1 @@
-"""The gate: what it learns from, how it is made, and what it is worth."""
+"""The gate: a small network that recognises frontal chest radiographs."""

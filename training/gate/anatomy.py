@@ -1,8 +1,8 @@
-"""Drawn radiographs of what is no frontal chest: limbs, skulls, slices, a chest from its side.
+"""Drawn radiographs that are not frontal chests: limbs, skulls, slices, lateral chests.
 
-Nobody has to own pictures of other patients to teach a gate what to turn away. Every drawing comes
-from a seed; they need not convince a person, only span what the shapes, borders and contrasts of
-such pictures may be.
+With drawings, nobody needs images of other patients to train the gate. A seed determines each drawing.
+The drawings need not convince a person. They only have to cover the shapes, borders and contrasts that
+such images can have.
 """
 
 # ruff: noqa: PLR2004 - sizes, amounts and shares of a drawing
@@ -20,7 +20,7 @@ Draw = Callable[[np.random.Generator], Grey]
 
 
 def limb(rng: np.random.Generator) -> Grey:
-    """A forearm or leg: one bone or two, perhaps with a joint, at any angle."""
+    """Draw a forearm or leg: one bone or two, perhaps with a joint, at any angle."""
     plate = Plate(rng, turn=rng.choice((15.0, 90.0)))
     width, joint = rng.uniform(0.2, 0.45), rng.uniform(-1.6, 1.6)
     bend = rng.uniform(-0.4, 0.4)
@@ -35,7 +35,7 @@ def limb(rng: np.random.Generator) -> Grey:
 
 
 def hand(rng: np.random.Generator) -> Grey:
-    """A hand from the front, fingers spread."""
+    """Draw a frontal hand with spread fingers."""
     plate = Plate(rng, turn=rng.choice((15.0, 180.0)))
     wrist: Point = (0.0, 0.75)
     plate.flesh((0.0, 1.6), wrist, (0.3, 0.28), 0.5)
@@ -55,7 +55,7 @@ def hand(rng: np.random.Generator) -> Grey:
 
 
 def foot(rng: np.random.Generator) -> Grey:
-    """A foot from the side, and the ankle."""
+    """Draw a foot and its ankle from the side."""
     plate = Plate(rng, turn=rng.choice((15.0, 90.0)))
     ankle: Point = (-0.45, 0.1)
     plate.flesh((-0.5, -1.6), ankle, (0.35, 0.25))
@@ -74,7 +74,7 @@ def foot(rng: np.random.Generator) -> Grey:
 
 
 def skull(rng: np.random.Generator) -> Grey:
-    """A skull from the front or from the side, with the upper neck."""
+    """Draw a skull from the front or from the side, with the upper neck."""
     plate = Plate(rng)
     wide = rng.uniform(0.55, 0.85)
     plate.blob((0.0, -0.2), (wide * 1.08, 0.85), 0.35)
@@ -96,7 +96,7 @@ def skull(rng: np.random.Generator) -> Grey:
 
 
 def pelvis(rng: np.random.Generator) -> Grey:
-    """A pelvis with both hips."""
+    """Draw a pelvis with both hips."""
     plate = Plate(rng)
     plate.flesh((0.0, -1.5), (0.0, 0.4), (0.95, 1.1), 0.9)
     plate.spine((0.0, -1.5), (0.0, -0.45), 0.17, 5)
@@ -112,7 +112,7 @@ def pelvis(rng: np.random.Generator) -> Grey:
 
 
 def abdomen(rng: np.random.Generator) -> Grey:
-    """An abdomen: spine, gas in the bowel, the lowest ribs above, perhaps the pelvis below."""
+    """Draw an abdomen: spine, gas in the bowel, the lowest ribs above, perhaps the pelvis below."""
     plate = Plate(rng, turn=12.0)
     wide = rng.uniform(0.8, 1.05)
     plate.flesh((0.0, -1.6), (0.0, 1.6), (wide, wide), 0.9)
@@ -130,7 +130,7 @@ def abdomen(rng: np.random.Generator) -> Grey:
 
 
 def neck_or_back(rng: np.random.Generator) -> Grey:
-    """A stretch of spine, from the front or the side, with a curve."""
+    """Draw a stretch of spine, from the front or the side, with a curve."""
     plate = Plate(rng)
     wide, bend = rng.uniform(0.4, 0.9), rng.uniform(-0.35, 0.35)
     plate.flesh((0.0, -1.6), (bend, 1.6), (wide, wide * rng.uniform(0.8, 1.3)), 0.7)
@@ -143,7 +143,7 @@ def neck_or_back(rng: np.random.Generator) -> Grey:
 
 
 def shoulder(rng: np.random.Generator) -> Grey:
-    """A shoulder: the head of the humerus, the clavicle, and a corner of the lung."""
+    """Draw a shoulder: the head of the humerus, the clavicle, and a corner of the lung."""
     plate = Plate(rng)
     plate.flesh((-1.4, 0.4), (0.3, 0.0), (0.9, 0.5), 0.7)
     plate.flesh((0.3, 0.0), (0.5, 1.6), (0.42, 0.34), 0.6)
@@ -158,7 +158,7 @@ def shoulder(rng: np.random.Generator) -> Grey:
 
 
 def breast(rng: np.random.Generator) -> Grey:
-    """A mammogram: half a disc at one edge of a black plate."""
+    """Draw a mammogram: half a disc at one edge of a black plate."""
     plate = Plate(rng, turn=25.0)
     tall = rng.uniform(0.6, 1.0)
     plate.blob((-1.15, 0.0), (rng.uniform(0.9, 1.5), tall), 0.8)
@@ -167,7 +167,7 @@ def breast(rng: np.random.Generator) -> Grey:
 
 
 def trunk_slice(rng: np.random.Generator) -> Grey:
-    """A CT slice through the chest or the belly, on the table."""
+    """Draw a CT slice through the chest or the belly, on the table."""
     plate = Plate(rng, turn=8.0)
     wide, high = rng.uniform(0.7, 0.95), rng.uniform(0.5, 0.7)
     plate.disc((0, 0), (wide, high), rng.uniform(0.35, 0.6))
@@ -190,7 +190,7 @@ def trunk_slice(rng: np.random.Generator) -> Grey:
 
 
 def head_slice(rng: np.random.Generator) -> Grey:
-    """A CT or MR slice through a head: with a bright skull, or a dark one under bright skin."""
+    """Draw a CT or MR slice through a head: with a bright skull, or a dark one under bright skin."""
     plate = Plate(rng, turn=12.0)
     wide, high = rng.uniform(0.5, 0.75), rng.uniform(0.65, 0.9)
     rims = (1.0, 0.25) if rng.random() < 0.6 else (0.55, 0.0)  # CT else MR
@@ -205,7 +205,7 @@ def head_slice(rng: np.random.Generator) -> Grey:
 
 
 def ultrasound(rng: np.random.Generator) -> Grey:
-    """A fan of speckle on black."""
+    """Draw a fan of speckle on black."""
     plate = Plate(rng, turn=5.0)
     radius, angle = np.hypot(plate.x, plate.y + 1.0), np.arctan2(plate.x, plate.y + 1.0)
     fan = (np.abs(angle) < rng.uniform(0.4, 0.8)) & (radius > rng.uniform(0.1, 0.5)) & (radius < 1.85)
@@ -214,7 +214,7 @@ def ultrasound(rng: np.random.Generator) -> Grey:
 
 
 def lateral_drawn(rng: np.random.Generator) -> Grey:
-    """A chest from its side: the spine behind, the heart in front, the arms raised."""
+    """Draw a lateral chest: the spine behind, the heart in front, the arms raised."""
     plate = Plate(rng, turn=8.0)
     deep = rng.uniform(0.55, 0.8)
     plate.blob((0.0, 0.1), (deep, 1.4), 0.9)
@@ -232,13 +232,13 @@ def lateral_drawn(rng: np.random.Generator) -> Grey:
 
 
 def _table(plate: Plate, high: float, rng: np.random.Generator) -> None:
-    """The curved table under a patient, seen in most slices."""
+    """Draw the curved patient table, which most slices show."""
     if rng.random() < 0.5:
         curve = high + 0.08 + 0.35 * (1 - np.sqrt(np.clip(1 - plate.x**2, 0, 1)))
         plate.tissue += np.float32(0.6) * (np.abs(plate.y - curve) < 0.02)
 
 
-# What is drawn, and from where. Sides of a chest have a code of their own.
+# Drawings by kind. Lateral chests have a rejection code of their own.
 LATERALS: dict[str, Draw] = {"lateral": lateral, "lateral_drawn": lateral_drawn}
 OTHER_PARTS: dict[str, Draw] = {
     "limb": limb, "hand": hand, "foot": foot, "skull": skull, "pelvis": pelvis, "abdomen": abdomen,

@@ -1,4 +1,4 @@
-"""What the gate learns from: real chests as they may differ, the same spoiled, and drawings."""
+"""Training examples of the gate: varied real chests, spoiled chests, and drawings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from worker.inference.preprocess import normalise
 from worker.phantom import draw_phantom
 
 LABELS = (FRONTAL, "inverted", "turned_right", "turned_left", "upside_down", "lateral", "not_a_chest")
-# What a mirror makes of each label.
-MIRRORED = np.array([LABELS.index(each) for each in (
+# The label of the mirror image, for each label.
+MIRRORED = np.array([LABELS.index(label) for label in (
     FRONTAL, "inverted", "turned_left", "turned_right", "upside_down", "lateral", "not_a_chest",
 )])  # fmt: skip
-# Edge of what the gate's network sees, and of the model input that it is reduced from, in pixels.
-# Of which side the model's own input is makes no difference after the reduction.
+# Edge of the network's input, and of the model input that it is reduced from, in pixels. The real side of the
+# model input makes no difference after the reduction.
 NETWORK_SIDE, _INPUT_SIDE = 64, 128
 # Half of the drawings and phantoms get the texture of a real film.
 _ROUGHENED = 0.5
@@ -35,14 +35,14 @@ _PHANTOM_SEEDS = 1_000_000
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs of the network, and what is known of them.
+    """Inputs of the network, with their labels.
 
     Attributes:
         inputs: uint8, shape (n, 64, 64).
-        labels: places in `LABELS`, shape (n,).
-        folds: an example is only shown to the networks of other folds, shape (n,). All of one
-            patient are in one fold, and so are all drawings of one kind.
-        kinds: what each is, for instance `upside down` or `skull`, shape (n,).
+        labels: indices in `LABELS`, shape (n,).
+        folds: the fold whose network does not see the example, shape (n,). All examples of a patient
+            are in one fold, and so are all drawings of one kind.
+        kinds: for instance `upside down` or `skull`, shape (n,).
     """
 
     inputs: Grey
@@ -51,19 +51,19 @@ class Examples:
     kinds: NDArray[np.str_]
 
     def at(self, mask: NDArray[np.bool_]) -> Examples:
-        """Those that are marked."""
+        """Return the examples in this mask."""
         return Examples(self.inputs[mask], self.labels[mask], self.folds[mask], self.kinds[mask])
 
 
 @dataclass(frozen=True)
 class Chests:
-    """Real frontal radiographs of one set; all of length n.
+    """Real frontal radiographs of one set; all attributes have length n.
 
     Attributes:
-        radiographs: what is known of each.
+        radiographs: labels and patients.
         inputs: as the server sees them, uint8, shape (n, side, side).
         grey: from `checked_grey`, uint8, shape (n, s, s).
-        folds: 0 .. folds - 1, shape (n,); all images of a patient are in one.
+        folds: 0 .. folds - 1, shape (n,); all images of a patient are in one fold.
     """
 
     radiographs: Sequence[Radiograph]
@@ -76,38 +76,38 @@ _One = tuple[Grey, str, int, str]
 
 
 def folds_of(chests: Mapping[str, Chests]) -> int:
-    """How many folds there are."""
-    return 1 + max(int(each.folds.max()) for each in chests.values())
+    """Return the number of folds."""
+    return 1 + max(int(chest_set.folds.max()) for chest_set in chests.values())
 
 
 def draw(chests: Mapping[str, Chests], plan: GateSection) -> Examples:
     """Draw all examples.
 
     Args:
-        chests: by the name of the set.
-        plan: how many of what, and the seed: the same one draws the same examples.
+        chests: real chests by the name of the set.
+        plan: the numbers of examples, and the seed: the same seed gives the same examples.
     """
-    folds, films = folds_of(chests), [each.grey for each in chests.values()]
-    found = [
+    folds, films = folds_of(chests), [chest_set.grey for chest_set in chests.values()]
+    drawn = [
         *(
             one
-            for place, (name, each) in enumerate(chests.items())
-            for one in _of_chests(name, each, plan.images, (plan.seed, place))
+            for place, (name, chest_set) in enumerate(chests.items())
+            for one in _of_chests(name, chest_set, plan.images, (plan.seed, place))
         ),
         *_of_phantoms(films, plan, folds),
         *_of_drawings(films, plan, folds),
     ]
-    inputs, labels, numbers, kinds = zip(*found, strict=True)
+    inputs, labels, numbers, kinds = zip(*drawn, strict=True)
     return Examples(
         np.stack(inputs),
-        np.array([LABELS.index(each) for each in labels]),
+        np.array([LABELS.index(label) for label in labels]),
         np.array(numbers),
         np.array(kinds),
     )
 
 
 def seen(grey: Grey) -> Grey:
-    """What the network sees of a picture, shape (64, 64)."""
+    """Return the input of the gate's network for an image, shape (64, 64)."""
     image = Image.fromarray(grey)
     if grey.shape != (_INPUT_SIDE, _INPUT_SIDE):
         image = image.resize((_INPUT_SIDE, _INPUT_SIDE), Image.Resampling.BILINEAR)
@@ -115,7 +115,7 @@ def seen(grey: Grey) -> Grey:
 
 
 def _of_chests(name: str, chests: Chests, images: int, seed: tuple[int, int]) -> Iterator[_One]:
-    """Of each image two variants, and one spoiled; more where there are few images."""
+    """Yield two variants of each image and one spoiled variant; more if there are few images."""
     repeats = -(-images // (2 * len(chests.grey)))
     for number, (grey, fold) in enumerate(zip(chests.grey, chests.folds.tolist(), strict=True)):
         rng = np.random.default_rng((*seed, number))
@@ -151,7 +151,7 @@ def _sound_and_spoiled(grey: Grey, kind: str, fold: int, rng: np.random.Generato
     how = list(SPOILED)
     spoiled = how[int(rng.integers(len(how)))]
     label, change = SPOILED[spoiled]
-    # Mirrored first: a mirror would make a turn to the right one to the left.
+    # Mirror first: a mirror image of a right turn is a left turn.
     changed = np.asarray(change(_perhaps_mirrored(image, rng), rng))
     yield seen(varied(changed, _INPUT_SIDE, rng, turn=20.0)), label, fold, spoiled
 

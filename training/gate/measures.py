@@ -1,4 +1,4 @@
-"""From what networks say of images that they were not shown, to the gate's threshold and its figures."""
+"""The gate's threshold and figures, from out-of-fold answers of its networks."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Flags = NDArray[np.bool_]
 
 PLAIN_LIMIT, STRESSED_LIMIT = 0.001, 0.005
 LOWEST, HIGHEST = 0.5, 0.9999
-# Written before any figure was looked at.
+# The rule was written before any figure was known.
 RULE = (
     "Out of fold, by patient, with the served int8 networks: the lowest threshold of 1 - p(frontal), not below "
     f"{LOWEST}, at which of each set at most {1000 * PLAIN_LIMIT:.0f} in 1000 images (but one at least) and at most "
-    f"{1000 * STRESSED_LIMIT:.0f} in 1000 of their stressed variants are turned away."
+    f"{1000 * STRESSED_LIMIT:.0f} in 1000 of their stressed variants are rejected."
 )
 _Z = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True)
 class GateAnswers:
-    """The labels' chances, as networks give them that were not shown the patient or the kind.
+    """Label probabilities from networks that did not see the patient or the kind in training.
 
     Attributes:
         plain: by set, shape (n, labels).
         stressed: by set and stress, shape (n, labels).
-        others: of the examples that are no frontal chest, shape (m, labels).
-        never: by kind, of what no gate is trained on, shape (k, labels).
+        others: of the examples that are not frontal chests, shape (m, labels).
+        never: of kinds that no gate is trained on, by kind, shape (k, labels).
     """
 
     plain: Mapping[str, Floats]
@@ -46,7 +46,7 @@ class GateAnswers:
 
 
 def choose_threshold(plain: Mapping[str, Floats], stressed: Mapping[str, Mapping[str, Floats]]) -> float:
-    """The threshold by `RULE`, rounded up to four decimals, and `HIGHEST` at most.
+    """Return the threshold by `RULE`, rounded up to four decimals, and at most `HIGHEST`.
 
     Arguments as in `GateAnswers`.
     """
@@ -54,30 +54,30 @@ def choose_threshold(plain: Mapping[str, Floats], stressed: Mapping[str, Mapping
     for variants in stressed.values():
         scores = np.concatenate([1 - p[:, 0] for p in variants.values()])
         needed.append(_lowest(scores, int(STRESSED_LIMIT * len(scores))))
-    return min(HIGHEST, max(LOWEST, *(math.ceil(each * 1e4) / 1e4 for each in needed)))
+    return min(HIGHEST, max(LOWEST, *(math.ceil(limit * 1e4) / 1e4 for limit in needed)))
 
 
 def measured(
     answers: GateAnswers, sets: Mapping[str, Sequence[Radiograph]], others: Examples, threshold: float
 ) -> dict[str, Any]:
-    """The figures of the card's section.
+    """Return the figures of the card's section.
 
     Args:
-        answers: what the networks said.
-        sets: the radiographs by set, in the same order.
-        others: the examples that are no frontal chest, in the same order.
+        answers: of the networks.
+        sets: the radiographs by set, in the order of the answers.
+        others: the examples that are not frontal chests, in the order of the answers.
         threshold: of 1 - p(frontal).
 
     Returns:
-        `chests`, by set: how many were turned away. Tables: `codes` they were given, the same by
-        `groups`, the share of `stressed` variants, and of `others` and of what was `never_trained_on`.
+        `chests`: rejected images by set. Tables: rejection `codes`; rejections by `groups`; the rejected
+        share of `stressed` variants, of `others` and of kinds that were `never_trained_on`.
     """
-    turned = {name: rejected(p, threshold) for name, p in answers.plain.items()}
+    flags = {name: rejected(p, threshold) for name, p in answers.plain.items()}
     return {
-        "chests": {name: _of_set(turned[name], radiographs) for name, radiographs in sets.items()},
+        "chests": {name: _of_set(flags[name], radiographs) for name, radiographs in sets.items()},
         "codes": [row for name, p in answers.plain.items() for row in _codes(name, p, threshold)],
         "groups": [
-            {"set": name, "group": group, **_counted(turned[name][mask])}
+            {"set": name, "group": group, **_counted(flags[name][mask])}
             for name, radiographs in sets.items()
             for group, mask in _groups(radiographs)
         ],
@@ -95,12 +95,12 @@ def measured(
 
 
 def rejected(p: Floats, threshold: float) -> Flags:
-    """Which images are turned away, from chances of shape (n, labels)."""
+    """Return which images the gate rejects, from probabilities of shape (n, labels)."""
     return np.asarray(1 - p[:, 0] > threshold)
 
 
 def interval(share: float, count: int) -> list[float]:
-    """A 95 % interval of a share among so many patients (Wilson, JASA 22, 1927)."""
+    """Return the 95 % interval of a share among `count` patients (Wilson, JASA 22, 1927)."""
     centre, spread = (
         share + _Z**2 / (2 * count),
         _Z * math.sqrt(share * (1 - share) / count + (_Z / (2 * count)) ** 2),
@@ -110,15 +110,15 @@ def interval(share: float, count: int) -> list[float]:
 
 
 def _lowest(scores: Floats, allowed: int) -> float:
-    """The lowest threshold above which there are at most so many scores."""
+    """Return the lowest threshold that at most `allowed` scores exceed."""
     return float(np.sort(scores)[::-1][min(allowed, len(scores) - 1)])
 
 
-def _of_set(turned: Flags, radiographs: Sequence[Radiograph]) -> dict[str, Any]:
-    patients = len({each.patient for each in radiographs})
-    share = float(turned.mean())
-    counted = {"n": len(turned), "patients": patients, "turned_away": int(turned.sum())}
-    return {**counted, "share": _share(turned), "share_ci": interval(share, patients)}
+def _of_set(flags: Flags, radiographs: Sequence[Radiograph]) -> dict[str, Any]:
+    patients = len({radiograph.patient for radiograph in radiographs})
+    share = float(flags.mean())
+    counted = {"n": len(flags), "patients": patients, "turned_away": int(flags.sum())}
+    return {**counted, "share": _share(flags), "share_ci": interval(share, patients)}
 
 
 def _codes(name: str, p: Floats, threshold: float) -> list[dict[str, Any]]:
@@ -127,32 +127,32 @@ def _codes(name: str, p: Floats, threshold: float) -> list[dict[str, Any]]:
 
 
 def _groups(radiographs: Sequence[Radiograph]) -> Iterator[tuple[str, Flags]]:
-    """Normal and pneumonia, and each view, as far as known."""
-    askers: dict[str, Callable[[Radiograph], bool]] = {
-        "normal": lambda each: not each.pneumonia,
-        "pneumonia": lambda each: each.pneumonia,
-        "PA": lambda each: each.traits.get("view") == "PA",
-        "AP": lambda each: each.traits.get("view") == "AP",
+    """Yield the masks of normal images, pneumonia, and each view, as far as known."""
+    tests: dict[str, Callable[[Radiograph], bool]] = {
+        "normal": lambda radiograph: not radiograph.pneumonia,
+        "pneumonia": lambda radiograph: radiograph.pneumonia,
+        "PA": lambda radiograph: radiograph.traits.get("view") == "PA",
+        "AP": lambda radiograph: radiograph.traits.get("view") == "AP",
     }
-    for name, asked in askers.items():
-        mask = np.array([asked(each) for each in radiographs])
+    for name, belongs in tests.items():
+        mask = np.array([belongs(radiograph) for radiograph in radiographs])
         if mask.any():
             yield name, mask
 
 
-def _counted(turned: Flags) -> dict[str, int]:
-    return {"n": len(turned), "turned_away": int(turned.sum())}
+def _counted(flags: Flags) -> dict[str, int]:
+    return {"n": len(flags), "turned_away": int(flags.sum())}
 
 
 def _of_others(p: Floats, others: Examples, threshold: float) -> Iterator[dict[str, Any]]:
-    turned, named = rejected(p, threshold), 1 + p[:, 1:].argmax(axis=1)
+    flags, named = rejected(p, threshold), 1 + p[:, 1:].argmax(axis=1)
     for kind in sorted(set(others.kinds.tolist())):
         mask = others.kinds == kind
-        right = turned[mask] & (named[mask] == others.labels[mask])
+        right = flags[mask] & (named[mask] == others.labels[mask])
         yield {
             "kind": kind.replace("_", " "),
             "n": int(mask.sum()),
-            "share": _share(turned[mask]),
+            "share": _share(flags[mask]),
             "right_code": _share(right),
         }
 

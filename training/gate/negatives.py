@@ -1,7 +1,7 @@
-"""What is no frontal chest radiograph, made from what is at hand.
+"""Images that are not frontal chest radiographs, from sources that need no other patients.
 
-Real chests are turned, inverted, cut to pieces and shrunk; photographs come with the packages that
-training needs anyway; pages, screens and textures are drawn. `training.gate.anatomy` draws other bodies.
+Real chests are turned, inverted, cut and shrunk. Photographs come with packages that training needs anyway.
+Pages, screens and textures are drawn. `training.gate.anatomy` draws other parts of the body.
 """
 
 # ruff: noqa: PLR2004 - sizes and shares of a drawing
@@ -28,18 +28,18 @@ _SAMPLES = "mpl-data/sample_data"
 
 
 def inverted(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Black for white; one in eight is turned as well."""
+    """Invert the grey values; turn one in eight as well."""
     upside = image.point([_WHITE - level for level in range(256)])
     return upside.rotate(90 * int(rng.integers(1, 4))) if rng.random() < 0.125 else upside
 
 
 def turned(degrees: int) -> Change:
-    """A quarter or half turn clockwise, as a plate that was read the wrong way round."""
+    """Return a function that turns an image clockwise, like a plate that was read the wrong way round."""
     return lambda image, _: image.rotate(-degrees)
 
 
 def piece(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A small window, one half, or the top or bottom third of the picture, enlarged."""
+    """Enlarge a small window, one half, or the top or bottom third of the image."""
     side = image.width
     window = rng.uniform(0.15, 0.42)
     x, y = rng.uniform(0, 1 - window, 2)
@@ -57,7 +57,7 @@ def piece(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def shuffled(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The quarters in another order, or the halves swapped: all that a chest has, and no chest."""
+    """Rearrange the quarters or swap the halves: every part of a chest, but no chest."""
     side, half = image.width, image.width // 2
     places = [(0, 0), (half, 0), (0, half), (half, half)]
     orders = ((3, 2, 1, 0), (1, 2, 3, 0), (3, 0, 1, 2), (1, 0, 3, 2))
@@ -69,7 +69,7 @@ def shuffled(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def shrunk(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A chest as a stamp or a strip on a page, or a sheet of several."""
+    """Shrink a chest to a stamp or a strip on a page, or to one of several on a sheet."""
     side = image.width
     if rng.random() < 0.35:
         count = int(rng.integers(2, 4))
@@ -89,7 +89,7 @@ def shrunk(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return out
 
 
-# Changes that leave no frontal chest, by the code that they deserve.
+# Changes after which a chest is no valid frontal chest, with the rejection code that each deserves.
 SPOILED: dict[str, tuple[str, Change]] = {
     "inverted": ("inverted", inverted),
     "turned right": ("turned_right", turned(90)),
@@ -102,12 +102,12 @@ SPOILED: dict[str, tuple[str, Change]] = {
 
 
 def text_page(rng: np.random.Generator) -> Grey:
-    """A letter or a scanned form."""
+    """Draw a letter or a scanned form."""
     return _page(rng, SIDE)
 
 
 def screenshot(rng: np.random.Generator) -> Grey:
-    """Windows, bars and lines of text, light or dark."""
+    """Draw windows, bars and lines of text, light or dark."""
     dark = rng.random() < 0.5
     ink, ground = (220, 30) if dark else (30, 235)
     image = Image.new("L", (2 * SIDE, 2 * SIDE), ground)
@@ -123,7 +123,7 @@ def screenshot(rng: np.random.Generator) -> Grey:
 
 
 def plot(rng: np.random.Generator) -> Grey:
-    """Axes with curves, bars or points."""
+    """Draw axes with curves, bars or points."""
     ground, edge = int(rng.choice((0, _WHITE))), 2 * SIDE
     image, ink = Image.new("L", (edge, edge), ground), _WHITE - ground
     draw = ImageDraw.Draw(image)
@@ -141,14 +141,14 @@ def plot(rng: np.random.Generator) -> Grey:
 
 
 def noise(rng: np.random.Generator) -> Grey:
-    """Noise of any coarseness, alone or over a slope."""
+    """Draw noise of any coarseness, alone or over a slope."""
     fine = rng.standard_normal((SIDE, SIDE)) * rng.uniform(0, 1.5)
     fields = sum(cloud(rng, SIDE, int(2 ** rng.uniform(1, 6))) for _ in range(int(rng.integers(1, 5))))
     return as_grey(128 + rng.uniform(15, 70) * (fine + fields))
 
 
 def gradient(rng: np.random.Generator) -> Grey:
-    """A slope, a vignette, or stripes."""
+    """Draw a slope, a vignette, or stripes."""
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     angle = rng.uniform(0, 2 * math.pi)
     along = x * math.cos(angle) + y * math.sin(angle)
@@ -158,7 +158,7 @@ def gradient(rng: np.random.Generator) -> Grey:
 
 
 def leaves(rng: np.random.Generator) -> Grey:
-    """Shapes that cover each other, whose statistics are those of photographs.
+    """Draw shapes that cover each other, with the statistics of photographs.
 
     The dead leaves model (Lee, Mumford and Huang, IJCV 41, 2001).
     """
@@ -173,11 +173,11 @@ def leaves(rng: np.random.Generator) -> Grey:
 
 
 def photograph(rng: np.random.Generator) -> Grey:
-    """A part of a photograph, at any scale and angle."""
+    """Cut a part of a photograph, at any scale and angle."""
     return _cut(_photograph("sklearn.datasets", "images/china.jpg"), rng)
 
 
-# Drawn without anatomy, by kind.
+# Images without anatomy, by kind.
 THINGS: dict[str, Draw] = {
     "text_page": text_page, "screenshot": screenshot, "plot": plot, "noise": noise,
     "gradient": gradient, "leaves": leaves, "photograph": photograph,
@@ -185,7 +185,7 @@ THINGS: dict[str, Draw] = {
 
 
 def other_photograph(rng: np.random.Generator) -> Grey:
-    """A part of a flower or of a portrait."""
+    """Cut a part of a flower or of a portrait."""
     flower = rng.random() < 0.5
     place = (
         ("sklearn.datasets", "images/flower.jpg")
@@ -196,11 +196,11 @@ def other_photograph(rng: np.random.Generator) -> Grey:
 
 
 def mr_slice(rng: np.random.Generator) -> Grey:
-    """A real MR slice through a head, or a part of it."""
+    """Cut a part of a real MR slice through a head."""
     return _cut(_head(), rng, smallest=0.6)
 
 
-# Nothing is ever trained on these: they show what happens to what no gate has seen.
+# No gate is trained on these. They show what happens to images of unknown kinds.
 NEVER_TRAINED_ON: dict[str, Draw] = {"other_photograph": other_photograph, "mr_slice": mr_slice}
 
 

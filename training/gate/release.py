@@ -1,7 +1,7 @@
-"""The gate: a tiny network that says whether an image is a frontal chest radiograph at all.
+"""The gate: a small network that recognises frontal chest radiographs.
 
-Its threshold, and everything that is reported of it, come from served networks that had seen neither
-the patient nor the kind of drawing; the shipped one is then fitted to all of them.
+Its threshold and its figures come from quantised networks that saw neither the patient nor the kind of
+drawing in training. The released network is then fitted to all examples.
 """
 
 from __future__ import annotations
@@ -53,43 +53,47 @@ _SHIFT, _SMALLEST_BOX, _LARGEST_BOX, _BOXED = 4, 4, 20, 0.3
 
 @dataclass(frozen=True)
 class GatePart:
-    """What a bundle needs: the content of gate.tflite, and the section of the card."""
+    """The files of a gate: the content of gate.tflite, and its section of the card."""
 
     network: bytes
     section: dict[str, Any]
 
 
 def chest_sets(recipe: Recipe, cohort: Cohort) -> dict[str, Chests]:
-    """The real frontal radiographs of a training, by what the card calls their set."""
+    """Return the real frontal radiographs of a training, by the name of their set on the card."""
     sources = {FOLDER: recipe.data.folder, TABLE: recipe.data.table}
-    found = {}
+    sets = {}
     for source in np.unique(cohort.source).tolist():
         part = cohort.at(cohort.source == source)
-        found[sources[source].called] = Chests(part.radiographs, part.inputs, part.grey, part.fold)
-    return found
+        sets[sources[source].called] = Chests(part.radiographs, part.inputs, part.grey, part.fold)
+    return sets
 
 
 def fit_gate(chests: Mapping[str, Chests], plan: GateSection, work: Workspace) -> GatePart:
-    """Draw examples, fit a network for each fold, choose the threshold by `RULE`, and fit one to all.
+    """Draw examples, fit a network for each fold, choose the threshold by `RULE`, and fit one network to all.
 
     Args:
-        chests: real frontal chests by the name of the set, for instance `children` and `adults`; the
-            rule holds for each set by itself.
-        plan: how; the same one gives the same gate on one machine.
-        work: where finished networks are kept, and how the machine may be used.
+        chests: real frontal chests by the name of the set, for instance `children` and `adults`. The rule
+            applies to each set separately.
+        plan: the section [gate]. The same plan gives the same gate on one machine.
+        work: the workspace, which keeps finished networks.
     """
-    work.say("gate: drawing what is no frontal chest")
+    work.print_line("gate: drawing images that are not frontal chests")
     examples, folds = draw(chests, plan), folds_of(chests)
     others = examples.at(examples.labels != 0)
-    tried = _OutOfFold(chests, others)
+    out_of_fold = _OutOfFold(chests, others)
     for fold in range(folds):
-        shown = examples.at(examples.folds != fold)
-        tried.by(_served(f"gate-{fold + 1}", plan, shown, plan.seed + 1 + fold, work), fold)
+        training = examples.at(examples.folds != fold)
+        out_of_fold.add_fold(_served(f"gate-{fold + 1}", plan, training, plan.seed + 1 + fold, work), fold)
     network = _served("gate-final", plan, examples, plan.seed, work)
-    never = {kind: label_probabilities(network, _never_seen(kind, plan.seed)) for kind in NEVER_TRAINED_ON}
-    found = GateAnswers(tried.plain, tried.stressed, tried.others, never)
-    threshold = choose_threshold(found.plain, found.stressed)
-    figures = measured(found, {name: each.radiographs for name, each in chests.items()}, others, threshold)
+    untrained = {
+        kind: label_probabilities(network, _never_seen(kind, plan.seed)) for kind in NEVER_TRAINED_ON
+    }
+    gate_answers = GateAnswers(out_of_fold.plain, out_of_fold.stressed, out_of_fold.others, untrained)
+    threshold = choose_threshold(gate_answers.plain, gate_answers.stressed)
+    figures = measured(
+        gate_answers, {name: chest_set.radiographs for name, chest_set in chests.items()}, others, threshold
+    )
     section = {
         "labels": list(LABELS),
         "side": NETWORK_SIDE,
@@ -103,7 +107,7 @@ def fit_gate(chests: Mapping[str, Chests], plan: GateSection, work: Workspace) -
 
 
 def add_to_bundle(folder: Path, part: GatePart) -> None:
-    """Write gate.tflite into a bundle, and name it on the card; an older gate is replaced."""
+    """Write gate.tflite into a bundle and its section into the card, in place of an older gate."""
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     (folder / FILE).write_bytes(part.network)
     names = dict.fromkeys((*card.pop("files"), FILE))
@@ -111,14 +115,14 @@ def add_to_bundle(folder: Path, part: GatePart) -> None:
 
 
 def part_of(bundle: Bundle) -> GatePart | None:
-    """The gate that a bundle has, to be put into another; None if it has none."""
+    """Return the gate of a bundle, to add it to another one; None if it has none."""
     if SECTION not in bundle.card:
         return None
     return GatePart((bundle.folder / FILE).read_bytes(), bundle.card[SECTION])
 
 
 def label_probabilities(network: bytes, inputs: Grey) -> Floats:
-    """What a served gate says of its inputs, (n, 64, 64): the chances of the labels, (n, labels)."""
+    """Return the label probabilities of a quantised gate for inputs (n, 64, 64), shape (n, labels)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FILE
         path.write_bytes(network)
@@ -126,17 +130,17 @@ def label_probabilities(network: bytes, inputs: Grey) -> Floats:
 
 
 def network(widths: Sequence[int]) -> keras.Model:
-    """Plain 3 x 3 convolutions that halve the side each, and a mean: from grey values to logits.
+    """Build the gate's network: plain 3 x 3 convolutions that halve the side, and a mean.
 
     Args:
-        widths: channels after each.
+        widths: channels after each convolution.
 
     Returns:
-        A model from (n, 64, 64, 1), 0..255, to (n, labels).
+        A model from grey values 0..255, shape (n, 64, 64, 1), to logits, shape (n, labels).
     """
     grey = keras.Input((NETWORK_SIDE, NETWORK_SIDE, 1), name="grey")
     x = layers.Rescaling(1 / 127.5, -1, name="centred")(grey)
-    # Names of their own: Keras counts on through a process, and the names are part of what is exported.
+    # Explicit names: Keras would number layers through the life of the process, and names are exported.
     for number, (width, stride) in enumerate((*((width, 2) for width in widths), (widths[-1], 1))):
         x = layers.Conv2D(width, 3, stride, padding="same", use_bias=False, name=f"conv{number}")(x)
         x = layers.ReLU(name=f"relu{number}")(BatchNorm(momentum=0.95, name=f"norm{number}")(x))
@@ -145,10 +149,10 @@ def network(widths: Sequence[int]) -> keras.Model:
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
-    """Examples in an order of each epoch, mirrored, shifted and partly covered at random."""
+    """Examples in a new order each epoch, randomly mirrored, shifted and partly covered."""
 
     def __init__(self, examples: Examples, size: int, seed: int) -> None:
-        """Draw the first epoch's order."""
+        """Draw the order of the first epoch."""
         super().__init__()
         self._examples, self._size, self._seed, self._epoch = (
             examples,
@@ -159,17 +163,17 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         self.on_epoch_end()
 
     def on_epoch_end(self) -> None:
-        """Draw the next epoch's order."""
+        """Draw the order of the next epoch."""
         self._epoch += 1
         self._order = np.random.default_rng((self._seed, self._epoch)).permutation(len(self._examples.labels))
 
     @property
     def num_batches(self) -> int:
-        """Batches in an epoch; what is left over is left out."""
+        """Number of batches in an epoch; an incomplete last batch is left out."""
         return len(self._examples.labels) // self._size
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Inputs, shape (m, 64, 64, 1), and targets, shape (m, labels)."""
+        """Return inputs, shape (m, 64, 64, 1), and targets, shape (m, labels)."""
         chosen = self._order[index * self._size : (index + 1) * self._size]
         rng = np.random.default_rng((self._seed, self._epoch, index))
         mirror = rng.random(len(chosen)) < 0.5  # noqa: PLR2004 - a coin
@@ -179,45 +183,48 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
 
 
 class _OutOfFold:
-    """Chests, as they are and stressed, and spoiled ones, filled in fold by fold."""
+    """Collects out-of-fold answers for plain, stressed and other images, fold by fold."""
 
     def __init__(self, chests: Mapping[str, Chests], others: Examples) -> None:
         self._chests, self._examples = chests, others
-        self.plain = {name: _empty(len(each.folds)) for name, each in chests.items()}
+        self.plain = {name: _empty(len(chest_set.folds)) for name, chest_set in chests.items()}
         self.stressed = {
-            name: {stress: _empty(len(each.folds)) for stress in STRESSES} for name, each in chests.items()
+            name: {stress: _empty(len(chest_set.folds)) for stress in STRESSES}
+            for name, chest_set in chests.items()
         }
         self.others = _empty(len(others.labels))
 
-    def by(self, network: bytes, fold: int) -> None:
-        """Ask a network about the fold that it was not shown."""
-        for name, each in self._chests.items():
-            mask = each.folds == fold
-            self.plain[name][mask] = label_probabilities(network, downsample(each.inputs[mask], NETWORK_SIDE))
+    def add_fold(self, network: bytes, fold: int) -> None:
+        """Add the answers of the network that was not trained on this fold."""
+        for name, chest_set in self._chests.items():
+            mask = chest_set.folds == fold
+            self.plain[name][mask] = label_probabilities(
+                network, downsample(chest_set.inputs[mask], NETWORK_SIDE)
+            )
             for stress, change in STRESSES.items():
-                changed = [seen(np.asarray(change(Image.fromarray(grey)))) for grey in each.grey[mask]]
+                changed = [seen(np.asarray(change(Image.fromarray(grey)))) for grey in chest_set.grey[mask]]
                 self.stressed[name][stress][mask] = label_probabilities(network, np.stack(changed))
         mask = self._examples.folds == fold
         self.others[mask] = label_probabilities(network, self._examples.inputs[mask])
 
 
 def _served(name: str, plan: GateSection, examples: Examples, seed: int, work: Workspace) -> bytes:
-    """A network, quantised; fitted unless it lies in the work folder already."""
+    """Return a quantised network, from the workspace or newly fitted."""
     digest = fingerprint(f"{plan.model_dump_json()} {seed}", examples.inputs, examples.labels)
-    kept = work.folder / f"{name}-{digest[:16]}.tflite"
-    if kept.is_file():
-        work.say(f"{kept.name} is there already")
-        return kept.read_bytes()
-    work.say(f"{name}: {len(examples.labels)} examples")
+    path = work.folder / f"{name}-{digest[:16]}.tflite"
+    if path.is_file():
+        work.print_line(f"{path.name} exists already")
+        return path.read_bytes()
+    work.print_line(f"{name}: {len(examples.labels)} examples")
     model = _fitted(plan, examples, seed, work)
     chosen = np.random.default_rng(seed).choice(
         len(examples.labels), min(2 * REPRESENTATIVE, len(examples.labels)), replace=False
     )
     content = to_int8(model, examples.inputs[chosen])
     work.folder.mkdir(parents=True, exist_ok=True)
-    part = kept.with_name(f"part-{kept.name}")
-    part.write_bytes(content)
-    part.replace(kept)
+    partial = path.with_name(f"part-{path.name}")
+    partial.write_bytes(content)
+    partial.replace(path)
     return content
 
 
@@ -238,7 +245,9 @@ def _fitted(plan: GateSection, examples: Examples, seed: int, work: Workspace) -
         jit_compile=False,
     )
     limit = [] if work.cpu_limit is None else [CpuLimit(work.cpu_limit)]
-    model.fit(batches, epochs=plan.epochs, callbacks=[Progress(plan.epochs, work.say), *limit], verbose=0)
+    model.fit(
+        batches, epochs=plan.epochs, callbacks=[Progress(plan.epochs, work.print_line), *limit], verbose=0
+    )
     return model
 
 
@@ -248,7 +257,7 @@ def _never_seen(kind: str, seed: int) -> Grey:
 
 
 def _shifted(inputs: Grey, mirror: NDArray[np.bool_], rng: np.random.Generator) -> Grey:
-    """Mirror those that are marked, and shift each by a few pixels; its border is repeated."""
+    """Mirror the images in the mask, and shift all by a few pixels; the border is repeated."""
     count, side = len(inputs), inputs.shape[1]
     rows, columns = (
         np.clip(np.arange(side) + rng.integers(-_SHIFT, _SHIFT + 1, (count, 1)), 0, side - 1)
@@ -260,7 +269,7 @@ def _shifted(inputs: Grey, mirror: NDArray[np.bool_], rng: np.random.Generator) 
 
 
 def _covered(inputs: Grey, rng: np.random.Generator) -> Grey:
-    """Cover a box of some, so that no single place decides."""
+    """Cover a box in some images, so that no single place decides."""
     for place in np.flatnonzero(rng.random(len(inputs)) < _BOXED):
         high, wide = rng.integers(_SMALLEST_BOX, _LARGEST_BOX, 2)
         top, left = rng.integers(0, inputs.shape[1] - high), rng.integers(0, inputs.shape[2] - wide)

@@ -1,4 +1,4 @@
-"""How a picture of one thing may differ: pose, exposure, blur, noise, letters, wires, borders."""
+"""Variation of images of one kind: pose, exposure, blur, noise, letters, wires, borders."""
 
 # ruff: noqa: PLR2004 - sizes and shares of what may differ
 from __future__ import annotations
@@ -17,16 +17,16 @@ _WHITE = 255
 
 
 def varied(grey: Grey, side: int, rng: np.random.Generator, *, turn: float = 15.0) -> Grey:
-    """The same picture from another machine, in another pose, or badly scanned.
+    """Return the image as from another machine, in another pose, or badly scanned.
 
     Args:
-        grey: from `decode_grey` or a drawing, its exposure as it was, shape (s, s).
-        side: edge of what is wanted, in pixels.
-        rng: where the draws come from.
-        turn: rotated by at most so many degrees either way.
+        grey: from `decode_grey` or a drawing, not normalised, shape (s, s).
+        side: edge of the result, in pixels.
+        rng: random stream.
+        turn: maximum rotation either way, in degrees.
 
     Returns:
-        Grey values that still want `normalise`, shape (side, side).
+        Grey values, not normalised, shape (side, side).
     """
     image = _moved(Image.fromarray(grey), side, rng, turn)
     if rng.random() < 0.15:
@@ -49,7 +49,7 @@ def varied(grey: Grey, side: int, rng: np.random.Generator, *, turn: float = 15.
 
 
 def roughened(drawing: Grey, real: Grey, rng: np.random.Generator) -> Grey:
-    """Give a drawing the fine texture of a real film, so that texture tells nothing of what is shown."""
+    """Add the fine texture of a real film to a drawing, so that texture does not reveal drawings."""
     film = Image.fromarray(real).resize(drawing.shape[::-1])
     fine = np.asarray(film, dtype=np.float32) - np.asarray(
         film.filter(ImageFilter.GaussianBlur(rng.uniform(1.5, 4))), dtype=np.float32
@@ -58,14 +58,14 @@ def roughened(drawing: Grey, real: Grey, rng: np.random.Generator) -> Grey:
 
 
 def tone_curve(rng: np.random.Generator) -> list[int]:
-    """A table of 256 grey values: gamma, contrast and brightness; what leaves the range is clipped."""
+    """Return a table of 256 grey values: random gamma, contrast and brightness, clipped."""
     levels = np.linspace(0, 1, 256) ** math.exp(rng.uniform(-0.8, 0.8))
     values = (levels - 0.5) * rng.uniform(0.5, 1.9) + 0.5 + rng.uniform(-0.22, 0.22)
     return [int(level) for level in as_grey(255 * values)]
 
 
 def recompressed(image: Image.Image, quality: int) -> Image.Image:
-    """Through a JPEG of this quality."""
+    """Return the image after JPEG compression at this quality."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return Image.open(buffer)
@@ -75,7 +75,7 @@ def placed(
     image: Image.Image, side: int, *, degrees: float, zoom: float, aspect: float = 1.0, shift: tuple[float, float] = (0.0, 0.0),
     fill: int = 0,
 ) -> Image.Image:  # fmt: skip
-    """Rotate, crop (zoom below 1) or pad (above), stretch and shift, in one resampling."""
+    """Rotate, crop (zoom below 1) or pad (above 1), stretch and shift, in one resampling."""
     angle, scale = math.radians(degrees), image.width / side
     wide, high = scale * zoom * math.sqrt(aspect), scale * zoom / math.sqrt(aspect)
     a, b = wide * math.cos(angle), -high * math.sin(angle)
@@ -87,13 +87,13 @@ def placed(
 
 
 def words(rng: np.random.Generator, count: int) -> str:
-    """So many made-up words."""
+    """Return this many made-up words."""
     letters = list(string.ascii_letters + string.digits)
     return " ".join("".join(rng.choice(letters, rng.integers(1, 9))) for _ in range(count))
 
 
 def font(rng: np.random.Generator) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """A font of some size."""
+    """Return a font of random size."""
     return ImageFont.load_default(size=int(rng.integers(9, 20)))
 
 
@@ -110,7 +110,7 @@ def _moved(image: Image.Image, side: int, rng: np.random.Generator, turn: float)
 
 
 def _clouded(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Whiten or darken one side or one place: a white lung or a collapsed one is no reason."""
+    """Whiten or darken one side or one place: a white or a collapsed lung is no reason to reject an image."""
     side = image.width
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     at, wide = rng.uniform(-0.6, 0.6, 2), rng.uniform(0.25, 0.7, 2)
@@ -130,7 +130,7 @@ def _write_letters(image: Image.Image, rng: np.random.Generator) -> None:
 
 
 def _lay_wires(image: Image.Image, rng: np.random.Generator) -> None:
-    """Tubes, leads and clips."""
+    """Draw tubes, leads and clips."""
     draw, side = ImageDraw.Draw(image), image.width
     for _ in range(int(rng.integers(1, 5))):
         points = rng.uniform(0, side, 2) + np.cumsum(rng.normal(0, side / 8, (6, 2)), axis=0)
@@ -140,7 +140,7 @@ def _lay_wires(image: Image.Image, rng: np.random.Generator) -> None:
 
 
 def _draw_borders(image: Image.Image, rng: np.random.Generator) -> None:
-    """The blades of a collimator, or a frame: bars along some edges."""
+    """Draw bars along some edges, like a collimator or a frame."""
     draw, side, level = ImageDraw.Draw(image), image.width, int(rng.choice((0, 255, 255, 128)))
     bars = (rng.random(4) < 0.5) * rng.uniform(0.01, 0.14, 4) * side
     for box in (
@@ -160,7 +160,7 @@ def _placed(degrees: float, zoom: float) -> Callable[[Image.Image], Image.Image]
     return lambda image: placed(image, image.width, degrees=degrees, zoom=zoom)
 
 
-# What a sound radiograph may have gone through, each alone: none of it is a reason to turn it away.
+# Changes that a valid radiograph may have undergone, each alone. None is a reason to reject it.
 STRESSES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "dark": _toned(2.0, 1.0, -0.12),
     "bright": _toned(0.5, 1.0, 0.12),

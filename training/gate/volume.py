@@ -1,6 +1,7 @@
-"""A chest as a volume: the same kind of body seen from the front, and from the side.
+"""A chest as a volume: the same kind of body seen from the front and from the side.
 
-Only the direction of the beam tells a frontal chest from a lateral one; so it is here, too.
+Only the direction of the beam separates a frontal chest from a lateral one, so only the direction differs
+between these drawings.
 """
 
 # ruff: noqa: PLR2004 - sizes, densities and shares of a drawing
@@ -13,22 +14,22 @@ from PIL import Image
 
 from training.gate.plate import SIDE, Field, Grey, Point, cloud, exposed
 
-# Steps along the beam, and pixels across, of which a film of `SIDE` pixels is made.
+# Steps along the beam, and pixels across, from which a film of `SIDE` pixels is interpolated.
 _DEPTH, _COARSE = 40, 80
 
 
 def lateral(rng: np.random.Generator) -> Grey:
-    """A chest as a volume, seen from either side."""
+    """Draw a chest volume from the left or the right side."""
     return _projected(rng, rng.choice((-90.0, 90.0)) + rng.uniform(-18, 18), (0.55, 0.95))
 
 
 def frontal(rng: np.random.Generator) -> Grey:
-    """The same kind of volume seen from the front: not to be turned away."""
+    """Draw a chest volume from the front. The gate must accept it."""
     return _projected(rng, rng.uniform(-10, 10), (0.8, 1.05))
 
 
 def _projected(rng: np.random.Generator, degrees: float, zooms: Point) -> Grey:
-    """Add up what the beam passes through. x: to the side, y: downwards, z: to the back; -1 to 1."""
+    """Add up the density along the beam. x points to the side, y down, z to the back; each is -1 to 1."""
     v, u, t = np.mgrid[-1 : 1 : _COARSE * 1j, -1 : 1 : _COARSE * 1j, -1 : 1 : _DEPTH * 1j].astype(np.float32)
     angle, zoom = math.radians(degrees), rng.uniform(*zooms)
     u, y = (u - rng.uniform(-0.1, 0.1)) * zoom, (v - rng.uniform(-0.08, 0.08)) * zoom
@@ -41,7 +42,7 @@ def _projected(rng: np.random.Generator, degrees: float, zooms: Point) -> Grey:
 
 
 def _chest(rng: np.random.Generator, x: Field, y: Field, z: Field) -> Field:
-    """Density at each point of a trunk with raised or hanging arms."""
+    """Return the density at each point of a trunk with raised or hanging arms."""
     wide, deep, floor = rng.uniform(0.66, 0.8), rng.uniform(0.45, 0.62), rng.uniform(0.4, 0.6)
     narrow = np.clip(1 - 0.75 * np.clip(-y - 0.62, 0, 1) / 0.3, 0.28, 1)
     ring = np.hypot(x / (wide * narrow), z / (deep * narrow))

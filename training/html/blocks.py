@@ -23,8 +23,8 @@ class Prose:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """A list of whole sentences. `alarm` is for what must be looked at before the data are used."""
+class Statements:
+    """A list of whole sentences. `alarm` marks warnings that a reader must check before using the data."""
 
     sentences: Sequence[str]
     tone: Tone = "plain"
@@ -33,22 +33,22 @@ class Findings:
 
 @dataclass(frozen=True)
 class KeyFigures:
-    """A few large numbers, each a pair of value and what it counts."""
+    """A few large numbers, each a pair of value and description."""
 
     figures: Sequence[tuple[Cell, str]]
     kind: ClassVar[str] = "key_figures"
 
     def written(self) -> list[tuple[str, str]]:
-        """The values as text."""
+        """Return the values as text."""
         return [(_written(value), what) for value, what in self.figures]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headers. Whole columns of numbers are set flush right.
+    """Rows under headers. Columns that hold only numbers are aligned right.
 
-    Integers get separators of thousands, floats three decimals, None a dash; write other
-    numbers out yourself, an interval as `0.958 [0.951, 0.965]`.
+    Integers get thousands separators, floats three decimals, None a dash. Format other numbers yourself, for
+    instance an interval as `0.958 [0.951, 0.965]`.
     """
 
     headers: Sequence[str]
@@ -57,19 +57,19 @@ class Table:
     kind: ClassVar[str] = "table"
 
     def written(self) -> list[list[str]]:
-        """The cells as text."""
+        """Return the cells as text."""
         return [[_written(cell) for cell in row] for row in self.rows]
 
     def is_numeric(self) -> list[bool]:
-        """Which columns hold nothing but numbers."""
+        """Return which columns hold only numbers."""
         columns = zip(*self.written(), strict=True)
-        found = [all(cell == _NOTHING or _FIGURES.fullmatch(cell) for cell in column) for column in columns]
-        return found or [False] * len(self.headers)
+        numeric = [all(cell == _NOTHING or _FIGURES.fullmatch(cell) for cell in column) for column in columns]
+        return numeric or [False] * len(self.headers)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image inside the page. `uri` is a data URI; `alt` says in words what it shows.
+    """An image inside the page. `uri` is a data URI; `alt` describes the image in words.
 
     Width and height are in CSS pixels.
     """
@@ -83,12 +83,12 @@ class Picture:
 
     def __post_init__(self) -> None:
         if not self.uri.startswith(DATA_URI):
-            raise ValueError("a report holds its pictures itself: a data URI is needed")
+            raise ValueError("a picture needs a data URI, because a report loads nothing")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Small pictures in rows, as many in each as fit; each has its caption below."""
+    """Small pictures in rows, each with its caption below."""
 
     pictures: Sequence[Picture]
     caption: str = ""
@@ -96,8 +96,8 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Card:
-    """Pictures that belong together (a pair, an image and its map), a title, and lines below."""
+class Panel:
+    """Pictures that belong together (a pair, an image and its map), with a title and lines below."""
 
     pictures: Sequence[Picture]
     title: str
@@ -106,19 +106,19 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Cards:
-    """Cards in rows, as many in each as fit."""
+class Panels:
+    """Panels in rows."""
 
-    cards: Sequence[Card]
+    panels: Sequence[Panel]
     kind: ClassVar[str] = "cards"
 
 
-Block = Prose | Findings | KeyFigures | Table | Picture | Grid | Cards
+Block = Prose | Statements | KeyFigures | Table | Picture | Grid | Panels
 
 
 @dataclass(frozen=True)
 class Folded:
-    """Blocks that are shown when a person asks, and always on paper."""
+    """Blocks that a reader can unfold; always visible on paper."""
 
     summary: str
     blocks: Sequence[Block]
@@ -127,14 +127,14 @@ class Folded:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and the blocks below it."""
 
     title: str
     blocks: Sequence[Block | Folded]
 
     @property
     def anchor(self) -> str:
-        """What a link within the page names."""
+        """The target of links within the page."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 

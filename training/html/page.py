@@ -1,7 +1,7 @@
-"""Reports that people read: one HTML file, with its pictures in it, that asks nothing of any network.
+"""HTML reports for people: one file that contains its pictures and loads nothing from a network.
 
-A report is a list of sections, a section a list of blocks. All text is escaped where it is
-written out; file names and labels may hold anything.
+A report is a list of sections, and a section a list of blocks (`training.html.blocks`). All text is escaped on
+output, because file names and labels can contain anything.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ RESEARCH_ONLY = "For research and education only. Never a diagnosis."
 def page(
     title: str, subtitle: str, sections: Sequence[Section], notice: str = "", *, made: datetime | None = None
 ) -> str:
-    """A whole HTML document, self-contained.
+    """Return a self-contained HTML document.
 
     Args:
-        title: what the report is about.
+        title: subject of the report.
         subtitle: what it was made from.
-        sections: in the order of their importance.
-        notice: what a reader must know before reading, below the line that every page carries.
-        made: when; None: now. Printed in UTC.
+        sections: the most important first.
+        notice: what a reader must know first, shown below the line that every page has.
+        made: time of creation; None: now. Printed in UTC.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -47,11 +47,11 @@ def page(
         research_only=RESEARCH_ONLY,
         made=(made or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-    # A file's name may hold bytes that are no text.
+    # A file's name may hold bytes that are not text.
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _breakable(text: str) -> Markup:
-    """Names of files may be broken after their separators, and nowhere else if that will do."""
+    """Return a file name that can break after its separators."""
     parts = re.split(r"(?<=[_/-])", text)
     return Markup("<wbr>").join(parts)

@@ -14,8 +14,8 @@ from PIL import Image
 
 from training.html.blocks import DATA_URI, Picture
 
-# Okabe and Ito, Color Universal Design, 2008: told apart with any kind of colour vision.
-# Lines are also dashed differently, so that they can be told apart without any.
+# Okabe and Ito, Color Universal Design, 2008: distinct for every kind of colour vision.
+# Lines also differ in their dashes, so they are distinct without any colour vision.
 NORMAL, BACTERIAL, VIRAL, PNEUMONIA = "#0072B2", "#D55E00", "#C98A00", "#7A3B69"
 INK, DIM, FAINT = "#1d2329", "#5b6672", "#d9dee4"
 _CYCLE = (NORMAL, BACTERIAL, VIRAL, "#009E73", PNEUMONIA, "#56B4E9", "#000000")
@@ -25,9 +25,9 @@ _DASHES = ("-", "-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (4, 1.5, 1, 1.5)), "-",
 def thumbnail(
     pixels: NDArray[np.uint8], alt: str, *, caption: str = "", width: int = 160, quality: int = 82
 ) -> Picture:
-    """Grey or RGB values 0..255, shape (h, w) or (h, w, 3), as a JPEG inside the page.
+    """Return grey or RGB values 0..255, shape (h, w) or (h, w, 3), as a JPEG picture.
 
-    The pixels are kept as they are; the page shows them `width` wide.
+    All pixels are kept; the page shows the picture `width` CSS pixels wide.
     """
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, "JPEG", quality=quality)
@@ -37,10 +37,10 @@ def thumbnail(
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Plots as all reports draw them: quiet, readable, safe for every kind of colour vision.
+    """Apply the plot style of all reports: quiet, readable, safe for every kind of colour vision.
 
-    Put the plotting inside, or use it as a decorator of the function that plots; make a
-    `matplotlib.figure.Figure`, not one of pyplot, which keeps every figure for ever.
+    Use it as a context manager around the plotting, or as a decorator. Create a `matplotlib.figure.Figure`, not
+    a pyplot figure, because pyplot keeps every figure in memory.
     """
     import matplotlib as mpl
     from cycler import cycler
@@ -75,16 +75,16 @@ def style() -> Iterator[None]:
         yield
 
 
-def figure(drawn: Any, alt: str, *, caption: str = "", form: Literal["svg", "png"] = "svg") -> Picture:
-    """A matplotlib figure as a picture; `png` for those with thousands of points.
+def figure(plot: Any, alt: str, *, caption: str = "", form: Literal["svg", "png"] = "svg") -> Picture:
+    """Return a matplotlib figure as a picture; use `png` for figures with thousands of points.
 
     Its size on the page is its size in inches, at 96 CSS pixels an inch.
     """
     encoded = io.BytesIO()
     metadata = {"Date": None} if form == "svg" else {"Software": None}
     with style():
-        drawn.savefig(encoded, format=form, dpi=192, metadata=metadata)
-    width, height = (round(inches * 96) for inches in drawn.get_size_inches())
+        plot.savefig(encoded, format=form, dpi=192, metadata=metadata)
+    width, height = (round(inches * 96) for inches in plot.get_size_inches())
     kind = "svg+xml" if form == "svg" else "png"
     return Picture(_data_uri(kind, encoded.getvalue()), alt, width, height, caption)
 

@@ -1,7 +1,7 @@
-"""Weights learnt from photographs, which a network begins with.
+"""Start weights from ImageNet.
 
-EfficientNet-Lite0 (Tan and Le, ICML 2019; the Lite form by Google, 2020) was trained on ImageNet. Its
-first eleven blocks lie in `weights/`; `weights/NOTICE` says where they come from and how they were converted.
+EfficientNet-Lite0 (Tan and Le, ICML 2019; the Lite variant by Google, 2020) was trained on ImageNet. The
+folder `weights` holds its stem and first eleven blocks; `weights/NOTICE` states their origin and conversion.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _PARTS = ("kernel", "gamma", "beta", "moving_mean", "moving_variance")
 
 
 def load_pretrained(model: keras.Model, network: NetworkSection) -> keras.Model:
-    """Give a network the pretrained weights of its convolutions and batch norms; the head keeps its own.
+    """Set the convolutions and batch norms of a network to pretrained weights; the head keeps its own.
 
     Args:
         model: of `inverted_residual`, not folded.
-        network: its shape, the front of EfficientNet-Lite0's.
+        network: its shape: that of the front of EfficientNet-Lite0.
 
     Returns:
-        The same model.
+        `model`.
 
     Raises:
-        WrongInput: the network is longer or has layers of another shape.
+        WrongInput: the network is longer than the file of weights or has layers of other shapes.
     """
     with np.load(_WEIGHTS / f"{network.pretrained}.npz", allow_pickle=False) as weights:
         for layer in model.layers:
@@ -41,7 +41,7 @@ def load_pretrained(model: keras.Model, network: NetworkSection) -> keras.Model:
             if [array.shape for array in pretrained] != [array.shape for array in own]:
                 problem = "has another shape" if pretrained else "is not in the file of its weights"
                 raise WrongInput(
-                    f"The recipe's network cannot begin with {network.pretrained}: {layer.name} {problem}."
+                    f"The recipe's network cannot start from {network.pretrained}: {layer.name} {problem}."
                 )
             layer.set_weights(pretrained)
     return model

@@ -73,7 +73,10 @@ def _network() -> tuple[keras.Model, NDArray[np.uint8]]:
     x = layers.Conv2D(8, 3, strides=4, padding="same", activation="relu")(x)
     model = keras.Model(grey, layers.Conv2D(3, 1)(x))
     model.set_weights(
-        [rng.standard_normal(each.shape) / np.sqrt(each.size) * 2 for each in model.get_weights()]
+        [
+            rng.standard_normal(get_weight.shape) / np.sqrt(get_weight.size) * 2
+            for get_weight in model.get_weights()
+        ]
     )
     head = model.layers[-1]
     kernel, bias = head.get_weights()

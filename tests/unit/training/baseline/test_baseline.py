@@ -57,7 +57,7 @@ def trained(children: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.train, [str(each) for each in arguments])
+    return CliRunner().invoke(cli.train, [str(argument) for argument in arguments])
 
 
 def document_in(out: Path) -> dict:  # type: ignore[type-arg]
@@ -137,8 +137,8 @@ def test_what_is_held_out_is_the_first_fold_of_the_shipped_recipe(children: Path
     everything = list_folders(children / "train")
     mask = fold_of_each(everything, like.split.folds, like.split.seed) == 0
     assert parts.held_out.radiographs == [each for each, held in zip(everything, mask, strict=True) if held]
-    ours = {each.patient for each in parts.training.radiographs}
-    assert ours.isdisjoint(each.patient for each in parts.held_out.radiographs)
+    ours = {radiograph.patient for radiograph in parts.training.radiographs}
+    assert ours.isdisjoint(radiograph.patient for radiograph in parts.held_out.radiographs)
     assert len(parts.training.radiographs) + len(parts.held_out.radiographs) == len(everything)
 
 
@@ -146,7 +146,7 @@ def test_a_limit_thins_the_list_evenly(children: Path) -> None:
     parts = read_parts(load_recipe("nightread"), children, 24, None, print)
     together = parts.training.radiographs + parts.held_out.radiographs
     assert len(together) == 24
-    assert sum(each.pneumonia for each in together) == 12
+    assert sum(model.pneumonia for model in together) == 12
 
 
 def test_splits_that_are_there_are_preserved(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_splits_that_are_there_are_preserved(tmp_path: Path) -> None:
     parts = read_parts(load_recipe("nightread"), tmp_path, None, None, print)
     assert len(parts.training.radiographs) == 12
     assert parts.held_out_of == "val/"
-    assert {each.path.parents[1].name for each in parts.held_out.radiographs} == {"val"}
+    assert {radiograph.path.parents[1].name for radiograph in parts.held_out.radiographs} == {"val"}
     assert len(parts.measured["test"].radiographs) == 8
 
 
@@ -170,10 +170,10 @@ def test_an_interrupted_run_goes_on(children: Path, tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_baseline("seed-cnn", children, tmp_path / "seed", epochs=2, say=stop_after_one)
+        train_baseline("seed-cnn", children, tmp_path / "seed", epochs=2, print_line=stop_after_one)
     assert not (tmp_path / "seed").exists()
     said.clear()
-    document = train_baseline("seed-cnn", children, tmp_path / "seed", epochs=2, say=said.append)
+    document = train_baseline("seed-cnn", children, tmp_path / "seed", epochs=2, print_line=said.append)
     assert [line[:9] for line in said if line.startswith(("epoch", "going"))] == ["going on ", "epoch 2/2"]
     assert document["training"]["epochs"] == 2
 

@@ -92,7 +92,7 @@ def test_an_image_has_its_own_stream_whatever_the_order(grey: NDArray[np.uint8])
 def test_a_share_of_the_images_is_moved_towards_another_ones_spectrum(grey: NDArray[np.uint8]) -> None:
     recipe = AugmentSection.model_validate(STILL.model_dump() | {"spectrum": 0.5})
     images = np.concatenate([grey] * 10)
-    inputs = np.stack([normalise(each) for each in images])
+    inputs = np.stack([normalise(image) for image in images])
     spectra = radial_spectra(inputs)
     found = augmented_batch(images, np.arange(60), 96, recipe, (1, 2), spectra)
     untouched = sum(np.array_equal(one, other) for one, other in zip(found, inputs, strict=True))

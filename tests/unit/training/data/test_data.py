@@ -73,7 +73,7 @@ def test_the_subtype_is_read_from_the_name(name: str, pneumonia: bool, subtype: 
 
 def test_no_patient_is_on_both_sides_and_every_fold_is_like_the_whole() -> None:
     radiographs = kaggle_names()
-    share = Counter(each.subtype for each in radiographs)
+    share = Counter(radiograph.subtype for radiograph in radiographs)
     seen = np.zeros(len(radiographs), dtype=int)
     for fold in range(5):
         mask = fold_of_each(radiographs, 5, seed=3) == fold
@@ -103,9 +103,9 @@ def test_what_cannot_be_read_is_turned_away_and_the_rest_kept(tmp_path: Path) ->
     loaded = load(
         [Radiograph(path, False, NORMAL, path.stem) for path in (cut, good, blank)], 64, to_model_input
     )
-    assert [each.path for each in loaded.radiographs] == [good]
+    assert [radiograph.path for radiograph in loaded.radiographs] == [good]
     assert loaded.pixels.shape == (1, 64, 64)
-    assert [(each.path, code) for each, code in loaded.turned_away] == [(cut, "truncated"), (blank, "empty")]
+    assert [(each.path, code) for each, code in loaded.rejected] == [(cut, "truncated"), (blank, "empty")]
 
 
 def test_a_pneumonia_of_unknown_kind_is_half_of_each() -> None:

@@ -37,7 +37,7 @@ OTHERS = ("n", "confusion", "operating_point", "turned_away", "subgroups")
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.evaluate, [str(each) for each in arguments])
+    return CliRunner().invoke(cli.evaluate, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,9 @@ def table(chests: Path, tmp_path: Path) -> Path:
 
 def test_scores_are_those_of_the_served_network(examined: ScoredImages, tiny: Path) -> None:
     bundle = load_bundle(tiny)
-    inputs = [to_model_input(each.path.read_bytes(), bundle.side) for each in examined.radiographs]
+    inputs = [
+        to_model_input(radiograph.path.read_bytes(), bundle.side) for radiograph in examined.radiographs
+    ]
     expected = Classifier(bundle).predict_batch(np.stack(inputs))
     assert (examined.scores.probabilities == expected.probabilities).all()
     assert (examined.scores.activation == expected.activation).all()
@@ -83,7 +85,7 @@ def test_images_are_read_a_few_at_a_time_and_told_about(
 
 def test_what_cannot_be_scored_is_kept_apart_with_its_reason(tiny: Path, table: Path) -> None:
     found = score_images(load_bundle(tiny), list_table(table))
-    (away,) = found.turned_away
+    (away,) = found.rejected
     assert (away.place, away.code, away.radiograph.path.name) == (0, "truncated", "cut.jpg")
     assert away.sentence == "The file ends before the image is complete."
     assert len(found.scored) == 48
@@ -92,7 +94,7 @@ def test_what_cannot_be_scored_is_kept_apart_with_its_reason(tiny: Path, table: 
 def test_without_a_single_score_there_is_nothing_to_measure(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jpeg").write_bytes(b"")
     nothing = [Radiograph(tmp_path / "empty.jpeg", pneumonia=True, subtype=None, patient="one")]
-    with pytest.raises(NothingScored, match=r"Not one of the 1 images .* empty.jpeg: The file is empty"):
+    with pytest.raises(NothingScored, match=r"None of the 1 images .* empty.jpeg: The file is empty"):
         score_images(load_bundle(tiny), nothing)
 
 
@@ -208,7 +210,7 @@ def test_no_false_alarm_in_forty_is_no_promise_of_none() -> None:
 
 def test_a_prevalence_that_is_asked_for_is_added(tiny: Path, chests: Path) -> None:
     arguments = ("--bundle", tiny, "--data", chests, "--json")
-    shares = [each["prevalence"] for each in json.loads(run(*arguments).stdout)["per_1000"]]
+    shares = [load["prevalence"] for load in json.loads(run(*arguments).stdout)["per_1000"]]
     assert shares == [pytest.approx(len(list((chests / "PNEUMONIA").iterdir())) / 48)]
     asked = json.loads(run(*arguments, "--prevalence", "0.05").stdout)["per_1000"]
     assert [each["prevalence"] for each in asked] == [*shares, 0.05]
@@ -306,7 +308,7 @@ def test_the_text_says_every_metric_with_its_interval(tiny: Path, table: Path) -
     done = run("--bundle", tiny, "--table", table, "--prevalence", 0.2)
     assert done.exit_code == 0
     assert "48 images of 48 patients" in done.stdout
-    assert "1 turned away (truncated 1)" in done.stdout
+    assert "1 rejected (truncated 1)" in done.stdout
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
     for name in METRICS[:-1]:
         assert lines[name].count("[") == 1
@@ -314,7 +316,7 @@ def test_the_text_says_every_metric_with_its_interval(tiny: Path, table: Path) -
     assert "true positive" in done.stdout
     assert "of 1,000 images, 20.0 % sick" in done.stdout
     assert "age 18-39, n = 22" in done.stdout
-    assert "too few to say" in done.stdout
+    assert "too few images" in done.stdout
     assert "Scoring: 49 of 49" in done.stderr
 
 
@@ -379,7 +381,7 @@ def test_wrong_use_gets_a_sentence_and_exit_code_2(
     tiny: Path, chests: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str
 ) -> None:
     names = {"tiny": tiny, "chests": chests, "tmp": tmp_path}
-    done = run(*(each.format(**names) for each in arguments), "--json")
+    done = run(*(argument.format(**names) for argument in arguments), "--json")
     assert done.exit_code == 2
     assert done.stdout == ""
     assert click.unstyle(sentence.format(**names)) in " ".join(done.stderr.split())
@@ -393,4 +395,4 @@ def test_if_not_one_image_can_be_scored_the_answer_is_no(tiny: Path, tmp_path: P
     done = run("--bundle", tiny, "--table", table, "--json")
     assert done.exit_code == 1
     assert done.stdout == ""
-    assert "Not one of the 1 images could be scored." in done.stderr
+    assert "None of the 1 images could be scored." in done.stderr

@@ -19,12 +19,12 @@ from training import cli
 from training.data.radiographs import Radiograph, list_folders
 from training.evaluation import gallery as evaluation_gallery
 from training.evaluation.evaluate import document_of
-from training.evaluation.pictures import overlaid, shown
+from training.evaluation.pictures import overlay, read_grey
 from training.evaluation.plots import reliability_rows
 from training.evaluation.report import NOTICE, write_report
 from training.evaluation.scoring import RejectedFile, ScoredImages, score_images
-from training.evaluation.summary import in_short, to_be_looked_at
-from training.html.blocks import Block, Card, Cards, Grid, Prose, Table
+from training.evaluation.summary import summary, warnings
+from training.html.blocks import Block, Grid, Panel, Panels, Prose, Table
 from worker.inference.bundle import load_bundle
 from worker.phantom import write_phantom
 
@@ -38,7 +38,7 @@ def known(tiny: Path, chests: Path) -> ScoredImages:
     ]
     away = Radiograph(images[0].path, pneumonia=False, subtype=0, patient="away")
     found = score_images(load_bundle(tiny), images)
-    return replace(found, turned_away=[RejectedFile(48, away, "lateral", "It is seen from the side.")])
+    return replace(found, rejected=[RejectedFile(48, away, "lateral", "It is seen from the side.")])
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def report_of(examined: ScoredImages, root: Path, path: Path) -> str:
 
 def test_every_part_is_there_in_its_order(written: str) -> None:
     assert re.findall(r"<h2[^>]*>(.*?)</h2>", written) == [
-        "In short", "Figures", "Telling them apart", "Decisions", "What 1,000 images would bring", "Calibration",
-        "Subgroups", "Samples", "Worst mistakes", "Turned away", "How this was measured",
+        "Summary", "Metrics", "Discrimination", "Decisions", "Expected results for 1,000 images", "Calibration",
+        "Subgroups", "Samples", "Most confident errors", "Rejected images", "Methods",
     ]  # fmt: skip
 
 
@@ -80,17 +80,17 @@ def test_figures_come_with_their_intervals(written: str, known: ScoredImages) ->
         assert f"{document[name]:.3f} [{low:.3f}, {high:.3f}]" in written
     counts = document["confusion"]
     assert re.search(rf"<td[^>]*>{counts['true_positive']} \(", written)
-    assert "If 10.0\u00a0% of the images show pneumonia, as was asked" in written
+    assert "If 10.0\u00a0% of the images show pneumonia, as requested" in written
 
 
 def test_images_stand_beside_their_maps(written: str, known: ScoredImages) -> None:
-    cards = written.count('class="card plain"')
-    assert cards == written.count('alt="Map of ')
-    assert cards == 2 * evaluation_gallery.SAMPLES + sum(map(len, mistakes(known)))
+    panels = written.count('class="card plain"')
+    assert panels == written.count('alt="Map of ')
+    assert panels == 2 * evaluation_gallery.SAMPLES + sum(map(len, mistakes(known)))
 
 
-def names_in(cards: str) -> list[str]:
-    return re.findall(r"<span>((?:NORMAL|PNEUMONIA)/[^<]*)</span>", cards)
+def names_in(panels: str) -> list[str]:
+    return re.findall(r"<span>((?:NORMAL|PNEUMONIA)/[^<]*)</span>", panels)
 
 
 def mistakes(known: ScoredImages) -> tuple[list[int], list[int]]:
@@ -108,7 +108,7 @@ def of_each_patient(known: ScoredImages, indices: list[int]) -> list[int]:
 
 
 def test_the_worst_mistakes_are_the_surest_ones(written: str, known: ScoredImages, chests: Path) -> None:
-    section = written[written.index('id="worst-mistakes"') : written.index('id="turned-away"')]
+    section = written[written.index('id="most-confident-errors"') : written.index('id="rejected-images"')]
     missed, alarms = mistakes(known)
     expected = [*missed, *alarms]
     assert names_in(section) == [str(known.radiographs[index].path.relative_to(chests)) for index in expected]
@@ -116,19 +116,19 @@ def test_the_worst_mistakes_are_the_surest_ones(written: str, known: ScoredImage
     assert min(len(missed), len(alarms)) > 1
 
 
-def shown_in(blocks: Iterable[Block]) -> list[Card]:
-    return [card for block in blocks if isinstance(block, Cards) for card in block.cards]
+def shown_in(blocks: Iterable[Block]) -> list[Panel]:
+    return [card for block in blocks if isinstance(block, Panels) for card in block.panels]
 
 
 def test_lists_are_bounded(known: ScoredImages, chests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation_gallery, "WORST", 1)
     assert len(shown_in(evaluation_gallery.worst(known, chests))) == 2
     most = evaluation_gallery.LONGEST_LIST
-    many = replace(known, turned_away=known.turned_away * (most + 10))
+    many = replace(known, rejected=known.rejected * (most + 10))
     document = {"n": 48, "turned_away_reasons": {"lateral": most + 10}}
-    said, table, pictures = evaluation_gallery.turned_away(many, document, chests)
+    said, table, pictures = evaluation_gallery.rejected_images(many, document, chests)
     assert isinstance(said, Prose)
-    assert "60 of 108 images were turned away" in said.text
+    assert "60 of 108 images were rejected" in said.text
     assert "50 of 60 are shown" in said.text
     assert isinstance(table, Table)
     assert len(table.rows) == most
@@ -137,7 +137,9 @@ def test_lists_are_bounded(known: ScoredImages, chests: Path, monkeypatch: pytes
 
 
 def test_one_patient_does_not_fill_the_worst_mistakes(known: ScoredImages, chests: Path) -> None:
-    same = replace(known, radiographs=[replace(each, patient="one") for each in known.radiographs])
+    same = replace(
+        known, radiographs=[replace(radiograph, patient="one") for radiograph in known.radiographs]
+    )
     assert len(shown_in(evaluation_gallery.worst(same, chests))) == 2
 
 
@@ -155,8 +157,8 @@ def test_a_name_is_shown_and_not_obeyed(tiny: Path, chests: Path, tmp_path: Path
 def test_one_kind_of_image_has_no_curve_but_a_report(tiny: Path, chests: Path, tmp_path: Path) -> None:
     sick = [each for each in list_folders(chests) if each.pneumonia]
     text = report_of(score_images(load_bundle(tiny), sick), chests, tmp_path / "r.html")
-    assert "There is only one kind of image here" in text
-    assert "one of the two kinds is missing" in text
+    assert "All images have the same label" in text
+    assert "one class is missing" in text
     assert "sensitivity (recall)" in text
 
 
@@ -167,7 +169,7 @@ def test_a_model_without_a_mistake_is_said_to_be_one(known: ScoredImages, chests
         for each, sick in zip(known.radiographs, called, strict=True)
     ]
     (said,) = evaluation_gallery.worst(replace(known, radiographs=agreeing), chests)
-    assert said == Prose("There are none: every image was called rightly.")
+    assert said == Prose("There are no errors: every image was classified correctly.")
     counts = {"true_positive": 90, "false_negative": 10, "false_positive": 0, "true_negative": 100}
     assert any(sentence.endswith("It raises no false alarms.") for sentence in sentences(confusion=counts)[0])
 
@@ -208,28 +210,28 @@ def sentences(**more: Any) -> tuple[Sequence[str], Sequence[str]]:
         "verdicts_by_truth": {"pneumonia": {"clear": 7}},
         "per_1000": [{"pneumonia_among_clear_ci": [0.04, 0.18]}],
     } | more
-    return list(in_short(document)), list(to_be_looked_at(document))
+    return list(summary(document)), list(warnings(document))
 
 
 def test_what_was_found_is_said_in_whole_sentences() -> None:
     said, alarms = sentences()
     assert alarms == []
     assert [sentence.replace("\u00a0", " ") for sentence in said] == [
-        "200 images of 150 patients were scored; 100 of them (50.0 %) show pneumonia, by their labels.",
+        "200 images of 150 patients were scored; 100 of them (50.0 %) are labelled with pneumonia.",
         (
-            "At the operating point balanced, it calls 90 of 100 images with pneumonia positive: 90.0 % "
+            "At the operating point balanced, the model classifies 90 of 100 images with pneumonia as positive: 90.0 % "
             "(95 % interval 82.0 % to 95.0 %). It misses 10."
         ),
         (
-            "Of 100 images without, it calls 80 negative: 80.0 % (95 % interval 70.0 % to 88.0 %). "
+            "It classifies 80 of 100 images without pneumonia as negative: 80.0 % (95 % interval 70.0 % to 88.0 %). "
             "It raises 20 false alarms."
         ),
-        "Of 70 images that it clears, 7 show pneumonia: 10.0 % (95 % interval 4.0 % to 18.0 %).",
+        "It clears 70 images, of which 7 show pneumonia: 10.0 % (95 % interval 4.0 % to 18.0 %).",
         (
             "A random image with pneumonia scores above a random one without 93.0 % of the time "
             "(AUC 0.930, 95 % interval 0.900 to 0.960)."
         ),
-        "Scores differ from frequencies by 0.080 on average; that is more than chance explains (0.030).",
+        "Scores differ from frequencies by 0.080 on average, more than chance alone would explain (0.030).",
     ]
 
 
@@ -238,9 +240,9 @@ def test_what_was_found_is_said_in_whole_sentences() -> None:
     [
         ({"auc_ci": [0.45, 0.6]}, "not shown to be better than chance"),
         ({"auc_ci": [0.3, 0.45]}, "worse than chance"),
-        ({"auc": None}, "only one kind of image"),
-        ({"turned_away": 20}, "20 images (9.1\u00a0%) were turned away"),
-        ({"patients": 12}, "Only 12 patients"),
+        ({"auc": None}, "All images have the same label"),
+        ({"turned_away": 20}, "20 images (9.1\u00a0%) were rejected"),
+        ({"patients": 12}, "only 12 patients"),
     ],
 )
 def test_what_must_be_known_first_is_said_first(more: dict[str, Any], alarm: str) -> None:
@@ -251,8 +253,8 @@ def test_what_must_be_known_first_is_said_first(more: dict[str, Any], alarm: str
 
 def test_what_chance_explains_is_no_fault() -> None:
     said, _ = sentences(ece=0.03, ece_ci=[0.01, 0.05])
-    assert "no more than chance explains" in said[-1]
-    assert "It clears none of the images." in sentences(verdicts={"clear": 0})[0]
+    assert "no more than chance alone would explain" in said[-1]
+    assert "It clears no image." in sentences(verdicts={"clear": 0})[0]
 
 
 # Pictures
@@ -260,10 +262,10 @@ def test_what_chance_explains_is_no_fault() -> None:
 
 def test_an_empty_map_changes_nothing_and_a_strong_one_is_amber() -> None:
     grey = np.full((40, 60), 90, dtype=np.uint8)
-    assert (overlaid(grey, np.zeros((8, 8), dtype=np.uint8)) == 90).all()
+    assert (overlay(grey, np.zeros((8, 8), dtype=np.uint8)) == 90).all()
     activation = np.zeros((8, 8), dtype=np.uint8)
     activation[:, 4:] = 255
-    red, _, blue = np.moveaxis(overlaid(grey, activation), -1, 0).astype(int)
+    red, _, blue = np.moveaxis(overlay(grey, activation), -1, 0).astype(int)
     assert (red[:, -10:] > blue[:, -10:] + 60).all()
     assert (np.abs(red - blue)[:, :10] < 5).all()
 
@@ -273,7 +275,7 @@ def test_images_are_shown_upright_and_small(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     lying.save(tmp_path / "lying.jpeg", exif=turned)
-    assert shown(tmp_path / "lying.jpeg").shape == (288, 144)
+    assert read_grey(tmp_path / "lying.jpeg").shape == (288, 144)
 
 
 def test_bins_as_rows_lose_no_image(known: ScoredImages) -> None:

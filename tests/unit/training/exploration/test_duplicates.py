@@ -40,8 +40,8 @@ def grey(image: Image.Image, quality: int = 92) -> NDArray[np.uint8]:
 
 
 def described(greys: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint64], NDArray[np.int8]]:
-    hashes = np.array([perceptual_hash(each) for each in greys], dtype=np.uint64)
-    return hashes, np.stack([fine_detail(each) for each in greys])
+    hashes = np.array([perceptual_hash(grey) for grey in greys], dtype=np.uint64)
+    return hashes, np.stack([fine_detail(grey) for grey in greys])
 
 
 def cropped(image: Image.Image, share: float) -> Image.Image:
@@ -72,7 +72,7 @@ def test_a_picture_stored_again_is_known_again_and_nothing_else(
     groups, missed = stored_again(*described(greys), names)
     assert [group.files for group in groups] == [(place, place + COUNT) for place in range(COUNT)]
     assert all(LEAST_ALIKE <= group.likeness <= 1.0001 for group in groups)
-    assert all(each.likeness < LEAST_ALIKE for each in missed)
+    assert all(pair.likeness < LEAST_ALIKE for pair in missed)
 
 
 def test_identical_files_are_groups_of_two_or_more() -> None:
@@ -93,13 +93,13 @@ def test_a_copy_joins_the_whole_group_of_its_original(drawings: list[Image.Image
 
 
 def test_the_near_misses_are_the_most_alike_of_what_is_left(drawings: list[Image.Image]) -> None:
-    hashes, details = described([grey(each) for each in drawings])
+    hashes, details = described([grey(drawing) for drawing in drawings])
     _, missed = stored_again(hashes, details, [str(place) for place in range(COUNT)])
     pairs = [
         pair for pair in combinations(range(COUNT), 2) if _bits(hashes[pair[0]], hashes[pair[1]]) <= FARTHEST
     ]
     pairs.sort(key=lambda pair: -likeness(details[[pair[0]]], details[[pair[1]]])[0])
-    assert [each.files for each in missed] == pairs[:4]
+    assert [pair.files for pair in missed] == pairs[:4]
 
 
 @pytest.mark.parametrize("change", [lambda image: cropped(image, 0.01), lambda image: image.rotate(1)])

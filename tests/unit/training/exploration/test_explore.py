@@ -82,11 +82,11 @@ def test_a_clean_set_is_not_accused(clean: Path) -> None:
     exploration = explored(clean)
     assert alarms(exploration) == []
     said = " ".join(notes(exploration))
-    assert "No picture is there twice." in said
-    assert "No picture is in two of the splits train, val and test." in said
-    assert "No patient is in two splits" in said
+    assert "No image exists twice." in said
+    assert "No image is in two of the splits train, val and test." in said
+    assert "no patient is in two splits" in said
     assert "The split val has 8 images: too few" in said
-    assert "No patient has two images" in said
+    assert "no patient has two images" in said
 
 
 def test_the_same_file_under_another_label_and_in_another_split(found: dict[str, Any]) -> None:
@@ -117,11 +117,11 @@ def test_a_patient_in_two_splits(found: dict[str, Any]) -> None:
 
 
 def test_files_that_cannot_be_used_and_files_that_are_not_read(found: dict[str, Any]) -> None:
-    assert [(each["file"], each["code"]) for each in found["turned_away"]] == [
+    assert [(item["file"], item["code"]) for item in found["turned_away"]] == [
         ("train/NORMAL/IM-0904-0001.jpeg", "truncated"),
         ("train/NORMAL/IM-0905-0001.jpeg", "undecodable"),
     ]
-    assert [each["file"] for each in found["ignored"]] == ["train/NORMAL/notes.txt"]
+    assert [item["file"] for item in found["ignored"]] == ["train/NORMAL/notes.txt"]
 
 
 def test_all_is_counted(found: dict[str, Any]) -> None:
@@ -134,17 +134,17 @@ def test_all_is_counted(found: dict[str, Any]) -> None:
     # Each of 40 patients has an image; five of the six added files are of patients of their own.
     assert found["patients"] == 45
     assert found["images_per_patient"]["most"] == 2
-    assert not any(each["telling"] for each in found["short_cuts"])
+    assert not any(item["telling"] for item in found["short_cuts"])
 
 
 def test_the_worst_is_said_first(faulty: Path) -> None:
     said = alarms(explored(faulty))
     wanted = [
-        r"^1 picture lies here under labels that cannot both be true: train/NORMAL/IM-0903-0001.jpeg is called normal",
-        r"^1 picture is in more than one split \(test and train\), byte for byte",
-        r"^1 picture is in more than one split \(train and val\), stored again",
+        r"^1 image has labels that cannot both be true: train/NORMAL/IM-0903-0001.jpeg is labelled normal",
+        r"^1 image is in more than one split \(test and train\), byte for byte",
+        r"^1 image is in more than one split \(train and val\), stored again",
         r"^1 patient has images in more than one split \(test and train\)",
-        r"^3 pictures are filed under more than one patient",
+        r"^3 images are stored under more than one patient",
         r"^2 of 46 images cannot be used: 1 truncated and 1 undecodable\.$",
     ]
     assert len(said) == len(wanted)
@@ -157,7 +157,7 @@ def test_bacterial_and_viral_contradict_but_unknown_does_not(tmp_path: Path) -> 
         draw(tmp_path / f"{kind}.jpeg", len(kind))
     shutil.copy(tmp_path / "PNEUMONIA/person1_virus_1.jpeg", tmp_path / "PNEUMONIA/person1_bacteria_1.jpeg")
     shutil.copy(tmp_path / "PNEUMONIA/person2.jpeg", tmp_path / "PNEUMONIA/person2_virus_9.jpeg")
-    kinds = {tuple(each.kinds): each.contradictory for each in explored(tmp_path).same}
+    kinds = {tuple(group.kinds): group.contradictory for group in explored(tmp_path).same}
     assert kinds == {("bacterial", "viral"): True, ("viral", "pneumonia"): False}
 
 
@@ -169,13 +169,13 @@ def test_a_class_that_is_exposed_otherwise_is_a_short_cut(tmp_path: Path) -> Non
         path.parent.mkdir(exist_ok=True)
         brighter.save(path, quality=90)
     exploration = explored(tmp_path)
-    cuts = {each.name: each for each in exploration.shortcuts}
+    cuts = {shortcut.name: shortcut for shortcut in exploration.shortcuts}
     assert cuts["brightness"].auc > 0.99
     assert cuts["brightness"].evened_auc is not None
     assert abs(cuts["brightness"].evened_auc - 0.5) < 0.3
     first, second = alarms(exploration)
     assert "the mean grey value (AUC 1.00, higher in pneumonia)" in first
-    assert "Five numbers on exposure, and no picture, reach AUC 1.00" in second
+    assert "Five numbers about exposure alone reach AUC 1.00" in second
 
 
 def test_a_class_that_is_stored_otherwise_is_a_short_cut(tmp_path: Path) -> None:
@@ -185,8 +185,8 @@ def test_a_class_that_is_stored_otherwise_is_a_short_cut(tmp_path: Path) -> None
     exploration = explored(tmp_path)
     (said,) = alarms(exploration)
     assert "how coarsely the JPEG is quantised (AUC 1.00, higher in pneumonia)" in said
-    assert next(each.auc for each in exploration.together if each.name == "file") > 0.99
-    assert next(each.auc for each in exploration.together if each.name == "exposure") < 0.75
+    assert next(model.auc for model in exploration.together if model.name == "file") > 0.99
+    assert next(model.auc for model in exploration.together if model.name == "exposure") < 0.75
 
 
 def table(folder: Path, rows: list[dict[str, str]]) -> Path:
@@ -221,14 +221,14 @@ def adults(tmp_path: Path) -> Path:
 
 def test_a_table_tells_of_age_sex_and_view(adults: Path) -> None:
     exploration = explored(None, adults)
-    cuts = {each.name: each for each in exploration.shortcuts}
+    cuts = {shortcut.name: shortcut for shortcut in exploration.shortcuts}
     assert (cuts["view"].auc, cuts["view"].normal, cuts["view"].pneumonia) == (1, 0, 1)
     assert cuts["sex"].auc == 0.5
     assert any(
         "the view being AP (AUC 1.00, more often in pneumonia)" in said for said in alarms(exploration)
     )
     said = " ".join(notes(exploration))
-    assert "1 image has an age that no person reaches." in said
+    assert "1 image has an impossible age." in said
     assert "20 patients have both normal and pneumonia images." in said
     page = report(exploration)
     assert "Age, sex and view" in page
@@ -240,17 +240,17 @@ def test_a_table_beside_a_folder_is_compared_with_it(clean: Path, adults: Path) 
     exploration = explored(clean, adults)
     assert exploration.splits == ["train", "val", "test", "adults"]
     (same,) = exploration.same
-    assert [each.name for each in same.files] == ["train/NORMAL/IM-0001-0001.jpeg", "images/0.jpeg"]
+    assert [file.name for file in same.files] == ["train/NORMAL/IM-0001-0001.jpeg", "images/0.jpeg"]
 
 
 def test_the_page_shows_the_pairs_and_nothing_of_the_test_split_alone(faulty: Path) -> None:
     page = report(explored(faulty)).replace("<wbr>", "")
     assert (
-        page.index("Called normal and bacterial")
+        page.index("Labelled normal and bacterial")
         < page.index("In test and train")
         < page.index("In train and val")
     )
-    assert page.index('id="the-same-picture-twice"') < page.index('id="classes"')
+    assert page.index('id="copies"') < page.index('id="classes"')
     for name in ("IM-0903-0001.jpeg", "IM-0901-0001.jpeg", "person902_virus_1.jpeg"):
         assert re.search(rf"<figcaption>{name}", page)
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page)
@@ -267,7 +267,7 @@ def test_a_test_split_alone_is_compared_and_not_looked_at(clean: Path, tmp_path:
     exploration = explored(tmp_path)
     page = report(exploration)
     assert exploration.shortcuts == []
-    assert "What they look like" not in page
+    assert "Appearance" not in page
     assert "Classes" in page
 
 
@@ -277,7 +277,7 @@ def test_the_command_writes_one_page_and_says_the_worst(faulty: Path, tmp_path: 
     assert ran.exit_code == 0
     assert ran.stdout == ""
     assert "Reading: 46 of 46" in ran.stderr
-    assert "Look: 1 picture lies here under labels that cannot both be true" in ran.stderr
+    assert "Warning: 1 image has labels that cannot both be true" in ran.stderr
     page = out.read_text(encoding="utf-8")
     assert "For research and education only. Never a diagnosis." in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
@@ -294,7 +294,7 @@ def test_the_command_gives_one_document(faulty: Path, found: dict[str, Any]) -> 
     [
         ((), "Give a folder that holds NORMAL and PNEUMONIA"),
         (("empty",), "has no folder NORMAL"),
-        (("broken",), "Not one of 2 images can be read: NORMAL/a.jpeg: The image cannot be decoded"),
+        (("broken",), "None of 2 images can be read: NORMAL/a.jpeg: The image cannot be decoded"),
         (("empty", "--out", "nowhere/page.html"), "There is no folder nowhere"),
     ],
 )

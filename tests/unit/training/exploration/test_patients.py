@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.radiographs import BACTERIAL, VIRAL, Radiograph
-from training.exploration.inventory import Listed
+from training.exploration.inventory import ListedImage
 from training.exploration.patients import PatientCheck, check_patients
 
 PATIENTS = 60
 SIDE = 64 * 64
 
 
-def images(splits: tuple[str, str], subtypes: tuple[int, int], patients: int = PATIENTS) -> list[Listed]:
+def images(splits: tuple[str, str], subtypes: tuple[int, int], patients: int = PATIENTS) -> list[ListedImage]:
     """Two images under each name: the first of the first kind, the second of the second."""
     return [
-        Listed(Radiograph(Path(f"{who}-{place}"), True, subtypes[place], str(who)), splits[place], "x")
+        ListedImage(Radiograph(Path(f"{who}-{place}"), True, subtypes[place], str(who)), splits[place], "x")
         for who in range(patients)
         for place in (0, 1)
     ]
@@ -36,7 +36,7 @@ def hashes() -> list[str]:
     return [str(number) for number in range(2 * PATIENTS)]
 
 
-def asked(listed: list[Listed], *, one_person: bool) -> PatientCheck:
+def asked(listed: list[ListedImage], *, one_person: bool) -> PatientCheck:
     (found,) = check_patients(listed, details(one_person=one_person), hashes())
     return found
 
@@ -96,7 +96,7 @@ def test_a_stranger_is_never_the_patient() -> None:
     who = np.repeat(np.arange(4), 12)
     rng = np.random.default_rng(4)
     noise = rng.normal(0, 20, (48, SIDE)) + rng.normal(0, 40, (4, SIDE))[who]
-    listed = [Listed(Radiograph(Path("x"), True, VIRAL, str(each)), "train", "x") for each in who]
+    listed = [ListedImage(Radiograph(Path("x"), True, VIRAL, str(each)), "train", "x") for each in who]
     (found,) = check_patients(listed, np.clip(noise, -127, 127).astype(np.int8), [str(n) for n in range(48)])
     assert found.pairs == 40
     assert found.auc == 1

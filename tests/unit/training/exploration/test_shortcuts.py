@@ -20,8 +20,8 @@ def noise(rows: int = 200) -> np.ndarray:
 def test_what_separates_is_telling_in_either_direction_and_comes_first() -> None:
     up, down = noise() + 2 * SICK, noise() - 3 * SICK
     found = shortcuts(SICK, [Number("noise", "", noise()), Number("up", "", up), Number("down", "", down)])
-    assert [each.name for each in found] == ["down", "up", "noise"]
-    assert [each.telling for each in found] == [True, True, False]
+    assert [item.name for item in found] == ["down", "up", "noise"]
+    assert [item.telling for item in found] == [True, True, False]
     assert found[0].auc < 0.05
     assert found[0].strength == 1 - found[0].auc
     assert found[1].auc == pytest.approx(0.92, abs=0.05)
@@ -65,7 +65,7 @@ def test_knowing_a_patient_again_is_worth_nothing() -> None:
     patients = np.repeat(np.arange(60), 8)
     sick = (np.arange(60) % 2 == 1)[patients]
     own = np.random.default_rng(2).normal(size=(60, 12))[patients]
-    found = together(sick, [str(each) for each in patients], "own", "", own)
+    found = together(sick, [str(patient) for patient in patients], "own", "", own)
     assert found is not None
     assert found.auc < 0.7
 

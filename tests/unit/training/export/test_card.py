@@ -102,7 +102,7 @@ def test_limits_say_what_the_model_is_worth_on_each_kind_of_patient() -> None:
     first, *others = card.limits(128, a_card()["metrics"])
     assert re.search(r"AUC is 0\.\d+ \[.*\] on children, 0\.\d+ \[.*\] on adults\.", first)
     assert "stressed" not in first
-    assert any("8 x 8 places" in each for each in others)
+    assert any("8 x 8 places" in other for other in others)
     assert card.limits(128, {"children": a_card()["metrics"]["children"]}) == others
 
 

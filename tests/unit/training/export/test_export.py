@@ -176,18 +176,27 @@ def test_the_int8_file_takes_grey_values_as_they_are_and_is_close_to_its_referen
 
 def test_the_int8_file_computes_in_integers_and_its_weights_have_a_scale_a_channel(int8: bytes) -> None:
     interpreter = litert(int8)
-    tensors = {each["index"]: each for each in interpreter.get_tensor_details()}
-    operations = [each for each in interpreter._get_ops_details() if each["op_name"] != "DELEGATE"]
-    between = {tensors[index]["dtype"] for each in operations[:-1] for index in each["outputs"]}
+    tensors = {
+        get_tensor_detail["index"]: get_tensor_detail
+        for get_tensor_detail in interpreter.get_tensor_details()
+    }
+    operations = [
+        get_ops_detail
+        for get_ops_detail in interpreter._get_ops_details()
+        if get_ops_detail["op_name"] != "DELEGATE"
+    ]
+    between = {tensors[index]["dtype"] for operation in operations[:-1] for index in operation["outputs"]}
     assert between == {np.int8}
-    kernels = [each for each in tensors.values() if len(each["shape"]) == 4 and each["shape"][0] == 16]
+    kernels = [
+        tensor for tensor in tensors.values() if len(tensor["shape"]) == 4 and tensor["shape"][0] == 16
+    ]
     assert kernels
-    assert all(len(each["quantization_parameters"]["scales"]) == 16 for each in kernels)
+    assert all(len(kernel["quantization_parameters"]["scales"]) == 16 for kernel in kernels)
 
 
 def test_no_pooling_cuts_the_int8_graph_in_two(int8: bytes) -> None:
     """One piece is handed to the fast kernels, and nothing is left to the slow ones."""
-    operations = [each["op_name"] for each in litert(int8)._get_ops_details()]
+    operations = [get_ops_detail["op_name"] for get_ops_detail in litert(int8)._get_ops_details()]
     assert "AVERAGE_POOL_2D" not in operations
     assert operations.count("DELEGATE") == 1
 
@@ -195,7 +204,9 @@ def test_no_pooling_cuts_the_int8_graph_in_two(int8: bytes) -> None:
 def test_a_mean_that_counts_no_padding_stays_a_mean() -> None:
     model, inputs = network(38, "same"), images(40, 38)
     content = to_int8(model, inputs)
-    assert "AVERAGE_POOL_2D" in [each["op_name"] for each in litert(content)._get_ops_details()]
+    assert "AVERAGE_POOL_2D" in [
+        get_ops_detail["op_name"] for get_ops_detail in litert(content)._get_ops_details()
+    ]
     exact = evidence_of(model, inputs)
     assert np.abs(by_litert(content, inputs) - exact).mean() < 0.02 * np.ptp(exact)
 
@@ -291,7 +302,7 @@ def sha256(path: Path) -> str:
 
 
 def export(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.export, [str(each) for each in arguments])
+    return CliRunner().invoke(cli.export, [str(argument) for argument in arguments])
 
 
 def test_the_command_writes_a_float_file(bundle: Path, tmp_path: Path) -> None:
@@ -313,7 +324,7 @@ def test_the_command_writes_an_onnx_file_that_says_how_it_is_used(bundle: Path, 
     assert np.abs(evidence - evidence_of(network(), inputs)).max() < 1e-4
     assert np.abs(probabilities - scores_of(evidence, TEMPERATURE).probabilities).max() < 1e-5
     file = onnx.load_from_string(out.read_bytes())
-    facts = {each.key: each.value for each in file.metadata_props}
+    facts = {metadata_prop.key: metadata_prop.value for metadata_prop in file.metadata_props}
     assert facts == facts_of(load_bundle(bundle, "tensorflow"))
     assert facts["model_sha256"] == sha256(bundle / "model.tflite")
     assert facts["reference_sha256"] == sha256(bundle / "model.keras")
@@ -360,7 +371,7 @@ def test_the_command_says_when_other_images_gave_another_int8_file(
 def test_wrong_use_gets_a_sentence_and_writes_nothing(
     bundle: Path, kaggle: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str
 ) -> None:
-    given = [each.format(bundle=bundle, kaggle=kaggle) for each in arguments]
+    given = [argument.format(bundle=bundle, kaggle=kaggle) for argument in arguments]
     done = export("--bundle", bundle, *given, "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert sentence in " ".join(done.stderr.split())

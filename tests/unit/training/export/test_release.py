@@ -104,7 +104,7 @@ def trained(kaggle: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def run(command: click.Command, *arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(each) for each in arguments])
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 
 def test_a_bundle_is_complete_and_says_that_it_is_preliminary(trained: Path) -> None:

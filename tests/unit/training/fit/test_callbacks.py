@@ -260,7 +260,7 @@ def test_a_half_written_state_is_ignored_and_discarded_with_the_whole_one(tmp_pa
 
 def test_early_stopping_goes_on_with_its_patience_and_its_best_weights() -> None:
     model = small_training.network()
-    best = [each.copy() for each in model.get_weights()]
+    best = [get_weight.copy() for get_weight in model.get_weights()]
     first = EarlyStopping(patience=2, restore_best_weights=True)
     first.set_model(model)
     first.on_train_begin()

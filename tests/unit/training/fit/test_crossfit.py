@@ -73,9 +73,9 @@ def course(recipe: Recipe) -> TrainingPlan:
 
 
 def test_a_patient_is_in_one_fold_and_each_source_has_both_kinds_in_each(cohort: Cohort) -> None:
-    for patient in {each.patient for each in cohort.radiographs}:
+    for patient in {radiograph.patient for radiograph in cohort.radiographs}:
         for source in (FOLDER, TABLE):
-            mask = np.array([each.patient == patient for each in cohort.radiographs])
+            mask = np.array([radiograph.patient == patient for radiograph in cohort.radiographs])
             assert len(set(cohort.fold[mask & (cohort.source == source)])) <= 1
     assert (len(cohort), int((cohort.source == TABLE).sum())) == (44, 12)
     assert set(cohort.fold) == {0, 1}
@@ -109,7 +109,7 @@ def test_the_trials_are_plain_stressed_and_in_the_style_of_the_other_class(
     again = conditions(recipe, cohort)
     assert all(np.array_equal(tried[name].inputs, again[name].inputs) for name in tried)
     # What was sharper in one class is now sharper in the other.
-    sick = np.array([each.pneumonia for each in cohort.radiographs])
+    sick = np.array([radiograph.pneumonia for radiograph in cohort.radiographs])
     plain, other = radial_spectra(tried[PLAIN].inputs), radial_spectra(tried[RESTYLED].inputs)
     before = plain[sick].mean(axis=0) - plain[~sick].mean(axis=0)
     after = other[sick].mean(axis=0) - other[~sick].mean(axis=0)

@@ -331,10 +331,10 @@ def test_each_network_is_asked_about_the_fold_that_it_was_not_shown(
     part: GatePart, taught: list[Examples], chests: dict[str, Chests]
 ) -> None:
     *parts, whole = taught
-    assert [set(each.folds) for each in parts] == [{1}, {0}]
+    assert [set(part.folds) for part in parts] == [{1}, {0}]
     assert set(whole.folds) == {0, 1}
     tried = gate._OutOfFold(chests, whole.at(whole.labels != 0))
-    tried.by(part.network, 1)
+    tried.add_fold(part.network, 1)
     asked = ~np.isnan(tried.plain["children"]).any(axis=1)
     assert np.array_equal(asked, chests["children"].folds == 1)
     assert np.array_equal(~np.isnan(tried.stressed["children"]["dark"]).any(axis=1), asked)

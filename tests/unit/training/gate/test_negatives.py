@@ -81,9 +81,9 @@ def test_what_is_spoiled_keeps_its_size_and_follows_its_seed(chest: Image.Image,
 def test_a_variant_has_the_size_that_is_asked_for_and_follows_its_seed(chest: Image.Image) -> None:
     grey = np.asarray(chest)
     variants = [varied(grey, 96, np.random.default_rng(seed)) for seed in range(40)]
-    assert {each.shape for each in variants} == {(96, 96)}
+    assert {variant.shape for variant in variants} == {(96, 96)}
     assert all(np.array_equal(varied(grey, 96, np.random.default_rng(s)), variants[s]) for s in range(10))
-    assert len({each.tobytes() for each in variants}) == 40
+    assert len({variant.tobytes() for variant in variants}) == 40
 
 
 def test_a_picture_is_turned_clockwise_cropped_and_padded(chest: Image.Image) -> None:

@@ -42,7 +42,7 @@ def chests() -> list[Image.Image]:
 
 
 def codes(gate: Gate, bundle: Bundle, images: list[Image.Image]) -> list[str | None]:
-    return [code_of(gate, bundle, each) for each in images]
+    return [code_of(gate, bundle, image) for image in images]
 
 
 def code_of(gate: Gate, bundle: Bundle, image: Image.Image) -> str | None:
@@ -60,7 +60,7 @@ def drawn(draw: object, count: int = COUNT) -> list[Image.Image]:
 
 def test_drawn_chests_pass(gate: Gate, bundle: Bundle, chests: list[Image.Image]) -> None:
     assert codes(gate, bundle, chests) == [None] * COUNT
-    assert codes(gate, bundle, [ImageOps.mirror(each) for each in chests]) == [None] * COUNT
+    assert codes(gate, bundle, [ImageOps.mirror(chest_set) for chest_set in chests]) == [None] * COUNT
     tall = [draw_phantom(seed, width=500, height=700) for seed in range(COUNT)]
     assert codes(gate, bundle, tall) == [None] * COUNT
 
@@ -69,7 +69,7 @@ def test_drawn_chests_pass(gate: Gate, bundle: Bundle, chests: list[Image.Image]
 def test_stressed_drawn_chests_pass(
     gate: Gate, bundle: Bundle, chests: list[Image.Image], stress: str
 ) -> None:
-    found = codes(gate, bundle, [STRESSES[stress](each.resize((300, 300))) for each in chests])
+    found = codes(gate, bundle, [STRESSES[stress](chest_set.resize((300, 300))) for chest_set in chests])
     assert found.count(None) >= COUNT - 1
 
 

@@ -15,15 +15,15 @@ from PIL import Image
 
 from training.html.blocks import (
     Block,
-    Card,
-    Cards,
-    Findings,
     Folded,
     Grid,
     KeyFigures,
+    Panel,
+    Panels,
     Picture,
     Prose,
     Section,
+    Statements,
     Table,
 )
 from training.html.page import RESEARCH_ONLY, page
@@ -49,13 +49,13 @@ def every_kind(text: str) -> list[Section]:
     small = thumbnail(grey(), text, caption=text)
     blocks: list[Block] = [
         Prose(text),
-        Findings([text]),
-        Findings([text], "alarm"),
+        Statements([text]),
+        Statements([text], "alarm"),
         KeyFigures([(text, text)]),
         Table([text], [[text]], text),
         Picture(small.uri, text, 10, 10, text),
         Grid([small], text),
-        Cards([Card([small], text, [text], "alarm")]),
+        Panels([Panel([small], text, [text], "alarm")]),
     ]
     return [Section(text, [*blocks, Folded(text, blocks)])]
 
