@@ -1,4 +1,4 @@
-"""docs/edge.md: its program, run as it stands there, gives the server's numbers; `screen` needs little."""
+"""docs/edge.md: the program on that page gives the server's numbers, and `screen` needs few packages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from worker.screening import open_scorer
 
 PAGE = (ROOT / "docs" / "edge.md").read_text(encoding="utf-8")
 NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")
-# Put before a program: the modules named are as good as not installed.
+# Prepended to a program, this hides the named modules from it.
 GUARD = """
 import sys
 class Guard:
@@ -46,7 +46,7 @@ sys.meta_path.insert(0, Guard())
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's program, as a file."""
+    """Write the program of the page to a file."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     path = tmp_path_factory.mktemp("edge") / "score.py"
     path.write_text(code, encoding="utf-8")
@@ -55,7 +55,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Grey and colour, JPEG and PNG, large, turned, and real ones where they are at hand."""
+    """Write grey and colour, JPEG and PNG, large and turned images; add real ones if they exist here."""
     folder = tmp_path_factory.mktemp("pictures")
     large = write_phantom(folder / "large.jpg", 3, width=1300)
     plain = write_phantom(folder / "plain.png", 4, width=700)
@@ -83,7 +83,7 @@ def screened(*pictures: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_pages_program_gives_the_numbers_of_screen(program: Path, pictures: list[Path]) -> None:
+def test_documented_program_equals_screen(program: Path, pictures: list[Path]) -> None:
     settings = Settings()
     for picture, expected in zip(pictures, screened(*pictures), strict=True):
         found = run(program, settings.model, picture)
@@ -93,7 +93,7 @@ def test_the_pages_program_gives_the_numbers_of_screen(program: Path, pictures: 
             assert (found["verdict"], found["model"]) == (expected["verdict"], expected["model"])
 
 
-def test_the_pages_program_gives_the_servers_bits_and_its_map(program: Path, pictures: list[Path]) -> None:
+def test_documented_program_equals_the_server_bit_for_bit(program: Path, pictures: list[Path]) -> None:
     settings = Settings()
     scorer = open_scorer(settings)
     scored = 0
@@ -110,7 +110,7 @@ def test_the_pages_program_gives_the_servers_bits_and_its_map(program: Path, pic
 
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory: pytest.TempPathFactory, pictures: list[Path]) -> Path:
-    """The shipped bundle with a gate that turns half of the pictures away, whatever they show."""
+    """Copy the shipped bundle with a gate that rejects half of the images, whatever they show."""
     folder = tmp_path_factory.mktemp("gated") / "bundle"
     shutil.copytree(Settings().model, folder)
     side, labels = 48, ["frontal", "inverted", "lateral", "not_a_chest"]
@@ -135,7 +135,7 @@ def gate_network(side: int, labels: int) -> keras.Model:
     return keras.Model(grey, logits)
 
 
-def test_the_pages_program_has_the_same_gate(program: Path, gated: Path, pictures: list[Path]) -> None:
+def test_documented_program_has_the_same_gate(program: Path, gated: Path, pictures: list[Path]) -> None:
     bundle = load_bundle(gated)
     gate = open_gate(gated, bundle.card)
     codes = [gate.codes(to_model_input(each.read_bytes(), bundle.side)[np.newaxis])[0] for each in pictures]
@@ -146,7 +146,7 @@ def test_the_pages_program_has_the_same_gate(program: Path, gated: Path, picture
 
 
 @pytest.mark.parametrize(("reason", "levels"), [("blank", (90, 100)), ("saturated", (0, 255))])
-def test_the_pages_program_turns_away_what_shows_nothing(
+def test_documented_program_rejects_blank_images(
     program: Path, tmp_path: Path, reason: str, levels: tuple[int, int]
 ) -> None:
     picture = tmp_path / "picture.png"
@@ -158,7 +158,7 @@ def test_the_pages_program_turns_away_what_shows_nothing(
 
 
 def reduced(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The triangle filter in the words of the page."""
+    """Apply the triangle filter as the page describes it."""
     rows, columns = (_weights(length, side) for length in grey.shape)
     across = np.floor(grey @ columns.T + 0.5)
     return np.floor(rows @ across + 0.5).astype(np.uint8)
@@ -172,7 +172,7 @@ def _weights(source: int, target: int) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("edges", [(1300, 1079), (333, 500), (100, 90)])
-def test_the_filter_that_the_page_describes_is_the_one_that_is_used(edges: tuple[int, int]) -> None:
+def test_documented_filter_is_the_one_in_use(edges: tuple[int, int]) -> None:
     image = draw_phantom(8, width=edges[0], height=edges[1])
     ours = np.asarray(image.resize((128, 128), Image.Resampling.BILINEAR)).astype(int)
     off = np.abs(ours - reduced(np.asarray(image), 128))
@@ -180,7 +180,7 @@ def test_the_filter_that_the_page_describes_is_the_one_that_is_used(edges: tuple
     assert (off > 0).mean() < 0.001
 
 
-def test_the_grey_that_the_page_describes_is_the_one_that_is_used(tmp_path: Path) -> None:
+def test_documented_grey_conversion_is_the_one_in_use(tmp_path: Path) -> None:
     colours = np.random.default_rng(3).integers(0, 256, (128, 128, 3))
     red, green, blue = (colours[..., place] for place in range(3))
     grey = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
@@ -191,7 +191,7 @@ def test_the_grey_that_the_page_describes_is_the_one_that_is_used(tmp_path: Path
 
 
 def base_install() -> set[str]:
-    """Names of the distributions that `pip install nightread` brings, without any extra."""
+    """Return the distributions that `pip install nightread` installs without extras."""
     found: set[tuple[str, str]] = set()
     open_ends = [("nightread", "")]
     while open_ends:
@@ -206,11 +206,11 @@ def base_install() -> set[str]:
 
 
 def plain(name: str) -> str:
-    """A distribution's name as it is compared (PEP 503)."""
+    """Normalise the name of a distribution (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_screen_needs_nothing_but_the_base_install(tmp_path: Path) -> None:
+def test_screen_needs_only_the_base_install(tmp_path: Path) -> None:
     base = base_install()
     refused = {
         module

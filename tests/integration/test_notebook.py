@@ -1,4 +1,4 @@
-"""The training notebook runs from top to bottom, on drawn phantoms, and is kept without what it shows."""
+"""The training notebook runs from top to bottom on phantoms, and is committed without outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTEBOOK = ROOT / "training" / "nightread.ipynb"
 
 @pytest.fixture
 def kaggle(tmp_path: Path) -> Path:
-    """Forty-eight phantoms in Kaggle's folders; the opaque ones are pneumonia."""
+    """Write 48 phantoms in Kaggle's folders; those with an opacity show pneumonia."""
     root = tmp_path / "kaggle"
     for folder in ("NORMAL", "PNEUMONIA"):
         (root / "train" / folder).mkdir(parents=True)
@@ -32,7 +32,7 @@ def kaggle(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_a_notebook_is_kept_without_its_outputs(path: Path) -> None:
+def test_notebooks_are_committed_without_outputs(path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     for cell in document["cells"]:
         assert "attachments" not in cell
@@ -42,15 +42,15 @@ def test_a_notebook_is_kept_without_its_outputs(path: Path) -> None:
     nbformat.validate(nbformat.from_dict(document))
 
 
-# Half a minute of computing; more on a machine that does other things too.
+# Half a minute of computing, more on a busy machine.
 @pytest.mark.timeout(900)
-def test_the_notebook_runs_and_leaves_a_bundle(
+def test_notebook_runs_and_writes_a_bundle(
     kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = {"DATA": kaggle, "LIMIT": 48, "EPOCHS": 1, "OUT": tmp_path / "out"}
     for name, value in given.items():
         monkeypatch.setenv(f"NOTEBOOK_{name}", str(value))
-    # Nothing of the developer's own Jupyter is read, and nothing is left there.
+    # Read nothing from the developer's own Jupyter folders and leave nothing there.
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -1,6 +1,6 @@
-"""What is served against its reference, on files of the size that a hospital sends.
+"""The served model against its reference, on files of the size that hospitals send.
 
-The worker decodes a JPEG at 1/2, 1/4 or 1/8 of its size where the decoder can, and computes in int8.
+The worker decodes a JPEG at 1/2, 1/4 or 1/8 of its size if possible, and computes in int8.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ BUNDLE = load_bundle(Settings().model, "tensorflow")
 SIDE = BUNDLE.side
 ORIGINALS = sorted((TEST_DATA / "pediatric_originals").glob("*/*.jpeg"))
 KINDS = ["phantoms", "originals"] if ORIGINALS else ["phantoms"]
-# In grey levels, on average over images. Measured: 0.57 (originals) and 0.75 (phantoms) at the scaling
-# that is used, 1.35 and 2.11 at the next coarser one.
+# In grey levels, averaged over images. Measured: 0.57 (originals) and 0.75 (phantoms) at the scaling in use,
+# 1.35 and 2.11 at the next coarser one.
 CLOSE = 1.0
-# Of p_pneumonia, on average over images. Phantoms lie in the middle of the scale, where it moves most.
+# Difference of p_pneumonia, averaged over images. Phantoms lie in the middle of the scale, where it varies most.
 # Measured: 0.002 (originals) and 0.023 (phantoms).
 MOVED = {"phantoms": 0.03, "originals": 0.01}
 
@@ -45,7 +45,7 @@ Inputs = NDArray[np.uint8]
 
 
 def drawn(count: int, width: int, height: int) -> list[bytes]:
-    """JPEG files of phantoms."""
+    """Write JPEG files of phantoms."""
     files = []
     for seed in range(count):
         buffer = io.BytesIO()
@@ -61,7 +61,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def files(kind: str) -> list[bytes]:
-    """Files of 1.4 megapixels, and published ones where they are at hand."""
+    """Write files of 1.4 megapixels; add published ones if they exist here."""
     if kind == "phantoms":
         return drawn(8, 1300, 1079)
     return [path.read_bytes() for path in ORIGINALS[::4]]
@@ -69,16 +69,16 @@ def files(kind: str) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def inputs(files: list[bytes]) -> Inputs:
-    """As the worker makes them."""
+    """Return the model inputs as the worker computes them."""
     return np.stack([to_model_input(data, SIDE) for data in files])
 
 
 def decoded(data: bytes, smallest: int | None) -> tuple[Inputs, float]:
-    """A model input, and by how much the decoder scaled.
+    """Return a model input, and the factor by which the decoder scaled.
 
     Args:
         data: a JPEG file.
-        smallest: what the decoder must leave of each edge, in pixels; None: it decodes every pixel.
+        smallest: minimum edge after the decoder, in pixels; None: it decodes every pixel.
     """
     with Image.open(io.BytesIO(data)) as image:
         width = image.width
@@ -99,8 +99,8 @@ def difference(a: Inputs, b: Inputs) -> float:
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 8])
-def test_the_decoders_scaling_hardly_changes_the_model_input(scale: int) -> None:
-    # An eighth larger than it must be, so that the decoder can scale by that much and no more.
+def test_decoder_scaling_hardly_changes_the_model_input(scale: int) -> None:
+    # An eighth larger than necessary, so that the decoder can scale by exactly this factor.
     edge = 2 * SIDE * scale * 9 // 8
     files = drawn(3, edge, edge)
     assert {decoded(data, 2 * SIDE)[1] for data in files} == {scale}
@@ -109,7 +109,7 @@ def test_the_decoders_scaling_hardly_changes_the_model_input(scale: int) -> None
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-def test_a_coarser_scaling_would_be_seen(scale: int) -> None:
+def test_coarser_scaling_would_be_noticed(scale: int) -> None:
     edge = 2 * SIDE * scale * 9 // 8
     files = drawn(3, edge, edge)
     coarse = [decoded(data, SIDE) for data in files]
@@ -117,9 +117,7 @@ def test_a_coarser_scaling_would_be_seen(scale: int) -> None:
     assert difference(np.stack([each for each, _ in coarse]), every_pixel(files)) > CLOSE
 
 
-def test_the_decoders_scaling_hardly_changes_the_scores(
-    kind: str, files: list[bytes], inputs: Inputs
-) -> None:
+def test_decoder_scaling_hardly_changes_the_scores(kind: str, files: list[bytes], inputs: Inputs) -> None:
     full = every_pixel(files)
     assert difference(inputs, full) < CLOSE
     classifier = Classifier(BUNDLE)
@@ -128,7 +126,7 @@ def test_the_decoders_scaling_hardly_changes_the_scores(
     assert moved.max() < 0.1
 
 
-def test_the_served_network_scores_as_its_reference(kind: str, inputs: Inputs) -> None:
+def test_served_network_matches_its_reference(kind: str, inputs: Inputs) -> None:
     served = Classifier(BUNDLE).predict_batch(inputs)
     exact = Classifier(BUNDLE, "tensorflow").predict_batch(inputs)
     moved = np.abs(served.p_pneumonia - exact.p_pneumonia)
@@ -140,7 +138,7 @@ def test_the_served_network_scores_as_its_reference(kind: str, inputs: Inputs) -
     assert np.mean(same) >= 0.97
 
 
-def test_scores_in_int8_are_as_finely_graded_as_in_float(inputs: Inputs) -> None:
+def test_int8_scores_are_as_fine_as_float_scores(inputs: Inputs) -> None:
     """A logit has 256 levels at each place; their mean over the places has many more."""
     served = Classifier(BUNDLE).predict_batch(inputs).p_pneumonia
     exact = Classifier(BUNDLE, "tensorflow").predict_batch(inputs).p_pneumonia
@@ -149,15 +147,13 @@ def test_scores_in_int8_are_as_finely_graded_as_in_float(inputs: Inputs) -> None
 
 @pytest.fixture(scope="module")
 def exported() -> dict[str, bytes]:
-    """The shipped reference in the formats that are not shipped."""
+    """Export the shipped reference to the formats that are not in the bundle."""
     model = reference(BUNDLE)
     return {"float": to_float(model), "onnx": to_onnx(model, BUNDLE.temperature, facts_of(BUNDLE))}
 
 
 @pytest.mark.parametrize("form", ["float", "onnx"])
-def test_the_float_formats_give_the_evidence_of_the_reference(
-    form: str, exported: dict[str, bytes], inputs: Inputs
-) -> None:
+def test_float_formats_match_the_reference(form: str, exported: dict[str, bytes], inputs: Inputs) -> None:
     some = inputs[:8]
     exact = TensorFlowRuntime(BUNDLE.file("tensorflow")).run(some)
     if form == "onnx":
@@ -172,7 +168,7 @@ def test_the_float_formats_give_the_evidence_of_the_reference(
     assert np.abs(evidence - exact).max() < 1e-4
 
 
-def test_an_image_alone_is_scored_as_in_a_batch(inputs: Inputs) -> None:
+def test_single_image_scores_as_in_a_batch(inputs: Inputs) -> None:
     classifier = Classifier(BUNDLE)
     batch = classifier.predict_batch(inputs)
     for place in (0, 3, len(inputs) - 1):
@@ -181,7 +177,7 @@ def test_an_image_alone_is_scored_as_in_a_batch(inputs: Inputs) -> None:
         assert alone.activation.tobytes() == batch.activation[place].tobytes()
 
 
-def test_another_process_gives_the_same_evidence_to_the_last_bit(inputs: Inputs, tmp_path: Path) -> None:
+def test_other_process_gives_identical_evidence(inputs: Inputs, tmp_path: Path) -> None:
     np.save(tmp_path / "inputs.npy", inputs)
     code = (
         "import sys, pathlib, numpy as np\n"

@@ -17,7 +17,7 @@ IMAGES = 48
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an untrained bundle."""
+    """Return the folder of an untrained bundle."""
     from tests.unit.training.tiny_bundle import write_tiny_bundle
 
     return write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
@@ -25,9 +25,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def chests(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 22 normal images and 26 with pneumonia, two a patient: the higher a score, the sicker.
+    """Write 22 normal images and 26 with pneumonia, two a patient, labelled mostly by their score.
 
-    Every eighth label is the wrong way round, so that there are mistakes of both kinds.
+    One label in eight is wrong, so that there are errors of both kinds.
     """
     root = tmp_path_factory.mktemp("set") / "chests"
     drawn = [write_phantom(root.parent / f"{n}.jpeg", n, width=96) for n in range(IMAGES)]

@@ -1,4 +1,4 @@
-"""Training without graphs, for tests."""
+"""Training without graphs, for quick tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @contextmanager
 def eagerly() -> Iterator[None]:
-    """Run TensorFlow operation by operation: a few small batches take less time than tracing their graph.
+    """Run TensorFlow without graphs: tracing a graph takes longer than a few small batches.
 
     `trained` in `test_release` and `test_callbacks` train with graphs, as users do.
     """

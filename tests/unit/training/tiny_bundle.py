@@ -1,4 +1,4 @@
-"""A bundle whose network nobody trained: three convolutions with drawn weights, made in seconds."""
+"""An untrained bundle: three convolutions with random weights, made in seconds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SPREAD = 25.0
 
 
 def write_tiny_bundle(folder: Path, threshold: float = THRESHOLD) -> Path:
-    """Write card and network; the operating point `balanced` has that threshold."""
+    """Write card and network; `balanced` has this threshold."""
     folder.mkdir()
     model, noise = _network()
     content = to_int8(model, noise)
@@ -49,7 +49,7 @@ def write_tiny_bundle(folder: Path, threshold: float = THRESHOLD) -> Path:
 
 
 def add_gate(folder: Path) -> None:
-    """Give a bundle a gate that lets nothing pass."""
+    """Add a gate that rejects everything to a bundle."""
     grey = keras.Input((SIDE, SIDE, 1))
     model = keras.Model(grey, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(grey)))
     model.set_weights([np.zeros((1, 2)), np.array([-3.0, 3.0])])
@@ -80,7 +80,7 @@ def _network() -> tuple[keras.Model, NDArray[np.uint8]]:
     )
     head = model.layers[-1]
     kernel, bias = head.get_weights()
-    # The mean over many images is taken off, so that the scores lie on both sides of one half.
+    # Subtracting the mean over many images puts the scores on both sides of one half.
     noise = rng.integers(0, 256, (64, SIDE, SIDE), dtype=np.uint8)
     head.set_weights([_SPREAD * kernel, bias])
     mean = np.asarray(model(noise[..., np.newaxis].astype(np.float32))).mean(axis=(0, 1, 2))

@@ -1,4 +1,4 @@
-"""The replaced application: trained, measured and refused by the command, on phantoms."""
+"""The replaced application: training and measurement by the command, on phantoms."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STILL = BaselineAugment(rotation=0, shift=0, flip=0)
 
 @pytest.fixture(scope="session")
 def children(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kaggle's folders as they are here: no val/, no test/."""
+    """Kaggle's folders without val/ and test/."""
     root = tmp_path_factory.mktemp("children")
     write_folder(root / "train", patients=8)
     return root
@@ -64,7 +64,7 @@ def document_in(out: Path) -> dict:  # type: ignore[type-arg]
     return dict(json.loads((out / "metrics.json").read_text()))
 
 
-def test_the_recipe_is_the_original_applications() -> None:
+def test_recipe_has_the_original_values() -> None:
     recipe = load_baseline_recipe("seed-cnn")
     fit = recipe.fit
     assert (fit.epochs, fit.batch_size, fit.learning_rate, fit.patience) == (12, 16, 0.0015, 2)
@@ -84,16 +84,14 @@ def test_the_recipe_is_the_original_applications() -> None:
         ("[measure]", "[measures]", "measure: Field required"),
     ],
 )
-def test_a_recipe_that_says_nonsense_is_refused_with_a_sentence(
-    tmp_path: Path, was: str, becomes: str, sentence: str
-) -> None:
+def test_wrong_recipe_is_explained(tmp_path: Path, was: str, becomes: str, sentence: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text((RECIPES / "seed-cnn.toml").read_text().replace(was, becomes))
     with pytest.raises(WrongInput, match=sentence):
         load_baseline_recipe(str(path))
 
 
-def test_a_run_leaves_its_model_figures_history_and_plots(trained: Path) -> None:
+def test_run_writes_model_metrics_history_and_plots(trained: Path) -> None:
     names = {"model.keras", "metrics.json", "history.csv", "history.png", "roc.png", "reliability.png"}
     assert {path.name for path in trained.iterdir()} == names
     assert not trained.with_name("seed-work").exists()
@@ -108,9 +106,7 @@ def test_a_run_leaves_its_model_figures_history_and_plots(trained: Path) -> None
     assert str(trained.parent) not in json.dumps(document)
 
 
-def test_the_figures_are_those_of_the_saved_model_on_the_held_out_patients(
-    trained: Path, children: Path
-) -> None:
+def test_metrics_follow_from_the_saved_model(trained: Path, children: Path) -> None:
     document = document_in(trained)
     parts = read_parts(load_recipe("nightread"), children, None, None, print)
     model = keras.saving.load_model(trained / "model.keras")
@@ -129,7 +125,7 @@ def test_the_figures_are_those_of_the_saved_model_on_the_held_out_patients(
     assert document["metrics"]["held_out_stressed"]["n"] == variants * figures["n"]
 
 
-def test_what_is_held_out_is_the_first_fold_of_the_shipped_recipe(children: Path) -> None:
+def test_held_out_images_are_the_shipped_recipes_first_fold(children: Path) -> None:
     from training.data.radiographs import fold_of_each, list_folders
 
     like = load_recipe("nightread")
@@ -149,7 +145,7 @@ def test_a_limit_thins_the_list_evenly(children: Path) -> None:
     assert sum(model.pneumonia for model in together) == 12
 
 
-def test_splits_that_are_there_are_preserved(tmp_path: Path) -> None:
+def test_existing_splits_are_used(tmp_path: Path) -> None:
     write_folder(tmp_path / "train", patients=3)
     write_folder(tmp_path / "val", patients=1, first=50)
     write_folder(tmp_path / "test", patients=2, first=80)
@@ -161,7 +157,7 @@ def test_splits_that_are_there_are_preserved(tmp_path: Path) -> None:
     assert len(parts.measured["test"].radiographs) == 8
 
 
-def test_an_interrupted_run_goes_on(children: Path, tmp_path: Path) -> None:
+def test_interrupted_run_continues(children: Path, tmp_path: Path) -> None:
     said: list[str] = []
 
     def stop_after_one(line: str) -> None:
@@ -174,23 +170,23 @@ def test_an_interrupted_run_goes_on(children: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "seed").exists()
     said.clear()
     document = train_baseline("seed-cnn", children, tmp_path / "seed", epochs=2, print_line=said.append)
-    assert [line[:9] for line in said if line.startswith(("epoch", "going"))] == ["going on ", "epoch 2/2"]
+    assert [line[:9] for line in said if line.startswith(("epoch", "continuing"))] == ["continuin", "epoch 2/2"]
     assert document["training"]["epochs"] == 2
 
 
-def test_no_worker_serves_it(trained: Path) -> None:
+def test_worker_cannot_serve_the_baseline(trained: Path) -> None:
     with pytest.raises(ModelUnusable):
         load_bundle(trained)
 
 
-def test_it_is_not_tuned_further(children: Path, trained: Path, tmp_path: Path) -> None:
+def test_baseline_cannot_be_tuned_further(children: Path, trained: Path, tmp_path: Path) -> None:
     done = run("--recipe", "seed-cnn", "--data", children, "--out", tmp_path / "out", "--from", trained)
     assert done.exit_code == 2
-    assert "leave --from out" in " ".join(done.stderr.split())
+    assert "omit --from" in " ".join(done.stderr.split())
     assert not (tmp_path / "out").exists()
 
 
-def test_the_network_sees_a_file_in_full_as_rgb_of_0_to_1(phantoms: list[Path]) -> None:
+def test_network_input_is_rgb_from_0_to_1(phantoms: list[Path]) -> None:
     pixels = network_input(phantoms[0])
     assert pixels.shape == (1, SIDE, SIDE, 3)
     assert pixels.dtype == np.float32
@@ -199,14 +195,14 @@ def test_the_network_sees_a_file_in_full_as_rgb_of_0_to_1(phantoms: list[Path]) 
         rgb(phantoms[0].read_bytes()[:900])
 
 
-def test_variation_leaves_an_image_as_it_is_when_nothing_is_asked(phantoms: list[Path]) -> None:
+def test_zero_variation_changes_nothing(phantoms: list[Path]) -> None:
     pixels = rgb(phantoms[0].read_bytes())
     np.testing.assert_array_equal(varied(pixels, STILL, np.random.default_rng(1)), pixels)
     mirrored = varied(pixels, STILL.model_copy(update={"flip": 1.0}), np.random.default_rng(1))
     np.testing.assert_array_equal(mirrored, pixels[:, ::-1])
 
 
-def test_variation_shifts_and_rotates_within_its_ranges_and_repeats_the_edge() -> None:
+def test_variation_stays_within_its_ranges() -> None:
     dot = np.full((SIDE, SIDE, 3), 40, np.uint8)
     dot[62:66, 92:96] = 250
     places = []
@@ -216,7 +212,7 @@ def test_variation_shifts_and_rotates_within_its_ranges_and_repeats_the_edge() -
         rows, columns = np.nonzero(moved[..., 0] > 120)
         places.append((columns.mean() - 63.5, rows.mean() - 63.5))
     x, y = np.array(places).T
-    # 30 pixels right of the centre, turned by 10 degrees: 5.2 up or down; shifted by up to 12.8.
+    # The dot is 30 pixels right of the centre. 10 degrees move it 5.2 pixels up or down; shifts are up to 12.8.
     assert 12 < np.ptp(x) < 2 * 12.8 + 2
     assert 14 < np.ptp(y) < 2 * (12.8 + 5.2) + 2
     assert np.abs(y).max() > 12.9
@@ -226,7 +222,7 @@ def without_pixel_noise(stress: StressSection) -> StressSection:
     return stress.model_copy(update={"noise": (0, 0), "blur": (0, 0), "jpeg_share": 0})
 
 
-def test_stress_makes_the_same_variant_as_the_shipped_recipe_less_its_evening_out(
+def test_stress_equals_the_shipped_stress_before_normalisation(
     phantoms: list[Path],
 ) -> None:
     stress = without_pixel_noise(load_recipe("nightread").stress)
@@ -239,13 +235,13 @@ def test_stress_makes_the_same_variant_as_the_shipped_recipe_less_its_evening_ou
 
 
 @pytest.mark.parametrize("change", [{"noise": (8, 8)}, {"blur": (2, 2)}, {"jpeg_share": 1, "jpeg": (9, 9)}])
-def test_stress_disturbs_single_pixels_too(phantoms: list[Path], change: dict[str, object]) -> None:
+def test_stress_degrades_single_pixels(phantoms: list[Path], change: dict[str, object]) -> None:
     clean = without_pixel_noise(load_recipe("nightread").stress)
     grey = decode_grey(phantoms[1].read_bytes(), clean.side)
     hit = clean.model_copy(update=change)
     seen = [[stressed(grey, SIDE, each, np.random.default_rng(n)) for n in range(8)] for each in (clean, hit)]
     changed = [not np.array_equal(*pair) for pair in zip(*seen, strict=True)]
-    # Half of the images stay as clean and as sharp as they are.
+    # Half of the images keep their sharpness and get no noise.
     assert all(changed) if "jpeg" in change else 0 < sum(changed) < len(changed)
 
 
@@ -260,7 +256,7 @@ def test_stress_keeps_the_exposure(phantoms: list[Path]) -> None:
     assert seen[0].mean() - seen[1].mean() > 60
 
 
-def test_the_replaced_application_is_as_it_was() -> None:
+def test_baseline_network_has_the_original_layers() -> None:
     assert [tuple(layer.kernel.shape) for layer in baseline_cnn().layers if hasattr(layer, "kernel")] == [
         (3, 3, 3, 32), (3, 3, 32, 64), (3, 3, 64, 128), (14 * 14 * 128, 256), (256, 1),
     ]  # fmt: skip

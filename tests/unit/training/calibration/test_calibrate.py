@@ -1,4 +1,4 @@
-"""training.calibration.calibrate: temperature, biases and operating points, on scores that are drawn."""
+"""training.calibration.calibrate: temperature, biases and operating points, on simulated scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def measured(point: OperatingPoint) -> tuple[float, float]:
     return point.sensitivity, point.specificity
 
 
-def test_operating_points_keep_their_promise() -> None:
+def test_operating_points_meet_their_targets() -> None:
     pneumonia, p = drawn(4000)
     points = operating_points(pneumonia, p, RECIPE)
     screen, balanced, rule_in = points["screen"], points["balanced"], points["rule-in"]
@@ -39,13 +39,13 @@ def test_operating_points_keep_their_promise() -> None:
 
 
 @pytest.mark.parametrize("sharpness", [0.0001, 0.2, 1.5, 3.0, 20.0])
-def test_the_three_points_keep_their_order_however_good_the_model_is(sharpness: float) -> None:
+def test_operating_points_keep_their_order(sharpness: float) -> None:
     points = operating_points(*drawn(2000, sharpness, seed=4), RECIPE)
     thresholds = [points[name].threshold for name in ("screen", "balanced", "rule-in")]
     assert thresholds == sorted(thresholds)
 
 
-def test_the_temperature_undoes_overconfidence() -> None:
+def test_temperature_corrects_overconfidence() -> None:
     rng = np.random.default_rng(5)
     logits = rng.standard_normal((4000, 3)) * 2
     powers = np.exp(logits)
@@ -57,13 +57,13 @@ def test_the_temperature_undoes_overconfidence() -> None:
         assert found.bias == pytest.approx(0, abs=0.3)
 
 
-def test_weights_give_pneumonia_the_prevalence_that_is_stated() -> None:
+def test_weights_give_the_stated_prevalence() -> None:
     pneumonia, _ = drawn(500)
     weights = prevalence_weights(pneumonia, 0.2)
     assert weights[pneumonia].sum() / weights.sum() == pytest.approx(0.2)
 
 
-def test_the_asked_share_is_looked_at_again_around_balanced() -> None:
+def test_second_look_covers_the_requested_share() -> None:
     _, p = drawn(4000)
     look = second_look(p, RECIPE)
     assert look is not None
@@ -72,7 +72,7 @@ def test_the_asked_share_is_looked_at_again_around_balanced() -> None:
     assert odds[1] / odds[0] == pytest.approx(odds[2] / odds[1])
 
 
-def test_nobody_is_looked_at_again_if_none_are_asked_for_or_all_are_alike() -> None:
+def test_second_look_can_be_empty() -> None:
     _, p = drawn(100)
     assert second_look(p, RECIPE.model_copy(update={"looked_at_again": 0.0})) is None
     assert second_look(np.full(100, RECIPE.prevalence), RECIPE) is None

@@ -1,4 +1,4 @@
-"""training.data.augment and recipe: what an image may become, and what a recipe may say."""
+"""training.data.augment and training.recipe: variants of images, and valid recipes."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def drawn(grey: NDArray[np.uint8], seed: int = 0, **change: object) -> NDArray[n
     return augmented(grey, 96, recipe, np.random.default_rng(seed))
 
 
-def test_without_ranges_only_the_servers_normalisation_is_left(grey: NDArray[np.uint8]) -> None:
+def test_empty_ranges_leave_only_normalisation(grey: NDArray[np.uint8]) -> None:
     assert np.array_equal(drawn(grey[0]), normalise(grey[0]))
 
 
-def test_the_result_is_normalised_as_the_server_does(grey: NDArray[np.uint8]) -> None:
+def test_variants_are_normalised_like_server_inputs(grey: NDArray[np.uint8]) -> None:
     for seed in range(10):
         result = drawn(grey[0], seed, gamma=(0.5, 2.0), contrast=(0.5, 1.6), brightness=(-0.2, 0.2))
-        # Once more changes next to nothing, as it would not if exposure were still in it.
+        # Normalising again changes almost nothing; it would if exposure were not normalised yet.
         assert np.abs(normalise(result).astype(int) - result).mean() < 8
 
 
@@ -67,17 +67,17 @@ def test_a_crop_enlarges_and_a_shift_moves(grey: NDArray[np.uint8]) -> None:
         {"detail": (0.5, 0.5)}, {"detail": (-0.5, -0.5)}, {"jpeg_share": 1, "jpeg": (10, 10)}, {"erased": (3, 3)},
     ],
 )  # fmt: skip
-def test_each_range_does_something(grey: NDArray[np.uint8], change: dict[str, Any]) -> None:
+def test_each_range_has_an_effect(grey: NDArray[np.uint8], change: dict[str, Any]) -> None:
     assert np.abs(drawn(grey[0], **change).astype(int) - drawn(grey[0])).mean() > 0.5
 
 
 @pytest.mark.parametrize("change", [{"blur": (2, 2)}, {"noise": (20, 20)}])
-def test_blur_and_noise_take_half_of_the_images(grey: NDArray[np.uint8], change: dict[str, Any]) -> None:
+def test_blur_and_noise_affect_half_of_the_images(grey: NDArray[np.uint8], change: dict[str, Any]) -> None:
     changed_ones = [not np.array_equal(drawn(grey[0], seed, **change), drawn(grey[0])) for seed in range(60)]
     assert 15 < sum(changed_ones) < 45
 
 
-def test_an_image_has_its_own_stream_whatever_the_order(grey: NDArray[np.uint8]) -> None:
+def test_each_image_has_its_own_random_stream(grey: NDArray[np.uint8]) -> None:
     recipe = RECIPE.augment
     one = augmented_batch(grey, np.array([3, 1]), 64, recipe, (1, 2))
     other = augmented_batch(grey, np.array([1, 5, 3]), 64, recipe, (1, 2))
@@ -89,7 +89,7 @@ def test_an_image_has_its_own_stream_whatever_the_order(grey: NDArray[np.uint8])
     assert not np.array_equal(*twins)
 
 
-def test_a_share_of_the_images_is_moved_towards_another_ones_spectrum(grey: NDArray[np.uint8]) -> None:
+def test_a_share_of_images_gets_another_spectrum(grey: NDArray[np.uint8]) -> None:
     recipe = AugmentSection.model_validate(STILL.model_dump() | {"spectrum": 0.5})
     images = np.concatenate([grey] * 10)
     inputs = np.stack([normalise(image) for image in images])
@@ -100,12 +100,12 @@ def test_a_share_of_the_images_is_moved_towards_another_ones_spectrum(grey: NDAr
     assert np.array_equal(augmented_batch(images, np.arange(60), 96, recipe, (1, 2)), inputs)
 
 
-def test_a_recipe_can_be_changed_where_the_command_line_may() -> None:
+def test_command_line_overrides_epochs_and_seed() -> None:
     assert with_overrides(RECIPE, epochs=3, seed=None).fit.epochs == 3
     assert with_overrides(RECIPE, epochs=None, seed=5).fit == RECIPE.fit.model_copy(update={"seed": 5})
 
 
-def test_a_recipe_may_build_on_another(tmp_path: Path) -> None:
+def test_recipe_can_name_a_base(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('base = "nightread"\n[fit]\nepochs = 3\n')
     found = load_recipe(str(path))
@@ -118,17 +118,17 @@ def test_a_recipe_survives_its_card() -> None:
 
 
 @pytest.mark.parametrize("card", [{}, {"recipe": {}}, {"recipe": "nightread"}])
-def test_a_card_without_a_recipe_is_refused(card: dict[str, Any]) -> None:
+def test_card_without_recipe_is_an_error(card: dict[str, Any]) -> None:
     with pytest.raises(WrongInput, match="recipe on the model's card"):
         recipe_of_card(card)
 
 
-def test_a_wrong_recipe_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WrongInput, match="no recipe daydream; there are fine-tune, nightread"):
+def test_wrong_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match=r"no recipe daydream\. Choose one of fine-tune, nightread"):
         load_recipe("daydream")
     path = tmp_path / "r.toml"
     path.write_text("[model")
-    with pytest.raises(WrongInput, match="cannot be used"):
+    with pytest.raises(WrongInput, match="is not valid"):
         load_recipe(str(path))
     path.write_text("[model]\nwidth = 3")
     with pytest.raises(WrongInput, match="model"):

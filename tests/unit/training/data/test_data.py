@@ -1,4 +1,4 @@
-"""training.data.radiographs: who is in which image, and who is kept apart from whom."""
+"""training.data.radiographs: patients, labels and folds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHILDREN = TEST_DATA / "pediatric" / "train"
 
 
 def kaggle_names() -> list[Radiograph]:
-    """The data set's own list where it is at hand, else one with names of the same kinds."""
+    """Return the names of the data set if it exists here, otherwise names of the same kinds."""
     if CHILDREN.is_dir():
         return list_folders(CHILDREN)
     rng = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def test_the_subtype_is_read_from_the_name(name: str, pneumonia: bool, subtype: 
     assert subtype_of(Path(name), pneumonia=pneumonia) == subtype
 
 
-def test_no_patient_is_on_both_sides_and_every_fold_is_like_the_whole() -> None:
+def test_folds_separate_patients_and_are_stratified() -> None:
     radiographs = kaggle_names()
     share = Counter(radiograph.subtype for radiograph in radiographs)
     seen = np.zeros(len(radiographs), dtype=int)
@@ -95,7 +95,7 @@ def test_the_split_depends_on_the_seed_alone() -> None:
     assert not np.array_equal(fold_of_each(radiographs, 5, 1), fold_of_each(radiographs, 5, 2))
 
 
-def test_what_cannot_be_read_is_turned_away_and_the_rest_kept(tmp_path: Path) -> None:
+def test_unreadable_images_are_rejected_and_others_kept(tmp_path: Path) -> None:
     good, cut, blank = tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "c.jpg"
     write_phantom(good, 1, width=200)
     cut.write_bytes(good.read_bytes()[:3000])
@@ -108,12 +108,12 @@ def test_what_cannot_be_read_is_turned_away_and_the_rest_kept(tmp_path: Path) ->
     assert [(each.path, code) for each, code in loaded.rejected] == [(cut, "truncated"), (blank, "empty")]
 
 
-def test_a_pneumonia_of_unknown_kind_is_half_of_each() -> None:
+def test_unknown_pneumonia_is_half_of_each_kind() -> None:
     known = [Radiograph(Path("x"), True, kind, "x") for kind in (NORMAL, BACTERIAL, VIRAL, None)]
     assert targets(known).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.5, 0.5]]
 
 
-def test_a_table_is_read_relative_to_itself(tmp_path: Path) -> None:
+def test_table_paths_are_relative_to_the_table(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for name in ("a.jpg", "b.jpg"):
         write_phantom(tmp_path / "images" / name, 1, width=100)
@@ -134,16 +134,16 @@ def test_a_table_is_read_relative_to_itself(tmp_path: Path) -> None:
         ("", "needs the columns"),
         ("file,kind\na.jpg,normal\n", "needs the columns"),
         ("file,label\na.jpg,fine\n", "has the label 'fine'"),
-        ("file,label\nmissing.jpg,normal\n", "names missing.jpg, which is not there"),
+        ("file,label\nmissing.jpg,normal\n", "names missing.jpg, which does not exist"),
     ],
 )
-def test_a_table_that_says_nothing_is_refused(tmp_path: Path, content: str, sentence: str) -> None:
+def test_invalid_table_is_an_error(tmp_path: Path, content: str, sentence: str) -> None:
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(WrongInput, match=sentence):
         list_table(tmp_path / "t.csv")
 
 
-def test_a_folder_without_the_two_kinds_is_refused(tmp_path: Path) -> None:
+def test_folder_without_both_classes_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match="no folder NORMAL"):
         list_folders(tmp_path)
     (tmp_path / "NORMAL").mkdir()

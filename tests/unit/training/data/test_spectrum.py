@@ -1,4 +1,4 @@
-"""training.data.spectrum: how sharp an image is, and making it as sharp as another."""
+"""training.data.spectrum: radial spectra, and restyling with them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SHARP = np.asarray(draw_phantom(3, width=96, height=96))
 BLURRED = np.asarray(Image.fromarray(SHARP).filter(ImageFilter.GaussianBlur(2)))
 
 
-def test_a_blurred_image_has_less_of_what_is_fine_and_as_much_of_what_is_coarse() -> None:
+def test_blur_lowers_only_high_frequencies() -> None:
     sharp, blurred = radial_spectra(np.stack([SHARP, BLURRED]))
     assert (blurred[20:40] < sharp[20:40] - 0.5).all()
     assert np.abs(blurred[:3] - sharp[:3]).max() < 0.2
 
 
-def test_no_gain_leaves_the_image() -> None:
+def test_zero_gain_changes_nothing() -> None:
     assert np.array_equal(restyled(SHARP, np.zeros_like(radial_spectra(SHARP[np.newaxis])[0])), SHARP)
 
 
-def test_a_restyled_image_is_as_sharp_as_the_other_and_shows_the_same() -> None:
+def test_restyled_image_keeps_content_and_gets_sharpness() -> None:
     sharp, blurred = radial_spectra(np.stack([SHARP, BLURRED]))
     softened = restyled(SHARP, blurred - sharp)
     found = radial_spectra(softened[np.newaxis])[0]
@@ -30,6 +30,6 @@ def test_a_restyled_image_is_as_sharp_as_the_other_and_shows_the_same() -> None:
     assert np.corrcoef(softened.ravel(), SHARP.ravel())[0, 1] > 0.95
 
 
-def test_the_mean_grey_value_stays() -> None:
+def test_restyling_keeps_the_mean_grey_value() -> None:
     gain = np.full_like(radial_spectra(SHARP[np.newaxis])[0], -2.0)
     assert abs(restyled(SHARP, gain).mean() - SHARP.mean()) < 1

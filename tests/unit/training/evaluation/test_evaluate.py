@@ -1,4 +1,4 @@
-"""`nightread evaluate` and what it is made of: listing, scoring, the document, predictions, text."""
+"""`nightread evaluate`: listing, scoring, the document, predictions and text."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def examined(tiny: Path, chests: Path) -> ScoredImages:
 
 @pytest.fixture
 def table(chests: Path, tmp_path: Path) -> Path:
-    """The same images with what is known of the patients, and one file that breaks off."""
+    """Write a table of the same images with patient traits, and of one truncated file."""
     (tmp_path / "cut.jpg").write_bytes(next((chests / "NORMAL").iterdir()).read_bytes()[:700])
     path = tmp_path / "table.csv"
     with path.open("w", newline="") as file:
@@ -60,7 +60,7 @@ def table(chests: Path, tmp_path: Path) -> Path:
     return path
 
 
-# What is scored, and how
+# Scoring
 
 
 def test_scores_are_those_of_the_served_network(examined: ScoredImages, tiny: Path) -> None:
@@ -73,7 +73,7 @@ def test_scores_are_those_of_the_served_network(examined: ScoredImages, tiny: Pa
     assert (examined.scores.activation == expected.activation).all()
 
 
-def test_images_are_read_a_few_at_a_time_and_told_about(
+def test_images_are_scored_in_batches_with_progress(
     tiny: Path, chests: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.evaluation.scoring._AT_ONCE", 10)
@@ -83,7 +83,7 @@ def test_images_are_read_a_few_at_a_time_and_told_about(
     assert len(parts.scored) == len(parts.radiographs) == 48
 
 
-def test_what_cannot_be_scored_is_kept_apart_with_its_reason(tiny: Path, table: Path) -> None:
+def test_rejected_images_are_listed_with_their_reasons(tiny: Path, table: Path) -> None:
     found = score_images(load_bundle(tiny), list_table(table))
     (away,) = found.rejected
     assert (away.place, away.code, away.radiograph.path.name) == (0, "truncated", "cut.jpg")
@@ -91,14 +91,14 @@ def test_what_cannot_be_scored_is_kept_apart_with_its_reason(tiny: Path, table: 
     assert len(found.scored) == 48
 
 
-def test_without_a_single_score_there_is_nothing_to_measure(tiny: Path, tmp_path: Path) -> None:
+def test_no_scored_image_is_an_error(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jpeg").write_bytes(b"")
     nothing = [Radiograph(tmp_path / "empty.jpeg", pneumonia=True, subtype=None, patient="one")]
     with pytest.raises(NothingScored, match=r"None of the 1 images .* empty.jpeg: The file is empty"):
         score_images(load_bundle(tiny), nothing)
 
 
-def test_the_gate_of_the_bundle_is_asked(tiny: Path, chests: Path, tmp_path: Path) -> None:
+def test_the_gate_of_the_bundle_is_applied(tiny: Path, chests: Path, tmp_path: Path) -> None:
     gated = Path(shutil.copytree(tiny, tmp_path / "gated"))
     add_gate(gated)
     with pytest.raises(NothingScored, match="This does not look like a complete frontal chest radiograph"):
@@ -131,8 +131,8 @@ def patients(chests: Path) -> set[str]:
     return {each.patient for each in list_folders(chests)}
 
 
-def test_figures_are_those_of_the_predictions(tiny: Path, chests: Path, tmp_path: Path) -> None:
-    """Whoever does the sums again from the CSV gets what the document says."""
+def test_metrics_follow_from_the_predictions_csv(tiny: Path, chests: Path, tmp_path: Path) -> None:
+    """Recompute the document's metrics from the CSV."""
     out = tmp_path / "predictions.csv"
     document = json.loads(run("--bundle", tiny, "--data", chests, "--predictions", out, "--json").stdout)
     with out.open(newline="") as lines:
@@ -177,7 +177,7 @@ def test_the_same_images_give_the_same_document(examined: ScoredImages) -> None:
     assert document_of(examined, repeats=50) == document_of(examined, repeats=50)
 
 
-def test_one_thousand_images_are_bayes_rule_at_any_prevalence() -> None:
+def test_expected_results_follow_bayes_rule() -> None:
     p = np.concatenate([np.linspace(0, 0.6, 100), np.linspace(0.4, 1, 100)])
     sick = np.arange(200) >= 100
     scored = LabelledScores(sick, p, sick * 1, sick * 1, np.arange(200))
@@ -198,7 +198,7 @@ def test_one_thousand_images_are_bayes_rule_at_any_prevalence() -> None:
     assert own["pneumonia_among_clear"] == pytest.approx(sick[p < 0.45].mean())
 
 
-def test_no_false_alarm_in_forty_is_no_promise_of_none() -> None:
+def test_no_false_alarm_in_forty_is_not_certainty() -> None:
     sick = np.arange(80) % 2 == 0
     p = np.where(sick, 0.9, 0.1)
     scored = LabelledScores(sick, p, sick * 1, sick * 1, np.arange(80))
@@ -208,7 +208,7 @@ def test_no_false_alarm_in_forty_is_no_promise_of_none() -> None:
     assert found["normal"]["flagged_ci"] == [0, pytest.approx(990 * (1 - 0.025 ** (1 / 40)))]
 
 
-def test_a_prevalence_that_is_asked_for_is_added(tiny: Path, chests: Path) -> None:
+def test_requested_prevalence_is_added(tiny: Path, chests: Path) -> None:
     arguments = ("--bundle", tiny, "--data", chests, "--json")
     shares = [load["prevalence"] for load in json.loads(run(*arguments).stdout)["per_1000"]]
     assert shares == [pytest.approx(len(list((chests / "PNEUMONIA").iterdir())) / 48)]
@@ -219,12 +219,12 @@ def test_a_prevalence_that_is_asked_for_is_added(tiny: Path, chests: Path) -> No
 # Subgroups
 
 
-def test_small_groups_keep_their_figures_to_themselves(tiny: Path, table: Path) -> None:
+def test_small_groups_have_no_metrics(tiny: Path, table: Path) -> None:
     document = json.loads(run("--bundle", tiny, "--table", table, "--json").stdout)
     groups = document["subgroups"]
     assert groups["sex"]["M"] == {"n": 10, "suppressed": True}
     assert groups["age"]["0-17"] == {"n": 8, "suppressed": True}
-    # There are 22 images of 18 to 39 years, but few of them with pneumonia.
+    # There are 22 images at 18 to 39 years, but few of them show pneumonia.
     assert groups["age"]["18-39"] == {"n": 22, "suppressed": True}
     assert groups["view"]["PA"]["auc"] == document["auc"]
     assert groups["sex"]["F"]["n"] == 38
@@ -233,7 +233,7 @@ def test_small_groups_keep_their_figures_to_themselves(tiny: Path, table: Path) 
     assert document["confusion_of_classes"] is None
 
 
-def test_pairs_of_traits_are_measured_where_there_are_enough() -> None:
+def test_pairs_of_traits_need_enough_images() -> None:
     rng = np.random.default_rng(2)
     sick = np.arange(120) % 2 == 0
     scored = LabelledScores(sick, rng.random(120), sick * 1, sick * 1, np.arange(120))
@@ -261,7 +261,7 @@ def test_age_bands(age: str, band: str | None) -> None:
 # Predictions
 
 
-def test_predictions_have_a_line_an_image_in_the_order_of_the_list(
+def test_predictions_have_one_line_an_image_in_order(
     tiny: Path, table: Path, chests: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "predictions.csv"
@@ -287,9 +287,7 @@ def test_predictions_have_a_line_an_image_in_the_order_of_the_list(
     assert [row["age_years"] for row in rows[1:]] == [str(10 + n) for n in range(48)]
 
 
-def test_files_are_named_within_their_folder_and_never_run_as_a_formula(
-    tiny: Path, chests: Path, tmp_path: Path
-) -> None:
+def test_names_are_relative_and_never_a_formula(tiny: Path, chests: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(chests, tmp_path / "chests"))
     write_phantom(root / "NORMAL" / "=cmd.jpeg", 3, width=96)
     out, table = tmp_path / "predictions.csv", root / "NORMAL" / "table.csv"
@@ -301,10 +299,10 @@ def test_files_are_named_within_their_folder_and_never_run_as_a_formula(
     assert all(name.startswith(("NORMAL/", "PNEUMONIA/")) for name in names)
 
 
-# For people
+# Text
 
 
-def test_the_text_says_every_metric_with_its_interval(tiny: Path, table: Path) -> None:
+def test_text_has_every_metric_with_its_interval(tiny: Path, table: Path) -> None:
     done = run("--bundle", tiny, "--table", table, "--prevalence", 0.2)
     assert done.exit_code == 0
     assert "48 images of 48 patients" in done.stdout
@@ -314,13 +312,13 @@ def test_the_text_says_every_metric_with_its_interval(tiny: Path, table: Path) -
         assert lines[name].count("[") == 1
     assert "not defined" in lines["three_class_accuracy"]
     assert "true positive" in done.stdout
-    assert "of 1,000 images, 20.0 % sick" in done.stdout
+    assert "of 1,000 images, 20.0 % with pneumonia" in done.stdout
     assert "age 18-39, n = 22" in done.stdout
     assert "too few images" in done.stdout
     assert "Scoring: 49 of 49" in done.stderr
 
 
-def test_only_one_kind_of_image_is_said_not_to_be_enough(tiny: Path, table: Path, tmp_path: Path) -> None:
+def test_one_class_leaves_metrics_undefined(tiny: Path, table: Path, tmp_path: Path) -> None:
     lines = table.read_text().splitlines()
     sick = tmp_path / "sick.csv"
     sick.write_text("\n".join([lines[0], *(line for line in lines if ",pneumonia," in line)]))
@@ -331,13 +329,13 @@ def test_only_one_kind_of_image_is_said_not_to_be_enough(tiny: Path, table: Path
     done = run("--bundle", tiny, "--table", sick)
     assert done.exit_code == 0
     assert "not defined" in done.stdout
-    assert "one of the two kinds is missing" in done.stdout
+    assert "one class is missing" in done.stdout
 
 
-# The wrong folder, and exit codes
+# Wrong folders and exit codes
 
 
-def test_a_folder_above_the_right_one_is_answered_with_the_right_one(chests: Path, tmp_path: Path) -> None:
+def test_wrong_folder_gets_a_suggestion(chests: Path, tmp_path: Path) -> None:
     root = tmp_path / "chest xray"
     for split in ("train", "val", "test"):
         shutil.copytree(chests, root / split)
@@ -353,7 +351,7 @@ def test_a_folder_above_the_right_one_is_answered_with_the_right_one(chests: Pat
         list_images(root / "test" / "NORMAL", None)
 
 
-def test_a_folder_with_one_class_lacks_the_other(chests: Path, tmp_path: Path) -> None:
+def test_missing_class_folder_is_named(chests: Path, tmp_path: Path) -> None:
     shutil.copytree(chests / "NORMAL", tmp_path / "NORMAL")
     with pytest.raises(
         WrongInput, match=r"has no folder PNEUMONIA; --data needs a folder that holds NORMAL and"
@@ -388,7 +386,7 @@ def test_wrong_use_gets_a_sentence_and_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
-def test_if_not_one_image_can_be_scored_the_answer_is_no(tiny: Path, tmp_path: Path) -> None:
+def test_no_scored_image_gives_exit_code_1(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jpeg").touch()
     table = tmp_path / "table.csv"
     table.write_text("file,label\nempty.jpeg,normal\n")

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one file, all of its parts, bounded lists, nothing of the network."""
+"""The report of an evaluation: one self-contained file with all sections and bounded lists."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from worker.phantom import write_phantom
 
 @pytest.fixture(scope="module")
 def known(tiny: Path, chests: Path) -> ScoredImages:
-    """Forty-eight images whose patients' sex and view are known, and one that was turned away."""
+    """Score 48 images with known sex and view, and one file that is rejected."""
     images = [
         replace(each, traits={"age_years": "4", "sex": "FM"[n % 2], "view": "PA"})
         for n, each in enumerate(list_folders(chests))
@@ -53,14 +53,14 @@ def report_of(examined: ScoredImages, root: Path, path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_every_part_is_there_in_its_order(written: str) -> None:
+def test_report_has_all_sections_in_order(written: str) -> None:
     assert re.findall(r"<h2[^>]*>(.*?)</h2>", written) == [
         "Summary", "Metrics", "Discrimination", "Decisions", "Expected results for 1,000 images", "Calibration",
         "Subgroups", "Samples", "Most confident errors", "Rejected images", "Methods",
     ]  # fmt: skip
 
 
-def test_it_asks_nothing_of_any_network_and_says_what_may_be_done_with_it(written: str) -> None:
+def test_report_is_self_contained_and_has_its_notice(written: str) -> None:
     assert not re.findall(r"(?:src|href)=\"(?!data:image/|#)", written)
     assert "http:" not in written.replace("http://www.w3.org", "")
     footer = written[written.index("<footer>") :]
@@ -68,12 +68,12 @@ def test_it_asks_nothing_of_any_network_and_says_what_may_be_done_with_it(writte
     assert "Never a diagnosis" in footer
 
 
-def test_plots_have_words_for_those_who_do_not_see_them(written: str) -> None:
+def test_plots_have_text_alternatives(written: str) -> None:
     plots = re.findall(r'<img src="data:image/svg[^"]*" alt="([^"]*)"', written)
     assert [alt.split()[0] for alt in plots] == ["ROC", "Histogram", "Reliability", "AUC,", "AUC,"]
 
 
-def test_figures_come_with_their_intervals(written: str, known: ScoredImages) -> None:
+def test_metrics_appear_with_their_intervals(written: str, known: ScoredImages) -> None:
     document = document_of(known, prevalence=0.1, repeats=60)
     for name in ("auc", "recall", "specificity", "brier"):
         low, high = document[f"{name}_ci"]
@@ -83,7 +83,7 @@ def test_figures_come_with_their_intervals(written: str, known: ScoredImages) ->
     assert "If 10.0\u00a0% of the images show pneumonia, as requested" in written
 
 
-def test_images_stand_beside_their_maps(written: str, known: ScoredImages) -> None:
+def test_images_appear_beside_their_maps(written: str, known: ScoredImages) -> None:
     panels = written.count('class="card plain"')
     assert panels == written.count('alt="Map of ')
     assert panels == 2 * evaluation_gallery.SAMPLES + sum(map(len, mistakes(known)))
@@ -94,7 +94,7 @@ def names_in(panels: str) -> list[str]:
 
 
 def mistakes(known: ScoredImages) -> tuple[list[int], list[int]]:
-    """Missed and false alarms, the surest first, the surest one of each patient."""
+    """Return missed images and false alarms, the most extreme score of each patient first."""
     p, sick = known.scored.p, known.scored.pneumonia
     called = p >= known.point.threshold
     missed = sorted(map(int, np.flatnonzero(sick & ~called)), key=lambda index: p[index])
@@ -107,7 +107,7 @@ def of_each_patient(known: ScoredImages, indices: list[int]) -> list[int]:
     return [index for place, index in enumerate(indices) if patients[place] not in patients[:place]]
 
 
-def test_the_worst_mistakes_are_the_surest_ones(written: str, known: ScoredImages, chests: Path) -> None:
+def test_most_confident_errors_are_listed_first(written: str, known: ScoredImages, chests: Path) -> None:
     section = written[written.index('id="most-confident-errors"') : written.index('id="rejected-images"')]
     missed, alarms = mistakes(known)
     expected = [*missed, *alarms]
@@ -136,14 +136,14 @@ def test_lists_are_bounded(known: ScoredImages, chests: Path, monkeypatch: pytes
     assert len(pictures.pictures) == most
 
 
-def test_one_patient_does_not_fill_the_worst_mistakes(known: ScoredImages, chests: Path) -> None:
+def test_errors_show_one_image_a_patient(known: ScoredImages, chests: Path) -> None:
     same = replace(
         known, radiographs=[replace(radiograph, patient="one") for radiograph in known.radiographs]
     )
     assert len(shown_in(evaluation_gallery.worst(same, chests))) == 2
 
 
-def test_a_name_is_shown_and_not_obeyed(tiny: Path, chests: Path, tmp_path: Path) -> None:
+def test_file_names_are_escaped(tiny: Path, chests: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(chests, tmp_path / "set"))
     write_phantom(root / "NORMAL" / "<img src=x onerror=alert(1)>.jpeg", 1, width=96)
     broken = root / "NORMAL" / "\udcff<b>.jpeg"
@@ -154,7 +154,7 @@ def test_a_name_is_shown_and_not_obeyed(tiny: Path, chests: Path, tmp_path: Path
     assert "The file is empty." in text
 
 
-def test_one_kind_of_image_has_no_curve_but_a_report(tiny: Path, chests: Path, tmp_path: Path) -> None:
+def test_one_class_still_gives_a_report(tiny: Path, chests: Path, tmp_path: Path) -> None:
     sick = [each for each in list_folders(chests) if each.pneumonia]
     text = report_of(score_images(load_bundle(tiny), sick), chests, tmp_path / "r.html")
     assert "All images have the same label" in text
@@ -162,7 +162,7 @@ def test_one_kind_of_image_has_no_curve_but_a_report(tiny: Path, chests: Path, t
     assert "sensitivity (recall)" in text
 
 
-def test_a_model_without_a_mistake_is_said_to_be_one(known: ScoredImages, chests: Path) -> None:
+def test_model_without_errors_is_reported(known: ScoredImages, chests: Path) -> None:
     called = known.scores.p_pneumonia >= known.point.threshold
     agreeing = [
         replace(each, pneumonia=bool(sick), subtype=1 if sick else 0)
@@ -174,9 +174,7 @@ def test_a_model_without_a_mistake_is_said_to_be_one(known: ScoredImages, chests
     assert any(sentence.endswith("It raises no false alarms.") for sentence in sentences(confusion=counts)[0])
 
 
-def test_the_command_writes_it_and_still_prints_one_document(
-    tiny: Path, chests: Path, tmp_path: Path
-) -> None:
+def test_command_writes_report_and_prints_one_document(tiny: Path, chests: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     done = CliRunner().invoke(
         cli.evaluate, ["--bundle", str(tiny), "--data", str(chests), "--report", str(out), "--json"]
@@ -186,7 +184,7 @@ def test_the_command_writes_it_and_still_prints_one_document(
     assert "tiny 0.0.1 on chests" in out.read_text()
 
 
-# Words
+# Summary
 
 
 def sentences(**more: Any) -> tuple[Sequence[str], Sequence[str]]:
@@ -213,7 +211,7 @@ def sentences(**more: Any) -> tuple[Sequence[str], Sequence[str]]:
     return list(summary(document)), list(warnings(document))
 
 
-def test_what_was_found_is_said_in_whole_sentences() -> None:
+def test_summary_has_whole_sentences() -> None:
     said, alarms = sentences()
     assert alarms == []
     assert [sentence.replace("\u00a0", " ") for sentence in said] == [
@@ -245,13 +243,13 @@ def test_what_was_found_is_said_in_whole_sentences() -> None:
         ({"patients": 12}, "only 12 patients"),
     ],
 )
-def test_what_must_be_known_first_is_said_first(more: dict[str, Any], alarm: str) -> None:
+def test_warnings_come_first(more: dict[str, Any], alarm: str) -> None:
     _, alarms = sentences(**more)
     assert len(alarms) == 1
     assert alarm in alarms[0]
 
 
-def test_what_chance_explains_is_no_fault() -> None:
+def test_error_by_chance_is_not_reported_as_a_fault() -> None:
     said, _ = sentences(ece=0.03, ece_ci=[0.01, 0.05])
     assert "no more than chance alone would explain" in said[-1]
     assert "It clears no image." in sentences(verdicts={"clear": 0})[0]
@@ -260,7 +258,7 @@ def test_what_chance_explains_is_no_fault() -> None:
 # Pictures
 
 
-def test_an_empty_map_changes_nothing_and_a_strong_one_is_amber() -> None:
+def test_empty_map_changes_nothing_strong_map_is_amber() -> None:
     grey = np.full((40, 60), 90, dtype=np.uint8)
     assert (overlay(grey, np.zeros((8, 8), dtype=np.uint8)) == 90).all()
     activation = np.zeros((8, 8), dtype=np.uint8)
@@ -270,7 +268,7 @@ def test_an_empty_map_changes_nothing_and_a_strong_one_is_amber() -> None:
     assert (np.abs(red - blue)[:, :10] < 5).all()
 
 
-def test_images_are_shown_upright_and_small(tmp_path: Path) -> None:
+def test_images_are_upright_and_small(tmp_path: Path) -> None:
     lying = Image.fromarray(np.tile(np.arange(0, 250, dtype=np.uint8), (500, 4)))
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -278,7 +276,7 @@ def test_images_are_shown_upright_and_small(tmp_path: Path) -> None:
     assert read_grey(tmp_path / "lying.jpeg").shape == (288, 144)
 
 
-def test_bins_as_rows_lose_no_image(known: ScoredImages) -> None:
+def test_bin_rows_contain_all_images(known: ScoredImages) -> None:
     rows = reliability_rows(known.scored)
     assert len(rows) == 15
     assert sum(count for _, count, _, _ in rows) == 48

@@ -1,4 +1,4 @@
-"""training.evaluation.metrics, ranking, exact and shares: against scikit-learn, DeLong, and sums done by hand."""
+"""training.evaluation.metrics, ranking, exact and shares: compared with scikit-learn, DeLong and manual sums."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def ranking_of(pneumonia: NDArray[np.bool_], p: NDArray[np.float64]) -> Ranking:
 
 
 def of_scikit_learn(one: LabelledScores, threshold: float) -> dict[str, float]:
-    """The metrics by another hand, from images that are listed one by one."""
+    """Compute the metrics with scikit-learn."""
     called = one.p >= threshold
     false_alarms, sensitivity, _ = sk.roc_curve(one.pneumonia, one.p, drop_intermediate=False)
-    near = 1e-12  # false_alarms of 0.1 may be a little more to a computer
+    near = 1e-12  # 0.1 may be slightly larger in floating point
     return {
         "auc": sk.roc_auc_score(one.pneumonia, one.p),
         "accuracy": sk.accuracy_score(one.pneumonia, called),
@@ -70,14 +70,14 @@ def calibration_error_by_hand(one: LabelledScores) -> float:
 
 
 def listed(sample: Resample) -> LabelledScores:
-    """A resample with each image as often as it was drawn."""
+    """Return a resample with each image repeated as often as it was drawn."""
     return LabelledScores(
         *(getattr(sample, name) for name in LabelledScores.__dataclass_fields__)
     ).at(np.repeat(np.arange(len(sample)), sample.weight))  # fmt: skip
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_metrics_are_those_of_scikit_learn(tied: bool) -> None:
+def test_metrics_equal_those_of_scikit_learn(tied: bool) -> None:
     one = with_ties(scored()) if tied else scored()
     found = measure(one, 0.4)
     for name, value in of_scikit_learn(one, 0.4).items():
@@ -89,8 +89,8 @@ def test_metrics_are_those_of_scikit_learn(tied: bool) -> None:
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_a_weighed_resample_is_the_listed_one(tied: bool) -> None:
-    """The bootstrap never lists an image twice, but measures as if it had."""
+def test_weighted_resample_equals_repeated_images(tied: bool) -> None:
+    """The bootstrap uses weights instead of repeated images."""
     one = scored(90, images_per_patient=3)
     for sample in resamples(with_ties(one) if tied else one, 25, 5):
         assert sample.counts.sum() % 3 == 0
@@ -101,7 +101,7 @@ def test_a_weighed_resample_is_the_listed_one(tied: bool) -> None:
             assert found["ece"] == pytest.approx(calibration_error_by_hand(listed(sample)))
 
 
-def test_whole_patients_are_drawn() -> None:
+def test_bootstrap_draws_whole_patients() -> None:
     one = scored(60, images_per_patient=4)
     for sample in resamples(one, 20, 1):
         for patient in range(15):
@@ -109,8 +109,8 @@ def test_whole_patients_are_drawn() -> None:
         assert sample.weight[np.unique(sample.patient, return_index=True)[1]].sum() == 15
 
 
-def test_intervals_of_the_auc_are_those_of_delong() -> None:
-    """One image a patient: there DeLong's variance (Biometrics 44, 1988) holds too."""
+def test_auc_intervals_agree_with_delong() -> None:
+    """With one image a patient, DeLong's variance (Biometrics 44, 1988) is valid too."""
     one = scored(600, seed=3, sharpness=1.0)
     sick, well = one.p[one.pneumonia], one.p[~one.pneumonia]
     wins = (sick[:, None] > well).astype(float)
@@ -121,7 +121,7 @@ def test_intervals_of_the_auc_are_those_of_delong() -> None:
     assert (low, high) == pytest.approx((middle - half, middle + half), abs=0.2 * half)
 
 
-def test_the_interval_of_a_share_is_the_binomial_one() -> None:
+def test_interval_of_a_share_agrees_with_the_binomial_one() -> None:
     one = scored(500, seed=8)
     low, high = with_intervals(one, 0.5, 2000, 2)["accuracy_ci"]
     value = measure(one, 0.5)["accuracy"]
@@ -141,8 +141,8 @@ def test_ties_count_half() -> None:
     assert auc(np.array([True, True, False]), np.array([0.5, 0.9, 0.5])) == 0.75
 
 
-def test_points_on_the_curve_reach_what_they_are_named_for_exactly() -> None:
-    """63 of 70 is 90 %, though 0.9 * 70 is more than 63 to a computer."""
+def test_curve_points_compare_exact_integers() -> None:
+    """63 of 70 is 90 %, although 0.9 * 70 exceeds 63 in floating point."""
     p = np.concatenate([np.linspace(0.1, 0.2, 63), np.full(7, 0.6), [0.3] * 20, [0.7] * 20])
     pneumonia = np.arange(110) >= 70
     found = measure(LabelledScores(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(110)), 0.5)
@@ -150,7 +150,7 @@ def test_points_on_the_curve_reach_what_they_are_named_for_exactly() -> None:
     assert found["specificity_at_sensitivity_95"] == 0.9
 
 
-def test_what_is_not_defined_is_none() -> None:
+def test_undefined_metrics_are_none() -> None:
     sick = scored().at(scored().pneumonia)
     found = with_intervals(sick, 0.5, repeats=20, seed=1)
     assert found["auc"] is None
@@ -162,7 +162,7 @@ def test_what_is_not_defined_is_none() -> None:
 
 
 def test_resamples_without_a_class_are_left_out() -> None:
-    """One healthy patient among twelve is missing from every third resample."""
+    """Every third resample lacks the one healthy patient among twelve."""
     pneumonia = np.arange(12) > 0
     p = np.linspace(0.1, 0.9, 12)
     lonely = LabelledScores(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(12))
@@ -173,8 +173,8 @@ def test_resamples_without_a_class_are_left_out() -> None:
     assert found["specificity_ci"] == [pytest.approx(0.025), 1.0]
 
 
-def test_a_perfect_result_is_not_certain() -> None:
-    """Thirty of thirty patients: Clopper and Pearson's 0.884 to 1, and nothing for 300 of 300 to gain from."""
+def test_perfect_result_has_an_interval() -> None:
+    """Clopper and Pearson give 0.884 to 1 for 30 of 30 patients."""
     pneumonia = np.arange(60) % 2 == 0
     p = np.where(pneumonia, 0.9, 0.1) + np.linspace(0, 0.05, 60)
     perfect = LabelledScores(pneumonia, p, pneumonia * 1, pneumonia * 1, np.arange(60))
@@ -188,7 +188,7 @@ def test_a_perfect_result_is_not_certain() -> None:
     assert with_intervals(images, 0.5, 200, 1)["recall_ci"] == found["recall_ci"]
 
 
-def test_a_single_mistake_does_not_raise_the_lower_limit() -> None:
+def test_one_error_does_not_raise_the_lower_limit() -> None:
     limits = []
     for wrong in range(4):
         pneumonia = np.ones(30, dtype=bool)
@@ -198,7 +198,7 @@ def test_a_single_mistake_does_not_raise_the_lower_limit() -> None:
     assert limits == sorted(limits, reverse=True)
 
 
-def test_the_least_auc_is_where_no_error_happens_once_in_forty_times() -> None:
+def test_auc_limit_gives_no_error_once_in_forty() -> None:
     least, most = exact.auc(20, 20)
     assert most == 1 - least
     rng = np.random.default_rng(1)
@@ -210,24 +210,24 @@ def test_the_least_auc_is_where_no_error_happens_once_in_forty_times() -> None:
     assert exact.auc(30, 200) == exact.auc(200, 30)
 
 
-def test_the_calibration_error_of_bins_done_by_hand() -> None:
+def test_calibration_error_equals_a_manual_calculation() -> None:
     p = np.repeat([0.1, 0.9], 150)
     pneumonia = np.concatenate([np.arange(150) % 5 == 0, np.arange(150) % 10 != 0])
-    # 0.2 of the first half have it against 0.1, 0.9 of the second against 0.9; the bin in the
-    # middle, of 20 images, holds ten of each.
+    # The first half scores 0.1 and 20 % have pneumonia; the second scores 0.9 and 90 % have it. The bin in the
+    # middle, of 20 images, holds ten of each half.
     assert expected_calibration_error(ranking_of(pneumonia, p)) == pytest.approx(0.05)
     thirty = ranking_of(np.ones(30, dtype=bool), np.full(30, 0.25))
     assert expected_calibration_error(thirty) == pytest.approx(0.75)
 
 
-def test_the_order_of_the_files_changes_nothing() -> None:
+def test_file_order_has_no_effect() -> None:
     one = with_ties(scored())
     turned = one.at(np.arange(len(one))[::-1])
     assert measure(one, 0.4) == pytest.approx(measure(turned, 0.4), abs=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 7, 15, 40])
-def test_bins_are_of_equal_mass_and_lose_no_image(n: int) -> None:
+def test_bins_have_equal_mass_and_all_images(n: int) -> None:
     one = scored(n)
     bins = equal_mass_bins(one.ranking)
     assert bins.count.sum() == n
@@ -236,7 +236,7 @@ def test_bins_are_of_equal_mass_and_lose_no_image(n: int) -> None:
     assert (bins.share * bins.count).sum() == pytest.approx(one.pneumonia.sum())
 
 
-def test_a_calibrated_model_is_expected_to_show_the_error_that_it_shows() -> None:
+def test_chance_error_matches_a_calibrated_model() -> None:
     rng = np.random.default_rng(4)
     p = rng.random(900)
     pneumonia = rng.random(900) < p
@@ -245,7 +245,7 @@ def test_a_calibrated_model_is_expected_to_show_the_error_that_it_shows() -> Non
     assert found == pytest.approx(error_by_chance(honest, 1), rel=0.35)
     low, high = with_intervals(honest, 0.5, 300, 1)["ece_ci"]
     assert found is not None
-    # Percentiles as they are would lie nearly as far above the error as they reach below it.
+    # Uncorrected percentiles would lie far above the error.
     assert (low + high) / 2 == pytest.approx(found, abs=0.15 * (high - low))
     overdone = LabelledScores(pneumonia, p**0.3, pneumonia * 1, pneumonia * 1, np.arange(900))
     far = measure(overdone, 0.5)["ece"]
@@ -253,7 +253,7 @@ def test_a_calibrated_model_is_expected_to_show_the_error_that_it_shows() -> Non
     assert far > 4 * error_by_chance(overdone, 1)
 
 
-def test_an_interval_holds_its_metric_and_is_the_same_every_time() -> None:
+def test_interval_contains_its_metric_and_is_reproducible() -> None:
     found = with_intervals(scored(), 0.5, repeats=200, seed=7)
     assert found == with_intervals(scored(), 0.5, repeats=200, seed=7)
     assert found["auc_ci"] != with_intervals(scored(), 0.5, repeats=200, seed=8)["auc_ci"]
@@ -262,7 +262,7 @@ def test_an_interval_holds_its_metric_and_is_the_same_every_time() -> None:
         assert low < found[name] < high
 
 
-def test_patients_with_many_images_make_intervals_wider() -> None:
+def test_copies_of_images_do_not_narrow_intervals() -> None:
     """Ten copies of each image are no more evidence than one."""
     alone = scored(80)
     copies = alone.at(np.repeat(np.arange(80), 10))
@@ -278,7 +278,7 @@ def test_patients_with_many_images_make_intervals_wider() -> None:
     assert width(as_strangers) < 0.5 * width(copies)
 
 
-def test_shares_are_those_of_the_metrics() -> None:
+def test_shares_equal_the_metrics() -> None:
     one = scored(200, images_per_patient=2)
     called = one.p >= 0.4
     masks: dict[str, Any] = {

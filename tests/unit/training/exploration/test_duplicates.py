@@ -1,4 +1,4 @@
-"""training.exploration.duplicates: copies are found however they were stored again, and others are not taken for copies."""
+"""training.exploration.duplicates: copies are found in every form, and different images are not copies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def drawings() -> list[Image.Image]:
 
 
 def grey(image: Image.Image, quality: int = 92) -> NDArray[np.uint8]:
-    """As the survey has it: written as JPEG, decoded by the one preprocessing."""
+    """Return a phantom as the survey sees it: stored as JPEG and decoded by the preprocessing."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return decode_grey(out.getvalue(), 128)
@@ -64,9 +64,7 @@ AGAIN: dict[str, Callable[[Image.Image], NDArray[np.uint8]]] = {
 
 
 @pytest.mark.parametrize("how", AGAIN)
-def test_a_picture_stored_again_is_known_again_and_nothing_else(
-    how: str, drawings: list[Image.Image]
-) -> None:
+def test_only_copies_are_recognised_as_copies(how: str, drawings: list[Image.Image]) -> None:
     greys = [*map(grey, drawings), *map(AGAIN[how], drawings)]
     names = [str(place) for place in range(2 * COUNT)]
     groups, missed = stored_again(*described(greys), names)
@@ -92,7 +90,7 @@ def test_a_copy_joins_the_whole_group_of_its_original(drawings: list[Image.Image
     assert group.likeness < 1
 
 
-def test_the_near_misses_are_the_most_alike_of_what_is_left(drawings: list[Image.Image]) -> None:
+def test_near_misses_are_the_most_similar_other_pairs(drawings: list[Image.Image]) -> None:
     hashes, details = described([grey(drawing) for drawing in drawings])
     _, missed = stored_again(hashes, details, [str(place) for place in range(COUNT)])
     pairs = [
@@ -103,7 +101,7 @@ def test_the_near_misses_are_the_most_alike_of_what_is_left(drawings: list[Image
 
 
 @pytest.mark.parametrize("change", [lambda image: cropped(image, 0.01), lambda image: image.rotate(1)])
-def test_a_copy_that_was_moved_is_shown_as_a_near_miss(
+def test_moved_copy_is_a_near_miss(
     change: Callable[[Image.Image], Image.Image], drawings: list[Image.Image]
 ) -> None:
     greys = [*map(grey, drawings), grey(change(drawings[3]))]
@@ -112,7 +110,7 @@ def test_a_copy_that_was_moved_is_shown_as_a_near_miss(
     assert missed[0].files == (3, COUNT)
 
 
-def test_every_close_pair_is_nominated_once() -> None:
+def test_each_close_pair_is_proposed_once() -> None:
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, 700, dtype=np.uint64)
     for place in range(0, 700, 7):
@@ -133,7 +131,7 @@ def test_every_close_pair_is_nominated_once() -> None:
     assert set(got) == wanted
 
 
-def test_haze_and_exposure_drop_out_of_the_detail(drawings: list[Image.Image]) -> None:
+def test_detail_ignores_haze_and_exposure(drawings: list[Image.Image]) -> None:
     flat = np.full((128, 128), 90, dtype=np.uint8)
     assert not fine_detail(flat).any()
     plain = grey(drawings[0])

@@ -1,4 +1,4 @@
-"""nightread explore: every planted fault is found, and nothing else is claimed."""
+"""`nightread explore`: every planted fault is found, and nothing else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw(path: Path, seed: int, **options: Any) -> Path:
 
 
 def kaggle(root: Path) -> Path:
-    """Three splits without a fault: 10, 4 and 6 of each class, one image a patient."""
+    """Write three splits without a fault: 10, 4 and 6 of each class, one image a patient."""
     number = 0
     for split, count in (("train", 10), ("val", 4), ("test", 6)):
         for _ in range(count):
@@ -51,24 +51,24 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def faulty(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with one fault of each kind, and nothing else."""
+    """Copy the clean set and plant one fault of each kind."""
     root = tmp_path_factory.mktemp("faulty") / "chest_xray"
     shutil.copytree(clean, root)
     train, val, test = (root / split for split in ("train", "val", "test"))
     # The same file in two splits, under two names.
     shutil.copy(train / "NORMAL/IM-0001-0001.jpeg", test / "NORMAL/IM-0901-0001.jpeg")
-    # The same picture in two splits, recompressed and smaller.
+    # The same image in two splits, recompressed and smaller.
     with Image.open(train / "PNEUMONIA/person2_virus_1.jpeg") as image:
         half = image.resize((WIDTH // 2, WIDTH // 2))
         half.save(val / "PNEUMONIA/person902_virus_1.jpeg", quality=60)
     # The same file under another label.
     shutil.copy(train / "PNEUMONIA/person3_bacteria_1.jpeg", train / "NORMAL/IM-0903-0001.jpeg")
-    # A file that breaks off, one that is no image, and one that nobody will read.
+    # A truncated file, a file that is not an image, and a file with another suffix.
     whole = (train / "NORMAL/IM-0004-0001.jpeg").read_bytes()
     (train / "NORMAL/IM-0904-0001.jpeg").write_bytes(whole[: len(whole) // 2])
     (train / "NORMAL/IM-0905-0001.jpeg").write_bytes(b"no image at all")
     (train / "NORMAL/notes.txt").write_text("x")
-    # A patient with another picture in another split.
+    # A patient with another image in another split.
     draw(test / "PNEUMONIA/person5_bacteria_2.jpeg", 5000)
     return root
 
@@ -78,7 +78,7 @@ def found(faulty: Path) -> dict[str, Any]:
     return document(explored(faulty))
 
 
-def test_a_clean_set_is_not_accused(clean: Path) -> None:
+def test_clean_set_gets_no_warning(clean: Path) -> None:
     exploration = explored(clean)
     assert alarms(exploration) == []
     said = " ".join(notes(exploration))
@@ -89,7 +89,7 @@ def test_a_clean_set_is_not_accused(clean: Path) -> None:
     assert "no patient has two images" in said
 
 
-def test_the_same_file_under_another_label_and_in_another_split(found: dict[str, Any]) -> None:
+def test_identical_files_across_labels_and_splits_are_found(found: dict[str, Any]) -> None:
     contradictory, across = found["identical"]
     assert contradictory["files"] == [
         "train/NORMAL/IM-0903-0001.jpeg",
@@ -102,7 +102,7 @@ def test_the_same_file_under_another_label_and_in_another_split(found: dict[str,
     assert not across["contradictory"]
 
 
-def test_the_same_picture_stored_again(found: dict[str, Any]) -> None:
+def test_image_stored_again_is_found(found: dict[str, Any]) -> None:
     (again,) = found["stored_again"]
     assert again["files"] == ["train/PNEUMONIA/person2_virus_1.jpeg", "val/PNEUMONIA/person902_virus_1.jpeg"]
     assert again["splits"] == ["train", "val"]
@@ -110,13 +110,13 @@ def test_the_same_picture_stored_again(found: dict[str, Any]) -> None:
     assert 0.9 <= again["likeness"] < 1
 
 
-def test_a_patient_in_two_splits(found: dict[str, Any]) -> None:
+def test_patient_in_two_splits_is_found(found: dict[str, Any]) -> None:
     assert found["patients_across_splits"] == {
         "person5": ["train/PNEUMONIA/person5_bacteria_1.jpeg", "test/PNEUMONIA/person5_bacteria_2.jpeg"]
     }
 
 
-def test_files_that_cannot_be_used_and_files_that_are_not_read(found: dict[str, Any]) -> None:
+def test_unusable_and_ignored_files_are_listed(found: dict[str, Any]) -> None:
     assert [(item["file"], item["code"]) for item in found["turned_away"]] == [
         ("train/NORMAL/IM-0904-0001.jpeg", "truncated"),
         ("train/NORMAL/IM-0905-0001.jpeg", "undecodable"),
@@ -124,20 +124,20 @@ def test_files_that_cannot_be_used_and_files_that_are_not_read(found: dict[str, 
     assert [item["file"] for item in found["ignored"]] == ["train/NORMAL/notes.txt"]
 
 
-def test_all_is_counted(found: dict[str, Any]) -> None:
+def test_all_images_are_counted(found: dict[str, Any]) -> None:
     assert found["splits"] == {
         "train": {"normal": 13, "bacterial": 5, "viral": 5},
         "val": {"normal": 4, "bacterial": 2, "viral": 3},
         "test": {"normal": 7, "bacterial": 4, "viral": 3},
     }
     assert found["images"] == 46
-    # Each of 40 patients has an image; five of the six added files are of patients of their own.
+    # 40 patients have one image each; five of the six added files belong to new patients.
     assert found["patients"] == 45
     assert found["images_per_patient"]["most"] == 2
     assert not any(item["telling"] for item in found["short_cuts"])
 
 
-def test_the_worst_is_said_first(faulty: Path) -> None:
+def test_worst_warning_comes_first(faulty: Path) -> None:
     said = alarms(explored(faulty))
     wanted = [
         r"^1 image has labels that cannot both be true: train/NORMAL/IM-0903-0001.jpeg is labelled normal",
@@ -152,7 +152,7 @@ def test_the_worst_is_said_first(faulty: Path) -> None:
         assert re.search(pattern, sentence)
 
 
-def test_bacterial_and_viral_contradict_but_unknown_does_not(tmp_path: Path) -> None:
+def test_unknown_pneumonia_contradicts_no_kind(tmp_path: Path) -> None:
     for kind in ("NORMAL/IM-1", "PNEUMONIA/person1_virus_1", "PNEUMONIA/person2"):
         draw(tmp_path / f"{kind}.jpeg", len(kind))
     shutil.copy(tmp_path / "PNEUMONIA/person1_virus_1.jpeg", tmp_path / "PNEUMONIA/person1_bacteria_1.jpeg")
@@ -161,7 +161,7 @@ def test_bacterial_and_viral_contradict_but_unknown_does_not(tmp_path: Path) -> 
     assert kinds == {("bacterial", "viral"): True, ("viral", "pneumonia"): False}
 
 
-def test_a_class_that_is_exposed_otherwise_is_a_short_cut(tmp_path: Path) -> None:
+def test_different_exposure_of_a_class_is_a_shortcut(tmp_path: Path) -> None:
     for seed in range(30):
         draw(tmp_path / "NORMAL" / f"IM-{seed}.jpeg", seed, opacity=False)
         brighter = draw_phantom(100 + seed, width=WIDTH, opacity=False).point(lambda grey: grey * 0.6 + 100)
@@ -178,7 +178,7 @@ def test_a_class_that_is_exposed_otherwise_is_a_short_cut(tmp_path: Path) -> Non
     assert "Five numbers about exposure alone reach AUC 1.00" in second
 
 
-def test_a_class_that_is_stored_otherwise_is_a_short_cut(tmp_path: Path) -> None:
+def test_different_storage_of_a_class_is_a_shortcut(tmp_path: Path) -> None:
     for seed in range(30):
         draw(tmp_path / "NORMAL" / f"IM-{seed}.jpeg", seed, quality=75)
         draw(tmp_path / "PNEUMONIA" / f"person{seed}_virus_1.jpeg", 100 + seed, quality=70)
@@ -202,7 +202,7 @@ def table(folder: Path, rows: list[dict[str, str]]) -> Path:
 
 @pytest.fixture
 def adults(tmp_path: Path) -> Path:
-    """Every sick adult was X-rayed lying (AP), every other one standing; one is 148 years old."""
+    """Write a table: pneumonia is always AP and normal always PA; one patient is 148 years old."""
     return table(
         tmp_path / "adults",
         [
@@ -219,7 +219,7 @@ def adults(tmp_path: Path) -> Path:
     )
 
 
-def test_a_table_tells_of_age_sex_and_view(adults: Path) -> None:
+def test_table_adds_age_sex_and_view(adults: Path) -> None:
     exploration = explored(None, adults)
     cuts = {shortcut.name: shortcut for shortcut in exploration.shortcuts}
     assert (cuts["view"].auc, cuts["view"].normal, cuts["view"].pneumonia) == (1, 0, 1)
@@ -235,7 +235,7 @@ def test_a_table_tells_of_age_sex_and_view(adults: Path) -> None:
     assert "Ages by class" in page
 
 
-def test_a_table_beside_a_folder_is_compared_with_it(clean: Path, adults: Path) -> None:
+def test_table_and_folder_are_compared(clean: Path, adults: Path) -> None:
     shutil.copy(clean / "train/NORMAL/IM-0001-0001.jpeg", adults.parent / "images/0.jpeg")
     exploration = explored(clean, adults)
     assert exploration.splits == ["train", "val", "test", "adults"]
@@ -243,7 +243,7 @@ def test_a_table_beside_a_folder_is_compared_with_it(clean: Path, adults: Path) 
     assert [file.name for file in same.files] == ["train/NORMAL/IM-0001-0001.jpeg", "images/0.jpeg"]
 
 
-def test_the_page_shows_the_pairs_and_nothing_of_the_test_split_alone(faulty: Path) -> None:
+def test_page_shows_copies_but_no_test_only_images(faulty: Path) -> None:
     page = report(explored(faulty)).replace("<wbr>", "")
     assert (
         page.index("Labelled normal and bacterial")
@@ -262,7 +262,7 @@ def test_the_page_shows_the_pairs_and_nothing_of_the_test_split_alone(faulty: Pa
     assert str(faulty) not in page
 
 
-def test_a_test_split_alone_is_compared_and_not_looked_at(clean: Path, tmp_path: Path) -> None:
+def test_test_split_alone_is_compared_but_not_shown(clean: Path, tmp_path: Path) -> None:
     shutil.copytree(clean / "test", tmp_path / "test")
     exploration = explored(tmp_path)
     page = report(exploration)
@@ -271,7 +271,7 @@ def test_a_test_split_alone_is_compared_and_not_looked_at(clean: Path, tmp_path:
     assert "Classes" in page
 
 
-def test_the_command_writes_one_page_and_says_the_worst(faulty: Path, tmp_path: Path) -> None:
+def test_command_writes_a_page_and_prints_warnings(faulty: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     ran = CliRunner().invoke(nightread, ["explore", str(faulty), "--out", str(out)])
     assert ran.exit_code == 0
@@ -283,7 +283,7 @@ def test_the_command_writes_one_page_and_says_the_worst(faulty: Path, tmp_path: 
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
 
 
-def test_the_command_gives_one_document(faulty: Path, found: dict[str, Any]) -> None:
+def test_command_prints_one_document(faulty: Path, found: dict[str, Any]) -> None:
     ran = CliRunner().invoke(nightread, ["explore", str(faulty), "--json"])
     assert json.loads(ran.stdout) == found
     assert not Path("explore.html").exists()
@@ -298,7 +298,7 @@ def test_the_command_gives_one_document(faulty: Path, found: dict[str, Any]) -> 
         (("empty", "--out", "nowhere/page.html"), "There is no folder nowhere"),
     ],
 )
-def test_wrong_use_is_one_sentence(options: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+def test_wrong_use_is_explained(options: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for kind in ("NORMAL", "PNEUMONIA"):
         (tmp_path / "broken" / kind).mkdir(parents=True)

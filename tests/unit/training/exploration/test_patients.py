@@ -1,4 +1,4 @@
-"""training.exploration.patients: whether a patient's name stands for one person can be seen in the images."""
+"""training.exploration.patients: the images show whether a patient's name stands for one person."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIDE = 64 * 64
 
 
 def images(splits: tuple[str, str], subtypes: tuple[int, int], patients: int = PATIENTS) -> list[ListedImage]:
-    """Two images under each name: the first of the first kind, the second of the second."""
+    """List two images for each name: one of the first kind, one of the second."""
     return [
         ListedImage(Radiograph(Path(f"{who}-{place}"), True, subtypes[place], str(who)), splits[place], "x")
         for who in range(patients)
@@ -25,7 +25,7 @@ def images(splits: tuple[str, str], subtypes: tuple[int, int], patients: int = P
 
 
 def details(*, one_person: bool) -> NDArray[np.int8]:
-    """Noise; that of a name's two images is half the same if the name is one person's."""
+    """Return noise in which a name's two images share half of their detail if the name is one person's."""
     rng = np.random.default_rng(1)
     own, shared = rng.normal(0, 20, (2 * PATIENTS, SIDE)), rng.normal(0, 20, (PATIENTS, SIDE))
     mixed = own + np.repeat(shared, 2, axis=0) if one_person else own * 1.4
@@ -41,13 +41,13 @@ def asked(listed: list[ListedImage], *, one_person: bool) -> PatientCheck:
     return found
 
 
-def test_images_of_one_person_are_kin() -> None:
+def test_images_of_one_person_are_recognised() -> None:
     found = asked(images(("train", "train"), (VIRAL, VIRAL)), one_person=True)
     assert (found.words, found.pairs, found.kin) == ("same split, same label", PATIENTS, True)
     assert found.auc > 0.95
 
 
-def test_one_person_lying_elsewhere_the_next_time_is_kin() -> None:
+def test_shifted_images_of_one_person_are_recognised() -> None:
     moved = details(one_person=True).reshape(-1, 2, 64, 64)
     moved[:, 1] = np.roll(moved[:, 1], (5, -7), axis=(1, 2))
     (found,) = check_patients(
@@ -61,20 +61,20 @@ def test_one_person_lying_elsewhere_the_next_time_is_kin() -> None:
     assert not found.kin
 
 
-def test_names_that_are_given_per_split_are_no_kin() -> None:
+def test_names_reused_across_splits_are_recognised() -> None:
     noise = np.random.default_rng(2).normal(0, 30, (1200, SIDE)).astype(np.int8)
     listed = images(("train", "test"), (VIRAL, VIRAL), patients=600)
     (found,) = check_patients(listed, noise, [str(number) for number in range(1200)])
     assert (found.words, found.kin) == ("other split, same label", False)
 
 
-def test_few_pairs_leave_it_open() -> None:
+def test_few_pairs_give_no_conclusion() -> None:
     found = asked(images(("train", "train"), (BACTERIAL, VIRAL)), one_person=False)
     assert (found.words, found.kin) == ("same split, other label", None)
 
 
-def test_what_makes_a_class_alike_makes_no_kin() -> None:
-    """All viral images share something: so do strangers, and the name still says nothing."""
+def test_likeness_within_a_class_is_not_kinship() -> None:
+    """All viral images share detail, so different patients do too."""
     rng = np.random.default_rng(3)
     common = rng.normal(0, 40, SIDE)
     noise = np.clip(rng.normal(0, 20, (2 * PATIENTS, SIDE)) + common, -127, 127).astype(np.int8)
@@ -83,7 +83,7 @@ def test_what_makes_a_class_alike_makes_no_kin() -> None:
     assert abs(found.auc - 0.5) < 0.15
 
 
-def test_copies_prove_nothing() -> None:
+def test_copies_are_not_compared() -> None:
     listed = images(("train", "train"), (VIRAL, VIRAL))
     assert (
         check_patients(listed, details(one_person=True), [str(number // 2) for number in range(2 * PATIENTS)])
@@ -91,8 +91,8 @@ def test_copies_prove_nothing() -> None:
     )
 
 
-def test_a_stranger_is_never_the_patient() -> None:
-    """Of four patients with twelve images each, a careless draw would often be of the same one."""
+def test_replacement_is_never_the_same_patient() -> None:
+    """With four patients of twelve images each, a random draw would often hit the same patient."""
     who = np.repeat(np.arange(4), 12)
     rng = np.random.default_rng(4)
     noise = rng.normal(0, 20, (48, SIDE)) + rng.normal(0, 40, (4, SIDE))[who]

@@ -1,4 +1,4 @@
-"""The card as it is written: what programs load, what people read, and the points that curves are drawn from."""
+"""The model card: card.json for programs, README.md for people, and the points of its curves."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def described(**sections: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """A folder whose card is written as a release writes it; its networks are not looked into."""
+    """Write the card of a release into a folder with placeholder networks."""
     for name in FILES:
         (tmp_path / name).write_bytes(name.encode())
     card.write_card(tmp_path, described(), FILES)
     return tmp_path
 
 
-def test_what_is_written_is_what_the_worker_reads(bundle: Path) -> None:
+def test_worker_reads_the_written_card(bundle: Path) -> None:
     loaded = load_bundle(bundle, "tensorflow")
     recipe = load_recipe("nightread")
     assert (loaded.name, loaded.version, loaded.side) == (
@@ -72,7 +72,7 @@ def test_what_is_written_is_what_the_worker_reads(bundle: Path) -> None:
     assert card.limits(recipe.network.side, loaded.card["metrics"]) == loaded.card["limits"]
 
 
-def test_no_sentence_of_the_card_has_a_gap_left_in_it(bundle: Path) -> None:
+def test_card_texts_have_no_open_placeholders(bundle: Path) -> None:
     found = json.loads((bundle / "card.json").read_text())
     for text in (
         found["operating_point_rule"],
@@ -84,13 +84,13 @@ def test_no_sentence_of_the_card_has_a_gap_left_in_it(bundle: Path) -> None:
         assert text.endswith(".")
 
 
-def test_the_page_is_made_of_the_card_alone(bundle: Path) -> None:
+def test_page_depends_on_the_card_alone(bundle: Path) -> None:
     assert (bundle / "README.md").read_text() == render(json.loads((bundle / "card.json").read_text()))
     written = load_bundle(bundle).card
     assert {key: written[key] for key in described()} == described()
 
 
-def test_numbers_stand_in_one_line_and_nothing_else_is_changed(tmp_path: Path) -> None:
+def test_lists_of_numbers_are_on_one_line(tmp_path: Path) -> None:
     strange = {"a": [1, 2.5, None, -3e-7], "b": ["x, y", "[\n1\n]"], "c": {"d": []}, "e": [[1, 2], [3, 4]]}
     card.write_card(tmp_path, strange, ())
     text = (tmp_path / "card.json").read_text()
@@ -98,7 +98,7 @@ def test_numbers_stand_in_one_line_and_nothing_else_is_changed(tmp_path: Path) -
     assert '"a": [1, 2.5, null, -3e-07]' in text
 
 
-def test_limits_say_what_the_model_is_worth_on_each_kind_of_patient() -> None:
+def test_limits_state_the_auc_of_each_population() -> None:
     first, *others = card.limits(128, a_card()["metrics"])
     assert re.search(r"AUC is 0\.\d+ \[.*\] on children, 0\.\d+ \[.*\] on adults\.", first)
     assert "stressed" not in first
@@ -106,7 +106,7 @@ def test_limits_say_what_the_model_is_worth_on_each_kind_of_patient() -> None:
     assert card.limits(128, {"children": a_card()["metrics"]["children"]}) == others
 
 
-def test_the_points_of_a_curve_are_few_and_lie_on_it() -> None:
+def test_curve_points_are_few_and_on_the_curve() -> None:
     given = scored()
     roc = card.curve_points({"children": given}, most=200)["children"]["roc"]
     assert 150 < len(roc["threshold"]) <= 200
@@ -121,7 +121,7 @@ def test_the_points_of_a_curve_are_few_and_lie_on_it() -> None:
         assert specificity == pytest.approx(1 - called[~given.pneumonia].mean(), abs=2e-3)
 
 
-def test_reliability_is_in_bins_of_equal_mass() -> None:
+def test_reliability_has_bins_of_equal_mass() -> None:
     given = scored(1501)
     found = card.curve_points({"children": given})["children"]["reliability"]
     assert sum(found["n"]) == 1501
@@ -131,13 +131,13 @@ def test_reliability_is_in_bins_of_equal_mass() -> None:
     assert mean == pytest.approx(given.pneumonia.mean(), abs=1e-3)
 
 
-def test_a_set_of_one_class_has_no_curve() -> None:
+def test_set_with_one_class_has_no_curve() -> None:
     given = scored(40)
     sick = given.at(given.pneumonia)
     assert list(card.curve_points({"sick": sick, "all": given})) == ["all"]
 
 
-def test_the_page_says_everything_in_order() -> None:
+def test_page_has_all_sections_in_order() -> None:
     page = render(a_card())
     headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
     assert headings == [
@@ -163,7 +163,7 @@ def test_the_page_says_everything_in_order() -> None:
     assert "**Preliminary**" in render({**a_card(), "preliminary": True})
 
 
-def test_every_table_of_the_page_has_rows_as_wide_as_its_head() -> None:
+def test_page_tables_are_rectangular() -> None:
     page = render({**a_card(), "gate": {"a | b": "c | d"}})
     assert "a \\| b" in page.lower()
     tables = [block.splitlines() for block in page.split("\n\n") if block.startswith("|")]
@@ -173,18 +173,18 @@ def test_every_table_of_the_page_has_rows_as_wide_as_its_head() -> None:
 
 
 @pytest.mark.parametrize("missing", sorted(a_card()))
-def test_an_older_card_that_lacks_a_section_has_a_page_too(missing: str) -> None:
+def test_card_without_a_section_has_a_page(missing: str) -> None:
     page = render({key: value for key, value in a_card().items() if key != missing})
     assert "None" not in page
     assert "\n\n\n" not in page
 
 
-def test_a_page_names_only_pictures_that_the_card_names() -> None:
+def test_page_shows_only_the_cards_plots() -> None:
     assert re.findall(r"!\[.*\]\((.*)\)", render(a_card())) == list(card.PLOTS)
     assert "](" not in render({"name": "old"})
 
 
-def test_the_cards_of_the_shipped_bundles_have_a_page() -> None:
+def test_shipped_cards_have_a_page() -> None:
     for path in (ROOT / "models").glob("*/card.json"):
         page = render(json.loads(path.read_text()))
         assert "## Figures" in page
@@ -197,13 +197,13 @@ def test_the_shipped_card_has_the_shipped_recipe() -> None:
     assert not shipped["preliminary"]
 
 
-def test_the_text_of_a_recipe_is_toml_that_gives_it_back() -> None:
+def test_recipe_text_is_toml_of_the_recipe() -> None:
     shipped = load_recipe("nightread").model_dump(mode="json", exclude_none=True)
     assert tomllib.loads(recipe_text(read_card({"recipe": shipped}))) == shipped
     assert "\n  { blocks = 1, kernel = 3, " in recipe_text(read_card({"recipe": shipped}))
 
 
-def test_the_plots_are_drawn_and_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
+def test_plots_are_reproducible(tmp_path: Path) -> None:
     sets = {"children": scored(200), "adults": scored(200, 2)}
     points = {"balanced": OperatingPoint("balanced", 0.5, 0.5, 0.5, 0.9, 0.8)}
     for name in ("a", "b"):

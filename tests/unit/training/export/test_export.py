@@ -1,4 +1,4 @@
-"""training.export.litert and training.export.onnx: each file computes what its reference computes, and says what it is."""
+"""training.export.litert and training.export.onnx: exported files match their reference and describe themselves."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ POINT = {"threshold": 0.4, "band_low": 0.2, "band_high": 0.6, "sensitivity": 0.9
 
 
 def network(side: int = SIDE, padding: str = "valid") -> keras.Model:
-    """Every layer that a reference may have, with weights that leave no term out.
+    """Build a network with every layer that a reference may have, and weights that use every term.
 
     Args:
-        side: of the input; an odd one, or one that halves to an odd one, is padded otherwise.
+        side: of the input; an odd side, or one that halves to an odd side, has other padding.
         padding: of the pooling.
     """
     keras.utils.set_random_seed(side)
@@ -77,7 +77,7 @@ def conv(x: Any, width: int, name: str, *, kernel: int = 3, stride: int = 1, **m
 
 
 def images(count: int, side: int = SIDE) -> Inputs:
-    """Blobs, so that neighbouring pixels are alike, on bright and on dark images."""
+    """Draw blobs on bright and on dark images, so that neighbouring pixels are similar."""
     rng = np.random.default_rng(5)
     coarse = rng.integers(0, 256, (count, 6, 6)) * rng.uniform(0.05, 1, (count, 1, 1))
     resized = keras.ops.image.resize(coarse[..., np.newaxis], (side, side), interpolation="bilinear")
@@ -96,7 +96,7 @@ def litert(content: bytes) -> Any:
 
 
 def by_litert(content: bytes, inputs: Inputs) -> NDArray[np.float32]:
-    """Run it by its signature, as an app does that knows no tensor's number."""
+    """Run a file by its signature, like an app that knows no tensor indices."""
     run = litert(content).get_signature_runner()
     return np.stack([run(grey=image[np.newaxis, ..., np.newaxis])["evidence"][0] for image in inputs])
 
@@ -107,20 +107,20 @@ def by_onnx(content: bytes, inputs: Inputs) -> tuple[NDArray[np.float32], NDArra
     return evidence, probabilities
 
 
-# 32 and 36 pad nothing before and a row after at stride 2; 45 a row on both sides; 38 halves to an odd side.
+# Sides 32 and 36 pad only after, at stride 2; 45 pads on both sides; 38 halves to an odd side.
 @pytest.mark.parametrize(("side", "padding"), [(32, "valid"), (36, "same"), (38, "same"), (45, "same")])
-def test_an_onnx_file_gives_the_evidence_of_its_reference(side: int, padding: str) -> None:
+def test_onnx_file_computes_the_references_evidence(side: int, padding: str) -> None:
     model, inputs = network(side, padding), images(3, side)
     evidence, _ = by_onnx(to_onnx(model, TEMPERATURE, {}), inputs)
     assert np.abs(evidence - evidence_of(model, inputs)).max() < 1e-4
 
 
-def test_a_float_file_gives_the_evidence_of_its_reference() -> None:
+def test_float_file_computes_the_references_evidence() -> None:
     model, inputs = network(45, "same"), images(3, 45)
     assert np.abs(by_litert(to_float(model), inputs) - evidence_of(model, inputs)).max() < 1e-4
 
 
-def test_an_onnx_file_takes_any_number_of_images_and_gives_calibrated_probabilities() -> None:
+def test_onnx_file_takes_batches_and_returns_probabilities() -> None:
     model, inputs = network(), images(9)
     content = to_onnx(model, TEMPERATURE, {})
     evidence, probabilities = by_onnx(content, inputs)
@@ -138,7 +138,7 @@ def changed_layer(layer: layers.Layer) -> keras.Model:
 @pytest.mark.parametrize(
     ("layer", "sentence"),
     [
-        (layers.MaxPooling2D(2, name="odd"), r"layer 'odd' \(MaxPooling2D\) cannot be written as ONNX"),
+        (layers.MaxPooling2D(2, name="odd"), r"layer 'odd' \(MaxPooling2D\) cannot be exported to ONNX"),
         (layers.Conv2D(4, 3, activation="relu", name="odd"), "layer 'odd' has an activation of its own"),
         (layers.ReLU(threshold=1, name="odd"), "layer 'odd' has a slope or a threshold"),
         (layers.ReLU(negative_slope=0.1, name="odd"), "layer 'odd' has a slope or a threshold"),
@@ -152,20 +152,18 @@ def changed_layer(layer: layers.Layer) -> keras.Model:
         ),
     ],
 )
-def test_a_layer_that_would_be_written_wrongly_is_refused(layer: layers.Layer, sentence: str) -> None:
+def test_unsupported_layer_is_an_error(layer: layers.Layer, sentence: str) -> None:
     with pytest.raises(WrongInput, match=sentence):
         to_onnx(changed_layer(layer), 1.0, {})
 
 
 @pytest.fixture(scope="module")
 def int8() -> bytes:
-    """The network, quantised with images of which none is pure black or pure white."""
+    """Quantise the network with images that contain neither pure black nor pure white."""
     return to_int8(network(), np.clip(images(60), 20, 230))
 
 
-def test_the_int8_file_takes_grey_values_as_they_are_and_is_close_to_its_reference(
-    int8: bytes, tmp_path: Path
-) -> None:
+def test_int8_file_takes_grey_values_and_matches_its_reference(int8: bytes, tmp_path: Path) -> None:
     model, inputs = network(), images(60)
     path = tmp_path / "model.tflite"
     path.write_bytes(int8)
@@ -174,7 +172,7 @@ def test_the_int8_file_takes_grey_values_as_they_are_and_is_close_to_its_referen
     assert np.abs(served - exact).max() < 0.05 * np.ptp(exact)
 
 
-def test_the_int8_file_computes_in_integers_and_its_weights_have_a_scale_a_channel(int8: bytes) -> None:
+def test_int8_file_uses_integers_and_channel_scales(int8: bytes) -> None:
     interpreter = litert(int8)
     tensors = {
         get_tensor_detail["index"]: get_tensor_detail
@@ -194,14 +192,14 @@ def test_the_int8_file_computes_in_integers_and_its_weights_have_a_scale_a_chann
     assert all(len(kernel["quantization_parameters"]["scales"]) == 16 for kernel in kernels)
 
 
-def test_no_pooling_cuts_the_int8_graph_in_two(int8: bytes) -> None:
-    """One piece is handed to the fast kernels, and nothing is left to the slow ones."""
+def test_pooling_does_not_split_the_int8_graph(int8: bytes) -> None:
+    """The fast kernels run the whole graph as one piece."""
     operations = [get_ops_detail["op_name"] for get_ops_detail in litert(int8)._get_ops_details()]
     assert "AVERAGE_POOL_2D" not in operations
     assert operations.count("DELEGATE") == 1
 
 
-def test_a_mean_that_counts_no_padding_stays_a_mean() -> None:
+def test_mean_with_padding_stays_a_mean() -> None:
     model, inputs = network(38, "same"), images(40, 38)
     content = to_int8(model, inputs)
     assert "AVERAGE_POOL_2D" in [
@@ -211,7 +209,7 @@ def test_a_mean_that_counts_no_padding_stays_a_mean() -> None:
     assert np.abs(by_litert(content, inputs) - exact).mean() < 0.02 * np.ptp(exact)
 
 
-def test_to_write_it_again_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_exports_are_reproducible(tmp_path: Path) -> None:
     network().save(tmp_path / "model.keras")
     made = []
     for _ in range(2):
@@ -220,25 +218,23 @@ def test_to_write_it_again_gives_the_same_bytes(tmp_path: Path) -> None:
     assert made[0] == made[1]
 
 
-def test_what_another_backend_trained_is_converted_by_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process of its own does it, with the same bytes."""
+def test_model_of_another_backend_is_converted_by_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A separate process converts it to the same bytes."""
     model, inputs = network(), images(20)
     here = to_int8(model, inputs), to_float(model)
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     assert (to_int8(model, inputs), to_float(model)) == here
 
 
-def test_without_tensorflow_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_tensorflow_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError('No module named tensorflow')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
-    with pytest.raises(
-        WrongInput, match=r"made with TensorFlow, and that failed: .*No module named tensorflow"
-    ):
+    with pytest.raises(WrongInput, match=r"which needs TensorFlow, failed: .*No module named tensorflow"):
         to_float(network())
 
 
-def test_parity_counts_what_moved() -> None:
+def test_parity_measures_differences() -> None:
     model, inputs = network(), images(8)
     exact = evidence_of(model, inputs)
     same = parity(model, exact, inputs)
@@ -255,7 +251,7 @@ def test_parity_counts_what_moved() -> None:
 
 @pytest.fixture(scope="module")
 def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve phantoms of twelve patients."""
+    """Write twelve phantoms of twelve patients."""
     root = tmp_path_factory.mktemp("kaggle")
     for folder, name in (("NORMAL", "IM-{:04}-0001.jpeg"), ("PNEUMONIA", "person{}_bacteria_1.jpeg")):
         (root / "train" / folder).mkdir(parents=True)
@@ -267,7 +263,7 @@ def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    """The shipped one, for a network of 32 pixels and few patients."""
+    """Return the shipped recipe for a network of 32 pixels and few patients."""
     said = load_recipe("nightread").model_dump(mode="json")
     said["network"]["side"], said["split"]["folds"] = SIDE, 2
     return Recipe.model_validate(said)
@@ -275,7 +271,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="module")
 def bundle(kaggle: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of the small network, quantised as a release is."""
+    """Write a bundle of the small network, quantised as in a release."""
     folder, model = tmp_path_factory.mktemp("bundle"), network()
     model.save(folder / "model.keras")
     cohort = read_cohort(recipe, kaggle, None, None, print)
@@ -305,7 +301,7 @@ def export(*arguments: object) -> Result:
     return CliRunner().invoke(cli.export, [str(argument) for argument in arguments])
 
 
-def test_the_command_writes_a_float_file(bundle: Path, tmp_path: Path) -> None:
+def test_command_writes_a_float_file(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "float.tflite"
     done = export("--bundle", bundle, "--format", "float", "--out", out)
     assert done.exit_code == 0, done.output
@@ -315,7 +311,7 @@ def test_the_command_writes_a_float_file(bundle: Path, tmp_path: Path) -> None:
     assert np.abs(by_litert(out.read_bytes(), inputs) - evidence_of(network(), inputs)).max() < 1e-4
 
 
-def test_the_command_writes_an_onnx_file_that_says_how_it_is_used(bundle: Path, tmp_path: Path) -> None:
+def test_command_writes_an_onnx_file_with_metadata(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
     done = export("--bundle", bundle, "--format", "onnx", "--out", out)
     assert done.exit_code == 0, done.output
@@ -334,19 +330,15 @@ def test_the_command_writes_an_onnx_file_that_says_how_it_is_used(bundle: Path, 
     assert DISCLAIMER in file.doc_string
 
 
-def test_the_command_makes_the_bundles_own_int8_file_again(
-    bundle: Path, kaggle: Path, tmp_path: Path
-) -> None:
+def test_command_reproduces_the_bundles_int8_file(bundle: Path, kaggle: Path, tmp_path: Path) -> None:
     out = tmp_path / "again.tflite"
     done = export("--bundle", bundle, "--format", "int8", "--data", kaggle, "--out", out)
     assert done.exit_code == 0, done.output
     assert sha256(out) == load_bundle(bundle).sha256
-    assert "It is the bundle's model.tflite." in done.stderr
+    assert "The file equals the bundle's model.tflite." in done.stderr
 
 
-def test_the_command_says_when_other_images_gave_another_int8_file(
-    bundle: Path, kaggle: Path, tmp_path: Path
-) -> None:
+def test_command_reports_a_different_int8_file(bundle: Path, kaggle: Path, tmp_path: Path) -> None:
     for number, path in enumerate(sorted(kaggle.rglob("*.jpeg"))):
         copy = tmp_path / path.relative_to(kaggle)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -355,7 +347,7 @@ def test_the_command_says_when_other_images_gave_another_int8_file(
     done = export("--bundle", bundle, "--format", "int8", "--data", tmp_path, "--out", out)
     assert done.exit_code == 0, done.output
     assert sha256(out) != load_bundle(bundle).sha256
-    assert "It is another file than the bundle's model.tflite" in done.stderr
+    assert "The file differs from the bundle's model.tflite" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -368,7 +360,7 @@ def test_the_command_says_when_other_images_gave_another_int8_file(
         ((), "Missing option '--format'"),
     ],
 )
-def test_wrong_use_gets_a_sentence_and_writes_nothing(
+def test_wrong_use_is_explained_and_writes_nothing(
     bundle: Path, kaggle: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str
 ) -> None:
     given = [argument.format(bundle=bundle, kaggle=kaggle) for argument in arguments]
@@ -379,7 +371,7 @@ def test_wrong_use_gets_a_sentence_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bundle_without_its_reference_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_bundle_without_reference_is_an_error(bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     folder.mkdir()
     for name in ("card.json", "model.tflite"):
@@ -389,8 +381,8 @@ def test_a_bundle_without_its_reference_is_refused(bundle: Path, tmp_path: Path)
     assert "has no model.keras, which its card names" in " ".join(done.stderr.split())
 
 
-def test_the_limit_of_the_small_network_is_reached() -> None:
-    """Otherwise the tests above would say nothing of it."""
+def test_the_test_networks_relu_limit_is_reached() -> None:
+    """Otherwise the tests above would not cover it."""
     model = network()
     limited = keras.Model(model.input, model.get_layer("limited").output)
     assert (evidence_of(limited, images(3)) == 6).any()

@@ -1,4 +1,4 @@
-"""The whole way, for real: a tiny network is trained on phantoms, exported and measured by the commands."""
+"""The whole path: the commands train a tiny network on phantoms, export it and measure it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ METRICS = (
 
 @pytest.fixture(scope="session")
 def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty phantoms in Kaggle's folders: plain ones are normal, those with an opacity pneumonia."""
+    """Write sixty phantoms in Kaggle's folders: plain ones are normal, those with an opacity show pneumonia."""
     root = tmp_path_factory.mktemp("kaggle")
     for folder in ("NORMAL", "PNEUMONIA"):
         (root / "train" / folder).mkdir(parents=True)
@@ -83,7 +83,7 @@ def kaggle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped recipe with a tiny network."""
+    """Write the shipped recipe with a tiny network."""
     path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
     path.write_text(TINY)
     return path
@@ -91,7 +91,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(kaggle: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of one epoch, written by `nightread train`."""
+    """Train one epoch with `nightread train`."""
     out = tmp_path_factory.mktemp("models") / "tiny"
     arguments = ("--recipe", recipe, "--data", kaggle, "--out", out, "--epochs", 1, "--cpu-limit", 90)
     done = run(cli.train, *arguments)
@@ -99,7 +99,7 @@ def trained(kaggle: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory
     assert done.stdout == ""
     assert "epoch 1/1" in done.stderr
     assert "min left" in done.stderr
-    assert "no gate is fitted for a trial" in done.stderr
+    assert "a trial run fits no gate" in done.stderr
     return out
 
 
@@ -107,7 +107,7 @@ def run(command: click.Command, *arguments: object) -> Result:
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 
-def test_a_bundle_is_complete_and_says_that_it_is_preliminary(trained: Path) -> None:
+def test_bundle_is_complete_and_marked_preliminary(trained: Path) -> None:
     names = {"model.tflite", "model.keras", "card.json", "README.md", "roc.png", "reliability.png",
         "history.png", "history.csv",
     }  # fmt: skip
@@ -123,9 +123,7 @@ def test_a_bundle_is_complete_and_says_that_it_is_preliminary(trained: Path) -> 
     assert str(trained.parent.parent) not in json.dumps(card)
 
 
-def test_a_model_is_tuned_further_on_a_folder_of_ones_own(
-    trained: Path, kaggle: Path, tmp_path: Path
-) -> None:
+def test_model_is_tuned_further_on_another_folder(trained: Path, kaggle: Path, tmp_path: Path) -> None:
     gated, out = tmp_path / "gated", tmp_path / "own"
     shutil.copytree(trained, gated)
     add_to_bundle(gated, make_gate())
@@ -141,16 +139,16 @@ def test_a_model_is_tuned_further_on_a_folder_of_ones_own(
     assert load_bundle(out).sha256 != load_bundle(trained).sha256
 
 
-def test_a_recipe_for_tuning_says_that_it_needs_a_model(kaggle: Path, tmp_path: Path) -> None:
+def test_tuning_recipe_requires_a_start_model(kaggle: Path, tmp_path: Path) -> None:
     done = run(cli.train, "--recipe", "fine-tune", "--data", kaggle, "--out", tmp_path / "x")
     assert done.exit_code == 2
     assert "--from" in done.stderr
 
 
-def test_a_whole_training_fits_a_gate_too(
+def test_whole_training_fits_a_gate(
     trained: Path, kaggle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It uses the networks that the trial run has trained."""
+    """It reuses the networks of the trial run."""
     monkeypatch.setattr("training.gate.release._NEVER_SEEN", 3)
     out, recipe = tmp_path / "whole", tmp_path / "whole.toml"
     shutil.copytree(trained.with_name(f"{trained.name}-work"), tmp_path / "whole-work")
@@ -158,14 +156,14 @@ def test_a_whole_training_fits_a_gate_too(
     with eagerly():
         done = run(cli.train, "--recipe", recipe, "--data", kaggle, "--out", out)
     assert done.exit_code == 0, done.output
-    assert done.stderr.count("is there already") == 4  # two folds, the last, and the first fold again
+    assert done.stderr.count("exists already") == 4  # two folds, the last, and the first fold again
     bundle = load_bundle(out)
     assert not bundle.card["preliminary"]
     assert bundle.card["gate"]["chests"]["children"]["n"] == 60
     open_gate(out, bundle.card).codes(np.zeros((1, 64, 64), np.uint8))
 
 
-def test_the_card_says_what_the_second_look_changes(trained: Path) -> None:
+def test_card_has_the_effects_of_the_second_look(trained: Path) -> None:
     bundle = load_bundle(trained)
     assert bundle.second_look is not None
     said = bundle.card["second_look"]
@@ -177,7 +175,7 @@ def test_the_card_says_what_the_second_look_changes(trained: Path) -> None:
     assert measured["auc_at_first"] != measured["auc"]
 
 
-def test_the_exported_network_is_int8_and_agrees_with_its_reference(trained: Path, kaggle: Path) -> None:
+def test_exported_network_is_int8_and_matches_its_reference(trained: Path, kaggle: Path) -> None:
     bundle = load_bundle(trained)
     paths = sorted(kaggle.rglob("*.jpeg"))[::3]
     inputs = np.stack([to_model_input(path.read_bytes(), bundle.side) for path in paths])
@@ -205,14 +203,14 @@ def test_evaluate_prints_one_document_with_every_key(trained: Path, kaggle: Path
         assert 0 <= low <= high <= 1
 
 
-def test_training_on_nothing_gets_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
+def test_training_without_images_is_an_error(tmp_path: Path) -> None:
     done = run(cli.train, "--data", tmp_path, "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "not a data set" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_export_makes_the_same_file_again(trained: Path, kaggle: Path, tmp_path: Path) -> None:
+def test_export_reproduces_the_file(trained: Path, kaggle: Path, tmp_path: Path) -> None:
     arguments = (
         "--bundle",
         trained,
@@ -225,11 +223,11 @@ def test_export_makes_the_same_file_again(trained: Path, kaggle: Path, tmp_path:
     )
     done = run(cli.export, *arguments)
     assert done.exit_code == 0, done.output
-    assert "It is the bundle's model.tflite." in done.stderr
+    assert "The file equals the bundle's model.tflite." in done.stderr
     assert (tmp_path / "again.tflite").read_bytes() == (trained / "model.tflite").read_bytes()
 
 
-def test_the_replaced_application_is_timed_as_it_was(kaggle: Path) -> None:
+def test_replaced_application_is_timed(kaggle: Path) -> None:
     done = run(seed_speed, "--images", kaggle, "--count", 3, "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["images_per_s"] > 0

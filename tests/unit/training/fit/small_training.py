@@ -1,7 +1,7 @@
-"""A short training with all that must survive a kill: dropout, batch norm, moments, EMA, a schedule.
+"""A short training with everything that must survive a kill: dropout, batch norm, moments, EMA, a schedule.
 
-`python -m tests.unit.training.fit.small_training FOLDER [SECONDS]` runs it in a process of its own, which
-prints a line an epoch, rests so long after each batch, and saves the final weights in FOLDER/final.npz.
+`python -m tests.unit.training.fit.small_training FOLDER [SECONDS]` runs it in a separate process. It prints one
+line an epoch, sleeps for this time after each batch, and saves the final weights in FOLDER/final.npz.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TARGETS = (IMAGES[:, :6].mean(axis=(1, 2)) > 0.5).astype(np.float32)
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
-    """A new order each epoch."""
+    """Batches in a new order each epoch."""
 
     def __init__(self, epoch: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Rest(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type
 
 
 def network(width: int = 8) -> keras.Model:
-    """Compiled, with weights that its seed decides."""
+    """Build and compile the network; a seed determines its weights."""
     keras.utils.set_random_seed(3)
     layers = keras.layers
     model = keras.Sequential(
@@ -76,7 +76,7 @@ def network(width: int = 8) -> keras.Model:
 
 
 def train(folder: Path, *, epochs: int = EPOCHS, rest_s: float = 0.0, key: str = "small") -> Progress:
-    """Go on with the training whose state is in the folder, or begin it."""
+    """Continue the training whose state is in the folder, or start it."""
     model, progress = network(), Progress(EPOCHS, lambda line: print(line, flush=True))
     early = EarlyStopping(patience=EPOCHS, restore_best_weights=False)
     resume = Resume(folder, fingerprint(key, IMAGES, TARGETS), progress=progress, early=early)

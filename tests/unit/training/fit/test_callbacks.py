@@ -1,4 +1,4 @@
-"""Progress, the share of the machine, and trainings that go on after a SIGKILL."""
+"""Progress, the CPU limit, and trainings that resume after SIGKILL."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def progress_of(epochs: int) -> tuple[Progress, Clock, list[str]]:
     return progress, clock, said
 
 
-def test_progress_says_a_line_an_epoch_with_the_time_that_is_left() -> None:
+def test_progress_prints_each_epoch_with_remaining_time() -> None:
     progress, clock, said = progress_of(4)
     progress.on_train_begin()
     clock.now = 120
@@ -67,7 +67,7 @@ def test_progress_says_a_line_an_epoch_with_the_time_that_is_left() -> None:
     assert progress.history == [{"loss": 0.51235, "accuracy": 0.75}]
 
 
-def test_progress_says_at_most_a_line_a_minute_within_a_long_epoch() -> None:
+def test_progress_prints_a_line_a_minute_within_an_epoch() -> None:
     progress, clock, said = progress_of(2)
     progress.on_train_begin()
     for batch in range(10):
@@ -80,7 +80,7 @@ def test_progress_says_at_most_a_line_a_minute_within_a_long_epoch() -> None:
     ]
 
 
-def test_progress_on_a_terminal_shows_every_second_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_updates_in_place_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     master, slave = pty.openpty()
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
@@ -92,14 +92,14 @@ def test_progress_on_a_terminal_shows_every_second_in_place(monkeypatch: pytest.
         progress.on_epoch_end(0, {"loss": 0.5})
         shown = b"\r\x1b[Kepoch 1/1  20%  0.0 min, 0.1 min left\r\x1b[Kepoch 1/1  40%  0.0 min, 0.1 min left\r\x1b[K"
         read = b""
-        while len(read) < len(shown):  # A terminal hands over what was written in pieces of its own.
+        while len(read) < len(shown):  # A terminal splits the output arbitrarily.
             read += os.read(master, 4096)
         assert read == shown
     os.close(master)
     assert said == ["epoch 1/1  loss 0.5000  0.0 min, 0.0 min left"]
 
 
-def test_progress_of_a_resumed_training_counts_the_earlier_time_and_foresees_from_the_new() -> None:
+def test_resumed_progress_estimates_from_new_epochs_only() -> None:
     first, clock, _ = progress_of(4)
     first.on_train_begin()
     clock.now = 600
@@ -132,11 +132,11 @@ def test_the_cpu_limit_holds_in_a_real_fit(monkeypatch: pytest.MonkeyPatch) -> N
         model.fit(**data, callbacks=[limit])
     share = (time.process_time() - cpu) / (time.monotonic() - wall) / cores()
     assert share < 0.03 + 0.02
-    # After each of three batches of training and of three of validation.
+    # One pause after each of three training batches and three validation batches.
     assert len(pauses) == 6
 
 
-def test_the_cpu_limit_does_not_make_up_for_time_that_was_not_used() -> None:
+def test_cpu_limit_does_not_catch_up_on_idle_time() -> None:
     limit = CpuLimit(10 / cores())
     limit.on_train_begin()
     time.sleep(1)
@@ -160,9 +160,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_killed_training_goes_on_and_ends_where_it_would_have_ended(
-    uninterrupted: Path, tmp_path: Path
-) -> None:
+def test_killed_training_resumes_to_the_same_result(uninterrupted: Path, tmp_path: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, str(tmp_path), "0.05"],
         cwd=ROOT,
@@ -198,7 +196,7 @@ def history_in(folder: Path) -> list[dict[str, float]]:
     return list(json.loads((folder / "history.json").read_text()))
 
 
-def test_a_kill_at_any_point_of_the_writing_leaves_a_whole_state(tmp_path: Path) -> None:
+def test_kill_while_writing_leaves_a_complete_state(tmp_path: Path) -> None:
     path = tmp_path / STATE
     rng = random.Random(8)
     callbacks._write_whole(path, {"number": np.array(0)})
@@ -214,9 +212,7 @@ def test_a_kill_at_any_point_of_the_writing_leaves_a_whole_state(tmp_path: Path)
             assert {name: stored[name].shape for name in stored.files}["number"] == ()
 
 
-def test_a_training_that_was_done_is_not_done_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_finished_training_does_not_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small_training.train(tmp_path)
     with np.load(tmp_path / "final.npz") as stored:
         first = {name: stored[name] for name in stored.files}
@@ -229,14 +225,14 @@ def test_a_training_that_was_done_is_not_done_again(
             np.testing.assert_array_equal(stored[name], wanted)
 
 
-def test_a_state_that_does_not_fit_is_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_state_of_another_training_is_an_error(tmp_path: Path) -> None:
     model = small_training.network()
     Resume(tmp_path, "mine").set_model(model)
     resume = Resume(tmp_path, "mine")
     resume.set_model(model)
     resume.on_epoch_end(0)
     assert Resume(tmp_path, "mine").restore(model) == 1
-    with pytest.raises(WrongInput, match=r"another recipe or other data: .* begin anew\.$"):
+    with pytest.raises(WrongInput, match=r"another recipe or other data\. .* start again\.$"):
         Resume(tmp_path, "other").restore(model)
     with pytest.raises(WrongInput, match="another network"):
         Resume(tmp_path, "mine").restore(small_training.network(width=9))
@@ -246,7 +242,7 @@ def test_a_state_that_does_not_fit_is_refused_with_a_sentence(tmp_path: Path) ->
         Resume(tmp_path, "mine").restore(model)
 
 
-def test_a_half_written_state_is_ignored_and_discarded_with_the_whole_one(tmp_path: Path) -> None:
+def test_partial_state_is_ignored_and_discarded(tmp_path: Path) -> None:
     model = small_training.network()
     resume = Resume(tmp_path / "new", "mine")
     resume.set_model(model)
@@ -258,7 +254,7 @@ def test_a_half_written_state_is_ignored_and_discarded_with_the_whole_one(tmp_pa
     assert not (tmp_path / "new").exists()
 
 
-def test_early_stopping_goes_on_with_its_patience_and_its_best_weights() -> None:
+def test_early_stopping_resumes_patience_and_best_weights() -> None:
     model = small_training.network()
     best = [get_weight.copy() for get_weight in model.get_weights()]
     first = EarlyStopping(patience=2, restore_best_weights=True)
@@ -276,7 +272,7 @@ def test_early_stopping_goes_on_with_its_patience_and_its_best_weights() -> None
     assert second.stopped_epoch == 2
     second.on_train_end()
     assert_weights(model, best)
-    # Killed right then: there is no epoch left to train, only the best weights to take back.
+    # If the training is killed now, no epoch is left; only the best weights have to be restored.
     third = EarlyStopping(patience=2, restore_best_weights=True)
     third.set_state(second.state())
     assert third.stopped_epoch == 2
@@ -292,7 +288,7 @@ def assert_weights(model: keras.Model, wanted: list[NDArray[np.float32]]) -> Non
         np.testing.assert_array_equal(mine, other)
 
 
-def test_the_fingerprint_knows_the_choices_and_every_pixel() -> None:
+def test_fingerprint_depends_on_choices_and_every_pixel() -> None:
     pixels = np.zeros((2, 4, 4), np.uint8)
     changed = pixels.copy()
     changed[1, 3, 3] = 1
@@ -307,7 +303,7 @@ def test_the_fingerprint_knows_the_choices_and_every_pixel() -> None:
     assert fingerprint("a", pixels.copy()) == prints[0]
 
 
-def test_the_history_is_a_table_of_one_row_an_epoch(tmp_path: Path) -> None:
+def test_history_has_one_row_an_epoch(tmp_path: Path) -> None:
     write_history(tmp_path / "history.csv", HISTORY)
     with (tmp_path / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -316,7 +312,7 @@ def test_the_history_is_a_table_of_one_row_an_epoch(tmp_path: Path) -> None:
     assert [float(row["accuracy"]) for row in rows] == [0.5, 0.8]
 
 
-def test_the_plot_of_a_history_is_drawn_the_same_each_time(tmp_path: Path) -> None:
+def test_history_plot_is_reproducible(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         plot_history(tmp_path / name, HISTORY)
     with Image.open(tmp_path / "a.png") as picture:

@@ -1,4 +1,4 @@
-"""training.data.cohort, trials, crossfit and fit: nobody is scored by a network that was shown them."""
+"""training.data.cohort, conditions, crossfit and fitting: no patient is scored by a network that saw them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Kaggle's folders and a table beside them, of phantoms; a patient has two images."""
+    """Write phantoms in Kaggle's folders and a table beside them; each patient has two images."""
     root = tmp_path_factory.mktemp("images")
     for folder in ("NORMAL", "PNEUMONIA"):
         (root / "train" / folder).mkdir(parents=True)
@@ -72,7 +72,7 @@ def course(recipe: Recipe) -> TrainingPlan:
     return TrainingPlan(recipe.network, recipe.fit, recipe.sampling, recipe.augment)
 
 
-def test_a_patient_is_in_one_fold_and_each_source_has_both_kinds_in_each(cohort: Cohort) -> None:
+def test_folds_separate_patients_and_have_both_classes(cohort: Cohort) -> None:
     for patient in {radiograph.patient for radiograph in cohort.radiographs}:
         for source in (FOLDER, TABLE):
             mask = np.array([radiograph.patient == patient for radiograph in cohort.radiographs])
@@ -81,34 +81,32 @@ def test_a_patient_is_in_one_fold_and_each_source_has_both_kinds_in_each(cohort:
     assert set(cohort.fold) == {0, 1}
 
 
-def test_a_cohort_has_the_inputs_that_the_server_makes(cohort: Cohort) -> None:
+def test_cohort_inputs_equal_the_servers(cohort: Cohort) -> None:
     for place in (0, 20, 40):
         content = cohort.radiographs[place].path.read_bytes()
         assert np.array_equal(cohort.inputs[place], to_model_input(content, 32))
 
 
-def test_a_folder_may_be_given_with_train_or_without(recipe: Recipe, images: Path) -> None:
+def test_folder_works_with_and_without_train(recipe: Recipe, images: Path) -> None:
     direct = read_cohort(recipe, images / "train", None, None, lambda _: None)
     assert len(direct) == 32
     assert len(read_cohort(recipe, images, None, 10, lambda _: None)) == 10
 
 
-def test_too_few_patients_are_said_to_be_too_few(recipe: Recipe, images: Path) -> None:
+def test_too_few_patients_are_an_error(recipe: Recipe, images: Path) -> None:
     split = recipe.split.model_copy(update={"folds": 9})
     with pytest.raises(WrongInput, match="8 patients with normal images are too few for 9 folds"):
         read_cohort(recipe.model_copy(update={"split": split}), images, None, None, lambda _: None)
 
 
-def test_the_trials_are_plain_stressed_and_in_the_style_of_the_other_class(
-    recipe: Recipe, cohort: Cohort
-) -> None:
+def test_conditions_are_plain_stressed_and_restyled(recipe: Recipe, cohort: Cohort) -> None:
     tried = conditions(recipe, cohort)
     assert set(tried) == {PLAIN, STRESSED, RESTYLED}
     assert np.array_equal(tried[PLAIN].inputs, cohort.inputs)
     assert len(tried[STRESSED].of) == recipe.stress.variants * len(cohort)
     again = conditions(recipe, cohort)
     assert all(np.array_equal(tried[name].inputs, again[name].inputs) for name in tried)
-    # What was sharper in one class is now sharper in the other.
+    # The sharper class is now the blurrier one.
     sick = np.array([radiograph.pneumonia for radiograph in cohort.radiographs])
     plain, other = radial_spectra(tried[PLAIN].inputs), radial_spectra(tried[RESTYLED].inputs)
     before = plain[sick].mean(axis=0) - plain[~sick].mean(axis=0)
@@ -116,21 +114,21 @@ def test_the_trials_are_plain_stressed_and_in_the_style_of_the_other_class(
     assert np.corrcoef(before, after)[0, 1] < 0
 
 
-def test_nobody_is_scored_by_a_network_that_was_shown_them(
+def test_no_patient_is_scored_by_a_network_that_saw_them(
     recipe: Recipe, cohort: Cohort, tmp_path: Path
 ) -> None:
-    """Each fold's networks learn that its own fold is one class, so a leak would show at once."""
+    """Each fold has its own class in this test, so a leak would show at once."""
     labels = np.eye(3, dtype=np.float32)[np.where(cohort.fold == 0, 0, 1)]
     tried = {PLAIN: Condition(cohort.inputs, np.arange(len(cohort)))}
     fit = recipe.fit.model_copy(update={"epochs": 5, "learning_rate": 0.03})
     eager = replace(course(recipe), fit=fit)
     found = out_of_fold("t", eager, cohort, labels, tried, Workspace(tmp_path, lambda _: None))[PLAIN]
     assert not np.isnan(found).any()
-    # The network that scores fold 0 saw only class 1, and the other way round.
+    # The network that scores fold 0 saw only class 1, and vice versa.
     assert np.array_equal(found.argmax(axis=1), np.where(cohort.fold == 0, 1, 0))
 
 
-def test_what_is_done_is_not_done_again_and_other_work_does_not_count(
+def test_finished_network_is_reused_only_for_the_same_plan(
     recipe: Recipe, cohort: Cohort, tmp_path: Path
 ) -> None:
     said: list[str] = []
@@ -139,7 +137,7 @@ def test_what_is_done_is_not_done_again_and_other_work_does_not_count(
     first = load_or_train("one", course(recipe), shown, work)
     said.clear()
     again = load_or_train("one", course(recipe), shown, work)
-    assert any("is there already" in line for line in said)
+    assert any("exists already" in line for line in said)
     assert not any("epoch" in line for line in said)
     for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
         assert np.array_equal(one, other)
@@ -151,9 +149,7 @@ def test_what_is_done_is_not_done_again_and_other_work_does_not_count(
     assert [set(each) >= {"loss", "accuracy"} for each in read_history(again.history)] == [True, True]
 
 
-def test_tuning_further_begins_with_the_weights_that_are_given(
-    recipe: Recipe, cohort: Cohort, tmp_path: Path
-) -> None:
+def test_tuning_starts_from_the_given_weights(recipe: Recipe, cohort: Cohort, tmp_path: Path) -> None:
     work = Workspace(tmp_path, lambda _: None)
     shown = select_examples(cohort, targets(cohort.radiographs), cohort.fold == 0)
     first = load_or_train("one", course(recipe), shown, work).model
@@ -163,7 +159,7 @@ def test_tuning_further_begins_with_the_weights_that_are_given(
         assert other == pytest.approx(one, abs=1e-3)
 
 
-def test_an_image_of_the_table_is_shown_as_often_as_the_recipe_says(recipe: Recipe, cohort: Cohort) -> None:
+def test_table_images_repeat_as_the_recipe_says(recipe: Recipe, cohort: Cohort) -> None:
     sampling = recipe.sampling.model_copy(update={"table_repeats": 3})
     shown = select_examples(cohort, targets(cohort.radiographs), np.ones(len(cohort), dtype=bool))
     fit = recipe.fit.model_copy(update={"batch_size": 17, "mixup": 0.0})
@@ -184,7 +180,7 @@ def test_classes_are_balanced_within_each_source() -> None:
         assert weights[source & normal].sum() == pytest.approx(weights[source & ~normal].sum())
 
 
-def test_a_teacher_is_listened_to_as_far_as_the_recipe_says(cohort: Cohort) -> None:
+def test_teacher_has_the_recipes_share(cohort: Cohort) -> None:
     tried = {PLAIN: Condition(cohort.inputs, np.arange(len(cohort)))}
     opinion = {PLAIN: np.tile(np.log([0.2, 0.7, 0.1]), (len(cohort), 1))}
     known = targets(cohort.radiographs)

@@ -1,4 +1,4 @@
-"""training.gate.release: what it learns from, its threshold, and the whole way into a bundle."""
+"""training.gate.release: its examples, its threshold, and its way into a bundle."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def said() -> list[str]:
 
 @pytest.fixture(scope="module")
 def taught() -> list[Examples]:
-    """What each network was shown, in order."""
+    """The examples of each network, in order."""
     return []
 
 
@@ -116,7 +116,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def part(
     chests: dict[str, Chests], examples: Examples, said: list[str], taught: list[Examples], folder: Path
 ) -> GatePart:
-    """Fit a gate to `examples`, and keep what its networks were shown and what it reported."""
+    """Fit a gate to `examples`; record its networks' examples and its output."""
     fitted: Callable[[GateSection, Examples, int, Workspace], keras.Model] = gate._fitted
 
     def listening(plan: GateSection, examples: Examples, seed: int, work: Workspace) -> keras.Model:
@@ -129,7 +129,7 @@ def part(
 
 
 def chances(others: Sequence[float] | Floats) -> Floats:
-    """Chances of the labels for so many images: 1 - p(frontal) as given, all of it on `inverted`."""
+    """Return label probabilities with the given 1 - p(frontal), all of it on `inverted`."""
     p = np.zeros((len(others), len(LABELS)))
     p[:, 1] = others
     p[:, 0] = 1 - p[:, 1]
@@ -137,7 +137,7 @@ def chances(others: Sequence[float] | Floats) -> Floats:
 
 
 def evenly(count: int, top: Sequence[float]) -> Floats:
-    """So many chances, of which the highest are given and the rest are low."""
+    """Return this many probabilities: the highest as given, the others low."""
     return chances([*np.linspace(0, 0.2, count - len(top)), *top])
 
 
@@ -145,7 +145,7 @@ def turned_away(p: Floats, threshold: float) -> int:
     return int((1 - p[:, 0] > threshold).sum())
 
 
-def test_one_image_in_a_thousand_may_be_turned_away_as_it_is() -> None:
+def test_rule_allows_one_rejection_in_a_thousand() -> None:
     p = evenly(3000, [0.6, 0.7, 0.8, 0.9])
     threshold = choose_threshold({"children": p}, {})
     assert threshold == pytest.approx(0.6, abs=2e-4)
@@ -153,17 +153,17 @@ def test_one_image_in_a_thousand_may_be_turned_away_as_it_is() -> None:
     assert turned_away(p, threshold - 0.001) == 4
 
 
-def test_one_image_of_a_small_set_may_be_turned_away() -> None:
+def test_rule_allows_one_rejection_in_a_small_set() -> None:
     p = evenly(500, [0.7, 0.95])
     assert choose_threshold({"adults": p}, {}) == pytest.approx(0.7, abs=2e-4)
 
 
-def test_every_set_is_held_to_the_rule_by_itself() -> None:
+def test_rule_applies_to_each_set() -> None:
     sets = {"children": evenly(5000, [0.4] * 6), "adults": evenly(500, [0.8, 0.9])}
     assert choose_threshold(sets, {}) == pytest.approx(0.8, abs=2e-4)
 
 
-def test_five_stressed_variants_in_a_thousand_may_be_turned_away() -> None:
+def test_rule_allows_five_stressed_rejections_in_a_thousand() -> None:
     stressed = {"children": {"dark": evenly(1000, [0.75] * 11), "bright": evenly(1000, [])}}
     assert choose_threshold({"children": evenly(1000, [])}, stressed) == pytest.approx(0.75, abs=2e-4)
     stressed["children"]["dark"] = evenly(1000, [0.75] * 10)
@@ -175,15 +175,15 @@ def test_the_threshold_has_a_floor_and_a_ceiling() -> None:
     assert choose_threshold({"children": evenly(100, [1.0] * 40)}, {}) == HIGHEST
 
 
-def test_the_interval_of_a_share_is_wilsons() -> None:
-    """The values of Newcombe, Statistics in Medicine 17, 1998, table I."""
+def test_interval_of_a_share_is_wilsons() -> None:
+    """The values are from Newcombe, Statistics in Medicine 17, 1998, table I."""
     assert interval(81 / 263, 263) == pytest.approx([0.2553, 0.3662], abs=1e-4)
     assert interval(15 / 148, 148) == pytest.approx([0.0624, 0.1605], abs=1e-4)
     assert interval(0 / 20, 20) == pytest.approx([0, 0.1611], abs=1e-4)
     assert interval(1 / 29, 29) == pytest.approx([0.0061, 0.1718], abs=1e-4)
 
 
-def test_patients_and_kinds_are_shown_to_one_side_only(examples: Examples, chests: dict[str, Chests]) -> None:
+def test_patients_and_kinds_are_in_one_fold(examples: Examples, chests: dict[str, Chests]) -> None:
     drawn = [kind for kind in set(examples.kinds.tolist()) if kind not in {*SPOILED, "children", "phantom"}]
     assert len(drawn) > 15
     for kind in drawn:
@@ -196,11 +196,9 @@ def test_patients_and_kinds_are_shown_to_one_side_only(examples: Examples, chest
     assert {len(folds) for folds in patients.values()} == {1}
 
 
-def test_every_image_is_there_as_often_spoiled_as_half_its_variants(
-    examples: Examples, chests: dict[str, Chests]
-) -> None:
+def test_each_image_has_variants_and_spoiled_copies(examples: Examples, chests: dict[str, Chests]) -> None:
     sound = examples.kinds == "children"
-    # 80 variants of 20 images: two rounds of two sound ones and one that is spoiled.
+    # 80 variants of 20 images: two rounds of two valid variants and one spoiled.
     assert sound.sum() == 80
     assert (examples.labels[sound] == 0).all()
     assert np.isin(examples.kinds, list(SPOILED)).sum() == 40 + 9
@@ -209,7 +207,7 @@ def test_every_image_is_there_as_often_spoiled_as_half_its_variants(
     assert np.array_equal(draw(chests, SMALL).inputs, examples.inputs)
 
 
-def test_a_mirror_makes_a_turn_to_the_right_one_to_the_left(examples: Examples) -> None:
+def test_mirror_swaps_left_and_right_turns(examples: Examples) -> None:
     batches = Batches(examples, size=len(examples.labels), seed=1)
     inputs, targets = batches[0]
     assert inputs.shape == (len(examples.labels), NETWORK_SIDE, NETWORK_SIDE, 1)
@@ -220,7 +218,7 @@ def test_a_mirror_makes_a_turn_to_the_right_one_to_the_left(examples: Examples) 
     turned = np.isin(examples.labels[order], [2, 3])
     assert same[~turned].all()
     assert 0 < same[turned].sum() < turned.sum()
-    # Whoever kept the label was not mirrored: the picture is the same but for a shift and a box.
+    # An image that kept its label was not mirrored: only shifted and partly covered.
     for place in np.flatnonzero(turned):
         given = examples.inputs[order[place]].astype(int)[8:-8, 8:-8]
         kept, mirrored = (
@@ -245,7 +243,7 @@ def test_the_network_is_small() -> None:
     assert network(load_recipe("nightread").gate.widths).count_params() < 90_000
 
 
-def test_figures_are_counted_by_group_stress_and_kind(examples: Examples) -> None:
+def test_figures_are_by_group_stress_and_kind(examples: Examples) -> None:
     radiographs = [
         Radiograph(Path(f"{n}"), n >= 6, None, f"p{n // 2}", {"view": "PA" if n % 2 else "AP"})
         for n in range(10)
@@ -300,7 +298,7 @@ def test_a_gate_is_fitted_measured_and_described(part: GatePart, said: list[str]
     ]
 
 
-def test_a_gate_that_was_interrupted_goes_on_with_the_networks_that_it_has(
+def test_interrupted_gate_reuses_finished_networks(
     part: GatePart, chests: dict[str, Chests], folder: Path, tmp_path: Path
 ) -> None:
     for path in folder.iterdir():
@@ -308,11 +306,11 @@ def test_a_gate_that_was_interrupted_goes_on_with_the_networks_that_it_has(
             shutil.copy(path, tmp_path)
     said: list[str] = []
     assert fit_gate(chests, SMALL, Workspace(tmp_path, said.append)) == part
-    assert sum("is there already" in line for line in said) == 2
+    assert sum("exists already" in line for line in said) == 2
     assert sum(line.startswith("epoch 1/1") for line in said) == 1
 
 
-def test_a_gate_of_another_plan_does_not_use_the_networks_that_lie_there(
+def test_other_plan_does_not_reuse_networks(
     part: GatePart, chests: dict[str, Chests], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class StartedError(Exception):
@@ -327,7 +325,7 @@ def test_a_gate_of_another_plan_does_not_use_the_networks_that_lie_there(
         fit_gate(chests, SMALL.model_copy(update={"learning_rate": 1e-3}), Workspace(folder, lambda _: None))
 
 
-def test_each_network_is_asked_about_the_fold_that_it_was_not_shown(
+def test_each_network_scores_its_unseen_fold(
     part: GatePart, taught: list[Examples], chests: dict[str, Chests]
 ) -> None:
     *parts, whole = taught
@@ -341,7 +339,7 @@ def test_each_network_is_asked_about_the_fold_that_it_was_not_shown(
     assert np.array_equal(~np.isnan(tried.others).any(axis=1), whole.folds[whole.labels != 0] == 1)
 
 
-def test_a_gate_is_put_into_a_bundle_and_replaces_an_older_one(part: GatePart, tmp_path: Path) -> None:
+def test_bundle_gets_a_gate_in_place_of_another(part: GatePart, tmp_path: Path) -> None:
     folder = ungated_bundle(tmp_path / "bundle")
     before = load_bundle(folder)
     add_to_bundle(folder, GatePart(part.network + b" ", part.section))

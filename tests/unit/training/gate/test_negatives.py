@@ -1,4 +1,4 @@
-"""training.gate.negatives, anatomy, volume and variation: drawings, spoiled chests, and sound ones that differ."""
+"""training.gate.negatives, anatomy, volume and variation: drawings, spoiled chests, and valid variants."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def from_seed(kind: str, seed: int) -> Grey:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_is_drawn_from_its_seed_and_shows_something(kind: str) -> None:
+def test_drawing_follows_its_seed_and_is_not_empty(kind: str) -> None:
     drawings = [from_seed(kind, seed) for seed in range(6)]
     for seed, grey in enumerate(drawings):
         assert grey.shape == (SIDE, SIDE)
@@ -40,7 +40,7 @@ def test_a_kind_is_drawn_from_its_seed_and_shows_something(kind: str) -> None:
     assert sum(span >= SMALLEST_SPAN for span in spans) >= 5
 
 
-def test_only_from_the_front_there_is_a_white_middle_between_two_dark_lungs() -> None:
+def test_only_the_frontal_volume_shows_two_lungs() -> None:
     def middle(grey: Grey) -> float:
         rows = grey[56:104].astype(int)
         return float(rows[:, 72:88].mean() - (rows[:, 40:60].mean() + rows[:, 100:120].mean()) / 2)
@@ -49,8 +49,8 @@ def test_only_from_the_front_there_is_a_white_middle_between_two_dark_lungs() ->
     assert np.mean([middle(from_seed("lateral", seed)) > 20 for seed in range(8)]) < 0.3
 
 
-def test_the_codes_say_which_way_a_chest_was_turned(chest: Image.Image) -> None:
-    """Marked at its top, the mark goes where the code says."""
+def test_codes_state_the_direction_of_a_turn(chest: Image.Image) -> None:
+    """A mark at the top of the image moves where the code says."""
     marked = chest.copy()
     marked.paste(255, (60, 0, 100, 8))
     rng = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def test_the_codes_say_which_way_a_chest_was_turned(chest: Image.Image) -> None:
     assert np.array_equal(grey["inverted"], 255 - np.asarray(marked, dtype=int))
 
 
-def test_inverted_is_turned_as_well_once_in_eight(chest: Image.Image) -> None:
+def test_one_in_eight_inverted_images_is_turned(chest: Image.Image) -> None:
     plain = with_defect(chest, "inverted").tobytes()
     change = SPOILED["inverted"][1]
     also = [change(chest, np.random.default_rng(n)).tobytes() != plain for n in range(400)]
@@ -70,7 +70,7 @@ def test_inverted_is_turned_as_well_once_in_eight(chest: Image.Image) -> None:
 
 
 @pytest.mark.parametrize("how", SPOILED)
-def test_what_is_spoiled_keeps_its_size_and_follows_its_seed(chest: Image.Image, how: str) -> None:
+def test_spoiled_image_keeps_size_and_follows_its_seed(chest: Image.Image, how: str) -> None:
     _, change = SPOILED[how]
     for seed in range(12):
         once, again = (change(chest, np.random.default_rng(seed)) for _ in range(2))
@@ -78,7 +78,7 @@ def test_what_is_spoiled_keeps_its_size_and_follows_its_seed(chest: Image.Image,
         assert once.tobytes() == again.tobytes() != chest.tobytes()
 
 
-def test_a_variant_has_the_size_that_is_asked_for_and_follows_its_seed(chest: Image.Image) -> None:
+def test_variant_has_requested_size_and_follows_its_seed(chest: Image.Image) -> None:
     grey = np.asarray(chest)
     variants = [varied(grey, 96, np.random.default_rng(seed)) for seed in range(40)]
     assert {variant.shape for variant in variants} == {(96, 96)}
@@ -86,7 +86,7 @@ def test_a_variant_has_the_size_that_is_asked_for_and_follows_its_seed(chest: Im
     assert len({variant.tobytes() for variant in variants}) == 40
 
 
-def test_a_picture_is_turned_clockwise_cropped_and_padded(chest: Image.Image) -> None:
+def test_image_is_turned_cropped_and_padded(chest: Image.Image) -> None:
     quarter = np.asarray(placed(chest, SIDE, degrees=90, zoom=1), dtype=int)
     turned = np.asarray(chest.rotate(-90), dtype=int)
     other = np.asarray(chest.rotate(90), dtype=int)
@@ -101,7 +101,7 @@ def test_a_picture_is_turned_clockwise_cropped_and_padded(chest: Image.Image) ->
 
 
 @pytest.mark.parametrize("stress", STRESSES)
-def test_a_stress_changes_a_chest_and_keeps_its_size(chest: Image.Image, stress: str) -> None:
+def test_stress_changes_a_chest_and_keeps_its_size(chest: Image.Image, stress: str) -> None:
     changed = STRESSES[stress](chest)
     assert changed.size == chest.size
     gap = np.abs(np.asarray(changed, dtype=int) - np.asarray(chest, dtype=int)).mean()
@@ -110,7 +110,7 @@ def test_a_stress_changes_a_chest_and_keeps_its_size(chest: Image.Image, stress:
         assert changed.tobytes() == ImageOps.mirror(chest).tobytes()
 
 
-def test_a_drawing_takes_the_texture_of_a_film_but_not_over_air(chest: Image.Image) -> None:
+def test_drawing_gets_film_texture_except_over_air(chest: Image.Image) -> None:
     rng = np.random.default_rng(3)
     drawing = np.zeros((SIDE, SIDE), dtype=np.uint8)
     drawing[:, 80:] = 120
@@ -121,7 +121,7 @@ def test_a_drawing_takes_the_texture_of_a_film_but_not_over_air(chest: Image.Ima
     assert abs(rough[:, 80:].mean() - 120) < 3
 
 
-def test_thicker_is_whiter() -> None:
+def test_thicker_tissue_is_brighter() -> None:
     plate = Plate(np.random.default_rng(1), turn=0.0)
     plate.tissue[:] = 0.1
     plate.tissue[:, SIDE // 2 :] = 1.0

@@ -1,6 +1,6 @@
-"""The gate that is shipped: drawn chests pass, and what is none is turned away with the right code.
+"""The shipped gate: it accepts drawn chests and rejects other images with the right code.
 
-No picture here was trained on: phantoms have other seeds, and so have drawings.
+The seeds of phantoms and drawings differ from those of its training.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def drawn(draw: object, count: int = COUNT) -> list[Image.Image]:
     return [Image.fromarray(draw(np.random.default_rng((99, number)))) for number in range(count)]
 
 
-def test_drawn_chests_pass(gate: Gate, bundle: Bundle, chests: list[Image.Image]) -> None:
+def test_drawn_chests_are_accepted(gate: Gate, bundle: Bundle, chests: list[Image.Image]) -> None:
     assert codes(gate, bundle, chests) == [None] * COUNT
     assert codes(gate, bundle, [ImageOps.mirror(chest_set) for chest_set in chests]) == [None] * COUNT
     tall = [draw_phantom(seed, width=500, height=700) for seed in range(COUNT)]
@@ -66,7 +66,7 @@ def test_drawn_chests_pass(gate: Gate, bundle: Bundle, chests: list[Image.Image]
 
 
 @pytest.mark.parametrize("stress", STRESSES)
-def test_stressed_drawn_chests_pass(
+def test_stressed_drawn_chests_are_accepted(
     gate: Gate, bundle: Bundle, chests: list[Image.Image], stress: str
 ) -> None:
     found = codes(gate, bundle, [STRESSES[stress](chest_set.resize((300, 300))) for chest_set in chests])
@@ -77,12 +77,12 @@ def test_stressed_drawn_chests_pass(
 def test_turned_and_inverted_chests_get_their_code(
     gate: Gate, bundle: Bundle, chests: list[Image.Image], code: str
 ) -> None:
-    found = codes(gate, bundle, [with_defect(each, code) for each in chests])
+    found = codes(gate, bundle, [with_defect(chest, code) for chest in chests])
     assert found == [code] * COUNT
 
 
 @pytest.mark.parametrize("kind", [*LATERALS, *OTHER_PARTS, *THINGS, *NEVER_TRAINED_ON])
-def test_nearly_all_that_is_no_chest_is_turned_away(gate: Gate, bundle: Bundle, kind: str) -> None:
+def test_nearly_all_other_images_are_rejected(gate: Gate, bundle: Bundle, kind: str) -> None:
     found = codes(gate, bundle, drawn({**LATERALS, **OTHER_PARTS, **THINGS, **NEVER_TRAINED_ON}[kind]))
     right = {"lateral"} if kind in LATERALS else {"not_a_chest", "saturated", "blank"}
     assert found.count(None) <= 0.1 * COUNT
@@ -90,7 +90,7 @@ def test_nearly_all_that_is_no_chest_is_turned_away(gate: Gate, bundle: Bundle, 
 
 
 @pytest.mark.parametrize("how", [how for how, (code, _) in SPOILED.items() if code == "not_a_chest"])
-def test_most_pieces_of_chests_are_turned_away(
+def test_most_pieces_of_chests_are_rejected(
     gate: Gate, bundle: Bundle, chests: list[Image.Image], how: str
 ) -> None:
     pieces = [
@@ -99,7 +99,7 @@ def test_most_pieces_of_chests_are_turned_away(
     assert codes(gate, bundle, pieces).count(None) <= 0.35 * COUNT
 
 
-def test_the_card_says_what_was_measured(bundle: Bundle) -> None:
+def test_card_has_the_gates_figures(bundle: Bundle) -> None:
     section = bundle.card["gate"]
     assert bundle.card["files"][FILE]["bytes"] < 100_000
     for name, figures in section["chests"].items():

@@ -1,4 +1,4 @@
-"""training.html.page: one file that shows what it was given, as text, and asks nothing of anybody."""
+"""training.html: one self-contained file that shows its content as text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def plot(alt: str = "a line") -> Picture:
 
 
 def every_kind(text: str) -> list[Section]:
-    """A report in which every place that takes text has this one."""
+    """Return a report that has this text in every place for text."""
     small = thumbnail(grey(), text, caption=text)
     blocks: list[Block] = [
         Prose(text),
@@ -61,7 +61,7 @@ def every_kind(text: str) -> list[Section]:
 
 
 class Links(HTMLParser):
-    """Everything that a page would fetch or lead to, and its elements."""
+    """Collects everything that a page would load or link to, and its elements."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Links(HTMLParser):
         self.targets += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "action"}]
 
 
-def test_what_it_is_given_is_text_and_never_markup() -> None:
+def test_report_escapes_all_text() -> None:
     text = page(WICKED, WICKED, every_kind(WICKED), WICKED)
     assert "script" not in Links(text).elements
     assert "<script" not in text
@@ -82,7 +82,7 @@ def test_what_it_is_given_is_text_and_never_markup() -> None:
     assert text.count(ESCAPED) >= places
 
 
-def test_it_asks_nothing_of_any_network() -> None:
+def test_report_loads_nothing_from_a_network() -> None:
     text = page("t", "s", [*every_kind("x"), Section("Plot", [plot()])])
     links = Links(text)
     assert links.targets
@@ -93,7 +93,7 @@ def test_it_asks_nothing_of_any_network() -> None:
     assert "@import" not in text
 
 
-def test_every_page_says_what_it_is_for() -> None:
+def test_every_page_states_its_purpose() -> None:
     text = page(
         "Title", "Subtitle", [Section("One", [])], "Keep it.", made=datetime(2031, 2, 3, 4, 5, tzinfo=UTC)
     )
@@ -103,14 +103,14 @@ def test_every_page_says_what_it_is_for() -> None:
     assert "<title>Title</title>" in text
 
 
-def test_a_link_leads_to_each_section() -> None:
+def test_contents_link_to_each_section() -> None:
     text = page("t", "s", [Section("What to know first", []), Section("Age, sex & view", [])])
     for anchor in ("what-to-know-first", "age-sex-view"):
         assert f'href="#{anchor}"' in text
         assert f'id="{anchor}"' in text
 
 
-def test_numbers_are_written_to_be_read_and_stand_flush_right() -> None:
+def test_numbers_are_formatted_and_aligned_right() -> None:
     table = Table(
         ("file", "n", "share", "auc", "size"),
         [("00012_001.jpg", 5216, None, 0.98765, "12 %"), ("b.jpg", 7, 0.5, "0.958 [0.951, 0.965]", "3 %")],
@@ -120,29 +120,29 @@ def test_numbers_are_written_to_be_read_and_stand_flush_right() -> None:
     assert Table(("a", "b"), []).is_numeric() == [False, False]
 
 
-def test_a_picture_from_elsewhere_is_refused() -> None:
+def test_picture_needs_a_data_uri() -> None:
     with pytest.raises(ValueError, match="data URI"):
         Picture("https://example.org/x.png", "x", 1, 1)
 
 
-def test_a_thumbnail_keeps_its_pixels_and_its_shape() -> None:
+def test_thumbnail_keeps_pixels_and_shape() -> None:
     small = thumbnail(grey(60, 80), "a slope", width=160, quality=95)
     with Image.open(io.BytesIO(base64.b64decode(small.uri.split(",")[1]))) as image:
         assert np.abs(np.asarray(image).astype(int) - grey(60, 80)).max() < 8
     assert (small.width, small.height) == (160, 120)
 
 
-def test_a_plot_is_the_same_bytes_each_time_and_names_no_resource() -> None:
+def test_plot_is_reproducible_and_self_contained() -> None:
     assert plot().uri == plot().uri
     drawn = base64.b64decode(plot().uri.split(",")[1])
     assert ET.fromstring(drawn).tag.endswith("svg")  # noqa: S314 - drawn here
     assert (plot().width, plot().height) == (288, 192)
 
 
-def test_a_name_that_is_no_text_does_not_stop_a_report() -> None:
+def test_report_accepts_a_name_that_is_not_text() -> None:
     assert "bad ?.jpg" in page("t", "s", [Section("x", [Prose("bad \udcff.jpg")])])
 
 
-def test_long_names_may_be_broken_only_after_a_separator() -> None:
+def test_long_names_break_only_after_separators() -> None:
     named = thumbnail(grey(), "x", caption="person1_virus-<b>.jpeg")
     assert "person1_<wbr>virus-<wbr>&lt;b&gt;.jpeg" in page("t", "s", [Section("x", [Grid([named])])])

@@ -43,7 +43,7 @@ def test_the_shipped_network_is_small_enough() -> None:
     assert multiply_adds(model) < 100e6
 
 
-def test_a_stage_halves_the_side_once_and_adds_what_came_in_where_it_fits() -> None:
+def test_stage_halves_once_and_adds_matching_inputs() -> None:
     blocks = named_blocks(SMALL)
     assert [(name, block.stride, block.width) for name, block in blocks] == [
         ("block0", 1, 8),
@@ -53,11 +53,11 @@ def test_a_stage_halves_the_side_once_and_adds_what_came_in_where_it_fits() -> N
     ]
     model = inverted_residual(SMALL)
     assert model.output.shape == (None, 4, 4, 3)
-    # The first block and the second of the second stage: as wide, and as large, as what they are given.
+    # The first block and the second of stage two keep width and size.
     assert sum(isinstance(layer, keras.layers.Add) for layer in model.layers) == 2
 
 
-def test_multiply_adds_are_counted_by_hand() -> None:
+def test_multiply_adds_equal_a_manual_count() -> None:
     one = SMALL.model_copy(update={"stages": (Stage(blocks=1, kernel=3, stride=2, expand=2, width=4),)})
     stem, expand, depthwise, project, head = (
         16 * 16 * 8 * 9,
@@ -69,7 +69,7 @@ def test_multiply_adds_are_counted_by_hand() -> None:
     assert multiply_adds(inverted_residual(one)) == stem + expand + depthwise + project + head
 
 
-def test_the_evidence_of_the_places_averages_to_the_logits() -> None:
+def test_mean_evidence_equals_the_logits() -> None:
     model = inverted_residual(SMALL)
     image = grey()
     logits = keras.ops.convert_to_numpy(pooled(model)(image))
@@ -77,9 +77,9 @@ def test_the_evidence_of_the_places_averages_to_the_logits() -> None:
     assert evidence.mean(axis=(1, 2)) == pytest.approx(logits, abs=1e-5)
 
 
-def test_folding_changes_nothing_but_the_number_of_layers() -> None:
+def test_folding_preserves_the_output() -> None:
     trained = inverted_residual(SMALL)
-    for _ in range(5):  # Statistics and scales other than those it begins with.
+    for _ in range(5):  # Statistics and scales that differ from their initial values.
         trained(grey(16), training=True)
     for weight in trained.weights:
         if weight.name in ("gamma", "beta"):
@@ -91,7 +91,7 @@ def test_folding_changes_nothing_but_the_number_of_layers() -> None:
     assert after == pytest.approx(before, abs=1e-4)
 
 
-def test_the_fused_batch_norm_does_what_keras_own_does() -> None:
+def test_fused_batch_norm_equals_keras_batch_norm() -> None:
     features = RNG.normal(3, 2, (8, 5, 5, 4)).astype(np.float32)
     fused, own = BatchNorm(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
     found, expected = (keras.ops.convert_to_numpy(norm(features, training=True)) for norm in (fused, own))
@@ -101,6 +101,6 @@ def test_the_fused_batch_norm_does_what_keras_own_does() -> None:
     assert fused.get_weights()[3] == pytest.approx(own.get_weights()[3], rel=0.01)
 
 
-def test_layers_are_called_the_same_however_many_networks_were_built_before() -> None:
+def test_layer_names_do_not_depend_on_earlier_networks() -> None:
     one, other = (inverted_residual(SMALL, folded=True) for _ in range(2))
     assert [layer.name for layer in one.layers] == [layer.name for layer in other.layers]

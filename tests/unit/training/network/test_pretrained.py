@@ -1,4 +1,4 @@
-"""training.network.pretrained: the pretrained weights are the ones that NOTICE describes, in the right layers."""
+"""training.network.pretrained: the weights match NOTICE and get into the right layers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NETWORK = load_recipe("nightread").network
 WEIGHTS = Path(pretrained.__file__).parent / "weights"
 
 
-def test_the_weights_are_the_file_that_the_notice_describes() -> None:
+def test_weights_are_the_file_in_the_notice() -> None:
     digest = hashlib.sha256((WEIGHTS / "efficientnet-lite0.npz").read_bytes()).hexdigest()
     assert digest in (WEIGHTS / "NOTICE").read_text(encoding="utf-8")
 
 
-def test_the_file_holds_the_layers_of_the_shipped_network_and_no_others() -> None:
+def test_weights_cover_exactly_the_shipped_network() -> None:
     model = inverted_residual(NETWORK)
     begun = {layer.name for layer in model.layers if layer.get_weights()} - {"evidence"}
     with np.load(WEIGHTS / "efficientnet-lite0.npz", allow_pickle=False) as arrays:
@@ -39,8 +39,8 @@ def test_the_head_keeps_its_own_weights() -> None:
     assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
 
 
-def test_the_weights_make_the_statistics_that_come_with_them() -> None:
-    """Weights in a wrong place or order would give other means than the batch norms were trained to expect."""
+def test_weights_reproduce_their_batch_statistics() -> None:
+    """Weights in a wrong place or order would give other means than their batch norms expect."""
     model = load_pretrained(inverted_residual(NETWORK), NETWORK)
     chests = [np.asarray(draw_phantom(seed, width=NETWORK.side, height=NETWORK.side)) for seed in range(16)]
     inputs = np.stack(chests)[..., np.newaxis].astype(np.float32)
@@ -53,7 +53,7 @@ def test_the_weights_make_the_statistics_that_come_with_them() -> None:
     assert np.isfinite(fold(model, inverted_residual(NETWORK, folded=True)).predict(inputs, verbose=0)).all()
 
 
-def test_a_network_of_another_shape_cannot_begin_with_them() -> None:
+def test_other_shapes_cannot_start_from_the_weights() -> None:
     other = NETWORK.model_copy(
         update={"stages": (Stage(blocks=1, kernel=5, stride=1, expand=1, width=16), *NETWORK.stages[1:])}
     )
@@ -61,7 +61,7 @@ def test_a_network_of_another_shape_cannot_begin_with_them() -> None:
         load_pretrained(inverted_residual(other), other)
 
 
-def test_a_longer_network_cannot_begin_with_them() -> None:
+def test_longer_network_cannot_start_from_the_weights() -> None:
     longer: NetworkSection = NETWORK.model_copy(update={"stages": (*NETWORK.stages, NETWORK.stages[-1])})
     with pytest.raises(WrongInput, match="block11_expand is not in the file of its weights"):
         load_pretrained(inverted_residual(longer), longer)
