@@ -56,7 +56,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
         """Start the clock of a training of `epochs` epochs in total."""
         super().__init__()
         self.history: list[dict[str, float]] = []
-        self._epochs, self._say, self._clock = epochs, print_line, clock
+        self._epochs, self._print_line, self._clock = epochs, print_line, clock
         self._earlier_s, self._started = 0.0, clock()
         self._first_epoch, self._printed_at = 0, self._started
         self._on_terminal = sys.stderr.isatty()
@@ -84,7 +84,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
         if self._on_terminal:
             self._show(line)
         else:
-            self._say(line)
+            self._print_line(line)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Record and print the figures of an epoch."""
@@ -94,7 +94,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no 
         if self._on_terminal:
             self._show("")
         figures = "  ".join(f"{key} {value:.4f}" for key, value in entry.items())
-        self._say(f"{self._epoch(epoch)}  {figures}  {self._times(0.0)}")
+        self._print_line(f"{self._epoch(epoch)}  {figures}  {self._times(0.0)}")
 
     def state(self) -> Arrays:
         """Return the history and the duration so far."""

@@ -170,7 +170,10 @@ def test_interrupted_run_continues(children: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "seed").exists()
     said.clear()
     document = train_baseline("seed-cnn", children, tmp_path / "seed", epochs=2, print_line=said.append)
-    assert [line[:9] for line in said if line.startswith(("epoch", "continuing"))] == ["continuin", "epoch 2/2"]
+    assert [line[:9] for line in said if line.startswith(("epoch", "continuing"))] == [
+        "continuin",
+        "epoch 2/2",
+    ]
     assert document["training"]["epochs"] == 2
 
 

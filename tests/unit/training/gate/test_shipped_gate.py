@@ -60,7 +60,7 @@ def drawn(draw: object, count: int = COUNT) -> list[Image.Image]:
 
 def test_drawn_chests_are_accepted(gate: Gate, bundle: Bundle, chests: list[Image.Image]) -> None:
     assert codes(gate, bundle, chests) == [None] * COUNT
-    assert codes(gate, bundle, [ImageOps.mirror(chest_set) for chest_set in chests]) == [None] * COUNT
+    assert codes(gate, bundle, [ImageOps.mirror(chest) for chest in chests]) == [None] * COUNT
     tall = [draw_phantom(seed, width=500, height=700) for seed in range(COUNT)]
     assert codes(gate, bundle, tall) == [None] * COUNT
 
@@ -69,7 +69,7 @@ def test_drawn_chests_are_accepted(gate: Gate, bundle: Bundle, chests: list[Imag
 def test_stressed_drawn_chests_are_accepted(
     gate: Gate, bundle: Bundle, chests: list[Image.Image], stress: str
 ) -> None:
-    found = codes(gate, bundle, [STRESSES[stress](chest_set.resize((300, 300))) for chest_set in chests])
+    found = codes(gate, bundle, [STRESSES[stress](chest.resize((300, 300))) for chest in chests])
     assert found.count(None) >= COUNT - 1
 
 
