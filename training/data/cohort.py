@@ -65,7 +65,9 @@ def read_cohort(
     """
     folder = data / "train" if (data / "train").is_dir() else data
     lists = [list_folders(folder)] + ([list_table(table)] if table is not None else [])
-    parts = [_part(recipe, _thinned(each, limit), source, print_line) for source, each in enumerate(lists)]
+    parts = [
+        _part(recipe, _thinned(listed, limit), source, print_line) for source, listed in enumerate(lists)
+    ]
     return Cohort(
         [radiograph for part in parts for radiograph in part.radiographs],
         np.concatenate([part.grey for part in parts]),
@@ -77,7 +79,9 @@ def read_cohort(
 
 
 def _part(recipe: Recipe, radiographs: Sequence[Radiograph], source: int, print_line: PrintLine) -> Cohort:
-    print_line(f"reading {len(radiographs)} images of {len({each.patient for each in radiographs})} patients")
+    print_line(
+        f"reading {len(radiographs)} images of {len({radiograph.patient for radiograph in radiographs})} patients"
+    )
     large = load(radiographs, recipe.augment.side, checked_grey)
     small = load(large.radiographs, recipe.network.side, to_model_input)
     if not large.radiographs:

@@ -91,8 +91,8 @@ def fine_detail(grey: NDArray[np.uint8]) -> Bytes:
 def identical(sha256: Sequence[str]) -> list[Alike]:
     """Return groups of two or more files with the same hash."""
     places = defaultdict(list)
-    for place, each in enumerate(sha256):
-        places[each].append(place)
+    for place, digest in enumerate(sha256):
+        places[digest].append(place)
     return [Alike(tuple(group), 1.0) for group in places.values() if len(group) > 1]
 
 
@@ -151,7 +151,7 @@ def nominated(hashes: Hashes) -> Iterator[tuple[Indices, Indices]]:
 def _nearest(missed: list[NearMiss], first: Indices, second: Indices, alike: Floats) -> list[NearMiss]:
     best = np.argsort(-alike, kind="stable")[:_MISSES]
     new = [NearMiss((int(first[at]), int(second[at])), float(alike[at])) for at in best]
-    return sorted([*missed, *new], key=lambda each: -each.likeness)[:_MISSES]
+    return sorted([*missed, *new], key=lambda pair: -pair.likeness)[:_MISSES]
 
 
 def _connected(pairs: Iterable[tuple[int, int, float]]) -> list[Alike]:
@@ -162,7 +162,7 @@ def _connected(pairs: Iterable[tuple[int, int, float]]) -> list[Alike]:
         merged = group_of.get(one, {one}) | group_of.get(other, {other})
         for member in merged:
             group_of[member] = merged
-            weakest[member] = min(alike, *(weakest.get(each, 1.0) for each in merged))
+            weakest[member] = min(alike, *(weakest.get(file, 1.0) for file in merged))
     distinct = {min(group): group for group in group_of.values()}
     return [Alike(tuple(sorted(group)), weakest[first]) for first, group in sorted(distinct.items())]
 

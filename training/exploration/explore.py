@@ -107,7 +107,7 @@ class Exploration:
     def unlikely_ages(self) -> list[ListedImage]:
         """Return images with an age that is not a number from 0 to 120."""
         aged = [image for image in self.inventory.images if "age_years" in image.radiograph.traits]
-        return [each for each in aged if np.isnan(age_of(each.radiograph.traits["age_years"]))]
+        return [image for image in aged if np.isnan(age_of(image.radiograph.traits["age_years"]))]
 
 
 def explore(inventory: Inventory, advance: Callable[[int], None]) -> Exploration:
@@ -175,10 +175,10 @@ def document(exploration: Exploration) -> dict[str, Any]:
 def _same_pictures(measured: Survey) -> tuple[list[SameImages], list[tuple[ListedImage, ListedImage, float]]]:
     sha256 = [file.sha256 for file in measured.files]
     again, missed = stored_again(measured.hashes, measured.details, sha256)
-    same = [_same_images(measured.images, each, identical=True) for each in identical(sha256)]
-    same += [_same_images(measured.images, each, identical=False) for each in again]
+    same = [_same_images(measured.images, alike, identical=True) for alike in identical(sha256)]
+    same += [_same_images(measured.images, alike, identical=False) for alike in again]
     ordered = sorted(
-        same, key=lambda each: (not each.contradictory, len(each.splits) == 1, not each.identical)
+        same, key=lambda group: (not group.contradictory, len(group.splits) == 1, not group.identical)
     )
     return ordered, [_named(measured.images, pair) for pair in missed]
 
@@ -208,14 +208,14 @@ def _described(same: SameImages) -> dict[str, Any]:
     }
 
 
-def _shortcut(each: Shortcut) -> dict[str, Any]:
+def _shortcut(shortcut: Shortcut) -> dict[str, Any]:
     return {
-        "name": each.name,
-        "auc": each.auc,
-        "auc_after_preprocessing": each.evened_auc,
-        "normal": each.normal,
-        "pneumonia": each.pneumonia,
-        "telling": each.telling,
+        "name": shortcut.name,
+        "auc": shortcut.auc,
+        "auc_after_preprocessing": shortcut.evened_auc,
+        "normal": shortcut.normal,
+        "pneumonia": shortcut.pneumonia,
+        "telling": shortcut.telling,
     }
 
 

@@ -164,7 +164,7 @@ def _turned_away(exploration: Exploration) -> list[str]:
     rejections = exploration.survey.rejected
     if not rejections:
         return []
-    reasons = Counter(each.code.replace("_", " ") for each in rejections).most_common()
+    reasons = Counter(rejection.code.replace("_", " ") for rejection in rejections).most_common()
     why = listed(f"{count:,} {reason}" for reason, count in reasons)
     return [
         f"{len(rejections):,} of {plural(len(exploration.inventory.images), 'image')} cannot be used: {why}."
@@ -224,7 +224,7 @@ def _copies(exploration: Exploration) -> list[str]:
         return [f"No image exists twice.{_near_miss(exploration)}"]
     sentences = []
     if identical:
-        surplus = sum(len(each.files) - 1 for each in identical)
+        surplus = sum(len(group.files) - 1 for group in identical)
         sentences.append(
             f"{plural(len(identical), 'image exists', 'images exist')} more than once, byte for byte: "
             f"{plural(surplus, 'surplus file')}{_harmless(identical)}"

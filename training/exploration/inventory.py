@@ -58,12 +58,12 @@ def take_inventory(data: Path | None, table: Path | None) -> Inventory:
     if data is not None:
         sets.append(data.resolve().name)
         for split, folder in _splits(data):
-            images += [ListedImage(each, split, _name(each.path, data)) for each in list_folders(folder)]
+            images += [ListedImage(image, split, _name(image.path, data)) for image in list_folders(folder)]
         ignored = list(_ignored(data, {image.radiograph.path for image in images}))
     if table is not None:
         sets.append(table.name)
         split = table.stem if data is not None else WHOLE
-        images += [ListedImage(each, split, _name(each.path, table.parent)) for each in list_table(table)]
+        images += [ListedImage(image, split, _name(image.path, table.parent)) for image in list_table(table)]
     if not images:
         raise WrongInput("Give a folder that holds NORMAL and PNEUMONIA, or a table with --table, or both.")
     return Inventory(tuple(sets), images, ignored)

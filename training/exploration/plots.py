@@ -189,7 +189,7 @@ def _present(kinds: Kinds) -> list[str]:
 
 
 def _are(kinds: Kinds, kind: str) -> Flags:
-    return np.array([each == kind for each in kinds], dtype=bool)
+    return np.array([image_kind == kind for image_kind in kinds], dtype=bool)
 
 
 def _bare(axes: Any) -> None:

@@ -81,7 +81,7 @@ def _patients(exploration: Exploration) -> Section:
     images_of = exploration.images_of()
     most = sorted(images_of, key=lambda who: -len(images_of[who]))[:8]
     rows = [
-        (who, len(images_of[who]), _tally(each.kind for each in images_of[who]))
+        (who, len(images_of[who]), _tally(image.kind for image in images_of[who]))
         for who in most
         if len(images_of[who]) > 1
     ]
@@ -232,8 +232,8 @@ def _files(exploration: Exploration) -> Section:
 def _file_row(exploration: Exploration, kind: str) -> tuple[Cell, ...]:
     files = [
         file
-        for file, each in zip(exploration.survey.files, exploration.survey.images, strict=True)
-        if each.kind == kind
+        for file, image in zip(exploration.survey.files, exploration.survey.images, strict=True)
+        if image.kind == kind
     ]
     sizes = np.array([file.size for file in files], dtype=float)
     width, height = np.median(sizes, axis=0)
@@ -284,7 +284,10 @@ def _unusable(exploration: Exploration) -> Section:
         return Section("Unusable and ignored files", [Prose("All files are usable.")])
     blocks: list[Block | Folded] = []
     if rejections:
-        rows = [(each.listed.name, place(each.listed), each.sentence) for each in rejections[:MOST_ROWS]]
+        rows = [
+            (rejection.listed.name, place(rejection.listed), rejection.sentence)
+            for rejection in rejections[:MOST_ROWS]
+        ]
         blocks.append(
             Table(("file", "label", "reason"), rows, f"Unusable{truncation_note(len(rejections), ': ')}")
         )

@@ -113,8 +113,8 @@ def shortcuts(pneumonia: Flags, candidates: Sequence[Number]) -> list[Shortcut]:
         pneumonia: the label, shape (n,).
         candidates: of `numbers`.
     """
-    results = [each for number in candidates if (each := _shortcut_of(pneumonia, number)) is not None]
-    return sorted(results, key=lambda each: -each.strength)
+    results = [found for number in candidates if (found := _shortcut_of(pneumonia, number)) is not None]
+    return sorted(results, key=lambda shortcut: -shortcut.strength)
 
 
 def together(
@@ -155,7 +155,7 @@ def together(
 def all_together(survey: Survey) -> list[Together]:
     """Fit the regression to exposure as stored, exposure after preprocessing, and file properties."""
     chosen = survey.outside_test()
-    images = [each.radiograph for each, keep in zip(survey.images, chosen, strict=True) if keep]
+    images = [image.radiograph for image, keep in zip(survey.images, chosen, strict=True) if keep]
     pneumonia = np.array([image.pneumonia for image in images], dtype=bool)
     patients = [image.patient for image in images]
     stored = np.column_stack([n.values for n in numbers(survey) if n.name in _STORED])
@@ -164,7 +164,7 @@ def all_together(survey: Survey) -> list[Together]:
         ("exposure_evened", "the same five after preprocessing", survey.evened[chosen]),
         ("file", "how the file is stored (bytes, size, quantisation)", stored),
     )
-    results = [together(pneumonia, patients, *each) for each in candidates]
+    results = [together(pneumonia, patients, *candidate) for candidate in candidates]
     return [item for item in results if item is not None]
 
 

@@ -74,7 +74,7 @@ def fold(trained: Model, folded: Model) -> Model:
         if not isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
             continue
         source = trained.get_layer(layer.name)
-        norms = [each for each in trained.layers if each.name == f"{layer.name}_norm"]
+        norms = [candidate for candidate in trained.layers if candidate.name == f"{layer.name}_norm"]
         layer.set_weights(_absorbed(source, norms[0]) if norms else source.get_weights())
     return folded
 
