@@ -11,7 +11,7 @@ from werkzeug.routing import IntegerConverter, Map
 
 from webui import api, error_responses, formatting, pages, request_security
 from webui.dependencies import EXTENSION, Dependencies, dependencies
-from webui.queue_view import LARGEST_ID
+from webui.ids import LARGEST_ID
 from webui.readers import reader_name
 from webui.secret import secret_key
 from webui.uploads import IncomingRequest

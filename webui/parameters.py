@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from flask import abort, request
 
 from webui.formatting import as_sentence
-from webui.queue_view import QueueView, id_of
+from webui.ids import id_of
+from webui.queue_view import QueueView
 from worker.ledger.states import IllegalTransition
 
 

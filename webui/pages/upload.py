@@ -7,8 +7,8 @@ from flask.typing import ResponseReturnValue
 
 from webui.actions import BROKER_UNREACHABLE
 from webui.dependencies import dependencies
+from webui.ids import ids_of, ids_text
 from webui.parameters import bad_request_on_value_error
-from webui.queue_view import ids_of, ids_text
 from webui.readers import required_reader_name
 from webui.uploads import accept_upload
 from worker.ledger import reports

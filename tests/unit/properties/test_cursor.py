@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webui.queue_view import LARGEST_ID, QueueView, ids_of, ids_text
+from webui.ids import LARGEST_ID, ids_of, ids_text
+from webui.queue_view import QueueView
 from worker.ledger.review import Cursor
 
 IDS = st.integers(0, LARGEST_ID)

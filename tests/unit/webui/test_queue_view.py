@@ -1,10 +1,11 @@
-"""webui.queue_view: filter, cursor and ids in URLs."""
+"""webui.queue_view: filter and cursor in URLs."""
 
 from __future__ import annotations
 
 import pytest
 
-from webui.queue_view import LARGEST_ID, READING, VERDICTS, QueueView, id_of, ids_of, ids_text
+from webui.ids import LARGEST_ID
+from webui.queue_view import READING, VERDICTS, QueueView
 from worker.ledger.review import NEEDS_READING, Cursor
 from worker.ledger.states import ReviewState
 
@@ -44,24 +45,3 @@ def test_invalid_query_raises_with_a_sentence(query: dict[str, str]) -> None:
 
 def test_next_image_comes_from_unread_images_of_any_list() -> None:
     assert QueueView(verdict="any", reading="any").unread.review is ReviewState.UNREAD
-
-
-@pytest.mark.parametrize(
-    ("ids", "text"), [([], ""), ([4], "4"), ([7, 5, 6], "5-7"), ([1, 2, 3, 9, 11, 12], "1-3,9,11-12")]
-)
-def test_ids_round_trip_as_spans(ids: list[int], text: str) -> None:
-    assert ids_text(ids) == text
-    assert ids_of(text, max_ids=10) == sorted(ids)
-
-
-@pytest.mark.parametrize(
-    "text", ["x", "1-", "-3", "3-1", "1-11", "1-6,7-12", f"{LARGEST_ID + 1}", "٣", "1.5"]
-)
-def test_malformed_or_too_many_ids_raise(text: str) -> None:
-    with pytest.raises(ValueError, match="whole number"):
-        ids_of(text, max_ids=10)
-
-
-def test_missing_id_is_none() -> None:
-    assert id_of(None) is id_of("") is None
-    assert id_of("12") == 12
