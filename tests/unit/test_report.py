@@ -20,7 +20,6 @@ from worker.ledger.session import Ledger, utc_now
 from worker.ledger.tables import Image
 from worker.report.content import read_report
 from worker.report.formats import FORMATS
-from worker.report.text import printable
 
 NAMES = (
     "=HYPERLINK(A1).jpg",
@@ -167,10 +166,3 @@ def test_report_without_a_run_is_an_error(tmp_path: Path) -> None:
     with ledger.reading() as session, pytest.raises(LookupError, match="There is no run yet"):
         read_report(session, None)
     ledger.close()
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"), [("a\nb", "a?b"), ("\x9b31m", "?31m"), ("Ä 胸", "Ä 胸"), (None, "None")]
-)
-def test_unprintable_characters_become_question_marks(value: object, shown: str) -> None:
-    assert printable(value) == shown

@@ -8,8 +8,8 @@ from worker.ledger import maintenance, tallies
 from worker.ledger.maintenance import CheckResult
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
-from worker.report.text import printable
 from worker.store import open_store
+from worker.terminal import printable
 
 _NAMES_SHOWN = 20
 

@@ -10,8 +10,8 @@ from worker.config import Settings
 from worker.errors import RejectedImage
 from worker.imagefile.limits import limits_of
 from worker.intake.accept import readable_name
-from worker.report.text import printable
 from worker.screening import Scorer, open_scorer
+from worker.terminal import printable
 
 Document = dict[str, object]
 _NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")

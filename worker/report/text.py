@@ -5,6 +5,7 @@ from __future__ import annotations
 from worker import DISCLAIMER
 from worker.report import content
 from worker.report.content import FLAGGED_COLUMNS, REJECTED_COLUMNS, Report
+from worker.terminal import printable
 
 
 def as_text(report: Report) -> str:
@@ -32,12 +33,6 @@ def as_text(report: Report) -> str:
     if report.look_at:
         lines += ["", "To do:", *(f"  {printable(sentence)}" for sentence in report.look_at)]
     return "\n".join(lines) + "\n"
-
-
-def printable(value: object) -> str:
-    """Replace control characters, which a terminal would obey, by question marks."""
-    text = str(value)
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _table(names: tuple[str, ...], rows: list[dict[str, object]]) -> list[str]:
