@@ -104,7 +104,10 @@ def up() -> None:
 
 @nightread.command()
 def watch() -> None:
-    """Run the watcher, which accepts files from the inbox, and the sweeper."""
+    """Run the watcher and the sweeper.
+
+    The watcher accepts files from the inbox. The sweeper queues lost images again.
+    """
     from worker import processes
 
     sys.exit(processes.watch(_start("watch")))
@@ -156,7 +159,7 @@ def screen(files: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--watch", "refresh", is_flag=True, help="Refresh every two seconds.")
 @click.option(
     "--process",
-    help="Only check whether this process sends heartbeats on this host: exit code 0 if it does, else 1.",
+    help="Only check the heartbeat of this process on this host. Exit code 1 if it is missing or overdue.",
 )
 def status(as_json: bool, refresh: bool, process: str | None) -> None:
     """Show the file count, the scoring rate and the processes. Exit code 1 if files are unaccounted for."""
@@ -185,7 +188,7 @@ def status(as_json: bool, refresh: bool, process: str | None) -> None:
     "format_name",
     type=click.Choice(["text", "html", "csv", "json"]),
     default="text",
-    help="Default: text.",
+    help="Format of the report. Default: text.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def report(run_name: str | None, format_name: str, as_json: bool) -> None:
@@ -246,7 +249,7 @@ def replay(image_id: int, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--seed", type=int, default=0, help="Number of the first phantom.")
 def phantom(count: int, folder: Path, seed: int) -> None:
-    """Draw COUNT phantoms in FOLDER. A phantom is a marked test image and shows no patient."""
+    """Draw COUNT phantoms (marked test images that show no patient) in FOLDER."""
     from worker.phantom import write_phantom
     from worker.progress import progress
 
