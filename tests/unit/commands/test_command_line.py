@@ -121,7 +121,7 @@ def test_json_option_prints_one_document_on_stdout(ledger: Ledger) -> None:
 
 def test_checkpoint_reveals_a_truncated_audit_trail(ledger: Ledger) -> None:
     fill(ledger, 1, 2)
-    assert nightread("audit", "checkpoint").stderr.startswith("Event 3, ")
+    assert nightread("audit", "checkpoint").stderr.startswith("Checkpoint of event 3, ")
     assert "There is no new event since the last checkpoint" in nightread("audit", "checkpoint").stderr
     whole = nightread("audit", "verify")
     assert whole.returncode == 0
