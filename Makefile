@@ -9,7 +9,7 @@ BIN := .venv-dev/bin
 FAST_TESTS := tests/unit tests/integration/webui --ignore tests/unit/training -m "not training and not postgres and not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup wheels test-fast test check hooks bench bench-ledger chaos fuzz train pictures clean
+.PHONY: help run setup wheels test-fast test check hooks bench bench-ledger chaos fuzz mutants train pictures clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,13 @@ fuzz: $(DEVELOP)  ## Fuzz inspection and decoder (Linux on x86-64): SECONDS=numb
 	@for target in inspection model_input; do mkdir -p build/fuzz/$$target && $(BIN)/python -m tests.fuzz $$target \
 		-max_total_time=$(or $(SECONDS),120) -timeout=20 -max_len=8192 -artifact_prefix=build/fuzz/$$target- \
 		build/fuzz/$$target tests/fuzz/corpus || exit 1; done
+
+mutants: $(DEVELOP)  ## Change triage, stability, states and audit trail in many ways: do the tests notice?
+	rm -rf mutants
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+	$(BIN)/mutmut export-cicd-stats
+	@cat mutants/mutmut-cicd-stats.json
 
 train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder with train/, TABLE=csv
 	$(BIN)/nightread train --data $(DATA) $(if $(TABLE),--table $(TABLE)) --out $(or $(OUT),runs/nightread)

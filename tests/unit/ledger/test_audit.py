@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 from tests.filling import AT, RUN, arrival, fill, receive
 from worker.ledger import audit
 from worker.ledger.audit import Event, Verification
-from worker.ledger.session import Ledger
+from worker.ledger.session import Ledger, utc_now
 from worker.ledger.tables import AuditEvent, ChainHead
 
 
@@ -60,6 +61,60 @@ def test_each_event_carries_the_previous_hash(ledger: Ledger) -> None:
     with ledger.reading() as session:
         head = session.scalars(select(ChainHead)).one()
         assert (head.seq, head.hash) == (4, previous)
+
+
+def test_hash_covers_text_in_any_script_and_invalid_unicode(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        audit.append(session, [Event("test", "Zoë 夜", "image:1", {"code": "ä", "share": 0.5})], AT)
+    (event,) = events(ledger)
+    assert event.payload == '{"code":"ä","share":"0.500000"}'
+    fields = [event.previous, 1, event.at, "test", "Zoë 夜", "image:1", event.payload]
+    assert event.hash == hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode("utf-8")).hexdigest()
+    link_text = '["0", 2, "at", "kind", "\udc80", "it", "{}"]'
+    expected = hashlib.sha256(link_text.encode("utf-8", "surrogatepass")).hexdigest()
+    assert audit._link("0", 2, "at", "kind", "\udc80", "it", "{}") == expected
+
+
+def test_event_has_the_given_time_else_the_present_one(ledger: Ledger) -> None:
+    before = utc_now()
+    with ledger.transaction() as session:
+        audit.append(session, [Event("test", "me", "it", {})], AT)
+        audit.append(session, [Event("test", "me", "it", {})])
+    given, present = (datetime.fromisoformat(event.at) for event in events(ledger))
+    assert given == AT
+    assert before <= present <= utc_now()
+
+
+def test_sequence_numbers_continue_from_the_head(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        head = audit.lock(session)
+        head.seq, head.hash = 7, "7" * 64
+        audit.append(session, [Event("test", "me", "it", {})], AT)
+    (event,) = events(ledger)
+    assert (event.seq, event.previous) == (8, "7" * 64)
+
+
+def test_head_and_hash_of_give_the_last_and_any_event(ledger: Ledger) -> None:
+    with ledger.reading() as session:
+        assert audit.head(session) == (0, "0" * 64)
+    fill(ledger, 1, 2)
+    *_, first, last = events(ledger)
+    with ledger.reading() as session:
+        assert audit.head(session) == (last.seq, last.hash)
+        assert audit.hash_of(session, first.seq) == first.hash
+        assert audit.hash_of(session, last.seq + 1) is None
+
+
+def test_failed_verification_gives_the_intact_part(ledger: Ledger) -> None:
+    fill(ledger, 1, 2, 3)
+    second = events(ledger)[1]
+    do_harm(ledger, "DELETE FROM audit_event WHERE seq = 4")
+    with ledger.reading() as session:
+        third = audit.hash_of(session, 3)
+    assert verified(ledger) == Verification(ok=False, events=3, first_bad=4, head=third or "")
+    with ledger.transaction() as session:
+        session.execute(text("UPDATE audit_event SET actor = 'nobody' WHERE seq = 3"))
+    assert verified(ledger) == Verification(ok=False, events=2, first_bad=3, head=second.hash)
 
 
 def test_empty_audit_trail_is_intact(ledger: Ledger) -> None:
