@@ -31,7 +31,7 @@ _BATCH = 5_000
 _READERS = ("Ada", "Ben", "Chen")
 _POINT = {"threshold": 0.5, "band_low": 0.4, "band_high": 0.65}
 _WORKER = "synthetic:1:worker"
-_VERSIONS = {"nightread": "0.2.0", "preprocessing": "2", "litert": "2.1.0", "python": "3.11.7"}
+_VERSIONS = {"nightread": "0.2.0", "preprocessing": "1", "litert": "2.1.0", "python": "3.11.7"}
 _MAP_SIDE = 7
 # Shares of all images.
 _DUPLICATES, _REJECTED_AT_INTAKE, _REJECTED_BY_GATE, _QUARANTINED = 0.03, 0.005, 0.005, 0.002

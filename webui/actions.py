@@ -14,7 +14,7 @@ from worker.ledger.session import utc_now
 from worker.ledger.tables import Image, Review
 
 BROKER_UNREACHABLE = (
-    "The queue cannot be reached. The images are stored. Nightread will queue them later, automatically."
+    "The broker cannot be reached. The images are stored. Nightread will queue them later, automatically."
 )
 # The third action, undo, has a request of its own.
 _DECISIONS = (Action.CONFIRM.value, Action.OVERRIDE.value)

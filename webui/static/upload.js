@@ -71,7 +71,7 @@ function showResponse(request, row) {
   row.id = `receipt-${response[0].receipt}`;
   row.dataset.waiting = response[0].receipt;
   row.querySelector("progress").remove();
-  setText(row, response[0].queued ? "Uploaded." : "Uploaded. The queue cannot be reached. Nightread will queue the image later, automatically.");
+  setText(row, response[0].queued ? "Uploaded." : "Uploaded. The broker cannot be reached. Nightread will queue the image later, automatically.");
   storeReceiptsInUrl();
 }
 

@@ -58,7 +58,7 @@ def test_retry_makes_an_image_pending(reader: Reader, night: Night, unscored: tu
         assert answer.location == "/rejected"
         assert state(night, image_id) == ImageState.PENDING
     # No broker runs in these tests.
-    assert "The queue cannot be reached." in ada.get("/rejected").text
+    assert "The broker cannot be reached." in ada.get("/rejected").text
     with night.ledger.reading() as session:
         assert audit.verify(session).ok
 
