@@ -9,10 +9,10 @@ BIN := .venv-dev/bin
 FAST_TESTS := tests/unit tests/integration/webui --ignore tests/unit/training -m "not training and not postgres and not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup wheels test-fast test check hooks bench bench-ledger chaos fuzz mutants train pictures clean
+.PHONY: help run setup wheels test-fast test coverage-report check hooks bench bench-ledger chaos fuzz mutants train pictures clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: setup  ## Install Nightread and start it (Ctrl-C stops Nightread)
 	@.venv/bin/nightread up
@@ -27,8 +27,12 @@ wheels:  ## Download what `make setup WHEELS=folder` installs on a machine witho
 test-fast: $(FAST)  ## Run the fast tests: no TensorFlow, browser or PostgreSQL; under a minute
 	.venv-fast/bin/python -m pytest $(FAST_TESTS) -n 2 --dist worksteal $(ARGS)
 
-test: $(DEVELOP)  ## Run every test, with real servers and a real browser
-	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadfile $(ARGS)
+test: $(DEVELOP)  ## Run every test, with real servers and a real browser; measure coverage: COVERAGE=1
+	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest -m "not long" -n 3 --dist loadfile $(ARGS)
+
+coverage-report: $(DEVELOP)  ## Print the coverage of the last `make test COVERAGE=1`, branches included
+	$(BIN)/coverage combine --quiet
+	$(BIN)/python -m tests.coverage_report
 
 check: $(DEVELOP)  ## Check style, types, layers and schemas
 	$(BIN)/ruff format --check .

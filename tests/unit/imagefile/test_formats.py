@@ -102,7 +102,7 @@ def test_each_bad_file_has_its_code_and_sentence(name: str) -> None:
 
 def test_sentences_name_the_measured_values() -> None:
     assert rejection(png_of(50_000, 50_000))[1] == (
-        "The image has 50000 x 50000 pixels; the limit is 100000000 in all."
+        "The image has 50000 x 50000 pixels; the limit is 100000000 pixels."
     )
     assert "WebP files" in rejection(BAD["WebP"][0])[1]
     assert "3 frames" in rejection(animated_png())[1]
