@@ -21,6 +21,7 @@ from worker.config import Settings
 from worker.errors import ModelUnusable, RejectedImage, StoreAway, TransientFailure
 from worker.imagefile.formats import Inspection, inspect_bytes
 from worker.imagefile.limits import Limits, limits_of
+from worker.inference.admission import admit
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
 from worker.inference.gate import open_gate
@@ -77,7 +78,16 @@ class Scorer:
     def prepare(self, data: bytes, limits: Limits) -> Prepared:
         """Turn the bytes of a file into a model input that may be scored. Raises RejectedImage."""
         inspection = inspect_bytes(data, limits)
-        return Prepared(inspection, self._gate.check(to_model_input(data, self.bundle.side)))
+        return Prepared(inspection, admit(data, self.bundle.side, self._gate))
+
+    def prepare_again(self, data: bytes, limits: Limits) -> Prepared:
+        """Turn the bytes of a file that was scored before into its model input. Raises RejectedImage.
+
+        It is not checked again whether the file shows a complete frontal film: that check may be newer than
+        the prediction.
+        """
+        inspection = inspect_bytes(data, limits)
+        return Prepared(inspection, to_model_input(data, self.bundle.side))
 
     def score(self, inputs: Sequence[NDArray[np.uint8]]) -> list[ScoringResult]:
         """Score model inputs, each of shape (side, side)."""

@@ -13,10 +13,10 @@ from training.data.radiographs import Radiograph
 from training.errors import WrongInput
 from training.evaluation.metrics import LabelledScores
 from worker.errors import RejectedImage
+from worker.inference.admission import admit
 from worker.inference.bundle import Bundle
 from worker.inference.classifier import Classifier, Scores
 from worker.inference.gate import Gate, open_gate
-from worker.inference.preprocess import to_model_input
 from worker.inference.triage import OperatingPoint, Verdict, triage
 
 # Images in memory at once, as model inputs.
@@ -133,7 +133,7 @@ def _read(
 ) -> Iterator[tuple[Radiograph, NDArray[np.uint8] | RejectedImage]]:
     for radiograph in radiographs:
         try:
-            yield radiograph, gate.check(to_model_input(radiograph.path.read_bytes(), side))
+            yield radiograph, admit(radiograph.path.read_bytes(), side, gate)
         except RejectedImage as rejection:
             yield radiograph, rejection
 

@@ -60,7 +60,7 @@ def _compare(settings: Settings, image: Image, prediction: Prediction, model: Mo
         )
     try:
         data = open_store(settings).read(image.sha256)
-        prepared = scorer.prepare(data, limits_of(settings))
+        prepared = scorer.prepare_again(data, limits_of(settings))
     except (RejectedImage, OSError) as error:
         raise LookupError(f"Image {image.id} can no longer be read: {error}") from error
     result = scorer.score([prepared.model_input])[0]

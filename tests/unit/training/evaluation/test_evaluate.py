@@ -11,6 +11,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import ImageOps
 from sklearn.metrics import roc_auc_score
 
 from tests.unit.training.tiny_bundle import THRESHOLD, add_gate
@@ -27,7 +28,7 @@ from worker.inference.bundle import load_bundle
 from worker.inference.classifier import Classifier
 from worker.inference.preprocess import to_model_input
 from worker.inference.triage import OperatingPoint
-from worker.phantom import write_phantom
+from worker.phantom import draw_phantom, write_phantom
 
 METRICS = (
     "auc", "accuracy", "precision", "recall", "specificity", "f1", "sensitivity_at_specificity_90",
@@ -103,6 +104,17 @@ def test_the_gate_of_the_bundle_is_applied(tiny: Path, chests: Path, tmp_path: P
     add_gate(gated)
     with pytest.raises(NothingScored, match="This does not look like a complete frontal chest radiograph"):
         score_images(load_bundle(gated), list_folders(chests))
+
+
+def test_film_on_a_page_counts_as_rejected(tiny: Path, chests: Path, tmp_path: Path) -> None:
+    path = tmp_path / "page.png"
+    ImageOps.expand(draw_phantom(1, width=300), 60, 255).save(path)
+    page = Radiograph(path, pneumonia=True, subtype=None, patient="page")
+    images = score_images(load_bundle(tiny), [*list_folders(chests), page])
+    assert [(rejection.radiograph.path, rejection.code) for rejection in images.rejected] == [
+        (path, "on_a_page")
+    ]
+    assert len(images.scored) == 48
 
 
 # The document
