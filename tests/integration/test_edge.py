@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from packaging.requirements import Requirement
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.conftest import TEST_DATA
 from training.export.litert import to_int8
 from worker.config import ROOT, Settings
+from worker.errors import REJECTIONS
 from worker.imagefile.limits import limits_of
 from worker.inference.bundle import load_bundle
 from worker.inference.gate import downsample, open_gate
@@ -155,6 +156,22 @@ def test_documented_program_rejects_blank_images(
     Image.fromarray(values).save(picture)
     assert run(program, Settings().model, picture) == {"outcome": "rejected", "reason": reason}
     assert screened(picture)[0]["outcome"] == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("border", "level"),
+    [((90, 90, 90, 90), 255), ((0, 90, 0, 0), 190), ((300, 300, 300, 300), 0), ((20, 20, 20, 20), 0)],
+)
+def test_documented_program_rejects_films_on_pages_as_the_server_does(
+    program: Path, tmp_path: Path, border: tuple[int, int, int, int], level: int
+) -> None:
+    picture = tmp_path / "picture.png"
+    ImageOps.expand(draw_phantom(8, width=600), border, level).save(picture)
+    rejected = sum(border) != 80
+    found, expected = run(program, Settings().model, picture), screened(picture)[0]
+    assert found["outcome"] == expected["outcome"] == ("rejected" if rejected else "scored")
+    assert found.get("reason") == ("on_a_page" if rejected else None)
+    assert expected["reason"] == (REJECTIONS["on_a_page"] if rejected else None)
 
 
 def reduced(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
