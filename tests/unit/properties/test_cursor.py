@@ -38,7 +38,7 @@ def test_any_text_in_a_url_is_a_cursor_in_range_or_an_error(text: str) -> None:
 
 @given(st.builds(Cursor, st.floats(), st.integers()).filter(lambda cursor: not 0 <= cursor.p_pneumonia <= 1))
 def test_a_cursor_with_another_score_is_an_error(cursor: Cursor) -> None:
-    with pytest.raises(ValueError, match="the previous page gave"):
+    with pytest.raises(ValueError, match="after"):
         QueueView.parse({"after": str(cursor)})
 
 
