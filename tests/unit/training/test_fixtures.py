@@ -15,7 +15,7 @@ from training.gate.examples import seen
 from training.gate.release import label_probabilities
 from worker.phantom import draw_phantom
 
-REMEDY = "make them anew: python -m tests.fixtures"
+REMEDY = "recreate them with: python -m tests.fixtures"
 
 
 def test_the_fixture_card_is_what_training_makes() -> None:
