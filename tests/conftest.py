@@ -28,7 +28,7 @@ from worker.ledger.session import Ledger
 from worker.phantom import write_phantom
 
 # Published radiographs, outside the repository. Without this folder the tests use phantoms.
-TEST_DATA = Path(os.environ.get("NIGHTREAD_TEST_DATA") or ROOT.parent / "shared" / "data").absolute()
+TEST_DATA = Path(os.environ.get("XRAY_TEST_DATA") or ROOT.parent / "shared" / "data").absolute()
 
 
 # Every run tests the same examples, and a slow machine does not make one fail.
