@@ -133,6 +133,6 @@ def test_kills_lose_none_of_a_hundred_thousand_files(
         return stack.file_counts().scored >= count
 
     for cause_fault, count in zip(cycle(FAULTS), range(0, sender.count, 4_000), strict=False):
-        wait_for(partial(has_scored, count), stack.log_tail)
+        wait_for(partial(has_scored, count), stack.log_tail, seconds=3600)
         cause_fault(stack)
     sender.assert_no_file_is_lost()
