@@ -160,7 +160,13 @@ def test_documented_program_rejects_blank_images(
 
 @pytest.mark.parametrize(
     ("border", "level"),
-    [((90, 90, 90, 90), 255), ((0, 90, 0, 0), 190), ((300, 300, 300, 300), 0), ((20, 20, 20, 20), 0)],
+    [
+        ((90, 90, 90, 90), 255),
+        ((0, 90, 0, 0), 190),
+        ((300, 300, 300, 300), 0),
+        ((400, 0, 0, 0), 60),
+        ((20, 20, 20, 20), 0),
+    ],
 )
 def test_documented_program_rejects_films_on_pages_as_the_server_does(
     program: Path, tmp_path: Path, border: tuple[int, int, int, int], level: int

@@ -92,9 +92,20 @@ def test_dark_margins_pass_until_film_fills_less_than_half(film: Image.Image, le
     """A margin p on four sides leaves 1 / (1 + 2 p)^2 of the picture: 0.59 for 15 %, 0.44 for 25 %."""
     assert not rejected(with_margins(film, 5, level))
     assert not rejected(with_margins(film, 15, level))
-    assert not rejected(with_margins(film, 30, level, "left"))
+    assert not rejected(with_margins(film, 40, level, "left"))
+    assert not rejected(with_margins(film, 40, level, "bottom"))
     assert rejected(with_margins(film, 25, level))
     assert rejected(with_margins(film, 60, level))
+
+
+@pytest.mark.parametrize("level", [128, 64, 0])
+@pytest.mark.parametrize("side", ["left", "top", "right", "bottom"])
+def test_deep_dark_margin_on_one_side_is_rejected(film: Image.Image, level: int, side: str) -> None:
+    assert rejected(with_margins(film, 60, level, side))
+
+
+def test_film_padded_to_a_black_square_passes(film: Image.Image) -> None:
+    assert not rejected(ImageOps.pad(film, (500, 500), color=0))
 
 
 @pytest.mark.parametrize("seed", range(6))
