@@ -122,7 +122,7 @@ def test_retried_letter_is_rejected_again(night: Stack) -> None:
     scored = next(row for row in images(night) if row.state == "scored")
     completed = night.run("retry", str(scored.id), "--why", "again")
     assert completed.returncode == 1
-    assert "only rejected and quarantined images" in completed.stderr
+    assert "Only rejected and quarantined images" in completed.stderr
 
 
 def test_backup_of_a_database_in_use_is_complete(night: Stack, tmp_path: Path) -> None:
