@@ -1,9 +1,10 @@
 # `make help` lists the targets. All packages are installed from lock/*.txt into .venv (to run),
-# .venv-fast (the fast tests) and .venv-dev (to develop); nothing is installed outside this folder.
+# .venv-fast (the fast tests), .venv-dev (to develop) and .venv-mutants; nothing is installed outside this folder.
 PYTHON ?= python3
 SERVE := .venv/.installed
 FAST := .venv-fast/.installed
 DEVELOP := .venv-dev/.installed
+MUTANTS := .venv-mutants/.installed
 BIN := .venv-dev/bin
 # The other tests need the training environment, a PostgreSQL server or many seconds.
 FAST_TESTS := tests/unit tests/integration/webui --ignore tests/unit/training -m "not training and not postgres and not slow"
@@ -63,11 +64,11 @@ fuzz: $(DEVELOP)  ## Fuzz inspection and decoder (Linux on x86-64): SECONDS=numb
 		-max_total_time=$(or $(SECONDS),120) -timeout=20 -max_len=8192 -artifact_prefix=build/fuzz/$$target- \
 		build/fuzz/$$target tests/fuzz/corpus || exit 1; done
 
-mutants: $(DEVELOP)  ## Change triage, stability, states and audit trail in many ways: do the tests notice?
+mutants: $(MUTANTS)  ## Change triage, stability, states and audit trail in many ways: do the tests notice?
 	rm -rf mutants
-	$(BIN)/mutmut run
-	$(BIN)/mutmut results
-	$(BIN)/mutmut export-cicd-stats
+	.venv-mutants/bin/mutmut run
+	.venv-mutants/bin/mutmut results
+	.venv-mutants/bin/mutmut export-cicd-stats
 	@cat mutants/mutmut-cicd-stats.json
 
 train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder with train/, TABLE=csv
@@ -77,7 +78,7 @@ pictures: $(DEVELOP)  ## Draw docs/pictures again, from phantoms
 	$(BIN)/python -m tests.browser.pictures
 
 clean:  ## Remove the environments (never data/)
-	rm -rf .venv .venv-fast .venv-dev
+	rm -rf .venv .venv-fast .venv-dev .venv-mutants
 
 # pip checks the hashes with and without internet.
 from_wheels = $(if $(WHEELS),--no-index --find-links $(WHEELS))
@@ -97,6 +98,9 @@ $(SERVE): lock/serve.txt pyproject.toml worker/__init__.py
 
 $(FAST): lock/fast.txt pyproject.toml worker/__init__.py
 	$(call install,.venv-fast,lock/fast.txt)
+
+$(MUTANTS): lock/mutants.txt pyproject.toml worker/__init__.py
+	$(call install,.venv-mutants,lock/mutants.txt)
 
 $(DEVELOP): lock/develop.txt pyproject.toml worker/__init__.py
 	$(call install,.venv-dev,lock/develop.txt)

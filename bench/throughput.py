@@ -36,7 +36,7 @@ from worker.imagefile.parts import with_comment
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState, Lane
-from worker.ledger.tables import Image
+from worker.ledger.tables import Image, Process
 from worker.screening import open_scorer
 
 _READY_WITHIN_S = 60.0
@@ -163,12 +163,12 @@ def _end_to_end(
             path.rename(bench_settings.inbox / path.name)
         uploader.start()
         _wait(lambda: _bulk_scored(ledger) >= len(files) // 4, _FINISHED_WITHIN_S, supervisor)
-        early = _memory(supervisor)
+        early = _memory(ledger)
         _wait(lambda: _bulk_scored(ledger) >= len(files), _FINISHED_WITHIN_S, supervisor)
         seconds = time.perf_counter() - start
         bulk_scored.set()
         uploader.join()
-        late = _memory(supervisor)
+        late = _memory(ledger)
         ledger.close()
     uploads = len(latencies_ms)
     p50, p95 = median_and_p95(latencies_ms)
@@ -224,16 +224,19 @@ def _upload(
         latencies_ms.append(1e3 * (time.perf_counter() - start))
 
 
-def _memory(supervisor: psutil.Process) -> dict[str, float]:
+def _memory(ledger: Ledger) -> dict[str, float]:
     """Return the peak memory of the largest scoring process and of the watcher so far, in MB.
 
     Called twice only: polling ten times a second took a tenth of the throughput.
     """
-    of_command = {child.cmdline()[-1]: child for child in supervisor.children() if child.cmdline()}
-    scoring = of_command["worker"].children()
+    with ledger.reading() as session:
+        of_name = {
+            name: psutil.Process(pid) for name, pid in session.execute(select(Process.name, Process.pid))
+        }
+    scoring = of_name["worker"].children()
     return {
         "worker": round(max(map(peak_rss_mb, scoring), default=float("nan")), 1),
-        "watch": round(peak_rss_mb(of_command["watch"]), 1),
+        "watch": round(peak_rss_mb(of_name["watch"]), 1),
     }
 
 

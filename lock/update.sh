@@ -10,3 +10,5 @@ compile=(uv pip compile --universal --python-version 3.11 --generate-hashes --no
 "${compile[@]}" --extra postgres --group build --group fast --constraint lock/serve.txt --output-file lock/fast.txt "$@"
 "${compile[@]}" --extra postgres --extra train --extra tensorflow --group build --group test --group check \
     --constraint lock/fast.txt --output-file lock/develop.txt "$@"
+"${compile[@]}" --extra postgres --group build --group mutants --constraint lock/develop.txt \
+    --output-file lock/mutants.txt "$@"

@@ -36,6 +36,12 @@ def test_workflow_runs_ci_on_each_supported_python() -> None:
     assert job["steps"][-1]["run"].endswith("bash .ci/run")
 
 
+def test_no_package_renames_processes_in_the_environment_of_the_tests() -> None:
+    # With setproctitle, Celery and gunicorn replace the command lines by which the tests find processes.
+    locks = [(ROOT / "lock" / f"{name}.txt").read_text() for name in ("serve", "fast", "develop")]
+    assert not any("\nsetproctitle==" in lock for lock in locks)
+
+
 def test_service_is_confined_to_its_state_directory() -> None:
     directives = SERVICE["Service"]
     assert directives["User"] == "nightread"
