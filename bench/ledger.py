@@ -28,7 +28,7 @@ from webui.dependencies import EXTENSION
 from webui.queue_view import READING, VERDICTS
 from webui.readers import HEADER
 from worker.config import Settings
-from worker.ledger import leases, models, predictions, receipts, reports, review
+from worker.ledger import leases, models, predictions, reading_queue, receipts, reports
 from worker.ledger.predictions import ImageFacts, ScoreRecord, ScoringModel
 from worker.ledger.receipts import Arrival
 from worker.ledger.schema import upgrade
@@ -175,7 +175,7 @@ def _fill(ledger: Ledger, count: int) -> None:
 def take_samples(ledger: Ledger, count: int) -> Samples:
     """Choose the rows to request from a synthetic ledger of `count` images."""
     with ledger.reading() as session:
-        unread = review.queue(session, review.QueueFilter(), size=_SAMPLES).images
+        unread = reading_queue.queue(session, reading_queue.QueueFilter(), size=_SAMPLES).images
         return Samples(
             images=[1 + number * count // _SAMPLES for number in range(_SAMPLES)],
             unread=[image.id for image in unread],

@@ -8,7 +8,7 @@ from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error
 from webui.queue_view import QueueView, cursor_of
 from webui.readers import acting_reader
-from worker.ledger import leases, review
+from worker.ledger import leases, reading_queue, review
 from worker.ledger.review import Action
 from worker.ledger.session import utc_now
 from worker.ledger.tables import Image, Review
@@ -47,7 +47,7 @@ def decide(image_id: int, action: str, note: str, queue_view: QueueView) -> tupl
             session, image_id, reader_id=reader.id, action=Action(action), note=note, at=at
         )
         reading.user, reading.image = reader, image
-        next_id = review.next_unread(
+        next_id = reading_queue.next_unread(
             session, queue_view.unread, after=cursor_of(image), reader_id=reader.id, at=at
         )
     return reading, next_id

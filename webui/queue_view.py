@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from webui.ids import LARGEST_ID
-from worker.ledger.review import NEEDS_READING, Cursor, QueueFilter
+from worker.ledger.reading_queue import Cursor, QueueFilter
+from worker.ledger.review import NEEDS_READING
 from worker.ledger.states import ReviewState
 from worker.ledger.tables import Image
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.serving import Site, enter_name, press, serving, wait_until_shown
 from tests.integration.webui.night import RUN, phantoms
-from worker.ledger import audit, review
+from worker.ledger import audit, reading_queue, review
 from worker.ledger.tables import Image, Review
 
 pytestmark = pytest.mark.browser
@@ -22,7 +22,7 @@ UNZOOMED = "1\N{MULTIPLICATION SIGN}"
 
 def standing(site: Site, image_id: int) -> Review | None:
     with site.night.ledger.reading() as session:
-        image = review.open_image(session, image_id)
+        image = reading_queue.open_image(session, image_id)
         assert image is not None
         return review.standing_reviews(session, [image]).get(image_id)
 

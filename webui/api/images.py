@@ -14,7 +14,7 @@ from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error, json_text
 from webui.readers import required_reader_name
 from webui.uploads import accept_upload
-from worker.ledger import review
+from worker.ledger import reading_queue, review
 
 api = Blueprint("api_images", __name__, url_prefix="/api/v1")
 
@@ -54,7 +54,7 @@ def look_up() -> ResponseReturnValue:
     if not sha256:
         abort(400, "Name the file's SHA-256 in the query: ?sha256=...")
     with dependencies().ledger.reading() as session:
-        return _document(session, review.image_id_of(session, sha256))
+        return _document(session, reading_queue.image_id_of(session, sha256))
 
 
 @api.get("/images/<id:image_id>")
@@ -71,14 +71,14 @@ def retry(image_id: int) -> ResponseReturnValue:
 
 
 def _document(session: Session, image_id: int | None) -> ResponseReturnValue:
-    image = None if image_id is None else review.open_image(session, image_id)
+    image = None if image_id is None else reading_queue.open_image(session, image_id)
     if image is None:
         abort(404, "There is no such image.")
     return image_document(image, review.standing_reviews(session, [image]).get(image.id))
 
 
 def _state(session: Session, image_id: int) -> dict[str, Any]:
-    image = review.open_image(session, image_id)
+    image = reading_queue.open_image(session, image_id)
     if image is None:
         return {}
     return {"state": image.state, "verdict": image.verdict, "p_pneumonia": image.p_pneumonia}

@@ -10,7 +10,7 @@ from webui.api.documents import queue_row, review_document
 from webui.dependencies import dependencies
 from webui.parameters import json_text, queue_view_parameter
 from worker import DISCLAIMER
-from worker.ledger import review
+from worker.ledger import reading_queue
 
 api = Blueprint("api_reading", __name__, url_prefix="/api/v1")
 
@@ -20,7 +20,7 @@ def queue() -> ResponseReturnValue:
     """Return a page of the queue. `next` is the `after` of the next page."""
     queue_view = queue_view_parameter()
     with dependencies().ledger.reading() as session:
-        page = review.queue(session, queue_view.filter, after=queue_view.after)
+        page = reading_queue.queue(session, queue_view.filter, after=queue_view.after)
         return {
             "disclaimer": DISCLAIMER,
             "total": page.total,

@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 
 from webui import image_rendering
 from webui.dependencies import dependencies
-from worker.ledger.review import open_image
+from worker.ledger.reading_queue import open_image
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Image
 

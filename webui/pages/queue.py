@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from webui.dependencies import dependencies
 from webui.parameters import queue_view_parameter
 from webui.queue_view import READING, VERDICTS
-from worker.ledger import reports, review
+from worker.ledger import reading_queue, reports
 from worker.ledger.session import utc_now
 
 pages = Blueprint("queue", __name__)
@@ -28,7 +28,7 @@ def show() -> ResponseReturnValue:
         return render_template(
             "queue.html",
             queue_view=queue_view,
-            page=review.queue(session, queue_view.filter, after=queue_view.after),
+            page=reading_queue.queue(session, queue_view.filter, after=queue_view.after),
             runs=reports.run_names(session),
             now=utc_now(),
             verdicts=VERDICTS,

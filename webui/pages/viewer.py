@@ -11,7 +11,7 @@ from webui.formatting import FINDINGS, visible
 from webui.parameters import queue_view_parameter
 from webui.queue_view import QueueView, cursor_of
 from webui.readers import acting_reader, reader_name
-from worker.ledger import review
+from worker.ledger import reading_queue, review
 from worker.ledger.review import Action, Finding, ReviewRefused
 from worker.ledger.session import utc_now
 from worker.ledger.states import ReviewState
@@ -26,7 +26,7 @@ def show(image_id: int) -> ResponseReturnValue:
     queue_view = queue_view_parameter()
     _claim(image_id)
     with dependencies().ledger.reading() as session:
-        image = review.open_image(session, image_id)
+        image = reading_queue.open_image(session, image_id)
         if image is None:
             abort(404, f"There is no image {image_id}.")
         return render_template(
@@ -37,8 +37,8 @@ def show(image_id: int) -> ResponseReturnValue:
             holder=_other_reader(image),
             unread=image.review_state == ReviewState.UNREAD,
             queue_view=queue_view,
-            unread_count=review.count(session, queue_view.unread),
-            neighbours=review.neighbours(session, queue_view.filter, cursor_of(image)),
+            unread_count=reading_queue.count(session, queue_view.unread),
+            neighbours=reading_queue.neighbours(session, queue_view.filter, cursor_of(image)),
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from worker.config import Settings
 from worker.errors import ModelUnusable, RejectedImage
 from worker.imagefile.limits import limits_of
-from worker.ledger.review import open_image
+from worker.ledger.reading_queue import open_image
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Image, Model, Prediction
 from worker.screening import open_scorer

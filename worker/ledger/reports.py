@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, ScalarSelect, func, select
 from sqlalchemy.orm import Session, joinedload
 
-from worker.ledger import canary, review
+from worker.ledger import canary, reading_queue
 from worker.ledger.file_counts import FileCounts, file_counts_by_run
-from worker.ledger.review import QueueFilter
+from worker.ledger.reading_queue import QueueFilter
 from worker.ledger.tables import Image, Receipt, Run
 
 _SLOWEST = 5
@@ -85,7 +85,7 @@ def find_run(session: Session, name: str | None) -> Run | None:
 
 def run_figures(session: Session, run: Run, *, limit: int = 1_000) -> RunFigures:
     """Return the figures of a run's report. `limit` cuts the lists, not the file count."""
-    urgent = review.most_urgent(session, QueueFilter(review=None, run=run.name), limit=limit)
+    urgent = reading_queue.most_urgent(session, QueueFilter(review=None, run=run.name), limit=limit)
     flagged = session.execute(
         select(*_REPORTED)
         .join(urgent, Image.id == urgent.c.id)

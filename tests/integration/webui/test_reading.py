@@ -14,7 +14,7 @@ from tests.integration.webui.conftest import PROBABILITIES, Reader
 from tests.integration.webui.night import RUN, Night, phantoms, scored_night
 from webui import create_app
 from webui.dependencies import EXTENSION
-from worker.ledger import audit, review
+from worker.ledger import audit, reading_queue, review
 from worker.ledger.states import ReviewState
 from worker.ledger.tables import AuditEvent, Image, Review
 
@@ -28,7 +28,7 @@ def ids_on(page: str) -> list[int]:
 
 def image(night: Night, image_id: int) -> Image:
     with night.ledger.reading() as session:
-        row = review.open_image(session, image_id)
+        row = reading_queue.open_image(session, image_id)
     assert row is not None
     return row
 

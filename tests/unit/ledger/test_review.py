@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.filling import AT, assert_consistent, fill, image, known_reader, later, score
-from worker.ledger import review
-from worker.ledger.review import Action, Cursor, Finding, QueueFilter, ReviewRefused
+from worker.ledger import reading_queue, review
+from worker.ledger.reading_queue import Cursor, QueueFilter
+from worker.ledger.review import Action, Finding, ReviewRefused
 from worker.ledger.session import Ledger
 from worker.ledger.states import ReviewState
 from worker.ledger.tables import Review
@@ -42,7 +43,7 @@ def in_queue(ledger: Ledger, wanted: QueueFilter, *, size: int = 50) -> list[int
     after = None
     while True:
         with ledger.reading() as session:
-            page = review.queue(session, wanted, after=after, size=size)
+            page = reading_queue.queue(session, wanted, after=after, size=size)
         ids += [row.id for row in page.images]
         assert len(ids) <= page.total, "paging does not end"
         if page.next is None:
@@ -115,7 +116,7 @@ def test_next_unread_skips_claimed_images_and_wraps_around(ledger: Ledger) -> No
 
     def following(after: Cursor | None) -> int | None:
         with ledger.reading() as session:
-            return review.next_unread(session, QueueFilter(), after=after, reader_id=ada, at=AT)
+            return reading_queue.next_unread(session, QueueFilter(), after=after, reader_id=ada, at=AT)
 
     assert following(None) == ids[0]
     assert following(Cursor(0.9, ids[0])) == ids[2]
@@ -128,8 +129,8 @@ def test_next_unread_skips_claimed_images_and_wraps_around(ledger: Ledger) -> No
 def test_neighbours_follow_the_order_of_the_queue(ledger: Ledger) -> None:
     ids = scored(ledger, 0.7, 0.9, 0.7)
     with ledger.reading() as session:
-        here = review.neighbours(session, QueueFilter(), Cursor(0.7, ids[0]))
-        first = review.neighbours(session, QueueFilter(), Cursor(0.9, ids[1]))
+        here = reading_queue.neighbours(session, QueueFilter(), Cursor(0.7, ids[0]))
+        first = reading_queue.neighbours(session, QueueFilter(), Cursor(0.9, ids[1]))
     assert (here.before, here.after) == (ids[1], ids[2])
     assert (first.before, first.after) == (None, ids[0])
 
@@ -177,7 +178,7 @@ def test_only_one_of_concurrent_readings_is_recorded(ledger: Ledger) -> None:
     with ThreadPoolExecutor(5) as threads:
         assert sum(threads.map(heard, readers)) == 1
     with ledger.reading() as session:
-        opened = review.open_image(session, only)
+        opened = reading_queue.open_image(session, only)
         assert opened is not None
         assert len(opened.reviews) == 1
     assert_consistent(ledger)
@@ -203,13 +204,13 @@ def test_undo_adds_a_row_and_takes_back_one_reading(ledger: Ledger) -> None:
     assert in_queue(ledger, QueueFilter()) == ids
     with ledger.reading() as session:
         for image_id, act in zip(ids, (first, second), strict=True):
-            opened = review.open_image(session, image_id)
+            opened = reading_queue.open_image(session, image_id)
             assert opened is not None
             assert [(r.action, r.undoes_id) for r in opened.reviews] == [("confirm", None), ("undo", act.id)]
             assert review.standing_reviews(session, [opened]) == {}
     again = decide(ledger, ids[0], reader, Action.OVERRIDE)
     with ledger.reading() as session:
-        opened = review.open_image(session, ids[0])
+        opened = reading_queue.open_image(session, ids[0])
         assert opened is not None
         standing = review.standing_reviews(session, [opened])
         assert {image_id: act.id for image_id, act in standing.items()} == {ids[0]: again.id}
@@ -225,7 +226,7 @@ def test_queue_page_loads_only_standing_readings(ledger: Ledger) -> None:
             undo(ledger, ada)
     stands = [decide(ledger, ids[0], ben), decide(ledger, ids[2], ada, Action.OVERRIDE)]
     with ledger.reading() as session:
-        page = review.queue(session, EVERYTHING)
+        page = reading_queue.queue(session, EVERYTHING)
         loaded = [row.id for row in session.identity_map.values() if isinstance(row, Review)]
         assert [row.id for row in page.images] == ids
         assert {act.image_id: (act.id, act.user.name) for act in page.standing.values()} == {

@@ -24,9 +24,10 @@ from tests.filling import (
     score,
 )
 from worker.config import Settings
-from worker.ledger import leases, reports, review, schema, tallies
+from worker.ledger import leases, reading_queue, reports, review, schema, tallies
 from worker.ledger.predictions import RejectionRecord
-from worker.ledger.review import Action, QueueFilter
+from worker.ledger.reading_queue import QueueFilter
+from worker.ledger.review import Action
 from worker.ledger.session import Ledger
 from worker.ledger.states import TRANSITIONS, ImageState, ReviewState
 from worker.ledger.tables import Image, ImageTally, Prediction, Receipt, Run
@@ -127,8 +128,12 @@ def test_tallied_count_equals_the_length_of_the_list(ledger: Ledger) -> None:
             (QueueFilter(run="two"), 1),
             (QueueFilter(run="three"), 0),
         ):
-            page = review.queue(session, wanted)
-            assert (review.count(session, wanted), page.total, len(page.images)) == (length, length, length)
+            page = reading_queue.queue(session, wanted)
+            assert (reading_queue.count(session, wanted), page.total, len(page.images)) == (
+                length,
+                length,
+                length,
+            )
 
 
 def test_upgrade_counts_the_rows_of_an_older_database(database_url: str) -> None:

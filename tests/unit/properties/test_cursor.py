@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from webui.ids import LARGEST_ID, ids_of, ids_text
 from webui.queue_view import QueueView
-from worker.ledger.review import Cursor
+from worker.ledger.reading_queue import Cursor
 
 IDS = st.integers(0, LARGEST_ID)
 CURSORS = st.builds(Cursor, st.floats(0, 1), IDS)

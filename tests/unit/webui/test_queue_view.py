@@ -6,7 +6,8 @@ import pytest
 
 from webui.ids import LARGEST_ID
 from webui.queue_view import READING, VERDICTS, QueueView
-from worker.ledger.review import NEEDS_READING, Cursor
+from worker.ledger.reading_queue import Cursor
+from worker.ledger.review import NEEDS_READING
 from worker.ledger.states import ReviewState
 
 
