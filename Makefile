@@ -59,8 +59,8 @@ build/phantoms: $(DEVELOP)
 chaos: $(DEVELOP)  ## Run the long form of the tests that kill processes and cut connections
 	$(BIN)/python -m pytest -m "long or not long" tests/chaos --timeout 3600 $(ARGS)
 
-fuzz: $(DEVELOP)  ## Fuzz inspection and decoder (Linux on x86-64): SECONDS=number for each
-	@for target in inspection model_input; do mkdir -p build/fuzz/$$target && $(BIN)/python -m tests.fuzz $$target \
+fuzz: $(DEVELOP)  ## Fuzz inspection, decoder and renditions (Linux on x86-64): SECONDS=number for each
+	@for target in inspection model_input renditions; do mkdir -p build/fuzz/$$target && $(BIN)/python -m tests.fuzz $$target \
 		-max_total_time=$(or $(SECONDS),120) -timeout=20 -max_len=8192 -artifact_prefix=build/fuzz/$$target- \
 		build/fuzz/$$target tests/fuzz/corpus || exit 1; done
 

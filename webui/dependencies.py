@@ -13,19 +13,21 @@ from worker.intake.accept import Acceptor
 from worker.ledger import schema
 from worker.ledger.session import Ledger
 from worker.queue.dispatch import Dispatcher
+from worker.renditions.on_demand import OnDemand
 from worker.store import open_store
 
 EXTENSION = "nightread"
 
 
 class Dependencies:
-    """Ledger, image store, acceptor, dispatcher and status cache. Building it connects to nothing."""
+    """Ledger, image store, renditions, acceptor, dispatcher and status cache. Building it connects to nothing."""
 
     def __init__(self, settings: Settings) -> None:
         """Build everything from the settings."""
         self.settings = settings
         self.ledger = Ledger(settings.database)
         self.store = open_store(settings)
+        self.renditions = OnDemand(settings, self.store)
         self.acceptor = Acceptor(settings, self.ledger, self.store)
         self.dispatcher = Dispatcher(settings, self.ledger)
         self.status_cache = StatusCache(self.ledger)

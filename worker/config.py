@@ -83,6 +83,16 @@ class Settings(BaseSettings):
         ge=256 * 1024**2,
         description="Memory limit of a scoring process, in bytes. An image that needs more is rejected.",
     )
+    rendition_memory_bytes: int = Field(
+        1024**3,
+        ge=256 * 1024**2,
+        description="Memory limit, in bytes, of a process that makes the pictures of one image. At most three run at once.",
+    )
+    rendition_s: float = Field(
+        20.0,
+        gt=0,
+        description="Seconds of processor time that such a process has, and seconds for which a page waits for it.",
+    )
     chunk_size: int = Field(32, ge=1, le=512, description="Largest number of images in a task.")
     chunks_in_flight: int = Field(200, ge=1, description="Largest number of tasks in the broker at one time.")
     lease_s: float = Field(

@@ -31,6 +31,7 @@ from worker.queue.app import make_app
 from worker.queue.dispatch import Dispatcher
 from worker.queue.sweeper import Sweeper
 from worker.queue.tasks import register
+from worker.renditions.ahead import AheadOfReading
 from worker.screening import choose_point
 from worker.store import open_store
 
@@ -52,6 +53,7 @@ def watch(settings: Settings) -> int:
     schedule = _Schedule(
         (sweeper.sweep, canary.send_if_due), lambda: checkpoints.take(ledger), settings.checkpoint_s
     )
+    ahead = AheadOfReading(settings, ledger, store)
     stop = _stop_on_signals()
     _remove_abandoned_uploads(settings)
     with (
@@ -64,11 +66,19 @@ def watch(settings: Settings) -> int:
             args=(stop, settings.sweep_s, schedule.run, sweeper_heartbeat, defects),
             name="sweeper",
         )
+        # Without a heartbeat: a page that finds no rendition has it made.
+        drawing = threading.Thread(
+            target=_run_repeatedly,
+            args=(stop, settings.sweep_s, lambda: ahead.run(stop), None, defects),
+            name="renditions",
+        )
         sweeping.start()
+        drawing.start()
         _run_repeatedly(
             stop, settings.scan_s, lambda: monitor.run(stop, watch_heartbeat.worked), watch_heartbeat, defects
         )
         sweeping.join()
+        drawing.join()
     return 1 if defects else 0
 
 
@@ -132,7 +142,7 @@ def _run_repeatedly(
     stop: threading.Event,
     period_s: float,
     work_once: Callable[[], object],
-    heartbeat: Heartbeat,
+    heartbeat: Heartbeat | None,
     defects: list[Exception],
 ) -> None:
     """Repeat the work until `stop` is set. After a transient failure, try again later; a defect sets `stop`."""
@@ -140,14 +150,16 @@ def _run_repeatedly(
     while not stop.is_set():
         try:
             work_once()
-            heartbeat.worked()
             warned_at = None
+            if heartbeat is not None:
+                heartbeat.worked()
         except TransientFailure as failure:
             # A night with a full disk must not write ten thousand lines to the log.
             if warned_at is None or time.monotonic() - warned_at >= _WARN_AGAIN_S:
                 log.warning("work has to wait", error=str(failure))
                 warned_at = time.monotonic()
-            heartbeat.waits(str(failure))
+            if heartbeat is not None:
+                heartbeat.waits(str(failure))
         except Exception as defect:
             log.exception("a defect stopped this process; the supervisor restarts it")
             defects.append(defect)

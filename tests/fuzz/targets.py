@@ -9,6 +9,7 @@ from worker.errors import REJECTIONS, RejectedImage
 from worker.imagefile.formats import inspect_bytes
 from worker.imagefile.limits import Limits
 from worker.inference.preprocess import to_model_input
+from worker.renditions.drawing import draw
 
 # Small, so that no input takes a second. Other tests check large images.
 LIMITS = Limits(max_bytes=2**20, max_pixels=2**20, min_side=8)
@@ -27,7 +28,16 @@ def model_input(data: bytes) -> str:
     return _outcome(lambda: str(to_model_input(data, SIDE).shape))
 
 
-TARGETS: dict[str, Callable[[bytes], str]] = {"inspection": inspection, "model_input": model_input}
+def renditions(data: bytes) -> str:
+    """Return the bits per pixel of the full rendition or the rejection code."""
+    return _outcome(lambda: f"{draw(data, LIMITS.max_pixels)[0].bits} bits")
+
+
+TARGETS: dict[str, Callable[[bytes], str]] = {
+    "inspection": inspection,
+    "model_input": model_input,
+    "renditions": renditions,
+}
 
 
 def _outcome(work: Callable[[], str]) -> str:

@@ -16,7 +16,7 @@ from tests.fuzz.targets import TARGETS, inspection, model_input
 from worker.errors import REJECTIONS
 
 FILES = sorted(CORPUS.iterdir())
-RESULTS = {"jpeg", "png", "(64, 64)", "too large"}
+RESULTS = {"jpeg", "png", "(64, 64)", "too large", "8 bits", "16 bits"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -36,8 +36,8 @@ def test_each_mutated_file_has_a_result_or_a_rejection(name: str) -> None:
             data = data[: rng.randrange(len(data) + 1)] + other[rng.randrange(len(other)) :]
         outcomes.add(TARGETS[name](data))
     assert outcomes <= RESULTS | set(REJECTIONS)
-    # With so many different outcomes, some files were decoded.
-    assert len(outcomes) > 5
+    assert outcomes & RESULTS
+    assert len(outcomes & set(REJECTIONS)) > 1
 
 
 def test_corpus_reaches_the_intended_outcomes() -> None:

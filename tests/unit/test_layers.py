@@ -28,6 +28,7 @@ VIOLATIONS = {
     "web-api": ("webui/api/documents.py", "import webui.api.health"),
     "web-uses": ("webui/charts.py", "import worker.supervisor"),
     "web-has-no-model": ("worker/ledger/runs.py", "import worker.inference.bundle"),
+    "web-decodes-nothing": ("webui/pages/images.py", "import PIL.Image"),
     "web-knows-no-broker": ("webui/api/health.py", "import kombu.exceptions"),
     "training-layers": ("training/data/cohort.py", "import training.cli"),
     "training-uses": ("training/data/cohort.py", "import worker.ledger.tables"),

@@ -49,6 +49,7 @@ def image_document(image: Image, standing: Review | None) -> dict[str, Any]:
         "reviews": [review_document(reading) for reading in image.reviews],
         "receipts": [_receipt(receipt) for receipt in image.receipts],
         "picture": url_for("images.picture", image_id=image.id),
+        "original": url_for("images.original", image_id=image.id),
         "map": url_for("images.activation", image_id=image.id) if image.predictions else None,
     }
 

@@ -1,27 +1,30 @@
-"""The image files: as stored, as thumbnail and preview, and the activation map.
+"""The pictures of an image: its renditions and its activation map; and its original, as a download.
 
-The URL of an image file carries the first digits of its SHA-256 as `v`. A browser may therefore cache the
-file forever: the image of another ledger with the same id has another URL.
+The URL of a picture carries the first digits of the image's SHA-256 as `v`. A browser may therefore cache the
+picture forever: the image of another ledger with the same id has another URL.
 """
 
 from __future__ import annotations
 
 import hashlib
+from io import BufferedReader
 
 from flask import Blueprint, Response, abort, current_app, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
-from webui import image_rendering
+from webui import activation_picture
 from webui.dependencies import dependencies
 from worker.ledger.reading_queue import open_image
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Image
+from worker.renditions.bounded import NoRendition
+from worker.renditions.pack import Kind, Rendition
 
 pages = Blueprint("images", __name__)
 
-_CONTENT_TYPES = {"jpeg": "image/jpeg", "png": "image/png"}
 _ONE_YEAR_S = 31_536_000
 _VERSION_DIGITS = 16
+_ENDINGS = {"jpeg": "jpg", "png": "png"}
 
 
 @pages.app_template_global()
@@ -32,29 +35,47 @@ def image_url(image: Image, kind: str) -> str:
 
 @pages.get("/images/<id:image_id>/picture")
 def picture(image_id: int) -> ResponseReturnValue:
-    """Send the stored bytes. The bytes of a rejected file are never sent: see `preview`."""
-    image = _image(image_id)
-    content_type = _CONTENT_TYPES.get(image.format or "")
-    if content_type is None or image.state == ImageState.REJECTED:
-        abort(404, "This file was rejected. Only a preview is available.")
+    """Send the full rendition, or a sentence that says why there is none."""
     try:
-        path = dependencies().store.path(image.sha256)
-    except FileNotFoundError:
-        abort(404, "The image store does not have this file.")
-    response = send_file(path, mimetype=content_type, etag=image.sha256, max_age=_ONE_YEAR_S)
-    return _cached(response)
+        return _rendition(dependencies().renditions.get(_image(image_id).sha256, Kind.FULL))
+    except NoRendition as failure:
+        status, headers = (404, {}) if failure.lasting else (503, {"Retry-After": "5"})
+        return Response(failure.sentence, status, headers, mimetype="text/plain")
 
 
 @pages.get("/images/<id:image_id>/thumb.jpg")
 def thumb(image_id: int) -> ResponseReturnValue:
     """Send a thumbnail for lists."""
-    return _small(image_id, image_rendering.THUMBNAIL_SIDE)
+    return _small(image_id, Kind.THUMBNAIL)
 
 
 @pages.get("/images/<id:image_id>/preview.jpg")
 def preview(image_id: int) -> ResponseReturnValue:
-    """Send a newly encoded copy, so that no byte of a harmful file reaches the browser."""
-    return _small(image_id, image_rendering.PREVIEW_SIDE)
+    """Send a rendition for images without a score."""
+    return _small(image_id, Kind.PREVIEW)
+
+
+@pages.get("/images/<id:image_id>/original")
+def original(image_id: int) -> ResponseReturnValue:
+    """Send the stored bytes as a download, after their hash was checked. A rejected file is never sent."""
+    image = _image(image_id)
+    if image.format not in _ENDINGS or image.state == ImageState.REJECTED:
+        abort(404, "This file was rejected, so its original cannot be downloaded.")
+    try:
+        file = dependencies().store.path(image.sha256).open("rb")
+    except OSError:
+        abort(404, "The image store does not have this file.")
+    _check_hash(file, image.sha256)
+    # No part of this file may be shown by a browser: it is as it was sent, with its metadata.
+    response = send_file(
+        file,
+        mimetype="application/octet-stream",
+        as_attachment=True,
+        download_name=f"image-{image.id}.{_ENDINGS[image.format]}",
+        conditional=False,
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 @pages.get("/images/<id:image_id>/map.png")
@@ -66,10 +87,13 @@ def activation(image_id: int) -> ResponseReturnValue:
         abort(404, "This image has not been scored.")
     prediction = image.predictions[0]
     try:
-        size = image_rendering.upright_size(dependencies().store.path(image.sha256))
-    except OSError:
+        facts = dependencies().renditions.get(image.sha256, Kind.FULL).facts
+        size = (facts.width, facts.height)
+    except NoRendition:
         size = (image.width or 1, image.height or 1)
-    data = image_rendering.map_png(prediction.activation, prediction.map_height, prediction.map_width, size)
+    data = activation_picture.map_png(
+        prediction.activation, prediction.map_height, prediction.map_width, size
+    )
     response = Response(data, mimetype="image/png")
     # Another model may score the image again, so the browser must revalidate.
     response.headers["Cache-Control"] = "private, no-cache"
@@ -81,22 +105,32 @@ def activation(image_id: int) -> ResponseReturnValue:
 @pages.get("/images/scale.png")
 def scale() -> ResponseReturnValue:
     """Send the colour scale of the activation map, weak to strong."""
-    response = Response(image_rendering.scale_png(), mimetype="image/png")
+    response = Response(activation_picture.scale_png(), mimetype="image/png")
     response.headers["Cache-Control"] = "private, max-age=3600"
     return response
 
 
-def _small(image_id: int, side: int) -> ResponseReturnValue:
-    image = _image(image_id)
+def _small(image_id: int, kind: Kind) -> ResponseReturnValue:
     try:
-        path = dependencies().store.path(image.sha256)
-        data = image_rendering.small_jpeg(path, side, dependencies().settings.max_pixels)
-    except (FileNotFoundError, image_rendering.NoPreview):
-        return current_app.send_static_file("no-preview.svg")
-    response = Response(data, mimetype="image/jpeg")
-    response.set_etag(f"{image.sha256}-{side}")
+        return _rendition(dependencies().renditions.get(_image(image_id).sha256, kind))
+    except NoRendition:
+        response = current_app.send_static_file("no-preview.svg")
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def _rendition(rendition: Rendition) -> Response:
+    response = Response(rendition.data, mimetype=rendition.content_type)
+    response.set_etag(rendition.sha256)
     response.make_conditional(request)
     return _cached(response)
+
+
+def _check_hash(file: BufferedReader, sha256: str) -> None:
+    if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+        file.close()
+        abort(409, "The stored bytes have changed since the file arrived. Check the disk of the image store.")
+    file.seek(0)
 
 
 def _image(image_id: int) -> Image:

@@ -10,6 +10,7 @@ const form = byId("decide");
 // Nobody may decide on an image they have not seen. A shortcut therefore has no effect until the
 // image has been on the screen for this long.
 const MIN_VIEW_MS = 250;
+const RETRY_MS = 2000;
 let shownSince = Infinity;
 let imageFailed = false;
 let sent = false;
@@ -24,9 +25,17 @@ function onImageShown() {
   window.setTimeout(() => { document.documentElement.dataset.ready = "true"; }, MIN_VIEW_MS);
 }
 
-function onImageFailed() {
+async function onImageFailed() {
   imageFailed = true;
   showHint("The image cannot be displayed.");
+  // The server says why in plain text. 503: the picture is not ready yet.
+  const answer = await fetch(picture.src).catch(() => null);
+  if (answer && (answer.ok || answer.status === 503)) {
+    showHint("The image is being prepared.");
+    window.setTimeout(() => { picture.src = `${picture.src}`; }, RETRY_MS);
+  } else if (answer?.headers.get("Content-Type")?.startsWith("text/plain")) {
+    showHint(`The image cannot be displayed. ${await answer.text()}`);
+  }
 }
 
 function decide(button) {

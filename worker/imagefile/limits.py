@@ -7,9 +7,8 @@ empty segments it needed a minute and a gigabyte.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from worker.config import Settings
 from worker.errors import RejectedImage
 from worker.imagefile.parts import (
     JPEG_START,
@@ -19,6 +18,10 @@ from worker.imagefile.parts import (
     jpeg_segments,
     png_chunks,
 )
+
+if TYPE_CHECKING:
+    # The process that makes renditions would need a second to import it.
+    from worker.config import Settings
 
 # The limit of bytes before the picture. The header of a radiograph has some ten parts and a few kilobytes.
 # The longest valid headers hold an ICC profile in segments of 64 KB, or the history of an editor.

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Row, insert, select, update
 from sqlalchemy.orm import Session
 
 from worker.ledger import audit
+from worker.ledger.review import NEEDS_READING
 from worker.ledger.states import ImageState, ReviewState, check_transition
 from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction
 
@@ -146,6 +147,21 @@ def record(
     ]
     audit.append(session, events, at)
     return len(events)
+
+
+def unread_since(session: Session, since: datetime, limit: int) -> Sequence[Row[str, datetime]]:
+    """Return `sha256` and `finished_at` of flagged and uncertain images that nobody has read, the earliest first."""
+    return session.execute(
+        select(Image.sha256, Prediction.finished_at)
+        .join(Prediction, Prediction.image_id == Image.id)
+        .where(
+            Prediction.finished_at >= since,
+            Image.review_state == ReviewState.UNREAD,
+            Image.verdict.in_(NEEDS_READING),
+        )
+        .order_by(Prediction.finished_at, Prediction.id)
+        .limit(limit)
+    ).all()
 
 
 def _prediction_row(

@@ -1,4 +1,4 @@
-"""Image files: stored bytes, thumbnails, previews and activation maps, and how browsers cache them."""
+"""Pictures: renditions, originals and activation maps, and how browsers cache them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,32 @@ def sha256(client: FlaskClient, image_id: int) -> str:
     return value
 
 
-def test_picture_is_the_stored_file(client: FlaskClient, phantom_folder: Path) -> None:
+def test_picture_shows_the_grey_values_of_the_stored_file(client: FlaskClient, phantom_folder: Path) -> None:
     answer = client.get("/images/1/picture")
-    assert answer.data == (phantom_folder / "phantom-000.jpg").read_bytes()
-    assert answer.content_type == "image/jpeg"
+    stored = opened((phantom_folder / "phantom-000.jpg").read_bytes())
+    assert answer.content_type == "image/png"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["ETag"] == f'"{sha256(client, 1)}"'
+    assert opened(answer.data).tobytes() == stored.tobytes()
+    assert b"nightread phantom" not in answer.data
+
+
+def test_original_is_sent_only_as_a_download(client: FlaskClient, phantom_folder: Path) -> None:
+    answer = client.get(client.get("/api/v1/images/1").get_json()["original"])
+    assert answer.data == (phantom_folder / "phantom-000.jpg").read_bytes()
+    assert answer.headers["Content-Disposition"] == "attachment; filename=image-1.jpg"
+    assert answer.content_type == "application/octet-stream"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert client.get("/images/1/original", headers={"Range": "bytes=0-9"}).status_code == 200
+
+
+def test_original_whose_bytes_have_changed_is_not_sent(client: FlaskClient, night: Night) -> None:
+    path = open_store(night.settings).path(sha256(client, 1))
+    path.chmod(0o600)
+    path.write_bytes(b"<script>")
+    answer = client.get("/images/1/original")
+    assert answer.status_code == 409
+    assert b"have changed" in answer.data
 
 
 @pytest.mark.parametrize("kind", ["picture", "thumb.jpg", "preview.jpg"])
@@ -65,7 +85,8 @@ def test_map_has_the_aspect_ratio_of_its_image(client: FlaskClient) -> None:
 
 def test_file_missing_from_the_store_is_not_found(client: FlaskClient, night: Night) -> None:
     open_store(night.settings).path(sha256(client, 1)).unlink()
-    assert client.get("/images/1/picture").status_code == 404
+    assert client.get("/images/1/picture").status_code == 503
+    assert client.get("/images/1/original").status_code == 404
     assert client.get("/images/1/thumb.jpg").mimetype == "image/svg+xml"
     assert client.get("/images/1/map.png").mimetype == "image/png"
     assert client.get("/review/1").status_code == 200
@@ -77,12 +98,15 @@ def test_rejected_file_is_never_sent_as_stored(client: FlaskClient, night: Night
     cmyk = tmp_path / "ink.jpg"
     Image.new("CMYK", (300, 200)).save(cmyk)
     page, printed = (item.image_id for item in night.accept([hostile, cmyk]))
-    assert client.get(f"/images/{page}/picture").status_code == 404
-    assert client.get(f"/images/{printed}/picture").status_code == 404
+    assert client.get(f"/images/{page}/original").status_code == 404
+    assert client.get(f"/images/{printed}/original").status_code == 404
+    refused = client.get(f"/images/{page}/picture")
+    assert (refused.status_code, refused.mimetype) == (404, "text/plain")
+    assert "cannot be decoded" in refused.text
     assert b"script" not in client.get(f"/images/{page}/preview.jpg").data
     preview = client.get(f"/images/{printed}/preview.jpg")
     assert preview.content_type == "image/jpeg"
-    assert opened(preview.data).mode == "RGB"
+    assert opened(preview.data).mode == "L"
 
 
 def test_unscored_image_has_no_map(client: FlaskClient, night: Night, tmp_path: Path) -> None:
@@ -97,8 +121,8 @@ def test_file_rejected_by_the_gate_is_never_sent_as_stored(
     client: FlaskClient, night: Night, phantom_folder: Path
 ) -> None:
     image_id = night.accept(phantoms(phantom_folder, [810]))[0].image_id
-    assert client.get(f"/images/{image_id}/picture").status_code == 200
+    assert client.get(f"/images/{image_id}/original").status_code == 200
     night.score({}, rejected=[image_id])
-    assert client.get(f"/images/{image_id}/picture").status_code == 404
+    assert client.get(f"/images/{image_id}/original").status_code == 404
     assert client.get(f"/images/{image_id}/preview.jpg").status_code == 200
     assert "The image is blank" in client.get(f"/review/{image_id}").text

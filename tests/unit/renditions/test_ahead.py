@@ -1,0 +1,71 @@
+"""Renditions ahead of reading: flagged and uncertain images first, and only what is missing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.files import jpeg
+from tests.integration.webui.night import Night, scored_night
+from worker.ledger.tables import Image
+from worker.renditions.ahead import AheadOfReading
+from worker.renditions.area import RenditionArea
+from worker.store import open_store
+
+
+@pytest.fixture
+def night(tmp_path: Path, database_url: str) -> Iterator[Night]:
+    """A flagged, an uncertain and a clear image."""
+    made = scored_night(
+        tmp_path / "data", (0.9, 0.5, 0.1), tmp_path, width=200, database_url=database_url, restart_pause_s=1
+    )
+    yield made
+    made.ledger.close()
+
+
+def made(night: Night) -> set[int]:
+    """Return the ids of the images that have renditions."""
+    area = RenditionArea(open_store(night.settings).root)
+    with night.ledger.reading() as session:
+        return {image.id for image in session.query(Image) if area.has(image.sha256)}
+
+
+def ahead_of(night: Night) -> AheadOfReading:
+    return AheadOfReading(night.settings, night.ledger, open_store(night.settings))
+
+
+def test_images_to_read_are_ready_before_anybody_opens_them(night: Night) -> None:
+    ahead_of(night).run(threading.Event())
+    assert made(night) == {1, 2}
+
+
+def test_image_scored_later_follows(night: Night, tmp_path: Path) -> None:
+    ahead = ahead_of(night)
+    ahead.run(threading.Event())
+    path = tmp_path / "later.jpg"
+    path.write_bytes(jpeg())
+    later = night.accept([path])[0].image_id
+    night.score({later: 0.8})
+    ahead.run(threading.Event())
+    assert made(night) == {1, 2, later}
+
+
+def test_file_that_cannot_be_shown_does_not_stop_the_others(night: Night) -> None:
+    with night.ledger.reading() as session:
+        path = open_store(night.settings).path(session.get_one(Image, 1).sha256)
+    path.chmod(0o600)
+    path.write_bytes(b"damaged")
+    ahead_of(night).run(threading.Event())
+    area = RenditionArea(open_store(night.settings).root)
+    assert "have changed" in str(area.failure(path.name))
+    assert made(night) == {1, 2}
+
+
+def test_stop_ends_the_work(night: Night) -> None:
+    stop = threading.Event()
+    stop.set()
+    ahead_of(night).run(stop)
+    assert not made(night)

@@ -1,0 +1,1 @@
+"""Renditions: the pictures that people look at, made once from each stored file in a bounded process."""

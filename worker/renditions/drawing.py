@@ -1,0 +1,153 @@
+"""Draws the renditions of a file. Only the bounded process runs this: it decodes what strangers sent.
+
+The full rendition is a PNG: it shows exactly the decoded grey values, in up to 16 bits, and every browser reads it. For
+a JPEG it is about twice as large as the original. WebP holds 8 bits only and takes ten times as long to write without
+loss; another JPEG would compress a compressed picture again. The small renditions are JPEG files. Only pixels are
+copied: no metadata, no profile, no comment.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageOps, PngImagePlugin
+from PIL.JpegImagePlugin import JpegImageFile
+
+from worker.errors import RejectedImage
+from worker.imagefile.limits import LONGEST_HEADER, check_parts
+from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
+from worker.renditions.pack import Facts, Kind
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Above the 4,300 x 3,500 pixels of the largest detectors by a few per cent only; a hundred megapixels shrink to 16.
+LONGEST_SIDE = {Kind.FULL: 4096, Kind.PREVIEW: 480, Kind.THUMBNAIL: 160}
+_FORMATS = ("JPEG", "PNG")
+_WHITE_8, _WHITE_16 = 0xFF, 0xFFFF
+# The exceptions that Pillow raises for damaged files.
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
+# The share of pixels at each end that the range of a 16-bit picture leaves out, and the part of its width that
+# is added again at each end.
+_TAIL, _MARGIN = 0.005, 0.05
+
+
+def draw(data: bytes, max_pixels: int) -> tuple[Facts, dict[Kind, bytes]]:
+    """Decode a JPEG or PNG file and return its renditions, grey and upright.
+
+    Raises:
+        RejectedImage: the file cannot be shown, for the reason in its sentence.
+        MemoryError: the process may use too little memory.
+    """
+    check_parts(io.BytesIO(data))
+    # Our own limit is checked below, before anything is decoded.
+    Image.MAX_IMAGE_PIXELS = None
+    PngImagePlugin.MAX_TEXT_MEMORY = LONGEST_HEADER
+    try:
+        size, grey = _decode(data, max_pixels)
+    except RejectedImage:
+        raise
+    except _DAMAGED as error:
+        raise RejectedImage("undecodable", detail="it is damaged, or neither JPEG nor PNG") from error
+    if grey.mode == "L":
+        return Facts(*size, bits=8, low=0, high=_WHITE_8), _encoded(grey, grey)
+    return _sixteen_bit(size, grey)
+
+
+def _decode(data: bytes, max_pixels: int) -> tuple[tuple[int, int], Image.Image]:
+    """Return the upright size of the original, and its grey picture of mode L or I;16."""
+    side = LONGEST_SIDE[Kind.FULL]
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        _check(image, data, max_pixels)
+        turned = _orientation(image) in {5, 6, 7, 8}
+        size = (image.height, image.width) if turned else image.size
+        # The JPEG decoder shrinks by 1/2, 1/4 or 1/8 at nearly no cost.
+        image.draft("L", (side, side))
+        image.load()
+        grey = image if image.mode.startswith("I") else image.convert("L")
+        if grey.mode == "I":
+            grey = grey.convert("I;16")
+        grey.thumbnail((side, side))
+        return size, _upright(grey)
+
+
+def _check(image: Image.Image, data: bytes, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise RejectedImage("too_many_pixels", width=image.width, height=image.height, limit=max_pixels)
+    if isinstance(image, JpegImageFile) and has_too_many_scans(data):
+        raise RejectedImage("too_many_scans", limit=MOST_SCANS)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; broken EXIF data are ignored."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except _DAMAGED:
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DAMAGED:
+        return image
+
+
+def _sixteen_bit(size: tuple[int, int], grey: Image.Image) -> tuple[Facts, dict[Kind, bytes]]:
+    """Spread the range of the picture over 16 bits, so that a browser, which shows the upper 8, shows all of it."""
+    import numpy as np
+
+    values = np.asarray(grey, dtype=np.uint16)
+    low, high = robust_range(values)
+    steps = (np.arange(_WHITE_16 + 1, dtype=np.float64) - low) * (_WHITE_16 / max(1, high - low))
+    spread = np.clip(np.rint(steps), 0, _WHITE_16).astype(np.uint16)[values]
+    shown = Image.fromarray((spread >> 8).astype(np.uint8))
+    facts = Facts(*size, bits=16, low=low, high=high)
+    return facts, _encoded(Image.fromarray(spread), shown)
+
+
+def robust_range(values: NDArray[np.uint16]) -> tuple[int, int]:
+    """Return the lowest and highest value that matter, of grey values of up to 16 bits in any shape.
+
+    The least and the greatest value are left out first: a black border and a burnt-in label take them, and may
+    be far from the rest. Of the others, half a per cent at each end is left out, then 5 % of the width is added.
+    """
+    import numpy as np
+
+    counts = np.bincount(values.ravel(), minlength=_WHITE_16 + 1)
+    present = np.flatnonzero(counts)
+    first, last = int(present[0]), int(present[-1])
+    inner = counts.copy()
+    inner[[first, last]] = 0
+    if not inner.any():
+        return first, last
+    share = np.cumsum(inner) / inner.sum()
+    low, high = (int(np.searchsorted(share, part)) for part in (_TAIL, 1 - _TAIL))
+    margin = round(_MARGIN * (high - low))
+    return max(first, low - margin), min(last, high + margin)
+
+
+def _encoded(full: Image.Image, shown: Image.Image) -> dict[Kind, bytes]:
+    """Encode the full rendition, and the small ones from `shown`, which has 8 bits."""
+    pictures = {Kind.FULL: _png(full)}
+    for kind in (Kind.PREVIEW, Kind.THUMBNAIL):
+        shown.thumbnail((LONGEST_SIDE[kind], LONGEST_SIDE[kind]))
+        pictures[kind] = _jpeg(shown)
+    return pictures
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    image.info = {}
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    image.info = {}
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
