@@ -140,7 +140,7 @@ def test_waiting_callers_are_limited(settings: Settings, store: Store) -> None:
     on_demand = OnDemand(settings.model_copy(update={"rendition_s": WALL_S}), store)
     stop = threading.Event()
     on_demand._maker.make = lambda *_, **__: stop.wait(WALL_S)  # type: ignore[assignment,method-assign]
-    callers = []
+    callers: list[threading.Thread] = []
 
     def call(kind: Kind, count: int) -> None:
         places = on_demand._waiting._value - count
