@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.serving import enter_name, launch, press, serving, wait_until_shown
-from tests.integration.webui.night import RUN, Night, empty_night, phantoms
+from tests.integration.webui.night import RUN, Night, open_night, phantoms
 from worker.config import ROOT
 from worker.ledger import heartbeats
 from worker.ledger.session import utc_now
@@ -51,7 +51,7 @@ def _create_night(folder: Path) -> tuple[Night, str]:
     The shipped model scores them, so that no score in a picture is invented.
     """
     phantom_folder = folder / "drawn"
-    night = empty_night(folder / "data")
+    night = open_night(folder / "data")
     screener = open_screener(night.settings)
     screener.screen([item.image_id for item in night.accept(phantoms(phantom_folder, range(_NIGHT), _WIDTH))])
     unreadable = folder / "unreadable"

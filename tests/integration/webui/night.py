@@ -14,6 +14,7 @@ from tests.cards import a_card
 from tests.ledgers import current_ledger
 from worker.config import Settings
 from worker.errors import REJECTIONS
+from worker.imagefile.parts import with_comment
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.intake.accept import Accepted, Acceptor, Candidate
 from worker.ledger import leases, predictions
@@ -27,6 +28,8 @@ from worker.store import open_store
 POINT = OperatingPoint("balanced", threshold=0.5, band_low=0.4, band_high=0.65)
 RUN = "night-2026-11-22"
 MODEL_SHA256 = "5f" * 32
+# No broker runs at this address, so publishing fails at once.
+NO_BROKER = "redis://127.0.0.1:9/0"
 _MAP = 7
 _OWNER = "test:1:worker"
 
@@ -97,15 +100,14 @@ class Night:
                 )
 
 
-def empty_night(data: Path, **settings: object) -> Night:
-    """Create an empty ledger, in the folder `data` unless `database_url` names a database."""
-    # No broker runs at this address, so publishing fails at once.
-    chosen = Settings(data=data, broker_url="redis://127.0.0.1:9/0", **settings)  # type: ignore[arg-type]
+def open_night(data: Path, **settings: object) -> Night:
+    """Open the ledger in the folder `data`, or the one that `database_url` names; create it if there is none."""
+    chosen = Settings(data=data, broker_url=NO_BROKER, **settings)  # type: ignore[arg-type]
     return Night(chosen, current_ledger(chosen.database))
 
 
 def phantoms(folder: Path, seeds: Sequence[int], width: int = 320) -> list[Path]:
-    """Draw a phantom for each seed into `folder`, unless another test has phantom_folder it."""
+    """Draw a phantom for each seed into `folder`, unless another test has drawn it."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"phantom-{seed:03d}.jpg" for seed in seeds]
     for path, seed in zip(paths, seeds, strict=True):
@@ -114,11 +116,20 @@ def phantoms(folder: Path, seeds: Sequence[int], width: int = 320) -> list[Path]
     return paths
 
 
+def copies(folder: Path, count: int) -> list[Path]:
+    """Write one phantom `count` times, each time with another comment, so that each file is another image."""
+    (original,) = phantoms(folder, [99], 96)
+    paths = [folder / f"copy-{number:03d}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(with_comment(original.read_bytes(), f"copy {number}"))
+    return paths
+
+
 def scored_night(
     data: Path, probabilities: Sequence[float], phantom_folder: Path, width: int = 320, **settings: object
 ) -> Night:
     """Create a ledger of phantoms. Image n, from 1, has the n-th score."""
-    night = empty_night(data, **settings)
+    night = open_night(data, **settings)
     accepted = night.accept(phantoms(phantom_folder, range(len(probabilities)), width))
     assert all(item.outcome is Outcome.NEW for item in accepted)
     night.score({item.image_id: p for item, p in zip(accepted, probabilities, strict=True)})

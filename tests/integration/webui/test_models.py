@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.cards import a_card
-from tests.integration.webui.night import MODEL_SHA256, Night, empty_night
+from tests.integration.webui.night import MODEL_SHA256, Night, open_night
 from tests.integration.webui.test_api import checked_document
 from webui import create_app
 from webui.dependencies import EXTENSION
@@ -44,7 +44,7 @@ def register(night: Night, sha256: str, card: dict[str, Any]) -> None:
 @pytest.fixture
 def empty(tmp_path: Path) -> Iterator[FlaskClient]:
     """A client of an application whose ledger has no model."""
-    night = empty_night(tmp_path / "data")
+    night = open_night(tmp_path / "data")
     app = create_app(night.settings)
     yield app.test_client()
     app.extensions[EXTENSION].ledger.close()

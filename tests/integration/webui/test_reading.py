@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from tests.integration.webui.conftest import PROBABILITIES, Reader
-from tests.integration.webui.night import RUN, Night, phantoms, scored_night
+from tests.integration.webui.night import RUN, Night, copies, phantoms, scored_night
 from webui import create_app
 from webui.dependencies import EXTENSION
 from worker.ledger import audit, reading_queue, review
@@ -58,11 +58,9 @@ class TestQueue:
     def test_root_redirects_to_the_queue(self, shared_client: FlaskClient) -> None:
         assert shared_client.get("/").location == "/review"
 
-    def test_paging_shows_every_image_once(
-        self, client: FlaskClient, night: Night, phantom_folder: Path
-    ) -> None:
+    def test_paging_shows_every_image_once(self, client: FlaskClient, night: Night, tmp_path: Path) -> None:
         # More than two pages with the same score: only the id orders them.
-        accepted = night.accept(phantoms(phantom_folder, range(100, 210), 96))
+        accepted = night.accept(copies(tmp_path / "copies", 110))
         night.score({item.image_id: 0.93 for item in accepted})
         seen: list[int] = []
         url = "/review"
@@ -74,10 +72,8 @@ class TestQueue:
         all_ids = [1, 2, 3, *(item.image_id for item in accepted), 4, 5, 6]
         assert seen == all_ids
 
-    def test_api_pages_show_every_image_once(
-        self, client: FlaskClient, night: Night, phantom_folder: Path
-    ) -> None:
-        accepted = night.accept(phantoms(phantom_folder, range(100, 160), 96))
+    def test_api_pages_show_every_image_once(self, client: FlaskClient, night: Night, tmp_path: Path) -> None:
+        accepted = night.accept(copies(tmp_path / "copies", 60))
         night.score({item.image_id: 0.5 for item in accepted})
         first: JSON = client.get("/api/v1/queue").get_json()
         second: JSON = client.get("/api/v1/queue", query_string={"after": first["next"]}).get_json()

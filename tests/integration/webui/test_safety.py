@@ -12,7 +12,7 @@ from flask.sessions import SecureCookieSessionInterface
 from flask.testing import FlaskClient
 
 from tests.integration.webui.conftest import Reader
-from tests.integration.webui.night import RUN, Night, empty_night
+from tests.integration.webui.night import RUN, Night, open_night
 from webui import create_app
 from worker import DISCLAIMER
 from worker.config import Settings
@@ -54,10 +54,10 @@ def test_own_host_names_are_answered(shared_client: FlaskClient, host: str) -> N
 
 
 def test_settings_allow_more_host_names_or_all(tmp_path: Path) -> None:
-    named = create_app(empty_night(tmp_path / "a", allowed_hosts="reading-room").settings).test_client()
+    named = create_app(open_night(tmp_path / "a", allowed_hosts="reading-room").settings).test_client()
     assert named.get("/healthz", headers={"Host": "reading-room:8000"}).status_code == 200
     assert named.get("/healthz", headers={"Host": "other-room:8000"}).status_code == 400
-    remote = create_app(empty_night(tmp_path / "b", allow_remote=True).settings).test_client()
+    remote = create_app(open_night(tmp_path / "b", allow_remote=True).settings).test_client()
     assert remote.get("/healthz", headers={"Host": "anything.example"}).status_code == 200
 
 

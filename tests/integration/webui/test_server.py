@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import HANG_S, free_port, wait_for
-from tests.integration.webui.night import Night, empty_night
+from tests.integration.webui.night import Night, open_night
 from webui.server import PROCESS
 from worker.config import Settings
 from worker.heartbeat import Heartbeat
@@ -30,7 +30,7 @@ COMMAND = [sys.executable, "-m", "worker.cli", "web"]
 @pytest.fixture
 def empty(tmp_path: Path) -> Iterator[Night]:
     """An empty ledger, and settings with a short heartbeat."""
-    made = empty_night(tmp_path / "data", heartbeat_s=0.2, port=free_port())
+    made = open_night(tmp_path / "data", heartbeat_s=0.2, port=free_port())
     yield made
     made.ledger.close()
 

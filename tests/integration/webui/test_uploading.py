@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.integration.webui.conftest import Reader
-from tests.integration.webui.night import RUN, Night, empty_night, phantoms
+from tests.integration.webui.night import RUN, Night, open_night, phantoms
 from webui import create_app
 from worker.ledger.file_counts import file_counts
 from worker.ledger.states import Lane
@@ -111,7 +111,7 @@ def test_rejected_file_shows_its_reason(reader: Reader, night: Night, phantom_fo
 
 
 def test_too_large_file_is_rejected_with_a_receipt(tmp_path: Path) -> None:
-    night = empty_night(tmp_path / "small", max_bytes=2_000)
+    night = open_night(tmp_path / "small", max_bytes=2_000)
     client = create_app(night.settings).test_client()
     answer = upload(client, [("large.jpg", b"\xff\xd8\xff" + bytes(5_000))], "/api/v1/images")
     assert answer.get_json()[0]["outcome"] == "rejected"
@@ -123,7 +123,7 @@ def test_too_large_file_is_rejected_with_a_receipt(tmp_path: Path) -> None:
 
 
 def test_full_disk_refuses_the_upload_before_reading_it(tmp_path: Path) -> None:
-    night = empty_night(tmp_path / "full", min_free_bytes=10**18)
+    night = open_night(tmp_path / "full", min_free_bytes=10**18)
     client = create_app(night.settings).test_client()
     answer = upload(client, [("a.jpg", bytes(500))], "/api/v1/images")
     assert answer.status_code == 507
@@ -136,7 +136,7 @@ def test_full_disk_refuses_the_upload_before_reading_it(tmp_path: Path) -> None:
 
 
 def test_too_large_request_is_refused(tmp_path: Path) -> None:
-    night = empty_night(tmp_path / "small", max_bytes=2_000)
+    night = open_night(tmp_path / "small", max_bytes=2_000)
     client = create_app(night.settings).test_client()
     answer = upload(client, [("huge.jpg", bytes(20_000))], "/api/v1/images")
     assert answer.status_code == 413

@@ -51,6 +51,7 @@ def test_second_upgrade_changes_nothing(ledger: Ledger) -> None:
     assert assert_consistent(ledger).received == 2
 
 
+@pytest.mark.slow
 def test_two_upgrades_at_once_create_one_schema(database_url: str) -> None:
     url = Settings(database_url=database_url).database
     program = (
