@@ -165,6 +165,7 @@ class CalibrateSection(_Section):
 
     prevalence: Share
     screen_sensitivity: Share
+    screen_clear_sensitivity: Share
     rule_in_specificity: Share
     looked_at_again: Share
     default: Literal["screen", "balanced", "rule-in"]

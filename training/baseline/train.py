@@ -151,6 +151,6 @@ def _write(out: Path, document: dict[str, Any], progress: Progress, sets: dict[s
     (out / METRICS).write_text(text + "\n", encoding="utf-8")
     write_history(out / HISTORY, progress.history)
     plot_history(out / PLOT, progress.history)
-    named = {name.replace("_", " "): scored for name, scored in sets.items()}
-    card.plot_roc(out / "roc.png", named, {})
-    card.plot_reliability(out / "reliability.png", named)
+    curves = card.curve_points(sets)
+    card.plot_roc(out / "roc.png", curves, {})
+    card.plot_reliability(out / "reliability.png", curves)

@@ -89,9 +89,9 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: CalibrateSection) -> d
     `screen`: the highest threshold that reaches the sensitivity of the recipe, but not above `balanced`.
     `rule-in`: the lowest threshold that reaches the specificity of the recipe, but not below `balanced`,
     so that it is the strictest of the three however good the model is.
-    The band of uncertainty of `balanced` reaches from `screen` to `rule-in`. The bands of the other two reach
-    from their own threshold to that of `balanced`: `screen` clears nothing above its threshold, and `rule-in`
-    flags nothing below its own.
+    Each point flags from its own threshold. Its band of uncertainty begins at the threshold of the next more
+    sensitive point; that of `screen` begins at the highest threshold that reaches the recipe's
+    `screen_clear_sensitivity`. So a more sensitive point flags more and clears less.
 
     Args:
         pneumonia: shape (n,), with both classes in it.
@@ -102,10 +102,11 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: CalibrateSection) -> d
     balanced = recipe.prevalence
     sensitive = float(roc.thresholds[roc.sensitivity >= recipe.screen_sensitivity].max())
     specific = float(roc.thresholds[roc.specificity >= recipe.rule_in_specificity].min())
+    clearing = float(roc.thresholds[roc.sensitivity >= recipe.screen_clear_sensitivity].max())
     screen, rule_in = min(sensitive, balanced), max(specific, balanced)
     bands = {
-        "screen": (screen, screen, balanced),
-        "balanced": (balanced, screen, rule_in),
+        "screen": (screen, min(clearing, screen), screen),
+        "balanced": (balanced, screen, balanced),
         "rule-in": (rule_in, balanced, rule_in),
     }
     return {name: _point(name, bounds, pneumonia, p, recipe.prevalence) for name, bounds in bands.items()}

@@ -75,9 +75,9 @@ RULE = (
     f"{HELD}. The threshold of balanced is the prevalence that the scores are calibrated for, {{prevalence}}: at this "
     "score an image is as much evidence for pneumonia as against it. The threshold of screen is the highest with "
     "sensitivity {screen_sensitivity}, but not above balanced; that of rule-in is the lowest with specificity "
-    "{rule_in_specificity}, but not below balanced. The band of balanced reaches from screen to rule-in; the bands of "
-    "the other two reach from their own threshold to balanced. The flagged share (scores at or above the band) is the "
-    "one expected at that prevalence."
+    "{rule_in_specificity}, but not below balanced. Each point flags from its own threshold. Its band begins at the "
+    "threshold of the next more sensitive point; that of screen begins at the highest threshold with sensitivity "
+    "{screen_clear_sensitivity}. The flagged share is the one expected at that prevalence."
 )
 
 
@@ -204,8 +204,8 @@ def software() -> dict[str, str]:
 
 
 @style()
-def plot_roc(path: Path, sets: dict[str, LabelledScores], points: dict[str, OperatingPoint]) -> None:
-    """Plot the ROC curves of several sets, and the expected places of the operating points.
+def plot_roc(path: Path, curves: Mapping[str, Any], points: Mapping[str, OperatingPoint]) -> None:
+    """Plot the ROC curves of the section `curves`, and the expected places of the operating points.
 
     If one corner holds all of these, a second panel shows it enlarged.
     """
@@ -218,9 +218,9 @@ def plot_roc(path: Path, sets: dict[str, LabelledScores], points: dict[str, Oper
     size = next((corner for corner in _CORNERS if farthest <= corner), None)
     figure, panels = _panels(2 if size else 1, "1 - specificity", "sensitivity")
     for axes in panels:
-        for name, scored in sets.items():
-            roc = curve(scored.pneumonia, scored.p)
-            axes.plot(1 - roc.specificity, roc.sensitivity, label=label(name))
+        for name, set_curves in curves.items():
+            roc = set_curves["roc"]
+            axes.plot(1 - np.asarray(roc["specificity"]), roc["sensitivity"], label=label(name))
     for (x, y), named in _by_place(places).items():
         panels[-1].plot(x, y, "o", color="black", markersize=5, zorder=4)
         behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
@@ -233,12 +233,12 @@ def plot_roc(path: Path, sets: dict[str, LabelledScores], points: dict[str, Oper
 
 
 @style()
-def plot_reliability(path: Path, sets: dict[str, LabelledScores]) -> None:
-    """Plot the share of images with pneumonia against the score, in bins of equal mass."""
+def plot_reliability(path: Path, curves: Mapping[str, Any]) -> None:
+    """Plot the reliability of the section `curves`: the share with pneumonia against the score, in bins."""
     figure, (axes,) = _panels(1, "p_pneumonia", "share with pneumonia")
     axes.plot((0, 1), (0, 1), color="grey", linewidth=0.8, linestyle="-")
-    for name, scored in sets.items():
-        bins = reliability(scored)
+    for name, set_curves in curves.items():
+        bins = set_curves["reliability"]
         axes.plot(bins["score"], bins["share"], marker="o", markersize=3, label=label(name))
     _save(figure, axes, path)
 

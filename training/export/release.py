@@ -137,6 +137,7 @@ def write_bundle(
     points = calibrate.operating_points(chosen_on.pneumonia, chosen_on.p, recipe.calibrate)
     sets = _sets(recipe, cohort, trained.scores)
     point = points[recipe.calibrate.default]
+    curves = card.curve_points({name: scored for name, (scored, _) in sets.items()})
     described = card.describe(
         recipe,
         points=points,
@@ -147,15 +148,15 @@ def write_bundle(
         preliminary=preliminary,
         data={"trained_on": _sources(recipe, cohort)},
         sections={
-            "curves": card.curve_points({name: scored for name, (scored, _) in sets.items()}),
+            "curves": curves,
             "spread": {name: _spread(*image_set, point) for name, image_set in sets.items()},
             **_second_look(recipe, cohort, trained, point),
         },
     )
     write_history(out / HISTORY, trained.history)
     plot_history(out / PLOT, trained.history)
-    card.plot_roc(out / "roc.png", {name: scored for name, (scored, _) in sets.items()}, points)
-    card.plot_reliability(out / "reliability.png", {name: scored for name, (scored, _) in sets.items()})
+    card.plot_roc(out / "roc.png", curves, points)
+    card.plot_reliability(out / "reliability.png", curves)
     card.write_card(out, described, (_SERVED, _REFERENCE))
     return described
 

@@ -6,16 +6,21 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from worker.config import ROOT
 from worker.errors import ModelUnusable
 from worker.inference.bundle import LABELS, load_bundle
+from worker.inference.triage import triage
 
 SHIPPED = ROOT / "models" / "nightread-0.2.0"
+# The operating points were chosen on these sets, with equal weight.
+CHOSEN_ON = ("children", "children_stressed", "children_restyled")
 
 
 @pytest.fixture
@@ -111,6 +116,35 @@ def test_the_shipped_bundle_is_described() -> None:
     assert set(bundle.operating_points) == {"screen", "balanced", "rule-in"}
     assert bundle.operating_point.name == bundle.default_operating_point == "balanced"
     assert bundle.file("tensorflow").name == "model.keras"
+
+
+def test_each_shipped_point_gives_other_verdicts() -> None:
+    points = [load_bundle(SHIPPED).operating_points[name] for name in ("screen", "balanced", "rule-in")]
+    scores = np.linspace(0, 1, 1001).tolist()
+    for sensitive, specific in pairwise(points):
+        assert [triage(p, sensitive) for p in scores] != [triage(p, specific) for p in scores]
+        assert sensitive.band_high == sensitive.threshold == specific.band_low
+        for figure in ("flagged_share", "sensitivity"):
+            assert getattr(sensitive, figure) > getattr(specific, figure)
+        assert sensitive.specificity < specific.specificity  # type: ignore[operator]
+
+
+def test_shipped_points_agree_with_the_curves_on_the_card() -> None:
+    bundle = load_bundle(SHIPPED)
+    curves = [bundle.card["curves"][name]["roc"] for name in CHOSEN_ON]
+
+    def expected(figure: str, threshold: float) -> float:
+        rising = slice(None, None, -1)
+        return float(
+            np.mean([np.interp(threshold, roc["threshold"][rising], roc[figure][rising]) for roc in curves])
+        )
+
+    for point in bundle.operating_points.values():
+        assert point.sensitivity == pytest.approx(expected("sensitivity", point.threshold), abs=0.001)
+        assert point.specificity == pytest.approx(expected("specificity", point.threshold), abs=0.001)
+    rule = bundle.card["recipe"]["calibrate"]
+    cleared_above = expected("sensitivity", bundle.operating_points["screen"].band_low)
+    assert cleared_above == pytest.approx(rule["screen_clear_sensitivity"], abs=0.001)
 
 
 def test_the_shipped_bundle_is_small_and_states_its_use() -> None:

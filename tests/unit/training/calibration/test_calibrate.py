@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from training.calibration.calibrate import calibrate, operating_points, prevalence_weights, second_look
 from training.recipe import load_recipe
-from worker.inference.triage import OperatingPoint
+from worker.inference.triage import OperatingPoint, Verdict, triage
 
 RECIPE = load_recipe("nightread").calibrate
 
@@ -33,9 +33,23 @@ def test_operating_points_meet_their_targets() -> None:
     assert RECIPE.rule_in_specificity <= measured(rule_in)[1] < RECIPE.rule_in_specificity + 0.001
     assert balanced.threshold == RECIPE.prevalence
     assert screen.threshold < balanced.threshold < rule_in.threshold
-    assert (balanced.band_low, balanced.band_high) == (screen.threshold, rule_in.threshold)
-    assert screen.band_low == screen.threshold
-    assert rule_in.band_high == rule_in.threshold
+    assert all(point.band_high == point.threshold for point in points.values())
+    assert (balanced.band_low, rule_in.band_low) == (screen.threshold, balanced.threshold)
+    cleared = float((p[pneumonia] < screen.band_low).mean())
+    assert RECIPE.screen_clear_sensitivity <= 1 - cleared < RECIPE.screen_clear_sensitivity + 0.001
+
+
+def test_a_more_sensitive_point_flags_more_and_clears_less() -> None:
+    pneumonia, p = drawn(4000)
+    points = operating_points(pneumonia, p, RECIPE)
+    shares = [
+        tuple(float(np.mean([triage(score, points[name]) == verdict for score in p])) for verdict in Verdict)
+        for name in ("screen", "balanced", "rule-in")
+    ]
+    flagged, uncertain, clear = zip(*shares, strict=True)
+    assert flagged[0] > flagged[1] > flagged[2]
+    assert clear[0] < clear[1] < clear[2]
+    assert min(uncertain) > 0
 
 
 @pytest.mark.parametrize("sharpness", [0.0001, 0.2, 1.5, 3.0, 20.0])

@@ -204,7 +204,7 @@ def test_recipe_text_is_toml_of_the_recipe() -> None:
 
 
 def test_plots_are_reproducible(tmp_path: Path) -> None:
-    sets = {"children": scored(200), "adults": scored(200, 2)}
+    sets = card.curve_points({"children": scored(200), "adults": scored(200, 2)})
     points = {"balanced": OperatingPoint("balanced", 0.5, 0.5, 0.5, 0.9, 0.8)}
     for name in ("a", "b"):
         card.plot_roc(tmp_path / f"{name}-roc.png", sets, points)
