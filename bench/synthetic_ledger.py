@@ -21,6 +21,7 @@ from worker.ledger import audit, predictions, receipts, review, runs
 from worker.ledger.audit import Event
 from worker.ledger.predictions import ScoringModel
 from worker.ledger.review import NEEDS_READING, Action, finding_of
+from worker.ledger.seals import seal
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane, Outcome, ReviewState, Source
 from worker.ledger.tables import Image, Prediction, Receipt, Review
@@ -32,7 +33,12 @@ _READERS = ("Ada", "Ben", "Chen")
 _POINT = {"threshold": 0.5, "band_low": 0.4, "band_high": 0.65}
 _WORKER = "synthetic:1:worker"
 _VERSIONS = {"nightread": "0.2.0", "preprocessing": "1", "litert": "2.1.0", "python": "3.11.7"}
+_VERSIONS_SHA256 = audit.digest(audit.canonical(_VERSIONS))
 _MAP_SIDE = 7
+_ACTIVATION = bytes(_MAP_SIDE * _MAP_SIDE)
+_ACTIVATION_SHA256 = audit.digest_bytes(_ACTIVATION)
+_REASON = "A synthetic reason."
+_REASON_SHA256 = audit.digest(_REASON)
 # Shares of all images.
 _DUPLICATES, _REJECTED_AT_INTAKE, _REJECTED_BY_GATE, _QUARANTINED = 0.03, 0.005, 0.005, 0.002
 # The second half of the latest run is unfinished: this many of its images are leased, the others are pending.
@@ -135,7 +141,7 @@ class _Generator:
             "lease_until": utc_now() + timedelta(days=1) if state is ImageState.LEASED else None,
             "queued_at": at,
             "reason_code": code,
-            "reason": "A synthetic reason." if code else None,
+            "reason": _REASON if code else None,
             "verdict": None,
             "p_pneumonia": None,
             "scored_at": None,
@@ -146,7 +152,7 @@ class _Generator:
         if state is ImageState.SCORED:
             self._add_prediction(image, at + timedelta(seconds=20))
         elif code and code != "empty":
-            self._add_event(image, state.value, {"reason": code})
+            self._add_event(image, state.value, {"reason": code, "reason_sha256": _REASON_SHA256}, at)
         if self._random.random() < _DUPLICATES:
             self._add_receipt(image, Outcome.DUPLICATE)
         self._rows.images.append(image)
@@ -166,6 +172,7 @@ class _Generator:
 
     def _add_receipt(self, image: Row, outcome: Outcome) -> None:
         self._receipts += 1
+        salt = _salt(self._receipts)
         self._rows.receipts.append(
             {
                 "id": self._receipts,
@@ -180,10 +187,23 @@ class _Generator:
                 "image_id": image["id"],
                 "run_id": image["run_id"],
                 "received_at": image["received_at"],
+                "salt": salt,
             }
         )
-        details = {"receipt": self._receipts, "outcome": outcome.value, "source": Source.FOLDER.value}
-        self._add_event(image, "received", {**details, "sha256": image["sha256"], "bytes": image["bytes"]})
+        details: Row = {
+            "receipt": self._receipts,
+            "outcome": outcome.value,
+            "source": Source.FOLDER.value,
+            "run": image["run_id"],
+            "original_name_seal": seal(salt, image["original_name"]),
+            "received_by_seal": None,
+        }
+        details |= {name: image[name] for name in ("sha256", "bytes")}
+        if outcome is not Outcome.DUPLICATE:
+            details |= {name: image[name] for name in ("format", "width", "height", "phantom", "lane")}
+        if outcome is Outcome.REJECTED:
+            details |= {"reason": image["reason_code"], "reason_sha256": _REASON_SHA256}
+        self._add_event(image, "received", details, image["received_at"])
 
     def _add_prediction(self, image: Row, at: datetime) -> None:
         self._predictions += 1
@@ -205,7 +225,7 @@ class _Generator:
                 **numbers,
                 "confidence": max(p, 1 - p),
                 "verdict": verdict,
-                "activation": bytes(_MAP_SIDE * _MAP_SIDE),
+                "activation": _ACTIVATION,
                 "map_height": _MAP_SIDE,
                 "map_width": _MAP_SIDE,
                 "started_at": at - timedelta(seconds=0.2),
@@ -215,12 +235,18 @@ class _Generator:
                 "versions": _VERSIONS,
             }
         )
-        details = {
+        details: Row = {
             "model": model.model_sha256,
             "operating_point": model.operating_point_id,
             "verdict": verdict,
         }
-        self._add_event(image, "scored", details | numbers)
+        details |= {name: image[name] for name in ("format", "width", "height", "phantom")}
+        details |= {
+            "confidence": max(p, 1 - p),
+            "activation_sha256": _ACTIVATION_SHA256,
+            "versions_sha256": _VERSIONS_SHA256,
+        }
+        self._add_event(image, "scored", details | numbers, at)
         chance = _READ if verdict in NEEDS_READING else _READ_THOUGH_CLEAR
         if self._run < len(self._context.runs) - _UNREAD_RUNS and self._random.random() < chance:
             self._add_reading(image, at + timedelta(hours=9))
@@ -240,6 +266,7 @@ class _Generator:
         self, image: Row, reader: int, at: datetime, action: Action, finding: str | None, undoes: int | None
     ) -> int:
         self._reviews += 1
+        salt = _salt(self._reviews)
         self._rows.reviews.append(
             {
                 "id": self._reviews,
@@ -249,16 +276,31 @@ class _Generator:
                 "action": action.value,
                 "finding": finding,
                 "note": "",
+                "salt": salt,
                 "undoes_id": undoes,
                 "at": at,
             }
         )
+        details: Row = {"review": self._reviews, "undoes": undoes}
+        if action is not Action.UNDO:
+            details = {
+                "review": self._reviews,
+                "prediction": self._predictions,
+                "action": action.value,
+                "finding": finding,
+                "note_seal": seal(salt, ""),
+            }
         kind = "read_undone" if action is Action.UNDO else "read"
-        self._add_event(image, kind, {"review": self._reviews, "finding": finding}, f"user:{reader}")
+        self._add_event(image, kind, details, at, f"user:{reader}")
         return self._reviews
 
-    def _add_event(self, image: Row, kind: str, payload: Row, actor: str = "nightread") -> None:
-        self._rows.events.append(Event(kind, actor, f"image:{image['id']}", payload))
+    def _add_event(self, image: Row, kind: str, payload: Row, at: datetime, actor: str = "nightread") -> None:
+        self._rows.events.append(Event(kind, actor, f"image:{image['id']}", payload, at))
+
+
+def _salt(number: int) -> str:
+    """Return a salt for a row: the same at every call."""
+    return f"{number:032x}"
 
 
 def _create_context(session: Session, count: int) -> _Context:

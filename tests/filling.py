@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from worker.ledger import leases, predictions, receipts, review, tallies
 from worker.ledger.audit import verify
+from worker.ledger.comparison import compare
 from worker.ledger.file_counts import FileCounts, file_counts
 from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord, ScoringModel
 from worker.ledger.receipts import Arrival, RecordedArrival
@@ -150,13 +151,16 @@ def counted(ledger: Ledger) -> FileCounts:
 
 
 def assert_consistent(ledger: Ledger) -> FileCounts:
-    """Check that all files are accounted for, the tallies are right and the audit trail is intact.
+    """Check that all files are accounted for, the tallies are right, and the audit trail is intact and proves all rows.
 
     Returns the file count.
     """
     with ledger.reading() as session:
         counts, wrong_tallies, trail = file_counts(session), tallies.differences(session), verify(session)
+        comparison = compare(session)
     assert counts.balanced, counts.equation
     assert wrong_tallies == 0, f"{wrong_tallies} tallies differ from a count of the rows"
     assert trail.ok, f"the audit trail is broken at event {trail.first_bad}"
+    assert not comparison.mismatches, "\n".join(map(str, comparison.mismatches))
+    assert not comparison.unproven, f"no event proves {comparison.unproven}"
     return counts

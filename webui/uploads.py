@@ -16,6 +16,7 @@ from werkzeug.datastructures import FileStorage
 from webui.dependencies import dependencies
 from worker.errors import TransientFailure
 from worker.intake.accept import Accepted, Candidate
+from worker.ledger import review
 from worker.ledger.states import Lane, Outcome, Source
 
 # A request may hold this many files of the largest size, or many smaller ones.
@@ -89,8 +90,9 @@ def accept_upload(request: Request, *, reader: str) -> UploadResult:
 
     Raises:
         TransientFailure: nothing was recorded.
-        ValueError: the name of the run is not valid.
+        ValueError: the name of the run or of the reader is not valid.
     """
+    reader = review.checked_name(reader)
     dependencies().acceptor.check_free_space()
     candidates = _files_of(request)
     accepted = dependencies().acceptor.accept(

@@ -19,9 +19,8 @@ from worker import DISCLAIMER, __version__
 from worker.errors import ModelUnusable, SchemaOutdated, TransientFailure, WrongSettings
 
 if TYPE_CHECKING:
-    from worker.checkpoints import CheckpointResult, Checkpoints
+    from worker.checkpoints import Checkpoints
     from worker.config import Settings
-    from worker.ledger.audit import Verification
     from worker.ledger.session import Ledger
 
 # Commands of other packages, which this package must not import: name -> (module:function, line in --help).
@@ -216,9 +215,12 @@ def report(run_name: str | None, format_name: str, as_json: bool) -> None:
     help="Reason for the retry. Nightread records it.",
 )
 @click.option(
-    "--who", type=_check_line, metavar="TEXT", default="command line", help="Your name, for the audit trail."
+    "--who",
+    type=_check_line,
+    metavar="TEXT",
+    help="Your name. Nightread records it like the name of a reader.",
 )
-def retry(image_ids: tuple[int, ...], why: str, who: str) -> None:
+def retry(image_ids: tuple[int, ...], why: str, who: str | None) -> None:
     """Retry rejected or quarantined images."""
     from worker.commands.retry import retry_images
 
@@ -271,23 +273,14 @@ def audit() -> None:
 @audit.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def verify(as_json: bool) -> None:
-    """Verify every link of the audit trail and every checkpoint. Exit code 1 if anything is broken."""
-    from dataclasses import asdict
-
-    from worker.ledger.audit import verify as verify_trail
+    """Verify the audit trail, the tables against it, and every checkpoint. Exit code 1 if anything is wrong."""
+    from worker.commands.verify import as_text
+    from worker.commands.verify import verify as verify_all
 
     settings = _start("audit")
-    ledger = _ledger(settings)
-    with ledger.reading() as session:
-        trail = verify_trail(session)
-    checkpoints = _checkpoints(settings).check(ledger)
-    ok = trail.ok and checkpoints.bad_checkpoint is None
-    if as_json:
-        click.echo(_json(asdict(trail) | asdict(checkpoints) | {"ok": ok}))
-    else:
-        click.echo(_trail_text(trail))
-        click.echo(_checkpoints_text(checkpoints, settings.checkpoints_path))
-    sys.exit(0 if ok else 1)
+    report = verify_all(settings, _ledger(settings))
+    click.echo(_json(report.document()) if as_json else as_text(report, settings))
+    sys.exit(0 if report.ok else 1)
 
 
 @audit.command()
@@ -304,18 +297,6 @@ def checkpoint() -> None:
             f"Checkpoint of event {new_checkpoint.seq}, hash {new_checkpoint.hash}, written to {settings.checkpoints_path}.",
             err=True,
         )
-
-
-def _trail_text(trail: Verification) -> str:
-    if trail.ok:
-        return f"The audit trail is intact: {trail.events} events, last hash {trail.head}."
-    return f"THE AUDIT TRAIL IS BROKEN at event {trail.first_bad}. The {trail.events} events before it are intact."
-
-
-def _checkpoints_text(result: CheckpointResult, path: Path) -> str:
-    if result.bad_checkpoint is None:
-        return f"Valid signed checkpoints: {result.checkpoints}."
-    return f"THE AUDIT TRAIL DOES NOT MATCH ITS CHECKPOINTS: line {result.bad_checkpoint} of {path} is not valid."
 
 
 def _checkpoints(settings: Settings) -> Checkpoints:

@@ -4,7 +4,7 @@ The hash of each event covers the hash of the event before it, so an edited, rem
 reordered event breaks every later link (Schneier and Kelsey, "Secure audit logs to support computer
 forensics", 1999). An event is appended in the same transaction as the change that it records. The
 head of the chain is locked first, so two writers cannot append to the same event. A payload holds ids,
-hashes, codes and numbers only: no patient data, and no file name.
+hashes, codes and numbers only. Of what a person typed, it holds a seal (`worker.ledger.seals`).
 """
 
 from __future__ import annotations
@@ -29,12 +29,16 @@ _HASHED = ("at", "kind", "actor", "subject", "payload")
 
 @dataclass(frozen=True)
 class Event:
-    """One event of the audit trail: its kind, who did it (`actor`), to what (`subject`), and the details."""
+    """One event of the audit trail: its kind, who did it (`actor`), to what (`subject`), and the details.
+
+    `actor` is `user:ID`, `nightread` or `command line`. `at` is when it happened; None: the time of `append`.
+    """
 
     kind: str
     actor: str
     subject: str
     payload: Mapping[str, object]
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,13 @@ def canonical(payload: Mapping[str, object]) -> str:
 
 
 def digest(text: str) -> str:
-    """Return the SHA-256 of text that a person wrote; it may name a patient, so the chain holds only its hash."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    """Return the SHA-256 of text that no person typed, as hexadecimal digits."""
+    return digest_bytes(text.encode("utf-8", "surrogatepass"))
+
+
+def digest_bytes(data: bytes) -> str:
+    """Return the SHA-256 of bytes as hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def lock(session: Session) -> ChainHead:
@@ -77,11 +86,12 @@ def append(session: Session, events: Iterable[Event], at: datetime | None = None
     """Append events to the chain, in order, in the session's transaction."""
     head = lock(session)
     seq, previous = head.seq, head.hash
-    stamp = (at or utc_now()).isoformat(timespec="microseconds")
+    now = at or utc_now()
     rows: list[dict[str, object]] = []
     for event in events:
         seq += 1
         payload = canonical(event.payload)
+        stamp = (event.at or now).isoformat(timespec="microseconds")
         link = _link(previous, seq, stamp, event.kind, event.actor, event.subject, payload)
         rows.append(
             {

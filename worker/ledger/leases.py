@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, false, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.ledger import audit
+from worker.ledger.seals import new_salt, seal
 from worker.ledger.states import IllegalTransition, ImageState, Lane, after_failure, check_transition
 from worker.ledger.tables import Image
 
@@ -113,6 +114,8 @@ def any_expired(session: Session, *, lease_s: float, at: datetime) -> bool:
 def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) -> Lane:
     """Put a rejected or quarantined image back to pending because a person asks for it, and return its lane.
 
+    `who` is the actor of the event, never a name: see `audit.Event`.
+
     Raises LookupError if there is no such image, IllegalTransition if it is in any other state,
     ValueError if `why` is empty.
     """
@@ -129,8 +132,9 @@ def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) 
         )
     check_transition(before, ImageState.PENDING)
     image.state, image.attempts, image.queued_at = ImageState.PENDING, 0, None
-    image.retry_reason = why
-    details = {"from": before.value, "was": image.reason_code, "why_sha256": audit.digest(why)}
+    image.retry_reason, image.salt = why, new_salt()
+    sealed = seal(image.salt, why)
+    details = {"from": before.value, "was": image.reason_code, "retry_reason_seal": sealed}
     image.reason_code = image.reason = None
     audit.append(session, [audit.Event("retried", who, f"image:{image_id}", details)], at)
     return Lane(image.lane)
@@ -218,6 +222,8 @@ def _end_leases(
         else:
             image.queued_at = None if code == "lease_expired" else at
         kind = "quarantined" if after is ImageState.QUARANTINED else "returned"
-        details = {"attempts": image.attempts, "reason": code}
+        details: dict[str, object] = {"attempts": image.attempts, "reason": code}
+        if image.reason is not None:
+            details["reason_sha256"] = audit.digest(image.reason)
         events.append(audit.Event(kind, "nightread", f"image:{image.id}", details))
     audit.append(session, events, at)

@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlalchemy import URL, select
 
 from worker.ledger import audit, schema, tallies
+from worker.ledger.comparison import Comparison, compare
 from worker.ledger.file_counts import file_counts
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState
@@ -34,7 +35,7 @@ class CheckResult:
 
 
 def check(ledger: Ledger) -> list[CheckResult]:
-    """Check schema, file count, tallies and audit trail.
+    """Check schema, file count, tallies and audit trail, and compare the tables with the audit trail.
 
     The first result is about the schema. If the schema is outdated, it is the only result.
     """
@@ -59,6 +60,7 @@ def check(ledger: Ledger) -> list[CheckResult]:
         trail = audit.verify(session)
         broken = "" if trail.ok else f", broken at event {trail.first_bad}"
         results.append(CheckResult(trail.ok, f"audit trail of {trail.events} intact events{broken}"))
+        results += _comparison_results(compare(session))
         without_prediction = session.scalars(
             select(Image.id)
             .where(Image.state == ImageState.SCORED)
@@ -66,6 +68,20 @@ def check(ledger: Ledger) -> list[CheckResult]:
         ).all()
         names = [f"image {image_id}" for image_id in without_prediction]
         results.append(CheckResult(not names, f"{len(names)} scored images without a prediction", names))
+    return results
+
+
+def _comparison_results(comparison: Comparison) -> list[CheckResult]:
+    summary = f"{comparison.mismatch_count} differences between the tables and the audit trail"
+    names = [str(mismatch) for mismatch in comparison.mismatches]
+    results = [CheckResult(not comparison.mismatch_count, summary, names)]
+    for counts, what in (
+        (comparison.unproven, "values that an earlier version recorded without proof in the audit trail"),
+        (comparison.erased, "erased texts"),
+    ):
+        if counts:
+            names = [f"{count} {name}" for name, count in sorted(counts.items())]
+            results.append(CheckResult(ok=True, summary=f"{sum(counts.values())} {what}", names=names))
     return results
 
 

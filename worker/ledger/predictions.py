@@ -85,7 +85,8 @@ def register_model(
         model = Model(sha256=sha256, name=name, version=version, card=card, active_since=at)
         session.add(model)
         session.flush()
-        details = {"sha256": sha256, "name": name, "version": version}
+        card_sha256 = audit.digest(audit.canonical(card))
+        details = {"sha256": sha256, "name": name, "version": version, "card_sha256": card_sha256}
         events.append(audit.Event("model_registered", "nightread", f"model:{model.id}", details))
     row = session.scalars(
         select(OperatingPointRow).where(
@@ -143,7 +144,7 @@ def record(
         session.execute(insert(Prediction), rows)
     events = [
         *map(_rejected_event, kept_rejections),
-        *(_scored_event(result, model) for result in kept_scores),
+        *(_scored_event(result, model, versions) for result in kept_scores),
     ]
     audit.append(session, events, at)
     return len(events)
@@ -196,8 +197,9 @@ def _scored_columns(result: ScoreRecord, at: datetime) -> dict[str, object]:
     }
 
 
-def _scored_event(result: ScoreRecord, model: ScoringModel) -> audit.Event:
+def _scored_event(result: ScoreRecord, model: ScoringModel, versions: Mapping[str, str]) -> audit.Event:
     details = {
+        **vars(result.facts),
         "model": model.model_sha256,
         "operating_point": model.operating_point_id,
         "verdict": result.verdict,
@@ -205,6 +207,9 @@ def _scored_event(result: ScoreRecord, model: ScoringModel) -> audit.Event:
         "p_bacterial": result.p_bacterial,
         "p_viral": result.p_viral,
         "p_pneumonia": result.p_pneumonia,
+        "confidence": result.confidence,
+        "activation_sha256": audit.digest_bytes(result.activation),
+        "versions_sha256": audit.digest(audit.canonical(versions)),
     }
     return audit.Event("scored", "nightread", f"image:{result.image_id}", details)
 
@@ -214,7 +219,8 @@ def _rejected_columns(rejection: RejectionRecord) -> dict[str, object]:
 
 
 def _rejected_event(rejection: RejectionRecord) -> audit.Event:
-    return audit.Event("rejected", "nightread", f"image:{rejection.image_id}", {"reason": rejection.code})
+    details = {"reason": rejection.code, "reason_sha256": audit.digest(rejection.reason)}
+    return audit.Event("rejected", "nightread", f"image:{rejection.image_id}", details)
 
 
 def _leave_lease(session: Session, after: ImageState, images: Iterable[dict[str, object]]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from worker.ledger import audit
+from worker.ledger import audit, review
 from worker.ledger.runs import run_named
+from worker.ledger.seals import new_salt, seal
 from worker.ledger.states import ImageState, Lane, Outcome, Source, check_transition
 from worker.ledger.tables import Image, Receipt
 
@@ -52,7 +54,7 @@ def record(
     """Record a group of arrivals in order and return their records; None for one that has a receipt already.
 
     An arrival has a receipt already when a process died between the commit and the removal of the source,
-    or when two watchers share a folder.
+    or when two watchers share a folder. Raises ValueError if the name of a person who sent a file is not valid.
     """
     audit.lock(session)
     run_id = run_named(session, run, at).id
@@ -72,8 +74,18 @@ def record(
         for position, arrival in enumerate(new_arrivals)
     ]
     image_ids = [image_ids_by_hash[arrival.sha256] for arrival in new_arrivals]
-    receipt_ids = _insert_receipts(session, new_arrivals, image_ids, outcomes, run_id, at)
-    audit.append(session, map(_event, new_arrivals, receipt_ids, image_ids, outcomes), at)
+    rows = [
+        _receipt_row(arrival)
+        | {"image_id": image_id, "outcome": outcome, "run_id": run_id, "received_at": at}
+        for arrival, image_id, outcome in zip(new_arrivals, image_ids, outcomes, strict=True)
+    ]
+    receipt_ids = _insert_receipts(session, rows)
+    senders = _senders(session, new_arrivals, at)
+    events = [
+        _event(arrival, receipt_id, row, lane, senders)
+        for arrival, receipt_id, row in zip(new_arrivals, receipt_ids, rows, strict=True)
+    ]
+    audit.append(session, events, at)
     recorded = map(_recorded, new_arrivals, receipt_ids, image_ids, outcomes)
     return [next(recorded) if new else None for new in is_new]
 
@@ -146,27 +158,15 @@ def _image_row(arrival: Arrival) -> dict[str, object]:
     }
 
 
-def _insert_receipts(
-    session: Session,
-    arrivals: Sequence[Arrival],
-    image_ids: Sequence[int],
-    outcomes: Sequence[Outcome],
-    run_id: int,
-    at: datetime,
-) -> Sequence[int]:
-    """Insert all receipts in one statement and return their ids in the order of the arrivals."""
-    rows = [
-        _receipt_row(arrival)
-        | {"image_id": image_id, "outcome": outcome, "run_id": run_id, "received_at": at}
-        for arrival, image_id, outcome in zip(arrivals, image_ids, outcomes, strict=True)
-    ]
+def _insert_receipts(session: Session, rows: Sequence[dict[str, Any]]) -> Sequence[int]:
+    """Insert all receipts in one statement and return their ids in the order of the rows."""
     if not rows:
         return []
     statement = insert(Receipt).returning(Receipt.id, sort_by_parameter_order=True)
     return session.scalars(statement, rows).all()
 
 
-def _receipt_row(arrival: Arrival) -> dict[str, object]:
+def _receipt_row(arrival: Arrival) -> dict[str, Any]:
     code, sentence = arrival.rejection or (None, None)
     return {
         "source": arrival.source,
@@ -177,17 +177,34 @@ def _receipt_row(arrival: Arrival) -> dict[str, object]:
         "reason_code": code,
         "reason": sentence,
         "received_by": arrival.received_by,
+        "salt": new_salt(),
     }
 
 
-def _event(arrival: Arrival, receipt_id: int, image_id: int, outcome: Outcome) -> audit.Event:
+def _senders(session: Session, arrivals: Sequence[Arrival], at: datetime) -> dict[str | None, str]:
+    """Return the actor of each person who sent files, by name: the audit trail holds no names."""
+    names = {arrival.received_by for arrival in arrivals if arrival.received_by}
+    return {name: f"user:{review.reader(session, name, at).id}" for name in sorted(names)}
+
+
+def _event(
+    arrival: Arrival, receipt_id: int, row: dict[str, Any], lane: Lane, senders: dict[str | None, str]
+) -> audit.Event:
     details: dict[str, object] = {
         "receipt": receipt_id,
-        "outcome": outcome.value,
+        "outcome": row["outcome"].value,
         "source": arrival.source.value,
         "sha256": arrival.sha256,
         "bytes": arrival.bytes,
+        "run": row["run_id"],
+        "original_name_seal": seal(row["salt"], arrival.original_name),
+        "received_by_seal": seal(row["salt"], arrival.received_by),
     }
+    if row["outcome"] is not Outcome.DUPLICATE:
+        facts = {name: getattr(arrival, name) for name in ("format", "width", "height", "phantom")}
+        details |= {"lane": lane.value, **facts}
     if arrival.rejection:
-        details["reason"] = arrival.rejection[0]
-    return audit.Event("received", arrival.received_by or "nightread", f"image:{image_id}", details)
+        code, sentence = arrival.rejection
+        details |= {"reason": code, "reason_sha256": audit.digest(sentence)}
+    actor = senders.get(arrival.received_by, "nightread")
+    return audit.Event("received", actor, f"image:{row['image_id']}", details)

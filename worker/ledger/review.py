@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from worker.ledger import audit
+from worker.ledger.seals import new_salt, seal
 from worker.ledger.states import ImageState, ReviewState
 from worker.ledger.tables import Image, Prediction, Review, User
 
@@ -47,17 +48,27 @@ def finding_of(verdict: str, action: Action) -> Finding:
 
 def reader(session: Session, name: str, at: datetime) -> User:
     """Return the reader of this name, adding a new one. Raises ValueError for an empty or long name."""
-    name = " ".join(name.split())
-    if not 1 <= len(name) <= _LONGEST_NAME:
-        raise ValueError(f"a name of 1 to {_LONGEST_NAME} characters is needed")
+    name = checked_name(name)
     audit.lock(session)
     user = session.scalars(select(User).where(User.name == name)).one_or_none()
     if user is None:
-        user = User(name=name, created_at=at)
+        salt = new_salt()
+        user = User(name=name, salt=salt, created_at=at)
         session.add(user)
         session.flush()
-        audit.append(session, [audit.Event("reader_added", f"user:{user.id}", f"user:{user.id}", {})], at)
+        details = {"name_seal": seal(salt, name)}
+        audit.append(
+            session, [audit.Event("reader_added", f"user:{user.id}", f"user:{user.id}", details)], at
+        )
     return user
+
+
+def checked_name(name: str) -> str:
+    """Return a reader's name with single spaces. Raises ValueError for an empty or long name."""
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= _LONGEST_NAME:
+        raise ValueError(f"a name of 1 to {_LONGEST_NAME} characters is needed")
+    return name
 
 
 def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at: datetime) -> bool:
@@ -99,6 +110,7 @@ def decide(
     if image.claimed_by_id not in {None, reader_id} and image.claimed_until and image.claimed_until > at:
         raise ReviewRefused("Another reader has claimed this image.")
     prediction_id = session.scalar(select(func.max(Prediction.id)).where(Prediction.image_id == image_id))
+    salt = new_salt()
     reading = Review(
         image_id=image_id,
         prediction_id=prediction_id,
@@ -106,6 +118,7 @@ def decide(
         action=action,
         finding=finding_of(image.verdict, action),
         note=note,
+        salt=salt,
         at=at,
     )
     image.review_state, image.claimed_by_id, image.claimed_until = ReviewState.READ, None, None
@@ -116,7 +129,7 @@ def decide(
         "prediction": prediction_id,
         "action": action.value,
         "finding": reading.finding,
-        "note_sha256": audit.digest(note),
+        "note_seal": seal(salt, note),
     }
     audit.append(session, [audit.Event("read", f"user:{reader_id}", f"image:{image_id}", details)], at)
     return reading

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from worker.ledger import audit
+from worker.ledger.seals import new_salt, seal
 from worker.ledger.tables import Run
 
 
@@ -25,8 +26,10 @@ def run_named(session: Session, name: str, at: datetime) -> Run:
     audit.lock(session)
     run = session.scalars(query).one_or_none()
     if run is None:
-        run = Run(name=name, started_at=at)
+        salt = new_salt()
+        run = Run(name=name, salt=salt, started_at=at)
         session.add(run)
         session.flush()
-        audit.append(session, [audit.Event("run_started", "nightread", f"run:{run.id}", {})], at)
+        details = {"name_seal": seal(salt, name)}
+        audit.append(session, [audit.Event("run_started", "nightread", f"run:{run.id}", details)], at)
     return run

@@ -27,6 +27,10 @@ from sqlalchemy.types import TypeDecorator
 # SQLite assigns ids by itself only in a column of exactly the type INTEGER.
 KEY = BigInteger().with_variant(Integer, "sqlite")
 
+# The salt of a row, for the seals of what a person typed into it: see `worker.ledger.seals`. It is null in rows of
+# version 0.2.0 and earlier, and in rows whose text was erased.
+SALT = String(32)
+
 # An image has a reason exactly while it is rejected or quarantined.
 HAS_REASON = text("reason_code IS NOT NULL")
 
@@ -73,6 +77,7 @@ class Run(Base):
 
     id: Mapped[int] = mapped_column(KEY, primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
+    salt: Mapped[str | None] = mapped_column(SALT)
     started_at: Mapped[datetime]
 
 
@@ -116,6 +121,7 @@ class Image(Base):
     reason_code: Mapped[str | None] = mapped_column(String(40))
     reason: Mapped[str | None] = mapped_column(Text)
     retry_reason: Mapped[str | None] = mapped_column(Text)
+    salt: Mapped[str | None] = mapped_column(SALT)
     # For the DICOM intake, which will fill them from the header.
     study_uid: Mapped[str | None] = mapped_column(String(64))
     patient_key: Mapped[str | None] = mapped_column(String(64), index=True)
@@ -158,6 +164,7 @@ class Receipt(Base):
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
     received_at: Mapped[datetime]
     received_by: Mapped[str | None] = mapped_column(String(200))
+    salt: Mapped[str | None] = mapped_column(SALT)
 
     image: Mapped[Image] = relationship(back_populates="receipts")
     run: Mapped[Run] = relationship()
@@ -266,6 +273,7 @@ class User(Base):
 
     id: Mapped[int] = mapped_column(KEY, primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
+    salt: Mapped[str | None] = mapped_column(SALT)
     created_at: Mapped[datetime]
 
 
@@ -281,6 +289,7 @@ class Review(Base):
     action: Mapped[str] = mapped_column(String(20))
     finding: Mapped[str | None] = mapped_column(String(20))
     note: Mapped[str] = mapped_column(Text, default="")
+    salt: Mapped[str | None] = mapped_column(SALT)
     undoes_id: Mapped[int | None] = mapped_column(ForeignKey("review.id"), unique=True)
     at: Mapped[datetime]
 

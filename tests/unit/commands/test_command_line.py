@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.conftest import HANG_S
 from tests.filling import fill
@@ -111,12 +112,35 @@ def test_json_option_prints_one_document_on_stdout(ledger: Ledger) -> None:
     completed = nightread("audit", "verify", "--json")
     assert completed.returncode == 0
     verified = json.loads(completed.stdout)
-    keys = {"ok": True, "events": 3, "first_bad": None, "head": "", "checkpoints": 0, "bad_checkpoint": None}
+    keys: dict[str, object] = {
+        "ok": True,
+        "events": 3,
+        "first_bad": None,
+        "head": "",
+        "checkpoints": 0,
+        "bad_checkpoint": None,
+    }
+    keys |= {"mismatch_count": 0, "mismatches": [], "unproven": {}, "erased": {}}
     assert {**verified, "head": ""} == keys
     status = json.loads(nightread("status", "--json").stdout)
     assert (status["received"], status["pending"], status["eta_s"]) == (2, 2, None)
     report = nightread("report", "--json")
     assert json.loads(report.stdout)["received"] == 2
+
+
+def test_changed_row_fails_verify_and_check(ledger: Ledger) -> None:
+    (image_id,) = fill(ledger, 1)
+    assert "The tables match the audit trail." in nightread("audit", "verify").stdout
+    with ledger.transaction() as session:
+        session.execute(text("UPDATE image SET lane = 'urgent'"))
+    verified = nightread("audit", "verify")
+    sentence = f"image:{image_id}: lane is 'urgent', the audit trail says 'overnight'"
+    assert (verified.returncode, sentence in verified.stdout) == (1, True)
+    document = json.loads(nightread("audit", "verify", "--json").stdout)
+    mismatch = {"subject": f"image:{image_id}", "what": "lane", "table": "urgent", "trail": "overnight"}
+    assert (document["ok"], document["mismatch_count"], document["mismatches"]) == (False, 1, [mismatch])
+    checked = nightread("db", "check")
+    assert (checked.returncode, sentence in checked.stdout) == (1, True)
 
 
 def test_checkpoint_reveals_a_truncated_audit_trail(ledger: Ledger) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import delete, text, update
 
 from tests.filling import assert_consistent, counted, fill, score
 from tests.ledgers import current_ledger
+from tests.old_ledger import fill_old_ledger
 from worker.config import Settings
 from worker.ledger import maintenance, schema, tallies
 from worker.ledger.session import Ledger
@@ -24,7 +25,7 @@ def wrong(ledger: Ledger) -> list[str]:
 
 def test_check_passes_on_an_intact_ledger(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 1, 2))
-    assert len(maintenance.check(ledger)) == 6
+    assert len(maintenance.check(ledger)) == 7
     assert wrong(ledger) == []
 
 
@@ -33,7 +34,10 @@ def test_check_names_what_is_wrong(ledger: Ledger) -> None:
     score(ledger, ids)
     with ledger.transaction() as session:
         session.execute(delete(Prediction).where(Prediction.image_id == ids[0]))
-    assert wrong(ledger) == ["1 scored images without a prediction"]
+    assert wrong(ledger) == [
+        "1 differences between the tables and the audit trail",
+        "1 scored images without a prediction",
+    ]
     with ledger.transaction() as session:
         session.execute(update(Image).where(Image.id == ids[1]).values(state="lost"))
         session.execute(text("UPDATE chain_head SET hash = 'x'"))
@@ -42,8 +46,20 @@ def test_check_names_what_is_wrong(ledger: Ledger) -> None:
         "1 differences between the database and the schema of this program",
         "2 received = 0 duplicates + 1 scored + 0 rejected + 0 quarantined + 0 pending + 0 being scored",
         f"audit trail of {EVENTS} intact events",
+        "2 differences between the tables and the audit trail",
         "1 scored images without a prediction",
     ]
+
+
+def test_check_counts_what_an_earlier_version_left_unproven(database_url: str) -> None:
+    ledger = Ledger(Settings(database_url=database_url).database)
+    fill_old_ledger(ledger)
+    schema.upgrade(ledger)
+    (unproven,) = [result for result in maintenance.check(ledger) if "without proof" in result.summary]
+    assert unproven.ok
+    assert "5 receipt.original_name" in unproven.names
+    assert wrong(ledger) == []
+    ledger.close()
 
 
 def test_check_names_wrong_tallies(ledger: Ledger) -> None:

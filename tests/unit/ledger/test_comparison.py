@@ -1,0 +1,335 @@
+"""worker.ledger.comparison: a change in any table is found, because the audit trail says something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from tests.filling import (
+    AT,
+    NOT_AN_IMAGE,
+    arrival,
+    assert_consistent,
+    fill,
+    known_model,
+    known_reader,
+    lease_images,
+    receive,
+    score,
+)
+from tests.old_ledger import NOTE, fill_old_ledger
+from worker.config import Settings
+from worker.ledger import comparison, leases, receipts, review, schema
+from worker.ledger.comparison import Comparison, Mismatch
+from worker.ledger.review import Action
+from worker.ledger.session import Ledger
+from worker.ledger.states import Lane
+from worker.ledger.trail_facts import PROVEN
+
+# A value of each type that no test row has.
+OTHER = {
+    "int": "77",
+    "real": "0.123",
+    "text": "'other'",
+    "bool": "true",
+    "time": "'2020-01-01 00:00:00+00:00'",
+    "key": "2",
+    "json": "'{}'",
+}
+TYPES = {
+    "image": {"bytes": "int", "width": "int", "height": "int", "phantom": "bool", "run_id": "key"},
+    "receipt": {"bytes": "int", "image_id": "key", "run_id": "key"},
+    "prediction": {"operating_point_id": "key", "versions": "json"},
+    "review": {"image_id": "key", "prediction_id": "key", "user_id": "key", "undoes_id": "key"},
+    "operating_point": {"model_id": "key", "threshold": "real", "band_low": "real", "band_high": "real"},
+    "model": {"card": "json"},
+}
+
+
+def other(table: str, column: str) -> str:
+    """Return the SQL of a value that differs from the one in the test's row."""
+    if column == "activation":
+        return "activation || activation"
+    by_name = "time" if column.endswith("_at") or column in {"at", "active_since"} else "text"
+    by_name = "real" if column.startswith("p_") or column == "confidence" else by_name
+    return OTHER[TYPES.get(table, {}).get(column, by_name)]
+
+
+def compared(ledger: Ledger) -> Comparison:
+    with ledger.reading() as session:
+        return comparison.compare(session)
+
+
+def execute(ledger: Ledger, *statements: str) -> None:
+    with ledger.transaction() as session:
+        for statement in statements:
+            session.execute(text(statement))
+
+
+@pytest.fixture
+def night(ledger: Ledger) -> Ledger:
+    """Return a ledger with a row of each kind; in each table, row 1 has a value in every proven column."""
+    with ledger.transaction() as session:
+        review.reader(session, "Ada", AT)
+        review.reader(session, "Ben", AT)
+        sent = receipts.Arrival(**{**vars(arrival(1)), "rejection": NOT_AN_IMAGE, "received_by": "Ada"})
+        receive(session, sent)
+        receive(session, arrival(2), arrival(2, name="again.jpg"), run="another")
+        leases.retry(session, 1, who="user:1", why="sent again", at=AT)
+    score(ledger, [1, 2])
+    known_model(ledger, "n" * 64)
+    with ledger.transaction() as session:
+        review.decide(session, 1, reader_id=1, action=Action.CONFIRM, note="left base", at=AT)
+        review.undo(session, reader_id=1, at=AT)
+        review.decide(session, 1, reader_id=2, action=Action.OVERRIDE, note="", at=AT)
+    return ledger
+
+
+def test_ledger_that_nobody_changed_matches_its_trail(night: Ledger) -> None:
+    assert_consistent(night)
+    assert compared(night) == Comparison()
+
+
+def test_changed_value_of_any_proven_column_is_named(night: Ledger) -> None:
+    unnoticed = [
+        (table, column)
+        for table, columns in PROVEN.items()
+        for column in columns
+        if not _is_named_when_changed(night, table, column)
+    ]
+    assert unnoticed == []
+
+
+def _is_named_when_changed(ledger: Ledger, table: str, column: str) -> bool:
+    with ledger.engine.connect() as connection, Session(connection) as session:
+        session.execute(text(f'UPDATE "{table}" SET {column} = {other(table, column)} WHERE id = 1'))  # noqa: S608
+        found = comparison.compare(session).mismatches
+        session.rollback()
+    # A row that belongs to another image is one without an event there.
+    what = "event" if column == "image_id" else column
+    return any((mismatch.subject, mismatch.what) == (f"{table}:1", what) for mismatch in found)
+
+
+def test_changed_name_of_an_image_is_named_but_not_repeated(night: Ledger) -> None:
+    execute(night, "UPDATE image SET original_name = 'DOE^JOHN' WHERE id = 1")
+    assert compared(night).mismatches == [Mismatch("image:1", "original_name")]
+    execute(night, "UPDATE receipt SET original_name = 'DOE^JOHN' WHERE id = 1")
+    (found,) = compared(night).mismatches
+    assert found == Mismatch("receipt:1", "original_name")
+    assert "DOE" not in str(found)
+
+
+def test_difference_says_what_the_table_and_the_trail_have(night: Ledger) -> None:
+    execute(night, "UPDATE image SET verdict = 'clear' WHERE id = 1")
+    (found,) = compared(night).mismatches
+    assert found == Mismatch("image:1", "verdict", "clear", "flagged")
+    assert str(found) == "image:1: verdict is 'clear', the audit trail says 'flagged'"
+
+
+@pytest.mark.parametrize(
+    ("statement", "subject"),
+    [
+        pytest.param("DELETE FROM receipt WHERE id = 3", "receipt:3", id="a duplicate's receipt"),
+        pytest.param("DELETE FROM review WHERE id = 3", "review:3", id="a reading"),
+        pytest.param(
+            "DELETE FROM operating_point WHERE id = 2", "operating_point:2", id="an operating point"
+        ),
+        pytest.param('DELETE FROM "user" WHERE id = 3', "user:3", id="a reader"),
+        pytest.param("DELETE FROM run WHERE id = 3", "run:3", id="a run"),
+    ],
+)
+def test_event_without_a_row_is_named(night: Ledger, statement: str, subject: str) -> None:
+    known_reader(night, "Chen")
+    with night.transaction() as session:
+        receive(session, run="empty")
+    execute(night, statement)
+    assert Mismatch(subject, "row") in compared(night).mismatches
+
+
+def test_image_deleted_with_all_its_rows_is_named(night: Ledger) -> None:
+    execute(
+        night,
+        "DELETE FROM receipt WHERE image_id = 2",
+        "DELETE FROM prediction WHERE image_id = 2",
+        "DELETE FROM image WHERE id = 2",
+    )
+    assert compared(night).mismatches == [Mismatch("image:2", "row")]
+
+
+def test_deleted_prediction_is_named(night: Ledger) -> None:
+    execute(night, "DELETE FROM prediction WHERE image_id = 2")
+    assert compared(night).mismatches == [Mismatch("prediction of image:2", "row")]
+
+
+@pytest.mark.parametrize(
+    ("statement", "subject"),
+    [
+        pytest.param(
+            "INSERT INTO review (id, image_id, prediction_id, user_id, action, finding, note, at) "
+            "SELECT 9, image_id, prediction_id, user_id, action, finding, note, at FROM review WHERE id = 3",
+            "review:9",
+            id="a reading",
+        ),
+        pytest.param(
+            "INSERT INTO receipt (id, source, original_name, sha256, bytes, outcome, image_id, run_id,"
+            " received_at) SELECT 9, source, original_name, sha256, bytes, outcome, image_id, run_id,"
+            " received_at FROM receipt WHERE id = 2",
+            "receipt:9",
+            id="a receipt",
+        ),
+        pytest.param(
+            'INSERT INTO "user" (id, name, created_at) SELECT 9, \'Eve\', created_at FROM "user" WHERE id = 1',
+            "user:9",
+            id="a reader",
+        ),
+    ],
+)
+def test_row_without_an_event_is_named(night: Ledger, statement: str, subject: str) -> None:
+    execute(night, statement)
+    assert Mismatch(subject, "event") in compared(night).mismatches
+
+
+def erase(table: str, column: str, row: int, value: str = "NULL") -> str:
+    return f'UPDATE "{table}" SET {column} = {value}, salt = NULL WHERE id = {row}'  # noqa: S608
+
+
+def test_erased_text_is_counted_and_not_called_changed(night: Ledger) -> None:
+    execute(
+        night,
+        "UPDATE receipt SET original_name = '', received_by = NULL, salt = NULL WHERE id = 1",
+        "UPDATE image SET original_name = '' WHERE id = 1",
+        erase("user", "name", 1, "'(erased 1)'"),
+        erase("run", "name", 1, "'(erased 1)'"),
+        erase("review", "note", 1, "''"),
+        erase("image", "retry_reason", 1),
+    )
+    found = compared(night)
+    assert found.mismatches == []
+    assert found.erased == {
+        "image.retry_reason": 1,
+        "receipt.original_name": 1,
+        "receipt.received_by": 1,
+        "review.note": 1,
+        "run.name": 1,
+        "user.name": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        "UPDATE review SET salt = NULL WHERE id = 1",
+        "UPDATE review SET note = '' WHERE id = 1",
+        "UPDATE review SET note = 'right base', salt = NULL WHERE id = 1",
+    ],
+    ids=["only the salt", "only the text", "another text without salt"],
+)
+def test_half_erased_text_counts_as_changed(night: Ledger, half: str) -> None:
+    execute(night, half)
+    assert compared(night).mismatches == [Mismatch("review:1", "note")]
+
+
+def test_leased_and_returned_images_match_the_trail(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2)
+    lease_images(ledger, ids)
+    assert_consistent(ledger)
+    with ledger.transaction() as session:
+        leases.release(
+            session, ids[:1], owner="w1", code="store_failed", reason="The store.", max_attempts=3, at=AT
+        )
+        leases.release(
+            session, ids[1:], owner="w1", code="store_failed", reason="The store.", max_attempts=1, at=AT
+        )
+    assert_consistent(ledger)
+
+
+def test_number_of_differences_is_bounded_and_all_are_counted(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "_PAGE", 4)
+    monkeypatch.setattr(comparison, "KEPT", 3)
+    fill(ledger, *range(11))
+    assert_consistent(ledger)
+    execute(ledger, "UPDATE image SET bytes = 1")
+    found = compared(ledger)
+    assert (len(found.mismatches), found.mismatch_count) == (3, 11)
+
+
+@pytest.mark.parametrize("payload", ["no JSON", "[]", '{"receipt": {}}'])
+def test_damaged_event_is_no_traceback(ledger: Ledger, payload: str) -> None:
+    fill(ledger, 1)
+    with ledger.transaction() as session:
+        if session.get_bind().dialect.name == "sqlite":
+            session.execute(text("DROP TRIGGER audit_event_keeps_update"))
+        else:
+            session.execute(text("DROP TRIGGER audit_event_keeps ON audit_event"))
+        session.execute(text("UPDATE audit_event SET payload = :payload"), {"payload": payload})
+    assert compared(ledger).mismatch_count > 0
+
+
+@pytest.fixture
+def old_ledger(database_url: str) -> Iterator[Ledger]:
+    ledger = Ledger(Settings(database_url=database_url).database)
+    fill_old_ledger(ledger)
+    schema.upgrade(ledger)
+    yield ledger
+    ledger.close()
+
+
+def test_upgraded_ledger_matches_and_what_is_unproven_is_counted(old_ledger: Ledger) -> None:
+    found = compared(old_ledger)
+    assert found.mismatches == []
+    assert found.erased == {}
+    assert found.unproven == {
+        "run.name": 1,
+        "user.name": 1,
+        "model.card": 1,
+        **{f"image.{column}": 4 for column in ("run_id", "lane", "format", "width", "height", "phantom")},
+        "image.reason": 1,
+        **{f"receipt.{column}": 5 for column in ("run_id", "original_name", "received_by")},
+        "receipt.reason": 1,
+        **{f"prediction.{column}": 2 for column in ("activation", "versions", "confidence")},
+    }
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE prediction SET p_pneumonia = 0.2 WHERE id = 1",
+        "UPDATE image SET verdict = 'clear' WHERE id = 1",
+        "UPDATE review SET note = 'other' WHERE id = 1",
+        "UPDATE image SET retry_reason = 'other' WHERE id = 3",
+        "UPDATE receipt SET sha256 = 'other' WHERE id = 1",
+        "UPDATE operating_point SET threshold = 0.6 WHERE id = 1",
+    ],
+)
+def test_change_in_an_upgraded_ledger_is_found(old_ledger: Ledger, harm: str) -> None:
+    execute(old_ledger, harm)
+    assert compared(old_ledger).mismatch_count == 1
+
+
+def test_upgraded_ledger_is_used_on_with_proofs(old_ledger: Ledger) -> None:
+    before = compared(old_ledger).unproven
+    with old_ledger.transaction() as session:
+        image = receive(session, arrival(9), lane=Lane.URGENT)[0]
+        assert image is not None
+        review.decide(
+            session,
+            4,
+            reader_id=review.reader(session, "Ben", AT).id,
+            action=Action.CONFIRM,
+            note=NOTE,
+            at=AT,
+        )
+    score(old_ledger, [3, image.image_id])
+    found = compared(old_ledger)
+    assert found.mismatches == []
+    # The new score of image 3 proves its file format, too.
+    facts = {
+        f"image.{column}": before[f"image.{column}"] - 1
+        for column in ("format", "width", "height", "phantom")
+    }
+    assert found.unproven == before | facts

@@ -1,0 +1,286 @@
+"""Compares the tables with the audit trail, page by page: the memory does not grow with the ledger.
+
+It finds values that differ from what the last event says, rows without an event, and events without a row. It does
+not check the chain: `worker.ledger.audit.verify` does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, func, select
+from sqlalchemy.orm import Session
+
+from worker.ledger import audit
+from worker.ledger.seals import is_erased, seal
+from worker.ledger.tables import (
+    AuditEvent,
+    Base,
+    Image,
+    Model,
+    OperatingPointRow,
+    Prediction,
+    Receipt,
+    Review,
+    Run,
+    User,
+)
+from worker.ledger.trail_facts import PROVEN, Facts, TrailEvent, image_facts, row_facts
+
+# Only this many differences are kept, and all are counted.
+KEPT = 100
+_PAGE = 500
+_NO_ID = 2**63 - 1
+_SMALL_TABLES: tuple[type[Any], ...] = (Run, User, Model, OperatingPointRow)
+_HIDDEN = ("_seal", "_sha256")
+Row = RowMapping | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A difference between a row and the audit trail.
+
+    Attributes:
+        subject: the row, for example `image:5`.
+        what: the column that differs; `row` if the row is missing, `event` if no event says that it exists.
+        table: the value in the table; None if it is missing, or if it may name a person.
+        trail: the value according to the audit trail; None likewise.
+    """
+
+    subject: str
+    what: str
+    table: object = None
+    trail: object = None
+
+    def __str__(self) -> str:
+        """Return a sentence for people."""
+        if self.what == "row":
+            return f"{self.subject}: the audit trail has events about it, but the row is missing"
+        if self.what == "event":
+            return f"{self.subject}: no event of the audit trail says that it was added"
+        if self.table is None and self.trail is None:
+            return f"{self.subject}: {self.what} is not what the audit trail recorded"
+        return f"{self.subject}: {self.what} is {self.table!r}, the audit trail says {self.trail!r}"
+
+
+@dataclass
+class Comparison:
+    """The result of `compare`.
+
+    Attributes:
+        mismatches: the first `KEPT` differences.
+        mismatch_count: number of all differences.
+        unproven: number of rows by `table.column` whose value no event proves, because an earlier version of
+            Nightread recorded it.
+        erased: number of rows by `table.column` whose text and salt were erased.
+    """
+
+    mismatches: list[Mismatch] = field(default_factory=list)
+    mismatch_count: int = 0
+    unproven: Counter[str] = field(default_factory=Counter)
+    erased: Counter[str] = field(default_factory=Counter)
+
+    def add(self, mismatch: Mismatch) -> None:
+        """Count a difference, and keep it unless there are too many."""
+        self.mismatch_count += 1
+        if len(self.mismatches) < KEPT:
+            self.mismatches.append(mismatch)
+
+
+def compare(session: Session, advance: Callable[[int], object] = lambda _: None) -> Comparison:
+    """Compare every row with the audit trail.
+
+    Args:
+        session: of a snapshot.
+        advance: is called with the number of images that were compared since the last call.
+    """
+    comparer = _Comparer(session)
+    for table in _SMALL_TABLES:
+        comparer.compare_small_table(table)
+    comparer.compare_images(advance)
+    return comparer.result
+
+
+class _Comparer:
+    """Compares one table after the other and collects the differences."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.result = Comparison()
+        self._model_hashes: dict[int, str] = dict(session.execute(select(Model.id, Model.sha256)).all())
+
+    def compare_small_table(self, table: type[Any]) -> None:
+        """Compare the rows of a table in which each row has events of its own."""
+        name = table.__tablename__
+        seen = 0
+        for rows in self._pages(table):
+            events = self._events(f"{name}:{row['id']}" for row in rows)
+            for row in rows:
+                subject = f"{name}:{row['id']}"
+                self._compare_row(name, row["id"], row, row_facts(events.get(subject, ())))
+            seen += sum(map(len, events.values()))
+        self._find_missing_rows(table, seen)
+
+    def compare_images(self, advance: Callable[[int], object]) -> None:
+        """Compare images, and the receipts, predictions and readings that belong to them."""
+        seen, last = 0, 0
+        while last < _NO_ID:
+            images = {row["id"]: row for row in self._page(Image, last)}
+            end = max(images) if len(images) == _PAGE else _NO_ID
+            parts = {table: self._parts(table, last, end) for table in (Receipt, Prediction, Review)}
+            ids = sorted({*images, *(image_id for rows in parts.values() for image_id in rows)})
+            events = self._events(f"image:{image_id}" for image_id in ids)
+            for image_id in ids:
+                self._compare_image(
+                    image_id,
+                    images.get(image_id),
+                    {table: rows.get(image_id, []) for table, rows in parts.items()},
+                    events.get(f"image:{image_id}", ()),
+                )
+            seen += sum(map(len, events.values()))
+            advance(len(images))
+            last = end
+        self._find_missing_rows(Image, seen)
+
+    def _compare_image(
+        self,
+        image_id: int,
+        image: Row | None,
+        parts: Mapping[type[Any], Sequence[Row]],
+        events: Collection[TrailEvent],
+    ) -> None:
+        facts = image_facts(image_id, events)
+        if image is not None:
+            self._compare_row("image", image_id, _unleased(image), facts.image)
+        elif events:
+            self.result.add(Mismatch(f"image:{image_id}", "row"))
+        receipts = {row["id"]: row for row in parts[Receipt]}
+        self._compare_all("receipt", receipts, facts.receipts)
+        self._compare_all("review", {row["id"]: row for row in parts[Review]}, facts.reviews)
+        predictions = {self._model_hashes.get(row["model_id"]): row for row in parts[Prediction]}
+        self._compare_all("prediction", predictions, facts.predictions, missing=f"image:{image_id}")
+        first = receipts.get(facts.first_receipt)
+        # The name of an image is a copy of the name in its first receipt.
+        if image is not None and first is not None and image["original_name"] != first["original_name"]:
+            self.result.add(Mismatch(f"image:{image_id}", "original_name"))
+
+    def _compare_all(
+        self, name: str, rows: Mapping[Any, Row], facts: Mapping[Any, Facts], *, missing: str = ""
+    ) -> None:
+        for key, row in rows.items():
+            self._compare_row(name, row["id"], row, facts.get(key, {}))
+        for key in facts.keys() - rows.keys():
+            self.result.add(Mismatch(f"{name} of {missing}" if missing else f"{name}:{key}", "row"))
+
+    def _compare_row(self, name: str, row_id: int, row: Row, facts: Facts) -> None:
+        if not facts:
+            self.result.add(Mismatch(f"{name}:{row_id}", "event"))
+            return
+        proven = set()
+        for fact, said in facts.items():
+            column = column_of(fact)
+            proven.add(column)
+            if _agrees(row, fact, said):
+                continue
+            if _is_erased(row, fact):
+                self.result.erased[f"{name}.{column}"] += 1
+            else:
+                shown = (None, None) if fact.endswith(_HIDDEN) and fact != "sha256" else (row[column], said)
+                self.result.add(Mismatch(f"{name}:{row_id}", column, *map(_shown, shown)))
+        self.result.unproven.update(f"{name}.{column}" for column in PROVEN[name] if column not in proven)
+
+    def _pages(self, table: type[Any]) -> Iterator[Sequence[Row]]:
+        last = 0
+        while rows := self._page(table, last):
+            yield rows
+            last = rows[-1]["id"]
+
+    def _page(self, table: type[Base], last: int) -> Sequence[Row]:
+        columns = table.__table__.c
+        page = select(table.__table__).where(columns.id > last).order_by(columns.id).limit(_PAGE)
+        return self._session.execute(page).mappings().all()
+
+    def _parts(self, table: type[Any], last: int, end: int) -> dict[int, list[Row]]:
+        """Return the rows that belong to the images with ids above `last`, up to `end`, by the image's id."""
+        columns = table.__table__.c
+        chosen = select(table.__table__).where(columns.image_id > last, columns.image_id <= end)
+        rows: dict[int, list[Row]] = defaultdict(list)
+        for row in self._session.execute(chosen.order_by(columns.id)).mappings():
+            rows[row["image_id"]].append(row)
+        return rows
+
+    def _events(self, subjects: Iterator[str]) -> dict[str, list[TrailEvent]]:
+        columns = AuditEvent.at, AuditEvent.kind, AuditEvent.actor, AuditEvent.subject, AuditEvent.payload
+        about = select(*columns).where(AuditEvent.subject.in_(list(subjects))).order_by(AuditEvent.seq)
+        events: dict[str, list[TrailEvent]] = defaultdict(list)
+        for row in self._session.execute(about):
+            event = TrailEvent.parse(*row)
+            events[event.subject].append(event)
+        return events
+
+    def _find_missing_rows(self, table: type[Any], seen: int) -> None:
+        """Report subjects that have no row, if the trail has more events about this table than were `seen`."""
+        prefix = f"{table.__tablename__}:"
+        about = AuditEvent.subject.startswith(prefix, autoescape=True)
+        if self._session.scalar(select(func.count()).where(about)) == seen:
+            return
+        subjects = select(AuditEvent.subject).where(about).distinct().execution_options(yield_per=_PAGE)
+        for batch in self._session.scalars(subjects).partitions(_PAGE):
+            ids = {subject: _id_of(subject.removeprefix(prefix)) for subject in batch}
+            known = set(self._session.scalars(select(table.id).where(table.id.in_(ids.values()))))
+            for subject, row_id in ids.items():
+                if row_id not in known:
+                    self.result.add(Mismatch(subject, "row"))
+
+
+def column_of(fact: str) -> str:
+    """Return the column that a fact is about."""
+    return fact if fact == "sha256" else fact.removesuffix("_seal").removesuffix("_sha256")
+
+
+def _agrees(row: Row, fact: str, said: object) -> bool:
+    value = row[column_of(fact)]
+    if fact.endswith("_seal"):
+        return bool(seal(row["salt"] or "", value) == said) if value is not None else said is None
+    if fact.endswith("_sha256") and fact != "sha256":
+        return _digest(value) == said
+    return _plain(value) == said
+
+
+def _is_erased(row: Row, fact: str) -> bool:
+    """Return whether text and salt are gone. A text that was recorded without a salt has none to lose."""
+    typed = fact.endswith("_seal") or fact in {"note_sha256", "retry_reason_sha256"}
+    return typed and is_erased(row["salt"], row[column_of(fact)], row["id"])
+
+
+def _digest(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        return audit.digest_bytes(value)
+    return audit.digest(value if isinstance(value, str) else audit.canonical(dict(value)))  # type: ignore[call-overload]
+
+
+def _plain(value: object) -> object:
+    """Return a value of a column as the payload of an event holds it."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds")
+    return f"{value:.6f}" if isinstance(value, float) else value
+
+
+def _shown(value: object) -> object:
+    return _plain(value) if value is None or isinstance(value, bool | int) else str(_plain(value))
+
+
+def _unleased(image: Row) -> Row:
+    """Return the row of an image as it was before its lease: a lease is no event."""
+    return {**image, "state": "pending"} if image["state"] == "leased" else image
+
+
+def _id_of(text: str) -> int:
+    """Return the id in a subject; 0, which no row has, if it is none."""
+    return int(text) if text.isdecimal() and len(text) < len(str(_NO_ID)) else 0
