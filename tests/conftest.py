@@ -234,8 +234,8 @@ class Stack:
             with suppress(psutil.Error):
                 arguments = process.cmdline() or [""]
                 owned = process.environ().get("NIGHTREAD_DATA") == str(self.settings.data)
-                # Valkey overwrites its environment with its title, so look for its socket.
-                owned = owned or any(str(self.settings.broker_socket) in part for part in arguments[1:])
+                # Valkey overwrites its environment with its title, and works in the folder of its socket.
+                owned = owned or process.cwd() == str(self.settings.broker_socket.parent)
                 name = arguments[-1] if "worker.cli" in arguments else Path(arguments[0]).name
                 if owned and command in {"", name} and process.status() != psutil.STATUS_ZOMBIE:
                     running.append(process)

@@ -13,6 +13,13 @@ from PIL import Image
 
 from worker.imagefile.parts import with_comment
 
+# Each has one character that a shell, a URL, a configuration file or a pattern may misread.
+AWKWARD_NAMES = [
+    "with space", "two  spaces", "trailing space ", "Röntgen", "夜", "hash#1", "percent%41", "question?x=1",
+    "single'quote", 'double"quote', "back\\slash", "dollar$HOME", "semi;colon", "brackets[1]", "star*", "at@colon:1",
+    "two\nlines", "tab\tulator",
+]  # fmt: skip
+
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 

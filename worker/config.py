@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from worker.errors import WrongSettings
+from worker.folders import Place, conflicts, not_folders
 
 ROOT = Path(__file__).resolve().parent.parent
 # The path of a UNIX socket holds 108 bytes on Linux and 104 on macOS (sockaddr_un.sun_path).
 _SOCKET_PATH_LIMIT = 100
+_PREFIX = "NIGHTREAD_"
+_DAY_S = 86_400.0
+_YEAR_S = 366 * _DAY_S
 
 
 def _check_url(value: str, parse: Callable[[str], object]) -> None:
@@ -47,7 +53,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="NIGHTREAD_", toml_file="nightread.toml", extra="forbid", frozen=True
+        env_prefix=_PREFIX,
+        toml_file="nightread.toml",
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     data: Path = Field(Path("data"), description="Folder of the inbox, the image store and the SQLite file.")
@@ -98,6 +108,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         60.0,
         gt=0,
+        le=_DAY_S,
         description="Seconds that a worker has to score a task. After that, another worker can lease its images.",
     )
     max_attempts: int = Field(
@@ -106,20 +117,30 @@ class Settings(BaseSettings):
     settle_s: float = Field(
         1.0,
         ge=0,
+        le=_DAY_S,
         description="Seconds for which a file's size and times must stay the same before it is read.",
     )
-    scan_s: float = Field(2.0, gt=0, description="Seconds between two scans of the inbox.")
-    sweep_s: float = Field(2.0, gt=0, description="Seconds between two rounds of the sweeper.")
+    scan_s: float = Field(2.0, ge=0.05, le=_DAY_S, description="Seconds between two scans of the inbox.")
+    sweep_s: float = Field(2.0, ge=0.05, le=_DAY_S, description="Seconds between two rounds of the sweeper.")
     requeue_after_s: float = Field(
-        10.0, gt=0, description="Seconds after which a pending image that the broker lost is queued again."
+        10.0,
+        gt=0,
+        le=_DAY_S,
+        description="Seconds after which a pending image that the broker lost is queued again.",
     )
-    heartbeat_s: float = Field(5.0, gt=0, description="Seconds between two heartbeats of a process.")
+    heartbeat_s: float = Field(
+        5.0, ge=0.05, le=_DAY_S, description="Seconds between two heartbeats of a process."
+    )
     restart_pause_s: float = Field(
-        30.0, gt=0, description="Longest pause, in seconds, before a process that ended is started again."
+        30.0,
+        gt=0,
+        le=_DAY_S,
+        description="Longest pause, in seconds, before a process that ended is started again.",
     )
     canary_s: float = Field(
         0.0,
         ge=0,
+        le=_YEAR_S,
         description="Seconds between two canaries, which test the whole program with a drawn image; 0: no canaries.",
     )
     checkpoints: str = Field(
@@ -127,10 +148,10 @@ class Settings(BaseSettings):
         description="File of the audit trail's signed checkpoints; empty: `checkpoints.jsonl` in the data folder.",
     )
     checkpoint_s: float = Field(
-        3600.0, gt=0, description="Seconds between two signed checkpoints of the audit trail."
+        3600.0, gt=0, le=_YEAR_S, description="Seconds between two signed checkpoints of the audit trail."
     )
     claim_s: float = Field(
-        900.0, gt=0, description="Seconds for which a reader's claim on an image is valid."
+        900.0, gt=0, le=_YEAR_S, description="Seconds for which a reader's claim on an image is valid."
     )
     max_bytes: int = Field(64 * 1024**2, gt=0, description="Largest file that is accepted, in bytes.")
     max_pixels: int = Field(
@@ -159,6 +180,31 @@ class Settings(BaseSettings):
         """Return the sources, the strongest first: arguments, environment, nightread.toml in the working directory."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    @field_validator("data", "model", "host", mode="before")
+    @classmethod
+    def _refuse_empty(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("the value is empty; leave the setting out to use its default")
+        return value
+
+    @field_validator("data", "model", "store", "checkpoints")
+    @classmethod
+    def _check_characters(cls, value: Path | str) -> Path | str:
+        if "\0" in str(value) or _is_undecodable(str(value)):
+            raise ValueError("the path must be UTF-8 text without the character NUL")
+        return value
+
+    @field_validator("log_level", "log_format", "runtime", mode="before")
+    @classmethod
+    def _ignore_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("host")
+    @classmethod
+    def _remove_brackets(cls, value: str) -> str:
+        """Accept an IPv6 address as in a URL."""
+        return value[1:-1] if value.startswith("[") and value.endswith("]") else value
+
     @field_validator("data", "model")
     @classmethod
     def _make_absolute(cls, value: Path) -> Path:
@@ -180,6 +226,10 @@ class Settings(BaseSettings):
         if scheme in {"postgres", "postgresql"} and separator:
             value = f"postgresql+psycopg:{rest}"
         _check_url(value, make_url)
+        if value.startswith("sqlite") and _is_in_memory(make_url(value)):
+            raise ValueError(
+                "a database in memory is lost at once; name a file, as in sqlite:////var/lib/x.sqlite3"
+            )
         return value
 
     @field_validator("broker_url")
@@ -219,12 +269,36 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The ledger's SQLAlchemy URL."""
-        return self.database_url or f"sqlite:///{self.data / 'nightread.sqlite3'}"
+        file = self.data / "nightread.sqlite3"
+        # Rendered by the library, because a path may have any character.
+        return self.database_url or URL.create("sqlite", database=str(file)).render_as_string()
+
+    @property
+    def database_file(self) -> Path | None:
+        """The file of the database; None for PostgreSQL."""
+        url = make_url(self.database)
+        return Path(url.database).absolute() if url.drivername.startswith("sqlite") and url.database else None
 
     @property
     def broker_is_bundled(self) -> bool:
         """Whether `nightread up` starts the bundled broker."""
         return not self.broker_url
+
+    @property
+    def places(self) -> list[Place]:
+        """The folders and files of this installation."""
+        places = [
+            Place("the inbox", self.inbox, "NIGHTREAD_DATA", exclusive=True),
+            Place("the image store", self.store_path, "NIGHTREAD_STORE", exclusive=True),
+            Place("the folder of uploads", self.incoming, "NIGHTREAD_DATA", exclusive=True),
+            Place("the broker's folder", self.data / "broker", "NIGHTREAD_DATA", exclusive=True),
+            Place("the data folder", self.data, "NIGHTREAD_DATA"),
+            Place("the model's folder", self.model, "NIGHTREAD_MODEL"),
+            Place("the file of checkpoints", self.checkpoints_path, "NIGHTREAD_CHECKPOINTS"),
+            Place("the key of checkpoints", self.checkpoint_key, "NIGHTREAD_DATA"),
+        ]
+        file = self.database_file
+        return places if file is None else [*places, Place("the database", file, "NIGHTREAD_DATABASE_URL")]
 
     @cached_property
     def broker_socket(self) -> Path:
@@ -238,21 +312,58 @@ class Settings(BaseSettings):
     @property
     def broker(self) -> str:
         """The URL of the broker, as Celery expects it."""
-        return self.broker_url or f"redis+socket://{self.broker_socket}"
+        return self.broker_url or f"redis+socket://{quote(str(self.broker_socket))}"
 
 
 def read_settings(**overrides: object) -> Settings:
     """Read the settings from the environment and nightread.toml; the keyword arguments override both.
 
-    Raises WrongSettings with one line for each setting that is not valid.
+    Raises WrongSettings with one line for each setting that is not valid, for each unknown `NIGHTREAD_*`
+    variable, and for each folder that lies in another one wrongly.
     """
+    problems = list(_unknown_variables(os.environ))
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]  # validated right here
+        settings = Settings(**overrides)  # type: ignore[arg-type]  # validated right here
     except ValidationError as error:
-        lines = (
-            f"NIGHTREAD_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise WrongSettings("\n".join(lines)) from None
+        problems += [_sentence(problem) for problem in error.errors()]
+        raise WrongSettings("\n".join(problems)) from None
     except ValueError as error:
         raise WrongSettings(f"nightread.toml cannot be read: {error}") from None
+    places = settings.places
+    problems += list(not_folders(places)) or list(conflicts(places))
+    if problems:
+        raise WrongSettings("\n".join(problems))
+    return settings
+
+
+def _unknown_variables(names: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for each variable of ours that is no setting."""
+    for name in sorted(names):
+        setting = name.upper()
+        if setting.startswith(_PREFIX) and setting.removeprefix(_PREFIX).lower() not in Settings.model_fields:
+            yield _unknown(name)
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    name = _PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
+    return _unknown(name) if problem["type"] == "extra_forbidden" else f"{name}: {problem['msg']}"
+
+
+def _unknown(name: str) -> str:
+    words = name.lower().removeprefix(_PREFIX.lower())
+    nearest = difflib.get_close_matches(words, Settings.model_fields, n=1)
+    suggestion = f" Did you mean {_PREFIX}{nearest[0].upper()}?" if nearest else ""
+    return f"{name}: there is no such setting.{suggestion}"
+
+
+def _is_in_memory(url: URL) -> bool:
+    return url.database in {None, "", ":memory:"} or url.query.get("mode") == "memory"
+
+
+def _is_undecodable(text: str) -> bool:
+    """Return whether a text from the environment has bytes that are not UTF-8 (PEP 383)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

