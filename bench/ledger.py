@@ -190,9 +190,10 @@ def _store_phantoms(store: Store, ledger: Ledger, image_ids: Sequence[int]) -> N
     store.make()
     drawing = store.root / "phantom.jpg"
     write_phantom(drawing, 1)
-    with ledger.reading() as session:
+    with ledger.reading() as session, drawing.open("rb") as file:
         for image_id in image_ids:
-            store.put(drawing, session.get_one(Image, image_id).sha256, Area.IMAGES)
+            sha256 = session.get_one(Image, image_id).sha256
+            store.put(file, sha256, Area.IMAGES, inode=file.fileno())
 
 
 def _pages(app: Flask, samples: Samples, rounds: int) -> dict[str, Document]:

@@ -6,6 +6,7 @@ import io
 import random
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,13 @@ def jpeg(seed: int = 0) -> bytes:
 def distinct(data: bytes, number: int) -> bytes:
     """Return the same JPEG picture in other bytes; each number gives other bytes."""
     return with_comment(data, f"copy {number}")
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    """Change the bytes of a read-only file, as a bad disk does."""
+    path.chmod(0o600)
+    path.write_bytes(data)
+    path.chmod(0o400)
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:

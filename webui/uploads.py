@@ -15,7 +15,8 @@ from werkzeug.datastructures import FileStorage
 
 from webui.dependencies import dependencies
 from worker.errors import TransientFailure
-from worker.intake.accept import Accepted, Candidate
+from worker.intake.accept import Accepted
+from worker.intake.source import Candidate
 from worker.ledger import review
 from worker.ledger.states import Lane, Outcome, Source
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
+from typing import BinaryIO
 
 from worker.config import Settings
 from worker.errors import StoreAway
@@ -22,7 +22,15 @@ from worker.errors import StoreAway
 _HASH_LENGTH = 64
 _SYNCS_AT_ONCE = 8
 # The errors of a file system that cannot link these two paths.
+_DESCRIPTORS = "/proc/self/fd"
+_CAN_LINK_DESCRIPTORS = Path(_DESCRIPTORS).is_dir()
+_READ_ONLY = 0o400
+_BLOCK = 1024**2
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
+
+
+class SourceChanged(Exception):  # noqa: N818 - says what happened
+    """The bytes to store changed while they were read."""
 
 
 class Area(StrEnum):
@@ -33,7 +41,7 @@ class Area(StrEnum):
 
 
 class Store:
-    """An image store in a folder. A file in it is complete, and is never changed or renamed."""
+    """An image store in a folder. A file in it is complete, belongs to us alone, and is never changed or renamed."""
 
     def __init__(self, root: Path) -> None:
         """Use the folder `root`, which `make` creates."""
@@ -57,30 +65,36 @@ class Store:
         except OSError as error:
             raise StoreAway(f"the image store is out of reach: {folder}: {error.strerror}") from error
 
-    def put(self, source: Path, sha256: str, area: Area, *, link: bool = True) -> Path:
-        """Store the bytes of `source` under their hash; the source stays where it is.
+    def put(self, content: BinaryIO, sha256: str, area: Area, *, inode: int | None = None) -> Path:
+        """Store bytes under their hash, in a file that only its owner may read and nobody may write.
 
-        The file is linked, so that no bytes are copied. It is copied if the store is on another device, or
-        if `link` is False because somebody may still change the source. If the store already has a file
-        under this hash, its bytes are hashed again. Wrong bytes are replaced: the source may have changed
-        while it was stored, or the disk may be bad. The file is durable only after `sync`.
+        If the store already has a file under this hash, its bytes are hashed again. Wrong bytes are replaced: the
+        disk may be bad. The file is durable only after `sync`.
+
+        Args:
+            content: the bytes, open for reading.
+            sha256: their hash, in hex.
+            area: the area of the store.
+            inode: descriptor of a file that holds these bytes and that nobody else can change. It is linked
+                into the store, so that no bytes are copied, unless the store is on another device.
 
         Returns:
             The path in the store.
 
         Raises:
+            SourceChanged: `content` does not have this hash any more. Nothing was stored.
             StoreAway: the folders of the store are missing.
             OSError: the file cannot be stored.
         """
         path = self._path_of(sha256, area)
-        if link and self._link(source, path):
+        if inode is not None and self._link(inode, path):
             return path
         if not path.exists():
             self._make_parent(path)
-            if _copy(source, path):
+            if _copy(content, sha256, path):
                 return path
         if _sha256(path) != sha256:
-            _copy(source, path, replace=True)
+            _copy(content, sha256, path, replace=True)
         return path
 
     def sync(self, files: Iterable[Path]) -> None:
@@ -128,15 +142,17 @@ class Store:
         """Return the path for a hash: an area has 256 folders, so that a million images make 4,000 a folder."""
         return self.root.joinpath(area, sha256[:2], sha256)
 
-    def _link(self, source: Path, path: Path) -> bool:
-        """Link the source into the store. Return False if the path exists or the file system cannot link."""
+    def _link(self, inode: int, path: Path) -> bool:
+        """Link an open file into the store. Return False if the path exists or the system cannot link."""
+        if not _CAN_LINK_DESCRIPTORS:
+            return False
         try:
             try:
-                os.link(source, path, follow_symlinks=False)
+                _link_descriptor(inode, path)
             except FileNotFoundError:
                 # Each of 256 folders is created once. To look for it first would cost time for every file.
                 self._make_parent(path)
-                os.link(source, path, follow_symlinks=False)
+                _link_descriptor(inode, path)
         except FileExistsError:
             return False
         except OSError as error:
@@ -159,7 +175,12 @@ def open_store(settings: Settings) -> Store:
     return Store(settings.store_path)
 
 
-def _copy(source: Path, target: Path, *, replace: bool = False) -> bool:
+def _link_descriptor(handle: int, path: Path) -> None:
+    """Give the open file another name. Its own name could be another file's by now (linkat(2), AT_SYMLINK_FOLLOW)."""
+    os.link(f"{_DESCRIPTORS}/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
+
+
+def _copy(content: BinaryIO, sha256: str, target: Path, *, replace: bool = False) -> bool:
     """Copy to a file beside the target, and rename it. Return False if the target exists, unless `replace`.
 
     The existing target may be a link to this very source, made by another process. Replacing it would
@@ -167,8 +188,8 @@ def _copy(source: Path, target: Path, *, replace: bool = False) -> bool:
     """
     unfinished = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
     try:
-        shutil.copyfile(source, unfinished, follow_symlinks=False)
-        _fsync(unfinished)
+        if _write(content, unfinished) != sha256:
+            raise SourceChanged
         if replace:
             unfinished.replace(target)
         else:
@@ -178,6 +199,18 @@ def _copy(source: Path, target: Path, *, replace: bool = False) -> bool:
     finally:
         unfinished.unlink(missing_ok=True)
     return True
+
+
+def _write(content: BinaryIO, path: Path) -> str:
+    """Write a new file that nobody may change, and return the hash of what was written."""
+    content.seek(0)
+    digest = hashlib.sha256()
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _READ_ONLY)
+    with os.fdopen(handle, "wb") as file:
+        while block := content.read(_BLOCK):
+            digest.update(block)
+            file.write(block)
+    return digest.hexdigest()
 
 
 def _rename_to_new(unfinished: Path, target: Path) -> None:

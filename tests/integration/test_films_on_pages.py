@@ -21,7 +21,8 @@ from worker.errors import REJECTIONS
 from worker.inference.admission import admit
 from worker.inference.gate import open_gate
 from worker.inference.preprocess import to_model_input
-from worker.intake.accept import Acceptor, Candidate
+from worker.intake.accept import Acceptor
+from worker.intake.source import Candidate
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Prediction

@@ -16,7 +16,8 @@ from tests.gates import DEFECTS, gated_bundle, ungated_bundle, with_defect
 from worker.commands.screen_files import screen_files
 from worker.config import Settings
 from worker.errors import REJECTIONS
-from worker.intake.accept import Acceptor, Candidate
+from worker.intake.accept import Acceptor
+from worker.intake.source import Candidate
 from worker.ledger import leases
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Source

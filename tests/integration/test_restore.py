@@ -17,8 +17,9 @@ from tests.files import jpeg
 from tests.filling import assert_consistent, counted, score
 from worker.config import Settings
 from worker.intake import reconcile
-from worker.intake.accept import Acceptor, Candidate
+from worker.intake.accept import Acceptor
 from worker.intake.reconcile import Reconciler
+from worker.intake.source import Candidate
 from worker.ledger import maintenance, schema
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source

@@ -14,7 +14,8 @@ from tests.conftest import make_settings
 from tests.filling import assert_consistent, image
 from worker.config import Settings
 from worker.errors import ModelUnusable, StoreAway, TransientFailure
-from worker.intake.accept import Acceptor, Candidate
+from worker.intake.accept import Acceptor
+from worker.intake.source import Candidate
 from worker.ledger import leases
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane, Source

@@ -111,7 +111,7 @@ def test_worker_without_a_valid_model_stops_with_one_sentence(
     assert len(worker.stderr.strip().splitlines()) == 1, worker.stderr
 
 
-@pytest.mark.parametrize("name", ["a two\nlines 夜 #1 %41?x=1&y 'q' \"d\" [1]* ", "x" * 120])
+@pytest.mark.parametrize("name", ["a two\nlines 夜 #1 %41?x=1&y 'q' \"d\" [1]*", "x" * 120])
 def test_program_runs_in_a_data_folder_of_any_name(tmp_path: Path, phantoms: list[Path], name: str) -> None:
     with stack_factory(tmp_path / name) as make:
         (tmp_path / name).mkdir()

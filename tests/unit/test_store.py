@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+import io
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from tests.files import overwrite
 from worker import store as module
 from worker.errors import StoreAway
-from worker.store import Area, Store
+from worker.store import Area, SourceChanged, Store
 
 
 def sha256(data: bytes) -> str:
@@ -17,7 +20,8 @@ def sha256(data: bytes) -> str:
 
 def put(store: Store, source: Path, data: bytes, area: Area = Area.IMAGES, *, link: bool = True) -> str:
     source.write_bytes(data)
-    store.put(source, sha256(data), area, link=link)
+    with source.open("rb") as file:
+        store.put(file, sha256(data), area, inode=file.fileno() if link else None)
     return sha256(data)
 
 
@@ -63,6 +67,33 @@ def test_a_missing_store_raises_and_stores_nothing(store: Store, tmp_path: Path)
     assert store.read(sha) == b"bytes"
 
 
+@pytest.mark.parametrize("link", [True, False])
+def test_bytes_that_changed_before_the_copy_are_not_stored(store: Store, tmp_path: Path, link: bool) -> None:
+    sha = put(store, tmp_path / "a", b"bytes", link=link)
+    overwrite(store.path(sha), b"rotten")
+    with pytest.raises(SourceChanged):
+        store.put(io.BytesIO(b"others"), sha, Area.IMAGES)
+    with pytest.raises(SourceChanged):
+        store.put(io.BytesIO(b"others"), sha256(b"new"), Area.IMAGES)
+    assert list(store.hashes()) == [sha]
+    assert list(store.unfinished()) == []
+
+
+def test_a_copy_may_be_changed_by_nobody(store: Store, tmp_path: Path) -> None:
+    path = store.path(put(store, tmp_path / "a", b"bytes", link=False))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+
+
+def test_the_opened_file_is_linked_whatever_its_name_is_now(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "a"
+    source.write_bytes(b"bytes")
+    with source.open("rb") as file:
+        source.rename(tmp_path / "b")
+        source.symlink_to("/etc/passwd")
+        path = store.put(file, sha256(b"bytes"), Area.IMAGES, inode=file.fileno())
+    assert path.samefile(tmp_path / "b")
+
+
 def test_an_empty_store_holds_nothing(store: Store) -> None:
     assert list(store.hashes()) == []
 
@@ -76,7 +107,7 @@ def test_storing_the_same_bytes_again_changes_nothing(store: Store, tmp_path: Pa
 
 def test_corrupt_bytes_are_replaced(store: Store, tmp_path: Path) -> None:
     sha = put(store, tmp_path / "a", b"bytes", link=False)
-    store.path(sha).write_bytes(b"rotten")
+    overwrite(store.path(sha), b"rotten")
     put(store, tmp_path / "b", b"bytes")
     assert store.read(sha) == b"bytes"
 
@@ -85,14 +116,15 @@ def test_a_link_made_by_another_process_is_not_replaced(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With two watchers on one folder, the times of a source identify its arrival, and may change only once."""
-    source, copy, times = tmp_path / "a", shutil.copyfile, []
+    source, write, times = tmp_path / "a", module._write, []
 
-    def while_another_links(origin: Path, target: Path, **more: bool) -> object:
-        store.put(source, sha256(b"bytes"), Area.IMAGES)
+    def while_another_links(content: BinaryIO, target: Path) -> str:
+        with source.open("rb") as file:
+            store.put(file, sha256(b"bytes"), Area.IMAGES, inode=file.fileno())
         times.append(source.stat().st_ctime_ns)
-        return copy(origin, target, **more)
+        return write(content, target)
 
-    monkeypatch.setattr(shutil, "copyfile", while_another_links)
+    monkeypatch.setattr(module, "_write", while_another_links)
     sha = put(store, source, b"bytes", link=False)
     assert source.samefile(store.path(sha))
     assert times == [source.stat().st_ctime_ns]
@@ -100,11 +132,11 @@ def test_a_link_made_by_another_process_is_not_replaced(
 
 
 def test_a_failed_copy_leaves_no_file(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks_off(_: Path, target: Path, **__: object) -> None:
+    def breaks_off(_: BinaryIO, target: Path) -> str:
         target.write_bytes(b"by")
         raise OSError("disk full")
 
-    monkeypatch.setattr(shutil, "copyfile", breaks_off)
+    monkeypatch.setattr(module, "_write", breaks_off)
     with pytest.raises(OSError, match="disk full"):
         put(store, tmp_path / "a", b"bytes", link=False)
     assert list(store.hashes()) == []

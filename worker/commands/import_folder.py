@@ -9,7 +9,7 @@ import click
 
 from worker.config import Settings
 from worker.folders import contains
-from worker.intake.accept import Acceptor, Candidate, in_groups
+from worker.intake.accept import Acceptor, in_groups
 from worker.intake.watcher import files_below
 from worker.ledger.file_counts import FileCounts, file_counts
 from worker.ledger.reports import find_run
@@ -29,11 +29,11 @@ def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bo
     ledger = open_ledger(settings.database)
     acceptor = Acceptor(settings, ledger, open_store(settings))
     dispatcher = Dispatcher(settings, ledger)
-    paths = list(files_below(folder))
+    files = files_below(folder)
     outcomes = dict.fromkeys(Outcome, 0)
     queued = True
-    with progress(len(paths), "Accepting") as advance:
-        for group in in_groups([Candidate(path, str(path.relative_to(folder))) for path in paths]):
+    with progress(len(files), "Accepting") as advance:
+        for group in in_groups(files):
             # The files are copied, not linked: their owner may still change them.
             accepted = acceptor.accept(
                 group, source=Source.IMPORT, lane=Lane.OVERNIGHT, run=run, keep_source=True
@@ -43,7 +43,7 @@ def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bo
             new = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
             queued = (not new or dispatcher.publish(new, Lane.OVERNIGHT)) and queued
             advance(len(group))
-    _print_outcomes(outcomes, len(paths), queued=queued)
+    _print_outcomes(outcomes, len(files), queued=queued)
     if wait:
         _wait(ledger, run)
 

@@ -11,14 +11,13 @@ import hashlib
 import io
 import os
 import shutil
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import structlog
 
@@ -26,11 +25,19 @@ from worker.config import Settings
 from worker.errors import DiskFull, RejectedImage, TransientFailure
 from worker.imagefile.formats import Inspection, inspect
 from worker.imagefile.limits import Limits, limits_of
+from worker.intake.source import (
+    BeingWritten,
+    Candidate,
+    OpenSource,
+    arrival_key,
+    fingerprint_of,
+    open_source,
+)
 from worker.ledger import receipts
 from worker.ledger.runs import night_of
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Outcome, Source
-from worker.store import Area, Store
+from worker.store import Area, SourceChanged, Store
 
 log = structlog.get_logger(__name__)
 
@@ -40,14 +47,8 @@ _FIRST_GROUP = 32
 _LARGEST_GROUP = 256
 # Files up to this size are read into memory once: nearly every JPEG radiograph.
 _READ_WHOLE = 4 * 1024**2
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A complete file that is to be accepted, and the name under which it arrived."""
-
-    path: Path
-    name: str
+# The sources whose files come from other programs, which may still have them open.
+_FROM_OTHERS = {Source.FOLDER, Source.IMPORT}
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ class Accepted:
 
 @dataclass(frozen=True)
 class _FileFacts:
-    """The facts read from a file: its status, its hash, and its header or the reason for the rejection."""
+    """The facts read from a file: its bytes, its hash, and its header or the reason for the rejection."""
 
-    status: os.stat_result
+    content: BinaryIO
     sha256: str
     inspection: Inspection | None
     rejection: tuple[str, str] | None
@@ -79,6 +80,10 @@ class _Stored:
     fingerprint: tuple[int, ...]
     stored_path: Path
     arrival: receipts.Arrival
+
+
+class _StoreFailed(Exception):  # noqa: N818 - says what happened
+    """The image store cannot store a file; the message says why and names no file."""
 
 
 class Acceptor:
@@ -104,8 +109,8 @@ class Acceptor:
     ) -> list[Accepted]:
         """Store and record a group of files, then remove the sources unless `keep_source` is set.
 
-        A file that vanished, changed while it was read, or cannot be read is skipped; a later scan finds
-        it. A file that already has its receipt is skipped too, and its source is removed now.
+        A file that vanished, changed while it was read, is open for writing, or cannot be read is skipped; a
+        later scan finds it. A file that already has its receipt is skipped too, and its source is removed now.
 
         Raises:
             TransientFailure: the store, the disk or the database failed. Nothing was recorded, and every
@@ -129,7 +134,7 @@ class Acceptor:
             )
         if not keep_source:
             for item in stored:
-                _remove(item.candidate.path, item.fingerprint)
+                _remove(item.candidate, item.fingerprint)
         accepted = [
             Accepted(item.candidate.name, row.receipt_id, row.image_id, row.outcome, row.reason)
             for item, row in zip(stored, recorded, strict=True)
@@ -169,8 +174,8 @@ class Acceptor:
         statuses = {}
         for candidate in files:
             with suppress(OSError):
-                statuses[candidate] = candidate.path.lstat()
-        keys = {candidate: _arrival_key(candidate.name, status) for candidate, status in statuses.items()}
+                statuses[candidate] = candidate.status()
+        keys = {candidate: arrival_key(candidate.name, status) for candidate, status in statuses.items()}
         with self._ledger.reading() as session:
             keys_with_receipt = receipts.recorded_keys(session, list(keys.values()))
         return {candidate: statuses[candidate] for candidate, key in keys.items() if key in keys_with_receipt}
@@ -179,7 +184,7 @@ class Acceptor:
         """Delete the files that are already recorded, and return the others."""
         recorded = self.recorded(files)
         for candidate, status in recorded.items():
-            _remove(candidate.path, _fingerprint(status))
+            _remove(candidate, fingerprint_of(status))
         return [candidate for candidate in files if candidate not in recorded]
 
     def _store_all(
@@ -188,18 +193,18 @@ class Acceptor:
         stored = []
         for candidate in files:
             try:
-                facts = _examine(candidate.path, self._limits)
-            except FileNotFoundError:
+                with open_source(candidate) as opened:
+                    facts = _examine(opened, self._limits)
+                    item = self._store_one(
+                        candidate, opened, facts, source, received_by, link=not keep_source
+                    )
+            except (BeingWritten, FileNotFoundError):
                 continue
+            except _StoreFailed as failure:
+                raise TransientFailure(f"the image store cannot store a file: {failure}") from failure
             except OSError as error:
-                _warn_unreadable(_inode(candidate.path), str(error.strerror))
+                _warn_unreadable(_inode(candidate), str(error.strerror))
                 continue
-            try:
-                item = self._store_one(candidate, facts, source, received_by, keep_source=keep_source)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise TransientFailure(f"the image store cannot store a file: {error.strerror}") from error
             if item is not None:
                 stored.append(item)
         try:
@@ -211,25 +216,36 @@ class Acceptor:
     def _store_one(
         self,
         candidate: Candidate,
+        opened: OpenSource,
         facts: _FileFacts,
         source: Source,
         received_by: str | None,
         *,
-        keep_source: bool,
+        link: bool,
     ) -> _Stored | None:
+        if source in _FROM_OTHERS:
+            opened.check_writers()
+        private = link and opened.make_private()
         area = Area.REJECTED if facts.rejection else Area.IMAGES
-        # A file with a second name elsewhere may still be changed under that name, so it is copied.
-        link = not keep_source and facts.status.st_nlink == 1
-        stored_path = self._store.put(candidate.path, facts.sha256, area, link=link)
-        after = candidate.path.lstat()
-        if _fingerprint(facts.status) != _fingerprint(after):
+        try:
+            stored_path = self._store.put(
+                facts.content, facts.sha256, area, inode=opened.file.fileno() if private else None
+            )
+        except SourceChanged:
+            stored_path = None
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _StoreFailed(error.strerror) from error
+        after = opened.current_status()
+        if stored_path is None or fingerprint_of(opened.status) != fingerprint_of(after):
             log.info("a file changed while it was read; a later scan reads it again")
             return None
         image = facts.inspection
         arrival = receipts.Arrival(
             source=source,
             original_name=readable_name(candidate.name),
-            key=_arrival_key(candidate.name, after) if source is Source.FOLDER else None,
+            key=arrival_key(candidate.name, after) if source is Source.FOLDER else None,
             sha256=facts.sha256,
             bytes=after.st_size,
             format=image.format if image else None,
@@ -239,7 +255,7 @@ class Acceptor:
             rejection=facts.rejection,
             received_by=received_by,
         )
-        return _Stored(candidate, _fingerprint(after), stored_path, arrival)
+        return _Stored(candidate, fingerprint_of(after), stored_path, arrival)
 
 
 def in_groups(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
@@ -275,39 +291,18 @@ def readable_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
 
 
-def _examine(path: Path, limits: Limits) -> _FileFacts:
-    """Hash and inspect a file, without following symbolic links. Raises OSError."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise FileNotFoundError(path)
-        # Read once, because the header is parsed in small steps. Bytes that are added to the file from now
-        # on are ignored: a later scan reads such a file again.
-        content: io.BytesIO | io.BufferedReader = (
-            io.BytesIO(file.read(_READ_WHOLE)) if status.st_size <= _READ_WHOLE else file
-        )
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
-        content.seek(0)
-        try:
-            return _FileFacts(status, sha256, inspect(content, status.st_size, limits), None)
-        except RejectedImage as rejected:
-            return _FileFacts(status, sha256, None, (rejected.code, rejected.sentence))
-
-
-def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _arrival_key(name: str, status: os.stat_result) -> str:
-    """Return a key for this arrival. It contains the inode's change time, which nobody can set, not even `cp -p`.
-
-    The key is made after the link into the store, which is the last change to the inode. The name is part of
-    the key, because one inode can have two names in the inbox, which count as two files. The device is not
-    part of the key, because its number changes when the disk is mounted again.
-    """
-    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    return f"{status.st_ino}:{status.st_ctime_ns}:{status.st_size}:{digest}"
+def _examine(opened: OpenSource, limits: Limits) -> _FileFacts:
+    """Hash and inspect a file. Raises OSError."""
+    size = opened.status.st_size
+    # Read once, because the header is parsed in small steps. Bytes that are added to the file from now
+    # on are ignored: a later scan reads such a file again.
+    content = io.BytesIO(opened.file.read(_READ_WHOLE)) if size <= _READ_WHOLE else opened.file
+    sha256 = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]  # both are files
+    content.seek(0)
+    try:
+        return _FileFacts(content, sha256, inspect(content, size, limits), None)
+    except RejectedImage as rejected:
+        return _FileFacts(content, sha256, None, (rejected.code, rejected.sentence))
 
 
 @lru_cache(maxsize=1_000)
@@ -316,18 +311,17 @@ def _warn_unreadable(inode: int, error: str) -> None:
     log.warning("a file cannot be read; it stays where it is", inode=inode, error=error)
 
 
-def _inode(path: Path) -> int:
+def _inode(candidate: Candidate) -> int:
     try:
-        return path.lstat().st_ino
+        return candidate.status().st_ino
     except OSError:
         return 0
 
 
-def _remove(path: Path, fingerprint: tuple[int, ...]) -> None:
+def _remove(candidate: Candidate, fingerprint: tuple[int, ...]) -> None:
     """Delete an accepted file, unless another file has replaced it under this name since then."""
     try:
-        if _fingerprint(path.lstat()) == fingerprint:
-            path.unlink()
+        candidate.remove(fingerprint)
     except FileNotFoundError:
         return
     except OSError as error:

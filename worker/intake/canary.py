@@ -12,7 +12,8 @@ from pathlib import Path
 
 from worker.config import Settings
 from worker.imagefile.parts import with_comment
-from worker.intake.accept import Acceptor, Candidate
+from worker.intake.accept import Acceptor
+from worker.intake.source import Candidate
 from worker.intake.watcher import Enqueue
 from worker.ledger.canary import RUN, last_sent
 from worker.ledger.session import Ledger, utc_now

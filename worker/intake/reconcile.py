@@ -17,7 +17,8 @@ from pathlib import Path
 from sqlalchemy import select
 
 from worker.config import Settings
-from worker.intake.accept import Acceptor, Candidate, in_groups
+from worker.intake.accept import Acceptor, in_groups
+from worker.intake.source import Candidate
 from worker.intake.watcher import files_below
 from worker.ledger.maintenance import CheckResult
 from worker.ledger.session import Ledger
@@ -147,12 +148,11 @@ class Reconciler:
             return None
 
     def _inbox_groups(self) -> Iterator[Sequence[Candidate]]:
-        inbox = self._settings.inbox
-        return in_groups([Candidate(path, str(path.relative_to(inbox))) for path in files_below(inbox)])
+        return in_groups(files_below(self._settings.inbox))
 
     def _sources(self) -> Iterator[Path]:
-        yield from files_below(self._settings.inbox)
-        yield from files_below(self._settings.incoming)
+        for folder in (self._settings.inbox, self._settings.incoming):
+            yield from (candidate.path for candidate in files_below(folder))
 
     def _unfinished(self) -> list[Path]:
         return [path for path in self._store.unfinished() if _is_abandoned(path)]
@@ -160,7 +160,7 @@ class Reconciler:
 
 def abandoned_uploads(settings: Settings) -> list[Path]:
     """Return uploads that broke off; their sender got no answer."""
-    return [path for path in files_below(settings.incoming) if _is_abandoned(path)]
+    return [file.path for file in files_below(settings.incoming) if _is_abandoned(file.path)]
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -79,22 +79,24 @@ class OpenSource:
         """Return the status of the file that now has this name. Raises OSError."""
         return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
 
-    def make_private(self, *, check_writers: bool) -> bool:
-        """Make the file read-only for everybody, and return whether nobody else can change its bytes.
+    def check_writers(self) -> None:
+        """Raise BeingWritten if the kernel says that a process has the file open for writing."""
+        _take_lease(self.file.fileno())
 
-        Args:
-            check_writers: whether another process may have the file open for writing.
-
-        Raises:
-            BeingWritten: a process has the file open for writing.
-        """
-        quiet = not check_writers or _take_lease(self.file.fileno())
+    def make_private(self) -> bool:
+        """Make the file read-only, and return whether nobody else can change its bytes until it is closed."""
         belongs_to_us = self.status.st_uid == os.geteuid() and self.status.st_nlink == 1
-        if not (quiet and belongs_to_us) or self.status.st_mode & _WRITABLE_BY_OTHERS:
+        if not belongs_to_us or self.status.st_mode & _WRITABLE_BY_OTHERS:
+            return False
+        try:
+            quiet = _take_lease(self.file.fileno())
+        except BeingWritten:
+            quiet = False
+        if not quiet:
             return False
         os.fchmod(self.file.fileno(), _READ_ONLY)
         # From now on, only root could open it for writing. Somebody who tried just before breaks the lease.
-        return not check_writers or _holds_lease(self.file.fileno())
+        return _holds_lease(self.file.fileno())
 
 
 @contextmanager

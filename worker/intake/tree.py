@@ -80,9 +80,7 @@ def walk(
 def _entries(root: Path, folder: str) -> list[tuple[str, os.stat_result | OSError]]:
     """Return the name of each entry of a folder, in order, with its status or the reason why it has none."""
     with opened_folder(root, folder) as handle, os.scandir(handle) as entries:
-        return [
-            (entry.name, status) for entry in _by_name(entries) if (status := _status(entry)) is not None
-        ]
+        return [(entry.name, status) for entry in _by_name(entries) if (status := _status(entry)) is not None]
 
 
 def _by_name(entries: Iterator[os.DirEntry[str]]) -> list[os.DirEntry[str]]:

@@ -8,7 +8,6 @@ caller, so that this module does not depend on the queue.
 from __future__ import annotations
 
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +26,10 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 from worker.config import Settings
-from worker.intake.accept import Acceptor, Candidate, in_groups
+from worker.intake.accept import Acceptor, in_groups
+from worker.intake.source import Candidate, fingerprint_of
 from worker.intake.stability import Sighting, StabilityTracker
+from worker.intake.tree import opened_folder, walk
 from worker.ledger.states import Lane, Outcome, Source
 
 log = structlog.get_logger(__name__)
@@ -90,17 +91,36 @@ class FolderMonitor:
         Returns:
             Seconds until the next file may be complete; None if no file is expected.
         """
-        sightings = (Sighting(path, state) for path, state in _scan(str(self._inbox)))
-        for group in in_groups(self._tracker.observe(sightings, time.monotonic())):
+        states = {path: fingerprint_of(status) for path, status in self._scan()}
+        sightings = (Sighting(path, state) for path, state in states.items())
+        complete = self._tracker.observe(sightings, time.monotonic())
+        for group in in_groups([self._candidate(path, states[path]) for path in complete]):
             self._accept(group)
         return self._tracker.due_in(time.monotonic())
 
-    def _accept(self, paths: Sequence[str]) -> None:
-        candidates = [Candidate(Path(path), path.removeprefix(f"{self._inbox}{os.sep}")) for path in paths]
+    def _scan(self) -> Iterator[tuple[str, os.stat_result]]:
+        return walk(self._inbox, is_ignored, _warn_unreadable, self._remove_if_idle)
+
+    def _candidate(self, path: str, state: tuple[int, ...]) -> Candidate:
+        device, inode, *_ = state
+        return Candidate(self._inbox / path, path, self._inbox, (device, inode))
+
+    def _accept(self, candidates: Sequence[Candidate]) -> None:
         accepted = self._acceptor.accept(candidates, source=Source.FOLDER, lane=Lane.OVERNIGHT)
         new = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
         if new:
             self._enqueue(new, Lane.OVERNIGHT)
+
+    def _remove_if_idle(self, path: str) -> None:
+        parent, _, name = path.rpartition("/")
+        try:
+            with opened_folder(self._inbox, parent) as folder:
+                changed_at = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+                if time.time() - changed_at > _EMPTY_FOLDER_KEPT_S:
+                    os.rmdir(name, dir_fd=folder)
+        except OSError:
+            # Somebody has just used or removed the folder: the next scan sees its new state.
+            return
 
     def _wait_for_event(self, stop: threading.Event) -> None:
         """Wait for an event, the time of the next periodic scan, or `stop`."""
@@ -124,52 +144,17 @@ def is_ignored(name: str) -> bool:
     return name.startswith(".") or name.lower().endswith(_PARTIAL_SUFFIXES)
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield every regular file below `folder`, in order of name; no links, no ignored names."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_ignored(name))
-        paths = (Path(parent, name) for name in sorted(names) if not is_ignored(name))
-        yield from (path for path in paths if path.is_file() and not path.is_symlink())
+def files_below(folder: Path) -> list[Candidate]:
+    """Return every regular file below `folder`, in order of name; no links, no ignored names."""
+    files = walk(folder, is_ignored, _warn_unreadable, lambda _: None)
+    return [Candidate(folder / path, path, folder, (status.st_dev, status.st_ino)) for path, status in files]
 
 
-def _scan(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield every regular file below `folder` with its size and time in ns; no links, no ignored names."""
-    folders = [folder]
-    while folders:
-        current = folders.pop()
-        try:
-            entries = list(os.scandir(current))
-        except OSError as error:
-            _warn_unreadable_folder(current, str(error.strerror))
-            continue
-        if not entries and current != folder:
-            _remove_if_idle(Path(current))
-        for entry in entries:
-            if is_ignored(entry.name):
-                continue
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                _warn_unreadable_folder(entry.path, str(error.strerror))
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                folders.append(entry.path)
-            elif stat.S_ISREG(status.st_mode):
-                yield entry.path, (status.st_size, status.st_mtime_ns)
+def _warn_unreadable(path: str, error: OSError) -> None:
+    _warn_once(path, str(error.strerror))
 
 
 @lru_cache(maxsize=1_000)
-def _warn_unreadable_folder(_path: str, error: str) -> None:
+def _warn_once(_path: str, error: str) -> None:
     """Log once for each folder, not on each scan; without its name, which may contain the name of a patient."""
     log.warning("a folder cannot be read; it stays where it is", error=error)
-
-
-def _remove_if_idle(folder: Path) -> None:
-    try:
-        if time.time() - folder.stat().st_mtime > _EMPTY_FOLDER_KEPT_S:
-            folder.rmdir()
-    except OSError:
-        # Somebody has just used or removed the folder: the next scan sees its new state.
-        return

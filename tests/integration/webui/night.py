@@ -16,7 +16,8 @@ from worker.config import Settings
 from worker.errors import REJECTIONS
 from worker.imagefile.parts import with_comment
 from worker.inference.triage import OperatingPoint, confidence, triage
-from worker.intake.accept import Accepted, Acceptor, Candidate
+from worker.intake.accept import Accepted, Acceptor
+from worker.intake.source import Candidate
 from worker.ledger import leases, predictions
 from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord
 from worker.ledger.session import Ledger, utc_now

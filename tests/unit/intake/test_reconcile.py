@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import time
 from collections.abc import Callable
@@ -12,13 +13,14 @@ import pytest
 from sqlalchemy import select
 
 from tests.conftest import make_settings
-from tests.files import jpeg
+from tests.files import jpeg, overwrite
 from tests.filling import assert_consistent
 from worker.commands.check import as_text
 from worker.config import Settings
 from worker.intake import accept, reconcile
-from worker.intake.accept import Acceptor, Candidate
+from worker.intake.accept import Acceptor
 from worker.intake.reconcile import Reconciler
+from worker.intake.source import Candidate
 from worker.ledger.maintenance import CheckResult
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
@@ -50,10 +52,8 @@ class DataFolder:
 
     def store_only(self, data: bytes, area: Area = Area.IMAGES) -> str:
         """Store bytes without recording them, as a crash or a restored backup leaves them."""
-        path = self.drop("source", data)
         sha256 = hashlib.sha256(data).hexdigest()
-        self.store.put(path, sha256, area)
-        path.unlink()
+        self.store.put(io.BytesIO(data), sha256, area)
         return sha256
 
     def named(self, *, read_bytes: bool = False) -> dict[str, list[str]]:
@@ -111,7 +111,7 @@ def test_stored_files_are_accepted_in_several_groups(data_folder: DataFolder) ->
 
 def test_a_stored_file_with_a_source_is_left_alone(data_folder: DataFolder) -> None:
     source = data_folder.drop("a.jpg", jpeg(1))
-    data_folder.store.put(source, hashlib.sha256(jpeg(1)).hexdigest(), Area.IMAGES)
+    data_folder.store.put(io.BytesIO(jpeg(1)), hashlib.sha256(jpeg(1)).hexdigest(), Area.IMAGES)
     assert data_folder.named() == {}
     assert data_folder.reconciler.repair() == []
     data_folder.accept(source)
@@ -145,7 +145,7 @@ def test_a_file_recorded_during_the_comparison_is_not_reported(
 
 def test_stored_bytes_with_a_wrong_hash_are_not_accepted(data_folder: DataFolder) -> None:
     sha256 = data_folder.store_only(jpeg(1))
-    data_folder.store.path(sha256).write_bytes(jpeg(2))
+    overwrite(data_folder.store.path(sha256), jpeg(2))
     assert data_folder.reconciler.repair() == []
     assert data_folder.named() == {"1 stored files without an image": [sha256]}
     assert data_folder.images() == {}
@@ -159,7 +159,7 @@ def test_images_with_missing_or_changed_bytes_are_named(data_folder: DataFolder)
     )
     first, second, _ = (row for _, row in sorted((row.id, row) for row in data_folder.images().values()))
     data_folder.store.path(first.sha256).unlink()
-    data_folder.store.path(second.sha256).write_bytes(b"other")
+    overwrite(data_folder.store.path(second.sha256), b"other")
     missing = {"1 images whose bytes are missing in the image store": [f"image {first.id}"]}
     changed = {"1 images whose stored bytes have changed": [f"image {second.id}"]}
     assert data_folder.named() == missing

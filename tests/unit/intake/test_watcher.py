@@ -18,6 +18,7 @@ from tests.files import jpeg
 from tests.filling import assert_consistent
 from tests.ledgers import current_ledger
 from worker.intake.accept import Acceptor
+from worker.intake.source import Candidate
 from worker.intake.watcher import FolderMonitor, is_ignored
 from worker.ledger.states import Lane
 from worker.ledger.tables import Receipt
@@ -246,7 +247,7 @@ def test_a_file_that_vanishes_before_reading_has_no_receipt(make_inbox: Callable
     inbox.drop("b.jpg", jpeg())
     inbox.monitor.scan_once()
     (inbox.folder / "b.jpg").rename(inbox.folder / "c.jpg")
-    inbox.monitor._accept([str(inbox.folder / "b.jpg")])
+    inbox.monitor._accept([Candidate(inbox.folder / "b.jpg", "b.jpg", inbox.folder)])
     assert inbox.names() == []
     inbox.settle()
     assert inbox.names() == ["c.jpg"]

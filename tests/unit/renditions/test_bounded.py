@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from pathlib import Path
 
@@ -38,10 +39,7 @@ def store(settings: Settings) -> Store:
 
 def stored(store: Store, data: bytes) -> str:
     sha256 = hashlib.sha256(data).hexdigest()
-    source = store.root / "source"
-    source.write_bytes(data)
-    store.put(source, sha256, Area.IMAGES, link=False)
-    source.unlink()
+    store.put(io.BytesIO(data), sha256, Area.IMAGES)
     return sha256
 
 
