@@ -11,10 +11,11 @@ import base64
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import structlog
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -25,13 +26,19 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from worker.errors import TransientFailure, WrongSettings
 from worker.keyfile import create_key_file
 from worker.ledger import audit
 from worker.ledger.session import Ledger, utc_now
 
+log = structlog.get_logger(__name__)
+
 _KIND = "nightread-checkpoint-1"
+# The event that names a checkpoint.
+_EVENT, _SUBJECT = "checkpoint_signed", "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -54,21 +61,41 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class CheckpointResult:
-    """The number of checkpoints, and the line of the first one that does not match the audit trail."""
+    """The result of `Checkpoints.check`.
+
+    Attributes:
+        checkpoints: number of lines in the file.
+        bad_checkpoint: number of the first line that does not match the audit trail; None if there is none.
+        missing_checkpoint: event of the first checkpoint that the audit trail names and the file lacks; None likewise.
+        at_least: whether the audit trail has the event that somebody kept elsewhere; None if none was given.
+    """
 
     checkpoints: int
     bad_checkpoint: int | None
+    missing_checkpoint: int | None = None
+    at_least: bool | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.bad_checkpoint is None and self.missing_checkpoint is None and self.at_least is not False
 
 
 class Checkpoints:
     """A file of checkpoints, one a line, and the key pair that signs them."""
 
-    def __init__(self, file: Path, key: Path) -> None:
-        """Use `file` and the private key `key`. The first `take` creates a missing key, and `.pub` beside it."""
+    def __init__(self, file: Path, key: Path, public: Path | None = None) -> None:
+        """Use `file` and the private key `key`. The first `take` creates a missing key, and `.pub` beside it.
+
+        `check` uses the public key `public`, by default the one beside `key`.
+        """
         self._file, self._key = file, key
+        self._public_path = public or key.with_suffix(".pub")
 
     def take(self, ledger: Ledger) -> Checkpoint | None:
-        """Append a checkpoint, and fsync the file.
+        """Append a checkpoint, fsync the file, and append an event that names the checkpoint.
+
+        A role that may only read the database signs, too; then no event names the checkpoint.
 
         Returns:
             The checkpoint; None if there is no new event since the last one.
@@ -83,37 +110,63 @@ class Checkpoints:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 with ledger.reading() as session:
                     seq, head = audit.head(session)
-                if seq == max((line.seq for _, line in self._lines() if line is not None), default=0):
+                    named = audit.kind_of(session, seq) == _EVENT
+                last = max((line.seq for _, line in self._lines() if line is not None), default=0)
+                # The event that names the last checkpoint is nothing new.
+                if seq == last or (named and seq == last + 1):
                     return None
                 checkpoint = self._sign(seq, head)
                 file.write(f"{json.dumps(asdict(checkpoint))}\n")
                 file.flush()
                 os.fsync(file.fileno())
+                self._name(ledger, checkpoint)
         except OSError as error:
             raise TransientFailure(f"a checkpoint of the audit trail cannot be written: {error}") from error
         return checkpoint
 
-    def check(self, ledger: Ledger) -> CheckpointResult:
+    def check(self, ledger: Ledger, at_least: tuple[int, str] | None = None) -> CheckpointResult:
         """Compare every checkpoint with the audit trail.
 
-        Raises WrongSettings when there are checkpoints but no valid public key.
+        Args:
+            ledger: the ledger.
+            at_least: number and hash of an event that the audit trail must have, kept where nobody who can change
+                the ledger can write.
+
+        Raises:
+            WrongSettings: there are checkpoints but no valid public key.
         """
         # Read before the audit trail, because a newer checkpoint would name an event that the snapshot lacks.
         lines = list(self._lines())
-        if not lines:
-            return CheckpointResult(0, None)
-        public, last = self._public(), 0
         with ledger.reading() as session:
-            for number, checkpoint in lines:
-                if (
-                    checkpoint is None
-                    or checkpoint.seq <= last
-                    or not _is_signed_by(public, checkpoint)
-                    or audit.hash_of(session, checkpoint.seq) != checkpoint.hash
-                ):
-                    return CheckpointResult(len(lines), number)
-                last = checkpoint.seq
-        return CheckpointResult(len(lines), None)
+            return CheckpointResult(
+                len(lines),
+                self._first_bad(session, lines),
+                _first_missing(session, {line.seq for _, line in lines if line is not None}),
+                None if at_least is None else audit.hash_of(session, at_least[0]) == at_least[1],
+            )
+
+    def _first_bad(self, session: Session, lines: Sequence[tuple[int, Checkpoint | None]]) -> int | None:
+        public, last = self._public() if lines else None, 0
+        for number, checkpoint in lines:
+            if (
+                checkpoint is None
+                or public is None
+                or checkpoint.seq <= last
+                or not _is_signed_by(public, checkpoint)
+                or audit.hash_of(session, checkpoint.seq) != checkpoint.hash
+            ):
+                return number
+            last = checkpoint.seq
+        return None
+
+    def _name(self, ledger: Ledger, checkpoint: Checkpoint) -> None:
+        """Append an event that names a checkpoint, so that a missing file is noticed."""
+        details = {"seq": checkpoint.seq, "key_sha256": audit.digest_bytes(self._public_path.read_bytes())}
+        try:
+            with ledger.transaction() as session:
+                audit.append(session, [audit.Event(_EVENT, "nightread", _SUBJECT, details)])
+        except (TransientFailure, DBAPIError) as error:
+            log.warning("no event names the new checkpoint", event_number=checkpoint.seq, error=str(error))
 
     def _lines(self) -> Iterator[tuple[int, Checkpoint | None]]:
         """Yield the number of each line, from 1, and its checkpoint; None if the line is not valid."""
@@ -159,13 +212,18 @@ class Checkpoints:
             )
         return key
 
-    @property
-    def _public_path(self) -> Path:
-        return self._key.with_suffix(".pub")
-
     def _make_key(self) -> None:
         key = Ed25519PrivateKey.generate()
         create_key_file(self._key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def _first_missing(session: Session, present: Container[int]) -> int | None:
+    """Return the event of the first checkpoint that the audit trail names and that is not present."""
+    for payload in audit.payloads(session, _SUBJECT, _EVENT):
+        seq = payload.get("seq")
+        if isinstance(seq, int) and seq not in present:
+            return seq
+    return None
 
 
 def _message(seq: int, head: str, at: str) -> bytes:

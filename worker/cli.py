@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -74,6 +75,14 @@ def _check_line(value: str) -> str:
     if not value.isprintable() or len(value) > _MAX_LINE:
         raise click.BadParameter(f"must be one line of at most {_MAX_LINE} printable characters")
     return value
+
+
+def _event_of_trail(value: str) -> tuple[int, str]:
+    """Parse `SEQ:HASH`, the number and the hash of an event of the audit trail."""
+    match = re.fullmatch(r"([0-9]{1,18}):([0-9a-fA-F]{64})", value)
+    if match is None:
+        raise click.BadParameter("must be the number of an event, a colon and its hash of 64 digits")
+    return int(match[1]), match[2].lower()
 
 
 _MAX_LINE = 200
@@ -272,13 +281,25 @@ def audit() -> None:
 
 @audit.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def verify(as_json: bool) -> None:
+@click.option(
+    "--public-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Public key of the checkpoints. Default: the one beside the private key.",
+)
+@click.option(
+    "--at-least",
+    type=_event_of_trail,
+    metavar="SEQ:HASH",
+    help="Number and hash of an event that the audit trail must have: keep them where nobody can change them.",
+)
+def verify(as_json: bool, public_key: Path | None, at_least: tuple[int, str] | None) -> None:
     """Verify the audit trail, the tables against it, and every checkpoint. Exit code 1 if anything is wrong."""
     from worker.commands.verify import as_text
     from worker.commands.verify import verify as verify_all
 
     settings = _start("audit")
-    report = verify_all(settings, _ledger(settings))
+    report = verify_all(settings, _ledger(settings), public_key=public_key, at_least=at_least)
     click.echo(_json(report.document()) if as_json else as_text(report, settings))
     sys.exit(0 if report.ok else 1)
 
@@ -302,7 +323,7 @@ def checkpoint() -> None:
 def _checkpoints(settings: Settings) -> Checkpoints:
     from worker.checkpoints import Checkpoints
 
-    return Checkpoints(settings.checkpoints_path, settings.checkpoint_key)
+    return Checkpoints(settings.checkpoints_path, settings.checkpoint_key_path)
 
 
 @nightread.group()
@@ -316,7 +337,8 @@ def upgrade() -> None:
     from worker.ledger import schema
     from worker.ledger.session import Ledger
 
-    click.echo(f"The database is at revision {schema.upgrade(Ledger(_start('db').database))}.", err=True)
+    ledger = Ledger(_start("db").migration_database)
+    click.echo(f"The database is at revision {schema.upgrade(ledger)}.", err=True)
 
 
 @db.command()
@@ -346,6 +368,8 @@ def backup(target: Path) -> None:
     """Copy the database to TARGET while it is in use."""
     from worker.ledger import maintenance
 
+    if not target.absolute().parent.is_dir():
+        raise click.BadParameter(f"the folder {target.absolute().parent} does not exist", param_hint="TARGET")
     try:
         maintenance.backup(_ledger(_start("db")), target)
     except maintenance.BackupFailed as error:

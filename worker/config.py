@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -62,6 +63,10 @@ class Settings(BaseSettings):
     data: Path = Field(Path("data"), description="Folder of the inbox, the image store and the SQLite file.")
     database_url: str = Field(
         "", description="URL of the database; empty: `nightread.sqlite3` in the data folder."
+    )
+    migration_database_url: str = Field(
+        "",
+        description="URL of the database for `nightread db upgrade`, with a role that may change tables; empty: `NIGHTREAD_DATABASE_URL`.",
     )
     broker_url: str = Field("", description="URL of Redis or Valkey; empty: the bundled Valkey.")
     store: str = Field("", description="Folder of the image store; empty: `store` in the data folder.")
@@ -140,7 +145,17 @@ class Settings(BaseSettings):
         description="File of the audit trail's signed checkpoints; empty: `checkpoints.jsonl` in the data folder.",
     )
     checkpoint_s: float = Field(
-        3600.0, gt=0, description="Seconds between two signed checkpoints of the audit trail."
+        3600.0,
+        ge=0,
+        description="Seconds between two signed checkpoints of the audit trail; 0: `nightread watch` signs none.",
+    )
+    checkpoint_key: str = Field(
+        "",
+        description="File of the private key that signs checkpoints; empty: `checkpoint.key` in the data folder.",
+    )
+    checkpoint_command: str = Field(
+        "",
+        description="Command that copies the file of checkpoints to another machine. `{file}` stands for its path.",
     )
     claim_s: float = Field(
         900.0, gt=0, description="Seconds for which a reader's claim on an image is valid."
@@ -216,7 +231,16 @@ class Settings(BaseSettings):
             raise ValueError("the image store must be a folder in this version, not a URL")
         return value
 
-    @field_validator("database_url")
+    @field_validator("checkpoint_command")
+    @classmethod
+    def _check_command(cls, value: str) -> str:
+        try:
+            shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"this is not a command: {error}") from None
+        return value
+
+    @field_validator("database_url", "migration_database_url")
     @classmethod
     def _check_database_url(cls, value: str) -> str:
         if value and not value.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:", "postgres:")):
@@ -261,9 +285,10 @@ class Settings(BaseSettings):
         return chosen if self.checkpoints else self.data / "checkpoints.jsonl"
 
     @property
-    def checkpoint_key(self) -> Path:
+    def checkpoint_key_path(self) -> Path:
         """The file of the private key that signs checkpoints."""
-        return self.data / "checkpoint.key"
+        chosen = Path(self.checkpoint_key).expanduser().absolute()
+        return chosen if self.checkpoint_key else self.data / "checkpoint.key"
 
     @property
     def database(self) -> str:
@@ -277,6 +302,11 @@ class Settings(BaseSettings):
         """The file of the database; None for PostgreSQL."""
         url = make_url(self.database)
         return Path(url.database).absolute() if url.drivername.startswith("sqlite") and url.database else None
+
+    @property
+    def migration_database(self) -> str:
+        """The ledger's SQLAlchemy URL for migrations."""
+        return self.migration_database_url or self.database
 
     @property
     def broker_is_bundled(self) -> bool:
@@ -294,7 +324,7 @@ class Settings(BaseSettings):
             Place("the data folder", self.data, "NIGHTREAD_DATA"),
             Place("the model's folder", self.model, "NIGHTREAD_MODEL"),
             Place("the file of checkpoints", self.checkpoints_path, "NIGHTREAD_CHECKPOINTS"),
-            Place("the key of checkpoints", self.checkpoint_key, "NIGHTREAD_DATA"),
+            Place("the key of checkpoints", self.checkpoint_key_path, "NIGHTREAD_DATA"),
         ]
         file = self.database_file
         return places if file is None else [*places, Place("the database", file, "NIGHTREAD_DATABASE_URL")]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import structlog
 from celery.platforms import SecurityWarning
 
+from worker.checkpoint_sender import CheckpointSender
 from worker.checkpoints import Checkpoints
 from worker.config import Settings
 from worker.errors import TransientFailure
@@ -38,6 +39,7 @@ from worker.store import open_store
 log = structlog.get_logger(__name__)
 
 _WARN_AGAIN_S = 60.0
+_NEVER_S = float("inf")
 
 
 def watch(settings: Settings) -> int:
@@ -49,10 +51,21 @@ def watch(settings: Settings) -> int:
     monitor = FolderMonitor(settings, acceptor, dispatcher.publish)
     canary = Canary(settings, ledger, acceptor, dispatcher.publish)
     sweeper = Sweeper(settings, ledger, store, dispatcher)
-    checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key)
+    checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key_path)
+    sender = CheckpointSender(settings.checkpoint_command, settings.checkpoints_path)
+
+    def take_checkpoint() -> None:
+        if settings.checkpoint_s and checkpoints.take(ledger):
+            sender.request()
+
     schedule = _Schedule(
-        (sweeper.sweep, canary.send_if_due), lambda: checkpoints.take(ledger), settings.checkpoint_s
+        (sweeper.sweep, canary.send_if_due), take_checkpoint, settings.checkpoint_s or _NEVER_S
     )
+
+    def sweep() -> None:
+        schedule.run()
+        sender.poll()
+
     ahead = AheadOfReading(settings, ledger, store)
     stop = _stop_on_signals()
     _remove_abandoned_uploads(settings)
@@ -63,7 +76,7 @@ def watch(settings: Settings) -> int:
         defects: list[Exception] = []
         sweeping = threading.Thread(
             target=_run_repeatedly,
-            args=(stop, settings.sweep_s, schedule.run, sweeper_heartbeat, defects),
+            args=(stop, settings.sweep_s, sweep, sweeper_heartbeat, defects),
             name="sweeper",
         )
         # Without a heartbeat: a page that finds no rendition has it made.

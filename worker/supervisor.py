@@ -127,8 +127,8 @@ def up(settings: Settings) -> int:
     _make_folders(settings)
     with _exclusive_lock(settings):
         _check_port(settings)
+        upgrade(Ledger(settings.migration_database))
         ledger = Ledger(settings.database)
-        upgrade(ledger)
         return _supervise(settings, ledger, stop)
 
 
@@ -156,6 +156,8 @@ def _make_folders(settings: Settings) -> None:
 def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> int:
     """Start the processes and keep them running until `stop` is set. Return the exit status."""
     environment = {**os.environ, **_child_environment(settings)}
+    # No child changes tables, so none gets the password of the role that may.
+    environment.pop("NIGHTREAD_MIGRATION_DATABASE_URL", None)
     names = (["broker"] if settings.broker_is_bundled else []) + ["worker", "watch", "web"]
     children = [_Child(name, settings.restart_pause_s) for name in names]
     announced = False

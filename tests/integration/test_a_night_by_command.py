@@ -17,6 +17,7 @@ from tests.conftest import Stack, stack_factory
 from tests.files import distinct
 from tests.filling import assert_consistent
 from worker import DISCLAIMER
+from worker.config import Settings
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Image
 from worker.store import open_store
@@ -107,6 +108,13 @@ def test_replay_finds_an_altered_prediction(night: Stack, tmp_path: Path) -> Non
     completed = copy.run("replay", str(scored.id))
     assert completed.returncode == 1
     assert "THE NUMBERS DIFFER" in completed.stdout
+    stored = open_store(Settings(data=tmp_path / "data")).path(scored.sha256)
+    changed = stored.read_bytes() + b"x"
+    stored.unlink()
+    stored.write_bytes(changed)
+    completed = copy.run("replay", str(scored.id))
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert "The stored bytes have changed since the file arrived." in completed.stderr
 
 
 def test_retried_letter_is_rejected_again(night: Stack) -> None:

@@ -45,10 +45,12 @@ def test_a_checkpoint_is_taken_only_after_new_events(
     first = checkpoints.take(ledger)
     assert first is not None
     with ledger.reading() as session:
-        assert (first.seq, first.hash) == audit.head(session)
+        assert audit.hash_of(session, first.seq) == first.hash
+        assert audit.head(session)[0] == first.seq + 1, "an event names the checkpoint"
     assert checkpoints.take(ledger) is None
     fill(ledger, 3)
     assert checkpoints.take(ledger) is not None
+    assert checkpoints.take(ledger) is None
     assert len(file.read_text().splitlines()) == 2
     assert checkpoints.check(ledger) == CheckpointResult(2, None)
 
@@ -78,6 +80,57 @@ def test_a_rebuilt_audit_trail_is_detected(ledger: Ledger, checkpoints: Checkpoi
     assert checkpoints.check(ledger) == CheckpointResult(1, 1)
 
 
+def test_a_missing_file_that_the_trail_names_is_detected(
+    ledger: Ledger, checkpoints: Checkpoints, file: Path, tmp_path: Path
+) -> None:
+    fill(ledger, 1)
+    first = checkpoints.take(ledger)
+    fill(ledger, 2)
+    checkpoints.take(ledger)
+    assert first is not None
+    assert checkpoints.check(ledger).ok
+    lines = file.read_text().splitlines()
+    file.write_text(lines[1])
+    assert checkpoints.check(ledger) == CheckpointResult(1, None, first.seq)
+    file.unlink()
+    result = checkpoints.check(ledger)
+    assert (result, result.ok) == (CheckpointResult(0, None, first.seq), False)
+    # Signed again: the new file has no line for the earlier events.
+    fill(ledger, 3)
+    checkpoints.take(ledger)
+    assert checkpoints.check(ledger) == CheckpointResult(1, None, first.seq)
+
+
+def test_event_kept_elsewhere_shows_a_trail_made_anew(ledger: Ledger, checkpoints: Checkpoints) -> None:
+    fill(ledger, 1)
+    kept = checkpoints.take(ledger)
+    assert kept is not None
+    assert checkpoints.check(ledger, (kept.seq, kept.hash)).ok
+    do_harm(ledger)
+    with ledger.transaction() as session:
+        session.execute(delete(AuditEvent))
+        session.execute(update(ChainHead).values(seq=0, hash=audit.GENESIS))
+        audit.append(session, [audit.Event("received", "x", f"image:{n}", {}) for n in range(9)])
+    assert checkpoints.check(ledger, (kept.seq, kept.hash)).at_least is False
+    assert not checkpoints.check(ledger, (10**15, kept.hash)).ok
+
+
+def test_public_key_kept_elsewhere_shows_a_file_signed_again(
+    ledger: Ledger, checkpoints: Checkpoints, file: Path, tmp_path: Path
+) -> None:
+    fill(ledger, 1)
+    checkpoints.take(ledger)
+    kept = tmp_path / "kept.pub"
+    shutil.copy(tmp_path / "checkpoint.pub", kept)
+    key = tmp_path / "checkpoint.key"
+    assert Checkpoints(file, key, kept).check(ledger).ok
+    file.unlink()
+    Checkpoints(file, tmp_path / "new.key").take(ledger)
+    fill(ledger, 2)
+    Checkpoints(file, tmp_path / "new.key").take(ledger)
+    assert Checkpoints(file, key, kept).check(ledger).bad_checkpoint == 1
+
+
 def changed(**values: object) -> Callable[[str], str]:
     return lambda line: json.dumps({**json.loads(line), **values})
 
@@ -104,7 +157,7 @@ def test_a_changed_line_is_named(
         checkpoints.take(ledger)
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], harm(lines[1]), lines[2]]))
-    assert checkpoints.check(ledger) == CheckpointResult(3, 2)
+    assert checkpoints.check(ledger).bad_checkpoint == 2
 
 
 def test_an_older_line_replacing_a_later_is_named(
@@ -115,7 +168,7 @@ def test_an_older_line_replacing_a_later_is_named(
         checkpoints.take(ledger)
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], lines[1], lines[0]]))
-    assert checkpoints.check(ledger) == CheckpointResult(3, 3)
+    assert checkpoints.check(ledger).bad_checkpoint == 3
 
 
 def test_a_signature_of_another_key_is_not_valid(
@@ -136,7 +189,7 @@ def test_processes_share_one_private_key_of_the_owner(ledger: Ledger, file: Path
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert sorted(path.name for path in key.parent.iterdir()) == ["checkpoint.key", "checkpoint.pub"]
     for n in range(4):
-        assert Checkpoints(tmp_path / f"{n}.jsonl", key).check(ledger) == CheckpointResult(1, None)
+        assert Checkpoints(tmp_path / f"{n}.jsonl", key).check(ledger).bad_checkpoint is None
 
 
 def test_simultaneous_checkpoints_write_one_line(ledger: Ledger, checkpoints: Checkpoints) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from worker.checkpoints import Checkpoints
+from worker.commands.verify import checkpoint_lines
 from worker.config import Settings
+from worker.errors import WrongSettings
 from worker.intake.reconcile import Reconciler
 from worker.ledger import maintenance, tallies
 from worker.ledger.maintenance import CheckResult
@@ -20,7 +23,17 @@ def check_all(settings: Settings, *, read_bytes: bool) -> list[CheckResult]:
     results = maintenance.check(ledger)
     if not results[0].ok:
         return results
+    results.append(_check_checkpoints(settings, ledger))
     return results + Reconciler(settings, ledger, open_store(settings)).compare(read_bytes=read_bytes)
+
+
+def _check_checkpoints(settings: Settings, ledger: Ledger) -> CheckResult:
+    checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key_path)
+    try:
+        result = checkpoints.check(ledger)
+    except WrongSettings as error:
+        return CheckResult(ok=False, summary=str(error))
+    return CheckResult(result.ok, " ".join(checkpoint_lines(result, settings)))
 
 
 def repair_all(settings: Settings) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from worker.config import Settings
@@ -51,6 +52,14 @@ def as_text(comparison: dict[str, Any]) -> str:
     return "\n".join([title, *rows, *versions])
 
 
+def _read(settings: Settings, image: Image) -> bytes:
+    """Return the stored bytes. Raises RejectedImage if they are not those that arrived, OSError if they are gone."""
+    data = open_store(settings).read(image.sha256)
+    if hashlib.sha256(data).hexdigest() != image.sha256:
+        raise RejectedImage("changed_in_store")
+    return data
+
+
 def _compare(settings: Settings, image: Image, prediction: Prediction, model: Model) -> dict[str, Any]:
     scorer = open_scorer(settings)
     if scorer.bundle.sha256 != model.sha256:
@@ -59,7 +68,7 @@ def _compare(settings: Settings, image: Image, prediction: Prediction, model: Mo
             f"({model.sha256[:12]}). Set NIGHTREAD_MODEL to the folder of this model."
         )
     try:
-        data = open_store(settings).read(image.sha256)
+        data = _read(settings, image)
         prepared = scorer.prepare_again(data, limits_of(settings))
     except (RejectedImage, OSError) as error:
         raise LookupError(f"Image {image.id} can no longer be read: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from sqlalchemy import func, select
 
@@ -30,8 +31,7 @@ class TrailReport:
     @property
     def ok(self) -> bool:
         """Whether every check passed."""
-        intact = self.trail.ok and self.checkpoints.bad_checkpoint is None
-        return intact and not self.comparison.mismatch_count
+        return self.trail.ok and self.checkpoints.ok and not self.comparison.mismatch_count
 
     def document(self) -> dict[str, object]:
         """Return the document that `--json` prints."""
@@ -46,15 +46,24 @@ class TrailReport:
         }
 
 
-def verify(settings: Settings, ledger: Ledger) -> TrailReport:
-    """Run all checks. Raises WrongSettings when there are checkpoints but no valid public key."""
+def verify(
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    public_key: Path | None = None,
+    at_least: tuple[int, str] | None = None,
+) -> TrailReport:
+    """Run all checks. Raises WrongSettings when there are checkpoints but no valid public key.
+
+    `public_key` and `at_least` are as in `worker.checkpoints`.
+    """
     with ledger.reading() as session:
         trail = audit.verify(session)
         images = session.scalar(select(func.count()).select_from(Image)) or 0
         with progress(images, "Comparing images with the audit trail") as advance:
             comparison = compare(session, advance)
-    checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key).check(ledger)
-    return TrailReport(trail, comparison, checkpoints)
+    checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key_path, public_key)
+    return TrailReport(trail, comparison, checkpoints.check(ledger, at_least))
 
 
 def as_text(report: TrailReport, settings: Settings) -> str:
@@ -63,7 +72,7 @@ def as_text(report: TrailReport, settings: Settings) -> str:
         [
             _trail_line(report.trail),
             *_comparison_lines(report.comparison),
-            _checkpoints_line(report.checkpoints, settings),
+            *checkpoint_lines(report.checkpoints, settings),
         ]
     )
 
@@ -93,8 +102,16 @@ def counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
-def _checkpoints_line(result: CheckpointResult, settings: Settings) -> str:
-    if result.bad_checkpoint is None:
-        return f"Valid signed checkpoints: {result.checkpoints}."
-    path = settings.checkpoints_path
-    return f"THE AUDIT TRAIL DOES NOT MATCH ITS CHECKPOINTS: line {result.bad_checkpoint} of {path} is not valid."
+def checkpoint_lines(result: CheckpointResult, settings: Settings) -> list[str]:
+    """Return a sentence for each thing that is wrong with the checkpoints, or one that says that they are valid."""
+    path, lines = settings.checkpoints_path, []
+    if result.bad_checkpoint is not None:
+        line = f"line {result.bad_checkpoint} of {path} is not valid"
+        lines.append(f"THE AUDIT TRAIL DOES NOT MATCH ITS CHECKPOINTS: {line}.")
+    if result.missing_checkpoint is not None:
+        lines.append(
+            f"A CHECKPOINT IS MISSING: the audit trail names one of event {result.missing_checkpoint}, {path} has none."
+        )
+    if result.at_least is False:
+        lines.append("THE AUDIT TRAIL IS NOT THE ONE OF --at-least: it has no event of this number and hash.")
+    return lines or [f"Valid signed checkpoints: {result.checkpoints}."]

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -121,6 +122,21 @@ def head(session: Session) -> tuple[int, str]:
 def hash_of(session: Session, seq: int) -> str | None:
     """Return the hash of the event with this sequence number; None if there is no such event."""
     return session.scalar(select(AuditEvent.hash).where(AuditEvent.seq == seq))
+
+
+def kind_of(session: Session, seq: int) -> str | None:
+    """Return the kind of the event with this sequence number; None if there is no such event."""
+    return session.scalar(select(AuditEvent.kind).where(AuditEvent.seq == seq))
+
+
+def payloads(session: Session, subject: str, kind: str) -> Iterator[Mapping[str, object]]:
+    """Yield the payloads of the events of one kind about a subject, in order; skip one that is no JSON object."""
+    chosen = select(AuditEvent.payload).where(AuditEvent.subject == subject, AuditEvent.kind == kind)
+    for text in session.scalars(chosen.order_by(AuditEvent.seq).execution_options(yield_per=_VERIFY_BATCH)):
+        with suppress(ValueError):
+            payload = json.loads(text)
+            if isinstance(payload, dict):
+                yield payload
 
 
 def verify(session: Session) -> Verification:

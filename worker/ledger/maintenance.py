@@ -86,14 +86,13 @@ def _comparison_results(comparison: Comparison) -> list[CheckResult]:
 
 
 def backup(ledger: Ledger, target: Path) -> None:
-    """Write a consistent copy of the database while it is in use.
+    """Write a consistent copy of the database to a file in an existing folder while the database is in use.
 
     SQLite is copied by its backup API, PostgreSQL by pg_dump in the custom format. An unfinished copy is
     removed. Raises BackupFailed.
     """
     if target.exists():
         raise BackupFailed(f"{target} already exists. A backup never overwrites a file.")
-    target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f"{target.name}.part")
     try:
         if ledger.engine.dialect.name == "sqlite":

@@ -37,7 +37,30 @@ def upgrade(ledger: Ledger) -> str:
             raise SchemaOutdated(
                 "A newer version of Nightread has upgraded the database. Use that version."
             ) from error
+        if connection.dialect.name == "postgresql":
+            _protect(connection)
     return newest()
+
+
+def _protect(connection: Connection) -> None:
+    """Take from every role but the owner the right to change events, or the revision of the schema.
+
+    See `packaging/postgresql-roles.sql`, whose default rights are the same for every new table.
+    """
+    holders = connection.execute(
+        text(
+            "SELECT DISTINCT table_name, grantee FROM information_schema.role_table_grants"
+            " JOIN pg_tables ON schemaname = table_schema AND tablename = table_name"
+            " WHERE table_schema = current_schema() AND table_name IN ('audit_event', 'alembic_version')"
+            " AND tableowner = current_user AND grantee <> tableowner"
+            " AND privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')"
+        )
+    ).all()
+    quote = connection.dialect.identifier_preparer.quote
+    for table, grantee in holders:
+        rights = "UPDATE, DELETE, TRUNCATE" + (", INSERT" if table == "alembic_version" else "")
+        role = grantee if grantee == "PUBLIC" else quote(grantee)
+        connection.execute(text(f"REVOKE {rights} ON {quote(table)} FROM {role}"))
 
 
 def open_ledger(url: str) -> Ledger:

@@ -71,6 +71,9 @@ def ledger() -> Ledger:
         (["replay", "x"], {}, 2, "not a valid integer"),
         (["screen"], {}, 2, "Missing argument"),
         (["audit", "burn"], {}, 2, "No such command"),
+        (["audit", "verify", "--at-least", "3"], {}, 2, "the number of an event, a colon and its hash"),
+        (["db", "backup", "/nowhere/copy"], {}, 2, "the folder /nowhere does not exist"),
+        (["status"], {"NIGHTREAD_CHECKPOINT_COMMAND": "scp '"}, 2, "this is not a command"),
     ],
 )
 def test_expected_error_ends_in_a_sentence(
@@ -125,7 +128,14 @@ def test_json_option_prints_one_document_on_stdout(ledger: Ledger) -> None:
         "checkpoints": 0,
         "bad_checkpoint": None,
     }
-    keys |= {"mismatch_count": 0, "mismatches": [], "unproven": {}, "erased": {}}
+    keys |= {
+        "missing_checkpoint": None,
+        "at_least": None,
+        "mismatch_count": 0,
+        "mismatches": [],
+        "unproven": {},
+        "erased": {},
+    }
     assert {**verified, "head": ""} == keys
     status = json.loads(nightread("status", "--json").stdout)
     assert (status["received"], status["pending"], status["eta_s"]) == (2, 2, None)
@@ -155,7 +165,7 @@ def test_checkpoint_reveals_a_truncated_audit_trail(ledger: Ledger) -> None:
     whole = nightread("audit", "verify")
     assert whole.returncode == 0
     assert "Valid signed checkpoints: 1." in whole.stdout
-    do_harm(ledger, "DELETE FROM audit_event WHERE seq = 3")
+    do_harm(ledger, "DELETE FROM audit_event WHERE seq >= 3")
     with ledger.transaction() as session:
         (head,) = session.query(ChainHead)
         head.seq, head.hash = 2, audit.hash_of(session, 2) or ""
@@ -164,6 +174,23 @@ def test_checkpoint_reveals_a_truncated_audit_trail(ledger: Ledger) -> None:
     assert "The audit trail is intact: 2 events" in cut.stdout
     assert "DOES NOT MATCH ITS CHECKPOINTS: line 1 of " in cut.stdout
     assert json.loads(nightread("audit", "verify", "--json").stdout)["bad_checkpoint"] == 1
+    checked = nightread("db", "check")
+    assert (checked.returncode, "DOES NOT MATCH ITS CHECKPOINTS" in checked.stdout) == (1, True)
+
+
+def test_missing_checkpoints_and_another_trail_fail_verify_and_check(ledger: Ledger) -> None:
+    fill(ledger, 1)
+    nightread("audit", "checkpoint")
+    with ledger.reading() as session:
+        seq, head = audit.head(session)
+    assert nightread("audit", "verify", "--at-least", f"{seq}:{head}").returncode == 0
+    other = nightread("audit", "verify", "--at-least", f"{seq}:{'0' * 64}")
+    assert (other.returncode, "NOT THE ONE OF --at-least" in other.stdout) == (1, True)
+    Settings().checkpoints_path.unlink()
+    sentence = "A CHECKPOINT IS MISSING: the audit trail names one of event 2"
+    for command in (("audit", "verify"), ("db", "check")):
+        completed = nightread(*command)
+        assert (completed.returncode, sentence in completed.stdout) == (1, True)
 
 
 def test_screen_reports_missing_files_and_undecodable_names(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_backup_can_be_opened_and_is_complete(tmp_path: Path) -> None:
     ledger = current_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
     score(ledger, fill(ledger, 1, 2, 3))
     target = tmp_path / "kept" / "copy.sqlite3"
+    target.parent.mkdir()
     maintenance.backup(ledger, target)
     fill(ledger, 4)
     copy = Ledger(f"sqlite:///{target}")

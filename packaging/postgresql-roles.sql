@@ -1,0 +1,62 @@
+-- Roles with the least rights for a ledger in PostgreSQL.
+--
+-- Run it as a superuser, connected to Nightread's database: psql --dbname=nightread --file=postgresql-roles.sql
+-- You can run it before or after the first `nightread db upgrade`, and again at any time.
+-- Then give each role a password (\password nightread_app) or another way to sign in.
+--
+--   nightread_owner    owns the tables and runs the migrations:   NIGHTREAD_MIGRATION_DATABASE_URL
+--   nightread_app      all processes of Nightread:                NIGHTREAD_DATABASE_URL
+--   nightread_auditor  reads; for checks from another machine:    NIGHTREAD_DATABASE_URL there
+--
+-- On audit_event, the application may only select and insert. It is no owner, so it cannot switch triggers off.
+
+DO $$
+DECLARE
+    part record;
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['nightread_owner', 'nightread_app', 'nightread_auditor'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+            EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE', wanted);
+        END IF;
+        EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), wanted);
+        EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', wanted);
+    END LOOP;
+    REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+    GRANT CREATE ON SCHEMA public TO nightread_owner;
+
+    -- Everything that an earlier role made belongs to the owner from now on.
+    FOR part IN
+        SELECT relname FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+    LOOP
+        EXECUTE format('ALTER TABLE public.%I OWNER TO nightread_owner', part.relname);
+    END LOOP;
+    FOR part IN
+        SELECT oid::regprocedure AS signature FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND prokind = 'f'
+          AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO nightread_owner', part.signature);
+    END LOOP;
+END $$;
+
+-- Tables that exist, and tables that a later migration creates.
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO nightread_app;
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO nightread_app;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO nightread_auditor;
+ALTER DEFAULT PRIVILEGES FOR ROLE nightread_owner IN SCHEMA public
+    GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO nightread_app;
+ALTER DEFAULT PRIVILEGES FOR ROLE nightread_owner IN SCHEMA public
+    GRANT USAGE, SELECT ON SEQUENCES TO nightread_app;
+ALTER DEFAULT PRIVILEGES FOR ROLE nightread_owner IN SCHEMA public
+    GRANT SELECT ON TABLES TO nightread_auditor;
+
+-- `nightread db upgrade` does the same after it has created these tables.
+DO $$
+BEGIN
+    IF to_regclass('public.audit_event') IS NOT NULL THEN
+        REVOKE UPDATE, DELETE, TRUNCATE ON public.audit_event FROM nightread_app;
+        REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON public.alembic_version FROM nightread_app;
+    END IF;
+END $$;

@@ -1,0 +1,92 @@
+"""packaging/postgresql-roles.sql: the application works with its role, and cannot change the audit trail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+
+from tests.filling import AT, assert_consistent, fill, known_reader, score
+from worker.config import ROOT, Settings
+from worker.errors import TransientFailure
+from worker.ledger import review, schema
+from worker.ledger.review import Action
+from worker.ledger.session import Ledger
+
+pytestmark = pytest.mark.postgres
+
+SCRIPT = ROOT / "packaging" / "postgresql-roles.sql"
+
+
+def run_script(url: str) -> None:
+    """Run the whole script at once, as `psql --file` does."""
+    engine = create_engine(Settings(database_url=url).database, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.connection.cursor().execute(SCRIPT.read_text())
+    engine.dispose()
+
+
+def ledger_as(role: str, url: str) -> Ledger:
+    return Ledger(
+        make_url(Settings(database_url=url).database).set(username=role).render_as_string(hide_password=False)
+    )
+
+
+@pytest.fixture(params=["a new database", "a database in use"])
+def application(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[Ledger]:
+    """Return the ledger as the application's role opens it, migrated by the owner's role."""
+    if request.param == "a database in use":
+        before = Ledger(Settings(database_url=postgres_url).database)
+        schema.upgrade(before)
+        score(before, fill(before, 1))
+        before.close()
+    run_script(postgres_url)
+    owner = ledger_as("nightread_owner", postgres_url)
+    schema.upgrade(owner)
+    owner.close()
+    run_script(postgres_url)
+    ledger = ledger_as("nightread_app", postgres_url)
+    yield ledger
+    ledger.close()
+
+
+def test_application_works_with_its_role(application: Ledger) -> None:
+    reader = known_reader(application)
+    ids = fill(application, 8, 9)
+    score(application, ids)
+    with application.transaction() as session:
+        review.decide(session, ids[0], reader_id=reader, action=Action.CONFIRM, note="", at=AT)
+    assert_consistent(application)
+    assert schema.upgrade(application) == schema.newest(), "an upgrade with nothing to do needs no rights"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_event SET actor = 'x'",
+        "DELETE FROM audit_event",
+        "TRUNCATE audit_event",
+        "ALTER TABLE audit_event DISABLE TRIGGER ALL",
+        "DROP TRIGGER audit_event_keeps ON audit_event",
+        "DROP TABLE audit_event",
+        "UPDATE alembic_version SET version_num = '0001'",
+        "CREATE TABLE surplus (id INTEGER)",
+    ],
+)
+def test_application_cannot_change_events_or_tables(application: Ledger, statement: str) -> None:
+    with (
+        pytest.raises((DBAPIError, TransientFailure), match=r"permission denied|must be owner"),
+        application.transaction() as session,
+    ):
+        session.execute(text(statement))
+
+
+def test_auditor_reads_and_changes_nothing(application: Ledger, postgres_url: str) -> None:
+    fill(application, 8)
+    auditor = ledger_as("nightread_auditor", postgres_url)
+    assert_consistent(auditor)
+    with pytest.raises(DBAPIError, match="permission denied"), auditor.transaction() as session:
+        session.execute(text("UPDATE image SET lane = 'urgent'"))
+    auditor.close()
