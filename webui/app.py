@@ -14,6 +14,7 @@ from webui.dependencies import EXTENSION, Dependencies, dependencies
 from webui.ids import LARGEST_ID
 from webui.readers import reader_name
 from webui.secret import secret_key
+from webui.spool import FORM_BYTES
 from webui.uploads import IncomingRequest
 from worker import DISCLAIMER
 from worker.config import Settings
@@ -33,7 +34,7 @@ def create_app(settings: Settings) -> Flask:
     app.request_class = IncomingRequest
     app.secret_key = secret_key(settings.data / "secret_key")
     app.config.update(
-        MAX_CONTENT_LENGTH=request_security.FORM_BYTES,
+        MAX_CONTENT_LENGTH=FORM_BYTES,
         MAX_FILE_BYTES=settings.max_bytes,
         SESSION_COOKIE_NAME="nightread",
         SESSION_COOKIE_HTTPONLY=True,

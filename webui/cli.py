@@ -36,9 +36,14 @@ def web(host: str | None, port: int | None) -> None:
         click.echo(_WARNING.format(host=settings.host), err=True)
     # Raises SchemaOutdated now; otherwise the pages would fail later.
     open_ledger(settings.database).close()
-    from webui.server import Server
+    from webui.server import serve
 
-    Server(settings).run()
+    try:
+        serve(settings)
+    except OSError as error:
+        _exit(
+            f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}). Set NIGHTREAD_PORT."
+        )
 
 
 def _exit(sentence: str) -> NoReturn:

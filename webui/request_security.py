@@ -37,8 +37,6 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-# Larger than any of our forms, except an upload.
-FORM_BYTES = 64 * 1024
 
 
 def install(app: Flask) -> None:

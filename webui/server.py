@@ -1,68 +1,81 @@
-"""The web server: gunicorn with one worker process, which sends heartbeats to the ledger."""
+"""The web server: waitress in one process, which sends heartbeats to the ledger."""
 
 from __future__ import annotations
 
+import logging
+import signal
+import tempfile
+import threading
+import time
 from typing import Any
 
-from flask import Flask
-from gunicorn.app.base import BaseApplication
+from waitress.adjustments import Adjustments
 
 from webui.app import create_app
+from webui.connections import CONNECTIONS, Server
+from webui.dependencies import EXTENSION, Dependencies
+from webui.spool import UPLOAD_PATHS, Spool, largest_body
 from worker.config import Settings
 from worker.heartbeat import Heartbeat
 from worker.ledger.session import Ledger
 
 PROCESS = "web"
 _THREADS = 8
-_GRACEFUL_TIMEOUT_S = 8
+_LONGEST_HEADER = 32 * 1024
+# Threads never wait for a client that reads slowly: what is above this goes to the disk.
+_ANSWER_IN_MEMORY = 1024**2
+_FINISH_WITHIN_S = 8.0
 
 
-class Server(BaseApplication):  # type: ignore[misc]
-    """Gunicorn with one worker process of several threads.
-
-    More processes would gain nothing, since SQLite has one writer at a time. The application is built in
-    the worker process, after the fork, so that it shares no connection and no thread with gunicorn's master
-    process.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        """Prepare to serve; `run` starts the server."""
-        self._settings = settings
-        super().__init__()
-
-    def load_config(self) -> None:
-        """Set gunicorn's options. Gunicorn's own command line and configuration file are not read."""
-        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        options: dict[str, object] = {
-            "bind": f"{host}:{self._settings.port}",
-            "worker_class": "gthread",
-            "workers": 1,
-            "threads": _THREADS,
-            "preload_app": False,
-            "graceful_timeout": _GRACEFUL_TIMEOUT_S,
-            "keepalive": 15,
-            "loglevel": "warning",
-            "control_socket_disable": True,
-            "proc_name": "nightread-web",
-            "post_worker_init": _start_heartbeat,
-            "worker_exit": _stop_heartbeat,
-        }
-        for name, value in options.items():
-            self.cfg.set(name, value)
-
-    def load(self) -> Flask:
-        """Build the application and the heartbeat that `post_worker_init` starts."""
-        app = create_app(self._settings)
-        app.extensions[Heartbeat.__name__] = Heartbeat(
-            self._settings, Ledger(self._settings.database), PROCESS
-        )
-        return app
+def serve(settings: Settings) -> None:
+    """Answer requests until SIGTERM or SIGINT. Raises OSError when the address cannot be used."""
+    app = create_app(settings)
+    dependencies: Dependencies = app.extensions[EXTENSION]
+    # Bodies are received to the disk whose free space is watched, not to /tmp, which may be memory.
+    settings.incoming.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(settings.incoming)
+    # It warns of each request that waits for a thread.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    server = Server(app, Spool(settings, dependencies.acceptor.free_bytes), _options(settings))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _stop(server, stop))
+    with Heartbeat(settings, Ledger(settings.database), PROCESS):
+        _run(server, stop)
 
 
-def _start_heartbeat(worker: Any) -> None:
-    worker.wsgi.extensions[Heartbeat.__name__].__enter__()
+def _options(settings: Settings) -> Any:
+    return Adjustments(
+        host=f"[{settings.host}]" if ":" in settings.host else settings.host,
+        port=settings.port,
+        threads=_THREADS,
+        ident="",
+        connection_limit=CONNECTIONS + 16,
+        max_request_header_size=_LONGEST_HEADER,
+        # The spool has the limit of each path. This one is never reached.
+        max_request_body_size=largest_body(UPLOAD_PATHS[0], settings) + 2,
+        outbuf_overflow=_ANSWER_IN_MEMORY,
+        outbuf_high_watermark=1024**3,
+        recv_bytes=256 * 1024,
+        cleanup_interval=1,
+        asyncore_loop_timeout=1,
+        asyncore_use_poll=True,
+        log_socket_errors=False,
+        clear_untrusted_proxy_headers=True,
+    )
 
 
-def _stop_heartbeat(_server: object, worker: Any) -> None:
-    if worker.wsgi is not None:
-        worker.wsgi.extensions[Heartbeat.__name__].__exit__(None, None, None)
+def _stop(server: Server, stop: threading.Event) -> None:
+    stop.set()
+    server.pull_trigger()
+
+
+def _run(server: Server, stop: threading.Event) -> None:
+    """Run the loop until `stop` is set, then finish the requests that have arrived."""
+    while not stop.is_set():
+        server.turn()
+    server.accepting = False
+    until = time.monotonic() + _FINISH_WITHIN_S
+    while server.is_busy and time.monotonic() < until:
+        server.turn()
+    server.task_dispatcher.shutdown(timeout=1)

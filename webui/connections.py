@@ -1,0 +1,197 @@
+"""The connections of the web server: a thread sees a request only when all of it has arrived.
+
+Waitress receives all requests in one loop, larger ones to the disk, and passes complete ones to its threads. So a slow
+client takes no thread. Added here: deadlines for headers and bodies, limits of the number of connections, and the
+admission of bodies (`webui.spool`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from functools import partial
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask
+from waitress.utilities import Error
+
+from webui.spool import Body, Refused, Spool
+
+# Seconds for a request's first byte, and from there for the end of its headers.
+IDLE_S = 15.0
+HEADER_S = 10.0
+# A body may take this long, and longer at this rate: 64 KB in each 8 seconds on a slow line.
+BODY_S = 30.0
+LEAST_BYTES_PER_S = 8_192
+# Seconds for which a client may take none of its answer.
+ANSWER_S = 30.0
+CONNECTIONS = 256
+CONNECTIONS_OF_AN_ADDRESS = 64
+
+_REASONS = {408: "Request Timeout", 413: "Content Too Large", 503: "Unavailable", 507: "Insufficient Storage"}
+
+
+class Refusal(Error):  # type: ignore[misc]  # noqa: N818 - an answer
+    """A request that is not passed to the application."""
+
+    def __init__(self, refused: Refused) -> None:
+        """Answer with the refusal's code and sentence."""
+        super().__init__(refused.sentence)
+        self.code = refused.code
+        self.reason = _REASONS[refused.code]
+
+
+class Answer(ErrorTask):  # type: ignore[misc]
+    """The answer to a request that is not passed to the application: a sentence, in JSON for programs."""
+
+    def execute(self) -> None:
+        """Write the answer and close the connection."""
+        error = self.request.error
+        known = isinstance(error, Refusal)
+        sentence = error.body if known else f"The request is not valid HTTP: {error.body}."
+        for_program = getattr(self.request, "path", "").startswith("/api/")
+        body = json.dumps({"error": sentence}) if for_program else sentence
+        kind = "application/json" if for_program else "text/plain; charset=utf-8"
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers += [("Content-Type", kind), ("X-Content-Type-Options", "nosniff")]
+        if error.code in _REASONS and error.code >= 500:  # noqa: PLR2004 - a server error
+            self.response_headers.append(("Retry-After", "60"))
+        self.set_close_on_finish()
+        data = body.encode()
+        self.content_length = len(data)
+        self.write(data)
+
+
+class Request(HTTPRequestParser):  # type: ignore[misc]
+    """A request while it arrives. Its body is admitted after the headers, and counted."""
+
+    def __init__(self, adj: Any, spool: Spool) -> None:
+        """Admit the body with `spool`."""
+        super().__init__(adj)
+        self.began = time.monotonic()
+        self.body_began = 0.0
+        self._spool = spool
+        self._body: Body | None = None
+
+    def received(self, data: bytes) -> int:
+        """Take the next bytes; return how many belong to this request."""
+        before = self.body_bytes_received
+        consumed: int = super().received(data)
+        try:
+            if self._body is not None:
+                self._body.add(self.body_bytes_received - before)
+            elif self.body_rcv is not None and self.error is None:
+                self.body_began = time.monotonic()
+                self._body = Body(self._spool, self.path)
+                self._body.expect(0 if self.chunked else self.content_length)
+        except Refused as refused:
+            self.refuse(refused)
+        return consumed
+
+    def refuse(self, refused: Refused) -> None:
+        """End the request with an answer."""
+        self.error = Refusal(refused)
+        self.expect_continue = False
+        self.completed = True
+
+    def is_late(self, now: float) -> bool:
+        """Return whether the headers or the body have taken too long."""
+        if not self.headers_finished:
+            return now - self.began > HEADER_S
+        allowed_s: float = BODY_S + self.body_bytes_received / LEAST_BYTES_PER_S
+        return now - self.body_began > allowed_s
+
+    def close(self) -> None:
+        """Release the body."""
+        super().close()
+        if self._body is not None:
+            self._body.close()
+
+
+class Connection(HTTPChannel):  # type: ignore[misc]
+    """A connection of one client."""
+
+    error_task_class = Answer
+    request: Request | None
+    will_close: bool
+
+    def __init__(self, server: Server, *arguments: Any, **options: Any) -> None:
+        """Take a connection that was accepted."""
+        self.parser_class = partial(Request, spool=server.spool)
+        super().__init__(server, *arguments, **options)
+
+    @property
+    def address(self) -> str:
+        """The address of the client."""
+        return str(self.addr[0])
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the connection could be closed without losing anything that the client has sent in full."""
+        return not (self.requests or self.total_outbufs_len)
+
+    def close_if_late(self, now: float, wall: float) -> None:
+        """Answer a late request, or close a silent connection."""
+        with self.requests_lock:
+            silent_s = wall - self.last_activity
+            if self.requests:
+                return
+            if self.total_outbufs_len:
+                self.will_close = self.will_close or silent_s > ANSWER_S
+            elif self.request is None:
+                self.will_close = self.will_close or silent_s > IDLE_S
+            elif self.request.is_late(now):
+                late, self.request = self.request, None
+                late.refuse(Refused(408, "The request took too long to arrive. Nothing was accepted."))
+                self.requests.append(late)
+                self.server.add_task(self)
+
+    def handle_close(self) -> None:
+        """Release what the client had sent of its request."""
+        if self.request is not None:
+            self.request.close()
+            self.request = None
+        super().handle_close()
+
+
+class Server(TcpWSGIServer):  # type: ignore[misc]
+    """Waitress's server with deadlines and limits."""
+
+    channel_class = Connection
+
+    def __init__(self, application: Any, spool: Spool, adj: Any) -> None:
+        """Bind to the address of `adj`."""
+        self.spool = spool
+        super().__init__(application, adj=adj, sockinfo=adj.listen[0])
+
+    def turn(self) -> None:
+        """Wait for events, at most a second, and handle them."""
+        self.asyncore.loop(timeout=1, use_poll=True, map=self._map, count=1)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being answered."""
+        return any(c.requests or c.total_outbufs_len for c in self.active_channels.values())
+
+    def maintenance(self, now: float) -> None:
+        """Look at every connection; the loop calls this about once a second."""
+        for connection in list(self.active_channels.values()):
+            connection.close_if_late(time.monotonic(), now)
+
+    def handle_accept(self) -> None:
+        """Accept a connection; if there are too many, close the one that has waited longest."""
+        super().handle_accept()
+        addresses = Counter(connection.address for connection in self.active_channels.values())
+        if not addresses:
+            return
+        address, count = addresses.most_common(1)[0]
+        if count > CONNECTIONS_OF_AN_ADDRESS or len(self.active_channels) > CONNECTIONS:
+            waiting = [c for c in self.active_channels.values() if c.address == address and c.is_waiting]
+            # A connection without a request goes first, then the one that was silent for longest.
+            waiting.sort(key=lambda c: (c.request is not None, c.last_activity))
+            for connection in waiting[:1]:
+                connection.handle_close()
