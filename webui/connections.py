@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -29,8 +28,11 @@ BODY_S = 30.0
 LEAST_BYTES_PER_S = 8_192
 # Seconds for which a client may take none of its answer.
 ANSWER_S = 30.0
-CONNECTIONS = 256
+# Above the first number, a connection that says nothing makes room; above the second, no more are accepted.
 CONNECTIONS_OF_AN_ADDRESS = 64
+_MOST_OF_AN_ADDRESS = 256
+CONNECTIONS = 512
+_SILENT_S = 2.0
 
 _REASONS = {408: "Request Timeout", 413: "Content Too Large", 503: "Unavailable", 507: "Insufficient Storage"}
 
@@ -183,15 +185,20 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             connection.close_if_late(time.monotonic(), now)
 
     def handle_accept(self) -> None:
-        """Accept a connection; if there are too many, close the one that has waited longest."""
+        """Accept a connection, and make room if its address has too many."""
+        before = set(self.active_channels)
         super().handle_accept()
-        addresses = Counter(connection.address for connection in self.active_channels.values())
-        if not addresses:
+        for number in set(self.active_channels) - before:
+            self._make_room(self.active_channels[number])
+
+    def _make_room(self, new: Connection) -> None:
+        same = [other for other in self.active_channels.values() if other.address == new.address]
+        if len(same) <= CONNECTIONS_OF_AN_ADDRESS:
             return
-        address, count = addresses.most_common(1)[0]
-        if count > CONNECTIONS_OF_AN_ADDRESS or len(self.active_channels) > CONNECTIONS:
-            waiting = [c for c in self.active_channels.values() if c.address == address and c.is_waiting]
-            # A connection without a request goes first, then the one that was silent for longest.
-            waiting.sort(key=lambda c: (c.request is not None, c.last_activity))
-            for connection in waiting[:1]:
-                connection.handle_close()
+        crowded = len(same) > _MOST_OF_AN_ADDRESS
+        silent_since = time.time() - (0 if crowded else _SILENT_S)
+        silent = [other for other in same if other.is_waiting and other.last_activity < silent_since]
+        # One without a request goes first, then the one that was silent for longest.
+        longest = min(silent, key=lambda other: (other.request is not None, other.last_activity), default=new)
+        if crowded or longest is not new:
+            longest.handle_close()

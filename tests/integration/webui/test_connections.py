@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.conftest import HANG_S, free_port, wait_for
-from tests.files import jpeg
+from tests.files import distinct, jpeg
 from tests.integration.webui.night import Night, empty_night
 from webui.connections import BODY_S, CONNECTIONS_OF_AN_ADDRESS, HEADER_S, LEAST_BYTES_PER_S, Request
 from webui.spool import Spool
@@ -87,7 +87,7 @@ def upload(body: bytes, *, headers: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("first", "number"),
     [
-        (b"", CONNECTIONS_OF_AN_ADDRESS + 40),
+        (b"", 300),
         (b"GE", 40),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ", 40),
         (UPLOAD + MULTIPART + b"Content-Length: 50000000\r\n\r\n" + PART, 40),
@@ -107,6 +107,14 @@ def test_slow_clients_keep_nobody_waiting(site: Site, first: bytes, number: int)
                 # The server closed it to make room.
                 continue
         assert site.answers()
+
+
+def test_many_clients_at_once_all_get_their_answer(site: Site) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(site.connect()) for _ in range(3 * CONNECTIONS_OF_AN_ADDRESS)]
+        for number, client in enumerate(clients):
+            client.sendall(upload(PART + distinct(jpeg(), number) + b"\r\n--x--\r\n"))
+        assert [b'"outcome":"new"' in answer(client) for client in clients] == [True] * len(clients)
 
 
 def test_headers_that_do_not_end_are_answered(site: Site) -> None:
