@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import HANG_S, free_port, wait_for
 from tests.files import distinct, jpeg
-from tests.integration.webui.night import Night, empty_night
+from tests.integration.webui.night import Night, open_night
 from webui.connections import BODY_S, CONNECTIONS_OF_AN_ADDRESS, HEADER_S, LEAST_BYTES_PER_S, Request
 from webui.spool import Spool
 
@@ -50,7 +50,7 @@ class Site:
 
 @contextmanager
 def running(folder: Path, **settings: object) -> Iterator[Site]:
-    night = empty_night(folder / "data", port=free_port(), **settings)
+    night = open_night(folder / "data", port=free_port(), **settings)
     given = night.settings.model_dump(mode="json", include=night.settings.model_fields_set)
     environment = {**os.environ, **{f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()}}
     with subprocess.Popen([sys.executable, "-m", "worker.cli", "web"], env=environment) as process:
@@ -136,7 +136,7 @@ def test_reader_of_an_answer_who_stops_takes_no_thread(site: Site) -> None:
 @pytest.fixture
 def request_under_way(tmp_path: Path) -> Callable[[float, int], Request]:
     """A request whose body began so many seconds before time 0, with so many bytes so far."""
-    night = empty_night(tmp_path / "data")
+    night = open_night(tmp_path / "data")
     night.ledger.close()
 
     def make(age_s: float, received: int) -> Request:
