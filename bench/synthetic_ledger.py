@@ -25,6 +25,7 @@ from worker.ledger.seals import seal
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane, Outcome, ReviewState, Source
 from worker.ledger.tables import Image, Prediction, Receipt, Review
+from worker.ledger.trail_facts import CROP
 
 # Sizes of the runs as fractions of all images, in turn: 1/10 to 1/100.
 _RUN_FRACTIONS = (10, 20, 50, 100)
@@ -245,6 +246,7 @@ class _Generator:
             "confidence": max(p, 1 - p),
             "activation_sha256": _ACTIVATION_SHA256,
             "versions_sha256": _VERSIONS_SHA256,
+            **dict.fromkeys(CROP),
         }
         self._add_event(image, "scored", details | numbers, at)
         chance = _READ if verdict in NEEDS_READING else _READ_THOUGH_CLEAR

@@ -136,7 +136,7 @@ def _bare_loop(
         for path in files[first : first + settings.chunk_size]:
             data = path.read_bytes()
             hashlib.sha256(data).hexdigest()
-            inputs.append(scorer.prepare(data, limits).model_input)
+            inputs.append(scorer.prepare(data, limits))
         scorer.score(inputs)
     return start, time.time()
 

@@ -13,6 +13,9 @@ _MAP_SIDE = 256
 _STOPS = ((0, (38, 70, 140)), (128, (42, 150, 160)), (255, (255, 190, 80)))
 _MAX_OPACITY = 150
 
+# Left, top, right and bottom of a part of an image, in pixels of the upright original.
+Crop = tuple[int, int, int, int]
+
 
 def colour(value: int) -> tuple[int, int, int, int]:
     """Return red, green, blue and opacity, each 0..255, of a response of 0..255. Response 0 is transparent."""
@@ -24,22 +27,41 @@ def colour(value: int) -> tuple[int, int, int, int]:
     raise ValueError(f"a response must be 0..255, not {value}")
 
 
-def map_png(activation: bytes, height: int, width: int, image_size: tuple[int, int]) -> bytes:
+def map_png(
+    activation: bytes,
+    height: int,
+    width: int,
+    image_size: tuple[int, int],
+    crop: Crop | None = None,
+) -> bytes:
     """Return an activation map as a PNG in the aspect ratio of its image.
 
     Args:
         activation: `height` x `width` responses of 0..255, row by row.
         height: rows of the map.
         width: columns of the map.
-        image_size: width and height of the image. The map covers all of it, since the network sees the
-            image squeezed into a square.
+        image_size: width and height of the image.
+        crop: the part of the image that the map covers, since the network sees that part squeezed into a
+            square; None: all of the image. Outside, the map is transparent.
     """
-    longest = max(image_size)
-    size = tuple(max(1, round(_MAP_SIDE * side / longest)) for side in image_size)
+    scale = _MAP_SIDE / max(image_size)
+    left, top, right, bottom = (round(scale * side) for side in crop or (0, 0, *image_size))
     grey = Pillow.frombytes("L", (width, height), activation).resize(
-        (size[0], size[1]), Pillow.Resampling.BICUBIC
+        (max(1, right - left), max(1, bottom - top)), Pillow.Resampling.BICUBIC
     )
-    return _png(_coloured(grey))
+    whole = Pillow.new("L", (max(1, round(scale * image_size[0])), max(1, round(scale * image_size[1]))))
+    whole.paste(grey, (left, top))
+    return _png(_coloured(whole))
+
+
+def outline_svg(crop: Crop, image_size: tuple[int, int]) -> bytes:
+    """Return an SVG picture in the aspect ratio of an image, with a frame around a part of it."""
+    left, top, right, bottom = crop
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {image_size[0]} {image_size[1]}">'
+        f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}" fill="none" '
+        f'stroke="#ffbe50" stroke-width="{max(image_size) / 400:.2f}"/></svg>'
+    ).encode()
 
 
 def scale_png() -> bytes:

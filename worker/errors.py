@@ -28,7 +28,10 @@ REJECTIONS: dict[str, str] = {
     "blank": "The image is blank: its grey values hardly differ.",
     "saturated": "Nearly all of the image is pure black or pure white. "
     "If it is a radiograph, export it again with another window.",
-    "on_a_page": "The film lies on a page or has a wide plain margin. Export the film alone and send it again.",
+    "on_a_page": "The film lies on a page or a margin from which it cannot be cut out reliably. "
+    "Export the film alone and send it again.",
+    "film_too_small": "The film on the page has {width} x {height} pixels; each side needs at least {limit} pixels. "
+    "Export the film alone.",
     "inverted": "Black and white seem to be swapped: the lungs are white. Invert the image and send it again.",
     "turned_right": "The image seems to lie on its side, with its top to the right. "
     "Rotate it a quarter turn to the left and send it again.",

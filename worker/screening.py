@@ -24,12 +24,13 @@ from worker.imagefile.limits import Limits, limits_of
 from worker.inference.admission import admit
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
+from worker.inference.film import Box
 from worker.inference.gate import open_gate
-from worker.inference.preprocess import to_model_input
+from worker.inference.preprocess import checked_film, normalise
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.ledger import leases, predictions
 from worker.ledger.leases import LeasedImage
-from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord, ScoringModel
+from worker.ledger.predictions import Crop, ImageFacts, RejectionRecord, ScoreRecord, ScoringModel
 from worker.ledger.session import Ledger, ledger_time
 from worker.store import Store, open_store
 
@@ -54,10 +55,14 @@ class ScoringResult:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The header facts of a file, and its model input of shape (side, side)."""
+    """The header facts of a file, and its model input of shape (side, side).
+
+    `crop` is the part of the picture that the model input shows, in pixels of the upright original; None: all.
+    """
 
     inspection: Inspection
     model_input: NDArray[np.uint8]
+    crop: Box | None
 
 
 class Scorer:
@@ -78,31 +83,40 @@ class Scorer:
     def prepare(self, data: bytes, limits: Limits) -> Prepared:
         """Turn the bytes of a file into a model input that may be scored. Raises RejectedImage."""
         inspection = inspect_bytes(data, limits)
-        return Prepared(inspection, admit(data, self.bundle.side, self._gate))
+        admitted = admit(data, self.bundle.side, self._gate, self.bundle.preprocessing_version)
+        _check_size(admitted.crop, limits)
+        return Prepared(inspection, admitted.model_input, admitted.crop)
 
-    def prepare_again(self, data: bytes, limits: Limits) -> Prepared:
+    def prepare_again(self, data: bytes, limits: Limits, preprocessing: str) -> Prepared:
         """Turn the bytes of a file that was scored before into its model input. Raises RejectedImage.
 
         It is not checked again whether the file shows a complete frontal film: that check may be newer than
-        the prediction.
+        the prediction. `preprocessing` is the version that the prediction was made with.
         """
         inspection = inspect_bytes(data, limits)
-        return Prepared(inspection, to_model_input(data, self.bundle.side))
+        film = checked_film(data, self.bundle.side, preprocessing)
+        return Prepared(inspection, normalise(film.grey), film.crop)
 
-    def score(self, inputs: Sequence[NDArray[np.uint8]]) -> list[ScoringResult]:
-        """Score model inputs, each of shape (side, side)."""
-        if not inputs:
+    def score(self, images: Sequence[Prepared]) -> list[ScoringResult]:
+        """Score prepared images."""
+        if not images:
             return []
-        scores = self._classifier.predict_batch(np.stack(inputs))
+        scores = self._classifier.predict_batch(np.stack([image.model_input for image in images]))
         return [
-            self._result(row, p_pneumonia, activation)
-            for row, p_pneumonia, activation in zip(
-                scores.probabilities.tolist(), scores.p_pneumonia.tolist(), scores.activation, strict=True
+            self._result(row, p_pneumonia, activation, cropped=image.crop is not None)
+            for image, row, p_pneumonia, activation in zip(
+                images,
+                scores.probabilities.tolist(),
+                scores.p_pneumonia.tolist(),
+                scores.activation,
+                strict=True,
             )
         ]
 
-    def _result(self, row: list[float], p_pneumonia: float, activation: NDArray[np.uint8]) -> ScoringResult:
-        verdict = triage(p_pneumonia, self.point).value
+    def _result(
+        self, row: list[float], p_pneumonia: float, activation: NDArray[np.uint8], *, cropped: bool
+    ) -> ScoringResult:
+        verdict = triage(p_pneumonia, self.point, cropped=cropped).value
         return ScoringResult(
             row[0], row[1], row[2], p_pneumonia, confidence(p_pneumonia), verdict, activation
         )
@@ -175,10 +189,10 @@ class Screener:
             else:
                 ready.append((image, prepared, 1e3 * (time.perf_counter() - start)))
         start = time.perf_counter()
-        results = self._scorer.score([prepared.model_input for _, prepared, _ in ready])
+        results = self._scorer.score([prepared for _, prepared, _ in ready])
         share_ms = 1e3 * (time.perf_counter() - start) / max(1, len(ready))
         scored = [
-            _score_record(image.id, prepared.inspection, result, decode_ms + share_ms)
+            _score_record(image.id, prepared, result, decode_ms + share_ms)
             for (image, prepared, decode_ms), result in zip(ready, results, strict=True)
         ]
         return scored, rejections
@@ -254,10 +268,14 @@ def _register(ledger: Ledger, scorer: Scorer) -> ScoringModel:
         )
 
 
-def _score_record(
-    image_id: int, inspection: Inspection, result: ScoringResult, compute_ms: float
-) -> ScoreRecord:
+def _check_size(film: Box | None, limits: Limits) -> None:
+    if film is not None and min(film.width, film.height) < limits.min_side:
+        raise RejectedImage("film_too_small", width=film.width, height=film.height, limit=limits.min_side)
+
+
+def _score_record(image_id: int, prepared: Prepared, result: ScoringResult, compute_ms: float) -> ScoreRecord:
     height, width = result.activation.shape
+    film = prepared.crop
     return ScoreRecord(
         image_id=image_id,
         p_normal=result.p_normal,
@@ -270,5 +288,6 @@ def _score_record(
         map_height=height,
         map_width=width,
         compute_ms=compute_ms,
-        facts=ImageFacts(**vars(inspection)),
+        facts=ImageFacts(**vars(prepared.inspection)),
+        crop=Crop(film.left, film.top, film.right, film.bottom) if film else None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -51,6 +52,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     path = tmp_path_factory.mktemp("edge") / "score.py"
     path.write_text(code, encoding="utf-8")
+    for copied in ("film.py", "margins.py"):
+        shutil.copy(ROOT / "worker" / "inference" / copied, path.parent)
     return path
 
 
@@ -71,8 +74,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def run(program: Path, bundle: Path, picture: Path) -> dict[str, Any]:
-    command = [sys.executable, "-I", str(program), str(bundle), str(picture)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=program.parent)
+    command = [sys.executable, str(program), str(bundle), str(picture)]
+    # Without the path to this project: the program must need nothing of it but the two copies.
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=program.parent, env=alone)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -102,7 +107,7 @@ def test_documented_program_equals_the_server_bit_for_bit(program: Path, picture
         found = run(program, settings.model, picture)
         if found["outcome"] == "scored":
             prepared = scorer.prepare(picture.read_bytes(), limits_of(settings))
-            (expected,) = scorer.score([prepared.model_input])
+            (expected,) = scorer.score([prepared])
             assert {name: found[name] for name in NUMBERS} == {n: getattr(expected, n) for n in NUMBERS}
             assert found["activation"] == expected.activation.tolist()
             scored += 1
@@ -146,13 +151,16 @@ def test_documented_program_has_the_same_gate(program: Path, gated: Path, pictur
     assert len(set(codes)) > 1
 
 
-@pytest.mark.parametrize(("reason", "levels"), [("blank", (90, 100)), ("saturated", (0, 255))])
+@pytest.mark.parametrize(
+    ("reason", "levels", "rows"),
+    [("blank", (90, 100), slice(30)), ("saturated", (0, 255), slice(147, 153))],
+)
 def test_documented_program_rejects_blank_images(
-    program: Path, tmp_path: Path, reason: str, levels: tuple[int, int]
+    program: Path, tmp_path: Path, reason: str, levels: tuple[int, int], rows: slice
 ) -> None:
     picture = tmp_path / "picture.png"
     values = np.full((300, 300), levels[0], dtype=np.uint8)
-    values[:30] = levels[1]
+    values[rows] = levels[1]
     Image.fromarray(values).save(picture)
     assert run(program, Settings().model, picture) == {"outcome": "rejected", "reason": reason}
     assert screened(picture)[0]["outcome"] == "rejected"
@@ -166,18 +174,32 @@ def test_documented_program_rejects_blank_images(
         ((300, 300, 300, 300), 0),
         ((400, 0, 0, 0), 60),
         ((20, 20, 20, 20), 0),
+        ((0, 0, 0, 0), 0),
     ],
 )
-def test_documented_program_rejects_films_on_pages_as_the_server_does(
-    program: Path, tmp_path: Path, border: tuple[int, int, int, int], level: int
+@pytest.mark.parametrize("file", ["picture.png", "picture.jpg"])
+def test_documented_program_cuts_out_the_film_as_the_server_does(
+    program: Path, tmp_path: Path, border: tuple[int, int, int, int], level: int, file: str
 ) -> None:
-    picture = tmp_path / "picture.png"
-    ImageOps.expand(draw_phantom(8, width=600), border, level).save(picture)
-    rejected = sum(border) != 80
-    found, expected = run(program, Settings().model, picture), screened(picture)[0]
-    assert found["outcome"] == expected["outcome"] == ("rejected" if rejected else "scored")
-    assert found.get("reason") == ("on_a_page" if rejected else None)
-    assert expected["reason"] == (REJECTIONS["on_a_page"] if rejected else None)
+    ImageOps.expand(draw_phantom(8, width=600), border, level).save(tmp_path / file)
+    found, (expected,) = run(program, Settings().model, tmp_path / file), screened(tmp_path / file)
+    assert found["outcome"] == expected["outcome"] == "scored"
+    assert (found["crop"], found["verdict"]) == (expected["crop"], expected["verdict"])
+    assert (found["crop"] is not None) == (sum(border) > 80)
+    assert {name: round(found[name], 6) for name in NUMBERS} == {n: expected[n] for n in NUMBERS}
+
+
+def test_documented_program_rejects_two_films_as_the_server_does(program: Path, tmp_path: Path) -> None:
+    page = Image.new("L", (1400, 900), 255)
+    for x in (50, 750):
+        page.paste(draw_phantom(8, width=600), (x, 100))
+    page.save(tmp_path / "page.png")
+    found, (expected,) = (
+        run(program, Settings().model, tmp_path / "page.png"),
+        screened(tmp_path / "page.png"),
+    )
+    assert found == {"outcome": "rejected", "reason": "on_a_page"}
+    assert expected["reason"] == REJECTIONS["on_a_page"]
 
 
 def reduced(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

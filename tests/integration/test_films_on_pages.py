@@ -1,31 +1,33 @@
-"""A film on a page is rejected with a sentence; an older prediction of one can still be replayed."""
+"""A film is cut out of its margin, recorded and replayed; an older prediction of the whole picture is, too."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tests.conftest import make_settings
 from tests.files import encoded
 from tests.filling import assert_consistent, image
-from worker import screening
-from worker.commands.replay import replay_image
+from worker.commands.replay import as_text, replay_image
 from worker.commands.screen_files import screen_files
 from worker.config import Settings
 from worker.errors import REJECTIONS
+from worker.imagefile.limits import limits_of
 from worker.inference.admission import admit
 from worker.inference.gate import open_gate
-from worker.inference.preprocess import to_model_input
+from worker.inference.preprocess import WHOLE_PICTURE, to_model_input
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
-from worker.ledger.tables import Prediction
+from worker.ledger.tables import AuditEvent, Prediction
+from worker.ledger.trail_facts import CROP
 from worker.phantom import draw_phantom
 from worker.screening import Scorer, Screener, open_scorer
 from worker.store import open_store
@@ -38,18 +40,30 @@ def scorer() -> Scorer:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Write a film, and the same film on white, on two sides of grey paper and on a black plate."""
+    """Write a film, the same film on white, one on a page beside another, and one with a black border."""
     folder = tmp_path_factory.mktemp("films")
     film = draw_phantom(3, width=500)
+    pair = Image.new("L", (1200, 800), 255)
+    for x in (50, 650):
+        pair.paste(film, (x, 100))
     pictures: dict[str, Image.Image] = {
         "film": film,
         "white": ImageOps.expand(film, 100, 255),
-        "paper": ImageOps.expand(film, (90, 0, 90, 0), 190),
-        "black": ImageOps.expand(film, 30, 0),
+        "pair": pair,
+        "black": ImageOps.expand(film, 20, 0),
     }
     for name, picture in pictures.items():
         (folder / f"{name}.jpg").write_bytes(encoded(picture, "JPEG", quality=92))
     return [folder / f"{name}.jpg" for name in pictures]
+
+
+def earlier_bundle(folder: Path) -> Path:
+    """Copy the shipped bundle with the card that it had before films were cut out."""
+    shutil.copytree(Settings().model, folder)
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    card["input"]["preprocessing_version"] = WHOLE_PICTURE
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    return folder
 
 
 def accept(settings: Settings, ledger: Ledger, folder: Path, files: list[Path]) -> list[int]:
@@ -61,40 +75,75 @@ def accept(settings: Settings, ledger: Ledger, folder: Path, files: list[Path]) 
     return [row.image_id for row in taken]
 
 
-def test_film_on_a_page_is_rejected_with_its_sentence(
+def test_film_is_cut_out_of_its_margin_and_two_films_are_rejected(
     tmp_path: Path, ledger: Ledger, scorer: Scorer, files: list[Path]
 ) -> None:
     settings = make_settings(tmp_path / "data")
     ids = accept(settings, ledger, tmp_path, files)
     assert Screener(settings, ledger, open_store(settings), scorer).screen(ids) == len(ids)
     found = [image(ledger, number) for number in ids]
-    assert [row.state for row in found] == ["scored", "rejected", "rejected", "scored"]
-    for row in found[1:3]:
-        assert (row.reason_code, row.reason) == ("on_a_page", REJECTIONS["on_a_page"])
+    assert [row.state for row in found] == ["scored", "scored", "rejected", "scored"]
+    assert (found[2].reason_code, found[2].reason) == ("on_a_page", REJECTIONS["on_a_page"])
     with ledger.reading() as session:
-        assert list(session.scalars(select(Prediction.image_id))) == [ids[0], ids[3]]
-    assert assert_consistent(ledger).rejected == 2
+        crops = {row.image_id: row.crop for row in session.scalars(select(Prediction))}
+        events = session.scalars(select(AuditEvent).where(AuditEvent.kind == "scored")).all()
+    assert (crops[ids[0]], crops[ids[3]]) == (None, None)
+    crop = crops[ids[1]]
+    assert crop is not None
+    film = draw_phantom(3, width=500)
+    assert np.allclose(crop, (100, 100, 100 + film.width, 100 + film.height), atol=6)
+    recorded = {row.subject: tuple(json.loads(row.payload)[side] for side in CROP) for row in events}
+    assert recorded == {f"image:{number}": crop or (None,) * 4 for number, crop in crops.items()}
+    assert assert_consistent(ledger).rejected == 1
 
 
-def test_screen_command_gives_the_sentence_and_no_verdict(files: list[Path]) -> None:
+def test_screen_command_says_what_was_scored(files: list[Path]) -> None:
     documents = screen_files(Settings(), files)
-    assert [row["outcome"] for row in documents] == ["scored", "rejected", "rejected", "scored"]
-    assert documents[1]["reason"] == REJECTIONS["on_a_page"]
-    assert documents[1]["verdict"] is None
+    assert [row["outcome"] for row in documents] == ["scored", "scored", "rejected", "scored"]
+    assert [row["crop"] is None for row in documents] == [True, False, True, True]
+    assert list(dict(documents[1]["crop"] or {})) == ["left", "top", "right", "bottom"]  # type: ignore[call-overload]
+    assert documents[2]["reason"] == REJECTIONS["on_a_page"]
+    assert documents[2]["verdict"] is None
 
 
-def test_older_prediction_of_a_film_on_a_page_is_replayed(
-    tmp_path: Path, ledger: Ledger, scorer: Scorer, files: list[Path], monkeypatch: pytest.MonkeyPatch
+def test_film_smaller_than_an_image_may_be_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "page.png"
+    ImageOps.expand(draw_phantom(3, width=60), 20, 255).save(path)
+    (document,) = screen_files(Settings(), [path])
+    assert document["outcome"] == "rejected"
+    assert "The film on the page has" in str(document["reason"])
+
+
+def test_cut_film_is_replayed_with_its_outline(
+    tmp_path: Path, ledger: Ledger, scorer: Scorer, files: list[Path]
 ) -> None:
     settings = make_settings(tmp_path / "data")
     (number,) = accept(settings, ledger, tmp_path, files[1:2])
-    with monkeypatch.context() as before_the_check:
-        before_the_check.setattr(screening, "admit", lambda data, side, _: to_model_input(data, side))
-        assert Screener(settings, ledger, open_store(settings), scorer).screen([number]) == 1
-    assert image(ledger, number).state == "scored"
+    Screener(settings, ledger, open_store(settings), scorer).screen([number])
     comparison = replay_image(settings, ledger, number)
     assert comparison["same"] is True
-    assert comparison["computed"] == comparison["recorded"]
+    assert comparison["computed"]["crop"] == comparison["recorded"]["crop"] is not None
+    assert "crop " in as_text(comparison)
+    with ledger.transaction() as session:
+        session.execute(update(Prediction).values(crop_left=1))
+    assert replay_image(settings, ledger, number)["same"] is False
+
+
+def test_older_prediction_of_a_film_on_a_page_is_replayed(
+    tmp_path: Path, ledger: Ledger, scorer: Scorer
+) -> None:
+    """It scored the whole picture."""
+    settings = make_settings(tmp_path / "data")
+    (tmp_path / "plate").mkdir()
+    plate = tmp_path / "plate" / "plate.png"
+    ImageOps.expand(draw_phantom(3, width=500), 60, 0).save(plate)
+    assert scorer.prepare(plate.read_bytes(), limits_of(settings)).crop is not None
+    (number,) = accept(settings, ledger, tmp_path, [plate])
+    earlier = open_scorer(Settings(model=earlier_bundle(tmp_path / "bundle")))
+    Screener(settings, ledger, open_store(settings), earlier).screen([number])
+    comparison = replay_image(settings, ledger, number)
+    assert comparison["same"] is True
+    assert comparison["computed"]["crop"] is None
 
 
 def test_admitted_files_have_the_model_input_of_training(scorer: Scorer, xrays: list[Path]) -> None:
@@ -102,4 +151,4 @@ def test_admitted_files_have_the_model_input_of_training(scorer: Scorer, xrays: 
     gate = open_gate(bundle.folder, bundle.card)
     for path in xrays[::4]:
         data = path.read_bytes()
-        assert np.array_equal(admit(data, bundle.side, gate), to_model_input(data, bundle.side))
+        assert np.array_equal(admit(data, bundle.side, gate).model_input, to_model_input(data, bundle.side))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from sqlalchemy import select
 
 from tests.conftest import make_settings
@@ -20,7 +18,7 @@ from worker.ledger import leases
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane, Source
 from worker.ledger.tables import Image, Prediction
-from worker.screening import Scorer, ScoringResult, Screener, open_scorer
+from worker.screening import Prepared, Scorer, ScoringResult, Screener, open_scorer
 from worker.store import Store, open_store
 
 
@@ -143,7 +141,7 @@ def test_unreachable_store_costs_no_attempt(site: Site, tmp_path: Path, images: 
 def test_scoring_error_is_named_in_the_quarantine_reason(
     site: Site, tmp_path: Path, images: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Sequence[NDArray[np.uint8]]) -> list[ScoringResult]:
+    def fail(_: Sequence[Prepared]) -> list[ScoringResult]:
         raise ZeroDivisionError("by zero")
 
     ids = site.accept(tmp_path, images)
@@ -164,9 +162,9 @@ def test_worker_with_an_expired_lease_records_nothing(
 ) -> None:
     ids = site.accept(tmp_path, images)
     other_screener = Screener(site.settings, site.ledger, site.store, site.scorer)
-    score: Callable[[Sequence[NDArray[np.uint8]]], list[ScoringResult]] = site.scorer.score
+    score: Callable[[Sequence[Prepared]], list[ScoringResult]] = site.scorer.score
 
-    def score_too_late(inputs: Sequence[NDArray[np.uint8]]) -> list[ScoringResult]:
+    def score_too_late(images: Sequence[Prepared]) -> list[ScoringResult]:
         monkeypatch.setattr(site.scorer, "score", score)
         with site.ledger.transaction() as session:
             for row in session.scalars(select(Image)):
@@ -174,7 +172,7 @@ def test_worker_with_an_expired_lease_records_nothing(
         with site.ledger.transaction() as session:
             assert leases.expire(session, lease_s=10, max_attempts=3, at=utc_now()) == 3
         assert other_screener.screen(ids) == 3
-        return score(inputs)
+        return score(images)
 
     monkeypatch.setattr(site.scorer, "score", score_too_late)
     assert site.screener.screen(ids) == 0

@@ -15,7 +15,7 @@ from training.errors import WrongInput
 from training.fit.callbacks import PrintLine
 from training.recipe import Recipe
 from worker.errors import RejectedImage
-from worker.inference.preprocess import decode_grey
+from worker.inference.preprocess import decode_film
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def read_parts(
 def stressed_variants(images: Images, like: Recipe) -> Images:
     """Return the stressed variants of each image, by the [stress] of the shipped recipe."""
     stress, side = like.stress, like.network.side
-    greys = [decode_grey(radiograph.path.read_bytes(), stress.side) for radiograph in images.radiographs]
+    greys = [decode_film(radiograph.path.read_bytes(), stress.side).grey for radiograph in images.radiographs]
     variants = [
         stressed(grey, side, stress, np.random.default_rng((stress.seed, variant, int(place))))
         for variant in range(stress.variants)

@@ -16,7 +16,7 @@ from training.html.blocks import Block, Grid, Panels, Picture, Prose, Table
 from training.html.pictures import thumbnail
 from worker.errors import RejectedImage
 from worker.inference.classifier import FULL_SCALE
-from worker.inference.preprocess import decode_grey
+from worker.inference.preprocess import decode_film
 
 Json = dict[str, Any]
 
@@ -103,7 +103,7 @@ def rejected_images(images: ScoredImages, document: Json, root: Path) -> Iterato
 def _picture_of(rejection: RejectedFile, root: Path) -> Picture | None:
     """Return the picture of a rejected image, or None if it cannot be decoded."""
     try:
-        decode_grey(rejection.radiograph.path.read_bytes(), _ANY_SIDE)
+        decode_film(rejection.radiograph.path.read_bytes(), _ANY_SIDE)
     except RejectedImage:
         return None
     name = readable(name_of(rejection.radiograph, root))

@@ -7,13 +7,12 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from training.data.radiographs import Radiograph
 from training.errors import WrongInput
 from training.evaluation.metrics import LabelledScores
 from worker.errors import RejectedImage
-from worker.inference.admission import admit
+from worker.inference.admission import Admitted, admit
 from worker.inference.bundle import Bundle
 from worker.inference.classifier import Classifier, Scores
 from worker.inference.gate import Gate, open_gate
@@ -49,12 +48,14 @@ class ScoredImages:
         bundle: the model.
         radiographs: the scored images.
         scores: of these, in the same order.
+        cropped: whether the film was cut out of each image.
         rejected: the other images.
     """
 
     bundle: Bundle
     radiographs: list[Radiograph]
     scores: Scores
+    cropped: list[bool]
     rejected: list[RejectedFile]
 
     @property
@@ -70,7 +71,8 @@ class ScoredImages:
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """Verdict of each image at the operating point."""
-        return [triage(float(p), self.point) for p in self.scores.p_pneumonia]
+        pairs = zip(self.scores.p_pneumonia.tolist(), self.cropped, strict=True)
+        return [triage(p, self.point, cropped=cropped) for p, cropped in pairs]
 
 
 def score_images(
@@ -89,23 +91,25 @@ def score_images(
     """
     classifier, gate = Classifier(bundle), open_gate(bundle.folder, bundle.card)
     scored: list[Radiograph] = []
+    cropped: list[bool] = []
     rejected: list[RejectedFile] = []
     parts: list[Scores] = []
     for start in range(0, len(radiographs), _AT_ONCE):
         batch = radiographs[start : start + _AT_ONCE]
         inputs = []
-        for place, (radiograph, result) in enumerate(_read(batch, gate, bundle.side), start):
+        for place, (radiograph, result) in enumerate(_read(batch, gate, bundle), start):
             if isinstance(result, RejectedImage):
                 rejected.append(RejectedFile(place, radiograph, result.code, result.sentence))
             else:
                 scored.append(radiograph)
-                inputs.append(result)
+                cropped.append(result.crop is not None)
+                inputs.append(result.model_input)
         if inputs:
             parts.append(classifier.predict_batch(np.stack(inputs)))
         advance(len(batch))
     if not parts:
         raise NothingScored(f"None of the {len(radiographs)} images could be scored. {_first(rejected)}")
-    return ScoredImages(bundle, scored, _joined(parts), rejected)
+    return ScoredImages(bundle, scored, _joined(parts), cropped, rejected)
 
 
 def labelled_scores(radiographs: Sequence[Radiograph], scores: Scores) -> LabelledScores:
@@ -129,11 +133,12 @@ def labelled_scores(radiographs: Sequence[Radiograph], scores: Scores) -> Labell
 
 
 def _read(
-    radiographs: Sequence[Radiograph], gate: Gate, side: int
-) -> Iterator[tuple[Radiograph, NDArray[np.uint8] | RejectedImage]]:
+    radiographs: Sequence[Radiograph], gate: Gate, bundle: Bundle
+) -> Iterator[tuple[Radiograph, Admitted | RejectedImage]]:
     for radiograph in radiographs:
         try:
-            yield radiograph, admit(radiograph.path.read_bytes(), side, gate)
+            data = radiograph.path.read_bytes()
+            yield radiograph, admit(data, bundle.side, gate, bundle.preprocessing_version)
         except RejectedImage as rejection:
             yield radiograph, rejection
 

@@ -20,7 +20,7 @@ def varied(grey: Grey, side: int, rng: np.random.Generator, *, turn: float = 15.
     """Return the image as from another machine, in another pose, or badly scanned.
 
     Args:
-        grey: from `decode_grey` or a drawing, not normalised, shape (s, s).
+        grey: from `decode_film` or a drawing, not normalised, shape (s, s).
         side: edge of the result, in pixels.
         rng: random stream.
         turn: maximum rotation either way, in degrees.

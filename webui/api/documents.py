@@ -101,6 +101,9 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "p_pneumonia": prediction.p_pneumonia,
         "confidence": prediction.confidence,
         "verdict": prediction.verdict,
+        "crop": dict(zip(("left", "top", "right", "bottom"), prediction.crop, strict=True))
+        if prediction.crop
+        else None,
         "model": {
             "name": prediction.model.name,
             "version": prediction.model.version,

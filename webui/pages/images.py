@@ -16,7 +16,7 @@ from webui import activation_picture
 from webui.dependencies import dependencies
 from worker.ledger.reading_queue import open_image
 from worker.ledger.states import ImageState
-from worker.ledger.tables import Image
+from worker.ledger.tables import Image, Prediction
 from worker.renditions.bounded import NoRendition
 from worker.renditions.pack import Kind, Rendition
 
@@ -29,7 +29,7 @@ _ENDINGS = {"jpeg": "jpg", "png": "png"}
 
 @pages.app_template_global()
 def image_url(image: Image, kind: str) -> str:
-    """Return the URL of an image's `picture`, `thumb`, `preview` or `activation`."""
+    """Return the URL of an image's `picture`, `thumb`, `preview`, `activation` or `outline`."""
     return url_for(f"images.{kind}", image_id=image.id, v=image.sha256[:_VERSION_DIGITS])
 
 
@@ -80,26 +80,27 @@ def original(image_id: int) -> ResponseReturnValue:
 
 @pages.get("/images/<id:image_id>/map.png")
 def activation(image_id: int) -> ResponseReturnValue:
-    """Send the activation map in the aspect ratio of the image."""
-    with dependencies().ledger.reading() as session:
-        image = open_image(session, image_id)
-    if image is None or not image.predictions:
-        abort(404, "This image has not been scored.")
-    prediction = image.predictions[0]
-    try:
-        facts = dependencies().renditions.get(image.sha256, Kind.FULL).facts
-        size = (facts.width, facts.height)
-    except NoRendition:
-        size = (image.width or 1, image.height or 1)
+    """Send the activation map in the aspect ratio of the image, over the part that was scored."""
+    image, prediction = _scored(image_id)
     data = activation_picture.map_png(
-        prediction.activation, prediction.map_height, prediction.map_width, size
+        prediction.activation,
+        prediction.map_height,
+        prediction.map_width,
+        _upright_size(image),
+        prediction.crop,
     )
-    response = Response(data, mimetype="image/png")
-    # Another model may score the image again, so the browser must revalidate.
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.set_etag(hashlib.sha256(data).hexdigest())
-    response.make_conditional(request)
-    return response
+    return _of_prediction(data, "image/png")
+
+
+@pages.get("/images/<id:image_id>/outline.svg")
+def outline(image_id: int) -> ResponseReturnValue:
+    """Send the outline of the part that was scored, in the aspect ratio of the image."""
+    image, prediction = _scored(image_id)
+    if prediction.crop is None:
+        abort(404, "The whole image was scored.")
+    return _of_prediction(
+        activation_picture.outline_svg(prediction.crop, _upright_size(image)), "image/svg+xml"
+    )
 
 
 @pages.get("/images/scale.png")
@@ -107,6 +108,32 @@ def scale() -> ResponseReturnValue:
     """Send the colour scale of the activation map, weak to strong."""
     response = Response(activation_picture.scale_png(), mimetype="image/png")
     response.headers["Cache-Control"] = "private, max-age=3600"
+    return response
+
+
+def _scored(image_id: int) -> tuple[Image, Prediction]:
+    """Return an image and its current prediction. Answers 404 if it has none."""
+    with dependencies().ledger.reading() as session:
+        image = open_image(session, image_id)
+    if image is None or not image.predictions:
+        abort(404, "This image has not been scored.")
+    return image, image.predictions[0]
+
+
+def _upright_size(image: Image) -> tuple[int, int]:
+    try:
+        facts = dependencies().renditions.get(image.sha256, Kind.FULL).facts
+    except NoRendition:
+        return image.width or 1, image.height or 1
+    return facts.width, facts.height
+
+
+def _of_prediction(data: bytes, mimetype: str) -> Response:
+    response = Response(data, mimetype=mimetype)
+    # Another model may score the image again, so the browser must revalidate.
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.set_etag(hashlib.sha256(data).hexdigest())
+    response.make_conditional(request)
     return response
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from worker.config import Settings
 from worker.errors import ModelUnusable, RejectedImage
 from worker.imagefile.limits import limits_of
+from worker.inference.preprocess import WHOLE_PICTURE
 from worker.ledger.reading_queue import open_image
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Image, Model, Prediction
@@ -43,6 +44,9 @@ def as_text(comparison: dict[str, Any]) -> str:
         for name in _NUMBERS
     ]
     answer = "The numbers are the same." if comparison["same"] else "THE NUMBERS DIFFER."
+    crops = [comparison[which]["crop"] for which in ("recorded", "computed")]
+    if any(crops):
+        rows.append(f"  {'crop':<12} recorded {_crop(crops[0])}  computed {_crop(crops[1])}")
     versions = [
         f"  {name}: recorded {recorded}, now {comparison['versions_now'].get(name)}"
         for name, recorded in comparison["versions"].items()
@@ -60,6 +64,14 @@ def _read(settings: Settings, image: Image) -> bytes:
     return data
 
 
+def _preprocessing_of(prediction: Prediction) -> str:
+    return str(prediction.versions.get("preprocessing", WHOLE_PICTURE))
+
+
+def _crop(crop: tuple[int, ...] | None) -> str:
+    return "none" if crop is None else ", ".join(map(str, crop))
+
+
 def _compare(settings: Settings, image: Image, prediction: Prediction, model: Model) -> dict[str, Any]:
     scorer = open_scorer(settings)
     if scorer.bundle.sha256 != model.sha256:
@@ -69,18 +81,19 @@ def _compare(settings: Settings, image: Image, prediction: Prediction, model: Mo
         )
     try:
         data = _read(settings, image)
-        prepared = scorer.prepare_again(data, limits_of(settings))
+        prepared = scorer.prepare_again(data, limits_of(settings), _preprocessing_of(prediction))
     except (RejectedImage, OSError) as error:
         raise LookupError(f"Image {image.id} can no longer be read: {error}") from error
-    result = scorer.score([prepared.model_input])[0]
+    result = scorer.score([prepared])[0]
     recorded = {name: round(getattr(prediction, name), _DECIMALS) for name in _NUMBERS}
     computed = {name: round(getattr(result, name), _DECIMALS) for name in _NUMBERS}
+    crop = tuple(vars(prepared.crop).values()) if prepared.crop else None
     return {
         "image": image.id,
         "model": model.sha256,
-        "same": recorded == computed,
-        "recorded": recorded,
-        "computed": computed,
+        "same": recorded == computed and prediction.crop == crop,
+        "recorded": recorded | {"crop": prediction.crop},
+        "computed": computed | {"crop": crop},
         "versions": prediction.versions,
         "versions_now": scorer.versions,
     }

@@ -42,6 +42,7 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
         "outcome": "rejected",
         "reason": None,
         **no_result,
+        "crop": None,
     }
     document["model"] = scorer.bundle.sha256
     try:
@@ -50,6 +51,7 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
         return document | {"reason": rejected.sentence}
     except OSError as error:
         return document | {"outcome": "unreadable", "reason": f"The file cannot be read: {error.strerror}."}
-    result = scorer.score([prepared.model_input])[0]
+    result = scorer.score([prepared])[0]
     numbers = {name: round(getattr(result, name), 6) for name in _NUMBERS}
-    return document | {"outcome": "scored", **numbers, "verdict": result.verdict}
+    crop = vars(prepared.crop) if prepared.crop else None
+    return document | {"outcome": "scored", **numbers, "verdict": result.verdict, "crop": crop}

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.inference.film import check_margins
+from worker.errors import RejectedImage
+from worker.inference.film import Box
 from worker.inference.gate import Gate
-from worker.inference.preprocess import checked_grey, normalise
+from worker.inference.margins import has_wide_margin
+from worker.inference.preprocess import PREPROCESSING_VERSION, checked_film, normalise
 
 
-def admit(data: bytes, side: int, gate: Gate) -> NDArray[np.uint8]:
-    """Return the model input of a file that may be scored, shape (side, side).
+@dataclass(frozen=True)
+class Admitted:
+    """A model input that may be scored, shape (side, side), and the part of the picture that it shows.
 
-    The result is that of `to_model_input`.
+    `crop` is in pixels of the upright original; None: the whole picture.
+    """
+
+    model_input: NDArray[np.uint8]
+    crop: Box | None
+
+
+def admit(data: bytes, side: int, gate: Gate, version: str = PREPROCESSING_VERSION) -> Admitted:
+    """Return the model input of a file that may be scored.
+
+    Args:
+        data: a whole JPEG or PNG file.
+        side: edge of the model input, in pixels.
+        gate: of the bundle.
+        version: of the preprocessing.
 
     Raises:
         RejectedImage: the file cannot be decoded, shows nothing, shows a film on a page, or is no frontal chest.
     """
-    grey = checked_grey(data, side)
-    check_margins(grey)
-    return gate.check(normalise(grey))
+    film = checked_film(data, side, version)
+    if has_wide_margin(film.grey):
+        raise RejectedImage("on_a_page")
+    return Admitted(gate.check(normalise(film.grey)), film.crop)

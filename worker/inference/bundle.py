@@ -10,7 +10,7 @@ from typing import Any
 from worker.card.loading import CARD, load_card, parse_section
 from worker.card.schema import ScoringCard
 from worker.errors import ModelUnusable
-from worker.inference.preprocess import PREPROCESSING_VERSION
+from worker.inference.preprocess import VERSIONS
 from worker.inference.second_look import VIEWS, SecondLook
 from worker.inference.triage import OperatingPoint
 
@@ -30,7 +30,7 @@ class Bundle:
         sha256: SHA-256 of `model.tflite`, in hex. It identifies the model in every prediction.
         side: edge of the square input, in pixels.
         labels: the three outputs, in order.
-        preprocessing_version: the preprocessing that the model was trained with.
+        preprocessing_version: one of `preprocess.VERSIONS`: how its input is made.
         temperature: the divisor of the logits before the softmax (Guo et al., ICML 2017).
         operating_points: name -> operating point.
         default_operating_point: name of the operating point that is used unless the settings name another.
@@ -98,10 +98,10 @@ def _verify_meaning(folder: Path, card: ScoringCard) -> None:
         raise ModelUnusable(
             f"The model in {folder} has the outputs {', '.join(card.labels)}; they must be {', '.join(LABELS)}."
         )
-    if card.input.preprocessing_version != PREPROCESSING_VERSION:
+    if card.input.preprocessing_version not in VERSIONS:
         raise ModelUnusable(
-            f"The model in {folder} was trained with preprocessing {card.input.preprocessing_version}; "
-            f"this program uses preprocessing {PREPROCESSING_VERSION}."
+            f"The model in {folder} needs preprocessing {card.input.preprocessing_version}; "
+            f"this program has preprocessing {' and '.join(VERSIONS)}."
         )
     if card.default_operating_point not in card.operating_points:
         raise ModelUnusable(

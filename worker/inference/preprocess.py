@@ -1,13 +1,15 @@
 """Turns the bytes of a file into model input. Training and screening both use this preprocessing.
 
-A change that changes the numbers must raise `PREPROCESSING_VERSION`, and needs a newly trained model: a bundle
-with another version is not loaded.
+Version 1 squashes the whole picture. Version 2 first finds the film on a margin or a page (`film`) and cuts it out;
+of a picture without a margin it gives the same bytes. A change that changes the numbers needs a new version.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +20,19 @@ from worker.errors import RejectedImage
 from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
 from worker.inference import gate
 from worker.inference.exposure import equalise, stretch
+from worker.inference.film import LONGEST_SIDE, Box, NoSingleFilm, find_film
 
-PREPROCESSING_VERSION: str = "1"
+WHOLE_PICTURE, FILM_ALONE = "1", "2"
+VERSIONS = (WHOLE_PICTURE, FILM_ALONE)
+# The version that new models are trained with. Predictions of older models are replayed with theirs.
+PREPROCESSING_VERSION: str = FILM_ALONE
 
 # Far above any radiograph. It is checked here too, because Pillow's own limit is one setting for the whole
 # process, and `worker.imagefile.formats` turns it off.
 LARGEST_PIXELS = 400_000_000
+
+# The Exif tag Orientation, and its values that swap width and height.
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 _FORMATS = ("JPEG", "PNG")
 # Converting these modes to 8-bit grey would give wrong values without an error.
@@ -33,8 +42,21 @@ _TRUNCATED = (EOFError, struct.error)
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, ArithmeticError)
 
 
+@dataclass(frozen=True)
+class Film:
+    """The square of which the model input is made, and the part of the picture that it shows.
+
+    Attributes:
+        grey: grey values 0..255 before the exposure is normalised, shape (side, side).
+        crop: the film, in pixels of the upright original; None: the whole picture.
+    """
+
+    grey: NDArray[np.uint8]
+    crop: Box | None
+
+
 def to_model_input(data: bytes, side: int) -> NDArray[np.uint8]:
-    """Decode a file, reject a blank or saturated image, and normalise its exposure.
+    """Decode a file, cut out the film, reject a blank or saturated image, and normalise its exposure.
 
     Args:
         data: a whole JPEG or PNG file.
@@ -45,36 +67,40 @@ def to_model_input(data: bytes, side: int) -> NDArray[np.uint8]:
 
     Raises:
         RejectedImage: `empty`, `truncated`, `undecodable`, `cmyk`, `sixteen_bit`, `too_many_scans`,
-            `needs_memory`, `blank` or `saturated`.
+            `needs_memory`, `on_a_page`, `blank` or `saturated`.
     """
     return normalise(checked_grey(data, side))
 
 
 def checked_grey(data: bytes, side: int) -> NDArray[np.uint8]:
-    """Decode a file and reject a blank or saturated image; its exposure stays as it was.
+    """Like `to_model_input`, but leave the exposure as it was. Training augments the result."""
+    return checked_film(data, side).grey
 
-    Arguments, result and errors are those of `to_model_input`. Training augments the result.
+
+def checked_film(data: bytes, side: int, version: str = PREPROCESSING_VERSION) -> Film:
+    """Decode a file, cut out the film and reject a blank or saturated image; its exposure stays as it was.
+
+    Arguments and errors are those of `to_model_input`, and `version` is one of `VERSIONS`.
     """
-    grey = decode_grey(data, side)
-    gate.check_exposure(grey)
-    return grey
+    film = decode_film(data, side, version)
+    gate.check_exposure(film.grey)
+    return film
 
 
-def decode_grey(data: bytes, side: int) -> NDArray[np.uint8]:
+def decode_film(data: bytes, side: int, version: str = PREPROCESSING_VERSION) -> Film:
     """Decode a file to a grey square; its exposure stays as it was.
 
-    The image is scaled to a square without padding, like the published training images. Arguments and
-    errors are those of `to_model_input`, except `blank` and `saturated`.
-
-    Returns:
-        Grey values 0..255, shape (side, side).
+    The film is scaled to a square without padding, like the published training images. Arguments and
+    errors are those of `checked_film`, except `blank` and `saturated`.
     """
     if not data:
         raise RejectedImage("empty")
     try:
-        return _decode(data, side)
+        return _decode(data, side, version)
     except RejectedImage:
         raise
+    except NoSingleFilm:
+        raise RejectedImage("on_a_page") from None
     except UnidentifiedImageError:
         raise RejectedImage("undecodable", detail="it is neither a JPEG nor a PNG file") from None
     except MemoryError:
@@ -103,7 +129,29 @@ def normalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return stretch(equalise(grey))
 
 
-def _decode(data: bytes, side: int) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class _Picture:
+    """A decoded picture, upright and grey, and its size in the file, also upright."""
+
+    image: Image.Image
+    width: int
+    height: int
+
+
+def _decode(data: bytes, side: int, version: str) -> Film:
+    # The JPEG decoder scales by 1/2, 1/4 or 1/8 at nearly no cost, but with a coarse filter. Leaving a
+    # factor of two to the resampling takes half the time of a full decode, and differs from it by half a
+    # grey level on average.
+    picture = _open(data, 2 * side)
+    crop = _crop(picture) if version != WHOLE_PICTURE else None
+    if crop is not None:
+        finer = max(picture.width / crop.width, picture.height / crop.height)
+        picture = _open(data, math.ceil(2 * side * finer))
+    return Film(_squashed(picture, crop, side), crop)
+
+
+def _open(data: bytes, least: int) -> _Picture:
+    """Decode a file; a JPEG may be scaled down to no less than `least` pixels on each side."""
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         if image.width * image.height > LARGEST_PIXELS:
             raise Image.DecompressionBombError
@@ -111,14 +159,39 @@ def _decode(data: bytes, side: int) -> NDArray[np.uint8]:
             raise RejectedImage(_REJECTED_MODES[image.mode])
         if isinstance(image, JpegImageFile) and has_too_many_scans(data):
             raise RejectedImage("too_many_scans", limit=MOST_SCANS)
-        coefficients = image.width * image.height * len(image.getbands())
-        # The JPEG decoder scales by 1/2, 1/4 or 1/8 at nearly no cost, but with a coarse filter. Leaving a
-        # factor of two to the resampling below takes half the time of a full decode, and differs from it
-        # by half a grey level on average.
-        image.draft("L", (2 * side, 2 * side))
+        size, coefficients = image.size, image.width * image.height * len(image.getbands())
+        image.draft("L", (least, least))
         _load(image, coefficients)
-        square = _upright(image).convert("L").resize((side, side), Image.Resampling.BILINEAR)
-    return np.array(square, dtype=np.uint8)
+        size = size[::-1] if _is_turned(image) else size
+        return _Picture(_upright(image).convert("L"), *size)
+
+
+def _squashed(picture: _Picture, part: Box | None, side: int) -> NDArray[np.uint8]:
+    """Scale a part of the picture, in pixels of the original, to a square; None: the whole picture."""
+    image, box = picture.image, None
+    if part is not None:
+        # Multiplied first: a part that ends with the picture must end exactly there.
+        box = (
+            part.left * image.width / picture.width,
+            part.top * image.height / picture.height,
+            part.right * image.width / picture.width,
+            part.bottom * image.height / picture.height,
+        )
+    return np.array(image.resize((side, side), Image.Resampling.BILINEAR, box), dtype=np.uint8)
+
+
+def _crop(picture: _Picture) -> Box | None:
+    """Find the film, in pixels of the upright original."""
+    image = picture.image
+    scale = min(1.0, LONGEST_SIDE / max(image.size))
+    reduced = image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR
+    )
+    film = find_film(np.asarray(reduced))
+    if film is None:
+        return None
+    x, y = picture.width / reduced.width, picture.height / reduced.height
+    return Box(round(film.left * x), round(film.top * y), round(film.right * x), round(film.bottom * y))
 
 
 def _load(image: Image.Image, coefficients: int) -> None:
@@ -140,6 +213,14 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except (*_TRUNCATED, *_DAMAGED):
         return image
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Return whether `_upright` swaps width and height."""
+    try:
+        return image.getexif().get(_ORIENTATION) in _TURNED
+    except (*_TRUNCATED, *_DAMAGED):
+        return False
 
 
 def _as_rejection(error: Exception) -> RejectedImage:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+# A score of a film that was cut out of a page can be lower than that of the film alone: the largest fall near
+# the band was 0.41, to 0.31 below the band. So such an image is clear only this far below the band.
+CAUTION_AFTER_CROP = 0.35
+
 
 class Verdict(StrEnum):
     """The meaning of a score for the reading queue. It is never a diagnosis."""
@@ -45,15 +49,17 @@ class OperatingPoint:
             )
 
 
-def triage(p_pneumonia: float, point: OperatingPoint) -> Verdict:
+def triage(p_pneumonia: float, point: OperatingPoint, *, cropped: bool = False) -> Verdict:
     """Return the verdict for a score.
 
     Args:
         p_pneumonia: the score, 0..1.
         point: the operating point in use.
+        cropped: the film was cut out of a margin or a page.
 
     Returns:
-        `flagged` at or above `band_high`, `clear` below `band_low`, else `uncertain`.
+        `flagged` at or above `band_high`, `clear` below `band_low`, or below `band_low` - `CAUTION_AFTER_CROP`
+        for a film that was cut out, else `uncertain`.
 
     Raises:
         ValueError: the score is not a number in 0..1.
@@ -61,7 +67,8 @@ def triage(p_pneumonia: float, point: OperatingPoint) -> Verdict:
     _check(p_pneumonia)
     if p_pneumonia >= point.band_high:
         return Verdict.FLAGGED
-    return Verdict.UNCERTAIN if p_pneumonia >= point.band_low else Verdict.CLEAR
+    band_low = point.band_low - CAUTION_AFTER_CROP * cropped
+    return Verdict.UNCERTAIN if p_pneumonia >= band_low else Verdict.CLEAR
 
 
 def confidence(p_pneumonia: float) -> float:

@@ -14,6 +14,7 @@ from worker.ledger import audit
 from worker.ledger.review import NEEDS_READING
 from worker.ledger.states import ImageState, ReviewState, check_transition
 from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction
+from worker.ledger.trail_facts import CROP
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,24 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
+class Crop:
+    """The part of an image that was scored, in pixels of the upright original.
+
+    crop_left <= x < crop_right and crop_top <= y < crop_bottom.
+    """
+
+    crop_left: int
+    crop_top: int
+    crop_right: int
+    crop_bottom: int
+
+
+@dataclass(frozen=True)
 class ScoreRecord:
     """The result of one image: three probabilities in [0, 1] that sum to 1, and the activation map.
 
-    `activation` holds `map_height` x `map_width` bytes, row by row. `compute_ms` is in milliseconds.
+    `activation` holds `map_height` x `map_width` bytes, row by row. `compute_ms` is in milliseconds. Without a
+    `crop`, the whole image was scored.
     """
 
     image_id: int
@@ -55,6 +70,7 @@ class ScoreRecord:
     map_width: int
     compute_ms: float
     facts: ImageFacts
+    crop: Crop | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +190,8 @@ def _prediction_row(
     versions: Mapping[str, str],
 ) -> dict[str, object]:
     return {
-        **{name: value for name, value in vars(result).items() if name != "facts"},
+        **{name: value for name, value in vars(result).items() if name not in {"facts", "crop"}},
+        **_crop_columns(result),
         "model_id": model.model_id,
         "operating_point_id": model.operating_point_id,
         "started_at": started_at,
@@ -182,6 +199,10 @@ def _prediction_row(
         "worker": owner,
         "versions": dict(versions),
     }
+
+
+def _crop_columns(result: ScoreRecord) -> dict[str, int | None]:
+    return dict(vars(result.crop)) if result.crop else dict.fromkeys(CROP)
 
 
 def _scored_columns(result: ScoreRecord, at: datetime) -> dict[str, object]:
@@ -210,6 +231,7 @@ def _scored_event(result: ScoreRecord, model: ScoringModel, versions: Mapping[st
         "confidence": result.confidence,
         "activation_sha256": audit.digest_bytes(result.activation),
         "versions_sha256": audit.digest(audit.canonical(versions)),
+        **_crop_columns(result),
     }
     return audit.Event("scored", "nightread", f"image:{result.image_id}", details)
 

@@ -202,7 +202,8 @@ class OperatingPointRow(Base):
 class Prediction(Base):
     """The result of one model for one image, with everything that is needed to compute it again.
 
-    `activation` is the activation map: `map_height` x `map_width` bytes, row by row.
+    `activation` is the activation map: `map_height` x `map_width` bytes, row by row. The crop columns are null if
+    the whole image was scored.
     """
 
     __tablename__ = "prediction"
@@ -229,10 +230,26 @@ class Prediction(Base):
     compute_ms: Mapped[float]
     worker: Mapped[str] = mapped_column(String(200))
     versions: Mapped[dict[str, Any]]
+    crop_left: Mapped[int | None]
+    crop_top: Mapped[int | None]
+    crop_right: Mapped[int | None]
+    crop_bottom: Mapped[int | None]
 
     image: Mapped[Image] = relationship(back_populates="predictions")
     model: Mapped[Model] = relationship()
     operating_point: Mapped[OperatingPointRow] = relationship()
+
+    @property
+    def crop(self) -> tuple[int, int, int, int] | None:
+        """Left, top, right and bottom of the scored part, in pixels of the upright original; None: all of it."""
+        if (
+            self.crop_left is None
+            or self.crop_top is None
+            or self.crop_right is None
+            or self.crop_bottom is None
+        ):
+            return None
+        return self.crop_left, self.crop_top, self.crop_right, self.crop_bottom
 
 
 class ReceiptTally(Base):

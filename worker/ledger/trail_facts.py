@@ -21,6 +21,8 @@ from worker.ledger.states import ImageState, Outcome, ReviewState
 
 Facts = dict[str, object]
 
+CROP = ("crop_left", "crop_top", "crop_right", "crop_bottom")
+
 # The columns of each table whose values follow from the audit trail.
 PROVEN: dict[str, tuple[str, ...]] = {
     "run": ("started_at", "name"),
@@ -37,7 +39,7 @@ PROVEN: dict[str, tuple[str, ...]] = {
     ),
     "prediction": (
         "operating_point_id", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence", "verdict",
-        "activation", "versions", "finished_at",
+        "activation", "versions", "finished_at", *CROP,
     ),
     "review": ("image_id", "prediction_id", "user_id", "action", "finding", "note", "undoes_id", "at"),
 }  # fmt: skip
@@ -135,7 +137,7 @@ def _scored(facts: ImageFacts, event: TrailEvent, _image_id: int) -> None:
     facts.predictions[said.get("model")] = {
         **numbers,
         **_renamed(said, operating_point="operating_point_id"),
-        **_chosen(said, "activation_sha256", "versions_sha256"),
+        **_chosen(said, "activation_sha256", "versions_sha256", *CROP),
         "finished_at": event.at,
     }
     facts.image |= {

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
+from sqlalchemy import select
 
 from tests.integration.webui.night import Night, phantoms
+from worker.ledger.tables import Prediction
 from worker.store import open_store
 
 
@@ -126,3 +128,31 @@ def test_file_rejected_by_the_gate_is_never_sent_as_stored(
     assert client.get(f"/images/{image_id}/original").status_code == 404
     assert client.get(f"/images/{image_id}/preview.jpg").status_code == 200
     assert "The image is blank" in client.get(f"/review/{image_id}").text
+
+
+def test_map_and_outline_fit_the_part_that_was_scored(client: FlaskClient, night: Night) -> None:
+    with night.ledger.transaction() as session:
+        prediction = session.scalars(select(Prediction).where(Prediction.image_id == 1)).one()
+        prediction.crop_left, prediction.crop_top = 160, 40
+        prediction.crop_right, prediction.crop_bottom = 280, 200
+    width, height = opened(client.get("/images/1/picture").data).size
+    page = client.get("/review/1").get_data(as_text=True)
+    drawn = client.get("/images/1/outline.svg").get_data(as_text=True)
+    assert f'viewBox="0 0 {width} {height}"' in drawn
+    assert '<rect x="160" y="40" width="120" height="160"' in drawn
+    assert 'src="/images/1/outline.svg' in page
+    assert "Scored inside the outline: the film lies on a margin." in page
+    opacity = opened(client.get("/images/1/map.png").data).getchannel("A")
+    left, top, right, bottom = opacity.getbbox() or (0, 0, 0, 0)
+    scale = opacity.width / width
+    assert 160 * scale - 1 <= left < right <= 280 * scale + 1
+    assert 40 * scale - 1 <= top < bottom <= 200 * scale + 1
+    crop = client.get("/api/v1/images/1").get_json()["predictions"][0]["crop"]
+    assert crop == {"left": 160, "top": 40, "right": 280, "bottom": 200}
+
+
+def test_image_that_was_scored_whole_has_no_outline(client: FlaskClient) -> None:
+    page = client.get("/review/1").get_data(as_text=True)
+    assert "outline.svg" not in page
+    assert client.get("/images/1/outline.svg").status_code == 404
+    assert client.get("/api/v1/images/1").get_json()["predictions"][0]["crop"] is None

@@ -6,20 +6,20 @@ from tests import bombs
 from tests.files import encoded, grey, jpeg
 from worker.errors import RejectedImage
 from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
-from worker.inference.preprocess import decode_grey
+from worker.inference.preprocess import decode_film
 
 
 def test_a_scan_bomb_is_rejected_before_it_is_decoded() -> None:
     bomb = bombs.scans(bombs.LARGE, bombs.LARGE, 100_000)
     assert len(bomb) < 16_000_000
     with pytest.raises(RejectedImage) as rejected:
-        decode_grey(bomb, 64)
+        decode_film(bomb, 64)
     assert rejected.value.code == "too_many_scans"
     assert rejected.value.sentence == "The JPEG has more than 100 scans. Export it again."
 
 
 def test_the_limit_of_scans_is_exact() -> None:
-    assert decode_grey(bombs.scans(400, 300, MOST_SCANS), 64).shape == (64, 64)
+    assert decode_film(bombs.scans(400, 300, MOST_SCANS), 64).grey.shape == (64, 64)
     assert has_too_many_scans(bombs.scans(400, 300, MOST_SCANS + 1))
 
 

@@ -62,7 +62,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "has the outputs normal, viral, bacterial": edited(
         lambda card: card.update(labels=["normal", "viral", "bacterial"])
     ),
-    "was trained with preprocessing 0": edited(lambda card: card["input"].update(preprocessing_version="0")),
+    "needs preprocessing 0": edited(lambda card: card["input"].update(preprocessing_version="0")),
     "'sharpest' of the model in .* is not one": edited(
         lambda card: card.update(default_operating_point="sharpest")
     ),

@@ -18,7 +18,7 @@ from tests.conftest import TEST_DATA
 from worker.errors import RejectedImage
 from worker.inference import gate
 from worker.inference.exposure import bounds, equalise, stretch
-from worker.inference.preprocess import decode_grey, normalise, to_model_input
+from worker.inference.preprocess import decode_film, normalise, to_model_input
 from worker.phantom import draw_phantom
 
 SIDE = 128
@@ -59,7 +59,7 @@ def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
 
 def test_scaled_decoding_changes_almost_nothing() -> None:
     files = large_radiographs()
-    gaps = [difference(decode_grey(data, SIDE), fully_decoded(data)) for data in files]
+    gaps = [difference(decode_film(data, SIDE).grey, fully_decoded(data)) for data in files]
     coarse = [difference(scaled_by_the_decoder_alone(data), fully_decoded(data)) for data in files]
     assert max(gaps) < 1.5
     assert np.mean(gaps) < 0.6 * np.mean(coarse)
@@ -97,9 +97,9 @@ def test_the_exif_orientation_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown rotated by 90 degrees clockwise
     turned = image.transpose(Image.Transpose.ROTATE_90)
-    upright = decode_grey(encoded(image, quality=95), SIDE)
-    assert difference(decode_grey(encoded(turned, quality=95, exif=exif), SIDE), upright) < 1.0
-    assert difference(decode_grey(encoded(turned, quality=95), SIDE), upright) > 10
+    upright = decode_film(encoded(image, quality=95), SIDE).grey
+    assert difference(decode_film(encoded(turned, quality=95, exif=exif), SIDE).grey, upright) < 1.0
+    assert difference(decode_film(encoded(turned, quality=95), SIDE).grey, upright) > 10
 
 
 def png_with(kind: bytes, content: bytes) -> bytes:
@@ -114,8 +114,8 @@ def test_broken_chunks_are_rejected(kind: bytes) -> None:
 
 
 def test_broken_exif_data_are_ignored() -> None:
-    plain = decode_grey(encoded(draw_phantom(4, width=100), "PNG"), SIDE)
-    assert np.array_equal(decode_grey(png_with(b"eXIf", b"junk"), SIDE), plain)
+    plain = decode_film(encoded(draw_phantom(4, width=100), "PNG"), SIDE).grey
+    assert np.array_equal(decode_film(png_with(b"eXIf", b"junk"), SIDE).grey, plain)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "P", "LA", "RGBA", "1"])

@@ -56,3 +56,10 @@ def test_a_band_without_its_threshold_is_refused(bounds: tuple[float, float, flo
 
 def test_verdicts_are_stored_as_words() -> None:
     assert [str(verdict) for verdict in Verdict] == ["flagged", "uncertain", "clear"]
+
+
+@pytest.mark.parametrize("p", [0.0, 0.04, 0.06, 0.39, 0.4, 0.6])
+def test_film_that_was_cut_out_is_clear_only_well_below_the_band(p: float) -> None:
+    point = OperatingPoint("balanced", 0.5, 0.4, 0.6)
+    expected = Verdict.CLEAR if p < 0.05 else Verdict.UNCERTAIN if p < 0.6 else Verdict.FLAGGED
+    assert triage(p, point, cropped=True) is expected

@@ -27,7 +27,7 @@ from worker.ledger.comparison import Comparison, Mismatch
 from worker.ledger.review import Action
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane
-from worker.ledger.trail_facts import PROVEN
+from worker.ledger.trail_facts import CROP, PROVEN
 
 # A value of each type that no test row has.
 OTHER = {
@@ -42,7 +42,7 @@ OTHER = {
 TYPES = {
     "image": {"bytes": "int", "width": "int", "height": "int", "phantom": "bool", "run_id": "key"},
     "receipt": {"bytes": "int", "image_id": "key", "run_id": "key"},
-    "prediction": {"operating_point_id": "key", "versions": "json"},
+    "prediction": {"operating_point_id": "key", "versions": "json", **dict.fromkeys(CROP, "int")},
     "review": {"image_id": "key", "prediction_id": "key", "user_id": "key", "undoes_id": "key"},
     "operating_point": {"model_id": "key", "threshold": "real", "band_low": "real", "band_high": "real"},
     "model": {"card": "json"},

@@ -28,7 +28,7 @@ limits = Limits(2**26, 10**8, 64)
 
 def scored(path):
     try:
-        return scorer.score([scorer.prepare(open(path, "rb").read(), limits).model_input])[0].verdict
+        return scorer.score([scorer.prepare(open(path, "rb").read(), limits)])[0].verdict
     except RejectedImage as rejected:
         return rejected.code
 

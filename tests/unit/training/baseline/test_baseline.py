@@ -22,7 +22,7 @@ from training.errors import WrongInput
 from training.recipe import RECIPES, StressSection, load_recipe
 from worker.errors import ModelUnusable, RejectedImage
 from worker.inference.bundle import load_bundle
-from worker.inference.preprocess import decode_grey, normalise
+from worker.inference.preprocess import decode_film, normalise
 from worker.phantom import write_phantom
 
 STILL = BaselineAugment(rotation=0, shift=0, flip=0)
@@ -229,7 +229,7 @@ def test_stress_equals_the_shipped_stress_before_normalisation(
     phantoms: list[Path],
 ) -> None:
     stress = without_pixel_noise(load_recipe("nightread").stress)
-    grey = decode_grey(phantoms[1].read_bytes(), stress.side)
+    grey = decode_film(phantoms[1].read_bytes(), stress.side).grey
     for seed in range(8):
         ours = stressed(grey, SIDE, stress, np.random.default_rng(seed))
         theirs = augmented(grey, SIDE, stress, np.random.default_rng(seed))
@@ -240,7 +240,7 @@ def test_stress_equals_the_shipped_stress_before_normalisation(
 @pytest.mark.parametrize("change", [{"noise": (8, 8)}, {"blur": (2, 2)}, {"jpeg_share": 1, "jpeg": (9, 9)}])
 def test_stress_degrades_single_pixels(phantoms: list[Path], change: dict[str, object]) -> None:
     clean = without_pixel_noise(load_recipe("nightread").stress)
-    grey = decode_grey(phantoms[1].read_bytes(), clean.side)
+    grey = decode_film(phantoms[1].read_bytes(), clean.side).grey
     hit = clean.model_copy(update=change)
     seen = [[stressed(grey, SIDE, each, np.random.default_rng(n)) for n in range(8)] for each in (clean, hit)]
     changed = [not np.array_equal(*pair) for pair in zip(*seen, strict=True)]
@@ -254,7 +254,7 @@ def test_stress_keeps_the_exposure(phantoms: list[Path]) -> None:
         stress | {"brightness": (0.3, 0.3), "noise": (0, 0), "jpeg_share": 0}
     )
     dark = bright.model_copy(update={"brightness": (-0.3, -0.3)})
-    grey = decode_grey(phantoms[1].read_bytes(), bright.side)
+    grey = decode_film(phantoms[1].read_bytes(), bright.side).grey
     seen = [stressed(grey, SIDE, each, np.random.default_rng(3)) for each in (bright, dark)]
     assert seen[0].mean() - seen[1].mean() > 60
 

@@ -11,7 +11,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from PIL import ImageOps
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from tests.unit.training.tiny_bundle import THRESHOLD, add_gate
@@ -106,9 +106,12 @@ def test_the_gate_of_the_bundle_is_applied(tiny: Path, chests: Path, tmp_path: P
         score_images(load_bundle(gated), list_folders(chests))
 
 
-def test_film_on_a_page_counts_as_rejected(tiny: Path, chests: Path, tmp_path: Path) -> None:
+def test_two_films_on_a_page_count_as_rejected(tiny: Path, chests: Path, tmp_path: Path) -> None:
     path = tmp_path / "page.png"
-    ImageOps.expand(draw_phantom(1, width=300), 60, 255).save(path)
+    sheet = Image.new("L", (700, 500), 255)
+    for x in (20, 360):
+        sheet.paste(draw_phantom(1, width=300), (x, 60))
+    sheet.save(path)
     page = Radiograph(path, pneumonia=True, subtype=None, patient="page")
     images = score_images(load_bundle(tiny), [*list_folders(chests), page])
     assert [(rejection.radiograph.path, rejection.code) for rejection in images.rejected] == [

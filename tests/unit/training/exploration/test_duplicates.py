@@ -21,7 +21,7 @@ from training.exploration.duplicates import (
     perceptual_hash,
     stored_again,
 )
-from worker.inference.preprocess import decode_grey
+from worker.inference.preprocess import decode_film
 from worker.phantom import draw_phantom
 
 COUNT = 24
@@ -36,7 +36,7 @@ def grey(image: Image.Image, quality: int = 92) -> NDArray[np.uint8]:
     """Return a phantom as the survey sees it: stored as JPEG and decoded by the preprocessing."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
-    return decode_grey(out.getvalue(), 128)
+    return decode_film(out.getvalue(), 128).grey
 
 
 def described(greys: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint64], NDArray[np.int8]]:
