@@ -149,6 +149,7 @@ def make_settings(data: Path, **overrides: object) -> Settings:
         "data": data,
         "port": free_port(),
         "settle_s": 0.3,
+        "broken_off_s": 0.3,
         "scan_s": 0.5,
         "sweep_s": 0.5,
         "requeue_after_s": 3.0,

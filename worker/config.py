@@ -122,6 +122,15 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds for which a file's size and times must stay the same before it is read.",
     )
+    broken_off_s: float = Field(
+        120.0,
+        ge=0,
+        description="Seconds for which an empty or broken-off file must stay the same before it is rejected.",
+    )
+    ignore: str = Field(
+        "",
+        description="Further names of files and folders that are left alone in the inbox: shell patterns, separated by commas.",
+    )
     scan_s: float = Field(2.0, ge=0.05, description="Seconds between two scans of the inbox.")
     sweep_s: float = Field(2.0, ge=0.05, description="Seconds between two rounds of the sweeper.")
     requeue_after_s: float = Field(

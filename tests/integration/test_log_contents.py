@@ -32,7 +32,7 @@ def test_logs_give_image_ids_and_never_file_names(
         "2.jpg": distinct(good, 2),
         "again.jpg": good,
         "broken off.jpg": good[: len(good) // 2],
-        "letter.txt": b"Dear colleague",
+        "letter.doc": b"Dear colleague",
         "empty.jpg": b"",
     }.items():
         stack.drop(f"{PATIENT} {name}", data)

@@ -29,7 +29,7 @@ def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bo
     ledger = open_ledger(settings.database)
     acceptor = Acceptor(settings, ledger, open_store(settings))
     dispatcher = Dispatcher(settings, ledger)
-    files = files_below(folder)
+    files = files_below(folder, settings.ignore)
     outcomes = dict.fromkeys(Outcome, 0)
     queued = True
     with progress(len(files), "Accepting") as advance:

@@ -19,7 +19,7 @@ from sqlalchemy import select
 from worker.config import Settings
 from worker.intake.accept import Acceptor, in_groups
 from worker.intake.source import Candidate
-from worker.intake.watcher import files_below
+from worker.intake.watcher import clutter_below, files_below
 from worker.ledger.maintenance import CheckResult
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
@@ -67,6 +67,10 @@ class Reconciler:
                 ok=True,
                 summary=f"{len(recorded)} files in the inbox that already have a receipt",
                 names=recorded,
+            ),
+            _named(
+                clutter_below(self._settings.inbox, self._settings.ignore),
+                "files and folders of other programs that are left alone in the inbox",
             ),
             _leftovers(self._unfinished(), "unfinished copies in the image store"),
             _leftovers(abandoned_uploads(self._settings), "interrupted uploads"),
@@ -148,7 +152,7 @@ class Reconciler:
             return None
 
     def _inbox_groups(self) -> Iterator[Sequence[Candidate]]:
-        return in_groups(files_below(self._settings.inbox))
+        return in_groups(files_below(self._settings.inbox, self._settings.ignore))
 
     def _sources(self) -> Iterator[Path]:
         for folder in (self._settings.inbox, self._settings.incoming):
@@ -171,7 +175,11 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def _leftovers(paths: Sequence[Path], kind: str) -> CheckResult:
-    return CheckResult(ok=True, summary=f"{len(paths)} {kind}", names=[path.name for path in paths])
+    return _named([path.name for path in paths], kind)
+
+
+def _named(names: Sequence[str], kind: str) -> CheckResult:
+    return CheckResult(ok=True, summary=f"{len(names)} {kind}", names=names)
 
 
 def _remove(paths: Sequence[Path]) -> int:

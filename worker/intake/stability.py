@@ -45,6 +45,11 @@ class StabilityTracker:
         self._next_due = None if oldest_unsettled is None else oldest_unsettled + self._settle_s
         return complete
 
+    def rested_s(self, path: str, now: float) -> float:
+        """Return for how many seconds a file has been unchanged; 0 for an unknown file."""
+        _, start = self._since.get(path, (None, now))
+        return now - start
+
     def due_in(self, now: float) -> float | None:
         """Return the seconds until the next file may be complete, at least 0; None if no file is expected."""
         return None if self._next_due is None else max(0.0, self._next_due - now)

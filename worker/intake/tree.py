@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
@@ -43,13 +43,16 @@ def opened_folder(root: Path, relative: str) -> Iterator[int]:
 
 
 def walk(
-    root: Path, is_ignored: Callable[[str], bool], on_error: OnError, on_empty: Callable[[str], object]
+    root: Path,
+    select: Callable[[Collection[str]], Collection[str]],
+    on_error: OnError,
+    on_empty: Callable[[str], object],
 ) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the path below `root` and the status of every regular file, in order of name within its folder.
 
     Args:
         root: the folder to walk.
-        is_ignored: whether a file or folder of this name is left out.
+        select: returns which of the names in one folder are wanted, of files and of folders.
         on_error: called with the path and the error of each folder or file that cannot be read.
         on_empty: called with the path of each empty folder below `root`.
     """
@@ -63,9 +66,9 @@ def walk(
             continue
         if not entries and current:
             on_empty(current)
-        below = []
+        below, wanted = [], select([name for name, _ in entries])
         for name, status in entries:
-            if is_ignored(name):
+            if name not in wanted:
                 continue
             path = f"{current}/{name}" if current else name
             if isinstance(status, OSError):

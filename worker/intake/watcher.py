@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,14 +27,15 @@ from watchdog.observers import Observer
 
 from worker.config import Settings
 from worker.intake.accept import Acceptor, in_groups
-from worker.intake.source import Candidate, fingerprint_of
+from worker.intake.completeness import looks_broken_off
+from worker.intake.names import NameRules
+from worker.intake.source import Candidate, fingerprint_of, open_source
 from worker.intake.stability import Sighting, StabilityTracker
 from worker.intake.tree import opened_folder, walk
 from worker.ledger.states import Lane, Outcome, Source
 
 log = structlog.get_logger(__name__)
 
-_PARTIAL_SUFFIXES = (".part", ".partial", ".tmp", ".crdownload", ".filepart", "~")
 # Long enough that a folder is not removed while somebody copies files into it by hand.
 _EMPTY_FOLDER_KEPT_S = 60.0
 # A burst of events starts one scan, not one for each event.
@@ -56,6 +57,9 @@ class FolderMonitor:
         self._acceptor = acceptor
         self._enqueue = enqueue
         self._tracker = StabilityTracker(settings.settle_s)
+        self._broken_off_s = settings.broken_off_s
+        self._names = NameRules(settings.ignore)
+        self._clutter = 0
         self._wake = threading.Event()
 
     def run(self, stop: threading.Event, after_scan: Callable[[], object]) -> None:
@@ -91,15 +95,37 @@ class FolderMonitor:
         Returns:
             Seconds until the next file may be complete; None if no file is expected.
         """
+        clutter_before, self._clutter = self._clutter, 0
         states = {path: fingerprint_of(status) for path, status in self._scan()}
         sightings = (Sighting(path, state) for path, state in states.items())
         complete = self._tracker.observe(sightings, time.monotonic())
-        for group in in_groups([self._candidate(path, states[path]) for path in complete]):
+        self._log_clutter(clutter_before)
+        settled = (self._candidate(path, states[path]) for path in complete)
+        for group in in_groups([candidate for candidate in settled if self._is_due(candidate)]):
             self._accept(group)
         return self._tracker.due_in(time.monotonic())
 
     def _scan(self) -> Iterator[tuple[str, os.stat_result]]:
-        return walk(self._inbox, is_ignored, _warn_unreadable, self._remove_if_idle)
+        return walk(self._inbox, self._select, _warn_unreadable, self._remove_if_idle)
+
+    def _select(self, names: Collection[str]) -> Collection[str]:
+        self._clutter += sum(map(self._names.is_clutter, names))
+        return self._names.select(names)
+
+    def _is_due(self, candidate: Candidate) -> bool:
+        """Return whether a file that has settled may be read now; one that looks broken off rests longer."""
+        if self._tracker.rested_s(candidate.name, time.monotonic()) >= self._broken_off_s:
+            return True
+        try:
+            with open_source(candidate) as opened:
+                return not looks_broken_off(opened.file, opened.status.st_size)
+        except OSError:
+            # `accept` reports why it cannot be read.
+            return True
+
+    def _log_clutter(self, before: int) -> None:
+        if self._clutter != before:
+            log.info("files and folders that are left alone in the inbox", count=self._clutter)
 
     def _candidate(self, path: str, state: tuple[int, ...]) -> Candidate:
         device, inode, *_ = state
@@ -139,15 +165,26 @@ class _Waker(FileSystemEventHandler):
         self._wake.set()
 
 
-def is_ignored(name: str) -> bool:
-    """Return whether the name of a file or folder marks it as hidden or unfinished."""
-    return name.startswith(".") or name.lower().endswith(_PARTIAL_SUFFIXES)
+def files_below(folder: Path, ignore: str = "") -> list[Candidate]:
+    """Return every regular file below `folder`, in order of name; no links, no names that are left alone.
 
-
-def files_below(folder: Path) -> list[Candidate]:
-    """Return every regular file below `folder`, in order of name; no links, no ignored names."""
-    files = walk(folder, is_ignored, _warn_unreadable, lambda _: None)
+    `ignore` holds further patterns of such names.
+    """
+    files = walk(folder, NameRules(ignore).select, _warn_unreadable, lambda _: None)
     return [Candidate(folder / path, path, folder, (status.st_dev, status.st_ino)) for path, status in files]
+
+
+def clutter_below(folder: Path, ignore: str) -> list[str]:
+    """Return the names of the files and folders that other programs keep beside images, in order of their folder."""
+    rules, found = NameRules(ignore), []
+
+    def select(names: Collection[str]) -> Collection[str]:
+        found.extend(name for name in names if rules.is_clutter(name))
+        return rules.select(names)
+
+    for _ in walk(folder, select, _warn_unreadable, lambda _: None):
+        pass
+    return found
 
 
 def _warn_unreadable(path: str, error: OSError) -> None:

@@ -19,7 +19,7 @@ from tests.filling import assert_consistent
 from tests.ledgers import current_ledger
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
-from worker.intake.watcher import FolderMonitor, is_ignored
+from worker.intake.watcher import FolderMonitor
 from worker.ledger.states import Lane
 from worker.ledger.tables import Receipt
 from worker.store import open_store
@@ -70,17 +70,55 @@ def make_inbox(tmp_path: Path) -> Iterator[Callable[..., Inbox]]:
         inbox.ledger.close()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [".hidden.jpg", ".DS_Store", "a.jpg.part", "A.JPG.PART", "a.tmp", "a.jpg~", "a.crdownload", "a.filepart"],
-)
-def test_hidden_and_unfinished_names_are_ignored(name: str) -> None:
-    assert is_ignored(name)
+def test_a_broken_off_file_rests_longer(make_inbox: Callable[..., Inbox]) -> None:
+    """A sender of another machine may pause for a minute, and no system here knows that it still writes."""
+    inbox, whole = make_inbox(broken_off_s=3600.0), jpeg()
+    for name, data in {"empty.jpg": b"", "cut.jpg": whole[:-200], "zeros.jpg": bytes(len(whole))}.items():
+        inbox.drop(name, data)
+    inbox.drop("whole.jpg", jpeg(1))
+    inbox.drop("letter.pdf", b"%PDF-1.7")
+    inbox.settle()
+    inbox.settle()
+    assert inbox.names() == ["letter.pdf", "whole.jpg"]
+    inbox.drop("cut.jpg", whole)
+    inbox.settle()
+    assert inbox.names() == ["cut.jpg", "letter.pdf", "whole.jpg"]
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a", "part", "tmp", "a.partner", "~a.jpg", "a.jpg.", "IM.000.1"])
-def test_other_names_are_not_ignored(name: str) -> None:
-    assert not is_ignored(name)
+def test_a_broken_off_file_that_rested_is_rejected(make_inbox: Callable[..., Inbox]) -> None:
+    inbox = make_inbox(broken_off_s=0.2)
+    inbox.drop("empty.jpg", b"")
+    wait_for(lambda: inbox.monitor.scan_once() is None or inbox.names() == ["empty.jpg"])
+    wait_for(lambda: bool(inbox.monitor.scan_once() or True) and inbox.names() == ["empty.jpg"])
+    assert assert_consistent(inbox.ledger).rejected == 1
+
+
+def test_clutter_is_left_alone_and_counted(
+    make_inbox: Callable[..., Inbox], capsys: pytest.CaptureFixture[str]
+) -> None:
+    inbox = make_inbox(ignore="preview-*, *.dcm.json")
+    for name in ("Thumbs.db", "@eaDir/a.jpg", "preview-1.jpg", "a.DCM.JSON", "__MACOSX/._a.jpg"):
+        inbox.drop(name, jpeg())
+    inbox.drop("night.zip", b"PK")
+    inbox.settle()
+    inbox.settle()
+    assert inbox.names() == ["night.zip"]
+    assert len(list(inbox.folder.rglob("*.*"))) == 5
+    logged = capsys.readouterr().out
+    assert logged.count("left alone") == 1
+    assert "count=5" in logged
+
+
+@pytest.mark.parametrize("control", [".aria2", ".lftp-pget-status"])
+def test_a_file_with_a_control_file_beside_it_waits(make_inbox: Callable[..., Inbox], control: str) -> None:
+    inbox = make_inbox()
+    inbox.drop("a.jpg", jpeg())
+    beside = inbox.drop(f"a.jpg{control}", b"state")
+    inbox.settle()
+    assert inbox.names() == []
+    beside.unlink()
+    inbox.settle()
+    assert inbox.names() == ["a.jpg"]
 
 
 def test_no_file_is_accepted_on_the_first_scan(make_inbox: Callable[..., Inbox]) -> None:
