@@ -176,7 +176,8 @@ def files_below(folder: Path, ignore: str = "") -> list[Candidate]:
 
 def clutter_below(folder: Path, ignore: str) -> list[str]:
     """Return the names of the files and folders that other programs keep beside images, in order of their folder."""
-    rules, found = NameRules(ignore), []
+    rules = NameRules(ignore)
+    found: list[str] = []
 
     def select(names: Collection[str]) -> Collection[str]:
         found.extend(name for name in names if rules.is_clutter(name))
