@@ -10,7 +10,7 @@ from webui.queue_view import QueueView, cursor_of
 from webui.readers import acting_reader
 from worker.ledger import leases, reading_queue, review
 from worker.ledger.review import Action
-from worker.ledger.session import utc_now
+from worker.ledger.session import ledger_time
 from worker.ledger.tables import Image, Review
 
 BROKER_UNREACHABLE = (
@@ -34,8 +34,8 @@ def decide(image_id: int, action: str, note: str, queue_view: QueueView) -> tupl
         ReviewRefused: the image has been read, has no score, or another reader has claimed it.
         NoReader: the request names no reader.
     """
-    at = utc_now()
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
+        at = ledger_time(session)
         reader = acting_reader(session, at)
         image = session.get(Image, image_id)
         if image is None:
@@ -55,8 +55,8 @@ def decide(image_id: int, action: str, note: str, queue_view: QueueView) -> tupl
 
 def undo() -> int:
     """Undo the reader's last reading and return the id of its image. Raises ReviewRefused, NoReader."""
-    at = utc_now()
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
+        at = ledger_time(session)
         return review.undo(session, reader_id=acting_reader(session, at).id, at=at)
 
 
@@ -69,8 +69,8 @@ def retry(image_id: int, reason: str) -> bool:
         IllegalTransition: the image is neither rejected nor quarantined.
         NoReader: the request names no reader.
     """
-    at = utc_now()
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
+        at = ledger_time(session)
         who = f"user:{acting_reader(session, at).id}"
         try:
             lane = leases.retry(session, image_id, who=who, why=cleaned_text(reason, _MAX_REASON), at=at)

@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 from celery.platforms import SecurityWarning
@@ -25,6 +26,7 @@ from worker.intake.accept import Acceptor
 from worker.intake.canary import Canary
 from worker.intake.reconcile import abandoned_uploads
 from worker.intake.watcher import FolderMonitor
+from worker.ledger.heartbeats import deregister_scoring
 from worker.ledger.schema import open_ledger
 from worker.ledger.states import Lane
 from worker.queue import bundled_broker
@@ -100,6 +102,8 @@ def work(settings: Settings) -> int:
     bundle = load_bundle(settings.model, settings.runtime)
     choose_point(settings, bundle)
     ledger = open_ledger(settings.database)
+    with suppress(TransientFailure), ledger.transaction(without_fsync=True) as session:
+        deregister_scoring(session)
     # Celery warns that a worker must not run as root, because of pickled messages. Only JSON is accepted here.
     warnings.simplefilter("ignore", SecurityWarning)
     app = make_app(settings)

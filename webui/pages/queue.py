@@ -9,7 +9,7 @@ from webui.dependencies import dependencies
 from webui.parameters import queue_view_parameter
 from webui.queue_view import READING, VERDICTS
 from worker.ledger import reading_queue, reports
-from worker.ledger.session import utc_now
+from worker.ledger.session import ledger_time
 
 pages = Blueprint("queue", __name__)
 
@@ -30,7 +30,7 @@ def show() -> ResponseReturnValue:
             queue_view=queue_view,
             page=reading_queue.queue(session, queue_view.filter, after=queue_view.after),
             runs=reports.run_names(session),
-            now=utc_now(),
+            now=ledger_time(session),
             verdicts=VERDICTS,
             readings=READING,
         )

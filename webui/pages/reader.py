@@ -9,7 +9,7 @@ from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error
 from webui.readers import local_path, remember
 from worker.ledger import review
-from worker.ledger.session import utc_now
+from worker.ledger.session import ledger_time
 
 pages = Blueprint("reader", __name__)
 
@@ -24,5 +24,9 @@ def ask() -> ResponseReturnValue:
 def answer() -> ResponseReturnValue:
     """Store the name in the ledger and in the cookie, and return to the page that asked for it."""
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
-        remember(review.reader(session, request.form.get("name", "").replace("\x00", ""), utc_now()).name)
+        remember(
+            review.reader(
+                session, request.form.get("name", "").replace("\x00", ""), ledger_time(session)
+            ).name
+        )
     return redirect(local_path(request.form.get("next", "")), 303)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -13,7 +15,7 @@ from webui.queue_view import QueueView, cursor_of
 from webui.readers import acting_reader, reader_name
 from worker.ledger import reading_queue, review
 from worker.ledger.review import Action, Finding, ReviewRefused
-from worker.ledger.session import utc_now
+from worker.ledger.session import ledger_time
 from worker.ledger.states import ReviewState
 from worker.ledger.tables import Image
 
@@ -34,7 +36,7 @@ def show(image_id: int) -> ResponseReturnValue:
             image=image,
             prediction=image.predictions[0] if image.predictions else None,
             standing=review.standing_reviews(session, [image]).get(image_id),
-            holder=_other_reader(image),
+            holder=_other_reader(image, ledger_time(session)),
             unread=image.review_state == ReviewState.UNREAD,
             queue_view=queue_view,
             unread_count=reading_queue.count(session, queue_view.unread),
@@ -83,13 +85,14 @@ def _claim(image_id: int) -> None:
     prefetched = "prefetch" in request.headers.get("Sec-Purpose", "")
     if reader_name() is None or request.method != "GET" or prefetched:
         return
-    at, claim_s = utc_now(), dependencies().settings.claim_s
+    claim_s = dependencies().settings.claim_s
     with dependencies().ledger.transaction() as session:
+        at = ledger_time(session)
         review.claim(session, image_id, reader_id=acting_reader(session, at).id, claim_s=claim_s, at=at)
 
 
-def _other_reader(image: Image) -> str | None:
+def _other_reader(image: Image, at: datetime) -> str | None:
     """Return the name of another reader whose claim on the image has not expired."""
     holder = image.claimed_by
-    is_claimed = image.claimed_until is not None and image.claimed_until > utc_now()
+    is_claimed = image.claimed_until is not None and image.claimed_until > at
     return holder.name if holder and is_claimed and holder.name != reader_name() else None

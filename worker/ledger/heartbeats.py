@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import case, delete, select
@@ -16,6 +17,8 @@ from worker.ledger.tables import Process
 
 # A process counts as silent after this many of its own heartbeat periods.
 _PERIODS = 3.0
+WORKER = "worker"
+_SCORING = "scoring-"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class ProcessStatus:
         silent: whether the heartbeat is overdue.
         trouble: what the process is waiting for; None if nothing.
         ok: neither silent nor waiting.
+        scoring: the scoring processes of a worker, each from its own heartbeats.
     """
 
     name: str
@@ -37,6 +41,22 @@ class ProcessStatus:
     silent: bool
     trouble: str | None
     ok: bool
+    scoring: Sequence[ScoringStatus] = ()
+
+
+@dataclass(frozen=True)
+class ScoringStatus:
+    """The status of a scoring process: its number, its process id, and whether its heartbeat is overdue."""
+
+    number: int
+    pid: int
+    heartbeat_age_s: float
+    silent: bool
+
+
+def scoring_name(number: int) -> str:
+    """Return the name under which scoring process `number` (from 1) of a worker sends its heartbeats."""
+    return f"{_SCORING}{number}"
 
 
 def record_heartbeat(
@@ -79,10 +99,33 @@ def deregister(session: Session, name: str) -> None:
     session.execute(delete(Process).where(*this_process))
 
 
+def deregister_scoring(session: Session) -> None:
+    """Remove the heartbeats of this host's scoring processes; a worker that was killed has left them."""
+    scoring = Process.name.startswith(_SCORING, autoescape=True), Process.host == socket.gethostname()
+    session.execute(delete(Process).where(*scoring))
+
+
 def process_statuses(session: Session, at: datetime) -> Sequence[ProcessStatus]:
-    """Return the status of every process that has not deregistered, ordered by name and host."""
-    rows = session.scalars(select(Process).order_by(Process.name, Process.host))
-    return [_status(row, at) for row in rows]
+    """Return the status of every process that has not deregistered, ordered by name and host.
+
+    A scoring process is part of the worker on its host.
+    """
+    rows = session.scalars(select(Process).order_by(Process.name, Process.host)).all()
+    scoring: dict[str, list[ScoringStatus]] = defaultdict(list)
+    for row in rows:
+        if row.name.startswith(_SCORING):
+            scoring[row.host].append(_scoring_status(row, at))
+    return [
+        replace(_status(row, at), scoring=scoring[row.host] if row.name == WORKER else ())
+        for row in rows
+        if not row.name.startswith(_SCORING)
+    ]
+
+
+def _scoring_status(row: Process, at: datetime) -> ScoringStatus:
+    status = _status(row, at)
+    number = int(row.name.removeprefix(_SCORING))
+    return ScoringStatus(number, row.pid, status.heartbeat_age_s, status.silent)
 
 
 def _status(row: Process, at: datetime) -> ProcessStatus:

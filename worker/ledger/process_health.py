@@ -1,7 +1,8 @@
 """The health of the running program, from the ledger's own rows as well as from heartbeats.
 
 A worker sends its heartbeats from a separate thread, which continues even if the worker has stopped taking
-tasks after its connection to the broker came back. So this module also checks that pending images are leased.
+tasks after its connection to the broker came back. So each scoring process sends heartbeats of its own, and this
+module also checks that pending images are leased.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from worker.ledger.canary import CanaryResult
-from worker.ledger.heartbeats import ProcessStatus, process_statuses
+from worker.ledger.heartbeats import WORKER, ProcessStatus, process_statuses
 from worker.ledger.states import ImageState, Lane
 from worker.ledger.tables import Image, Prediction, Process
 
-WORKER = "worker"
 # The processes that must run, on one machine or on several together.
 NEEDED = ("watch", "sweeper", WORKER)
 # Twice the default time after which the images of a dead worker are pending again.
@@ -26,8 +26,11 @@ STALLED_S = 120.0
 
 
 def process_health(session: Session, at: datetime) -> Sequence[ProcessStatus]:
-    """Return the status of every process; a worker that leases no pending images is marked as not ok."""
-    statuses = process_statuses(session, at)
+    """Return the status of every process.
+
+    A worker is not ok if one of its scoring processes makes no progress, or if it leases no pending images.
+    """
+    statuses = [_with_silent_scoring(status) for status in process_statuses(session, at)]
     if not is_stalled(session, at):
         return statuses
     return [_stalled(status) if status.name == WORKER and status.ok else status for status in statuses]
@@ -35,10 +38,20 @@ def process_health(session: Session, at: datetime) -> Sequence[ProcessStatus]:
 
 def oldest_pending(session: Session) -> datetime | None:
     """Return when the oldest pending image arrived; None if no image is pending."""
+    return _oldest(session, ImageState.PENDING)
+
+
+def oldest_unfinished(session: Session) -> datetime | None:
+    """Return when the oldest image arrived that is pending or being scored; None if there is none."""
+    arrivals = (_oldest(session, ImageState.PENDING), _oldest(session, ImageState.LEASED))
+    return min((arrival for arrival in arrivals if arrival is not None), default=None)
+
+
+def _oldest(session: Session, state: ImageState) -> datetime | None:
     oldest_arrivals = []
     for lane in Lane:
-        pending = Image.state == ImageState.PENDING, Image.lane == lane
-        oldest = select(func.min(Image.id)).where(*pending).scalar_subquery()
+        waiting = Image.state == state, Image.lane == lane
+        oldest = select(func.min(Image.id)).where(*waiting).scalar_subquery()
         oldest_arrivals.append(session.scalar(select(Image.received_at).where(Image.id == oldest)))
     return min((arrival for arrival in oldest_arrivals if arrival is not None), default=None)
 
@@ -61,9 +74,16 @@ def is_stalled(session: Session, at: datetime) -> bool:
 
 
 def troubles(
-    statuses: Sequence[ProcessStatus], *, balanced: bool, canary: CanaryResult | None = None
+    statuses: Sequence[ProcessStatus],
+    *,
+    balanced: bool,
+    canary: CanaryResult | None = None,
+    waited_s: float | None = None,
 ) -> list[str]:
-    """Return a sentence for each problem that a person should look into. Pure."""
+    """Return a sentence for each problem that a person should look into. Pure.
+
+    `waited_s` is the time since the oldest image arrived that is not finished. It is told if the worker is at fault.
+    """
     sentences = [] if balanced else ["Files are unaccounted for: run `nightread db check`."]
     running = {status.name for status in statuses}
     sentences += [f"No {name} process is running." for name in NEEDED if name not in running]
@@ -73,7 +93,23 @@ def troubles(
             sentences.append(f"{process} has sent no heartbeat for {status.heartbeat_age_s:.0f} s.")
         elif status.trouble:
             sentences.append(f"{process} is waiting: {status.trouble}.")
+    worker_fails = WORKER not in running or any(s.name == WORKER and not s.ok for s in statuses)
+    if worker_fails and waited_s is not None:
+        sentences.append(f"The oldest image has waited for {waited_s:.0f} s.")
     return [*sentences, canary.trouble] if canary and canary.trouble else sentences
+
+
+def _with_silent_scoring(status: ProcessStatus) -> ProcessStatus:
+    """Return the status of a worker with the scoring processes that make no progress as its trouble."""
+    silent = [scoring for scoring in status.scoring if scoring.silent]
+    if not silent or status.silent:
+        return status
+    told = " and ".join(
+        f"scoring process {scoring.number} (process id {scoring.pid}) has made no progress"
+        f" for {scoring.heartbeat_age_s:.0f} s"
+        for scoring in silent
+    )
+    return replace(status, trouble=told, ok=False)
 
 
 def _stalled(status: ProcessStatus) -> ProcessStatus:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from worker.ledger import canary
 from worker.ledger.file_counts import file_counts
-from worker.ledger.process_health import oldest_pending, process_health, troubles
+from worker.ledger.process_health import oldest_pending, oldest_unfinished, process_health, troubles
 from worker.ledger.tables import Prediction
 
 _RATE_WINDOW_S = 60.0
@@ -31,10 +31,15 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
         **asdict(counts),
         "images_per_s": round(images_per_s, 2),
         "eta_s": round(unfinished / images_per_s, 1) if images_per_s else None if unfinished else 0,
-        "oldest_waiting_s": _oldest_waiting_s(session, at),
+        "oldest_waiting_s": _seconds_since(oldest_pending(session), at),
         "processes": [asdict(status) for status in statuses],
         "canary": asdict(latest_canary) if latest_canary else None,
-        "troubles": troubles(statuses, balanced=counts.balanced, canary=latest_canary),
+        "troubles": troubles(
+            statuses,
+            balanced=counts.balanced,
+            canary=latest_canary,
+            waited_s=_seconds_since(oldest_unfinished(session), at),
+        ),
     }
 
 
@@ -51,6 +56,5 @@ def rate(session: Session, at: datetime) -> float:
     return count / min(_RATE_WINDOW_S, max(1.0, (at - first).total_seconds()))
 
 
-def _oldest_waiting_s(session: Session, at: datetime) -> float | None:
-    oldest = oldest_pending(session)
-    return None if oldest is None else round(max(0.0, (at - oldest).total_seconds()), 1)
+def _seconds_since(arrival: datetime | None, at: datetime) -> float | None:
+    return None if arrival is None else round(max(0.0, (at - arrival).total_seconds()), 1)

@@ -7,10 +7,14 @@ import signal
 from functools import cached_property
 
 import structlog
+from billiard.process import current_process
 from celery import Celery, signals
 
 from worker.config import Settings
 from worker.errors import ModelUnusable, TransientFailure
+from worker.heartbeat import Heartbeat
+from worker.ledger.heartbeats import scoring_name
+from worker.ledger.session import Ledger
 from worker.queue.app import SCREEN_TASK
 from worker.queue.memory_limit import limit_memory
 from worker.screening import Screener, open_screener
@@ -27,6 +31,12 @@ class _LazyScreener:
     @cached_property
     def screener(self) -> Screener:
         return open_screener(self._settings)
+
+    @cached_property
+    def heartbeat(self) -> Heartbeat:
+        """The heartbeats of this scoring process; Celery numbers the processes from 0, and reuses the numbers."""
+        number = current_process().index + 1
+        return Heartbeat(self._settings, Ledger(self._settings.database), scoring_name(number))
 
     def load(self) -> None:
         """Load the screener now instead of with the first task."""
@@ -54,6 +64,7 @@ def register(app: Celery, settings: Settings) -> None:
 
     def warm_up(**_: object) -> None:
         limit_memory(settings.worker_memory_bytes)
+        lazy.heartbeat.__enter__()
         # Celery kills a child that needs more than 4 seconds here. TensorFlow does, so it is loaded later.
         if settings.runtime == "litert":
             try:
@@ -61,4 +72,8 @@ def register(app: Celery, settings: Settings) -> None:
             except (ModelUnusable, TransientFailure) as failure:
                 log.warning("the model could not be loaded yet", error=str(failure))
 
+    def stop(**_: object) -> None:
+        lazy.heartbeat.__exit__(None, None, None)
+
     signals.worker_process_init.connect(warm_up, weak=False)
+    signals.worker_process_shutdown.connect(stop, weak=False)

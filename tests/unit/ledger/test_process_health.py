@@ -36,6 +36,11 @@ def said(ledger: Ledger, seconds: float) -> list[str]:
     return [sentence.replace(f" on {host}", "") for sentence in found]
 
 
+def shown_at(ledger: Ledger, seconds: float) -> list[str]:
+    with ledger.reading() as session:
+        return as_text(status_document(session, later(seconds))).splitlines()
+
+
 def shown(ledger: Ledger) -> list[str]:
     return as_text(document(ledger)).splitlines()
 
@@ -76,7 +81,8 @@ def test_worker_that_leases_no_pending_image_is_a_problem(ledger: Ledger) -> Non
     beat(ledger, 0, "worker", "watch", "sweeper")
     beat(ledger, LATE, "worker", "watch", "sweeper")
     assert said(ledger, LATE) == [
-        "worker is waiting: images are pending, but this worker leases none of them."
+        "worker is waiting: images are pending, but this worker leases none of them.",
+        f"The oldest image has waited for {LATE:.0f} s.",
     ]
     with ledger.reading() as session:
         signs = {sign["name"]: sign for sign in status_document(session, later(LATE))["processes"]}
@@ -116,4 +122,30 @@ def test_silent_worker_is_reported_as_silent_when_stalled(ledger: Ledger) -> Non
     beat(ledger, 0, "worker", "watch", "sweeper")
     with ledger.transaction() as session:
         session.execute(update(Process).where(Process.name != "worker").values(beat_at=later(LATE)))
-    assert said(ledger, LATE) == [f"worker has sent no heartbeat for {LATE:.0f} s."]
+    assert said(ledger, LATE) == [
+        f"worker has sent no heartbeat for {LATE:.0f} s.",
+        f"The oldest image has waited for {LATE:.0f} s.",
+    ]
+
+
+def test_scoring_process_without_progress_is_named(ledger: Ledger) -> None:
+    """Its own heartbeats count: those of the worker come from another process."""
+    (image,) = fill(ledger, 1)
+    beat(ledger, 0, "worker", "watch", "sweeper", "scoring-1", "scoring-2")
+    assert said(ledger, 1) == []
+    beat(ledger, 20, "worker", "watch", "sweeper", "scoring-2")
+    lease_images(ledger, [image], at=later(19))
+    assert said(ledger, 20) == [
+        f"worker is waiting: scoring process 1 (process id {os.getpid()}) has made no progress for 20 s.",
+        "The oldest image has waited for 20 s.",
+    ]
+    with ledger.reading() as session:
+        processes = status_document(session, later(20))["processes"]
+    assert [process["name"] for process in processes] == ["sweeper", "watch", "worker"]
+    worker = processes[-1]
+    assert (worker["ok"], worker["silent"]) == (False, False)
+    assert [(part["number"], part["silent"]) for part in worker["scoring"]] == [(1, True), (2, False)]
+    assert "scoring process 1 (process id" in "\n".join(shown_at(ledger, 20))
+    with ledger.transaction() as session:
+        heartbeats.deregister_scoring(session)
+    assert said(ledger, 21) == []
