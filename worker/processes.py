@@ -90,7 +90,11 @@ def watch(settings: Settings) -> int:
         sweeping.start()
         drawing.start()
         _run_repeatedly(
-            stop, settings.scan_s, lambda: monitor.run(stop, watch_heartbeat.worked), watch_heartbeat, defects
+            stop,
+            settings.scan_s,
+            lambda: monitor.run(stop, lambda: _report(watch_heartbeat, monitor.problem())),
+            watch_heartbeat,
+            defects,
         )
         sweeping.join()
         drawing.join()
@@ -128,6 +132,13 @@ def work(settings: Settings) -> int:
 def broker(settings: Settings) -> int:
     """Run the bundled broker until SIGTERM. Return 1 when it stops by itself, else 0."""
     return bundled_broker.serve(settings, _stop_on_signals())
+
+
+def _report(heartbeat: Heartbeat, problem: str | None) -> None:
+    if problem is None:
+        heartbeat.worked()
+    else:
+        heartbeat.waits(problem)
 
 
 class _Schedule:

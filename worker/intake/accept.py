@@ -25,12 +25,14 @@ from worker.config import Settings
 from worker.errors import DiskFull, RejectedImage, TransientFailure
 from worker.imagefile.formats import Inspection, inspect
 from worker.imagefile.limits import Limits, limits_of
+from worker.intake.problems import Problems
 from worker.intake.source import (
     BeingWritten,
     Candidate,
     OpenSource,
     arrival_key,
     fingerprint_of,
+    kept_key,
     open_source,
 )
 from worker.ledger import receipts
@@ -74,10 +76,10 @@ class _FileFacts:
 
 @dataclass(frozen=True)
 class _Stored:
-    """A file in the store that has no receipt yet; `fingerprint` identifies its source."""
+    """A file in the store that has no receipt yet; `after` is the status of its source, after it was stored."""
 
     candidate: Candidate
-    fingerprint: tuple[int, ...]
+    after: os.stat_result
     stored_path: Path
     arrival: receipts.Arrival
 
@@ -106,22 +108,26 @@ class Acceptor:
         run: str | None = None,
         received_by: str | None = None,
         keep_source: bool = False,
+        problems: Problems | None = None,
     ) -> list[Accepted]:
         """Store and record a group of files, then remove the sources unless `keep_source` is set.
 
         A file that vanished, changed while it was read, is open for writing, or cannot be read is skipped; a
         later scan finds it. A file that already has its receipt is skipped too, and its source is removed now.
 
+        `problems` counts the files that cannot be read or removed.
+
         Raises:
             TransientFailure: the store, the disk or the database failed. Nothing was recorded, and every
                 source still exists.
         """
+        problems = problems or Problems()
         self.check_free_space()
         self._check_store()
         at = utc_now()
         if source is Source.FOLDER:
-            files = self.remove_recorded(files)
-        stored = self._store_all(files, source, received_by, keep_source=keep_source)
+            files = self.remove_recorded(files, problems)
+        stored = self._store_all(files, source, received_by, problems, keep_source=keep_source)
         if not stored:
             return []
         with self._ledger.transaction() as session:
@@ -133,8 +139,7 @@ class Acceptor:
                 at=at,
             )
         if not keep_source:
-            for item in stored:
-                _remove(item.candidate, item.fingerprint)
+            self._remove_all([(item.candidate, item.after, item.arrival.key) for item in stored], problems)
         accepted = [
             Accepted(item.candidate.name, row.receipt_id, row.image_id, row.outcome, row.reason)
             for item, row in zip(stored, recorded, strict=True)
@@ -169,26 +174,54 @@ class Acceptor:
             self._store_made = True
         self._store.check()
 
-    def recorded(self, files: Sequence[Candidate]) -> dict[Candidate, os.stat_result]:
-        """Return the files that are recorded but not yet deleted, each with its current status."""
+    def recorded(self, files: Sequence[Candidate]) -> dict[Candidate, tuple[os.stat_result, str]]:
+        """Return the files that are recorded but not yet deleted, each with its current status and its key."""
         statuses = {}
         for candidate in files:
             with suppress(OSError):
                 statuses[candidate] = candidate.status()
-        keys = {candidate: arrival_key(candidate.name, status) for candidate, status in statuses.items()}
+        keys = [
+            (candidate, make_key(candidate.name, status))
+            for candidate, status in statuses.items()
+            for make_key in (arrival_key, kept_key)
+        ]
         with self._ledger.reading() as session:
-            keys_with_receipt = receipts.recorded_keys(session, list(keys.values()))
-        return {candidate: statuses[candidate] for candidate, key in keys.items() if key in keys_with_receipt}
+            keys_with_receipt = receipts.recorded_keys(session, [key for _, key in keys])
+        return {candidate: (statuses[candidate], key) for candidate, key in keys if key in keys_with_receipt}
 
-    def remove_recorded(self, files: Sequence[Candidate]) -> list[Candidate]:
+    def remove_recorded(
+        self, files: Sequence[Candidate], problems: Problems | None = None
+    ) -> list[Candidate]:
         """Delete the files that are already recorded, and return the others."""
         recorded = self.recorded(files)
-        for candidate, status in recorded.items():
-            _remove(candidate, fingerprint_of(status))
+        found = [(candidate, status, key) for candidate, (status, key) in recorded.items()]
+        self._remove_all(found, problems or Problems())
         return [candidate for candidate in files if candidate not in recorded]
 
+    def _remove_all(
+        self, recorded: Sequence[tuple[Candidate, os.stat_result, str | None]], problems: Problems
+    ) -> None:
+        """Delete recorded files. A file that stays gets a key that it keeps when its owner or mode changes."""
+        new_keys: dict[str, str | None] = {}
+        for candidate, status, key in recorded:
+            error = _remove(candidate, fingerprint_of(status))
+            if error is not None:
+                problems.unremovable(error)
+            kept = kept_key(candidate.name, status) if error is not None else None
+            if key is not None and key != kept and (kept or key == kept_key(candidate.name, status)):
+                new_keys[key] = kept
+        if new_keys:
+            with self._ledger.transaction() as session:
+                receipts.replace_keys(session, new_keys)
+
     def _store_all(
-        self, files: Sequence[Candidate], source: Source, received_by: str | None, *, keep_source: bool
+        self,
+        files: Sequence[Candidate],
+        source: Source,
+        received_by: str | None,
+        problems: Problems,
+        *,
+        keep_source: bool,
     ) -> list[_Stored]:
         stored = []
         for candidate in files:
@@ -203,6 +236,7 @@ class Acceptor:
             except _StoreFailed as failure:
                 raise TransientFailure(f"the image store cannot store a file: {failure}") from failure
             except OSError as error:
+                problems.unreadable(error)
                 _warn_unreadable(_inode(candidate), str(error.strerror))
                 continue
             if item is not None:
@@ -255,7 +289,7 @@ class Acceptor:
             rejection=facts.rejection,
             received_by=received_by,
         )
-        return _Stored(candidate, fingerprint_of(after), stored_path, arrival)
+        return _Stored(candidate, after, stored_path, arrival)
 
 
 def in_groups(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
@@ -318,15 +352,17 @@ def _inode(candidate: Candidate) -> int:
         return 0
 
 
-def _remove(candidate: Candidate, fingerprint: tuple[int, ...]) -> None:
-    """Delete an accepted file, unless another file has replaced it under this name since then."""
+def _remove(candidate: Candidate, fingerprint: tuple[int, ...]) -> OSError | None:
+    """Delete an accepted file, unless another file has replaced it, and return the error if it cannot be deleted."""
     try:
         candidate.remove(fingerprint)
     except FileNotFoundError:
-        return
+        return None
     except OSError as error:
         # The file is recorded: the next scan recognises it and tries to delete it again.
         _warn_unremovable(fingerprint, str(error.strerror))
+        return error
+    return None
 
 
 @lru_cache(maxsize=1_000)

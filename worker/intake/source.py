@@ -133,6 +133,12 @@ def arrival_key(name: str, status: os.stat_result) -> str:
     return f"{status.st_ino}:{status.st_ctime_ns}:{status.st_size}:{digest}"
 
 
+def kept_key(name: str, status: os.stat_result) -> str:
+    """Return the key of an arrival whose file cannot be removed: a chown or chmod must not make it a new arrival."""
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f"kept:{status.st_ino}:{status.st_mtime_ns}:{status.st_size}:{digest}"
+
+
 def _take_lease(handle: int) -> bool:
     """Take a read lease, which the kernel gives only while nobody has the file open for writing (fcntl(2)).
 

@@ -29,6 +29,7 @@ from worker.config import Settings
 from worker.intake.accept import Acceptor, in_groups
 from worker.intake.completeness import looks_broken_off
 from worker.intake.names import NameRules
+from worker.intake.problems import Problems
 from worker.intake.source import Candidate, fingerprint_of, open_source
 from worker.intake.stability import Sighting, StabilityTracker
 from worker.intake.tree import opened_folder, walk
@@ -60,6 +61,8 @@ class FolderMonitor:
         self._broken_off_s = settings.broken_off_s
         self._names = NameRules(settings.ignore)
         self._clutter = 0
+        self._problems = Problems()
+        self._device: int | None = None
         self._wake = threading.Event()
 
     def run(self, stop: threading.Event, after_scan: Callable[[], object]) -> None:
@@ -95,6 +98,7 @@ class FolderMonitor:
         Returns:
             Seconds until the next file may be complete; None if no file is expected.
         """
+        self._problems = Problems()
         clutter_before, self._clutter = self._clutter, 0
         states = {path: fingerprint_of(status) for path, status in self._scan()}
         sightings = (Sighting(path, state) for path, state in states.items())
@@ -105,8 +109,32 @@ class FolderMonitor:
             self._accept(group)
         return self._tracker.due_in(time.monotonic())
 
+    def problem(self) -> str | None:
+        """Return what the last scan found that a person should look into; None if nothing."""
+        return self._moved() or self._problems.sentence()
+
+    def _moved(self) -> str | None:
+        """Return a text while the inbox lies on another file system than at the first scan."""
+        try:
+            device = self._inbox.stat().st_dev
+        except OSError as error:
+            return f"the inbox cannot be read ({error.strerror})"
+        self._device = self._device or device
+        if device == self._device:
+            return None
+        return (
+            "the inbox lies on another file system than at the start. If it is a share, mount it again; "
+            "if it was moved, restart Nightread"
+        )
+
     def _scan(self) -> Iterator[tuple[str, os.stat_result]]:
-        return walk(self._inbox, self._select, _warn_unreadable, self._remove_if_idle)
+        return walk(self._inbox, self._select, self._note_unreadable, self._remove_if_idle)
+
+    def _note_unreadable(self, path: str, error: OSError) -> None:
+        if path and isinstance(error, FileNotFoundError):
+            return
+        self._problems.unreadable(error)
+        _warn_unreadable(path, error)
 
     def _select(self, names: Collection[str]) -> Collection[str]:
         self._clutter += sum(map(self._names.is_clutter, names))
@@ -132,7 +160,9 @@ class FolderMonitor:
         return Candidate(self._inbox / path, path, self._inbox, (device, inode))
 
     def _accept(self, candidates: Sequence[Candidate]) -> None:
-        accepted = self._acceptor.accept(candidates, source=Source.FOLDER, lane=Lane.OVERNIGHT)
+        accepted = self._acceptor.accept(
+            candidates, source=Source.FOLDER, lane=Lane.OVERNIGHT, problems=self._problems
+        )
         new = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
         if new:
             self._enqueue(new, Lane.OVERNIGHT)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from worker.ledger import audit, review
@@ -98,6 +98,12 @@ def any_image(session: Session) -> bool:
 def recorded_keys(session: Session, keys: Sequence[str]) -> set[str]:
     """Return the keys among `keys` that have a receipt."""
     return set(session.scalars(select(Receipt.arrival).where(Receipt.arrival.in_(keys))))
+
+
+def replace_keys(session: Session, new_keys: Mapping[str, str | None]) -> None:
+    """Give receipts another arrival key: old key -> new key, or None if their files cannot be seen again."""
+    for old, new in new_keys.items():
+        session.execute(update(Receipt).where(Receipt.arrival == old).values(arrival=new))
 
 
 def _without_receipt(session: Session, arrivals: Sequence[Arrival]) -> list[bool]:

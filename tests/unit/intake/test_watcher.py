@@ -34,8 +34,8 @@ class Inbox:
         self.folder.mkdir(parents=True)
         self.ledger = current_ledger(settings.database)
         self.queued: list[int] = []
-        acceptor = Acceptor(settings, self.ledger, open_store(settings))
-        self.monitor = FolderMonitor(settings, acceptor, self._enqueue)
+        self.settings, self.acceptor = settings, Acceptor(settings, self.ledger, open_store(settings))
+        self.monitor = FolderMonitor(settings, self.acceptor, self._enqueue)
 
     def _enqueue(self, ids: Sequence[int], lane: Lane) -> None:
         assert lane is Lane.OVERNIGHT
@@ -237,13 +237,62 @@ def test_an_unreadable_file_is_accepted_once_it_is_readable(
         for _ in range(3):
             inbox.settle()
         assert inbox.names() == ["open.jpg"]
+        problem = "files and folders in the inbox: 2 that cannot be read (Permission denied)"
+        assert inbox.monitor.problem() == problem
         output = capsys.readouterr().out
         assert output.count("a file cannot be read") == output.count("a folder cannot be read") == 1
         secret.chmod(0o600)
         closed.chmod(0o700)
         inbox.settle()
         assert inbox.names() == ["closed/a.jpg", "open.jpg", "secret.jpg"]
+        assert inbox.monitor.problem() is None
         inbox.ledger.close()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_unremovable_file_gets_one_receipt_whoever_owns_it(
+    make_inbox: Callable[..., Inbox], monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    with as_another_user() as folder:
+        monkeypatch.chdir(folder)
+        inbox = make_inbox(data=folder / "data")
+        path = inbox.drop("theirs/a.jpg", jpeg(1))
+        path.parent.chmod(0o500)
+        inbox.settle()
+        inbox.settle()
+        assert inbox.names() == ["theirs/a.jpg"]
+        assert "1 that have their receipt but cannot be removed" in str(inbox.monitor.problem())
+        # Like a chown, this changes the times of the inode that nobody can set.
+        path.chmod(0o640)
+        if restarted:
+            inbox.monitor = FolderMonitor(inbox.settings, inbox.acceptor, inbox._enqueue)
+        inbox.settle()
+        assert assert_consistent(inbox.ledger).received == 1
+        path.parent.chmod(0o700)
+        inbox.settle()
+        assert not path.exists()
+        assert inbox.monitor.problem() is None
+        assert assert_consistent(inbox.ledger).received == 1
+        inbox.ledger.close()
+
+
+@pytest.mark.skipif(
+    not Path("/dev/shm").is_dir() or os.stat("/dev/shm").st_dev == os.stat("/tmp").st_dev,  # noqa: PTH116, S108
+    reason="needs two file systems",
+)
+def test_an_inbox_on_another_file_system_is_a_problem_until_it_is_back(
+    make_inbox: Callable[..., Inbox], tmp_path: Path
+) -> None:
+    inbox = make_inbox()
+    inbox.settle()
+    assert inbox.monitor.problem() is None
+    inbox.folder.rename(tmp_path / "away")
+    inbox.folder.symlink_to("/dev/shm")  # noqa: S108
+    assert "another file system" in str(inbox.monitor.problem())
+    inbox.folder.unlink()
+    assert "cannot be read" in str(inbox.monitor.problem())
+    (tmp_path / "away").rename(inbox.folder)
+    assert inbox.monitor.problem() is None
 
 
 @contextmanager
