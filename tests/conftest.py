@@ -310,7 +310,7 @@ def stack_factory(folder: Path) -> Iterator[Callable[..., Stack]]:
 
     def make(**overrides: object) -> Stack:
         settings = make_settings(folder / f"data{len(stacks)}", **overrides)
-        settings.inbox.mkdir(parents=True)
+        settings.inbox.mkdir(parents=True, exist_ok=True)
         values = settings.model_dump(mode="json", include=settings.model_fields_set)
         environment = {f"NIGHTREAD_{name.upper()}": str(value) for name, value in values.items()}
         ledger = current_ledger(settings.database)

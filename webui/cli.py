@@ -10,6 +10,7 @@ import click
 from webui.request_security import is_loopback
 from worker import logs
 from worker.config import read_settings
+from worker.folders import make_private
 from worker.ledger.schema import open_ledger
 
 _NOT_LOOPBACK = (
@@ -29,6 +30,7 @@ def web(host: str | None, port: int | None) -> None:
     """Run the web interface."""
     options = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = read_settings(**options)
+    make_private()
     logs.configure(settings, "web")
     if not is_loopback(settings.host):
         if not settings.allow_remote:

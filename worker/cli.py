@@ -394,8 +394,10 @@ def _start(process: str) -> Settings:
     """Read the settings and set up the logs. Raises WrongSettings."""
     from worker import logs
     from worker.config import read_settings
+    from worker.folders import make_private
 
     settings = read_settings()
+    make_private()
     logs.configure(settings, process)
     return settings
 

@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # The path of a UNIX socket holds 108 bytes on Linux and 104 on macOS (sockaddr_un.sun_path).
 _SOCKET_PATH_LIMIT = 100
 _PREFIX = "NIGHTREAD_"
+# pydantic's error of a setting whose default depends on another setting, which is not valid.
+_NOT_CALLED = "default_factory_not_called"
 _YEAR_S = 366 * 86_400.0
 
 
@@ -61,6 +63,10 @@ class Settings(BaseSettings):
     )
 
     data: Path = Field(Path("data"), description="Folder of the inbox, the image store and the SQLite file.")
+    inbox: Path = Field(
+        default_factory=lambda earlier: earlier.get("data", Path()) / "inbox",
+        description="Watched folder; default: `inbox` in the data folder. Nightread never changes its owner, group or mode.",
+    )
     database_url: str = Field(
         "", description="URL of the database; empty: `nightread.sqlite3` in the data folder."
     )
@@ -196,14 +202,14 @@ class Settings(BaseSettings):
         """Return the sources, the strongest first: arguments, environment, nightread.toml in the working directory."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
-    @field_validator("data", "model", "host", mode="before")
+    @field_validator("data", "inbox", "model", "host", mode="before")
     @classmethod
     def _refuse_empty(cls, value: object) -> object:
         if value == "":
             raise ValueError("the value is empty; leave the setting out to use its default")
         return value
 
-    @field_validator("data", "model", "store", "checkpoints")
+    @field_validator("data", "inbox", "model", "store", "checkpoints")
     @classmethod
     def _check_characters(cls, value: Path | str) -> Path | str:
         if "\0" in str(value) or _is_undecodable(str(value)):
@@ -228,7 +234,7 @@ class Settings(BaseSettings):
         """Accept an IPv6 address as in a URL."""
         return value[1:-1] if value.startswith("[") and value.endswith("]") else value
 
-    @field_validator("data", "model")
+    @field_validator("data", "inbox", "model")
     @classmethod
     def _make_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
@@ -271,11 +277,6 @@ class Settings(BaseSettings):
             raise ValueError("this must be a redis://, rediss:// or redis+socket:// URL")
         _check_url(value, lambda url: urlsplit(url).port)
         return value
-
-    @property
-    def inbox(self) -> Path:
-        """The watched folder."""
-        return self.data / "inbox"
 
     @property
     def incoming(self) -> Path:
@@ -326,7 +327,7 @@ class Settings(BaseSettings):
     def places(self) -> list[Place]:
         """The folders and files of this installation."""
         places = [
-            Place("the inbox", self.inbox, "NIGHTREAD_DATA", exclusive=True),
+            Place("the inbox", self.inbox, "NIGHTREAD_INBOX", exclusive=True),
             Place("the image store", self.store_path, "NIGHTREAD_STORE", exclusive=True),
             Place("the folder of uploads", self.incoming, "NIGHTREAD_DATA", exclusive=True),
             Place("the broker's folder", self.data / "broker", "NIGHTREAD_DATA", exclusive=True),
@@ -363,7 +364,7 @@ def read_settings(**overrides: object) -> Settings:
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]  # validated right here
     except ValidationError as error:
-        problems += [_sentence(problem) for problem in error.errors()]
+        problems += [_sentence(item) for item in error.errors() if item["type"] != _NOT_CALLED]
         raise WrongSettings("\n".join(problems)) from None
     except ValueError as error:
         raise WrongSettings(f"nightread.toml cannot be read: {error}") from None

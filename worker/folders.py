@@ -6,9 +6,14 @@ a folder that two of them shared would lose files.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+_READ = stat.S_IRGRP | stat.S_IROTH
+_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,16 @@ def not_folders(places: Sequence[Place]) -> Iterator[str]:
             yield f"{place.setting}: {existing} is not a folder, so {place.name} cannot be at {place.path}."
 
 
+def make_private() -> None:
+    """Let only our own user read what this process and its children create, whatever the user's umask."""
+    os.umask(0o077)
+
+
+def readable_by_others(places: Sequence[Place]) -> list[Path]:
+    """Return the places that another user of this machine can read, or whose content they can list."""
+    return [place.path for place in places if _grants(place.path, _READ) and _is_reachable(place.path)]
+
+
 def contains(outer: Path, inner: Path) -> bool:
     """Return whether `inner` is `outer` or lies in it: by its path, or through links and mounts."""
     folders = (inner.resolve(), *inner.resolve().parents)
@@ -64,6 +79,17 @@ def _conflict(outer: Place, inner: Place) -> str | None:
     if not outer.path.is_dir() and outer.path.resolve() == inner.path.resolve():
         return f"{inner.setting}: {inner.path} cannot be both {outer.name} and {inner.name}."
     return None
+
+
+def _is_reachable(path: Path) -> bool:
+    return all(_grants(folder, _ENTER) for folder in path.resolve().parents)
+
+
+def _grants(path: Path, mode: int) -> bool:
+    try:
+        return bool(path.stat().st_mode & mode)
+    except OSError:
+        return False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -144,12 +144,16 @@ def _check_model(settings: Settings) -> None:
 
 
 def _make_folders(settings: Settings) -> None:
-    for folder in (settings.data, settings.inbox, settings.incoming):
+    for setting, folder in (
+        ("DATA", settings.data),
+        ("DATA", settings.incoming),
+        ("INBOX", settings.inbox),
+    ):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WrongSettings(
-                f"NIGHTREAD_DATA: the folder {folder} cannot be created ({error.strerror})."
+                f"NIGHTREAD_{setting}: the folder {folder} cannot be created ({error.strerror})."
             ) from None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import stat
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -137,6 +139,28 @@ def test_process_that_refuses_its_settings_stops_the_program(make_stack: Callabl
     assert refused.returncode == 2
     assert "no logins yet" in refused.stderr
     assert "restarted" not in refused.stdout + refused.stderr
+
+
+def test_what_the_program_creates_is_closed_to_others(
+    make_stack: Callable[..., Stack], phantoms: list[Path], tmp_path: Path
+) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    share.chmod(0o2775)
+    before = os.umask(0)
+    try:
+        stack = make_stack(inbox=share)
+        stack.start()
+    finally:
+        os.umask(before)
+    stack.drop("a.jpg", phantoms[0].read_bytes())
+    assert stack.wait_until_done(1).scored == 1
+    assert stack.stop() == 0
+    made_by_the_test = {stack.settings.data, share, *stack.settings.data.glob("nightread.sqlite3*")}
+    made = {path for path in stack.settings.data.rglob("*") if not path.is_symlink()} - made_by_the_test
+    assert len(made) > 10
+    assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
+    assert stat.S_IMODE(share.stat().st_mode) == 0o2775
 
 
 STAGES: dict[str, Callable[[Stack], bool]] = {

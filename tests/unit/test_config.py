@@ -14,7 +14,8 @@ from worker.errors import WrongSettings
 def problem(**values: object) -> str:
     with pytest.raises(ValidationError) as error:
         Settings.model_validate(values)
-    (only,) = error.value.errors()
+    # The default of the inbox depends on the data folder.
+    (only,) = (item for item in error.value.errors() if item["type"] != "default_factory_not_called")
     return f"{only['loc'][0]}: {only['msg']}"
 
 

@@ -34,6 +34,8 @@ def test_each_default_is_documented(name: str) -> None:
     default = Settings.model_fields[name].default
     if name == "workers":
         default = "number of cores"
+    if name == "inbox":
+        default = "inbox in the data folder"
     if isinstance(default, Path) and default.is_absolute():
         default = default.relative_to(ROOT)
     expected = str(default).lower() if isinstance(default, bool) else str(default) or "(empty)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from itertools import permutations
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from tests.conftest import make_settings
 from worker.config import Settings, read_settings
 from worker.errors import WrongSettings
-from worker.folders import Place, conflicts, contains, not_folders
+from worker.folders import Place, conflicts, contains, not_folders, readable_by_others
 
 
 def places(*paths: Path, exclusive: bool = True) -> list[Place]:
@@ -89,3 +90,25 @@ def test_the_same_file_system_tree_mounted_twice_is_one_folder(
     monkeypatch.setattr(Path, "stat", stat)
     assert contains(tmp_path / "inbox", tmp_path / "mounted" / "store")
     assert isinstance(Settings().places, list)
+
+
+def test_only_reachable_and_readable_places_are_named(tmp_path: Path) -> None:
+    """The folder of the tests is closed to others, so every case has a folder that is open from the root on."""
+    with tempfile.TemporaryDirectory() as top:
+        Path(top).chmod(0o755)
+        opened, closed = Path(top) / "opened", Path(top) / "closed"
+        for folder, mode in ((opened, 0o755), (closed, 0o700)):
+            folder.mkdir()
+            (folder / "file").touch()
+            (folder / "file").chmod(0o644)
+            folder.chmod(mode)
+        paths = [opened, closed, opened / "file", closed / "file", tmp_path / "none"]
+        assert readable_by_others(places(*paths)) == [opened, opened / "file"]
+
+
+def test_inbox_may_lie_outside_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTREAD_INBOX", str(tmp_path / "share"))
+    assert read_settings().inbox == tmp_path / "share"
+    monkeypatch.setenv("NIGHTREAD_INBOX", str(tmp_path / "data" / "store" / "in"))
+    with pytest.raises(WrongSettings, match="NIGHTREAD_INBOX: the inbox must not be or lie in"):
+        read_settings()

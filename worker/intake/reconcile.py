@@ -17,6 +17,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from worker.config import Settings
+from worker.folders import Place, readable_by_others
 from worker.intake.accept import Acceptor, in_groups
 from worker.intake.source import Candidate
 from worker.intake.watcher import clutter_below, files_below
@@ -71,6 +72,10 @@ class Reconciler:
             _named(
                 clutter_below(self._settings.inbox, self._settings.ignore),
                 "files and folders of other programs that are left alone in the inbox",
+            ),
+            _named(
+                [str(path) for path in readable_by_others(self._own_places())],
+                "of Nightread's folders and files that other users of this machine can read",
             ),
             _leftovers(self._unfinished(), "unfinished copies in the image store"),
             _leftovers(abandoned_uploads(self._settings), "interrupted uploads"),
@@ -153,6 +158,11 @@ class Reconciler:
 
     def _inbox_groups(self) -> Iterator[Sequence[Candidate]]:
         return in_groups(files_below(self._settings.inbox, self._settings.ignore))
+
+    def _own_places(self) -> list[Place]:
+        """Return the places without the inbox, whose mode the administrator chooses, and the model, which is public."""
+        public = {self._settings.inbox, self._settings.model}
+        return [place for place in self._settings.places if place.path not in public]
 
     def _sources(self) -> Iterator[Path]:
         for folder in (self._settings.inbox, self._settings.incoming):

@@ -78,7 +78,7 @@ def data_folder(tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch)
 def test_nothing_is_repaired_when_all_agree(data_folder: DataFolder) -> None:
     data_folder.accept(data_folder.drop("a.jpg", jpeg(1)), data_folder.drop("letter.jpg", b"Dear colleague"))
     data_folder.drop("waiting.jpg", jpeg(2))
-    assert len(data_folder.reconciler.compare()) == 6
+    assert len(data_folder.reconciler.compare()) == 7
     assert data_folder.named(read_bytes=True) == {}
     assert data_folder.reconciler.repair() == []
     assert assert_consistent(data_folder.ledger).received == 2
