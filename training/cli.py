@@ -209,7 +209,7 @@ def _quantised(bundle: Bundle, model: Any, data: Path, table: Path | None) -> by
     content = to_int8(
         model, release.representative(recipe, read_cohort(recipe, data, table, None, _print_line))
     )
-    same = hashlib.sha256(content).hexdigest() == bundle.sha256
+    same = hashlib.sha256(content).hexdigest() == bundle.network_sha256
     _print_line(
         "The file equals the bundle's model.tflite."
         if same

@@ -77,6 +77,11 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="URL of Redis or Valkey; empty: the bundled Valkey.")
     store: str = Field("", description="Folder of the image store; empty: `store` in the data folder.")
     model: Path = Field(ROOT / "models" / "nightread-0.2.0", description="Folder of the model bundle.")
+    model_sha256: str = Field(
+        "",
+        pattern="^([0-9a-f]{64})?$",
+        description="SHA-256 of the only model that may score, as the Models page shows it; empty: any model.",
+    )
     runtime: Literal["litert", "tensorflow"] = Field(
         "litert", description="`litert`, or `tensorflow` to score with the float reference `model.keras`."
     )

@@ -103,8 +103,10 @@ def watch(settings: Settings) -> int:
 
 def work(settings: Settings) -> int:
     """Run the Celery worker until SIGTERM and return its exit status. Raises ModelUnusable before it starts."""
-    bundle = load_bundle(settings.model, settings.runtime)
+    bundle = load_bundle(settings.model, settings.runtime, settings.model_sha256)
     choose_point(settings, bundle)
+    if not bundle.verified:
+        log.warning("the model is not verified: it is none that Nightread ships", model=bundle.sha256)
     ledger = open_ledger(settings.database)
     with suppress(TransientFailure), ledger.transaction(without_fsync=True) as session:
         deregister_scoring(session)

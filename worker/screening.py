@@ -240,7 +240,7 @@ def choose_point(settings: Settings, bundle: Bundle) -> OperatingPoint:
 
 def open_scorer(settings: Settings) -> Scorer:
     """Verify and load the model of the settings. Raises ModelUnusable."""
-    bundle = load_bundle(settings.model, settings.runtime)
+    bundle = load_bundle(settings.model, settings.runtime, settings.model_sha256)
     return Scorer(bundle, choose_point(settings, bundle), settings.runtime)
 
 

@@ -134,7 +134,7 @@ def up(settings: Settings) -> int:
 
 def _check_model(settings: Settings) -> None:
     try:
-        bundle = load_bundle(settings.model, settings.runtime)
+        bundle = load_bundle(settings.model, settings.runtime, settings.model_sha256)
     except ModelUnusable as error:
         raise WrongSettings(f"NIGHTREAD_MODEL: {error}") from None
     try:

@@ -26,7 +26,7 @@ from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
-from worker.ledger.tables import AuditEvent, Prediction
+from worker.ledger.tables import AuditEvent, Model, Prediction
 from worker.ledger.trail_facts import CROP
 from worker.phantom import draw_phantom
 from worker.screening import Scorer, Screener, open_scorer
@@ -141,9 +141,22 @@ def test_older_prediction_of_a_film_on_a_page_is_replayed(
     (number,) = accept(settings, ledger, tmp_path, [plate])
     earlier = open_scorer(Settings(model=earlier_bundle(tmp_path / "bundle")))
     Screener(settings, ledger, open_store(settings), earlier).screen([number])
+    assert earlier.bundle.sha256 != scorer.bundle.sha256
     comparison = replay_image(settings, ledger, number)
     assert comparison["same"] is True
     assert comparison["computed"]["crop"] is None
+
+
+def test_prediction_of_a_ledger_before_model_identities_is_replayed(
+    tmp_path: Path, ledger: Ledger, scorer: Scorer, files: list[Path]
+) -> None:
+    """The model was identified by its network alone."""
+    settings = make_settings(tmp_path / "data")
+    (number,) = accept(settings, ledger, tmp_path, files[:1])
+    Screener(settings, ledger, open_store(settings), scorer).screen([number])
+    with ledger.transaction() as session:
+        session.execute(update(Model).values(sha256=scorer.bundle.network_sha256, card={}))
+    assert replay_image(settings, ledger, number)["same"] is True
 
 
 def test_admitted_files_have_the_model_input_of_training(scorer: Scorer, xrays: list[Path]) -> None:

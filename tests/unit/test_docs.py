@@ -19,7 +19,7 @@ README = PAGES["README.md"]
 SETTINGS = PAGES["docs/settings.md"]
 # Folders that a reader is to make.
 EXAMPLES = {"models/other", "models/OWN"}
-ROWS = re.findall(r"^\| `NIGHTREAD_([A-Z_]+)` \| (.*?) \| (.*) \|$", SETTINGS, re.MULTILINE)
+ROWS = re.findall(r"^\| `NIGHTREAD_([A-Z0-9_]+)` \| (.*?) \| (.*) \|$", SETTINGS, re.MULTILINE)
 MEANINGS = {name: meaning for name, _, meaning in ROWS}
 DEFAULTS = {name: default.strip("`") for name, default, _ in ROWS}
 
@@ -43,7 +43,7 @@ def test_each_default_is_documented(name: str) -> None:
 
 
 def test_each_documented_setting_exists() -> None:
-    named = {name.lower() for name in re.findall(r"NIGHTREAD_([A-Z_]*[A-Z])", "".join(PAGES.values()))}
+    named = {name.lower() for name in re.findall(r"NIGHTREAD_([A-Z0-9_]*[A-Z0-9])", "".join(PAGES.values()))}
     assert len(named) > 20
     assert named - set(Settings.model_fields) == set()
 

@@ -9,6 +9,7 @@ from typing import Any
 from flask import url_for
 
 from worker import DISCLAIMER
+from worker.card.identity import is_shipped
 from worker.ledger.models import RegisteredModel
 from worker.ledger.reports import RunSummary
 from worker.ledger.tables import Image, Prediction, Receipt, Review
@@ -84,6 +85,7 @@ def model_document(model: RegisteredModel) -> dict[str, Any]:
     """Return a model without its card."""
     return {
         "sha256": model.model.sha256,
+        "verified": is_shipped(model.model.sha256, model.model.card),
         "name": model.model.name,
         "version": model.model.version,
         "active_since": _iso(model.model.active_since),

@@ -9,6 +9,7 @@ from webui.charts import charts
 from webui.dependencies import dependencies
 from webui.expected_counts import expected_counts, prevalence_per_cent
 from webui.parameters import bad_request_on_value_error
+from worker.card.identity import is_shipped
 from worker.card.reading import (
     curves,
     datasets,
@@ -65,6 +66,7 @@ def _page(models: list[RegisteredModel], selected: RegisteredModel | None) -> Re
         "models.html",
         models=models,
         selected=selected,
+        verified=is_shipped(selected.model.sha256, selected.model.card),
         card=card,
         sets=sets,
         kinds=explained(figure_set.name for figure_set in sets),

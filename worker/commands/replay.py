@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from worker.card.identity import network_of
 from worker.config import Settings
 from worker.errors import ModelUnusable, RejectedImage
 from worker.imagefile.limits import limits_of
@@ -74,7 +75,7 @@ def _crop(crop: tuple[int, ...] | None) -> str:
 
 def _compare(settings: Settings, image: Image, prediction: Prediction, model: Model) -> dict[str, Any]:
     scorer = open_scorer(settings)
-    if scorer.bundle.sha256 != model.sha256:
+    if scorer.bundle.network_sha256 != network_of(model.sha256, model.card):
         raise ModelUnusable(
             f"The prediction was made by model {model.name} {model.version} "
             f"({model.sha256[:12]}). Set NIGHTREAD_MODEL to the folder of this model."

@@ -32,6 +32,8 @@ def as_text(documents: Sequence[Document]) -> str:
         else:
             result = f"{document['outcome']}: {document['reason']}"
         lines.append(f"{result}  {printable(document['file'])}")
+    if not all(document["model_verified"] for document in documents):
+        lines.append("The model is not verified: it is none that Nightread ships.")
     return "\n".join([*lines, DISCLAIMER])
 
 
@@ -44,7 +46,7 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
         **no_result,
         "crop": None,
     }
-    document["model"] = scorer.bundle.sha256
+    document |= {"model": scorer.bundle.sha256, "model_verified": scorer.bundle.verified}
     try:
         prepared = scorer.prepare(file.read_bytes(), limits_of(settings))
     except RejectedImage as rejected:

@@ -6,8 +6,10 @@ import socket
 import time
 from typing import Any
 
+from worker.card.identity import is_shipped
 from worker.ledger.file_counts import equation
 from worker.ledger.heartbeats import process_statuses
+from worker.ledger.models import registered_models
 from worker.ledger.process_health import NEEDED
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.status import status_document
@@ -18,7 +20,17 @@ _REFRESH_S = 2.0
 def document(ledger: Ledger) -> dict[str, Any]:
     """Return the document that `status --json` prints."""
     with ledger.reading() as session:
-        return status_document(session, ledger_time(session))
+        models = registered_models(session)
+        model = models[0].model if models and models[0].in_use else None
+        return status_document(session, ledger_time(session)) | {
+            "model": model
+            and {
+                "name": model.name,
+                "version": model.version,
+                "sha256": model.sha256,
+                "verified": is_shipped(model.sha256, model.card),
+            }
+        }
 
 
 def is_alive(ledger: Ledger, process: str) -> bool:
@@ -40,6 +52,7 @@ def as_text(status: dict[str, Any]) -> str:
         _rate_line(status),
         *[_process_line(process) for process in status["processes"]],
         _canary_line(status["canary"]),
+        _model_line(status["model"]),
         *[f"  MISSING  {name}" for name in NEEDED if name not in _process_names(status)],
     ]
     return "\n".join(line for line in lines if line)
@@ -69,6 +82,14 @@ def _canary_line(canary: dict[str, Any] | None) -> str:
     label = {True: "ok      ", False: "WRONG   ", None: "waiting "}[canary["ok"]]
     detail = canary["trouble"] or canary["state"]
     return f"  {label} canary   image {canary['image']}, sent {canary['received_at']}: {detail}"
+
+
+def _model_line(model: dict[str, Any] | None) -> str:
+    if model is None:
+        return ""
+    label = "ok      " if model["verified"] else "UNKNOWN "
+    known = "" if model["verified"] else ": not verified, Nightread does not ship it"
+    return f"  {label} model    {model['name']} {model['version']}, {model['sha256'][:12]}{known}"
 
 
 def _process_names(status: dict[str, Any]) -> set[str]:

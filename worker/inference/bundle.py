@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker.card.identity import NETWORK, is_shipped, model_sha256
 from worker.card.loading import CARD, load_card, parse_section
 from worker.card.schema import ScoringCard
 from worker.errors import ModelUnusable
@@ -15,8 +16,8 @@ from worker.inference.second_look import VIEWS, SecondLook
 from worker.inference.triage import OperatingPoint
 
 LABELS = ("normal", "bacterial", "viral")
-# The file that each runtime loads. The SHA-256 of the first one identifies the model.
-RUNTIME_FILES = {"litert": "model.tflite", "tensorflow": "model.keras"}
+# The file that each runtime loads.
+RUNTIME_FILES = {"litert": NETWORK, "tensorflow": "model.keras"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Bundle:
         folder: the folder of the bundle.
         name: for example `nightread`.
         version: for example `0.1.0`.
-        sha256: SHA-256 of `model.tflite`, in hex. It identifies the model in every prediction.
+        sha256: identity of the model, over network, gate and preprocessing. It is recorded with every prediction.
+        network_sha256: SHA-256 of `model.tflite`, in hex.
         side: edge of the square input, in pixels.
         labels: the three outputs, in order.
         preprocessing_version: one of `preprocess.VERSIONS`: how its input is made.
@@ -42,6 +44,7 @@ class Bundle:
     name: str
     version: str
     sha256: str
+    network_sha256: str
     side: int
     labels: tuple[str, ...]
     preprocessing_version: str
@@ -56,17 +59,23 @@ class Bundle:
         return self.folder / RUNTIME_FILES[runtime]
 
     @property
+    def verified(self) -> bool:
+        """Whether Nightread ships this model with this card."""
+        return is_shipped(self.sha256, self.card)
+
+    @property
     def operating_point(self) -> OperatingPoint:
         """The default operating point."""
         return self.operating_points[self.default_operating_point]
 
 
-def load_bundle(folder: Path, runtime: str = "litert") -> Bundle:
+def load_bundle(folder: Path, runtime: str = "litert", pinned: str = "") -> Bundle:
     """Read and verify a model bundle.
 
     Args:
         folder: contains card.json and the files that it names.
         runtime: `litert` or `tensorflow`; the card must name the file for this runtime.
+        pinned: the only identity that is allowed; empty: any.
 
     Raises:
         ModelUnusable: with one sentence that names the folder and the fault.
@@ -77,11 +86,17 @@ def load_bundle(folder: Path, runtime: str = "litert") -> Bundle:
     card = parse_section(ScoringCard, raw, folder)
     _verify_meaning(folder, card)
     _verify_files(folder, card, runtime)
+    sha256 = model_sha256(raw)
+    if pinned and sha256 != pinned:
+        raise ModelUnusable(
+            f"The model in {folder} has the SHA-256 {sha256}; NIGHTREAD_MODEL_SHA256 allows only {pinned}."
+        )
     return Bundle(
         folder=folder,
         name=card.name,
         version=card.version,
-        sha256=card.files[RUNTIME_FILES["litert"]].sha256,
+        sha256=sha256,
+        network_sha256=card.files[RUNTIME_FILES["litert"]].sha256,
         side=card.input.side,
         labels=tuple(card.labels),
         preprocessing_version=card.input.preprocessing_version,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import update
 
 from tests.cards import a_card
 from tests.integration.webui.night import MODEL_SHA256, Night, open_night
@@ -16,8 +18,11 @@ from tests.integration.webui.test_api import checked_document
 from webui import create_app
 from webui.dependencies import EXTENSION
 from worker import DISCLAIMER
+from worker.card.identity import model_sha256
+from worker.config import Settings
 from worker.ledger import predictions
 from worker.ledger.session import utc_now
+from worker.ledger.tables import Model
 
 OTHER = "0" * 64
 
@@ -198,3 +203,13 @@ def test_api_lists_models_and_returns_a_card(client: FlaskClient, night: Night) 
     missing = client.get(f"/api/v1/models/{'9' * 64}")
     assert checked_document(missing, path) == {"error": "There is no model with this SHA-256."}
     assert missing.status_code == 404
+
+
+def test_model_that_is_not_shipped_is_not_verified(client: FlaskClient, night: Night) -> None:
+    assert "Not verified: Nightread does not ship this model with this card." in client.get("/models").text
+    assert client.get("/api/v1/models").get_json()["models"][0]["verified"] is False
+    card = json.loads((Settings().model / "card.json").read_text(encoding="utf-8"))
+    with night.ledger.transaction() as session:
+        session.execute(update(Model).values(sha256=model_sha256(card), card=card))
+    assert "Not verified" not in client.get("/models").text
+    assert client.get("/api/v1/models").get_json()["models"][0]["verified"] is True

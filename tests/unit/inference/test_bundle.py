@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker.config import ROOT
+from worker.config import ROOT, Settings
 from worker.errors import ModelUnusable
 from worker.inference.bundle import LABELS, load_bundle
 from worker.inference.triage import triage
@@ -112,7 +112,7 @@ def test_an_unknown_runtime_is_refused(folder: Path) -> None:
 def test_the_shipped_bundle_is_described() -> None:
     bundle = load_bundle(SHIPPED)
     assert (bundle.name, bundle.version, bundle.labels) == ("nightread", "0.2.0", LABELS)
-    assert bundle.sha256 == bundle.card["files"]["model.tflite"]["sha256"]
+    assert bundle.network_sha256 == bundle.card["files"]["model.tflite"]["sha256"]
     assert set(bundle.operating_points) == {"screen", "balanced", "rule-in"}
     assert bundle.operating_point.name == bundle.default_operating_point == "balanced"
     assert bundle.file("tensorflow").name == "model.keras"
@@ -168,3 +168,17 @@ def test_quantisation_cost_the_shipped_bundle_almost_nothing() -> None:
 def test_the_card_holds_no_path_of_a_machine() -> None:
     text = (SHIPPED / "card.json").read_text()
     assert not re.search(r"/(home|work|tmp|root|Users)/", text)
+
+
+def test_pinned_model_is_the_only_one_that_loads(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    assert load_bundle(folder, pinned=bundle.sha256).sha256 == bundle.sha256
+    with pytest.raises(ModelUnusable, match="NIGHTREAD_MODEL_SHA256 allows only 000"):
+        load_bundle(folder, pinned="0" * 64)
+
+
+def test_bundle_that_is_not_shipped_is_not_verified(folder: Path) -> None:
+    assert load_bundle(Settings().model).verified
+    edit = edited(lambda card: card["operating_points"]["balanced"].update(band_low=0.01))
+    edit(folder)
+    assert not load_bundle(folder).verified

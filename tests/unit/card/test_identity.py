@@ -1,0 +1,60 @@
+"""worker.card.identity: what a model is, and which models Nightread ships."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.card.identity import is_shipped, model_sha256, network_of
+from worker.config import ROOT
+
+BUNDLES = sorted((ROOT / "models").glob("*/card.json"))
+
+
+@pytest.fixture
+def card() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(BUNDLES[-1].read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda card: card["files"]["model.tflite"].update(sha256="0" * 64),
+        lambda card: card["files"]["gate.tflite"].update(sha256="0" * 64),
+        lambda card: card["files"].pop("gate.tflite"),
+        lambda card: card["input"].update(preprocessing_version="1"),
+    ],
+    ids=["network", "gate", "no gate", "preprocessing"],
+)
+def test_another_part_is_another_model(
+    card: dict[str, Any], change: Callable[[dict[str, Any]], object]
+) -> None:
+    changed = copy.deepcopy(card)
+    change(changed)
+    assert model_sha256(changed) != model_sha256(card)
+    assert not is_shipped(model_sha256(changed), changed)
+
+
+@pytest.mark.parametrize("path", BUNDLES, ids=lambda path: path.parent.name)
+def test_shipped_bundles_are_known(path: Path) -> None:
+    """After a change of a card, run this module's `model_sha256` and `_sha256` on it and enter both in `SHIPPED`."""
+    card = json.loads(path.read_text(encoding="utf-8"))
+    assert is_shipped(model_sha256(card), card)
+
+
+def test_shipped_model_with_another_threshold_is_not_verified(card: dict[str, Any]) -> None:
+    before = model_sha256(card)
+    card["operating_points"]["balanced"]["threshold"] = 0.99
+    assert model_sha256(card) == before
+    assert not is_shipped(before, card)
+
+
+def test_network_of_an_earlier_model_is_its_identity(card: dict[str, Any]) -> None:
+    assert network_of("a" * 64, {}) == "a" * 64
+    assert network_of(model_sha256(card), card) == card["files"]["model.tflite"]["sha256"]
