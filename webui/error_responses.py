@@ -11,9 +11,10 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from webui.formatting import as_sentence
 from webui.readers import HEADER, NoReader
-from worker.errors import DiskFull, TransientFailure
+from worker.errors import DatabaseAway, DiskFull, TransientFailure
 from worker.ledger.review import ReviewRefused
 from worker.ledger.states import IllegalTransition
+from worker.outages import DATABASE, OUTAGES
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +59,10 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
 
 
 def _unavailable(failure: TransientFailure) -> ResponseReturnValue:
-    log.warning("a request could not be answered", path=request.path, error=str(failure))
+    if isinstance(failure, DatabaseAway):
+        OUTAGES.failed(DATABASE, failure)
+    else:
+        log.warning("a request could not be answered", path=request.path, error=str(failure))
     if isinstance(failure, DiskFull):
         return _response(507, as_sentence(failure), [("Retry-After", "60")])
     return _response(503, _UNREACHABLE, [("Retry-After", "5")])

@@ -61,6 +61,10 @@ class TransientFailure(Exception):  # noqa: N818 - the name says what happened
     """The disk, the network or the database failed: the same work may succeed later."""
 
 
+class DatabaseAway(TransientFailure):
+    """The database is out of reach, locked, full or read-only."""
+
+
 class StoreAway(TransientFailure):
     """The image store is out of reach. No image is at fault, so this counts as no attempt."""
 

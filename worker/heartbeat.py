@@ -9,15 +9,13 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Self
 
-import structlog
 from sqlalchemy.orm import Session
 
 from worker.config import Settings
 from worker.errors import TransientFailure
 from worker.ledger import heartbeats
 from worker.ledger.session import Ledger, ledger_time
-
-log = structlog.get_logger(__name__)
+from worker.outages import DATABASE, OUTAGES
 
 
 class Heartbeat:
@@ -88,7 +86,9 @@ class Heartbeat:
             with self._lock, self._ledger.transaction(without_fsync=True) as session:
                 action(session)
         except TransientFailure as failure:
-            log.warning("a heartbeat could not be written", error=str(failure))
+            OUTAGES.failed(DATABASE, failure)
+        else:
+            OUTAGES.worked(DATABASE)
 
 
 def fork_lock(ledger: Ledger) -> AbstractContextManager[object]:

@@ -14,7 +14,7 @@ from worker.config import Settings
 _WITHOUT_TRACEBACK = ("celery.worker", "celery.bootsteps", "celery.concurrency", "kombu")
 # While the broker refuses connections, Celery tries and logs five times a second.
 _REPEATING_LOGGER = "celery.worker.consumer.consumer"
-_REPEAT_ALLOWED_AFTER_S = 10.0
+_REPEAT_ALLOWED_AFTER_S = 60.0
 _IDS_SHOWN = 3
 _WARNINGS_ONLY = ("alembic", "celery.app.trace", "celery.worker.strategy", "kombu", "watchdog", "PIL")
 
@@ -60,6 +60,9 @@ class _RepeatFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to log the record; messages are compared before their values are filled in."""
         message, now = str(record.msg), time.monotonic()
+        if "connect" in message.lower():
+            # Celery says in several ways that it cannot reach the broker.
+            message = "connection"
         repeated = now - self._last_logged.get(message, -_REPEAT_ALLOWED_AFTER_S) < _REPEAT_ALLOWED_AFTER_S
         if not repeated:
             self._last_logged[message] = now
@@ -71,6 +74,8 @@ def configure(settings: Settings, process: str) -> None:
     for_people = settings.log_format == "text"
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        # Not a context variable: the threads of a process have contexts of their own.
+        lambda _logger, _method, event: {"process": process, **event},
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if for_people else "iso", utc=not for_people),
     ]
@@ -107,4 +112,3 @@ def configure(settings: Settings, process: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)

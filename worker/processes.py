@@ -19,7 +19,7 @@ from celery.platforms import SecurityWarning
 from worker.checkpoint_sender import CheckpointSender
 from worker.checkpoints import Checkpoints
 from worker.config import Settings
-from worker.errors import TransientFailure
+from worker.errors import DatabaseAway, TransientFailure
 from worker.heartbeat import Heartbeat, fork_lock
 from worker.inference.bundle import load_bundle
 from worker.intake.accept import Acceptor
@@ -29,6 +29,7 @@ from worker.intake.watcher import FolderMonitor
 from worker.ledger.heartbeats import deregister_scoring
 from worker.ledger.schema import open_ledger
 from worker.ledger.states import Lane
+from worker.outages import DATABASE, OUTAGES
 from worker.queue import bundled_broker
 from worker.queue.app import make_app
 from worker.queue.dispatch import Dispatcher
@@ -185,7 +186,9 @@ def _run_repeatedly(
                 heartbeat.worked()
         except TransientFailure as failure:
             # A night with a full disk must not write ten thousand lines to the log.
-            if warned_at is None or time.monotonic() - warned_at >= _WARN_AGAIN_S:
+            if isinstance(failure, DatabaseAway):
+                OUTAGES.failed(DATABASE, failure)
+            elif warned_at is None or time.monotonic() - warned_at >= _WARN_AGAIN_S:
                 log.warning("work has to wait", error=str(failure))
                 warned_at = time.monotonic()
             if heartbeat is not None:

@@ -169,7 +169,7 @@ def test_other_host_scores_the_images_of_a_disconnected_host(site: Site) -> None
         site.network.disconnect(ada)
         log_start = len(site.stack.log.read_text())
         process.resume()
-        message = "a heartbeat could not be written"
+        message = "out of reach: work waits"
         wait_for(lambda: message in site.stack.log.read_text()[log_start:], site.stack.log_tail)
         wait_for(lambda: site.hosts_that_scored(ids) == {ben.name}, site.stack.log_tail)
     site.sender.assert_no_file_is_lost()

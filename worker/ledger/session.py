@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from worker.errors import TransientFailure
+from worker.errors import DatabaseAway
 
 # Longest wait for a lock, on both databases.
 BUSY_TIMEOUT_S = 30.0
@@ -104,10 +104,10 @@ def _transient_when_disconnected() -> Iterator[None]:
     try:
         yield
     except PoolTimeout as error:
-        raise TransientFailure("the database cannot be used now: every connection is taken") from error
+        raise DatabaseAway("the database cannot be used now: every connection is taken") from error
     except DBAPIError as error:
         if _out_of_reach(error):
-            raise TransientFailure(f"the database cannot be used now: {error.orig}") from error
+            raise DatabaseAway(f"the database cannot be used now: {error.orig}") from error
         raise
 
 

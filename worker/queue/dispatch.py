@@ -17,6 +17,7 @@ from worker.ledger import leases
 from worker.ledger.leases import PendingImage
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.states import Lane
+from worker.outages import BROKER, OUTAGES
 from worker.queue.app import SCREEN_TASK, make_app
 
 log = structlog.get_logger(__name__)
@@ -59,7 +60,7 @@ class Dispatcher:
                 self._send(*unsent[0])
                 del unsent[0]
         except BrokerAway as error:
-            log.warning("the broker is out of reach; images stay pending", error=str(error))
+            OUTAGES.failed(BROKER, error)
             self._mark_queued(unsent, queued=False)
             return None
         return count
@@ -69,7 +70,9 @@ class Dispatcher:
         # The connection is reused: a new one costs as much as publishing a group of images.
         with _broker_errors(), self._app.pool.acquire(block=True) as connection:
             client = connection.default_channel.client
-            return {lane: int(client.llen(lane.value)) for lane in Lane}
+            depths = {lane: int(client.llen(lane.value)) for lane in Lane}
+        OUTAGES.worked(BROKER)
+        return depths
 
     def _send(self, lane: Lane, chunk: list[int]) -> None:
         with _broker_errors():

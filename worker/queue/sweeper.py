@@ -8,6 +8,7 @@ from worker.config import Settings
 from worker.errors import BrokerAway
 from worker.ledger import leases
 from worker.ledger.session import Ledger, ledger_time
+from worker.outages import BROKER, OUTAGES
 from worker.queue.dispatch import Dispatcher
 from worker.store import Store
 
@@ -52,7 +53,7 @@ class Sweeper:
         try:
             depths = self._dispatcher.depths()
         except BrokerAway as error:
-            log.warning("the broker is out of reach; the sweeper tries again later", error=str(error))
+            OUTAGES.failed(BROKER, error)
             return
         free_slots = max(self._settings.chunks_in_flight - depth for depth in depths.values())
         if free_slots <= 0:

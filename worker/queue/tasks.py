@@ -11,10 +11,11 @@ from billiard.process import current_process
 from celery import Celery, signals
 
 from worker.config import Settings
-from worker.errors import ModelUnusable, TransientFailure
+from worker.errors import DatabaseAway, ModelUnusable, TransientFailure
 from worker.heartbeat import Heartbeat
 from worker.ledger.heartbeats import scoring_name
 from worker.ledger.session import Ledger
+from worker.outages import DATABASE, OUTAGES
 from worker.queue.app import SCREEN_TASK
 from worker.queue.memory_limit import limit_memory
 from worker.screening import Screener, open_screener
@@ -50,6 +51,8 @@ def register(app: Celery, settings: Settings) -> None:
     def screen(image_ids: list[int]) -> None:
         try:
             lazy.screener.screen(image_ids)
+        except DatabaseAway as failure:
+            OUTAGES.failed(DATABASE, failure)
         except TransientFailure as failure:
             # No retry here: the images are pending again, or will be when their lease ends.
             log.warning(
