@@ -15,7 +15,8 @@ from worker.ledger.schema import open_ledger
 
 _NOT_LOOPBACK = (
     "The web interface has no logins yet, and other machines can reach the address {host}. Use 127.0.0.1. "
-    "If a proxy in front of Nightread admits only authorised people, set NIGHTREAD_ALLOW_REMOTE=1."
+    "If a proxy in front of Nightread admits only authorised people, set NIGHTREAD_ALLOW_REMOTE=1 "
+    "and NIGHTREAD_ALLOWED_HOSTS to the names under which they open the page."
 )
 _WARNING = (
     "WARNING: the web interface listens on {host} and has NO LOGINS. Anyone who reaches this address can see "

@@ -39,8 +39,15 @@ def before_parameter() -> int | None:
 
 def json_text(name: str, default: str | None = None) -> str:
     """Return a string of the JSON object in the request's body."""
-    document = request.get_json(silent=True)
+    try:
+        document = request.get_json(silent=True)
+    except RecursionError:
+        abort(400, "The JSON in the request's body is nested too deeply.")
     value = document.get(name, default) if isinstance(document, dict) else None
     if not isinstance(value, str):
         abort(400, f"The request's body must be a JSON object with a string in {name!r}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        abort(400, f"The string in {name!r} is not valid Unicode.")
     return value

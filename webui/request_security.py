@@ -24,6 +24,8 @@ from worker.config import Settings
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+# No name of a machine, although some systems connect to themselves under it.
+_EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - a comparison
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -43,6 +45,7 @@ def install(app: Flask) -> None:
     """Check every request before it is handled, and add the headers to every response."""
     app.before_request(_check_host)
     app.before_request(_check_origin)
+    app.before_request(_check_characters)
     app.after_request(_add_headers)
 
 
@@ -57,7 +60,8 @@ def is_loopback(host: str) -> bool:
 def host_names(settings: Settings) -> set[str]:
     """Return the host names that are answered, in lower case."""
     extra = (name.strip().lower() for name in settings.allowed_hosts.split(","))
-    return _LOOPBACK | {settings.host.lower()} | {name for name in extra if name}
+    own = set() if settings.host in _EVERY_ADDRESS else {settings.host.lower()}
+    return _LOOPBACK | own | {name for name in extra if name}
 
 
 def host_name(host: str) -> str | None:
@@ -79,7 +83,7 @@ def same_site(host: str, origin: str | None, fetch_site: str | None) -> bool:
 
 def _check_host() -> None:
     settings = dependencies().settings
-    if not settings.allow_remote and host_name(request.host) not in host_names(settings):
+    if host_name(request.host) not in host_names(settings):
         abort(400, "Nightread does not answer under this host name. See the setting NIGHTREAD_ALLOWED_HOSTS.")
 
 
@@ -89,9 +93,15 @@ def _check_origin() -> None:
         abort(403, "This request came from a page of another site. Nothing was changed.")
 
 
+def _check_characters() -> None:
+    """Refuse what no database can compare or store, wherever it stands in the address."""
+    parts = [request.path, *(text for pair in request.args.items(multi=True) for text in pair)]
+    if any("\x00" in part for part in parts):
+        abort(400, "The address contains the character NUL.")
+
+
 def _add_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if response.mimetype in {"text/html", "application/json"}:
-        response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Cache-Control", "no-store")
     return response

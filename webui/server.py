@@ -62,7 +62,15 @@ def _options(settings: Settings) -> Any:
         asyncore_use_poll=True,
         log_socket_errors=False,
         clear_untrusted_proxy_headers=True,
+        **_proxy_options(settings),
     )
+
+
+def _proxy_options(settings: Settings) -> dict[str, Any]:
+    if not settings.trusted_proxy:
+        return {}
+    headers = {"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"}
+    return {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_headers": headers}
 
 
 def _stop(server: Server, stop: threading.Event) -> None:

@@ -10,20 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from flask import Request
+from flask import Request, abort
 from werkzeug.datastructures import FileStorage
+from werkzeug.formparser import FormDataParser
 
 from webui.dependencies import dependencies
 from worker.errors import TransientFailure
 from worker.intake.accept import Accepted
 from worker.intake.source import Candidate
 from worker.ledger import review
+from worker.ledger.runs import checked_run_name
 from worker.ledger.states import Lane, Outcome, Source
 
 # A request may hold this many files of the largest size, or many smaller ones.
 MAX_SIZE_FILES_PER_REQUEST = 8
+_FIELD = "files"
 _MAX_NAME = 1_000
-_MAX_RUN_NAME = 100
 
 
 class IncomingFile(io.FileIO):
@@ -66,6 +68,18 @@ class IncomingRequest(Request):
         self.__dict__.setdefault("incoming", []).append(path)
         return IncomingFile(path, settings.max_bytes + 1)
 
+    def make_form_data_parser(self) -> FormDataParser:
+        """Return a parser that raises ValueError for a damaged form; by default it would drop the form's parts."""
+        parser = super().make_form_data_parser()
+        parser.silent = False
+        return parser
+
+    def _load_form_data(self) -> None:
+        try:
+            super()._load_form_data()
+        except ValueError:
+            abort(400, "The form in the request's body is damaged or incomplete. Nothing was accepted.")
+
     def close(self) -> None:
         """Remove the files that were not accepted. Their sender got no receipt for them."""
         super().close()
@@ -96,11 +110,12 @@ def accept_upload(request: Request, *, reader: str) -> UploadResult:
     reader = review.checked_name(reader)
     dependencies().acceptor.check_free_space()
     candidates = _files_of(request)
+    run = checked_run_name(request.form.get("run", ""))
     accepted = dependencies().acceptor.accept(
         candidates,
         source=Source.UPLOAD,
         lane=Lane.URGENT,
-        run=run_name(request.form.get("run", "")),
+        run=run,
         received_by=reader,
     )
     new_ids = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
@@ -109,23 +124,26 @@ def accept_upload(request: Request, *, reader: str) -> UploadResult:
     return UploadResult(accepted, list(missed.elements()), queued)
 
 
-def run_name(text: str) -> str | None:
-    """Return the name of a run with single spaces; None when it is empty. Raises ValueError when not valid."""
-    name = " ".join(text.split())
-    if len(name) > _MAX_RUN_NAME or not name.isprintable():
-        raise ValueError(
-            f"the name of a run must have at most {_MAX_RUN_NAME} characters, and only printable ones"
-        )
-    return name or None
-
-
 def _files_of(request: Request) -> list[Candidate]:
     """Read the request to its end. Its files are in the incoming folder afterwards."""
     request.max_content_length = MAX_SIZE_FILES_PER_REQUEST * dependencies().settings.max_bytes
     try:
-        return [_candidate(file) for file in request.files.getlist("files") if file.filename]
+        files = [(field, file) for field, file in request.files.items(multi=True) if not _is_nothing(file)]
+        if _FIELD in request.form:
+            raise ValueError(f"the field {_FIELD!r} has text in it and no file")
+        for field, file in files:
+            if field != _FIELD:
+                raise ValueError(
+                    f"the file {file.filename!r} is in the field {field!r}; send files in {_FIELD!r}"
+                )
+        return [_candidate(file) for _, file in files]
     except OSError as error:
         raise TransientFailure(f"an upload cannot be written: {error}") from error
+
+
+def _is_nothing(file: FileStorage) -> bool:
+    """Return whether a browser sent this part for a field in which no file was chosen."""
+    return not file.filename and file.stream.seek(0, io.SEEK_END) == 0
 
 
 def _candidate(file: FileStorage) -> Candidate:

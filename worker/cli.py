@@ -77,6 +77,16 @@ def _check_line(value: str) -> str:
     return value
 
 
+def _check_run(value: str) -> str | None:
+    """Accept the name of a run that is not Nightread's own."""
+    from worker.ledger.runs import checked_run_name
+
+    try:
+        return checked_run_name(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _event_of_trail(value: str) -> tuple[int, str]:
     """Parse `SEQ:HASH`, the number and the hash of an event of the audit trail."""
     match = re.fullmatch(r"([0-9]{1,18}):([0-9a-fA-F]{64})", value)
@@ -140,7 +150,7 @@ def broker() -> None:
 @nightread.command(name="import")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--run", "run_name", type=_check_line, metavar="TEXT", help="Name of the run. Default: the current night."
+    "--run", "run_name", type=_check_run, metavar="TEXT", help="Name of the run. Default: the current night."
 )
 @click.option("--wait", is_flag=True, help="Wait until no image is pending or being scored.")
 def import_(folder: Path, run_name: str | None, wait: bool) -> None:

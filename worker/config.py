@@ -9,11 +9,12 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -92,10 +93,16 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="Port of the web interface.")
     allow_remote: bool = Field(
         False,
-        description="Let the web interface bind to an address that other machines can reach, and answer under every host name. There are no logins yet.",
+        description="Let the web interface bind to an address that other machines can reach. Needs NIGHTREAD_ALLOWED_HOSTS. There are no logins yet.",
     )
     allowed_hosts: str = Field(
-        "", description="Further host names under which the web interface answers, separated by commas."
+        "",
+        validate_default=True,
+        description="Further host names under which the web interface answers, separated by commas.",
+    )
+    trusted_proxy: str = Field(
+        "",
+        description="Address of the proxy whose X-Forwarded headers are believed; empty: these headers are ignored.",
     )
     workers: int = Field(
         default_factory=_default_workers,
@@ -238,6 +245,18 @@ class Settings(BaseSettings):
     def _remove_brackets(cls, value: str) -> str:
         """Accept an IPv6 address as in a URL."""
         return value[1:-1] if value.startswith("[") and value.endswith("]") else value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_allowed_hosts(cls, value: str, others: ValidationInfo) -> str:
+        if others.data.get("allow_remote") and not value.strip(" ,"):
+            raise ValueError("NIGHTREAD_ALLOW_REMOTE needs the names under which people open the page")
+        return value
+
+    @field_validator("trusted_proxy")
+    @classmethod
+    def _check_proxy(cls, value: str) -> str:
+        return str(ip_address(value)) if value else value
 
     @field_validator("data", "inbox", "model")
     @classmethod

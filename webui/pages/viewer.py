@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from webui import actions
 from webui.dependencies import dependencies
 from webui.formatting import FINDINGS, visible
-from webui.parameters import queue_view_parameter
+from webui.parameters import bad_request_on_value_error, queue_view_parameter
 from webui.queue_view import QueueView, cursor_of
 from webui.readers import acting_reader, reader_name
 from worker.ledger import reading_queue, review
@@ -86,7 +86,7 @@ def _claim(image_id: int) -> None:
     if reader_name() is None or request.method != "GET" or prefetched:
         return
     claim_s = dependencies().settings.claim_s
-    with dependencies().ledger.transaction() as session:
+    with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         at = ledger_time(session)
         review.claim(session, image_id, reader_id=acting_reader(session, at).id, claim_s=claim_s, at=at)
 

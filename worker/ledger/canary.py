@@ -12,11 +12,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from worker.ledger.runs import CANARY_RUN
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Image, Prediction, Run
 
 # Canaries are part of the file count. A run of their own keeps them out of the file count of each night.
-RUN = "canary"
+RUN = CANARY_RUN
 # Much larger than the rounding differences between processors or releases, much smaller than the error of a
 # wrong model.
 LARGEST_DIFFERENCE = 0.01

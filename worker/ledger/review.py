@@ -66,8 +66,8 @@ def reader(session: Session, name: str, at: datetime) -> User:
 def checked_name(name: str) -> str:
     """Return a reader's name with single spaces. Raises ValueError for an empty or long name."""
     name = " ".join(name.split())
-    if not 1 <= len(name) <= _LONGEST_NAME:
-        raise ValueError(f"a name of 1 to {_LONGEST_NAME} characters is needed")
+    if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise ValueError(f"a name of 1 to {_LONGEST_NAME} printable characters is needed")
     return name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -10,6 +11,31 @@ from sqlalchemy.orm import Session
 from worker.ledger import audit
 from worker.ledger.seals import new_salt, seal
 from worker.ledger.tables import Run
+
+_LONGEST_NAME = 100
+# The canaries' run: nobody else may send files to it.
+CANARY_RUN = "canary"
+
+
+def checked_run_name(text: str) -> str | None:
+    """Return the name that a person chose for a run, with single spaces; None when it is empty.
+
+    Raises:
+        ValueError: the name is long, not printable, could not stand in an address, or belongs to Nightread.
+    """
+    name = " ".join(text.split())
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise ValueError(
+            f"the name of a run must have at most {_LONGEST_NAME} characters, and only printable ones"
+        )
+    # A browser takes these parts out of an address.
+    if name and not {"", ".", ".."}.isdisjoint(name.replace("\\", "/").split("/")):
+        raise ValueError(
+            "the name of a run must not begin or end with a slash, nor have `.` or `..` in its place"
+        )
+    if unicodedata.normalize("NFKC", name).casefold() == CANARY_RUN:
+        raise ValueError(f"the run {CANARY_RUN!r} is Nightread's own; choose another name")
+    return name or None
 
 
 def night_of(local: datetime) -> str:

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 
 from worker import DISCLAIMER
 from worker.report import content
 from worker.report.content import FLAGGED_COLUMNS, Report
+
+# With the lookalikes of the minus sign that have no compatible form.
+_FORMULA_STARTS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\N{MINUS SIGN}",
+    "\N{HYPHEN}",
+    "\N{NON-BREAKING HYPHEN}",
+    "\N{EN DASH}",
+)
 
 
 def as_csv(report: Report) -> str:
@@ -24,10 +37,18 @@ def as_csv(report: Report) -> str:
         row = content.flagged_row(image)
         values = [row[name] for name in FLAGGED_COLUMNS[:-1]]
         name = _escape_formula(image.original_name)
-        writer.writerow([run, *values, image.state, image.reason or "", name, balanced, DISCLAIMER])
+        writer.writerow(
+            [run, *values, image.state, _escape_formula(image.reason or ""), name, balanced, DISCLAIMER]
+        )
     return buffer.getvalue()
 
 
 def _escape_formula(name: str) -> str:
-    """Keep a spreadsheet from running the text as a formula (OWASP, CSV injection)."""
-    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
+    """Keep a spreadsheet from running the text as a formula (OWASP, CSV injection).
+
+    Compatible forms of the first character count as well, such as the full-width equals sign: a spreadsheet may take
+    them for the plain one.
+    """
+    text = unicodedata.normalize("NFKC", name).lstrip()
+    starts = text.startswith(_FORMULA_STARTS) or name.startswith(("\t", "\r", "\n"))
+    return f"'{name}" if starts else name

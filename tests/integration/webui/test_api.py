@@ -260,5 +260,5 @@ class TestErrors:
         answer = shared_client.post("/api/v1/undo", headers={"X-Nightread-Reader": "x" * 101})
         assert (answer.status_code, answer.get_json()) == (
             400,
-            {"error": "A name of 1 to 100 characters is needed."},
+            {"error": "A name of 1 to 100 printable characters is needed."},
         )

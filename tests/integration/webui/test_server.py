@@ -87,8 +87,10 @@ def test_server_refuses_an_address_that_others_reach(empty: Night) -> None:
 
 
 def test_server_warns_when_others_may_reach_it(empty: Night) -> None:
-    remote = empty.settings.model_copy(update={"allow_remote": True, "host": EVERY_ADDRESS})
-    remote.model_fields_set.update({"allow_remote", "host"})
+    remote = empty.settings.model_copy(
+        update={"allow_remote": True, "allowed_hosts": "page", "host": EVERY_ADDRESS}
+    )
+    remote.model_fields_set.update({"allow_remote", "allowed_hosts", "host"})
     with subprocess.Popen(COMMAND, env=environment(remote), stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: answers(f"http://127.0.0.1:{remote.port}/healthz"), "the page")
         process.terminate()

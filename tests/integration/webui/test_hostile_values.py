@@ -1,0 +1,232 @@
+"""Every route answers hostile values with a sentence, on every database: no 500, no traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.routing import Rule
+
+from tests.files import jpeg
+from tests.integration.webui.night import scored_night
+from webui import create_app
+from webui.dependencies import EXTENSION, Dependencies
+
+HEADER = "X-Nightread-Reader"
+VALUES = (
+    "",
+    "\0",
+    "a\0b",
+    ".",
+    "..",
+    "/lead",
+    "a//b",
+    "x" * 5_000,
+    "\N{RIGHT-TO-LEFT OVERRIDE}1",
+    "a\nb",
+    "'; DROP TABLE run; --",
+    "-1",
+    "9" * 30,
+    "1e999_1",
+    "nan_1",
+    "\N{ARABIC-INDIC DIGIT ONE}",
+    "\U0001f480",
+)
+NAMES = (
+    "verdict",
+    "reading",
+    "run",
+    "after",
+    "before",
+    "sha256",
+    "format",
+    "receipts",
+    "prevalence",
+    "v",
+    "next",
+    "action",
+    "note",
+    "reason",
+    "name",
+)
+BODIES = (
+    b"{",
+    b"[]",
+    b'{"action":' + b"[" * 30_000 + b"}",
+    b'{"action":' + b"9" * 60_000 + b"}",
+    b'{"action":NaN}',
+    rb'{"action":"confirm","note":"\ud800"}',
+    rb'{"action":"confirm","note":"a\u0000b","reason":"a\u0000b"}',
+    b"\xff\xfe",
+)
+
+
+@pytest.fixture
+def app(tmp_path: Path, database_url: str) -> Iterator[Flask]:
+    """The application on a ledger with two images."""
+    night = scored_night(tmp_path / "data", (0.9, 0.1), tmp_path, width=96, database_url=database_url)
+    made = create_app(night.settings)
+    yield made
+    dependencies: Dependencies = made.extensions[EXTENSION]
+    dependencies.ledger.close()
+    night.ledger.close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client with a reader's name."""
+    made = app.test_client()
+    made.environ_base[f"HTTP_{HEADER.upper().replace('-', '_')}"] = "Ada"
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _no_traceback(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR or record.exc_info] == []
+
+
+def paths(rule: Rule) -> Iterator[str]:
+    """Yield the rule's address with each hostile value in each of its places."""
+    for value in VALUES if rule.arguments else ("",):
+        path = rule.rule
+        for argument in rule.arguments:
+            for converter in ("", "id:", "path:"):
+                path = path.replace(
+                    f"<{converter}{argument}>", quote(value, safe="") if converter != "id:" else "1"
+                )
+        yield path
+
+
+def routes(app: Flask) -> Iterator[tuple[str, str]]:
+    for rule in app.url_map.iter_rules():
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            for path in paths(rule):
+                yield method, path
+
+
+def check(client: FlaskClient, method: str, path: str, **options: object) -> None:
+    answer = client.open(path, method=method, **options)  # type: ignore[arg-type]
+    assert answer.status_code < 500, (method, path[:200], str(options)[:200])
+
+
+def test_routes_are_walked(app: Flask) -> None:
+    walked = {path for _, path in routes(app)}
+    assert {"/runs/%00", "/models/%00", "/api/v1/runs/a%00b/report", "/review/1", "/healthz"} <= walked
+    assert not [path for path in walked if "<" in path]
+
+
+def test_path_holds_any_value(app: Flask, client: FlaskClient) -> None:
+    for method, path in routes(app):
+        check(client, method, path)
+
+
+def test_query_holds_any_value(app: Flask, client: FlaskClient) -> None:
+    for path in sorted({path for method, path in routes(app) if method == "GET" and "%" not in path}):
+        for value in VALUES:
+            check(client, "GET", path, query_string=dict.fromkeys(NAMES, value))
+            check(client, "GET", path, query_string={value or "x": "1"})
+        for name in NAMES:
+            check(client, "GET", path, query_string={name: "\0"})
+
+
+def test_form_and_json_hold_any_value(app: Flask, client: FlaskClient) -> None:
+    for path in sorted({path for method, path in routes(app) if method == "POST" and "%" not in path}):
+        for value in VALUES:
+            check(client, "POST", path, data=dict.fromkeys(NAMES, value))
+            check(client, "POST", path, data={**dict.fromkeys(NAMES, value), "action": "confirm"})
+            check(client, "POST", path, json=dict.fromkeys(NAMES, value))
+            check(
+                client, "POST", path, data=json.dumps({"action": "confirm", "note": value, "reason": value})
+            )
+        for body in BODIES:
+            check(client, "POST", path, data=body, content_type="application/json")
+            check(client, "POST", path, data=body, content_type="multipart/form-data")
+
+
+def test_headers_hold_any_value(client: FlaskClient) -> None:
+    for value in VALUES:
+        header = value.replace("\n", " ").encode().decode("latin-1")
+        for path in ("/api/v1/undo", "/api/v1/images/1/review", "/api/v1/images/1/retry"):
+            check(client, "POST", path, json={"action": "confirm", "reason": "x"}, headers={HEADER: header})
+        check(client, "GET", "/review/1", headers={HEADER: header, "Referer": header, "Origin": header})
+        files = {"files": (io.BytesIO(jpeg()), value), "run": "night"}
+        check(client, "POST", "/api/v1/images", data=files, headers={HEADER: header})
+
+
+def test_upload_holds_any_value(client: FlaskClient) -> None:
+    for value in VALUES:
+        for name in (value, "a.jpg"):
+            check(client, "POST", "/api/v1/images", data={"files": (io.BytesIO(jpeg()), name), "run": value})
+            check(client, "POST", "/upload", data={"files": (io.BytesIO(jpeg()), name), "run": value})
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        ".",
+        "..",
+        "/lead",
+        "trail/",
+        "a/../b",
+        "a//b",
+        "canary",
+        "Canary",
+        "\uff43anary",
+        "x" * 101,
+        "a\tb\x1b",
+    ],
+)
+def test_run_that_has_no_address_or_is_ours_is_refused(client: FlaskClient, run: str) -> None:
+    answer = client.post("/api/v1/images", data={"files": (io.BytesIO(jpeg()), "a.jpg"), "run": run})
+    assert answer.status_code == 400
+    assert "run" in answer.get_json()["error"]
+    assert client.get("/api/v1/status").get_json()["received"] == 2
+
+
+@pytest.mark.parametrize("run", ["survey 3", "A&E/ward 2", "n\u00e4cht", ".hidden"])
+def test_other_runs_can_be_opened(client: FlaskClient, run: str) -> None:
+    answer = client.post("/api/v1/images", data={"files": (io.BytesIO(jpeg()), "a.jpg"), "run": run})
+    assert answer.status_code == 200
+    assert client.get(f"/runs/{quote(run)}").status_code == 200
+    assert client.get(f"/api/v1/runs/{quote(run)}/report").status_code == 200
+
+
+@pytest.mark.parametrize("field", ["image", "file", "files[]"])
+def test_file_in_another_field_is_never_dropped(client: FlaskClient, field: str) -> None:
+    both = {"files": (io.BytesIO(jpeg()), "a.jpg"), field: (io.BytesIO(jpeg(1)), "b.jpg")}
+    for data in (both, {field: (io.BytesIO(jpeg(1)), "b.jpg")}):
+        answer = client.post("/api/v1/images", data=data)
+        assert answer.status_code == 400
+        assert field in answer.get_json()["error"]
+
+
+def test_damaged_form_is_named(client: FlaskClient) -> None:
+    part = b'--B\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n' + jpeg()
+    for body, kind in ((part, "multipart/form-data; boundary=B"), (part, "multipart/form-data")):
+        answer = client.post("/api/v1/images", data=body, content_type=kind)
+        assert answer.status_code == 400
+        assert "at least one file" not in answer.get_json()["error"]
+
+
+def test_text_in_place_of_a_file_is_named(client: FlaskClient) -> None:
+    answer = client.post("/api/v1/images", data={"files": "hello"}, content_type="multipart/form-data")
+    assert answer.status_code == 400
+    assert "no file" in answer.get_json()["error"]
+
+
+def test_file_without_a_name_is_accepted(client: FlaskClient) -> None:
+    body = (
+        b'--B\r\nContent-Disposition: form-data; name="files"; filename=""\r\n\r\n'
+        + jpeg(5)
+        + b"\r\n--B--\r\n"
+    )
+    answer = client.post("/api/v1/images", data=body, content_type="multipart/form-data; boundary=B")
+    assert [item["outcome"] for item in answer.get_json()] == ["new"]
