@@ -16,14 +16,16 @@ REJECTIONS: dict[str, str] = {
     "too_many_pixels": "The image has {width} x {height} pixels; the limit is {limit} pixels.",
     "too_small": "The image has {width} x {height} pixels; each side needs at least {limit} pixels.",
     "cmyk": "The image has the four ink colours of print (CMYK) instead of grey values.",
-    "sixteen_bit": "The image has 16 bits per pixel and no display window. Export it with 8 bits.",
+    "sixteen_bit": "The image has 16 bits per colour. Export it in grey, or with 8 bits.",
+    "unsupported_jpeg": "Nightread does not read {kind} files. Export the image as an ordinary JPEG with 8 bits, or as PNG.",
     "animated": "The file contains {frames} frames. Export a single image.",
-    "transparent": "The image has an alpha channel, so its grey values are ambiguous. Export it without transparency.",
+    "transparent": "Parts of the image are transparent, so its grey values are ambiguous. Export it without transparency.",
     "too_many_parts": "The file has a longer header, or more parts, than any radiograph. Export it again.",
     "too_many_scans": "The JPEG has more than {limit} scans. Export it again.",
     "needs_memory": "Decoding the image needs more memory than a scoring process may use. "
     "Raise NIGHTREAD_WORKER_MEMORY_BYTES, restart Nightread and retry the image.",
     "truncated": "The file ends before the image is complete.",
+    "damaged": "The file is damaged: part of the image is missing or wrong. Send it again.",
     "undecodable": "The image cannot be decoded: {detail}.",
     "blank": "The image is blank: its grey values hardly differ.",
     "saturated": "Nearly all of the image is pure black or pure white. "

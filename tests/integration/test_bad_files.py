@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.conftest import Stack, wait_for
-from tests.files import cmyk_jpeg, distinct, encoded, png_of, sixteen_bit_png
+from tests.files import cmyk_jpeg, distinct, encoded, png_of
 from tests.filling import assert_consistent
 from worker.ledger.tables import Image, Prediction, Receipt
 
@@ -40,10 +40,10 @@ def bad_files(good: bytes) -> dict[str, tuple[bytes, str, str]]:
             "cmyk",
             "The image has the four ink colours of print (CMYK) instead of grey values.",
         ),
-        "deep.png": (
-            sixteen_bit_png(),
-            "sixteen_bit",
-            "The image has 16 bits per pixel and no display window. Export it with 8 bits.",
+        "lost block.jpg": (
+            good[: len(good) // 3] + good[len(good) // 2 :],
+            "damaged",
+            "The file is damaged: part of the image is missing or wrong. Send it again.",
         ),
         "bomb.png": (
             png_of(50_000, 50_000),
@@ -93,7 +93,7 @@ def test_bad_files_get_their_reason_and_good_files_are_scored(
             sentence,
         )
         # Only decoding shows these faults. The worker finds them later, so the receipt's outcome is `new`.
-        assert receipts[name] == ("new" if code in {"truncated", "blank"} else "rejected")
+        assert receipts[name] == ("new" if code in {"truncated", "damaged", "blank"} else "rejected")
     assert scored == {images["growing.jpg"].id, images["good.jpg"].id}
 
     # A person retries a rejected image: the worker applies the same limits.

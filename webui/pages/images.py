@@ -24,7 +24,7 @@ pages = Blueprint("images", __name__)
 
 _ONE_YEAR_S = 31_536_000
 _VERSION_DIGITS = 16
-_ENDINGS = {"jpeg": "jpg", "png": "png"}
+_ENDINGS = {"jpeg": "jpg", "png": "png", "png16": "png"}
 
 
 @pages.app_template_global()

@@ -24,14 +24,15 @@ _PNG_BIT_DEPTH_AT = 24
 _READABLE = ("JPEG", "PNG")
 # The exceptions that Pillow raises for damaged headers.
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
-_GREY_OR_COLOUR = {"L", "RGB", "P", "1"}
+# The decoder rejects an image with an alpha channel unless all of it is opaque.
+_READABLE_MODES = {"L", "RGB", "P", "1", "LA", "RGBA", "I;16"}
 _SIXTEEN_BIT = 16
 HEADER_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Facts from the header: `format` is `jpeg` or `png`, `width` and `height` are in pixels."""
+    """Facts from the header: `format` is `jpeg`, `png` or `png16` (16 bits), `width` and `height` are in pixels."""
 
     format: str
     width: int
@@ -57,8 +58,7 @@ def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
     try:
         with Pillow.open(file, formats=_READABLE) as image:
             _check_image(image, header, limits)
-            name = "png" if image.format == "PNG" else "jpeg"
-            return Inspection(name, image.width, image.height, is_phantom(header))
+            return Inspection(_name(image), image.width, image.height, is_phantom(header))
     except _DAMAGED as error:
         raise RejectedImage("undecodable", detail="its header is damaged") from error
 
@@ -102,12 +102,22 @@ def _check_image(image: Pillow.Image, header: bytes, limits: Limits) -> None:
         raise RejectedImage("too_small", width=image.width, height=image.height, limit=limits.min_side)
     if image.mode == "CMYK":
         raise RejectedImage("cmyk")
-    if image.format == "PNG" and header[_PNG_BIT_DEPTH_AT] == _SIXTEEN_BIT:
+    if image.format == "PNG":
+        _check_png(image, header)
+    if image.mode not in _READABLE_MODES:
+        raise RejectedImage("undecodable", detail=f"pixels of mode {image.mode} are not supported")
+
+
+def _check_png(image: Pillow.Image, header: bytes) -> None:
+    """Check what only PNG files can have. A JPEG with more pictures (MPO) has its main picture first."""
+    if header[_PNG_BIT_DEPTH_AT] == _SIXTEEN_BIT and image.mode != "I;16":
         raise RejectedImage("sixteen_bit")
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise RejectedImage("animated", frames=frames)
-    if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
-        raise RejectedImage("transparent")
-    if image.mode not in _GREY_OR_COLOUR:
-        raise RejectedImage("undecodable", detail=f"pixels of mode {image.mode} are not supported")
+
+
+def _name(image: Pillow.Image) -> str:
+    if image.format != "PNG":
+        return "jpeg"
+    return "png16" if image.mode == "I;16" else "png"

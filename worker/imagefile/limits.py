@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from worker.errors import RejectedImage
+from worker.imagefile.jpeg_frame import check_frame
 from worker.imagefile.parts import (
     JPEG_START,
     PNG_START,
@@ -49,12 +50,12 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def check_parts(file: BinaryIO) -> None:
-    """Count the parts of a JPEG or PNG file from its start, without reading its picture.
+    """Count the parts of a JPEG or PNG file from its start, and check the kind of JPEG, without reading its picture.
 
     Damage is left to the decoder. The position of the file is undefined afterwards.
 
     Raises:
-        RejectedImage: `too_many_parts`.
+        RejectedImage: `too_many_parts` or `unsupported_jpeg`.
     """
     if file.read(len(PNG_START)) == PNG_START:
         _check_png(file)
@@ -70,6 +71,7 @@ def _check_jpeg(header: bytes) -> None:
         parts += start - last_end + 1
         if parts > MOST_PARTS:
             raise RejectedImage("too_many_parts")
+        check_frame(marker, header, start)
         if marker == START_OF_SCAN or marker in _RESERVED_MARKERS:
             return
         last_end = end

@@ -19,6 +19,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from worker.errors import RejectedImage
 from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
 from worker.inference import gate
+from worker.inference.decoding import decode_to_grey
 from worker.inference.exposure import equalise, stretch
 from worker.inference.film import LONGEST_SIDE, Box, NoSingleFilm, find_film
 
@@ -35,8 +36,6 @@ LARGEST_PIXELS = 400_000_000
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 _FORMATS = ("JPEG", "PNG")
-# Converting these modes to 8-bit grey would give wrong values without an error.
-_REJECTED_MODES = {"CMYK": "cmyk", "I;16": "sixteen_bit", "I;16B": "sixteen_bit", "I": "sixteen_bit"}
 # The exceptions that Pillow raises for damaged files.
 _TRUNCATED = (EOFError, struct.error)
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, ArithmeticError)
@@ -66,8 +65,8 @@ def to_model_input(data: bytes, side: int) -> NDArray[np.uint8]:
         Grey values 0..255, shape (side, side).
 
     Raises:
-        RejectedImage: `empty`, `truncated`, `undecodable`, `cmyk`, `sixteen_bit`, `too_many_scans`,
-            `needs_memory`, `on_a_page`, `blank` or `saturated`.
+        RejectedImage: `empty`, `truncated`, `damaged`, `undecodable`, `cmyk`, `transparent`,
+            `too_many_scans`, `needs_memory`, `on_a_page`, `blank` or `saturated`.
     """
     return normalise(checked_grey(data, side))
 
@@ -155,15 +154,12 @@ def _open(data: bytes, least: int) -> _Picture:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         if image.width * image.height > LARGEST_PIXELS:
             raise Image.DecompressionBombError
-        if image.mode in _REJECTED_MODES:
-            raise RejectedImage(_REJECTED_MODES[image.mode])
+        if image.mode == "CMYK":
+            raise RejectedImage("cmyk")
         if isinstance(image, JpegImageFile) and has_too_many_scans(data):
             raise RejectedImage("too_many_scans", limit=MOST_SCANS)
-        size, coefficients = image.size, image.width * image.height * len(image.getbands())
-        image.draft("L", (least, least))
-        _load(image, coefficients)
-        size = size[::-1] if _is_turned(image) else size
-        return _Picture(_upright(image).convert("L"), *size)
+        size = image.size[::-1] if _is_turned(image) else image.size
+        return _Picture(_upright(decode_to_grey(image, data, least)), *size)
 
 
 def _squashed(picture: _Picture, part: Box | None, side: int) -> NDArray[np.uint8]:
@@ -192,19 +188,6 @@ def _crop(picture: _Picture) -> Box | None:
         return None
     x, y = picture.width / reduced.width, picture.height / reduced.height
     return Box(round(film.left * x), round(film.top * y), round(film.right * x), round(film.bottom * y))
-
-
-def _load(image: Image.Image, coefficients: int) -> None:
-    """Decode the image. Raises MemoryError when libjpeg reports broken data because it had too little memory.
-
-    All coefficients of a progressive JPEG, two bytes each, are in memory until its last scan.
-    """
-    try:
-        image.load()
-    except OSError:
-        if isinstance(image, JpegImageFile):
-            bytearray(2 * coefficients)
-        raise
 
 
 def _upright(image: Image.Image) -> Image.Image:

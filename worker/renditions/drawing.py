@@ -10,29 +10,22 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, PngImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 
 from worker.errors import RejectedImage
+from worker.imagefile.grey_range import HIGHEST, robust_range, spread
 from worker.imagefile.limits import LONGEST_HEADER, check_parts
 from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
 from worker.renditions.pack import Facts, Kind
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 # Above the 4,300 x 3,500 pixels of the largest detectors by a few per cent only; a hundred megapixels shrink to 16.
 LONGEST_SIDE = {Kind.FULL: 4096, Kind.PREVIEW: 480, Kind.THUMBNAIL: 160}
 _FORMATS = ("JPEG", "PNG")
-_WHITE_8, _WHITE_16 = 0xFF, 0xFFFF
+_WHITE = 0xFF
 # The exceptions that Pillow raises for damaged files.
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
-# The share of pixels at each end that the range of a 16-bit picture leaves out, and the part of its width that
-# is added again at each end.
-_TAIL, _MARGIN = 0.005, 0.05
 
 
 def draw(data: bytes, max_pixels: int) -> tuple[Facts, dict[Kind, bytes]]:
@@ -53,7 +46,7 @@ def draw(data: bytes, max_pixels: int) -> tuple[Facts, dict[Kind, bytes]]:
     except _DAMAGED as error:
         raise RejectedImage("undecodable", detail="it is damaged, or neither JPEG nor PNG") from error
     if grey.mode == "L":
-        return Facts(*size, bits=8, low=0, high=_WHITE_8), _encoded(grey, grey)
+        return Facts(*size, bits=8, low=0, high=_WHITE), _encoded(grey, grey)
     return _sixteen_bit(size, grey)
 
 
@@ -102,32 +95,10 @@ def _sixteen_bit(size: tuple[int, int], grey: Image.Image) -> tuple[Facts, dict[
 
     values = np.asarray(grey, dtype=np.uint16)
     low, high = robust_range(values)
-    steps = (np.arange(_WHITE_16 + 1, dtype=np.float64) - low) * (_WHITE_16 / max(1, high - low))
-    spread = np.clip(np.rint(steps), 0, _WHITE_16).astype(np.uint16)[values]
-    shown = Image.fromarray((spread >> 8).astype(np.uint8))
+    shown = spread(values, low, high, HIGHEST)
+    eight_bits = Image.fromarray((shown >> 8).astype(np.uint8))
     facts = Facts(*size, bits=16, low=low, high=high)
-    return facts, _encoded(Image.fromarray(spread), shown)
-
-
-def robust_range(values: NDArray[np.uint16]) -> tuple[int, int]:
-    """Return the lowest and highest value that matter, of grey values of up to 16 bits in any shape.
-
-    The least and the greatest value are left out first: a black border and a burnt-in label take them, and may
-    be far from the rest. Of the others, half a per cent at each end is left out, then 5 % of the width is added.
-    """
-    import numpy as np
-
-    counts = np.bincount(values.ravel(), minlength=_WHITE_16 + 1)
-    present = np.flatnonzero(counts)
-    first, last = int(present[0]), int(present[-1])
-    inner = counts.copy()
-    inner[[first, last]] = 0
-    if not inner.any():
-        return first, last
-    share = np.cumsum(inner) / inner.sum()
-    low, high = (int(np.searchsorted(share, part)) for part in (_TAIL, 1 - _TAIL))
-    margin = round(_MARGIN * (high - low))
-    return max(first, low - margin), min(last, high + margin)
+    return facts, _encoded(Image.fromarray(shown), eight_bits)
 
 
 def _encoded(full: Image.Image, shown: Image.Image) -> dict[Kind, bytes]:

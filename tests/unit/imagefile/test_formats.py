@@ -48,6 +48,12 @@ GOOD = {
     "a grey PNG": (encoded(grey(), "PNG"), "png"),
     "a colour PNG": (encoded(grey().convert("RGB"), "PNG"), "png"),
     "a PNG with a palette": (encoded(grey().convert("P"), "PNG"), "png"),
+    "a 16-bit PNG": (sixteen_bit_png(), "png16"),
+    "an RGBA PNG": (encoded(grey().convert("RGBA"), "PNG"), "png"),
+    "a PNG of grey and alpha": (encoded(grey().convert("LA"), "PNG"), "png"),
+    "a palette with a transparent colour": (encoded(grey().convert("P"), "PNG", transparency=3), "png"),
+    "a grey PNG with a transparent grey": (encoded(grey(), "PNG", transparency=3), "png"),
+    "a JPEG with a preview": (encoded(grey(), "MPO", save_all=True, append_images=[grey(60, 50)]), "jpeg"),
     "a PNG of one bit a pixel": (encoded(grey().convert("1"), "PNG"), "png"),
     "bytes after the end of a JPEG": (jpeg() + b"written by some modality", "jpeg"),
 }
@@ -60,18 +66,11 @@ BAD = {
     "the first bytes of a JPEG": (b"\xff\xd8\xff", "undecodable"),
     "the first bytes of a PNG": (PNG_START, "undecodable"),
     "a CMYK JPEG": (cmyk_jpeg(), "cmyk"),
-    "a 16-bit PNG": (sixteen_bit_png(), "sixteen_bit"),
     "a 16-bit colour PNG": (png_of(200, 200, depth=16, colour=2), "sixteen_bit"),
     "a PNG bomb": (png_of(50_000, 50_000), "too_many_pixels"),
     "a bomb of one bit a pixel": (png_of(2_000_000, 2_000_000, depth=1), "too_many_pixels"),
     "an animated PNG": (animated_png(), "animated"),
-    "an RGBA PNG": (encoded(grey().convert("RGBA"), "PNG"), "transparent"),
-    "a PNG of grey and alpha": (encoded(grey().convert("LA"), "PNG"), "transparent"),
-    "a palette with a transparent colour": (
-        encoded(grey().convert("P"), "PNG", transparency=3),
-        "transparent",
-    ),
-    "a grey PNG with a transparent grey": (encoded(grey(), "PNG", transparency=3), "transparent"),
+    "a 16-bit PNG of grey and alpha": (png_of(200, 200, depth=16, colour=4), "sixteen_bit"),
     "an icon": (encoded(grey(63, 200), "PNG"), "too_small"),
     "GIF": (encoded(grey(), "GIF"), "unsupported_format"),
     "TIFF": (encoded(grey(), "TIFF"), "unsupported_format"),
@@ -98,6 +97,35 @@ def test_each_bad_file_has_its_code_and_sentence(name: str) -> None:
     assert actual == code
     assert sentence.endswith(".")
     assert "{" not in sentence
+
+
+def with_frame(marker: int, bits: int) -> bytes:
+    """Return a JPEG whose frame header has another marker and another number of bits (ITU-T T.81, B.2.2)."""
+    data = bytearray(jpeg())
+    start = data.index(b"\xff\xc0")
+    data[start + 1], data[start + 4] = marker, bits
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("marker", "bits", "kind"),
+    [
+        (0xC0, 12, "12-bit JPEG"),
+        (0xC1, 12, "12-bit JPEG"),
+        (0xC1, 16, "16-bit JPEG"),
+        (0xC2, 12, "12-bit JPEG"),
+        (0xC3, 8, "lossless JPEG"),
+        (0xC3, 16, "lossless JPEG"),
+        (0xC5, 8, "hierarchical JPEG"),
+        (0xC9, 8, "arithmetic-coded JPEG"),
+        (0xCA, 8, "arithmetic-coded JPEG"),
+        (0xF7, 8, "JPEG-LS"),
+    ],
+)
+def test_unsupported_jpeg_is_named(marker: int, bits: int, kind: str) -> None:
+    code, sentence = rejection(with_frame(marker, bits))
+    assert code == "unsupported_jpeg"
+    assert f"does not read {kind} files" in sentence
 
 
 def test_sentences_name_the_measured_values() -> None:

@@ -11,7 +11,8 @@ from PIL import Image, PngImagePlugin
 from tests.bombs import scans
 from tests.files import cmyk_jpeg, encoded, grey, png_of
 from worker.errors import RejectedImage
-from worker.renditions.drawing import LONGEST_SIDE, draw, robust_range
+from worker.imagefile.grey_range import robust_range
+from worker.renditions.drawing import LONGEST_SIDE, draw
 from worker.renditions.pack import Kind
 
 MAX_PIXELS = 10**8
