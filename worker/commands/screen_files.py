@@ -32,9 +32,10 @@ def as_text(documents: Sequence[Document]) -> str:
         else:
             result = f"{document['outcome']}: {document['reason']}"
         lines.append(f"{result}  {printable(document['file'])}")
+    lines.append(DISCLAIMER)
     if not all(document["model_verified"] for document in documents):
         lines.append("The model is not verified: it is none that Nightread ships.")
-    return "\n".join([*lines, DISCLAIMER])
+    return "\n".join(lines)
 
 
 def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
