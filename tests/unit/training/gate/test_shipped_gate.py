@@ -89,7 +89,10 @@ def test_nearly_all_other_images_are_rejected(gate: Gate, bundle: Bundle, kind: 
     assert sum(code in right for code in found) >= 0.7 * COUNT
 
 
-@pytest.mark.parametrize("how", [how for how, (code, _) in SPOILED.items() if code == "not_a_chest"])
+# A shrunk chest on a plate is found and cut out before the gate sees it.
+@pytest.mark.parametrize(
+    "how", [how for how, (code, _) in SPOILED.items() if code == "not_a_chest" and how != "shrunk"]
+)
 def test_most_pieces_of_chests_are_rejected(
     gate: Gate, bundle: Bundle, chests: list[Image.Image], how: str
 ) -> None:
