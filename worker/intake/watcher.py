@@ -37,8 +37,8 @@ from worker.ledger.states import Lane, Outcome, Source
 
 log = structlog.get_logger(__name__)
 
-# Long enough that a folder is not removed while somebody copies files into it by hand.
-_EMPTY_FOLDER_KEPT_S = 60.0
+# Long enough that a folder is not removed while somebody still copies files into it.
+_EMPTY_FOLDER_KEPT_S = 86_400.0
 # A burst of events starts one scan, not one for each event.
 _SHORTEST_PAUSE_S = 0.2
 # Only these events start a scan; scans see how a file changes after that. To handle all events, which
@@ -61,6 +61,7 @@ class FolderMonitor:
         self._broken_off_s = settings.broken_off_s
         self._names = NameRules(settings.ignore)
         self._clutter = 0
+        self._brought_files: set[str] = set()
         self._problems = Problems()
         self._device: int | None = None
         self._wake = threading.Event()
@@ -160,6 +161,7 @@ class FolderMonitor:
         return Candidate(self._inbox / path, path, self._inbox, (device, inode))
 
     def _accept(self, candidates: Sequence[Candidate]) -> None:
+        self._brought_files.update(candidate.name.rpartition("/")[0] for candidate in candidates)
         accepted = self._acceptor.accept(
             candidates, source=Source.FOLDER, lane=Lane.OVERNIGHT, problems=self._problems
         )
@@ -168,6 +170,9 @@ class FolderMonitor:
             self._enqueue(new, Lane.OVERNIGHT)
 
     def _remove_if_idle(self, path: str) -> None:
+        if path not in self._brought_files:
+            # A standing folder: a sender expects to find it.
+            return
         parent, _, name = path.rpartition("/")
         try:
             with opened_folder(self._inbox, parent) as folder:

@@ -340,16 +340,17 @@ def test_a_file_that_vanishes_before_reading_has_no_receipt(make_inbox: Callable
     assert inbox.names() == ["c.jpg"]
 
 
-def test_an_empty_folder_is_removed_after_a_minute(make_inbox: Callable[..., Inbox]) -> None:
-    inbox = make_inbox()
-    fresh, old = inbox.folder / "fresh", inbox.folder / "old"
-    for folder in (fresh, old):
-        folder.mkdir()
-    os.utime(old, (time.time() - 61, time.time() - 61))
+def test_only_an_emptied_folder_is_removed_after_a_day(make_inbox: Callable[..., Inbox]) -> None:
+    inbox, now = make_inbox(), time.time()
+    (inbox.folder / "standing").mkdir()
+    for name in ("old", "new"):
+        inbox.drop(f"{name}/a.jpg", jpeg())
     inbox.settle()
-    assert fresh.is_dir()
-    assert not old.exists()
-    assert inbox.folder.is_dir()
+    assert inbox.names() == ["new/a.jpg", "old/a.jpg"]
+    for name, age_s in (("standing", 1e6), ("old", 90_000), ("new", 80_000)):
+        os.utime(inbox.folder / name, (now - age_s, now - age_s))
+    inbox.settle()
+    assert sorted(path.name for path in inbox.folder.iterdir()) == ["new", "standing"]
 
 
 def test_more_files_than_one_group_are_all_accepted(make_inbox: Callable[..., Inbox]) -> None:
