@@ -24,6 +24,7 @@ from worker.heartbeat import Heartbeat, fork_lock
 from worker.inference.bundle import load_bundle
 from worker.intake.accept import Acceptor
 from worker.intake.canary import Canary
+from worker.intake.lost_ledger import LostLedger
 from worker.intake.reconcile import abandoned_uploads
 from worker.intake.watcher import FolderMonitor
 from worker.ledger.heartbeats import deregister_scoring
@@ -55,6 +56,7 @@ def watch(settings: Settings) -> int:
     canary = Canary(settings, ledger, acceptor, dispatcher.publish)
     sweeper = Sweeper(settings, ledger, store, dispatcher)
     checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key_path)
+    lost_ledger = LostLedger(ledger, store)
     sender = CheckpointSender(settings.checkpoint_command, settings.checkpoints_path)
 
     def take_checkpoint() -> None:
@@ -67,6 +69,8 @@ def watch(settings: Settings) -> int:
 
     def sweep() -> None:
         schedule.run()
+        # Both only tell of a problem, after the work was done.
+        lost_ledger.check()
         sender.poll()
 
     ahead = AheadOfReading(settings, ledger, store)

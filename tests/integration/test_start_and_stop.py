@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from tests.files import distinct
 from tests.filling import assert_consistent
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.session import utc_now
+from worker.store import open_store
 
 pytestmark = pytest.mark.stack
 
@@ -182,3 +184,21 @@ def test_interrupted_start_leaves_no_process(make_stack: Callable[..., Stack], s
     # Before the supervisor installs its signal handlers, the signal itself ends Python.
     assert status in {0, 1, -signal.SIGINT}
     assert stack.processes() == []
+
+
+def test_lost_database_is_told_after_the_start(
+    make_stack: Callable[..., Stack], phantoms: list[Path]
+) -> None:
+    stack = make_stack(heartbeat_s=0.5)
+    store = open_store(stack.settings)
+    store.make()
+    data = phantoms[0].read_bytes()
+    stored = store.root / "images" / hashlib.sha256(data).hexdigest()
+    stored.write_bytes(data)
+    stack.start()
+
+    def troubles() -> str:
+        return "\n".join(json.loads(stack.run("status", "--json").stdout)["troubles"])
+
+    wait_for(lambda: "the ledger was empty at the start" in troubles(), troubles)
+    assert "the ledger was empty at the start" in stack.log.read_text()
