@@ -32,7 +32,7 @@ _TITLES = {
 _SENTENCES = {
     404: "There is no page at this address.",
     405: "This address does not accept requests with this method.",
-    413: "The request has too many parts, or a field of its form is too long. Send at most 1,000 files at once.",
+    413: "The request is too large, has too many parts, or has too long a field. Send at most 1,000 files at once.",
     500: "An internal error occurred. Everything that was recorded before is safe. The log has the details.",
 }
 _FIRST_ERROR_STATUS = 400

@@ -140,7 +140,9 @@ def test_too_large_request_is_refused(tmp_path: Path) -> None:
     client = create_app(night.settings).test_client()
     answer = upload(client, [("huge.jpg", bytes(20_000))], "/api/v1/images")
     assert answer.status_code == 413
-    assert answer.get_json() == {"error": "The request is too large. Send fewer files at once."}
+    assert answer.get_json() == {
+        "error": "The request is too large, has too many parts, or has too long a field. Send at most 1,000 files at once."
+    }
     assert not any(night.settings.incoming.glob("*"))
     night.ledger.close()
 

@@ -50,14 +50,15 @@ class Intake:
         return self.acceptor.accept(files, source=source, lane=Lane.OVERNIGHT, keep_source=keep_source)
 
     def during_the_commit(self, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-        """Call `happens` between the commit and the removal of the source."""
-        transaction = self.ledger.transaction
+        """Call `happens` once, between the commit and the removal of the source."""
+        transaction, remaining = self.ledger.transaction, [happens]
 
         @contextmanager
         def interrupted() -> Iterator[Session]:
             with transaction() as session:
                 yield session
-                happens()
+                if remaining:
+                    remaining.pop()()
 
         monkeypatch.setattr(self.ledger, "transaction", interrupted)
 

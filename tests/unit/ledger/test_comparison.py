@@ -292,6 +292,7 @@ def test_upgraded_ledger_matches_and_what_is_unproven_is_counted(old_ledger: Led
         **{f"receipt.{column}": 5 for column in ("run_id", "original_name", "received_by")},
         "receipt.reason": 1,
         **{f"prediction.{column}": 2 for column in ("activation", "versions", "confidence")},
+        **{f"prediction.crop_{side}": 2 for side in ("left", "top", "right", "bottom")},
     }
 
 

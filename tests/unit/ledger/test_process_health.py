@@ -38,7 +38,7 @@ def said(ledger: Ledger, seconds: float) -> list[str]:
 
 def shown_at(ledger: Ledger, seconds: float) -> list[str]:
     with ledger.reading() as session:
-        return as_text(status_document(session, later(seconds))).splitlines()
+        return as_text(status_document(session, later(seconds)) | {"model": None}).splitlines()
 
 
 def shown(ledger: Ledger) -> list[str]:

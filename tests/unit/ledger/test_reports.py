@@ -78,7 +78,7 @@ def test_status_document_has_its_published_keys(ledger: Ledger) -> None:
     assert (document["images_per_s"], document["eta_s"]) == (1.0, 1.0)
     (process,) = document["processes"]
     keys = {"name": "watch", "host": "", "heartbeat_age_s": 2.0, "ok": True, "silent": False, "trouble": None}
-    assert {**process, "host": ""} == keys
+    assert {**process, "host": ""} == {**keys, "scoring": ()}
 
 
 def test_eta_is_null_without_a_rate(ledger: Ledger) -> None:
