@@ -10,10 +10,11 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 from PIL import Image as Pillow
 
 from tests import bombs
-from tests.files import PNG_START, cmyk_jpeg, encoded, png_chunk, png_of, sixteen_bit_png
+from tests.files import PNG_START, cmyk_jpeg, encoded, png_chunk, png_of
 from worker.phantom import draw_phantom
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -58,8 +59,10 @@ def seeds() -> dict[str, bytes]:
         "colour-png": encoded(tiny.convert("RGB"), "PNG", exif=_exif(8), icc_profile=bytes(60), dpi=(300, 300)),
         "palette-png": encoded(tiny.convert("P"), "PNG"),
         "one_bit-png": encoded(tiny.convert("1"), "PNG"),
-        "transparent-png": encoded(tiny.convert("LA"), "PNG"),
-        "sixteen_bits-png": sixteen_bit_png()[:2000],
+        "opaque-png": encoded(tiny.convert("LA"), "PNG"),
+        "transparent-png": encoded(Pillow.merge("LA", (tiny, tiny)), "PNG"),
+        "sixteen_bits-png": encoded(Pillow.fromarray(np.asarray(tiny, dtype=np.uint16) * 16), "PNG"),
+        "sixteen_bits_colour-png": png_of(24, 20, depth=16, colour=2),
         "interlaced-png": bombs.black_png(24, 20, interlaced=True),
         "animated-png": encoded(tiny, "PNG", save_all=True, append_images=[tiny.rotate(180)]),
         "breaks_off-png": png[: len(png) // 2],

@@ -16,7 +16,7 @@ from tests.fuzz.targets import TARGETS, inspection, model_input
 from worker.errors import REJECTIONS
 
 FILES = sorted(CORPUS.iterdir())
-RESULTS = {"jpeg", "png", "(64, 64)", "too large", "8 bits", "16 bits"}
+RESULTS = {"jpeg", "png", "png16", "(64, 64)", "too large", "8 bits", "16 bits"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -43,8 +43,18 @@ def test_each_mutated_file_has_a_result_or_a_rejection(name: str) -> None:
 def test_corpus_reaches_the_intended_outcomes() -> None:
     inspected = {inspection(path.read_bytes()) for path in FILES}
     decoded = {model_input(path.read_bytes()) for path in FILES}
-    assert inspected >= {"jpeg", "png", "dicom", "animated", "cmyk", "sixteen_bit", "transparent", "empty"}
-    assert decoded >= {"(64, 64)", "truncated", "undecodable", "cmyk", "sixteen_bit", "blank"}
+    assert inspected >= {
+        "jpeg",
+        "png",
+        "png16",
+        "dicom",
+        "animated",
+        "cmyk",
+        "sixteen_bit",
+        "unsupported_jpeg",
+        "empty",
+    }
+    assert decoded >= {"(64, 64)", "truncated", "damaged", "undecodable", "cmyk", "transparent", "blank"}
 
 
 def test_unexpected_exception_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
