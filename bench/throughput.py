@@ -145,7 +145,7 @@ def _end_to_end(
     settings: Settings, data: Path, files: Sequence[Path], idle: Sequence[Path], for_upload: Sequence[Path]
 ) -> dict[str, float]:
     bench_settings = settings.model_copy(
-        update={"data": data, "database_url": "", "broker_url": "", "store": ""}
+        update={"data": data, "inbox": data / "inbox", "database_url": "", "broker_url": "", "store": ""}
     )
     before = time.perf_counter()
     with _running(bench_settings) as supervisor:
@@ -193,7 +193,7 @@ def _running(settings: Settings) -> Iterator[psutil.Process]:
     """Start a real `nightread up` on its own data folder, wait until it is ready, and stop it at the end."""
     settings.inbox.mkdir(parents=True)
     own_settings = settings.model_dump(
-        mode="json", include=settings.model_fields_set | {"data", "model", "workers"}
+        mode="json", include=settings.model_fields_set | {"data", "inbox", "model", "workers"}
     )
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("NIGHTREAD_")},
