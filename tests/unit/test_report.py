@@ -19,6 +19,7 @@ from worker.ledger.predictions import RejectionRecord
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.tables import Image
 from worker.report.content import read_report
+from worker.report.csv_table import escape_formula
 from worker.report.formats import FORMATS
 
 NAMES = (
@@ -166,3 +167,32 @@ def test_report_without_a_run_is_an_error(tmp_path: Path) -> None:
     with ledger.reading() as session, pytest.raises(LookupError, match="There is no run yet"):
         read_report(session, None)
     ledger.close()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "=",
+        "+",
+        "-",
+        "@",
+        "\t",
+        "\uff1d",
+        "\uff0b",
+        "\uff0d",
+        "\uff20",
+        "\ufe66",
+        "\ufe62",
+        "\ufe63",
+        "\u2212",
+        " =",
+        "\u3000=",
+    ],
+)
+def test_csv_escapes_lookalikes_of_a_formula(start: str) -> None:
+    assert escape_formula(f"{start}cmd|' /C calc'!A0").startswith("'")
+
+
+@pytest.mark.parametrize("name", ["phantom-001.jpg", "A&E 3", "\u03b1.png", "(=1).jpg", ""])
+def test_csv_leaves_other_names_as_they_are(name: str) -> None:
+    assert escape_formula(name) == name

@@ -32,18 +32,18 @@ def as_csv(report: Report) -> str:
     writer = csv.writer(buffer)
     writer.writerow(["run", *FLAGGED_COLUMNS[:-1], "state", "reason", "file", "balanced", "disclaimer"])
     figures = report.figures
-    run, balanced = _escape_formula(figures.run.name), "yes" if figures.run.file_counts.balanced else "NO"
+    run, balanced = escape_formula(figures.run.name), "yes" if figures.run.file_counts.balanced else "NO"
     for image in (*figures.flagged, *figures.rejected):
         row = content.flagged_row(image)
         values = [row[name] for name in FLAGGED_COLUMNS[:-1]]
-        name = _escape_formula(image.original_name)
+        name = escape_formula(image.original_name)
         writer.writerow(
-            [run, *values, image.state, _escape_formula(image.reason or ""), name, balanced, DISCLAIMER]
+            [run, *values, image.state, escape_formula(image.reason or ""), name, balanced, DISCLAIMER]
         )
     return buffer.getvalue()
 
 
-def _escape_formula(name: str) -> str:
+def escape_formula(name: str) -> str:
     """Keep a spreadsheet from running the text as a formula (OWASP, CSV injection).
 
     Compatible forms of the first character count as well, such as the full-width equals sign: a spreadsheet may take
