@@ -67,7 +67,8 @@ def ledger() -> Ledger:
         (["retry", "1", "--why", "x" * 201], {}, 2, "at most 200"),
         (["retry", "1", "--why", "x", "--who", "a\nb"], {}, 2, "one line"),
         (["retry", "99999999999999999999", "--why", "x"], {}, 2, "is not in the range"),
-        (["import", ".", "--run", "a\x1b[2J"], {}, 2, "printable characters"),
+        (["import", ".", "--run", "a\x1b[2J"], {}, 2, "only printable ones"),
+        (["db", "backup", "/dev/null/copy"], {}, 2, "/dev/null"),
         (["replay", "x"], {}, 2, "not a valid integer"),
         (["screen"], {}, 2, "Missing argument"),
         (["audit", "burn"], {}, 2, "No such command"),
@@ -102,7 +103,6 @@ def test_invalid_settings_file_is_wrong_use(tmp_path: Path, toml: bytes) -> None
         (["replay", "1"], "has no prediction"),
         (["report", "--run", "sunday"], "There is no run named 'sunday'."),
         (["db", "backup", "there"], "never overwrites a file"),
-        (["db", "backup", "/dev/null/copy"], "/dev/null"),
     ],
 )
 def test_negative_answer_is_exit_code_one_and_a_sentence(
