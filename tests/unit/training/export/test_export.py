@@ -322,7 +322,8 @@ def test_command_writes_an_onnx_file_with_metadata(bundle: Path, tmp_path: Path)
     file = onnx.load_from_string(out.read_bytes())
     facts = {metadata_prop.key: metadata_prop.value for metadata_prop in file.metadata_props}
     assert facts == facts_of(load_bundle(bundle, "tensorflow"))
-    assert facts["model_sha256"] == sha256(bundle / "model.tflite")
+    assert facts["model_sha256"] == load_bundle(bundle).sha256
+    assert facts["network_sha256"] == sha256(bundle / "model.tflite")
     assert facts["reference_sha256"] == sha256(bundle / "model.keras")
     assert (facts["name"], facts["version"], float(facts["temperature"])) == ("small", "1.2.3", TEMPERATURE)
     assert json.loads(facts["labels"]) == ["normal", "bacterial", "viral"]
@@ -334,7 +335,7 @@ def test_command_reproduces_the_bundles_int8_file(bundle: Path, kaggle: Path, tm
     out = tmp_path / "again.tflite"
     done = export("--bundle", bundle, "--format", "int8", "--data", kaggle, "--out", out)
     assert done.exit_code == 0, done.output
-    assert sha256(out) == load_bundle(bundle).sha256
+    assert sha256(out) == load_bundle(bundle).network_sha256
     assert "The file equals the bundle's model.tflite." in done.stderr
 
 
@@ -346,7 +347,7 @@ def test_command_reports_a_different_int8_file(bundle: Path, kaggle: Path, tmp_p
     out = tmp_path / "other.tflite"
     done = export("--bundle", bundle, "--format", "int8", "--data", tmp_path, "--out", out)
     assert done.exit_code == 0, done.output
-    assert sha256(out) != load_bundle(bundle).sha256
+    assert sha256(out) != load_bundle(bundle).network_sha256
     assert "The file differs from the bundle's model.tflite" in done.stderr
 
 
