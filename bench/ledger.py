@@ -37,7 +37,10 @@ from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image
 from worker.phantom import write_phantom
 from worker.progress import progress
-from worker.store import Area, Store, open_store
+from worker.renditions.area import RenditionArea
+from worker.renditions.drawing import draw
+from worker.renditions.pack import write_pack
+from worker.store import open_store
 
 # Number of requests to each page. They use its addresses in turn; no page has more addresses than this.
 ROUNDS = 100
@@ -81,7 +84,7 @@ def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
             _fill(ledger, count)
             fill_s = time.perf_counter() - began
             samples = take_samples(ledger, count)
-            _store_phantoms(open_store(bench_settings), ledger, samples.unread)
+            _make_renditions(bench_settings, ledger, samples.unread)
             pages = _pages(app, samples, rounds)
             writes = _writes(ledger, rounds)
             commands = {" ".join(command[:-1]): _command(bench_settings, command) for command in _COMMANDS}
@@ -185,15 +188,21 @@ def take_samples(ledger: Ledger, count: int) -> Samples:
         )
 
 
-def _store_phantoms(store: Store, ledger: Ledger, image_ids: Sequence[int]) -> None:
-    """Store one phantom as the file of each of these images, although it has another hash."""
+def _make_renditions(settings: Settings, ledger: Ledger, image_ids: Sequence[int]) -> None:
+    """Make the renditions of one phantom those of each of these images, whose files were never stored."""
+    store = open_store(settings)
     store.make()
-    drawing = store.root / "phantom.jpg"
-    write_phantom(drawing, 1)
-    with ledger.reading() as session, drawing.open("rb") as file:
+    area = RenditionArea(store.root)
+    with tempfile.TemporaryDirectory() as folder:
+        drawing = Path(folder) / "phantom.jpg"
+        write_phantom(drawing, 1)
+        facts, pictures = draw(drawing.read_bytes(), settings.max_pixels)
+    with ledger.reading() as session:
         for image_id in image_ids:
-            sha256 = session.get_one(Image, image_id).sha256
-            store.put(file, sha256, Area.IMAGES, inode=file.fileno())
+            unfinished = area.unfinished()
+            with unfinished.open("wb") as file:
+                write_pack(file, facts, pictures)
+            area.keep(unfinished, session.get_one(Image, image_id).sha256)
 
 
 def _pages(app: Flask, samples: Samples, rounds: int) -> dict[str, Document]:
