@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +40,14 @@ class Maker:
         niceness: int = 0,
         stop: threading.Event | None = None,
     ) -> Rendition:
-        """Make all renditions of a stored file and return one of them. Raises NoRendition."""
+        """Make all renditions of a stored file and return one of them.
+
+        Raises:
+            NoRendition: the file cannot be shown.
+            StoreAway: the image store is out of reach.
+        """
+        # Nothing may be written into the empty folder of a store that is not mounted.
+        self._store.check()
         bounds = replace(self.bounds, wall_s=wall_s, niceness=niceness)
         unfinished = self.area.unfinished()
         try:
@@ -50,7 +58,8 @@ class Maker:
             log.info("an image cannot be shown", sha256=sha256, reason=failure.sentence)
             raise
         finally:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):
+                unfinished.unlink()
 
     def _make(
         self, sha256: str, kind: Kind, unfinished: Path, bounds: Bounds, stop: threading.Event | None
@@ -59,11 +68,11 @@ class Maker:
             with self._store.path(sha256).open("rb") as source, unfinished.open("w+b") as target:
                 make_pack(source, target, sha256, bounds, stop)
                 rendition = read_pack(target, kind)
+            if shutil.disk_usage(unfinished.parent).free >= self._min_free_bytes:
+                self.area.keep(unfinished, sha256)
         except OSError as error:
             reason = "The image store cannot read this image, or the disk is full."
             raise NoRendition(reason, lasting=False) from error
         except DamagedPack as damage:
             raise NoRendition("The picture could not be prepared. Try again.", lasting=False) from damage
-        if shutil.disk_usage(unfinished.parent).free >= self._min_free_bytes:
-            self.area.keep(unfinished, sha256)
         return rendition
