@@ -37,7 +37,7 @@ def launch_broker_and_watcher(stack: Stack) -> None:
 def test_lease_expires_after_the_clock_is_set_back_an_hour(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
-    stack = make_stack(chunk_size=4, lease_s=4.0)
+    stack = make_stack(chunk_size=4, lease_s=10.0)
     launch_broker_and_watcher(stack)
     worker_with_old_clock = stack.launch("-c", WITH_WRONG_CLOCK, "3600", "worker")
     sender = Sender(stack, phantoms[0])

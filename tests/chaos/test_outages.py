@@ -105,7 +105,7 @@ def test_closed_postgresql_connections_lose_no_file(
     with sender.sending(), admin.connect() as connection:
         for _ in range(6):
             time.sleep(0.5)
-            assert connection.scalar(close_connections)
+            wait_for(lambda: bool(connection.scalar(close_connections)), "a connection to close")
     admin.dispose()
     stack.ledger.close()
     sender.assert_no_file_is_lost()

@@ -26,8 +26,9 @@ def troubles(stack: Stack) -> str:
 
 
 def scoring_processes(stack: Stack) -> list[psutil.Process]:
-    (worker,) = [process for process in stack.processes("worker") if process.parent() == up(stack)]
-    return worker.children()
+    """Return the children of the worker; none while the worker starts again."""
+    workers = [process for process in stack.processes("worker") if process.parent() == up(stack)]
+    return [child for worker in workers for child in worker.children()]
 
 
 def up(stack: Stack) -> psutil.Process:

@@ -20,6 +20,7 @@ _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 5.0
 # A worker that waits for messages notices a broken connection within three of these periods.
 _HEALTH_CHECK_S = 5
+_START_TIMEOUT_S = 60.0
 
 
 def make_app(settings: Settings) -> Celery:
@@ -35,6 +36,9 @@ def make_app(settings: Settings) -> Celery:
         task_time_limit=settings.lease_s,
         # A scoring process that has grown is replaced, so that no image is rejected because of another's memory.
         worker_max_memory_per_child=settings.worker_memory_bytes * 3 // 4 // 1024,
+        # A new scoring process loads the model first. On a busy machine this takes longer than Celery's 4 s, after
+        # which it would be killed, again and again.
+        worker_proc_alive_timeout=_START_TIMEOUT_S,
         # Messages wait in the broker, where the urgent lane goes first, and not in a busy worker.
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
