@@ -133,7 +133,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the connection could be closed without losing anything that the client has sent in full."""
+        """Whether the server owes no answer: to close the connection loses no complete request."""
         return not (self.requests or self.total_outbufs_len)
 
     def close_if_late(self, now: float, wall: float) -> None:

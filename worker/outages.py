@@ -11,7 +11,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 _WARN_AGAIN_S = 60.0
-# Some calls may work while others fail, for example on a full disk. It is over when none failed for so long.
+# Some calls may work while others fail, for example on a full disk. So the outage ends after this time without failure.
 _QUIET_S = 10.0
 
 
@@ -22,7 +22,7 @@ class _Outage:
 
 
 class Outages:
-    """What this process cannot use now. Threads share it."""
+    """The databases and brokers that this process cannot use now; all its threads share one instance."""
 
     def __init__(self) -> None:
         """Start without an outage."""

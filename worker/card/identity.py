@@ -1,4 +1,4 @@
-"""What a model is: one hash over its network, its gate and its preprocessing. The models that Nightread ships.
+"""Identifies a model by one hash over its network, its gate and its preprocessing, and lists the shipped models.
 
 The operating points are no part of it: they are recorded with each prediction.
 """

@@ -224,7 +224,7 @@ def _count(content: Mask, axis: int) -> NDArray[np.int32]:
 
 
 def _has_sharp_edges(far: Mask, box: Box) -> bool:
-    """Say whether more than two thirds of the margin, by its depth, end at a sharp edge."""
+    """Return whether more than two thirds of the margin, by its depth, end at a sharp edge."""
     depths = {True: 0, False: 0}
     for depth, rise in _edges(far, box):
         depths[rise >= _RISE] += depth
@@ -250,7 +250,7 @@ def _single(content: Mask, box: Box) -> Box:
 
 
 def _has_gap(content: Mask) -> bool:
-    """Say whether rows of margin, with sharp edges, divide the content in two."""
+    """Return whether rows of margin, with sharp edges, divide the content in two."""
     shares = content.mean(axis=1)
     starts, ends = _runs(shares <= _EMPTY)
     wide = ends - starts > _GAP * len(shares)

@@ -1,4 +1,4 @@
-"""What a scan of the inbox could not do, counted by reason, for the status document."""
+"""Counts the files that a scan could not read or remove, by reason, for the status document."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What the events of the audit trail say about the rows of the tables. Pure.
+"""Derives from the events of the audit trail which values the rows of the tables must have. Pure.
 
 A fact is a column and its value at the last event about it. The name of a fact says how it is held:
 
 - `verdict`: the value itself.
 - `note_seal`: the seal of the column `note` under the salt of its row (`worker.ledger.seals`).
-- `reason_sha256`: the SHA-256 of the column `reason`. Of what a person typed, only events of version 0.2.0 and
-  earlier hold such a hash.
+- `reason_sha256`: the SHA-256 of the column `reason`. Events of version 0.2.0 and
+  earlier also hold such hashes of text that a person typed.
 
 Events of version 0.2.0 and earlier hold fewer facts. `PROVEN` lists what the events of this version prove.
 """
@@ -68,8 +68,8 @@ class TrailEvent:
 
 
 @dataclass
-class ImageFacts:
-    """What the events about one image say: about its row, and about the rows that belong to it.
+class ImageTrail:
+    """The facts that the events about one image give about its row and about the rows that belong to it.
 
     Attributes:
         image: facts about the row of the image; empty if no event says that it arrived.
@@ -86,9 +86,9 @@ class ImageFacts:
     reviews: dict[object, Facts] = field(default_factory=dict)
 
 
-def image_facts(image_id: int, events: Iterable[TrailEvent]) -> ImageFacts:
+def image_facts(image_id: int, events: Iterable[TrailEvent]) -> ImageTrail:
     """Follow the events about an image, in their order."""
-    facts = ImageFacts()
+    facts = ImageTrail()
     for event in events:
         follow = _IMAGE_EVENTS.get(event.kind)
         if follow is not None:
@@ -106,7 +106,7 @@ def row_facts(events: Iterable[TrailEvent]) -> Facts:
     return facts
 
 
-def _received(facts: ImageFacts, event: TrailEvent, image_id: int) -> None:
+def _received(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
     said = event.payload
     arrival = {
         **_chosen(said, "sha256", "bytes", "reason_sha256"),
@@ -131,7 +131,7 @@ def _received(facts: ImageFacts, event: TrailEvent, image_id: int) -> None:
         }
 
 
-def _scored(facts: ImageFacts, event: TrailEvent, _image_id: int) -> None:
+def _scored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
     said = event.payload
     numbers = _chosen(said, "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence", "verdict")
     facts.predictions[said.get("model")] = {
@@ -148,10 +148,10 @@ def _scored(facts: ImageFacts, event: TrailEvent, _image_id: int) -> None:
     }
 
 
-def _ended(state: ImageState) -> Callable[[ImageFacts, TrailEvent, int], None]:
+def _ended(state: ImageState) -> Callable[[ImageTrail, TrailEvent, int], None]:
     """Return what follows from an event that ends a lease without a score."""
 
-    def follow(facts: ImageFacts, event: TrailEvent, _image_id: int) -> None:
+    def follow(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
         facts.image |= _state(facts, state)
         if state is not ImageState.PENDING:
             # The reason is now another one, and events of version 0.2.0 do not hold its sentence.
@@ -164,7 +164,7 @@ def _ended(state: ImageState) -> Callable[[ImageFacts, TrailEvent, int], None]:
     return follow
 
 
-def _retried(facts: ImageFacts, event: TrailEvent, _image_id: int) -> None:
+def _retried(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
     facts.image.pop("retry_reason", None)
     facts.image.pop("retry_reason_seal", None)
     facts.image |= {
@@ -174,7 +174,7 @@ def _retried(facts: ImageFacts, event: TrailEvent, _image_id: int) -> None:
     }
 
 
-def _read(facts: ImageFacts, event: TrailEvent, image_id: int) -> None:
+def _read(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
     said = event.payload
     facts.reviews[said.get("review")] = {
         **_renamed(said, prediction="prediction_id"),
@@ -185,7 +185,7 @@ def _read(facts: ImageFacts, event: TrailEvent, image_id: int) -> None:
     facts.image["review_state"] = ReviewState.READ
 
 
-def _undone(facts: ImageFacts, event: TrailEvent, image_id: int) -> None:
+def _undone(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
     undone = event.payload.get("undoes")
     facts.reviews[event.payload.get("review")] = {
         **_by(event, image_id),
@@ -203,7 +203,7 @@ def _by(event: TrailEvent, image_id: int) -> Facts:
     return {"image_id": image_id, "user_id": int(user) if user.isdecimal() else None, "at": event.at}
 
 
-def _state(facts: ImageFacts, state: ImageState) -> Facts:
+def _state(facts: ImageTrail, state: ImageState) -> Facts:
     """Return the facts of an image that enters a state without a reason."""
     facts.image.pop("reason_sha256", None)
     return {"state": state, "reason_code": None, "reason": None}
@@ -217,7 +217,7 @@ def _renamed(said: Mapping[str, Any], **names: str) -> Facts:
     return {column: said[name] for name, column in names.items() if name in said}
 
 
-_IMAGE_EVENTS: dict[str, Callable[[ImageFacts, TrailEvent, int], None]] = {
+_IMAGE_EVENTS: dict[str, Callable[[ImageTrail, TrailEvent, int], None]] = {
     "received": _received,
     "scored": _scored,
     "rejected": _ended(ImageState.REJECTED),
