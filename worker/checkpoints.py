@@ -29,10 +29,11 @@ from cryptography.hazmat.primitives.serialization import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from worker.errors import TransientFailure, WrongSettings
+from worker.errors import DatabaseAway, TransientFailure, WrongSettings
 from worker.keyfile import create_key_file
 from worker.ledger import audit
 from worker.ledger.session import Ledger, utc_now
+from worker.outages import DATABASE, OUTAGES
 
 log = structlog.get_logger(__name__)
 
@@ -165,6 +166,8 @@ class Checkpoints:
         try:
             with ledger.transaction() as session:
                 audit.append(session, [audit.Event(_EVENT, "nightread", _SUBJECT, details)])
+        except DatabaseAway as failure:
+            OUTAGES.failed(DATABASE, failure)
         except (TransientFailure, DBAPIError) as error:
             log.warning("no event names the new checkpoint", event_number=checkpoint.seq, error=str(error))
 

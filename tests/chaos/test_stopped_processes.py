@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import urllib.request
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import pytest
 
 from tests.chaos.sender import Sender
 from tests.conftest import Stack, wait_for
+from worker.errors import TransientFailure
 
 pytestmark = pytest.mark.stack
 
@@ -36,6 +36,23 @@ def up(stack: Stack) -> psutil.Process:
     return psutil.Process(stack.process.pid)
 
 
+def stop_between_transactions(stack: Stack, processes: list[psutil.Process]) -> None:
+    """Stop the processes at a moment when none of them holds SQLite's lock, which would stop every process."""
+
+    def are_stopped() -> bool:
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            with stack.ledger.transaction():
+                return True
+        except TransientFailure:
+            for process in processes:
+                process.send_signal(signal.SIGCONT)
+            return False
+
+    wait_for(are_stopped, "the processes to be stopped while no transaction is open")
+
+
 def test_stopped_scoring_processes_are_named_while_an_image_waits(
     make_stack: Callable[..., Stack], phantoms: list[Path]
 ) -> None:
@@ -48,8 +65,7 @@ def test_stopped_scoring_processes_are_named_while_an_image_waits(
     stopped = scoring_processes(stack)
     assert len(stopped) == 2
     wait_for(lambda: not troubles(stack), stack.log_tail)
-    for process in stopped:
-        os.kill(process.pid, signal.SIGSTOP)
+    stop_between_transactions(stack, stopped)
     try:
         sender.send(1)
         wait_for(lambda: "The oldest image has waited for " in troubles(stack), lambda: troubles(stack))

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, update
+from structlog.testing import capture_logs
 
 from tests.filling import fill
 from tests.unit.ledger.test_audit import do_harm
 from worker.checkpoints import CheckpointResult, Checkpoints
 from worker.errors import TransientFailure, WrongSettings
-from worker.ledger import audit
+from worker.ledger import audit, schema
 from worker.ledger.session import Ledger
 from worker.ledger.tables import AuditEvent, ChainHead
+from worker.outages import Outages
 
 
 @pytest.fixture
@@ -53,6 +57,23 @@ def test_a_checkpoint_is_taken_only_after_new_events(
     assert checkpoints.take(ledger) is None
     assert len(file.read_text().splitlines()) == 2
     assert checkpoints.check(ledger) == CheckpointResult(2, None)
+
+
+def test_a_database_away_while_a_checkpoint_is_taken_is_the_one_warning_of_an_outage(
+    tmp_path: Path, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.ledger.session.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("worker.checkpoints.OUTAGES", Outages())
+    ledger = Ledger(f"sqlite:///{tmp_path / 'nightread.db'}")
+    schema.upgrade(ledger)
+    fill(ledger, 1)
+    with closing(sqlite3.connect(tmp_path / "nightread.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with capture_logs() as logs:
+            assert checkpoints.take(ledger) is not None
+    assert [entry["event"] for entry in logs] == ["out of reach: work waits, and nothing is lost"]
+    assert checkpoints.check(ledger) == CheckpointResult(1, None), "the checkpoint itself is kept"
+    ledger.close()
 
 
 def test_deleting_the_last_events_is_detected(ledger: Ledger, checkpoints: Checkpoints) -> None:
