@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     broken_off_s: float = Field(
         120.0,
         ge=0,
-        description="Seconds for which an empty or broken-off file must stay the same before it is rejected.",
+        description="Seconds for which an empty or broken-off file must stay the same before it is rejected, and after which a file that is held open for writing appears in `troubles`.",
     )
     ignore: str = Field(
         "",

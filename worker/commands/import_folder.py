@@ -10,6 +10,7 @@ import click
 from worker.config import Settings
 from worker.folders import contains
 from worker.intake.accept import Acceptor, in_groups
+from worker.intake.problems import Problems
 from worker.intake.watcher import files_below
 from worker.ledger.file_counts import FileCounts, file_counts
 from worker.ledger.reports import find_run
@@ -31,19 +32,25 @@ def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bo
     dispatcher = Dispatcher(settings, ledger)
     files = files_below(folder, settings.ignore)
     outcomes = dict.fromkeys(Outcome, 0)
+    problems = Problems()
     queued = True
     with progress(len(files), "Accepting") as advance:
         for group in in_groups(files):
             # The files are copied, not linked: their owner may still change them.
             accepted = acceptor.accept(
-                group, source=Source.IMPORT, lane=Lane.OVERNIGHT, run=run, keep_source=True
+                group,
+                source=Source.IMPORT,
+                lane=Lane.OVERNIGHT,
+                run=run,
+                keep_source=True,
+                problems=problems,
             )
             for item in accepted:
                 outcomes[item.outcome] += 1
             new = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
             queued = (not new or dispatcher.publish(new, Lane.OVERNIGHT)) and queued
             advance(len(group))
-    _print_outcomes(outcomes, len(files), queued=queued)
+    _print_outcomes(outcomes, len(files), problems, queued=queued)
     if wait:
         _wait(ledger, run)
 
@@ -60,18 +67,16 @@ def _refuse_own_folders(settings: Settings, folder: Path) -> None:
             )
 
 
-def _print_outcomes(outcomes: dict[Outcome, int], total: int, *, queued: bool) -> None:
+def _print_outcomes(outcomes: dict[Outcome, int], total: int, problems: Problems, *, queued: bool) -> None:
     click.echo(
         f"{outcomes[Outcome.NEW]} new, {outcomes[Outcome.DUPLICATE]} duplicates, "
         f"{outcomes[Outcome.REJECTED]} rejected.",
         err=True,
     )
-    unreadable = total - sum(outcomes.values())
-    if unreadable:
-        click.echo(
-            f"{unreadable} files could not be read and were not accepted. The messages above name them.",
-            err=True,
-        )
+    left = total - sum(outcomes.values())
+    if left:
+        reasons = problems.text() or "they changed or vanished meanwhile"
+        click.echo(f"{left} files were not accepted: {reasons}. Import the folder again later.", err=True)
     if not queued:
         click.echo(
             "The broker cannot be reached. The images are pending. They are scored when `nightread up` runs.",

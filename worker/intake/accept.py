@@ -115,7 +115,7 @@ class Acceptor:
         A file that vanished, changed while it was read, is open for writing, or cannot be read is skipped; a
         later scan finds it. A file that already has its receipt is skipped too, and its source is removed now.
 
-        `problems` counts the files that cannot be read or removed.
+        `problems` counts the files that wait for their writer, and those that cannot be read or removed.
 
         Raises:
             TransientFailure: the store, the disk or the database failed. Nothing was recorded, and every
@@ -227,11 +227,16 @@ class Acceptor:
         for candidate in files:
             try:
                 with open_source(candidate) as opened:
+                    if source in _FROM_OTHERS:
+                        opened.check_writers()
                     facts = _examine(opened, self._limits)
                     item = self._store_one(
                         candidate, opened, facts, source, received_by, link=not keep_source
                     )
-            except (BeingWritten, FileNotFoundError):
+            except FileNotFoundError:
+                continue
+            except BeingWritten:
+                problems.held_open(candidate.name)
                 continue
             except _StoreFailed as failure:
                 raise TransientFailure(f"the image store cannot store a file: {failure}") from failure
@@ -257,8 +262,6 @@ class Acceptor:
         *,
         link: bool,
     ) -> _Stored | None:
-        if source in _FROM_OTHERS:
-            opened.check_writers()
         private = link and opened.make_private()
         area = Area.REJECTED if facts.rejection else Area.IMAGES
         try:

@@ -99,7 +99,7 @@ class FolderMonitor:
         Returns:
             Seconds until the next file may be complete; None if no file is expected.
         """
-        self._problems = Problems()
+        self._problems = Problems(self._has_rested)
         clutter_before, self._clutter = self._clutter, 0
         states = {path: fingerprint_of(status) for path, status in self._scan()}
         sightings = (Sighting(path, state) for path, state in states.items())
@@ -112,7 +112,8 @@ class FolderMonitor:
 
     def problem(self) -> str | None:
         """Return what the last scan found that a person should look into; None if nothing."""
-        return self._moved() or self._problems.sentence()
+        problems = self._problems.text()
+        return self._moved() or (problems and f"files and folders in the inbox: {problems}")
 
     def _moved(self) -> str | None:
         """Return a text while the inbox lies on another file system than at the first scan."""
@@ -143,7 +144,7 @@ class FolderMonitor:
 
     def _is_due(self, candidate: Candidate) -> bool:
         """Return whether a file that has settled may be read now; one that looks broken off rests longer."""
-        if self._tracker.rested_s(candidate.name, time.monotonic()) >= self._broken_off_s:
+        if self._has_rested(candidate.name):
             return True
         try:
             with open_source(candidate) as opened:
@@ -151,6 +152,9 @@ class FolderMonitor:
         except OSError:
             # `accept` reports why it cannot be read.
             return True
+
+    def _has_rested(self, name: str) -> bool:
+        return self._tracker.rested_s(name, time.monotonic()) >= self._broken_off_s
 
     def _log_clutter(self, before: int) -> None:
         if self._clutter != before:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -63,3 +64,15 @@ def test_import_without_a_broker_accepts_all_and_says_so(
     counts = assert_consistent(ledger)
     assert (counts.received, counts.pending, counts.duplicates, counts.rejected) == (68, 66, 1, 1)
     ledger.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+def test_import_says_why_a_file_was_not_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = make_settings(tmp_path / "data", broker_url=f"redis://127.0.0.1:{free_port()}/0")
+    current_ledger(settings.database).close()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(jpeg())
+    with (folder / "a.jpg").open("r+b"):
+        import_folder(settings, folder, None, wait=False)
+    assert "1 files were not accepted: 1 that wait (another program still has" in capsys.readouterr().err

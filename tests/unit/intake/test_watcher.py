@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -274,6 +275,26 @@ def test_an_unremovable_file_gets_one_receipt_whoever_owns_it(
         assert inbox.monitor.problem() is None
         assert assert_consistent(inbox.ledger).received == 1
         inbox.ledger.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+def test_a_file_held_open_too_long_is_a_problem_until_it_is_accepted(
+    make_inbox: Callable[..., Inbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, now = make_inbox(broken_off_s=120.0), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    path = inbox.drop("a.jpg", jpeg())
+    with path.open("r+b"):
+        inbox.settle()
+        assert inbox.monitor.problem() is None
+        now += 120.0
+        inbox.monitor.scan_once()
+        problem = "1 that wait (another program still has the file open for writing)"
+        assert inbox.monitor.problem() == f"files and folders in the inbox: {problem}"
+        assert inbox.names() == []
+    inbox.monitor.scan_once()
+    assert inbox.names() == ["a.jpg"]
+    assert inbox.monitor.problem() is None
 
 
 @pytest.mark.skipif(
