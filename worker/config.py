@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
@@ -27,6 +27,7 @@ from sqlalchemy.exc import ArgumentError
 
 from worker.errors import WrongSettings
 from worker.folders import Place, conflicts, not_folders
+from worker.keyfile import read_secret
 
 ROOT = Path(__file__).resolve().parent.parent
 # The path of a UNIX socket holds 108 bytes on Linux and 104 on macOS (sockaddr_un.sun_path).
@@ -35,6 +36,9 @@ _PREFIX = "NIGHTREAD_"
 # pydantic's error of a setting whose default depends on another setting, which is not valid.
 _NOT_CALLED = "default_factory_not_called"
 _YEAR_S = 366 * 86_400.0
+# Settings that may hold a password. Each may come from the file that `<name>_file` names.
+_SECRETS = ("database_url", "migration_database_url", "broker_url")
+_SECRET_FILES = tuple(f"{name}_file" for name in _SECRETS)
 
 
 def _check_url(value: str, parse: Callable[[str], object]) -> None:
@@ -49,6 +53,15 @@ def _default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _secret(description: str) -> Any:
+    """Return a field for one of `_SECRETS`. Its value is never shown."""
+    return Field("", repr=False, validate_default=True, description=description)
+
+
+def _secret_file(setting: str) -> Any:
+    return Field("", description=f"File that holds the value of `{setting}` in one line.")
+
+
 class Settings(BaseSettings):
     """The settings of a user. Each field is `NIGHTREAD_<NAME>` in the environment.
 
@@ -61,6 +74,8 @@ class Settings(BaseSettings):
         extra="forbid",
         frozen=True,
         allow_inf_nan=False,
+        # A value may hold a password.
+        hide_input_in_errors=True,
     )
 
     data: Path = Field(Path("data"), description="Folder of the inbox, the image store and the SQLite file.")
@@ -68,14 +83,14 @@ class Settings(BaseSettings):
         default_factory=lambda earlier: earlier.get("data", Path()) / "inbox",
         description="Watched folder; default: `inbox` in the data folder. Nightread never changes its owner, group or mode.",
     )
-    database_url: str = Field(
-        "", description="URL of the database; empty: `nightread.sqlite3` in the data folder."
+    database_url_file: str = _secret_file("NIGHTREAD_DATABASE_URL")
+    database_url: str = _secret("URL of the database; empty: `nightread.sqlite3` in the data folder.")
+    migration_database_url_file: str = _secret_file("NIGHTREAD_MIGRATION_DATABASE_URL")
+    migration_database_url: str = _secret(
+        "URL of the database for `nightread db upgrade`, with a role that may change tables; empty: `NIGHTREAD_DATABASE_URL`."
     )
-    migration_database_url: str = Field(
-        "",
-        description="URL of the database for `nightread db upgrade`, with a role that may change tables; empty: `NIGHTREAD_DATABASE_URL`.",
-    )
-    broker_url: str = Field("", description="URL of Redis or Valkey; empty: the bundled Valkey.")
+    broker_url_file: str = _secret_file("NIGHTREAD_BROKER_URL")
+    broker_url: str = _secret("URL of Redis or Valkey; empty: the bundled Valkey.")
     store: str = Field("", description="Folder of the image store; empty: `store` in the data folder.")
     model: Path = Field(ROOT / "models" / "nightread-0.2.0", description="Folder of the model bundle.")
     model_sha256: str = Field(
@@ -214,6 +229,17 @@ class Settings(BaseSettings):
         """Return the sources, the strongest first: arguments, environment, nightread.toml in the working directory."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    @field_validator(*_SECRETS, mode="before")
+    @classmethod
+    def _read_secret_file(cls, value: object, others: ValidationInfo) -> object:
+        file = others.data.get(f"{others.field_name}_file")
+        if not file:
+            return value
+        if value:
+            name = f"{_PREFIX}{others.field_name}".upper()
+            raise ValueError(f"set only one of {name} and {name}_FILE")
+        return read_secret(Path(file))
+
     @field_validator("data", "inbox", "model", "host", mode="before")
     @classmethod
     def _refuse_empty(cls, value: object) -> object:
@@ -221,7 +247,7 @@ class Settings(BaseSettings):
             raise ValueError("the value is empty; leave the setting out to use its default")
         return value
 
-    @field_validator("data", "inbox", "model", "store", "checkpoints")
+    @field_validator("data", "inbox", "model", "store", "checkpoints", *_SECRET_FILES)
     @classmethod
     def _check_characters(cls, value: Path | str) -> Path | str:
         if "\0" in str(value) or _is_undecodable(str(value)):
@@ -262,6 +288,11 @@ class Settings(BaseSettings):
     @classmethod
     def _make_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator(*_SECRET_FILES)
+    @classmethod
+    def _make_file_absolute(cls, value: str) -> str:
+        return str(Path(value).expanduser().absolute()) if value else value
 
     @field_validator("store")
     @classmethod
@@ -409,7 +440,9 @@ def _unknown_variables(names: Iterable[str]) -> Iterator[str]:
 
 def _sentence(problem: ErrorDetails) -> str:
     name = _PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
-    return _unknown(name) if problem["type"] == "extra_forbidden" else f"{name}: {problem['msg']}"
+    if problem["type"] == "extra_forbidden":
+        return _unknown(name)
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _unknown(name: str) -> str:

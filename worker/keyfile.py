@@ -1,15 +1,19 @@
-"""Files that hold a secret key: readable by their owner only, and complete as soon as they exist."""
+"""Files that hold a secret: a key that the program makes, or a setting that somebody keeps in a file."""
 
 from __future__ import annotations
 
 import os
+import stat
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
+_LONGEST_SECRET = 64 * 1024
+_OTHERS = stat.S_IROTH | stat.S_IWOTH
+
 
 def create_key_file(path: Path, key: bytes) -> None:
-    """Create a file that holds this key, unless the file exists already. Raises OSError.
+    """Create a file that holds this key and that only its owner can read, unless the file exists already. Raises OSError.
 
     The key is written to a file beside `path`, which is then linked. Two processes that do this at the same
     time end up with the same key.
@@ -24,3 +28,40 @@ def create_key_file(path: Path, key: bytes) -> None:
             os.link(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def read_secret(path: Path) -> str:
+    """Return the one line that a file holds, without the line feed at its end.
+
+    Raises ValueError if the file cannot be read, is empty, holds more than a line, or if every user can read or change
+    it. No message repeats the content.
+    """
+    try:
+        content = _read_closed_file(path)
+        secret = content.decode().removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        raise ValueError(f"the file {path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the file {path} is not UTF-8 text") from None
+    if not secret:
+        raise ValueError(f"the file {path} is empty")
+    if not secret.isprintable():
+        raise ValueError(f"the file {path} must hold one line of text")
+    return secret
+
+
+def _read_closed_file(path: Path) -> bytes:
+    # Opened without waiting: a named pipe would have no end.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise ValueError(f"{path} is not a file")
+        if mode & _OTHERS:
+            raise ValueError(f"every user can read or change the file {path}; run `chmod o= {path}`")
+        content = os.read(handle, _LONGEST_SECRET + 1)
+    finally:
+        os.close(handle)
+    if len(content) > _LONGEST_SECRET:
+        raise ValueError(f"the file {path} is too long for a setting")
+    return content

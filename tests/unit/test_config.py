@@ -162,6 +162,10 @@ def test_an_ipv6_address_may_have_brackets() -> None:
             "NIGHTREAD_SETLE_S",
             "NIGHTREAD_SETLE_S: there is no such setting. Did you mean NIGHTREAD_SETTLE_S?",
         ),
+        (
+            "NIGHTREAD_DATABASE_FILE",
+            "NIGHTREAD_DATABASE_FILE: there is no such setting. Did you mean NIGHTREAD_DATABASE_URL_FILE?",
+        ),
         ("nightread_prot", "nightread_prot: there is no such setting. Did you mean NIGHTREAD_PORT?"),
         ("NIGHTREAD_QQQQQQQQ", "NIGHTREAD_QQQQQQQQ: there is no such setting."),
     ],
@@ -179,6 +183,76 @@ def test_a_misspelt_name_in_the_file_is_refused_with_the_nearest_name(tmp_path: 
     (tmp_path / "nightread.toml").write_text("setle_s = 1\n")
     with pytest.raises(WrongSettings, match=r"no such setting\. Did you mean NIGHTREAD_SETTLE_S\?"):
         read_settings()
+
+
+SECRETS = {
+    "database_url": "postgresql+psycopg://ada:hidden@db/night",
+    "migration_database_url": "postgresql+psycopg://eve:hidden@db/night",
+    "broker_url": "redis://:hidden@broker/0",
+}
+
+
+@pytest.fixture(params=SECRETS)
+def secret(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of a setting whose value is in a file that the environment names."""
+    name = str(request.param)
+    file = tmp_path / "file"
+    file.touch(0o600)
+    file.write_text(f"{SECRETS[name]}\n")
+    monkeypatch.setenv(f"NIGHTREAD_{name.upper()}_FILE", str(file))
+    return name
+
+
+def test_a_secret_comes_from_its_file(secret: str) -> None:
+    assert getattr(read_settings(), secret) == SECRETS[secret]
+
+
+def test_a_secret_is_never_shown(secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTREAD_PORT", "0")
+    with pytest.raises(ValidationError) as error:
+        Settings()
+    assert "hidden" not in str(error.value)
+    monkeypatch.delenv("NIGHTREAD_PORT")
+    assert "hidden" not in repr(Settings()) + str(Settings())
+    with pytest.raises(ValidationError) as wrong:
+        Settings.model_validate({secret: "hidden://hidden", f"{secret}_file": ""})
+    assert "hidden" not in str(wrong.value)
+    (tmp_path / "file").write_text("hidden://hidden:hidden")
+    with pytest.raises(WrongSettings) as refused:
+        read_settings()
+    assert "hidden" not in str(refused.value)
+    assert str(refused.value).startswith(f"NIGHTREAD_{secret.upper()}: ")
+
+
+def test_a_secret_that_is_set_twice_is_refused(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"NIGHTREAD_{secret.upper()}"
+    monkeypatch.setenv(name, SECRETS[secret])
+    with pytest.raises(WrongSettings) as error:
+        read_settings()
+    assert f"set only one of {name} and {name}_FILE" in str(error.value)
+
+
+def test_a_secret_that_cannot_be_used_is_refused_with_its_name(secret: str, tmp_path: Path) -> None:
+    (tmp_path / "file").chmod(0o644)
+    with pytest.raises(WrongSettings) as error:
+        read_settings()
+    assert str(error.value) == (
+        f"NIGHTREAD_{secret.upper()}: every user can read or change the file {tmp_path / 'file'}; "
+        f"run `chmod o= {tmp_path / 'file'}`"
+    )
+
+
+def test_the_file_of_a_secret_may_be_named_in_the_toml_file(tmp_path: Path) -> None:
+    (tmp_path / "url").touch(0o600)
+    (tmp_path / "url").write_text(SECRETS["broker_url"])
+    (tmp_path / "nightread.toml").write_text('broker_url_file = "url"\n')
+    settings = read_settings()
+    assert (settings.broker, settings.broker_url_file) == (SECRETS["broker_url"], str(tmp_path / "url"))
+
+
+@pytest.mark.parametrize("path", ["a\0b", "M\udcfcller"])
+def test_a_secret_file_that_is_no_path_is_refused(path: str) -> None:
+    assert problem(broker_url_file=path).startswith("broker_url_file: ")
 
 
 @pytest.mark.parametrize("name", AWKWARD_NAMES)
