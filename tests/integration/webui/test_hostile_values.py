@@ -19,6 +19,8 @@ from tests.integration.webui.night import scored_night
 from webui import create_app
 from webui.dependencies import EXTENSION, Dependencies
 
+pytestmark = pytest.mark.slow
+
 HEADER = "X-Nightread-Reader"
 VALUES = (
     "",

@@ -152,6 +152,7 @@ ODD_CARDS: tuple[dict[str, Any], ...] = (
 )
 
 
+@pytest.mark.slow
 def test_incomplete_or_odd_card_has_a_page(client: FlaskClient, night: Night) -> None:
     older = ({key: value for key, value in a_card().items() if key != missing} for missing in a_card())
     for number, card in enumerate((*ODD_CARDS, *older)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from worker.phantom import draw_phantom
 
 SIDE = 128
 BLOCK = 4096
-BASELINE: dict[str, object] = {"quality": 92}
-PROGRESSIVE: dict[str, object] = {"quality": 92, "progressive": True}
-RESTARTS: dict[str, object] = {"quality": 92, "restart_marker_rows": 2}
+OPTIONS: dict[str, dict[str, object]] = {
+    "baseline": {"quality": 92},
+    "progressive": {"quality": 92, "progressive": True},
+    "restarts": {"quality": 92, "restart_marker_rows": 2},
+}
 
 
 def decoded(data: bytes, least: int) -> NDArray[np.uint8]:
@@ -44,18 +47,21 @@ def code_of(data: bytes) -> str:
     return caught.value.code
 
 
-@pytest.mark.parametrize(
-    "options", [BASELINE, PROGRESSIVE, RESTARTS], ids=["baseline", "progressive", "restarts"]
-)
+@cache
+def large_film(seed: int, kind: str) -> bytes:
+    return encoded(draw_phantom(seed, width=1200), "JPEG", **OPTIONS[kind])
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
 @pytest.mark.parametrize("at", [0.15, 0.35, 0.6])
 @pytest.mark.parametrize("how", ["zeros", "left out", "of another file"])
-def test_lost_block_is_found(options: dict[str, object], at: float, how: str) -> None:
-    whole, other = (encoded(draw_phantom(seed, width=1200), "JPEG", **options) for seed in (1, 2))
+def test_lost_block_is_found(kind: str, at: float, how: str) -> None:
+    whole, other = large_film(1, kind), large_film(2, kind)
     start = int(at * len(whole))
     block = {"zeros": bytes(BLOCK), "left out": b"", "of another file": other[start : start + BLOCK]}[how]
     assert len(whole) > 10 * BLOCK
     damaged = whole[:start] + block + whole[start + BLOCK :]
-    if options is PROGRESSIVE and at == 0.6:
+    if kind == "progressive" and at == 0.6:
         # The last scans give the lowest bits only, and libjpeg passes over most damage in them.
         assert changes_the_lowest_bit_at_most(damaged, whole)
     else:
@@ -75,9 +81,7 @@ def test_no_file_as_published_counts_as_damaged(xrays: list[Path]) -> None:
         assert decode_grey(path.read_bytes(), SIDE).shape == (SIDE, SIDE)
 
 
-@pytest.mark.parametrize(
-    "options", [BASELINE, PROGRESSIVE, RESTARTS], ids=["baseline", "progressive", "restarts"]
-)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("size", [(1201, 999), (256, 256), (511, 300), (2051, 260), (100, 90)])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_grey_values_are_those_of_pillow(
@@ -94,7 +98,7 @@ def test_bytes_after_the_image_are_no_damage() -> None:
 
 
 def test_progressive_file_without_its_last_scan_is_damaged() -> None:
-    data = encoded(draw_phantom(3, width=300), "JPEG", **PROGRESSIVE)
+    data = encoded(draw_phantom(3, width=300), "JPEG", **OPTIONS["progressive"])
     last_scan = data.rindex(b"\xff\xda")
     # The table of the last scan stands before it.
     assert code_of(data[: data.rindex(b"\xff\xc4", 0, last_scan)] + b"\xff\xd9") == "damaged"
@@ -107,6 +111,7 @@ def test_main_picture_of_a_jpeg_with_a_preview_is_taken() -> None:
     assert np.array_equal(decode_grey(data, SIDE), decode_grey(encoded(film, "JPEG", quality=90), SIDE))
 
 
+@cache
 def opaque_pngs() -> dict[str, bytes]:
     film = draw_phantom(5, width=300)
     unused = next(value for value in range(256) if value not in set(np.asarray(film).ravel().tolist()))
@@ -125,6 +130,7 @@ def test_opaque_image_scores_as_without_alpha(name: str) -> None:
     assert np.array_equal(decode_grey(opaque_pngs()[name], SIDE), plain)
 
 
+@cache
 def pngs_with_a_hole() -> dict[str, bytes]:
     film = draw_phantom(5, width=300)
     alpha = Image.new("L", film.size, 255)

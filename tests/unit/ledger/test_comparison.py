@@ -93,6 +93,7 @@ def test_ledger_that_nobody_changed_matches_its_trail(night: Ledger) -> None:
     assert compared(night) == Comparison()
 
 
+@pytest.mark.slow
 def test_changed_value_of_any_proven_column_is_named(night: Ledger) -> None:
     unnoticed = [
         (table, column)

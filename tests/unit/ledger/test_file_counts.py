@@ -110,6 +110,7 @@ class Night:
                 continue
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_file_count_is_balanced_after_any_sequence_of_changes(ledger: Ledger, seed: int) -> None:
     night = Night(ledger, seed)
@@ -124,6 +125,7 @@ def test_file_count_is_balanced_after_any_sequence_of_changes(ledger: Ledger, se
     )
 
 
+@pytest.mark.slow
 def test_file_count_and_audit_trail_hold_during_concurrent_writes(ledger: Ledger) -> None:
     def arrive(thread: int) -> None:
         for number in range(60):
@@ -138,6 +140,7 @@ def test_file_count_and_audit_trail_hold_during_concurrent_writes(ledger: Ledger
     assert assert_consistent(ledger).received == 2 * 60 * 2
 
 
+@pytest.mark.slow
 def test_concurrent_changes_of_every_kind_do_not_deadlock(ledger: Ledger) -> None:
     nights = [Night(ledger, seed, label=f"thread {seed}, ") for seed in range(4)]
 
