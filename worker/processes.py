@@ -6,11 +6,8 @@ database or the broker is out of reach.
 
 from __future__ import annotations
 
-import signal
 import threading
-import time
 import warnings
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -19,7 +16,7 @@ from celery.platforms import SecurityWarning
 from worker.checkpoint_sender import CheckpointSender
 from worker.checkpoints import Checkpoints
 from worker.config import Settings
-from worker.errors import DatabaseAway, TransientFailure
+from worker.errors import TransientFailure
 from worker.heartbeat import Heartbeat, fork_lock
 from worker.inference.bundle import load_bundle
 from worker.intake.accept import Acceptor
@@ -30,19 +27,18 @@ from worker.intake.watcher import FolderMonitor
 from worker.ledger.heartbeats import deregister_scoring
 from worker.ledger.schema import open_ledger
 from worker.ledger.states import Lane
-from worker.outages import DATABASE, OUTAGES
 from worker.queue import bundled_broker
 from worker.queue.app import make_app
 from worker.queue.dispatch import Dispatcher
 from worker.queue.sweeper import Sweeper
 from worker.queue.tasks import register
 from worker.renditions.ahead import AheadOfReading
+from worker.repetition import Schedule, run_repeatedly, stop_on_signals
 from worker.screening import choose_point
 from worker.store import open_store
 
 log = structlog.get_logger(__name__)
 
-_WARN_AGAIN_S = 60.0
 _NEVER_S = float("inf")
 
 
@@ -63,7 +59,7 @@ def watch(settings: Settings) -> int:
         if settings.checkpoint_s and checkpoints.take(ledger):
             sender.request()
 
-    schedule = _Schedule(
+    schedule = Schedule(
         (sweeper.sweep, canary.send_if_due), take_checkpoint, settings.checkpoint_s or _NEVER_S
     )
 
@@ -74,7 +70,7 @@ def watch(settings: Settings) -> int:
         sender.poll()
 
     ahead = AheadOfReading(settings, ledger, store)
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     _remove_abandoned_uploads(settings)
     with (
         Heartbeat(settings, ledger, "sweeper", needs_work=True) as sweeper_heartbeat,
@@ -82,19 +78,19 @@ def watch(settings: Settings) -> int:
     ):
         defects: list[Exception] = []
         sweeping = threading.Thread(
-            target=_run_repeatedly,
+            target=run_repeatedly,
             args=(stop, settings.sweep_s, sweep, sweeper_heartbeat, defects),
             name="sweeper",
         )
         # Without a heartbeat: a page that finds no rendition has it made.
         drawing = threading.Thread(
-            target=_run_repeatedly,
+            target=run_repeatedly,
             args=(stop, settings.sweep_s, lambda: ahead.run(stop), None, defects),
             name="renditions",
         )
         sweeping.start()
         drawing.start()
-        _run_repeatedly(
+        run_repeatedly(
             stop,
             settings.scan_s,
             lambda: monitor.run(stop, lambda: _report(watch_heartbeat, monitor.problem())),
@@ -138,7 +134,7 @@ def work(settings: Settings) -> int:
 
 def broker(settings: Settings) -> int:
     """Run the bundled broker until SIGTERM. Return 1 when it stops by itself, else 0."""
-    return bundled_broker.serve(settings, _stop_on_signals())
+    return bundled_broker.serve(settings, stop_on_signals())
 
 
 def _report(heartbeat: Heartbeat, problem: str | None) -> None:
@@ -146,62 +142,6 @@ def _report(heartbeat: Heartbeat, problem: str | None) -> None:
         heartbeat.worked()
     else:
         heartbeat.waits(problem)
-
-
-class _Schedule:
-    """Work that is done on every run, and work that is done once in a period of seconds."""
-
-    def __init__(
-        self, frequent: Sequence[Callable[[], object]], rare: Callable[[], object], period_s: float
-    ) -> None:
-        self._frequent, self._rare, self._period_s = frequent, rare, period_s
-        self._next = time.monotonic() + period_s
-
-    def run(self) -> None:
-        """Do the work that is due. Raises what the work raises; rare work that failed stays due."""
-        for work in self._frequent:
-            work()
-        if time.monotonic() >= self._next:
-            self._rare()
-            self._next = time.monotonic() + self._period_s
-
-
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stop.set())
-    return stop
-
-
-def _run_repeatedly(
-    stop: threading.Event,
-    period_s: float,
-    work_once: Callable[[], object],
-    heartbeat: Heartbeat | None,
-    defects: list[Exception],
-) -> None:
-    """Repeat the work until `stop` is set. After a transient failure, try again later; a defect sets `stop`."""
-    warned_at = None
-    while not stop.is_set():
-        try:
-            work_once()
-            warned_at = None
-            if heartbeat is not None:
-                heartbeat.worked()
-        except TransientFailure as failure:
-            # A night with a full disk must not write ten thousand lines to the log.
-            if isinstance(failure, DatabaseAway):
-                OUTAGES.failed(DATABASE, failure)
-            elif warned_at is None or time.monotonic() - warned_at >= _WARN_AGAIN_S:
-                log.warning("work has to wait", error=str(failure))
-                warned_at = time.monotonic()
-            if heartbeat is not None:
-                heartbeat.waits(str(failure))
-        except Exception as defect:
-            log.exception("a defect stopped this process; the supervisor restarts it")
-            defects.append(defect)
-            stop.set()
-        stop.wait(period_s)
 
 
 def _remove_abandoned_uploads(settings: Settings) -> None:
