@@ -38,6 +38,8 @@ from worker.outages import DATABASE, OUTAGES
 log = structlog.get_logger(__name__)
 
 _KIND = "nightread-checkpoint-1"
+# PostgreSQL: insufficient_privilege (PostgreSQL documentation, appendix A).
+_FORBIDDEN = "42501"
 # The event that names a checkpoint.
 _EVENT, _SUBJECT = "checkpoint_signed", "checkpoints"
 
@@ -169,7 +171,9 @@ class Checkpoints:
         except DatabaseAway as failure:
             OUTAGES.failed(DATABASE, failure)
         except (TransientFailure, DBAPIError) as error:
-            log.warning("no event names the new checkpoint", event_number=checkpoint.seq, error=str(error))
+            # A role that may only read never names a checkpoint: no reason to warn every hour.
+            write = log.info if _is_forbidden(error) else log.warning
+            write("no event names the new checkpoint", event_number=checkpoint.seq, error=str(error))
 
     def _lines(self) -> Iterator[tuple[int, Checkpoint | None]]:
         """Yield the number of each line, from 1, and its checkpoint; None if the line is not valid."""
@@ -218,6 +222,10 @@ class Checkpoints:
     def _make_key(self) -> None:
         key = Ed25519PrivateKey.generate()
         create_key_file(self._key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def _is_forbidden(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _FORBIDDEN
 
 
 def _first_missing(session: Session, present: Container[int]) -> int | None:

@@ -315,9 +315,20 @@ def verify(as_json: bool, public_key: Path | None, at_least: tuple[int, str] | N
 
 
 @audit.command()
-def checkpoint() -> None:
+@click.option(
+    "--every",
+    "period_s",
+    type=click.IntRange(1, 366 * 86_400),
+    metavar="SECONDS",
+    help="Sign again at this interval until SIGTERM, and send the checkpoints with NIGHTREAD_CHECKPOINT_COMMAND.",
+)
+def checkpoint(period_s: int | None) -> None:
     """Sign a checkpoint of the audit trail now. `nightread watch` does this every hour."""
     settings = _start("audit")
+    if period_s is not None:
+        from worker.checkpoint_signer import sign_repeatedly
+
+        sys.exit(sign_repeatedly(settings, period_s))
     new_checkpoint = _checkpoints(settings).take(_ledger(settings))
     if new_checkpoint is None:
         click.echo(

@@ -22,11 +22,16 @@ class Schedule:
     """Work that is done on every run, and work that is done once in a period of seconds."""
 
     def __init__(
-        self, frequent: Sequence[Callable[[], object]], rare: Callable[[], object], period_s: float
+        self,
+        frequent: Sequence[Callable[[], object]],
+        rare: Callable[[], object],
+        period_s: float,
+        *,
+        at_once: bool = False,
     ) -> None:
-        """Do the rare work for the first time after one period."""
+        """Do the rare work for the first time after one period, or `at_once`."""
         self._frequent, self._rare, self._period_s = frequent, rare, period_s
-        self._next = time.monotonic() + period_s
+        self._next = time.monotonic() + (0.0 if at_once else period_s)
 
     def run(self) -> None:
         """Do the work that is due. Raises what the work raises; rare work that failed stays due."""

@@ -5,33 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.filling import AT, assert_consistent, fill, known_reader, score
-from worker.config import ROOT, Settings
+from tests.roles import make_roles, url_as
+from worker.config import Settings
 from worker.errors import TransientFailure
 from worker.ledger import review, schema
 from worker.ledger.review import Action
 from worker.ledger.session import Ledger
 
 pytestmark = pytest.mark.postgres
-
-SCRIPT = ROOT / "packaging" / "postgresql-roles.sql"
-
-
-def run_script(url: str) -> None:
-    """Run the whole script at once, as `psql --file` does."""
-    engine = create_engine(Settings(database_url=url).database, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.connection.cursor().execute(SCRIPT.read_text())
-    engine.dispose()
-
-
-def ledger_as(role: str, url: str) -> Ledger:
-    return Ledger(
-        make_url(Settings(database_url=url).database).set(username=role).render_as_string(hide_password=False)
-    )
 
 
 @pytest.fixture(params=["a new database", "a database in use"])
@@ -42,12 +27,12 @@ def application(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[L
         schema.upgrade(before)
         score(before, fill(before, 1))
         before.close()
-    run_script(postgres_url)
-    owner = ledger_as("nightread_owner", postgres_url)
+    make_roles(postgres_url)
+    owner = Ledger(url_as("nightread_owner", postgres_url))
     schema.upgrade(owner)
     owner.close()
-    run_script(postgres_url)
-    ledger = ledger_as("nightread_app", postgres_url)
+    make_roles(postgres_url)
+    ledger = Ledger(url_as("nightread_app", postgres_url))
     yield ledger
     ledger.close()
 
@@ -85,7 +70,7 @@ def test_application_cannot_change_events_or_tables(application: Ledger, stateme
 
 def test_auditor_reads_and_changes_nothing(application: Ledger, postgres_url: str) -> None:
     fill(application, 8)
-    auditor = ledger_as("nightread_auditor", postgres_url)
+    auditor = Ledger(url_as("nightread_auditor", postgres_url))
     assert_consistent(auditor)
     with pytest.raises(DBAPIError, match="permission denied"), auditor.transaction() as session:
         session.execute(text("UPDATE image SET lane = 'urgent'"))
