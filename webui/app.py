@@ -13,11 +13,11 @@ from webui import api, error_responses, formatting, pages, request_security
 from webui.dependencies import EXTENSION, Dependencies, dependencies
 from webui.ids import LARGEST_ID
 from webui.readers import reader_name
-from webui.secret import secret_key
 from webui.spool import FORM_BYTES
 from webui.uploads import IncomingRequest
 from worker import DISCLAIMER
 from worker.config import Settings
+from worker.keyfile import secret_key
 
 
 class IdConverter(IntegerConverter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 import uuid
 from contextlib import suppress
@@ -10,6 +11,14 @@ from pathlib import Path
 
 _LONGEST_SECRET = 64 * 1024
 _OTHERS = stat.S_IROTH | stat.S_IWOTH
+_SECRET_BYTES = 32
+
+
+def secret_key(path: Path) -> bytes:
+    """Return the secret key in a file, which is created with a random key if it is missing. Raises OSError."""
+    if not path.exists():
+        create_key_file(path, secrets.token_bytes(_SECRET_BYTES))
+    return path.read_bytes()
 
 
 def create_key_file(path: Path, key: bytes) -> None:
@@ -18,7 +27,7 @@ def create_key_file(path: Path, key: bytes) -> None:
     The key is written to a file beside `path`, which is then linked. Two processes that do this at the same
     time end up with the same key.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

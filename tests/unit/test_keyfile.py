@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.keyfile import create_key_file, read_secret
+from worker.keyfile import create_key_file, read_secret, secret_key
 
 
 def test_only_the_owner_can_read_a_key_file(tmp_path: Path) -> None:
@@ -90,3 +90,14 @@ def test_a_secret_without_permission_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "open", forbidden)
     with pytest.raises(ValueError, match=r"cannot be read \(Permission denied\)"):
         read_secret(tmp_path / "file")
+
+
+def test_a_secret_key_is_made_once(tmp_path: Path) -> None:
+    key = secret_key(tmp_path / "data" / "key")
+    assert len(key) == 32
+    assert secret_key(tmp_path / "data" / "key") == key != secret_key(tmp_path / "other")
+
+
+def test_the_folder_of_a_key_file_is_private(tmp_path: Path) -> None:
+    secret_key(tmp_path / "data" / "key")
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
