@@ -285,7 +285,7 @@ def _score(ledger: Ledger, model: ScoringModel, image_ids: Sequence[int]) -> Non
     at = utc_now()
     with ledger.transaction() as session:
         leases.lease(session, image_ids, owner=_OWNER, lease_s=60, at=at)
-    facts = ImageFacts("jpeg", 1400, 1000, phantom=True)
+    facts = ImageFacts("jpeg", 1400, 1000)
     scored = [
         ScoreRecord(image_id, 0.1, 0.6, 0.3, 0.9, 0.9, "flagged", bytes(49), 7, 7, 4.0, facts)
         for image_id in image_ids

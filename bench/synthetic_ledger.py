@@ -241,7 +241,7 @@ class _Generator:
             "operating_point": model.operating_point_id,
             "verdict": verdict,
         }
-        details |= {name: image[name] for name in ("format", "width", "height", "phantom")}
+        details |= {name: image[name] for name in ("format", "width", "height")}
         details |= {
             "confidence": max(p, 1 - p),
             "activation_sha256": _ACTIVATION_SHA256,

@@ -92,7 +92,7 @@ def result(image_id: int, p_pneumonia: float = 0.9) -> ScoreRecord:
         map_height=2,
         map_width=2,
         compute_ms=12.5,
-        facts=ImageFacts("jpeg", 512, 400, phantom=False),
+        facts=ImageFacts("jpeg", 512, 400),
     )
 
 

@@ -271,17 +271,22 @@ def replay(image_id: int, as_json: bool) -> None:
 @click.option("--seed", type=int, default=0, help="Number of the first phantom.")
 def phantom(count: int, folder: Path, seed: int) -> None:
     """Draw COUNT phantoms (marked test images that show no patient) in FOLDER."""
+    from worker.config import read_settings
+    from worker.keyfile import secret_key
     from worker.phantom import write_phantom
     from worker.progress import progress
 
+    key_file = read_settings().phantom_key_path
+    key = secret_key(key_file)
     folder.mkdir(parents=True, exist_ok=True)
     with progress(count, "Drawing") as advance:
         for number in range(seed, seed + count):
             finished = folder / f"phantom-{number:06d}.jpg"
             unfinished = finished.with_suffix(".jpg.part")
-            write_phantom(unfinished, number)
+            write_phantom(unfinished, number, key=key)
             unfinished.rename(finished)
             advance(1)
+    click.echo(f"Nightread shows them as phantoms if it uses the same key, {key_file}.", err=True)
 
 
 @nightread.group()

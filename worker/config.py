@@ -199,6 +199,10 @@ class Settings(BaseSettings):
         "",
         description="Command that copies the file of checkpoints to another machine. `{file}` stands for its path.",
     )
+    phantom_key: str = Field(
+        "",
+        description="File of the key that marks phantoms; empty: `phantom.key` in the data folder.",
+    )
     claim_s: float = Field(
         900.0, gt=0, description="Seconds for which a reader's claim on an image is valid."
     )
@@ -247,7 +251,9 @@ class Settings(BaseSettings):
             raise ValueError("the value is empty; leave the setting out to use its default")
         return value
 
-    @field_validator("data", "inbox", "model", "store", "checkpoints", *_SECRET_FILES)
+    @field_validator(
+        "data", "inbox", "model", "store", "checkpoints", "checkpoint_key", "phantom_key", *_SECRET_FILES
+    )
     @classmethod
     def _check_characters(cls, value: Path | str) -> Path | str:
         if "\0" in str(value) or _is_undecodable(str(value)):
@@ -356,6 +362,12 @@ class Settings(BaseSettings):
         return chosen if self.checkpoint_key else self.data / "checkpoint.key"
 
     @property
+    def phantom_key_path(self) -> Path:
+        """The file of the secret key that marks the phantoms of this installation."""
+        chosen = Path(self.phantom_key).expanduser().absolute()
+        return chosen if self.phantom_key else self.data / "phantom.key"
+
+    @property
     def database(self) -> str:
         """The ledger's SQLAlchemy URL."""
         file = self.data / "nightread.sqlite3"
@@ -389,7 +401,8 @@ class Settings(BaseSettings):
             Place("the data folder", self.data, "NIGHTREAD_DATA"),
             Place("the model's folder", self.model, "NIGHTREAD_MODEL"),
             Place("the file of checkpoints", self.checkpoints_path, "NIGHTREAD_CHECKPOINTS"),
-            Place("the key of checkpoints", self.checkpoint_key_path, "NIGHTREAD_DATA"),
+            Place("the key of checkpoints", self.checkpoint_key_path, "NIGHTREAD_CHECKPOINT_KEY"),
+            Place("the key of phantoms", self.phantom_key_path, "NIGHTREAD_PHANTOM_KEY"),
         ]
         file = self.database_file
         return places if file is None else [*places, Place("the database", file, "NIGHTREAD_DATABASE_URL")]

@@ -1,11 +1,12 @@
 """Draws phantoms: artificial chest radiographs for tests, benchmarks, screenshots and demonstrations.
 
 They show no patient. A seed decides the thickness of each tissue, which attenuates a simulated beam. Each phantom
-is marked as one in its pixels and in the header of its file.
+says what it is in its pixels. One that is drawn with the key of an installation is marked in its header, too.
 """
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from worker.imagefile.phantom_mark import save_marked
+from worker.imagefile.phantom_mark import add_mark
 
 # Drawn at this width, then enlarged: only noise has finer details.
 _DRAWN_WIDTH = 448
@@ -57,12 +58,26 @@ def write_phantom(
     height: int | None = None,
     opacity: bool | None = None,
     quality: int = 90,
+    key: bytes | None = None,
 ) -> Path:
-    """Draw a phantom and save it with the mark in its header, as PNG if the name ends in .png, else as JPEG.
+    """Draw a phantom and save it, as PNG if the name ends in .png, else as JPEG.
 
-    The arguments are those of `draw_phantom`; `quality` is the quality of the JPEG. Returns the path.
+    Args:
+        path: the file.
+        seed: as in `draw_phantom`.
+        width: as in `draw_phantom`.
+        height: as in `draw_phantom`.
+        opacity: as in `draw_phantom`.
+        quality: quality of the JPEG.
+        key: the key of the installation that recognises the phantom by its mark; None: no mark.
+
+    Returns:
+        The path.
     """
-    save_marked(draw_phantom(seed, width=width, height=height, opacity=opacity), path, quality=quality)
+    file = io.BytesIO()
+    form = "PNG" if path.suffix.lower() == ".png" else "JPEG"
+    draw_phantom(seed, width=width, height=height, opacity=opacity).save(file, form, quality=quality)
+    path.write_bytes(add_mark(file.getvalue(), key) if key else file.getvalue())
     return path
 
 

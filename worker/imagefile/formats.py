@@ -17,7 +17,6 @@ from PIL import PngImagePlugin
 from worker.errors import RejectedImage
 from worker.imagefile.limits import LONGEST_HEADER, Limits, check_parts
 from worker.imagefile.parts import PNG_START
-from worker.imagefile.phantom_mark import is_phantom
 
 # The bit depth is the 25th byte of a PNG file (PNG, third edition, 11.2.1).
 _PNG_BIT_DEPTH_AT = 24
@@ -37,7 +36,6 @@ class Inspection:
     format: str
     width: int
     height: int
-    phantom: bool
 
 
 def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
@@ -58,7 +56,7 @@ def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
     try:
         with Pillow.open(file, formats=_READABLE) as image:
             _check_image(image, header, limits)
-            return Inspection(_name(image), image.width, image.height, is_phantom(header))
+            return Inspection(_name(image), image.width, image.height)
     except _DAMAGED as error:
         raise RejectedImage("undecodable", detail="its header is damaged") from error
 

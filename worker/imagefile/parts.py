@@ -70,6 +70,9 @@ def png_chunks(file: BinaryIO) -> Iterator[Chunk]:
 
 def with_comment(jpeg: bytes, text: str) -> bytes:
     """Add a comment (ITU-T T.81, B.2.4.5): the picture stays the same, and the bytes of the file differ."""
-    comment = text.encode()
-    segment = bytes((0xFF, COMMENT)) + (len(comment) + 2).to_bytes(2, "big") + comment
-    return JPEG_START + segment + jpeg[len(JPEG_START) :]
+    return JPEG_START + comment_segment(text.encode()) + jpeg[len(JPEG_START) :]
+
+
+def comment_segment(text: bytes) -> bytes:
+    """Return a JPEG segment that holds a comment of at most 65,533 bytes."""
+    return bytes((0xFF, COMMENT)) + (len(text) + 2).to_bytes(2, "big") + text

@@ -25,6 +25,7 @@ from worker.config import Settings
 from worker.errors import DiskFull, RejectedImage, TransientFailure
 from worker.imagefile.formats import Inspection, inspect
 from worker.imagefile.limits import Limits, limits_of
+from worker.intake.phantoms import is_own_phantom
 from worker.intake.problems import Problems
 from worker.intake.source import (
     BeingWritten,
@@ -70,6 +71,7 @@ class _FileFacts:
 
     content: BinaryIO
     sha256: str
+    phantom: bool
     inspection: Inspection | None
     rejection: tuple[str, str] | None
 
@@ -229,7 +231,7 @@ class Acceptor:
                 with open_source(candidate) as opened:
                     if source in _FROM_OTHERS:
                         opened.check_writers()
-                    facts = _examine(opened, self._limits)
+                    facts = _examine(opened, self._limits, self._settings.phantom_key_path)
                     item = self._store_one(
                         candidate, opened, facts, source, received_by, link=not keep_source
                     )
@@ -288,7 +290,7 @@ class Acceptor:
             format=image.format if image else None,
             width=image.width if image else None,
             height=image.height if image else None,
-            phantom=image.phantom if image else False,
+            phantom=facts.phantom,
             rejection=facts.rejection,
             received_by=received_by,
         )
@@ -328,18 +330,19 @@ def readable_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
 
 
-def _examine(opened: OpenSource, limits: Limits) -> _FileFacts:
+def _examine(opened: OpenSource, limits: Limits, phantom_key: Path) -> _FileFacts:
     """Hash and inspect a file. Raises OSError."""
     size = opened.status.st_size
     # Read once, because the header is parsed in small steps. Bytes that are added to the file from now
     # on are ignored: a later scan reads such a file again.
     content = io.BytesIO(opened.file.read(_READ_WHOLE)) if size <= _READ_WHOLE else opened.file
     sha256 = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]  # both are files
+    phantom = is_own_phantom(content, phantom_key)
     content.seek(0)
     try:
-        return _FileFacts(content, sha256, inspect(content, size, limits), None)
+        return _FileFacts(content, sha256, phantom, inspect(content, size, limits), None)
     except RejectedImage as rejected:
-        return _FileFacts(content, sha256, None, (rejected.code, rejected.sentence))
+        return _FileFacts(content, sha256, phantom, None, (rejected.code, rejected.sentence))
 
 
 @lru_cache(maxsize=1_000)

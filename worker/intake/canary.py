@@ -11,10 +11,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from worker.config import Settings
+from worker.errors import TransientFailure
 from worker.imagefile.parts import with_comment
+from worker.imagefile.phantom_mark import add_mark
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
 from worker.intake.watcher import Enqueue
+from worker.keyfile import secret_key
 from worker.ledger.canary import RUN, last_sent
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import Lane, Outcome, Source
@@ -39,10 +42,9 @@ class Canary:
         """Send a canary if one is due. Raises TransientFailure."""
         if not self._settings.canary_s or not self._is_due():
             return
-        self._settings.incoming.mkdir(parents=True, exist_ok=True)
         path = self._settings.incoming / uuid.uuid4().hex
         try:
-            _write_image(path)
+            self._write_image(path)
             accepted = self._acceptor.accept(
                 [Candidate(path, "canary.jpg")], source=Source.CANARY, lane=Lane.URGENT, run=RUN
             )
@@ -52,12 +54,16 @@ class Canary:
         if new:
             self._enqueue(new, Lane.URGENT)
 
+    def _write_image(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            jpeg = write_phantom(path, _SEED, width=_WIDTH, opacity=False).read_bytes()
+            unique = with_comment(jpeg, f"canary {uuid.uuid4().hex}")
+            path.write_bytes(add_mark(unique, secret_key(self._settings.phantom_key_path)))
+        except OSError as error:
+            raise TransientFailure(f"the canary cannot be written: {error.strerror}") from error
+
     def _is_due(self) -> bool:
         with self._ledger.reading() as session:
             last = last_sent(session)
         return last is None or utc_now() - last >= timedelta(seconds=self._settings.canary_s)
-
-
-def _write_image(path: Path) -> None:
-    jpeg = write_phantom(path, _SEED, width=_WIDTH, opacity=False).read_bytes()
-    path.write_bytes(with_comment(jpeg, f"canary {uuid.uuid4().hex}"))

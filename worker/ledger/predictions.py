@@ -34,7 +34,6 @@ class ImageFacts:
     format: str
     width: int
     height: int
-    phantom: bool
 
 
 @dataclass(frozen=True)

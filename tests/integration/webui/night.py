@@ -18,6 +18,7 @@ from worker.imagefile.parts import with_comment
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.intake.accept import Accepted, Acceptor
 from worker.intake.source import Candidate
+from worker.keyfile import create_key_file
 from worker.ledger import leases, predictions
 from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord
 from worker.ledger.session import Ledger, utc_now
@@ -101,9 +102,14 @@ class Night:
                 )
 
 
+# So that nights can share drawings, which are marked as phantoms.
+_PHANTOM_KEY = b"one key for the tests of the web"
+
+
 def open_night(data: Path, **settings: object) -> Night:
     """Open the ledger in the folder `data`, or the one that `database_url` names; create it if there is none."""
     chosen = Settings(data=data, broker_url=NO_BROKER, **settings)  # type: ignore[arg-type]
+    create_key_file(chosen.phantom_key_path, _PHANTOM_KEY)
     return Night(chosen, current_ledger(chosen.database))
 
 
@@ -113,7 +119,7 @@ def phantoms(folder: Path, seeds: Sequence[int], width: int = 320) -> list[Path]
     paths = [folder / f"phantom-{seed:03d}.jpg" for seed in seeds]
     for path, seed in zip(paths, seeds, strict=True):
         if not path.exists():
-            write_phantom(path, seed, width=width)
+            write_phantom(path, seed, width=width, key=_PHANTOM_KEY)
     return paths
 
 
@@ -151,7 +157,7 @@ def _scored(image: Image, p: float) -> ScoreRecord:
         map_height=_MAP,
         map_width=_MAP,
         compute_ms=11.5,
-        facts=ImageFacts(image.format or "jpeg", image.width or 0, image.height or 0, image.phantom),
+        facts=ImageFacts(image.format or "jpeg", image.width or 0, image.height or 0),
     )
 
 

@@ -16,6 +16,7 @@ from tests.filling import fill
 from tests.ledgers import current_ledger
 from tests.unit.ledger.test_audit import do_harm
 from worker.config import ROOT, Settings
+from worker.intake.phantoms import is_own_phantom
 from worker.ledger import audit
 from worker.ledger.session import Ledger
 from worker.ledger.tables import ChainHead
@@ -234,3 +235,13 @@ def test_bench_outside_a_source_checkout_says_so(command: str) -> None:
     assert completed.stderr == (
         f"`nightread {command}` is not installed. Run it from a copy of Nightread's source code.\n"
     )
+
+
+def test_phantom_marks_its_drawings_with_the_key_of_the_data_folder(tmp_path: Path) -> None:
+    data, drawings = tmp_path / "data", tmp_path / "drawings"
+    drawn = nightread("phantom", "1", str(drawings), NIGHTREAD_DATA=str(data))
+    assert drawn.returncode == 0
+    assert str(data / "phantom.key") in drawn.stderr
+    (path,) = drawings.iterdir()
+    with path.open("rb") as file:
+        assert is_own_phantom(file, data / "phantom.key")

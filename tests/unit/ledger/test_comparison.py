@@ -330,8 +330,5 @@ def test_upgraded_ledger_is_used_on_with_proofs(old_ledger: Ledger) -> None:
     found = compared(old_ledger)
     assert found.mismatches == []
     # The new score of image 3 proves its file format, too.
-    facts = {
-        f"image.{column}": before[f"image.{column}"] - 1
-        for column in ("format", "width", "height", "phantom")
-    }
+    facts = {f"image.{column}": before[f"image.{column}"] - 1 for column in ("format", "width", "height")}
     assert found.unproven == before | facts

@@ -48,15 +48,18 @@ def test_prediction_records_all_that_replay_needs(ledger: Ledger) -> None:
     assert_consistent(ledger)
 
 
-def test_worker_fills_in_facts_that_the_intake_lacked(ledger: Ledger) -> None:
+@pytest.mark.parametrize("phantom", [False, True])
+def test_worker_fills_in_facts_that_the_intake_lacked(ledger: Ledger, phantom: bool) -> None:
     with ledger.transaction() as session:
-        (row,) = receive(session, replace(arrival(1), format=None, width=None, height=None, phantom=False))
+        (row,) = receive(session, replace(arrival(1), format=None, width=None, height=None, phantom=phantom))
     assert row is not None
     lease_images(ledger, [row.image_id])
-    facts = ImageFacts("png", 640, 480, phantom=True)
+    facts = ImageFacts("png", 640, 480)
     record(ledger, known_model(ledger), [replace(result(row.image_id), facts=facts)])
     kept = image(ledger, row.image_id)
-    assert ImageFacts(kept.format or "", kept.width or 0, kept.height or 0, kept.phantom) == facts
+    assert ImageFacts(kept.format or "", kept.width or 0, kept.height or 0) == facts
+    assert kept.phantom is phantom
+    assert_consistent(ledger)
 
 
 def test_rejection_is_recorded_with_code_and_sentence(ledger: Ledger) -> None:
