@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from alembic import command
@@ -18,19 +19,24 @@ NOTE = "Doe, John: left base"
 WHY = "sent again by Dr Who"
 
 
-def fill_old_ledger(ledger: Ledger) -> None:
-    """Create the tables of version 0.2.0 and add the rows and events of a small night."""
+def fill_old_ledger(ledger: Ledger, hashes: Mapping[int, str] | None = None) -> None:
+    """Create the tables of version 0.2.0 and add the rows and events of a small night.
+
+    Image 1 is flagged and read, image 2 rejected, image 3 pending, image 4 clear. `hashes` has the SHA-256 of images
+    whose files exist.
+    """
     with ledger.transaction() as session:
         command.upgrade(schema._config(session.connection()), REVISION)
     with ledger.transaction() as session:
-        _Night(session).write()
+        _Night(session, hashes or {}).write()
 
 
 class _Night:
     """Writes rows without the columns, and events without the facts, that later versions added."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, hashes: Mapping[int, str]) -> None:
         self._session = session
+        self._hashes = hashes
         self._tables = MetaData()
         self._tables.reflect(session.connection())
         self._receipts = 0
@@ -91,7 +97,11 @@ class _Night:
         outcome = "rejected" if rejection else outcome
         code, sentence = rejection or (None, None)
         reason = {"reason_code": code, "reason": sentence}
-        file = {"sha256": sha256(image), "bytes": 1000 + image, "original_name": f"DOE {image}.jpg"}
+        file = {
+            "sha256": self._hashes.get(image, sha256(image)),
+            "bytes": 1000 + image,
+            "original_name": f"DOE {image}.jpg",
+        }
         if outcome != "duplicate":
             state = "rejected" if rejection else "pending"
             self._insert(

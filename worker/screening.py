@@ -87,6 +87,10 @@ class Scorer:
         _check_size(admitted.crop, limits)
         return Prepared(inspection, admitted.model_input, admitted.crop)
 
+    def find_film(self, data: bytes) -> Box | None:
+        """Return the part of the picture that this model would score; None: all of it. Raises RejectedImage."""
+        return admit(data, self.bundle.side, self._gate, self.bundle.preprocessing_version).crop
+
     def prepare_again(self, data: bytes, limits: Limits, preprocessing: str) -> Prepared:
         """Turn the bytes of a file that was scored before into its model input. Raises RejectedImage.
 
@@ -123,7 +127,7 @@ class Scorer:
 
 
 class Screener:
-    """Screens chunks of images, for one process."""
+    """Screens chunks of images, for one process. `model` is the model that it scores with."""
 
     def __init__(self, settings: Settings, ledger: Ledger, store: Store, scorer: Scorer) -> None:
         """Register the model in the ledger. Raises TransientFailure when the database is out of reach."""
@@ -132,7 +136,7 @@ class Screener:
         self._store = store
         self._scorer = scorer
         self._limits = limits_of(settings)
-        self._model = _register(ledger, scorer)
+        self.model = _register(ledger, scorer)
 
     def screen(self, image_ids: Sequence[int]) -> int:
         """Screen the images that are pending.
@@ -162,7 +166,7 @@ class Screener:
             count = predictions.record(
                 session,
                 owner=owner,
-                model=self._model,
+                model=self.model,
                 scored=scored,
                 rejected=rejections,
                 started_at=started_at,
@@ -183,7 +187,9 @@ class Screener:
         for image in leased:
             start = time.perf_counter()
             try:
-                prepared = self._scorer.prepare(self._load(image), self._limits)
+                prepared = self._scorer.prepare(
+                    read_checked(self._store, image.id, image.sha256), self._limits
+                )
             except RejectedImage as rejected:
                 rejections.append(RejectionRecord(image.id, rejected.code, rejected.sentence))
             else:
@@ -196,18 +202,6 @@ class Screener:
             for (image, prepared, decode_ms), result in zip(ready, results, strict=True)
         ]
         return scored, rejections
-
-    def _load(self, image: LeasedImage) -> bytes:
-        try:
-            data = self._store.read(image.sha256)
-        except OSError as error:
-            self._store.check()
-            raise TransientFailure(
-                f"the image store cannot read image {image.id}: {error.strerror}"
-            ) from error
-        if hashlib.sha256(data).hexdigest() != image.sha256:
-            raise RejectedImage("changed_in_store")
-        return data
 
     def _release(self, leased: Sequence[LeasedImage], owner: str, failure: Exception) -> None:
         ids = [image.id for image in leased]
@@ -227,6 +221,24 @@ class Screener:
                 max_attempts=self._settings.max_attempts,
                 at=ledger_time(session),
             )
+
+
+def read_checked(store: Store, image_id: int, sha256: str) -> bytes:
+    """Return the stored bytes of an image.
+
+    Raises:
+        RejectedImage: they are not those that arrived.
+        StoreAway: the store is out of reach.
+        TransientFailure: the store cannot read this file.
+    """
+    try:
+        data = store.read(sha256)
+    except OSError as error:
+        store.check()
+        raise TransientFailure(f"the image store cannot read image {image_id}: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise RejectedImage("changed_in_store")
+    return data
 
 
 def choose_point(settings: Settings, bundle: Bundle) -> OperatingPoint:

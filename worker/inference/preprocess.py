@@ -54,6 +54,11 @@ class Film:
     crop: Box | None
 
 
+def versions_before(version: str) -> tuple[str, ...]:
+    """Return the versions of the preprocessing that are older than this one; none for an unknown version."""
+    return VERSIONS[: VERSIONS.index(version)] if version in VERSIONS else ()
+
+
 def to_model_input(data: bytes, side: int) -> NDArray[np.uint8]:
     """Decode a file, cut out the film, reject a blank or saturated image, and normalise its exposure.
 

@@ -25,6 +25,7 @@ from worker.ledger.tables import (
     OperatingPointRow,
     Prediction,
     Receipt,
+    Rescore,
     Review,
     Run,
     User,
@@ -36,6 +37,7 @@ KEPT = 100
 _PAGE = 500
 _NO_ID = 2**63 - 1
 _SMALL_TABLES: tuple[type[Any], ...] = (Run, User, Model, OperatingPointRow)
+_OF_IMAGES: tuple[type[Any], ...] = (Receipt, Prediction, Review, Rescore)
 _HIDDEN = ("_seal", "_sha256")
 Row = RowMapping | Mapping[str, Any]
 
@@ -126,12 +128,12 @@ class _Comparer:
         self._find_missing_rows(table, seen)
 
     def compare_images(self, advance: Callable[[int], object]) -> None:
-        """Compare images, and the receipts, predictions and readings that belong to them."""
+        """Compare images, and the rows of other tables that belong to them."""
         seen, last = 0, 0
         while last < _NO_ID:
             images = {row["id"]: row for row in self._page(Image, last)}
             end = max(images) if len(images) == _PAGE else _NO_ID
-            parts = {table: self._parts(table, last, end) for table in (Receipt, Prediction, Review)}
+            parts = {table: self._parts(table, last, end) for table in _OF_IMAGES}
             ids = sorted({*images, *(image_id for rows in parts.values() for image_id in rows)})
             events = self._events(f"image:{image_id}" for image_id in ids)
             for image_id in ids:
@@ -161,6 +163,7 @@ class _Comparer:
         receipts = {row["id"]: row for row in parts[Receipt]}
         self._compare_all("receipt", receipts, facts.receipts)
         self._compare_all("review", {row["id"]: row for row in parts[Review]}, facts.reviews)
+        self._compare_all("rescore", {row["id"]: row for row in parts[Rescore]}, facts.rescores)
         predictions = {self._model_hashes.get(row["model_id"]): row for row in parts[Prediction]}
         self._compare_all("prediction", predictions, facts.predictions, missing=f"image:{image_id}")
         first = receipts.get(facts.first_receipt)

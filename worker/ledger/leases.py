@@ -140,6 +140,12 @@ def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) 
     return Lane(image.lane)
 
 
+def any_unfinished(session: Session) -> bool:
+    """Return whether an image is pending or being scored."""
+    unfinished = Image.state.in_((ImageState.PENDING, ImageState.LEASED))
+    return session.scalar(select(Image.id).where(unfinished).limit(1)) is not None
+
+
 def pending_images(
     session: Session, *, lost_in: Collection[Lane], requeue_after_s: float, at: datetime, limit: int
 ) -> list[PendingImage]:

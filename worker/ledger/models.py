@@ -30,7 +30,7 @@ class RegisteredModel:
 
 def registered_models(session: Session) -> list[RegisteredModel]:
     """Return every registered model: the one in use first, then the most recently registered."""
-    models = session.scalars(select(Model).order_by(Model.active_since.desc(), Model.id.desc())).all()
+    models = _latest_first(session)
     scored = {tally.model_id: tally.total for tally in session.scalars(select(PredictionTally))}
     in_use = _model_in_use(session, models)
     registered = [
@@ -43,6 +43,15 @@ def registered_models(session: Session) -> list[RegisteredModel]:
 def find_model(models: Sequence[RegisteredModel], sha256: str) -> RegisteredModel | None:
     """Return the model with this SHA-256, in upper or lower case; None if there is none."""
     return next((model for model in models if model.model.sha256 == sha256.lower()), None)
+
+
+def model_in_use(session: Session) -> Model | None:
+    """Return the model that scores now; None before a worker has registered one."""
+    return _model_in_use(session, _latest_first(session))
+
+
+def _latest_first(session: Session) -> Sequence[Model]:
+    return session.scalars(select(Model).order_by(Model.active_since.desc(), Model.id.desc())).all()
 
 
 def _model_in_use(session: Session, models: Sequence[Model]) -> Model | None:

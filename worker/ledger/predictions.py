@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, exists, insert, select, update
 from sqlalchemy.orm import Session
 
-from worker.ledger import audit
+from worker.ledger import audit, rechecks
 from worker.ledger.review import NEEDS_READING
 from worker.ledger.states import ImageState, ReviewState, check_transition
 from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction
@@ -144,14 +144,15 @@ def record(
 ) -> int:
     """Record the results of a chunk and return the number of recorded images.
 
-    An image whose lease `owner` no longer holds is left to the worker that holds it now.
+    An image whose lease `owner` no longer holds is left to the worker that holds it now. An image that this model
+    scored before keeps its last prediction.
     """
     audit.lock(session)
     ids = [result.image_id for result in scored] + [rejection.image_id for rejection in rejected]
-    leased = Image.id.in_(ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
-    still_leased = set(session.scalars(select(Image.id).where(*leased)))
+    still_leased = _still_leased(session, ids, owner, model.model_id)
     kept_rejections = [rejection for rejection in rejected if rejection.image_id in still_leased]
-    kept_scores = [result for result in scored if result.image_id in still_leased]
+    kept_scores = [result for result in scored if still_leased.get(result.image_id) is False]
+    restored = [result.image_id for result in scored if still_leased.get(result.image_id)]
     _leave_lease(session, ImageState.REJECTED, map(_rejected_columns, kept_rejections))
     _leave_lease(session, ImageState.SCORED, (_scored_columns(result, at) for result in kept_scores))
     if kept_scores:
@@ -160,6 +161,7 @@ def record(
     events = [
         *map(_rejected_event, kept_rejections),
         *(_scored_event(result, model, versions) for result in kept_scores),
+        *(_restore(session, image_id) for image_id in restored),
     ]
     audit.append(session, events, at)
     return len(events)
@@ -178,6 +180,33 @@ def unread_since(session: Session, since: datetime, limit: int) -> Sequence[Row[
         .order_by(Prediction.finished_at, Prediction.id)
         .limit(limit)
     ).all()
+
+
+def _still_leased(session: Session, ids: Sequence[int], owner: str, model_id: int) -> dict[int, bool]:
+    """Return the images that `owner` still holds, and whether this model has scored them before."""
+    by_this_model = exists().where(Prediction.image_id == Image.id, Prediction.model_id == model_id)
+    leased = Image.id.in_(ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
+    return {row[0]: bool(row[1]) for row in session.execute(select(Image.id, by_this_model).where(*leased))}
+
+
+def _restore(session: Session, image_id: int) -> audit.Event:
+    """Give an image its last prediction again. Only a change back to an earlier model leads here."""
+    last = session.scalars(
+        select(Prediction).where(Prediction.image_id == image_id).order_by(Prediction.id.desc()).limit(1)
+    ).one()
+    columns = {
+        "id": image_id,
+        "verdict": last.verdict,
+        "p_pneumonia": last.p_pneumonia,
+        "scored_at": last.finished_at,
+        "compute_ms": last.compute_ms,
+        "review_state": ReviewState.UNREAD,
+    }
+    _leave_lease(session, ImageState.SCORED, [columns])
+    # The newer preprocessing may be in use again one day.
+    rechecks.check_again(session, last.model_id, last.id)
+    sha256 = session.get_one(Model, last.model_id).sha256
+    return audit.Event("restored", "nightread", f"image:{image_id}", {"model": sha256})
 
 
 def _prediction_row(

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from worker.ledger.canary import CanaryResult
 from worker.ledger.heartbeats import WORKER, ProcessStatus, process_statuses
 from worker.ledger.states import ImageState, Lane
-from worker.ledger.tables import Image, Prediction, Process
+from worker.ledger.tables import Image, Prediction, Process, Rescore
 
 # The processes that must run, on one machine or on several together.
 NEEDED = ("watch", "sweeper", WORKER)
@@ -37,12 +37,12 @@ def process_health(session: Session, at: datetime) -> Sequence[ProcessStatus]:
 
 
 def oldest_pending(session: Session) -> datetime | None:
-    """Return when the oldest pending image arrived; None if no image is pending."""
+    """Return when the oldest pending image arrived, or lost its score to be scored again; None if none is pending."""
     return _oldest(session, ImageState.PENDING)
 
 
 def oldest_unfinished(session: Session) -> datetime | None:
-    """Return when the oldest image arrived that is pending or being scored; None if there is none."""
+    """Like `oldest_pending`, for images that are pending or being scored."""
     arrivals = (_oldest(session, ImageState.PENDING), _oldest(session, ImageState.LEASED))
     return min((arrival for arrival in arrivals if arrival is not None), default=None)
 
@@ -52,7 +52,9 @@ def _oldest(session: Session, state: ImageState) -> datetime | None:
     for lane in Lane:
         waiting = Image.state == state, Image.lane == lane
         oldest = select(func.min(Image.id)).where(*waiting).scalar_subquery()
-        oldest_arrivals.append(session.scalar(select(Image.received_at).where(Image.id == oldest)))
+        rescored_at = select(func.max(Rescore.at)).where(Rescore.image_id == Image.id).scalar_subquery()
+        waits_since = func.coalesce(rescored_at, Image.received_at)
+        oldest_arrivals.append(session.scalar(select(waits_since).where(Image.id == oldest)))
     return min((arrival for arrival in oldest_arrivals if arrival is not None), default=None)
 
 
@@ -79,10 +81,12 @@ def troubles(
     balanced: bool,
     canary: CanaryResult | None = None,
     waited_s: float | None = None,
+    rescored: int = 0,
 ) -> list[str]:
     """Return a sentence for each problem that a person should look into. Pure.
 
     `waited_s` is the time since the oldest image arrived that is not finished. It is told if the worker is at fault.
+    `rescored` is the number of images that were scored again and that nobody has seen.
     """
     sentences = [] if balanced else ["Files are unaccounted for: run `nightread db check`."]
     running = {status.name for status in statuses}
@@ -96,6 +100,11 @@ def troubles(
     worker_fails = WORKER not in running or any(s.name == WORKER and not s.ok for s in statuses)
     if worker_fails and waited_s is not None:
         sentences.append(f"The oldest image has waited for {waited_s:.0f} s.")
+    if rescored:
+        images = "1 image was" if rescored == 1 else f"{rescored} images were"
+        sentences.append(
+            f"{images} scored again after an upgrade. Open the page Scored again to see the new results."
+        )
     return [*sentences, canary.trouble] if canary and canary.trouble else sentences
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from worker.ledger.review import NEEDS_READING, standing_reviews
 from worker.ledger.states import ReviewState
-from worker.ledger.tables import Image, ImageTally, Prediction, Review, Run
+from worker.ledger.tables import Image, ImageTally, Prediction, Rescore, Review, Run
 
 PAGE_SIZE = 50
 _VERDICTS = (*NEEDS_READING, "clear")
@@ -143,7 +143,7 @@ def image_id_of(session: Session, sha256: str) -> int | None:
 
 
 def open_image(session: Session, image_id: int) -> Image | None:
-    """Return an image with its receipts, predictions, models, operating points and readings; None if unknown."""
+    """Return an image with its receipts, predictions, models, operating points, readings and rescores; None if unknown."""
     return session.scalars(
         select(Image)
         .where(Image.id == image_id)
@@ -154,6 +154,7 @@ def open_image(session: Session, image_id: int) -> Image | None:
             selectinload(Image.predictions).joinedload(Prediction.model),
             selectinload(Image.predictions).joinedload(Prediction.operating_point),
             selectinload(Image.reviews).joinedload(Review.user),
+            selectinload(Image.rescores).joinedload(Rescore.prediction),
         )
     ).one_or_none()
 

@@ -93,9 +93,18 @@ def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at
 
 
 def decide(
-    session: Session, image_id: int, *, reader_id: int, action: Action, note: str, at: datetime
+    session: Session,
+    image_id: int,
+    *,
+    reader_id: int,
+    action: Action,
+    note: str,
+    at: datetime,
+    seen_prediction_id: int | None = None,
 ) -> Review:
     """Record a reading that confirms or overrides the verdict.
+
+    `seen_prediction_id` is the prediction that the reader saw; None: not known.
 
     Raises ReviewRefused if the reader cannot read this image now, ValueError if `action` is undo.
     """
@@ -110,6 +119,8 @@ def decide(
     if image.claimed_by_id not in {None, reader_id} and image.claimed_until and image.claimed_until > at:
         raise ReviewRefused("Another reader has claimed this image.")
     prediction_id = session.scalar(select(func.max(Prediction.id)).where(Prediction.image_id == image_id))
+    if seen_prediction_id not in {None, prediction_id}:
+        raise ReviewRefused("This image was scored again in the meantime. Look at its new score first.")
     salt = new_salt()
     reading = Review(
         image_id=image_id,
@@ -151,6 +162,9 @@ def undo(session: Session, *, reader_id: int, at: datetime) -> int:
     ).one_or_none()
     if last is None:
         raise ReviewRefused("There is nothing to undo.")
+    image = session.get_one(Image, last.image_id)
+    if last is not standing_reviews(session, [image]).get(image.id):
+        raise ReviewRefused("Your last reading is not in force any more: its image was scored again.")
     reading = Review(
         image_id=last.image_id,
         prediction_id=last.prediction_id,
@@ -161,7 +175,6 @@ def undo(session: Session, *, reader_id: int, at: datetime) -> int:
         at=at,
     )
     session.add(reading)
-    image = session.get_one(Image, last.image_id)
     image.review_state = ReviewState.UNREAD
     session.flush()
     details = {"review": reading.id, "undoes": last.id}

@@ -63,6 +63,7 @@ TRANSITIONS: dict[tuple[ImageState | None, ImageState], str] = {
     (ImageState.LEASED, ImageState.REJECTED): "worker: it cannot be decoded, or the gate rejects it",
     (ImageState.LEASED, ImageState.PENDING): "worker, sweeper: transient failure or expired lease",
     (ImageState.LEASED, ImageState.QUARANTINED): "worker, sweeper: no attempts left",
+    (ImageState.SCORED, ImageState.PENDING): "worker: a newer preprocessing would crop or reject it",
     (ImageState.REJECTED, ImageState.PENDING): "a person: retry, with a reason",
     (ImageState.QUARANTINED, ImageState.PENDING): "a person: retry, with a reason",
 }

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.ledger import canary
+from worker.ledger import canary, rescores
 from worker.ledger.file_counts import file_counts
 from worker.ledger.process_health import oldest_pending, oldest_unfinished, process_health, troubles
 from worker.ledger.tables import Prediction
@@ -21,11 +21,12 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
     """Return the document of `nightread status --json` and of the API: file count, rate, processes, canary.
 
     `eta_s` is 0 when no image is pending or being scored, and null when the rate is 0. `oldest_waiting_s`
-    is the time since the oldest pending image arrived, null when none is pending. `troubles` has a sentence
-    for each problem that a person should look into.
+    is the time since the oldest pending image arrived, or lost its score to be scored again; null when none is
+    pending. `rescored_unseen` is the number of images that were scored again after an upgrade and that nobody has
+    seen. `troubles` has a sentence for each problem that a person should look into.
     """
     counts, images_per_s, statuses = file_counts(session), rate(session, at), process_health(session, at)
-    latest_canary = canary.latest_canary(session, at)
+    latest_canary, rescored = canary.latest_canary(session, at), rescores.unseen_count(session)
     unfinished = counts.pending + counts.leased
     return {
         **asdict(counts),
@@ -34,11 +35,13 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
         "oldest_waiting_s": _seconds_since(oldest_pending(session), at),
         "processes": [asdict(status) for status in statuses],
         "canary": asdict(latest_canary) if latest_canary else None,
+        "rescored_unseen": rescored,
         "troubles": troubles(
             statuses,
             balanced=counts.balanced,
             canary=latest_canary,
             waited_s=_seconds_since(oldest_unfinished(session), at),
+            rescored=rescored,
         ),
     }
 

@@ -24,6 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+from worker.ledger.states import ImageState
+
 # SQLite assigns ids by itself only in a column of exactly the type INTEGER.
 KEY = BigInteger().with_variant(Integer, "sqlite")
 
@@ -33,6 +35,7 @@ SALT = String(32)
 
 # An image has a reason exactly while it is rejected or quarantined.
 HAS_REASON = text("reason_code IS NOT NULL")
+UNSEEN = text("seen_at IS NULL")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -144,6 +147,12 @@ class Image(Base):
     )
     reviews: Mapped[list[Review]] = relationship(order_by="Review.id")
     receipts: Mapped[list[Receipt]] = relationship(back_populates="image", order_by="Receipt.id")
+    rescores: Mapped[list[Rescore]] = relationship(back_populates="image", order_by="Rescore.id")
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """The prediction in force, of the loaded `predictions`; None unless the image is scored."""
+        return self.predictions[0] if self.state == ImageState.SCORED and self.predictions else None
 
 
 class Receipt(Base):
@@ -312,6 +321,43 @@ class Review(Base):
 
     user: Mapped[User] = relationship()
     image: Mapped[Image] = relationship(back_populates="reviews")
+
+
+class Rescore(Base):
+    """An image that lost its score to be scored again. `seen_at` is null until a person has seen the result.
+
+    `prediction_id` is the earlier prediction. `reason_code` is `cropped`, the code of a rejection, or `unchecked`.
+    """
+
+    __tablename__ = "rescore"
+    __table_args__ = (Index("ix_rescore_unseen", "id", sqlite_where=UNSEEN, postgresql_where=UNSEEN),)
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), index=True)
+    prediction_id: Mapped[int] = mapped_column(ForeignKey("prediction.id"))
+    reason_code: Mapped[str] = mapped_column(String(40))
+    at: Mapped[datetime]
+    seen_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    seen_at: Mapped[datetime | None]
+
+    image: Mapped[Image] = relationship(back_populates="rescores")
+    prediction: Mapped[Prediction] = relationship()
+
+
+class Recheck(Base):
+    """How far the predictions of a model were checked with a newer preprocessing: up to the prediction `last_id`.
+
+    While a worker checks the next ones, `busy_until` is the time after which another may. `attempts` counts that
+    worker and the workers that died before with a page.
+    """
+
+    __tablename__ = "recheck"
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), primary_key=True)
+    preprocessing: Mapped[str] = mapped_column(String(20), primary_key=True)
+    last_id: Mapped[int] = mapped_column(BigInteger)
+    attempts: Mapped[int]
+    busy_until: Mapped[datetime | None]
 
 
 class Process(Base):

@@ -22,6 +22,8 @@ from worker.ledger.states import ImageState, Outcome, ReviewState
 Facts = dict[str, object]
 
 CROP = ("crop_left", "crop_top", "crop_right", "crop_bottom")
+# What the row of an image has while it is scored.
+_SCORE = ("verdict", "p_pneumonia", "scored_at", "review_state")
 
 # The columns of each table whose values follow from the audit trail.
 PROVEN: dict[str, tuple[str, ...]] = {
@@ -41,6 +43,7 @@ PROVEN: dict[str, tuple[str, ...]] = {
         "operating_point_id", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence", "verdict",
         "activation", "versions", "finished_at", *CROP,
     ),
+    "rescore": ("image_id", "prediction_id", "reason_code", "at", "seen_by_id", "seen_at"),
     "review": ("image_id", "prediction_id", "user_id", "action", "finding", "note", "undoes_id", "at"),
 }  # fmt: skip
 
@@ -77,6 +80,7 @@ class ImageTrail:
         receipts: facts about each receipt, by id.
         predictions: facts about each prediction, by the SHA-256 of its model.
         reviews: facts about each reading, by id.
+        rescores: facts about each time that the image lost its score to be scored again, by id.
     """
 
     image: Facts = field(default_factory=dict)
@@ -84,6 +88,7 @@ class ImageTrail:
     receipts: dict[object, Facts] = field(default_factory=dict)
     predictions: dict[object, Facts] = field(default_factory=dict)
     reviews: dict[object, Facts] = field(default_factory=dict)
+    rescores: dict[object, Facts] = field(default_factory=dict)
 
 
 def image_facts(image_id: int, events: Iterable[TrailEvent]) -> ImageTrail:
@@ -127,7 +132,7 @@ def _received(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
             **arrival,
             **_chosen(said, "format", "width", "height", "phantom", "lane"),
             "state": ImageState.REJECTED if rejected else ImageState.PENDING,
-            **dict.fromkeys(("verdict", "p_pneumonia", "scored_at", "review_state", "retry_reason")),
+            **dict.fromkeys((*_SCORE, "retry_reason")),
         }
 
 
@@ -144,6 +149,33 @@ def _scored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
         **_chosen(said, "verdict", "p_pneumonia", "format", "width", "height", "phantom"),
         **_state(facts, ImageState.SCORED),
         "scored_at": event.at,
+        "review_state": ReviewState.UNREAD,
+    }
+
+
+def _rescored(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
+    said = event.payload
+    facts.rescores[said.get("rescore")] = {
+        "image_id": image_id,
+        **_renamed(said, prediction="prediction_id", reason="reason_code"),
+        "at": event.at,
+        "seen_by_id": None,
+        "seen_at": None,
+    }
+    facts.image |= {**_state(facts, ImageState.PENDING), **dict.fromkeys(_SCORE)}
+
+
+def _rescore_seen(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
+    seen = {"seen_by_id": _user_id(event), "seen_at": event.at}
+    facts.rescores.setdefault(event.payload.get("rescore"), {}).update(seen)
+
+
+def _restored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
+    prediction = facts.predictions.get(event.payload.get("model"), {})
+    facts.image |= {
+        **_chosen(prediction, "verdict", "p_pneumonia"),
+        **_renamed(prediction, finished_at="scored_at"),
+        **_state(facts, ImageState.SCORED),
         "review_state": ReviewState.UNREAD,
     }
 
@@ -199,8 +231,12 @@ def _undone(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
 
 
 def _by(event: TrailEvent, image_id: int) -> Facts:
+    return {"image_id": image_id, "user_id": _user_id(event), "at": event.at}
+
+
+def _user_id(event: TrailEvent) -> int | None:
     user = event.actor.removeprefix("user:")
-    return {"image_id": image_id, "user_id": int(user) if user.isdecimal() else None, "at": event.at}
+    return int(user) if user.isdecimal() else None
 
 
 def _state(facts: ImageTrail, state: ImageState) -> Facts:
@@ -224,6 +260,9 @@ _IMAGE_EVENTS: dict[str, Callable[[ImageTrail, TrailEvent, int], None]] = {
     "quarantined": _ended(ImageState.QUARANTINED),
     "returned": _ended(ImageState.PENDING),
     "retried": _retried,
+    "rescored": _rescored,
+    "rescore_seen": _rescore_seen,
+    "restored": _restored,
     "read": _read,
     "read_undone": _undone,
 }

@@ -18,7 +18,7 @@ from worker.ledger.leases import PendingImage
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.states import Lane
 from worker.outages import BROKER, OUTAGES
-from worker.queue.app import SCREEN_TASK, make_app
+from worker.queue.app import RECHECK_TASK, SCREEN_TASK, make_app
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +64,16 @@ class Dispatcher:
             self._mark_queued(unsent, queued=False)
             return None
         return count
+
+    def publish_recheck(self) -> bool:
+        """Ask a scoring process to check older predictions. Return False when the broker is out of reach."""
+        try:
+            with _broker_errors():
+                self._app.send_task(RECHECK_TASK, queue=Lane.OVERNIGHT.value, retry=False)
+        except BrokerAway as error:
+            OUTAGES.failed(BROKER, error)
+            return False
+        return True
 
     def depths(self) -> dict[Lane, int]:
         """Return the number of chunks in each lane. Raises BrokerAway."""

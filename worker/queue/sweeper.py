@@ -1,4 +1,7 @@
-"""The sweeper: publishes lost images again, ends expired leases, and quarantines images that keep failing."""
+"""The sweeper: publishes lost images again, ends expired leases, and quarantines images that keep failing.
+
+While nothing waits, it asks the scoring processes to check older predictions.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ import structlog
 
 from worker.config import Settings
 from worker.errors import BrokerAway
-from worker.ledger import leases
+from worker.inference.preprocess import versions_before
+from worker.ledger import leases, rechecks
+from worker.ledger.models import model_in_use
+from worker.ledger.rechecks import Target
 from worker.ledger.session import Ledger, ledger_time
+from worker.ledger.states import Lane
 from worker.outages import BROKER, OUTAGES
 from worker.queue.dispatch import Dispatcher
 from worker.store import Store
@@ -28,7 +35,8 @@ class Sweeper:
     def sweep(self) -> None:
         """Run once. Raises TransientFailure when the database or the image store is out of reach."""
         self._expire()
-        self._requeue()
+        if self._requeue():
+            self._recheck()
 
     def _expire(self) -> None:
         lease_s = self._settings.lease_s
@@ -44,8 +52,10 @@ class Sweeper:
             )
         log.warning("leases expired", images=count)
 
-    def _requeue(self) -> None:
+    def _requeue(self) -> bool:
         """Publish images that are in no lane, and images whose lane is empty although they were published.
+
+        Return whether both lanes are empty and nothing was published.
 
         If a lane is empty and an image that was published there some time ago is still pending, its message
         was lost with the broker or a worker. If it was not lost, only one worker gets the lease.
@@ -54,10 +64,10 @@ class Sweeper:
             depths = self._dispatcher.depths()
         except BrokerAway as error:
             OUTAGES.failed(BROKER, error)
-            return
+            return False
         free_slots = max(self._settings.chunks_in_flight - depth for depth in depths.values())
         if free_slots <= 0:
-            return
+            return False
         empty = [lane for lane, depth in depths.items() if depth == 0]
         with self._ledger.reading() as session:
             images = leases.pending_images(
@@ -70,3 +80,16 @@ class Sweeper:
         if images:
             self._store.check()
             self._dispatcher.publish_pending(images)
+        return not images and len(empty) == len(Lane)
+
+    def _recheck(self) -> None:
+        """Ask for a check of older predictions if one is due. If the message is lost, the next round asks again."""
+        with self._ledger.reading() as session:
+            model = None if leases.any_unfinished(session) else model_in_use(session)
+            if model is None:
+                return
+            preprocessing = rechecks.preprocessing_of(model.card)
+            target = Target(model.id, preprocessing, versions_before(preprocessing))
+            due = rechecks.is_due(session, target, lease_s=self._settings.lease_s, at=ledger_time(session))
+        if due:
+            self._dispatcher.publish_recheck()

@@ -1,9 +1,11 @@
-"""The Celery task, which screens the images of a chunk, and the setup of each scoring process."""
+"""The Celery tasks, which screen a chunk of images or check older predictions, and the setup of each scoring process."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import structlog
@@ -16,22 +18,40 @@ from worker.heartbeat import Heartbeat
 from worker.ledger.heartbeats import scoring_name
 from worker.ledger.session import Ledger
 from worker.outages import DATABASE, OUTAGES
-from worker.queue.app import SCREEN_TASK
+from worker.queue.app import RECHECK_TASK, SCREEN_TASK
 from worker.queue.memory_limit import limit_memory
-from worker.screening import Screener, open_screener
+from worker.rechecking import Rechecker
+from worker.screening import Scorer, Screener, open_scorer
+from worker.store import Store, open_store
 
 log = structlog.get_logger(__name__)
 
 
-class _LazyScreener:
-    """Loads the screener of one scoring process: in the child process, never in its parent."""
+class _LazyProcess:
+    """Loads what one scoring process needs: in the child process, never in its parent."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @cached_property
     def screener(self) -> Screener:
-        return open_screener(self._settings)
+        return Screener(self._settings, self._ledger, self._store, self._scorer)
+
+    @cached_property
+    def rechecker(self) -> Rechecker:
+        return Rechecker(self._settings, self._ledger, self._store, self._scorer, self.screener)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self._settings.database)
+
+    @cached_property
+    def _store(self) -> Store:
+        return open_store(self._settings)
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return open_scorer(self._settings)
 
     @cached_property
     def heartbeat(self) -> Heartbeat:
@@ -45,25 +65,20 @@ class _LazyScreener:
 
 
 def register(app: Celery, settings: Settings) -> None:
-    """Register the task, and load the model in each scoring process when it starts."""
-    lazy = _LazyScreener(settings)
+    """Register the tasks, and load the model in each scoring process when it starts."""
+    lazy = _LazyProcess(settings)
 
     def screen(image_ids: list[int]) -> None:
-        try:
+        # No retry here: the images are pending again, or will be when their lease ends.
+        with _failures_logged("a chunk could not be scored; it is tried again later", images=image_ids):
             lazy.screener.screen(image_ids)
-        except DatabaseAway as failure:
-            OUTAGES.failed(DATABASE, failure)
-        except TransientFailure as failure:
-            # No retry here: the images are pending again, or will be when their lease ends.
-            log.warning(
-                "a chunk could not be scored; it is tried again later", images=image_ids, error=str(failure)
-            )
-        except ModelUnusable as unusable:
-            log.critical("the worker stops because its model cannot be used", error=str(unusable))
-            os.kill(os.getppid(), signal.SIGTERM)
-            raise
+
+    def recheck() -> None:
+        with _failures_logged("older predictions could not be checked; it is tried again later"):
+            lazy.rechecker.run()
 
     app.task(name=SCREEN_TASK)(screen)
+    app.task(name=RECHECK_TASK)(recheck)
 
     def warm_up(**_: object) -> None:
         limit_memory(settings.worker_memory_bytes)
@@ -80,3 +95,18 @@ def register(app: Celery, settings: Settings) -> None:
 
     signals.worker_process_init.connect(warm_up, weak=False)
     signals.worker_process_shutdown.connect(stop, weak=False)
+
+
+@contextmanager
+def _failures_logged(message: str, **details: object) -> Iterator[None]:
+    """Log a transient failure; stop the worker if its model cannot be used."""
+    try:
+        yield
+    except DatabaseAway as failure:
+        OUTAGES.failed(DATABASE, failure)
+    except TransientFailure as failure:
+        log.warning(message, error=str(failure), **details)
+    except ModelUnusable as unusable:
+        log.critical("the worker stops because its model cannot be used", error=str(unusable))
+        os.kill(os.getppid(), signal.SIGTERM)
+        raise

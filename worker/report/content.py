@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from worker.ledger import rescores
 from worker.ledger.process_health import process_health, troubles
 from worker.ledger.reports import RunFigures, find_run, run_figures
 from worker.ledger.session import ledger_time
@@ -37,7 +38,7 @@ def read_report(session: Session, run_name: str | None) -> Report:
         raise LookupError(f"There is no run named {run_name!r}." if run_name else "There is no run yet.")
     figures, statuses = run_figures(session, run), process_health(session, ledger_time(session))
     # No heartbeat at all means that Nightread was stopped on purpose: that is not a problem.
-    problems = troubles(statuses, balanced=True) if statuses else []
+    problems = troubles(statuses, balanced=True, rescored=rescores.unseen_count(session)) if statuses else []
     return Report(figures, [*open_work(figures), *problems])
 
 

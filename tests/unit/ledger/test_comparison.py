@@ -18,12 +18,15 @@ from tests.filling import (
     known_reader,
     lease_images,
     receive,
+    record,
+    result,
     score,
 )
 from tests.old_ledger import NOTE, fill_old_ledger
 from worker.config import Settings
-from worker.ledger import comparison, leases, receipts, review, schema
+from worker.ledger import comparison, leases, receipts, rescores, review, schema
 from worker.ledger.comparison import Comparison, Mismatch
+from worker.ledger.rescores import CROPPED
 from worker.ledger.review import Action
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane
@@ -43,6 +46,7 @@ TYPES = {
     "image": {"bytes": "int", "width": "int", "height": "int", "phantom": "bool", "run_id": "key"},
     "receipt": {"bytes": "int", "image_id": "key", "run_id": "key"},
     "prediction": {"operating_point_id": "key", "versions": "json", **dict.fromkeys(CROP, "int")},
+    "rescore": {"image_id": "key", "prediction_id": "key", "seen_by_id": "key"},
     "review": {"image_id": "key", "prediction_id": "key", "user_id": "key", "undoes_id": "key"},
     "operating_point": {"model_id": "key", "threshold": "real", "band_low": "real", "band_high": "real"},
     "model": {"card": "json"},
@@ -78,10 +82,16 @@ def night(ledger: Ledger) -> Ledger:
         sent = receipts.Arrival(**{**vars(arrival(1)), "rejection": NOT_AN_IMAGE, "received_by": "Ada"})
         receive(session, sent)
         receive(session, arrival(2), arrival(2, name="again.jpg"), run="another")
+        receive(session, arrival(3))
         leases.retry(session, 1, who="user:1", why="sent again", at=AT)
-    score(ledger, [1, 2])
+    score(ledger, [1, 2, 3])
     known_model(ledger, "n" * 64)
     with ledger.transaction() as session:
+        rescores.rescore(session, {3: CROPPED}, AT)
+    lease_images(ledger, [3])
+    record(ledger, known_model(ledger, "o" * 64), [result(3)])
+    with ledger.transaction() as session:
+        rescores.mark_seen(session, [1], reader_id=1, at=AT)
         review.decide(session, 1, reader_id=1, action=Action.CONFIRM, note="left base", at=AT)
         review.undo(session, reader_id=1, at=AT)
         review.decide(session, 1, reader_id=2, action=Action.OVERRIDE, note="", at=AT)
@@ -135,6 +145,7 @@ def test_difference_says_what_the_table_and_the_trail_have(night: Ledger) -> Non
     [
         pytest.param("DELETE FROM receipt WHERE id = 3", "receipt:3", id="a duplicate's receipt"),
         pytest.param("DELETE FROM review WHERE id = 3", "review:3", id="a reading"),
+        pytest.param("DELETE FROM rescore WHERE id = 1", "rescore:1", id="a rescore"),
         pytest.param(
             "DELETE FROM operating_point WHERE id = 2", "operating_point:2", id="an operating point"
         ),

@@ -18,6 +18,7 @@ LEGAL: set[tuple[ImageState | None, ImageState]] = {
     (LEASED, REJECTED),
     (LEASED, PENDING),
     (LEASED, QUARANTINED),
+    (SCORED, PENDING),
     (REJECTED, PENDING),
     (QUARANTINED, PENDING),
 }
@@ -35,8 +36,8 @@ def test_every_other_transition_raises(before: ImageState | None, after: ImageSt
         check_transition(before, after)
 
 
-def test_scored_image_never_changes_its_state() -> None:
-    assert not any(before is SCORED for before, _ in LEGAL)
+def test_scored_image_can_only_be_scored_again() -> None:
+    assert [after for before, after in LEGAL if before is SCORED] == [PENDING]
 
 
 @pytest.mark.parametrize(
