@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import abort
 
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error
 from webui.queue_view import QueueView, cursor_of
 from webui.readers import acting_reader
-from worker.ledger import leases, reading_queue, review
+from worker.ledger import leases, reading_queue, rescores, review
 from worker.ledger.review import Action
 from worker.ledger.session import ledger_time
 from worker.ledger.tables import Image, Review
@@ -22,8 +24,10 @@ _MAX_NOTE = 2_000
 _MAX_REASON = 1_000
 
 
-def decide(image_id: int, action: str, note: str, queue_view: QueueView) -> tuple[Review, int | None]:
-    """Record a reading of the image.
+def decide(
+    image_id: int, action: str, note: str, queue_view: QueueView, seen_prediction_id: int | None = None
+) -> tuple[Review, int | None]:
+    """Record a reading of the image. `seen_prediction_id` is the prediction that the reader saw, if it is known.
 
     Answers 404 for an unknown image and 400 for an unknown action.
 
@@ -31,7 +35,7 @@ def decide(image_id: int, action: str, note: str, queue_view: QueueView) -> tupl
         The reading, with its user and image loaded, and the id of the next image of the reader's list.
 
     Raises:
-        ReviewRefused: the image has been read, has no score, or another reader has claimed it.
+        ReviewRefused: the image has been read, has no score, was scored again, or another reader has claimed it.
         NoReader: the request names no reader.
     """
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
@@ -44,13 +48,27 @@ def decide(image_id: int, action: str, note: str, queue_view: QueueView) -> tupl
             raise ValueError(f"the action must be {' or '.join(_DECISIONS)}")
         note = cleaned_text(note, _MAX_NOTE)
         reading = review.decide(
-            session, image_id, reader_id=reader.id, action=Action(action), note=note, at=at
+            session,
+            image_id,
+            reader_id=reader.id,
+            action=Action(action),
+            note=note,
+            at=at,
+            seen_prediction_id=seen_prediction_id,
         )
         reading.user, reading.image = reader, image
         next_id = reading_queue.next_unread(
             session, queue_view.unread, after=cursor_of(image), reader_id=reader.id, at=at
         )
     return reading, next_id
+
+
+def mark_seen(rescore_ids: Sequence[int]) -> int:
+    """Record that the reader has seen images that were scored again. Return how many were unseen. Raises NoReader."""
+    with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
+        at = ledger_time(session)
+        reader_id = acting_reader(session, at).id
+        return rescores.mark_seen(session, rescore_ids, reader_id=reader_id, at=at)
 
 
 def undo() -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from flask import abort, request
 
 from webui.formatting import as_sentence
-from webui.ids import id_of
+from webui.ids import LARGEST_ID, id_of
 from webui.queue_view import QueueView
 from worker.ledger.states import IllegalTransition
 
@@ -37,13 +38,33 @@ def before_parameter() -> int | None:
         return id_of(request.args.get("before"))
 
 
+def after_parameter() -> int | None:
+    """Return the `next` of the previous page of a list of ids, from the URL."""
+    with bad_request_on_value_error():
+        return id_of(request.args.get("after"))
+
+
+def json_id(name: str) -> int | None:
+    """Return an id of the JSON object in the request's body; None if it is missing or null."""
+    number = _json_value(name)
+    if number is not None and not _is_id(number):
+        abort(400, f"The id in {name!r} must be a whole number.")
+    return cast("int | None", number)
+
+
+def json_ids(name: str, max_ids: int) -> list[int]:
+    """Return a list of ids of the JSON object in the request's body."""
+    ids = _json_value(name)
+    if not isinstance(ids, list) or len(ids) > max_ids or not all(map(_is_id, ids)):
+        abort(
+            400, f"The request's body must be a JSON object with a list of at most {max_ids} ids in {name!r}."
+        )
+    return cast("list[int]", ids)
+
+
 def json_text(name: str, default: str | None = None) -> str:
     """Return a string of the JSON object in the request's body."""
-    try:
-        document = request.get_json(silent=True)
-    except RecursionError:
-        abort(400, "The JSON in the request's body is nested too deeply.")
-    value = document.get(name, default) if isinstance(document, dict) else None
+    value = _json_value(name, default)
     if not isinstance(value, str):
         abort(400, f"The request's body must be a JSON object with a string in {name!r}.")
     try:
@@ -51,3 +72,16 @@ def json_text(name: str, default: str | None = None) -> str:
     except UnicodeEncodeError:
         abort(400, f"The string in {name!r} is not valid Unicode.")
     return value
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_ID
+
+
+def _json_value(name: str, default: object = None) -> object:
+    """Return a value of the JSON object in the request's body; None if the body is none."""
+    try:
+        document = request.get_json(silent=True)
+    except RecursionError:
+        abort(400, "The JSON in the request's body is nested too deeply.")
+    return document.get(name, default) if isinstance(document, dict) else None

@@ -12,7 +12,7 @@ from worker import DISCLAIMER
 from worker.card.identity import is_shipped
 from worker.ledger.models import RegisteredModel
 from worker.ledger.reports import RunSummary
-from worker.ledger.tables import Image, Prediction, Receipt, Review
+from worker.ledger.tables import Image, Prediction, Receipt, Rescore, Review
 
 
 def queue_row(image: Image, standing: Review | None) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def image_document(image: Image, standing: Review | None) -> dict[str, Any]:
         "receipts": [_receipt(receipt) for receipt in image.receipts],
         "picture": url_for("images.picture", image_id=image.id),
         "original": url_for("images.original", image_id=image.id),
-        "map": url_for("images.activation", image_id=image.id) if image.predictions else None,
+        "map": url_for("images.activation", image_id=image.id) if image.prediction else None,
     }
 
 
@@ -67,6 +67,26 @@ def review_document(reading: Review) -> dict[str, Any]:
         "undoes": reading.undoes_id,
         "reader": reading.user.name,
         "at": _iso(reading.at),
+    }
+
+
+def rescore_row(rescore: Rescore) -> dict[str, Any]:
+    """Return an image that was scored again, with its verdict before and now."""
+    image = rescore.image
+    return {
+        "rescore": rescore.id,
+        "rescored_at": _iso(rescore.at),
+        "rescore_reason": rescore.reason_code,
+        "image": image.id,
+        "file": image.original_name,
+        "sha256": image.sha256,
+        "phantom": image.phantom,
+        "verdict_before": rescore.prediction.verdict,
+        "p_pneumonia_before": rescore.prediction.p_pneumonia,
+        "state": image.state,
+        "verdict": image.verdict,
+        "p_pneumonia": image.p_pneumonia,
+        "reason": image.reason,
     }
 
 
@@ -97,6 +117,7 @@ def model_document(model: RegisteredModel) -> dict[str, Any]:
 def _prediction(prediction: Prediction) -> dict[str, Any]:
     point = prediction.operating_point
     return {
+        "prediction": prediction.id,
         "p_normal": prediction.p_normal,
         "p_bacterial": prediction.p_bacterial,
         "p_viral": prediction.p_viral,

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from webui import actions
 from webui.api.documents import queue_row, review_document
 from webui.dependencies import dependencies
-from webui.parameters import json_text, queue_view_parameter
+from webui.parameters import json_id, json_text, queue_view_parameter
 from worker import DISCLAIMER
 from worker.ledger import reading_queue
 
@@ -33,7 +33,11 @@ def queue() -> ResponseReturnValue:
 def decide(image_id: int) -> ResponseReturnValue:
     """Record a reading of an image. `next` is the next image of the queue."""
     reading, next_id = actions.decide(
-        image_id, json_text("action"), json_text("note", ""), queue_view_parameter()
+        image_id,
+        json_text("action"),
+        json_text("note", ""),
+        queue_view_parameter(),
+        json_id("prediction"),
     )
     return review_document(reading) | {"next": next_id}
 

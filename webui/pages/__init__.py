@@ -1,6 +1,6 @@
 """The pages, one blueprint each."""
 
-from webui.pages import images, models, queue, reader, rejected, runs, status, upload, viewer
+from webui.pages import images, models, queue, reader, rejected, rescored, runs, status, upload, viewer
 
 BLUEPRINTS = (
     queue.pages,
@@ -8,6 +8,7 @@ BLUEPRINTS = (
     upload.pages,
     runs.pages,
     rejected.pages,
+    rescored.pages,
     models.pages,
     reader.pages,
     status.pages,

@@ -112,12 +112,12 @@ def scale() -> ResponseReturnValue:
 
 
 def _scored(image_id: int) -> tuple[Image, Prediction]:
-    """Return an image and its current prediction. Answers 404 if it has none."""
+    """Return an image and its prediction in force. Answers 404 if it has none."""
     with dependencies().ledger.reading() as session:
         image = open_image(session, image_id)
-    if image is None or not image.predictions:
-        abort(404, "This image has not been scored.")
-    return image, image.predictions[0]
+    if image is None or image.prediction is None:
+        abort(404, "This image has no score.")
+    return image, image.prediction
 
 
 def _upright_size(image: Image) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from webui import actions
 from webui.dependencies import dependencies
 from webui.formatting import FINDINGS, visible
+from webui.ids import id_of
 from webui.parameters import bad_request_on_value_error, queue_view_parameter
 from webui.queue_view import QueueView, cursor_of
 from webui.readers import acting_reader, reader_name
@@ -34,7 +35,7 @@ def show(image_id: int) -> ResponseReturnValue:
         return render_template(
             "viewer.html",
             image=image,
-            prediction=image.predictions[0] if image.predictions else None,
+            prediction=image.prediction,
             standing=review.standing_reviews(session, [image]).get(image_id),
             holder=_other_reader(image, ledger_time(session)),
             unread=image.review_state == ReviewState.UNREAD,
@@ -48,9 +49,15 @@ def show(image_id: int) -> ResponseReturnValue:
 def decide(image_id: int) -> ResponseReturnValue:
     """Record a reading and open the next image of the reader's list."""
     queue_view = queue_view_parameter()
+    with bad_request_on_value_error():
+        seen_prediction_id = id_of(request.form.get("prediction"))
     try:
         reading, next_id = actions.decide(
-            image_id, request.form.get("action", ""), request.form.get("note", ""), queue_view
+            image_id,
+            request.form.get("action", ""),
+            request.form.get("note", ""),
+            queue_view,
+            seen_prediction_id,
         )
     except ReviewRefused as refusal:
         flash(str(refusal), "problem")

@@ -53,16 +53,18 @@ class Night:
             candidates, source=Source.IMPORT, lane=Lane.OVERNIGHT, run=run, keep_source=True
         )
 
-    def score(self, scores: dict[int, float], rejected: Sequence[int] = ()) -> None:
-        """Record scores for pending images; the gate rejects the images in `rejected`."""
+    def score(
+        self, scores: dict[int, float], rejected: Sequence[int] = (), model_sha256: str = MODEL_SHA256
+    ) -> None:
+        """Record scores of a model for pending images; the gate rejects the images in `rejected`."""
         at = utc_now()
         with self.ledger.transaction() as session:
             model = predictions.register_model(
                 session,
-                sha256=MODEL_SHA256,
+                sha256=model_sha256,
                 name="nightread",
                 version="0.1.0",
-                card=a_card(MODEL_SHA256),
+                card=a_card(model_sha256),
                 point={
                     "threshold": POINT.threshold,
                     "band_low": POINT.band_low,
