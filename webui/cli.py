@@ -45,7 +45,8 @@ def web(host: str | None, port: int | None) -> None:
         serve(settings)
     except OSError as error:
         _exit(
-            f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}). Set NIGHTREAD_PORT."
+            f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}). "
+            "Set NIGHTREAD_PORT to another port, or NIGHTREAD_HOST to another address."
         )
 
 

@@ -8,8 +8,10 @@ admission of bodies (`webui.spool`).
 from __future__ import annotations
 
 import json
+import socket
 import time
 from functools import partial
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -78,6 +80,12 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
         self.body_began = 0.0
         self._spool = spool
         self._body: Body | None = None
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse request line and headers. The host in an absolute address replaces `Host` (RFC 9112, 3.2.2)."""
+        super().parse_header(header_plus)
+        if self.proxy_scheme:
+            self.headers["HOST"] = self.proxy_netloc
 
     def received(self, data: bytes) -> int:
         """Take the next bytes; return how many belong to this request."""
@@ -169,6 +177,18 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Bind to the address of `adj`."""
         self.spool = spool
         super().__init__(application, adj=adj, sockinfo=adj.listen[0])
+
+    def bind_server_socket(self) -> None:
+        """Bind to the address; `::` stands for every address, IPv4 included. Raises OSError."""
+        if self.sockinfo[3][0] == "::":
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().bind_server_socket()
+
+    def fix_addr(self, addr: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the address of a client; one of IPv4 in its usual form, although the socket is one of IPv6."""
+        client = ip_address(addr[0])
+        mapped = client.ipv4_mapped if isinstance(client, IPv6Address) else None
+        return (str(mapped), addr[1]) if mapped else addr
 
     def turn(self) -> None:
         """Wait for events, at most a second, and handle them."""

@@ -65,13 +65,13 @@ def host_names(settings: Settings) -> set[str]:
 
 
 def host_name(host: str) -> str | None:
-    """Return the name in a `Host` header without its port; None when the header is malformed."""
+    """Return the name in a `Host` header without its port; None when the header is malformed or names a user."""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port
     except ValueError:
         return None
-    return parts.hostname if parts.netloc == host else None
+    return parts.hostname if parts.netloc == host and "@" not in host else None
 
 
 def same_site(host: str, origin: str | None, fetch_site: str | None) -> bool:

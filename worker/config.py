@@ -104,7 +104,10 @@ class Settings(BaseSettings):
     operating_point: str = Field(
         "", description="Name of an operating point of the model; empty: the model's default."
     )
-    host: str = Field("127.0.0.1", description="Address that the web interface binds to.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address that the web interface binds to; `::` stands for every address, IPv4 and IPv6.",
+    )
     port: int = Field(8000, ge=1, le=65535, description="Port of the web interface.")
     allow_remote: bool = Field(
         False,
@@ -275,8 +278,12 @@ class Settings(BaseSettings):
     @field_validator("host")
     @classmethod
     def _remove_brackets(cls, value: str) -> str:
-        """Accept an IPv6 address as in a URL."""
-        return value[1:-1] if value.startswith("[") and value.endswith("]") else value
+        """Accept an IPv6 address as in a URL, and write an address in its shortest form."""
+        name = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+        try:
+            return str(ip_address(name))
+        except ValueError:
+            return name
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -251,20 +251,27 @@ def _exclusive_lock(settings: Settings) -> Iterator[TextIO]:
 
 def _check_port(settings: Settings) -> None:
     """Raise CannotStart if the port is in use: the web interface would fail again and again."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        _bind_once(settings.host, settings.port)
+    except socket.gaierror as error:
+        raise WrongSettings(
+            f"NIGHTREAD_HOST: {settings.host!r} is not an address of this machine ({error.strerror})."
+        ) from None
+    except OSError as error:
+        raise CannotStart(
+            f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}). "
+            "Set NIGHTREAD_PORT to another port, or NIGHTREAD_HOST to another address."
+        ) from None
+
+
+def _bind_once(host: str, port: int) -> None:
+    """Bind to the address like the web server does, and release it. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except socket.gaierror as error:
-            raise WrongSettings(
-                f"NIGHTREAD_HOST: {settings.host!r} is not an address of this machine ({error.strerror})."
-            ) from None
-        except OSError as error:
-            raise CannotStart(
-                f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}). "
-                "Set NIGHTREAD_PORT to another port."
-            ) from None
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+        probe.bind((host, port))
 
 
 def _die_with_parent() -> None:

@@ -1,14 +1,17 @@
-"""worker.supervisor: the pauses between restarts."""
+"""worker.supervisor: the pauses between restarts, and the check of the address."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 
 import pytest
 from structlog.testing import capture_logs
 
-from worker.supervisor import _Child
+from tests.conftest import free_port
+from worker.config import Settings
+from worker.supervisor import CannotStart, _address, _check_port, _Child
 
 
 def pause_after_an_end(child: _Child) -> float:
@@ -41,3 +44,35 @@ def test_restart_pause_is_short_again_after_a_steady_minute() -> None:
     with capture_logs() as entries:
         child.restart_if_ended({})
     assert entries[0]["again_in_s"] == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "0.0.0.0", "localhost"])  # noqa: S104
+def test_port_in_use_is_noticed(host: str) -> None:
+    family = socket.AF_INET6 if host == "::1" else socket.AF_INET
+    with socket.socket(family) as other:
+        other.bind(("::1" if host == "::1" else "127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(CannotStart, match="cannot be used"):
+            _check_port(Settings(host=host, port=other.getsockname()[1]))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "0.0.0.0", "localhost"])  # noqa: S104
+def test_free_port_is_accepted(host: str) -> None:
+    _check_port(Settings(host=host, port=free_port()))
+
+
+def test_system_without_ipv6_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_such_family(*_: object) -> None:
+        raise OSError(97, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", no_such_family)
+    with pytest.raises(CannotStart, match="NIGHTREAD_HOST to another address"):
+        _check_port(Settings(host="::"))
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("::", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("10.1.2.3", "10.1.2.3")],  # noqa: S104
+)
+def test_page_is_announced_under_an_address_that_answers(host: str, address: str) -> None:
+    assert _address(Settings(host=host, port=8000)) == f"http://{address}:8000"
