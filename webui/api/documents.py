@@ -124,6 +124,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "p_pneumonia": prediction.p_pneumonia,
         "confidence": prediction.confidence,
         "verdict": prediction.verdict,
+        "clear_below": prediction.clear_below,
         "crop": dict(zip(("left", "top", "right", "bottom"), prediction.crop, strict=True))
         if prediction.crop
         else None,

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-# A score of a film that was cut out of a page can be lower than that of the film alone: the largest fall near
-# the band was 0.41, to 0.31 below the band. So such an image is clear only this far below the band.
-CAUTION_AFTER_CROP = 0.35
+from worker.card.band import clear_below
 
 
 class Verdict(StrEnum):
@@ -58,8 +56,7 @@ def triage(p_pneumonia: float, point: OperatingPoint, *, cropped: bool = False) 
         cropped: the film was cut out of a margin or a page.
 
     Returns:
-        `flagged` at or above `band_high`, `clear` below `band_low`, or below `band_low` - `CAUTION_AFTER_CROP`
-        for a film that was cut out, else `uncertain`.
+        `flagged` at or above `band_high`, `clear` below the limit of `worker.card.band`, else `uncertain`.
 
     Raises:
         ValueError: the score is not a number in 0..1.
@@ -67,8 +64,8 @@ def triage(p_pneumonia: float, point: OperatingPoint, *, cropped: bool = False) 
     _check(p_pneumonia)
     if p_pneumonia >= point.band_high:
         return Verdict.FLAGGED
-    band_low = point.band_low - CAUTION_AFTER_CROP * cropped
-    return Verdict.UNCERTAIN if p_pneumonia >= band_low else Verdict.CLEAR
+    limit = clear_below(point.band_low, cropped=cropped)
+    return Verdict.UNCERTAIN if p_pneumonia >= limit else Verdict.CLEAR
 
 
 def confidence(p_pneumonia: float) -> float:

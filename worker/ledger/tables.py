@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+from worker.card.band import clear_below
 from worker.ledger.states import ImageState
 
 # SQLite assigns ids by itself only in a column of exactly the type INTEGER.
@@ -259,6 +260,11 @@ class Prediction(Base):
         ):
             return None
         return self.crop_left, self.crop_top, self.crop_right, self.crop_bottom
+
+    @property
+    def clear_below(self) -> float:
+        """The score below which the image is clear. `operating_point` must be loaded."""
+        return clear_below(self.operating_point.band_low, cropped=self.crop is not None)
 
 
 class ReceiptTally(Base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,37 @@ def test_map_and_outline_fit_the_part_that_was_scored(client: FlaskClient, night
     assert 40 * scale - 1 <= top < bottom <= 200 * scale + 1
     crop = client.get("/api/v1/images/1").get_json()["predictions"][0]["crop"]
     assert crop == {"left": 160, "top": 40, "right": 280, "bottom": 200}
+
+
+def zones(page: str) -> list[float]:
+    """Return start and width of each zone of the scale, in per cent: clear, uncertain, flagged."""
+    scale = page.split('class="scale"')[1].split('class="marker"', maxsplit=1)[0]
+    found = re.findall(r'class="zone \w+" x="([\d.]+)%?" y="14" width="([\d.]+)%"', scale)
+    return [float(number) for zone in found for number in zone]
+
+
+@pytest.mark.parametrize(
+    ("band_low", "crop", "limit", "words"),
+    [
+        pytest.param(0.4, None, 0.4, "clear &lt; 0.40", id="whole picture"),
+        pytest.param(0.4, 160, 0.05, "clear &lt; 0.05", id="film that was cut out"),
+        pytest.param(0.3, 160, 0.0, "clear never", id="film that is never clear"),
+    ],
+)
+def test_scale_shows_from_which_score_an_image_is_clear(
+    client: FlaskClient, night: Night, band_low: float, crop: int | None, limit: float, words: str
+) -> None:
+    with night.ledger.transaction() as session:
+        prediction = session.scalars(select(Prediction).where(Prediction.image_id == 6)).one()
+        prediction.crop_left = prediction.crop_top = crop and 0
+        prediction.crop_right = prediction.crop_bottom = crop
+        prediction.operating_point.band_low = band_low
+    page = client.get("/review/6").text
+    assert zones(page) == pytest.approx([0, 100 * limit, 100 * limit, 65 - 100 * limit, 65, 35])
+    assert words in " ".join(page.split('class="small dim zones"')[1].split("</span>")[0].split())
+    assert ("Its score may be too low" in page) == (crop is not None)
+    document = client.get("/api/v1/images/6").get_json()["predictions"][0]
+    assert document["clear_below"] == pytest.approx(limit)
 
 
 def test_image_that_was_scored_whole_has_no_outline(client: FlaskClient) -> None:

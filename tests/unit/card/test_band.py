@@ -1,0 +1,26 @@
+"""worker.card.band: the limit that triage uses and the viewer draws."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from worker.card.band import clear_below
+from worker.inference.triage import OperatingPoint, Verdict, triage
+
+
+@pytest.mark.parametrize("band_low", [0.0, 0.2, 0.35, 0.4, 0.6])
+@pytest.mark.parametrize("cropped", [False, True])
+def test_scores_below_the_limit_are_clear_and_no_others(band_low: float, cropped: bool) -> None:
+    point = OperatingPoint("balanced", 0.7, band_low, 0.8)
+    limit = clear_below(band_low, cropped=cropped)
+    assert 0 <= limit <= band_low
+    assert triage(limit, point, cropped=cropped) is Verdict.UNCERTAIN
+    if limit:
+        assert triage(math.nextafter(limit, 0), point, cropped=cropped) is Verdict.CLEAR
+
+
+def test_film_that_was_cut_out_is_clear_later() -> None:
+    assert clear_below(0.5, cropped=True) == pytest.approx(0.15)
+    assert clear_below(0.3, cropped=True) == 0
