@@ -17,7 +17,7 @@ from tests.filling import assert_consistent, image
 from worker.commands.replay import as_text, replay_image
 from worker.commands.screen_files import screen_files
 from worker.config import Settings
-from worker.errors import REJECTIONS
+from worker.errors import REJECTIONS, RejectedImage
 from worker.imagefile.limits import limits_of
 from worker.inference.admission import admit
 from worker.inference.gate import open_gate
@@ -95,6 +95,31 @@ def test_film_is_cut_out_of_its_margin_and_two_films_are_rejected(
     recorded = {row.subject: tuple(json.loads(row.payload)[side] for side in CROP) for row in events}
     assert recorded == {f"image:{number}": crop or (None,) * 4 for number, crop in crops.items()}
     assert assert_consistent(ledger).rejected == 1
+
+
+PLATE = 1200
+
+
+@pytest.mark.parametrize("level", [0, 128, 255], ids=["black", "grey", "white"])
+@pytest.mark.parametrize("share", [0.15, 0.3, 0.45, 0.6])
+@pytest.mark.parametrize("place", [(0.5, 0.5), (0.1, 0.2), (0.0, 1.0)], ids=["middle", "aside", "corner"])
+def test_shrunk_chest_on_a_plain_picture_is_never_scored_as_it_is(
+    scorer: Scorer, level: int, share: float, place: tuple[float, float]
+) -> None:
+    """It is cut out, or rejected with a sentence."""
+    chest = draw_phantom(3, width=round(share * PLATE))
+    left, top = (round(part * (PLATE - length)) for part, length in zip(place, chest.size, strict=True))
+    picture = Image.new("L", (PLATE, PLATE), level)
+    picture.paste(chest, (left, top))
+    try:
+        crop = scorer.prepare(encoded(picture, "JPEG", quality=92), limits_of(Settings())).crop
+    except RejectedImage:
+        return
+    assert crop is not None, "the whole picture was scored"
+    slack = 0.02 * PLATE
+    assert left - slack <= crop.left < crop.right <= left + chest.width + slack
+    assert top - slack <= crop.top < crop.bottom <= top + chest.height + slack
+    assert crop.area >= 0.5 * chest.width * chest.height
 
 
 def test_screen_command_says_what_was_scored(files: list[Path]) -> None:
