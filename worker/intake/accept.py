@@ -206,7 +206,12 @@ class Acceptor:
         """Delete recorded files. A file that stays gets a key that it keeps when its owner or mode changes."""
         new_keys: dict[str, str | None] = {}
         for candidate, status, key in recorded:
-            error = _remove(candidate, fingerprint_of(status))
+            try:
+                error = _remove(candidate, fingerprint_of(status))
+            except BeingWritten:
+                # The next scan tries again, or accepts the file that it has become.
+                problems.held_open(candidate.name)
+                continue
             if error is not None:
                 problems.unremovable(error)
             kept = kept_key(candidate.name, status) if error is not None else None
@@ -359,7 +364,10 @@ def _inode(candidate: Candidate) -> int:
 
 
 def _remove(candidate: Candidate, fingerprint: tuple[int, ...]) -> OSError | None:
-    """Delete an accepted file, unless another file has replaced it, and return the error if it cannot be deleted."""
+    """Delete an accepted file, unless another file has replaced it, and return the error if it cannot be deleted.
+
+    Raises BeingWritten.
+    """
     try:
         candidate.remove(fingerprint)
     except FileNotFoundError:

@@ -59,10 +59,15 @@ class Candidate:
             return os.stat(self.path.name, dir_fd=folder, follow_symlinks=False)
 
     def remove(self, fingerprint: tuple[int, ...]) -> None:
-        """Delete the file, unless another file has replaced it under this name. Raises OSError."""
-        with self.folder() as folder:
-            status = os.stat(self.path.name, dir_fd=folder, follow_symlinks=False)
-            if fingerprint_of(status) == fingerprint:
+        """Delete the file, unless another file has replaced it under this name.
+
+        Raises:
+            BeingWritten: a process has opened the file for writing since it was read.
+            OSError: the file cannot be deleted.
+        """
+        with self.folder() as folder, _opened(self.path.name, folder) as handle:
+            if fingerprint_of(os.fstat(handle)) == fingerprint:
+                _take_lease(handle)
                 os.unlink(self.path.name, dir_fd=folder)
 
 
@@ -107,14 +112,25 @@ def open_source(candidate: Candidate) -> Iterator[OpenSource]:
         FileNotFoundError: there is no regular file, or not the one that was seen.
         OSError: the file cannot be read.
     """
-    with candidate.folder() as folder:
-        handle = os.open(candidate.path.name, _READ_FLAGS, dir_fd=folder)
-        with os.fdopen(handle, "rb") as file:
-            status = os.fstat(handle)
-            identity = status.st_dev, status.st_ino
-            if not stat.S_ISREG(status.st_mode) or candidate.identity not in {None, identity}:
-                raise FileNotFoundError(candidate.path)
-            yield OpenSource(folder, candidate.path.name, file, status)
+    with (
+        candidate.folder() as folder,
+        _opened(candidate.path.name, folder) as handle,
+        os.fdopen(handle, "rb", closefd=False) as file,
+    ):
+        status = os.fstat(handle)
+        identity = status.st_dev, status.st_ino
+        if not stat.S_ISREG(status.st_mode) or candidate.identity not in {None, identity}:
+            raise FileNotFoundError(candidate.path)
+        yield OpenSource(folder, candidate.path.name, file, status)
+
+
+@contextmanager
+def _opened(name: str, folder: int) -> Iterator[int]:
+    handle = os.open(name, _READ_FLAGS, dir_fd=folder)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def fingerprint_of(status: os.stat_result) -> tuple[int, ...]:

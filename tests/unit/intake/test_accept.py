@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -136,6 +136,23 @@ def test_a_newer_file_of_the_same_name_is_not_removed(
     assert path.read_bytes() == jpeg(2), "it was never read, so removing it would lose it"
     (accepted,) = intake.accept(path)
     assert accepted.outcome is Outcome.NEW
+    assert assert_consistent(intake.ledger).images == 2
+
+
+def test_a_file_that_is_opened_for_writing_meanwhile_is_not_removed(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = intake.file("a.jpg", jpeg(1))
+    # A file with two names is copied into the store.
+    os.link(path, tmp_path / "second name")
+    with ExitStack() as writers, monkeypatch.context() as patch:
+        intake.during_the_commit(patch, lambda: writers.enter_context(path.open("r+b")))
+        intake.accept(path)
+        assert path.exists(), "what the writer writes next would be lost with the name"
+        path.write_bytes(jpeg(2))
+    (accepted,) = intake.accept(path)
+    assert accepted.outcome is Outcome.NEW
+    assert not path.exists()
     assert assert_consistent(intake.ledger).images == 2
 
 
