@@ -27,6 +27,7 @@ def test_the_lungs_are_dark() -> None:
     assert corner < 0.5 * spine
 
 
+@pytest.mark.slow
 def test_an_opacity_whitens_the_lungs_of_the_same_chest() -> None:
     for seed in range(8):
         plain, patchy = (
@@ -38,6 +39,7 @@ def test_an_opacity_whitens_the_lungs_of_the_same_chest() -> None:
         assert abs(belly.mean()) < 1
 
 
+@pytest.mark.slow
 def test_the_seed_decides_about_an_opacity_by_default() -> None:
     as_drawn = [draw_phantom(seed, width=128).tobytes() for seed in range(16)]
     plain = [draw_phantom(seed, width=128, opacity=False).tobytes() for seed in range(16)]

@@ -76,6 +76,7 @@ def changes_the_lowest_bit_at_most(damaged: bytes, whole: bytes) -> bool:
     return float(np.abs(difference).mean()) < 0.5
 
 
+@pytest.mark.slow
 def test_no_file_as_published_counts_as_damaged(xrays: list[Path]) -> None:
     for path in xrays:
         assert decode_grey(path.read_bytes(), SIDE).shape == (SIDE, SIDE)

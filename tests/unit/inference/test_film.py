@@ -275,6 +275,7 @@ def test_page_that_cannot_be_cut_is_rejected_with_its_sentence(phantom: Image.Im
     assert rejected.value.code == "on_a_page"
 
 
+@pytest.mark.slow
 def test_no_file_as_published_is_cut(xrays: list[Path]) -> None:
     """The published originals, where they are at hand; else phantoms."""
     assert [path for path in xrays if decode_film(path.read_bytes(), 128).crop is not None] == []

@@ -190,6 +190,7 @@ def test_check_leaves_the_picture_as_it_is(film: Image.Image) -> None:
     assert np.array_equal(grey, before)
 
 
+@pytest.mark.slow
 def test_no_file_as_published_is_rejected(xrays: list[Path]) -> None:
     """The published originals, where they are at hand; else phantoms."""
     assert not any(has_wide_margin(whole(path.read_bytes())) for path in xrays)

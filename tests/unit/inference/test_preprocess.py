@@ -57,6 +57,7 @@ def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return float(np.abs(a.astype(int) - b.astype(int)).mean())
 
 
+@pytest.mark.slow
 def test_scaled_decoding_changes_almost_nothing() -> None:
     files = large_radiographs()
     gaps = [difference(decode_film(data, SIDE).grey, fully_decoded(data)) for data in files]
@@ -65,6 +66,7 @@ def test_scaled_decoding_changes_almost_nothing() -> None:
     assert np.mean(gaps) < 0.6 * np.mean(coarse)
 
 
+@pytest.mark.slow
 def test_a_small_copy_gives_nearly_the_same_input() -> None:
     for data in large_radiographs():
         with Image.open(io.BytesIO(data)) as image:
@@ -84,6 +86,7 @@ def test_the_input_is_the_same_every_time() -> None:
     assert np.array_equal(to_model_input(data, SIDE), to_model_input(data, SIDE))
 
 
+@pytest.mark.slow
 def test_a_darker_exposure_gives_nearly_the_same_input() -> None:
     image = draw_phantom(3)
     dim = image.point([round(30 + level * 0.5) for level in range(256)])

@@ -291,6 +291,7 @@ def old_ledger(database_url: str) -> Iterator[Ledger]:
     ledger.close()
 
 
+@pytest.mark.slow
 def test_upgraded_ledger_matches_and_what_is_unproven_is_counted(old_ledger: Ledger) -> None:
     found = compared(old_ledger)
     assert found.mismatches == []
@@ -308,6 +309,7 @@ def test_upgraded_ledger_matches_and_what_is_unproven_is_counted(old_ledger: Led
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "harm",
     [
@@ -324,6 +326,7 @@ def test_change_in_an_upgraded_ledger_is_found(old_ledger: Ledger, harm: str) ->
     assert compared(old_ledger).mismatch_count == 1
 
 
+@pytest.mark.slow
 def test_upgraded_ledger_is_used_on_with_proofs(old_ledger: Ledger) -> None:
     before = compared(old_ledger).unproven
     with old_ledger.transaction() as session:

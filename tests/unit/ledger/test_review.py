@@ -217,6 +217,7 @@ def test_undo_adds_a_row_and_takes_back_one_reading(ledger: Ledger) -> None:
     assert_consistent(ledger)
 
 
+@pytest.mark.slow
 def test_queue_page_loads_only_standing_readings(ledger: Ledger) -> None:
     ids = scored(ledger, 0.9, 0.8, 0.7)
     ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ def reordered(value: Any) -> Any:
     return tuple(reordered(item) for item in value) if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 @given(PAYLOADS)
 def test_canonical_text_gives_the_payload_back(payload: dict[str, Any]) -> None:
     assert json.loads(canonical(payload)) == expected(payload)
@@ -46,6 +48,7 @@ def test_order_of_keys_does_not_change_the_text(payload: dict[str, Any]) -> None
     assert canonical(reordered(payload)) == canonical(payload)
 
 
+@pytest.mark.slow
 @given(PAYLOADS, PAYLOADS)
 def test_different_payloads_have_different_texts(first: dict[str, Any], second: dict[str, Any]) -> None:
     # repr tells True from 1, as JSON does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ def since(scans: list[Scan], path: str) -> float:
     return first
 
 
+@pytest.mark.slow
 @given(SECONDS, SCANS)
 def test_a_file_is_complete_when_it_rested_for_the_settle_time(settle_s: float, steps: list[Scan]) -> None:
     tracker, now, scans = StabilityTracker(settle_s), 100.0, list[Scan]()
