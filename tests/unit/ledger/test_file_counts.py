@@ -6,6 +6,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import select
 
 from tests.filling import (
     NOT_AN_IMAGE,
@@ -18,11 +19,13 @@ from tests.filling import (
     receive,
     result,
 )
-from worker.ledger import leases, predictions
+from worker.ledger import leases, predictions, rescores
 from worker.ledger.predictions import RejectionRecord, ScoringModel
 from worker.ledger.receipts import Arrival
+from worker.ledger.rescores import CROPPED
 from worker.ledger.session import Ledger
 from worker.ledger.states import IllegalTransition
+from worker.ledger.tables import Prediction
 
 
 class Night:
@@ -30,7 +33,7 @@ class Night:
 
     def __init__(self, ledger: Ledger, seed: int, label: str = "") -> None:
         self.ledger, self.random = ledger, random.Random(seed)
-        self.model: ScoringModel = known_model(ledger)
+        self.models: list[ScoringModel] = [known_model(ledger), known_model(ledger, "n" * 64)]
         self.now = 0.0
         self.keys: set[str] = set()
         self.ids: set[int] = set()
@@ -40,7 +43,7 @@ class Night:
     def step(self) -> None:
         self.now += self.random.uniform(0, 20)
         acts = (self.arrive, self.arrive, self.lease, self.lease, self.record, self.release)
-        self.random.choice((*acts, self.expire, self.retry, self.mark))()
+        self.random.choice((*acts, self.expire, self.retry, self.rescore, self.mark))()
 
     def arrive(self) -> None:
         group = [self.a_file() for _ in range(self.random.randint(1, 4))]
@@ -76,7 +79,7 @@ class Night:
             predictions.record(
                 session,
                 owner=worker,
-                model=self.model,
+                model=self.random.choice(self.models),
                 scored=scored,
                 rejected=refused,
                 started_at=later(self.now),
@@ -100,6 +103,12 @@ class Night:
         with self.ledger.transaction() as session:
             many = self.random.randint(1, 9)
             leases.expire(session, lease_s=60, max_attempts=3, at=later(self.now), limit=many)
+
+    def rescore(self) -> None:
+        with self.ledger.transaction() as session:
+            of_some = select(Prediction.id).where(Prediction.image_id.in_(self.some()))
+            reasons = dict.fromkeys(session.scalars(of_some), CROPPED)
+            rescores.rescore(session, reasons, later(self.now))
 
     def retry(self) -> None:
         for image_id in self.some():

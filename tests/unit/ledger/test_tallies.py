@@ -24,9 +24,10 @@ from tests.filling import (
     score,
 )
 from worker.config import Settings
-from worker.ledger import leases, reading_queue, reports, review, schema, tallies
+from worker.ledger import leases, reading_queue, reports, rescores, review, schema, tallies
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.reading_queue import QueueFilter
+from worker.ledger.rescores import CROPPED
 from worker.ledger.review import Action
 from worker.ledger.session import Ledger
 from worker.ledger.states import TRANSITIONS, ImageState, ReviewState
@@ -78,6 +79,10 @@ def _steps(ledger: Ledger) -> list[Callable[[], object]]:
         with ledger.transaction() as session:
             review.undo(session, reader_id=reader, at=AT)
 
+    def rescore() -> None:
+        with ledger.transaction() as session:
+            rescores.rescore(session, {1: CROPPED}, AT)
+
     return [
         lambda: fill(ledger, 1, 2, 3, 3),
         reject,
@@ -90,6 +95,7 @@ def _steps(ledger: Ledger) -> list[Callable[[], object]]:
         lambda: retry(3),
         read,
         undo,
+        rescore,
     ]
 
 
