@@ -26,7 +26,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from worker.errors import WrongSettings
-from worker.folders import Place, conflicts, not_folders
+from worker.folders import Place, conflicts, is_no_database, wrong_kinds
 from worker.keyfile import read_secret
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -401,18 +401,29 @@ class Settings(BaseSettings):
     def places(self) -> list[Place]:
         """The folders and files of this installation."""
         places = [
-            Place("the inbox", self.inbox, "NIGHTREAD_INBOX", exclusive=True),
-            Place("the image store", self.store_path, "NIGHTREAD_STORE", exclusive=True),
+            Place("the data folder", self.data, "NIGHTREAD_DATA", folder=True),
+            Place("the inbox", self.inbox, self.setting_of("inbox"), exclusive=True),
+            Place("the image store", self.store_path, self.setting_of("store"), exclusive=True),
             Place("the folder of uploads", self.incoming, "NIGHTREAD_DATA", exclusive=True),
             Place("the broker's folder", self.data / "broker", "NIGHTREAD_DATA", exclusive=True),
-            Place("the data folder", self.data, "NIGHTREAD_DATA"),
-            Place("the model's folder", self.model, "NIGHTREAD_MODEL"),
-            Place("the file of checkpoints", self.checkpoints_path, "NIGHTREAD_CHECKPOINTS"),
-            Place("the key of checkpoints", self.checkpoint_key_path, "NIGHTREAD_CHECKPOINT_KEY"),
-            Place("the key of phantoms", self.phantom_key_path, "NIGHTREAD_PHANTOM_KEY"),
+            Place("the model's folder", self.model, "NIGHTREAD_MODEL", folder=True),
+            Place("the file of checkpoints", self.checkpoints_path, self.setting_of("checkpoints")),
+            Place("the key of checkpoints", self.checkpoint_key_path, self.setting_of("checkpoint_key")),
+            Place("the key of phantoms", self.phantom_key_path, self.setting_of("phantom_key")),
         ]
         file = self.database_file
-        return places if file is None else [*places, Place("the database", file, "NIGHTREAD_DATABASE_URL")]
+        return (
+            places
+            if file is None
+            else [*places, Place("the database", file, self.setting_of("database_url"))]
+        )
+
+    def setting_of(self, name: str) -> str:
+        """Return the setting that says where a place is: `name`, or the data folder's setting if `name` is left out."""
+        if getattr(self, f"{name}_file", ""):
+            return f"{_PREFIX}{name}_file".upper()
+        chosen = name in self.model_fields_set and getattr(self, name)
+        return f"{_PREFIX}{name if chosen else 'data'}".upper()
 
     @cached_property
     def broker_socket(self) -> Path:
@@ -444,7 +455,12 @@ def read_settings(**overrides: object) -> Settings:
     except ValueError as error:
         raise WrongSettings(f"nightread.toml cannot be read: {error}") from None
     places = settings.places
-    problems += list(not_folders(places)) or list(conflicts(places))
+    problems += list(wrong_kinds(places)) or list(conflicts(places))
+    if settings.database_file and is_no_database(settings.database_file):
+        problems.append(
+            f"{settings.setting_of('database_url')}: {settings.database_file} is not an SQLite database. It stays as it "
+            "is. Name another file; if it was the ledger, restore a backup."
+        )
     if problems:
         raise WrongSettings("\n".join(problems))
     return settings

@@ -12,8 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# The setting of all places that no setting of their own names.
+_DEFAULT = "NIGHTREAD_DATA"
 _READ = stat.S_IRGRP | stat.S_IROTH
 _ENTER = stat.S_IXGRP | stat.S_IXOTH
+# The first bytes of a database (sqlite.org/fileformat.html, 1.3.1). A new one is empty.
+_SQLITE_START = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,14 @@ class Place:
         path: absolute path; it may not exist yet.
         setting: the setting that says where it is.
         exclusive: whether it is a folder that no other place may share or lie in.
+        folder: whether it is another folder.
     """
 
     name: str
     path: Path
     setting: str
     exclusive: bool = False
+    folder: bool = False
 
 
 def conflicts(places: Sequence[Place]) -> Iterator[str]:
@@ -42,13 +48,36 @@ def conflicts(places: Sequence[Place]) -> Iterator[str]:
                 yield sentence
 
 
-def not_folders(places: Sequence[Place]) -> Iterator[str]:
-    """Yield a sentence for each place that cannot exist, because a part of its path is not a folder."""
+def wrong_kinds(places: Sequence[Place]) -> Iterator[str]:
+    """Yield a sentence for each place that cannot exist: it or a part of its path is no folder, or it must be a file.
+
+    A file in the way of several places is named once.
+    """
+    in_the_way = set()
     for place in places:
-        ancestors = place.path.parents if not place.exclusive else (place.path, *place.path.parents)
+        is_folder = place.exclusive or place.folder
+        ancestors = (place.path, *place.path.parents) if is_folder else place.path.parents
         existing = next((folder for folder in ancestors if _exists(folder)), None)
         if existing is not None and not existing.is_dir():
-            yield f"{place.setting}: {existing} is not a folder, so {place.name} cannot be at {place.path}."
+            if existing not in in_the_way:
+                yield f"{place.setting}: {existing} is not a folder, so {place.name} cannot be at {place.path}."
+            in_the_way.add(existing)
+        elif not is_folder and place.path.is_dir():
+            yield f"{place.setting}: {place.path} is a folder, but {place.name} must be a file."
+
+
+def is_no_database(path: Path) -> bool:
+    """Return whether there is a file at `path` that is not an SQLite database.
+
+    Call this only before the process opens the database: closing the file would end SQLite's locks (fcntl(2)).
+    """
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_SQLITE_START)) not in {b"", _SQLITE_START}
+    except OSError:
+        return False
 
 
 def make_private() -> None:
@@ -72,8 +101,10 @@ def contains(outer: Path, inner: Path) -> bool:
 
 def _conflict(outer: Place, inner: Place) -> str | None:
     if outer.exclusive and contains(outer.path, inner.path):
+        # The one that somebody set is wrong, not the default.
+        setting = inner.setting if inner.setting != _DEFAULT else outer.setting
         return (
-            f"{inner.setting}: {inner.name} must not be or lie in {outer.name}. {inner.name.capitalize()} is "
+            f"{setting}: {inner.name} must not be or lie in {outer.name}. {inner.name.capitalize()} is "
             f"{inner.path}, {outer.name} is {outer.path}."
         )
     if not outer.path.is_dir() and outer.path.resolve() == inner.path.resolve():

@@ -146,15 +146,15 @@ def _check_model(settings: Settings) -> None:
 
 def _make_folders(settings: Settings) -> None:
     for setting, folder in (
-        ("DATA", settings.data),
-        ("DATA", settings.incoming),
-        ("INBOX", settings.inbox),
+        ("NIGHTREAD_DATA", settings.data),
+        ("NIGHTREAD_DATA", settings.incoming),
+        (settings.setting_of("inbox"), settings.inbox),
     ):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WrongSettings(
-                f"NIGHTREAD_{setting}: the folder {folder} cannot be created ({error.strerror})."
+                f"{setting}: the folder {folder} cannot be created ({error.strerror})."
             ) from None
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_settings
+from tests.ledgers import current_ledger
 from worker.config import Settings, read_settings
 from worker.errors import WrongSettings
-from worker.folders import Place, conflicts, contains, not_folders, readable_by_others
+from worker.folders import Place, conflicts, contains, is_no_database, readable_by_others, wrong_kinds
 
 
 def places(*paths: Path, exclusive: bool = True) -> list[Place]:
@@ -72,8 +73,63 @@ def test_containment_is_seen_through_links(tmp_path: Path) -> None:
 def test_a_path_through_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     below, at = places(tmp_path / "file" / "deep" / "store", tmp_path / "file")
-    assert len(list(not_folders([below, at]))) == 2
-    assert list(not_folders(places(tmp_path / "file", exclusive=False))) == []
+    assert len(list(wrong_kinds([below]))) == len(list(wrong_kinds([at]))) == 1
+    assert len(list(wrong_kinds([below, at]))) == 1, "the file is named once"
+    assert list(wrong_kinds(places(tmp_path / "file", exclusive=False))) == []
+
+
+@pytest.mark.parametrize("setting", ["data", "inbox", "store", "model"])
+def test_a_file_in_place_of_a_folder_names_its_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    (tmp_path / "file").touch()
+    for value in ("file", "file/deeper"):
+        monkeypatch.setenv(f"NIGHTREAD_{setting.upper()}", str(tmp_path / value))
+        with pytest.raises(WrongSettings) as error:
+            read_settings()
+        assert str(error.value).startswith(
+            f"NIGHTREAD_{setting.upper()}: {tmp_path / 'file'} is not a folder"
+        )
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("setting", ["checkpoints", "checkpoint_key", "phantom_key", "database_url"])
+@pytest.mark.parametrize(("value", "words"), [("folder", "is a folder"), ("file/x", "is not a folder")])
+def test_a_wrong_path_of_a_file_names_its_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, words: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    path = f"{tmp_path}/{value}"
+    monkeypatch.setenv(
+        f"NIGHTREAD_{setting.upper()}", f"sqlite:///{path}" if setting == "database_url" else path
+    )
+    with pytest.raises(WrongSettings, match=f"^NIGHTREAD_{setting.upper()}: .* {words}"):
+        read_settings()
+
+
+@pytest.mark.parametrize("content", [b"import os", b"SQLite format 3", bytes(4096)])
+def test_a_file_that_is_no_database_is_refused_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    (tmp_path / "data").mkdir()
+    for variable, value, path in (
+        ("DATABASE_URL", f"sqlite:///{tmp_path}/script.py", tmp_path / "script.py"),
+        ("DATA", str(tmp_path / "data"), tmp_path / "data" / "nightread.sqlite3"),
+    ):
+        path.write_bytes(content)
+        with monkeypatch.context() as patch:
+            patch.setenv(f"NIGHTREAD_{variable}", value)
+            with pytest.raises(WrongSettings) as error:
+                read_settings()
+        assert str(error.value).startswith(f"NIGHTREAD_{variable}: {path} is not an SQLite database")
+        assert path.read_bytes() == content
+
+
+def test_an_empty_file_and_a_database_are_accepted(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    current_ledger(f"sqlite:///{tmp_path / 'ledger'}").close()
+    assert [is_no_database(tmp_path / name) for name in ("empty", "ledger", "missing", ".")] == [False] * 4
 
 
 def test_the_same_file_system_tree_mounted_twice_is_one_folder(

@@ -245,3 +245,12 @@ def test_phantom_marks_its_drawings_with_the_key_of_the_data_folder(tmp_path: Pa
     (path,) = drawings.iterdir()
     with path.open("rb") as file:
         assert is_own_phantom(file, data / "phantom.key")
+
+
+@pytest.mark.parametrize("command", [["up"], ["status"], ["db", "check"], ["db", "upgrade"]])
+def test_file_that_is_no_database_is_a_wrong_setting(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "script.py").write_text("import os")
+    done = nightread(*command, NIGHTREAD_DATABASE_URL=f"sqlite:///{tmp_path}/script.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("NIGHTREAD_DATABASE_URL: ")
+    assert not (tmp_path / "data").exists()
