@@ -17,6 +17,7 @@ PAGES = {
 }
 README = PAGES["README.md"]
 SETTINGS = PAGES["docs/settings.md"]
+SECURITY = PAGES["SECURITY.md"]
 # Folders that a reader is to make.
 EXAMPLES = {"models/other", "models/OWN"}
 ROWS = re.findall(r"^\| `NIGHTREAD_([A-Z0-9_]+)` \| (.*?) \| (.*) \|$", SETTINGS, re.MULTILINE)
@@ -70,11 +71,21 @@ def test_every_file_that_a_page_names_exists(page: str) -> None:
     assert [path for path in named if not (ROOT / path).exists() and path not in EXAMPLES] == []
 
 
-def test_every_test_that_shows_a_promise_exists() -> None:
-    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGES["docs/reliability.md"])
+@pytest.mark.parametrize("page", ["docs/reliability.md", "SECURITY.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGES[page])
     assert len(named) > 20
     files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     assert [f"{file}::{test}" for file, test in named if f"\ndef {test}(" not in files.get(file, "")] == []
+
+
+def test_every_abuse_has_a_test_or_is_said_to_be_uncovered() -> None:
+    tables = re.findall(r"\n\| abuse \|.*?\n\n", SECURITY, re.DOTALL)
+    assert len(tables) == 8
+    for row in (line for table in tables for line in table.strip().splitlines()[2:]):
+        abuse, covered, shown, uncovered = re.split(r" *\| *", row)[1:-1]
+        assert (covered == "nothing") == (shown == ""), abuse
+        assert uncovered or covered != "nothing", abuse
 
 
 def _exists(page: str, target: str) -> bool:
