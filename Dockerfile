@@ -1,5 +1,5 @@
 # One image for all commands of Nightread. It holds what `make setup` installs.
-FROM python:3.13-slim-bookworm AS build
+FROM python:3.13.9-slim-bookworm AS build
 WORKDIR /opt/nightread
 COPY lock/serve.txt lock/serve.txt
 RUN python -m venv .venv \
@@ -13,7 +13,7 @@ COPY migrations migrations
 RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
     && .venv/bin/python -m compileall -q .venv worker webui training migrations
 
-FROM python:3.13-slim-bookworm
+FROM python:3.13.9-slim-bookworm
 LABEL org.opencontainers.image.title=nightread org.opencontainers.image.version=0.2.0
 # A user that the host does not have. The data folder on the host must belong to 10001.
 RUN useradd --uid 10001 --create-home nightread && install -d -o nightread -g nightread /data

@@ -6,7 +6,7 @@
 --
 --   nightread_owner    owns the tables and runs the migrations:   NIGHTREAD_MIGRATION_DATABASE_URL
 --   nightread_app      all processes of Nightread:                NIGHTREAD_DATABASE_URL
---   nightread_auditor  reads; for checks from another machine:    NIGHTREAD_DATABASE_URL there
+--   nightread_auditor  reads; signs checkpoints, checks:          NIGHTREAD_DATABASE_URL there
 --
 -- On audit_event, the application may only select and insert. It is no owner, so it cannot switch triggers off.
 

