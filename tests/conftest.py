@@ -30,6 +30,9 @@ from worker.phantom import write_phantom
 # Published radiographs, outside the repository. Without this folder the tests use phantoms.
 TEST_DATA = Path(os.environ.get("XRAY_TEST_DATA") or ROOT.parent / "shared" / "data").absolute()
 
+# Programs that a script starts in the background ignore SIGINT, and hand that on to what they start. Tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Every run tests the same examples, and a slow machine does not make one fail.
 hypothesis.settings.register_profile(

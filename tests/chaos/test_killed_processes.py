@@ -66,7 +66,9 @@ def kill_the_worker(stack: Stack) -> None:
 
 
 def suspend_the_broker_for_ten_seconds(stack: Stack) -> None:
-    (server,) = running(stack, "valkey-server")
+    # The server of a killed broker may still be ending.
+    wait_for(lambda: len(stack.processes("valkey-server")) == 1, stack.log_tail)
+    (server,) = stack.processes("valkey-server")
     server.suspend()
     time.sleep(10)
     if server.is_running():
