@@ -15,6 +15,7 @@ import pytest
 from tests.chaos.sender import Sender, kill_process_with_lease, scoring_processes
 from tests.conftest import Stack, stack_factory, wait_for
 from worker.phantom import write_phantom
+from worker.queue import bundled_broker
 
 pytestmark = pytest.mark.stack
 
@@ -65,10 +66,18 @@ def kill_the_worker(stack: Stack) -> None:
     )
 
 
+def kill_the_broker(stack: Stack) -> None:
+    """Kill the broker, and wait until the next one has replaced the server that was left running."""
+    (left,) = running(stack, "valkey-server")
+    kill(stack, "broker")
+    wait_for(
+        lambda: left not in stack.processes("valkey-server") and bundled_broker.is_ready(stack.settings),
+        stack.log_tail,
+    )
+
+
 def suspend_the_broker_for_ten_seconds(stack: Stack) -> None:
-    # The server of a killed broker may still be ending.
-    wait_for(lambda: len(stack.processes("valkey-server")) == 1, stack.log_tail)
-    (server,) = stack.processes("valkey-server")
+    (server,) = running(stack, "valkey-server")
     server.suspend()
     time.sleep(10)
     if server.is_running():
@@ -85,7 +94,7 @@ FAULTS: list[Callable[[Stack], None]] = [
     kill_the_worker,
     kill_the_watcher_twice,
     lambda stack: kill(stack, "valkey-server"),
-    lambda stack: kill(stack, "broker"),
+    kill_the_broker,
     suspend_the_broker_for_ten_seconds,
     kill_the_supervisor_and_start_again,
 ]

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import struct
 import subprocess
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import structlog
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -118,11 +121,27 @@ def _prepare_folder(folder: Path) -> None:
 
 
 def _stop_orphan(settings: Settings) -> None:
-    """Stop a broker whose parent process died, for example by SIGKILL."""
-    if not settings.broker_socket.exists():
-        return
-    client = Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=2.0, retry=_NO_RETRY)
-    with suppress(RedisError, OSError):
-        client.shutdown(nosave=True)
+    """End a server whose parent process died, for example by SIGKILL. Raises OSError if it cannot be ended.
+
+    Beside a second server it would split the queue: who is connected to it would stay connected. It may be suspended,
+    and its contents need not survive, so it is killed.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_STOP_WITHIN_S)
+        try:
+            connection.connect(str(settings.broker_socket))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return
+        psutil.Process(_peer_of(connection)).kill()
         log.info("stopped a broker that an earlier process left running")
-    client.close()
+        # The kernel closes the connection when the process has ended.
+        with suppress(ConnectionResetError):
+            connection.recv(1)
+
+
+def _peer_of(connection: socket.socket) -> int:
+    """Return the process id of the server behind a connection (unix(7), SO_PEERCRED)."""
+    credentials = struct.Struct("3i")
+    return int(
+        credentials.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))[0]
+    )
