@@ -141,7 +141,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the server owes no answer: to close the connection loses no complete request."""
+        """Whether no answer is due, so that closing the connection loses no complete request."""
         return not (self.requests or self.total_outbufs_len)
 
     def close_if_late(self, now: float, wall: float) -> None:

@@ -1,4 +1,4 @@
-"""What other programs take from the repository: type information, the systemd units, the CI workflow."""
+"""Files of the repository that other programs read: type information, systemd units, the CI workflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the predictions of other models were checked with a newer preprocessing: page by page, one worker at a time.
+"""Records which predictions of other models were checked with a newer preprocessing: in pages, each by one worker.
 
 A mark for each model and preprocessing says up to which prediction. A page is in work until its worker advances the
 mark; if that worker dies, another one gets the page when its time is over.

@@ -351,7 +351,7 @@ class Rescore(Base):
 
 
 class Recheck(Base):
-    """How far the predictions of a model were checked with a newer preprocessing: up to the prediction `last_id`.
+    """The last prediction of a model that was checked with a newer preprocessing: `last_id`.
 
     While a worker checks the next ones, `busy_until` is the time after which another may. `attempts` counts that
     worker and the workers that died before with a page.

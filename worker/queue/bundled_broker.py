@@ -121,10 +121,10 @@ def _prepare_folder(folder: Path) -> None:
 
 
 def _stop_orphan(settings: Settings) -> None:
-    """End a server whose parent process died, for example by SIGKILL. Raises OSError if it cannot be ended.
+    """End a server whose parent process died, for example by SIGKILL. Raises OSError if it does not end.
 
-    Beside a second server it would split the queue: who is connected to it would stay connected. It may be suspended,
-    and its contents need not survive, so it is killed.
+    Two servers would split the queue: a process that is connected to the old one stays connected. The old one may be
+    suspended, and its contents need not survive, so it is killed.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_STOP_WITHIN_S)
@@ -132,16 +132,23 @@ def _stop_orphan(settings: Settings) -> None:
             connection.connect(str(settings.broker_socket))
         except (FileNotFoundError, ConnectionRefusedError):
             return
-        psutil.Process(_peer_of(connection)).kill()
+        _end_server_of(connection, settings)
         log.info("stopped a broker that an earlier process left running")
         # The kernel closes the connection when the process has ended.
         with suppress(ConnectionResetError):
             connection.recv(1)
 
 
-def _peer_of(connection: socket.socket) -> int:
-    """Return the process id of the server behind a connection (unix(7), SO_PEERCRED)."""
+def _end_server_of(connection: socket.socket, settings: Settings) -> None:
+    if not hasattr(socket, "SO_PEERCRED"):
+        # Only Linux names the process: elsewhere, a suspended server stays.
+        client = Redis(unix_socket_path=str(settings.broker_socket), socket_timeout=2.0, retry=_NO_RETRY)
+        with suppress(RedisError), client:
+            client.shutdown(nosave=True)
+        return
     credentials = struct.Struct("3i")
-    return int(
-        credentials.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))[0]
+    pid, *_ = credentials.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
     )
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).kill()
