@@ -25,7 +25,7 @@ wheels:  ## Download what `make setup WHEELS=folder` installs on a machine witho
 	build/pip/bin/python -m pip download --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
 		--requirement lock/serve.txt --dest $(or $(WHEELS),build/wheels)
 
-test-fast: $(FAST)  ## Run the fast tests: no TensorFlow, browser or PostgreSQL; under a minute
+test-fast: $(FAST)  ## Run the fast tests: no TensorFlow, browser or PostgreSQL (two minutes)
 	.venv-fast/bin/python -m pytest $(FAST_TESTS) -n 2 --dist worksteal $(ARGS)
 
 test: $(DEVELOP)  ## Run every test, with real servers and a real browser; measure coverage: COVERAGE=1
