@@ -146,6 +146,11 @@ def any_unfinished(session: Session) -> bool:
     return session.scalar(select(Image.id).where(unfinished).limit(1)) is not None
 
 
+def any_leased(session: Session) -> bool:
+    """Return whether an image is being scored. The sweeper ends leases that have expired."""
+    return session.scalar(select(Image.id).where(Image.state == ImageState.LEASED).limit(1)) is not None
+
+
 def pending_images(
     session: Session, *, lost_in: Collection[Lane], requeue_after_s: float, at: datetime, limit: int
 ) -> list[PendingImage]:

@@ -1,6 +1,6 @@
 """Makes the renditions of images that a person should read, before anybody opens them.
 
-It works beside the scoring processes with the lowest priority, so that it uses only time that they leave.
+Scoring comes first: nothing is drawn while an image is being scored, and what was begun goes on with the lowest priority.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from worker.config import Settings
+from worker.ledger import leases
 from worker.ledger.predictions import unread_since
 from worker.ledger.session import Ledger, ledger_time
 from worker.renditions.bounded import NoRendition
@@ -25,6 +26,7 @@ _AT_ONCE = 1_000
 _LOWEST_PRIORITY = 19
 # With the lowest priority, a busy machine may give it hardly any time.
 _WALL_S = 600.0
+_LOOK_AGAIN_S = 1.0
 
 
 class AheadOfReading:
@@ -37,24 +39,37 @@ class AheadOfReading:
         self._since: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Make what is missing, one image after the other, until `stop` is set. Raises TransientFailure."""
+        """Make what is missing, one image after the other, until `stop` is set.
+
+        Raises TransientFailure; the next run begins with the same images.
+        """
         self._maker.area.remove_abandoned()
         more = True
         while more:
-            hashes, more = self._next()
+            hashes, since = self._next()
             for sha256 in hashes:
+                self._wait_for_scoring(stop)
                 if stop.is_set():
                     return
                 self._make(sha256, stop)
+            more = len(hashes) == _AT_ONCE and since != self._since
+            self._since = since
 
-    def _next(self) -> tuple[list[str], bool]:
-        """Return the hashes of the next images, and whether to ask for more at once."""
+    def _next(self) -> tuple[list[str], datetime]:
+        """Return the hashes of the next images, and the time at which those after them begin."""
         with self._ledger.reading() as session:
             at = ledger_time(session)
             since = self._since or at - _RECENT
             rows = unread_since(session, since, _AT_ONCE)
-        self._since = max(since, min(rows[-1].finished_at, at - _OVERLAP)) if rows else since
-        return [row.sha256 for row in rows], len(rows) == _AT_ONCE and self._since > since
+        last = max(since, min(rows[-1].finished_at, at - _OVERLAP)) if rows else since
+        return [row.sha256 for row in rows], last
+
+    def _wait_for_scoring(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            with self._ledger.reading() as session:
+                if not leases.any_leased(session):
+                    return
+            stop.wait(_LOOK_AGAIN_S)
 
     def _make(self, sha256: str, stop: threading.Event) -> None:
         if not self._maker.area.has(sha256):

@@ -54,7 +54,8 @@ def make_pack(
         stdout=target,
         stderr=subprocess.PIPE,
         env=_environment(),
-        start_new_session=True,
+        # Ctrl-C does not reach it. In a session of its own, some kernels would ignore its niceness (autogroup, sched(7)).
+        process_group=0,
     )
     with process:
         try:

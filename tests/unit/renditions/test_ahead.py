@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.files import jpeg
 from tests.integration.webui.night import Night, scored_night
-from worker.ledger.tables import Image
+from worker.errors import StoreAway
+from worker.ledger import leases
+from worker.ledger.session import utc_now
+from worker.ledger.tables import Image, Prediction
 from worker.renditions.ahead import AheadOfReading
 from worker.renditions.area import RenditionArea
 from worker.store import open_store
@@ -61,6 +65,48 @@ def test_file_that_cannot_be_shown_does_not_stop_the_others(night: Night) -> Non
     ahead_of(night).run(threading.Event())
     area = RenditionArea(open_store(night.settings).root)
     assert "have changed" in str(area.failure(path.name))
+    assert made(night) == {1, 2}
+
+
+def test_scoring_comes_first(night: Night, tmp_path: Path) -> None:
+    path = tmp_path / "later.jpg"
+    path.write_bytes(jpeg())
+    later = night.accept([path])[0].image_id
+    with night.ledger.transaction() as session:
+        leases.lease(session, [later], owner="test", lease_s=600, at=utc_now())
+    stop = threading.Event()
+    ahead, looks = ahead_of(night), 0
+
+    def look(timeout: float | None = None) -> bool:
+        """Look at what was made while the image is leased; then end the lease."""
+        nonlocal looks
+        looks += 1
+        assert not made(night)
+        with night.ledger.transaction() as session:
+            leases.release(
+                session, [later], owner="test", code="test", reason="Test.", max_attempts=9, at=utc_now()
+            )
+        return False
+
+    stop.wait = look  # type: ignore[method-assign]
+    ahead.run(stop)
+    assert looks == 1
+    # The image that waits to be scored does not hold them up.
+    assert made(night) == {1, 2}
+
+
+def test_images_are_not_forgotten_when_the_store_was_away(night: Night) -> None:
+    with night.ledger.transaction() as session:
+        for prediction in session.query(Prediction):
+            prediction.finished_at -= timedelta(days=2)
+    root = open_store(night.settings).root
+    away = root.with_name("away")
+    ahead = ahead_of(night)
+    root.rename(away)
+    with pytest.raises(StoreAway):
+        ahead.run(threading.Event())
+    away.rename(root)
+    ahead.run(threading.Event())
     assert made(night) == {1, 2}
 
 
