@@ -98,7 +98,7 @@ def test_scoring_comes_first(night: Night, tmp_path: Path) -> None:
 def test_images_are_not_forgotten_when_the_store_was_away(night: Night) -> None:
     with night.ledger.transaction() as session:
         for prediction in session.query(Prediction):
-            prediction.finished_at -= timedelta(days=2)
+            prediction.finished_at -= timedelta(days=2, hours=prediction.id)
     root = open_store(night.settings).root
     away = root.with_name("away")
     ahead = ahead_of(night)
