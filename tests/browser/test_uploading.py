@@ -22,14 +22,15 @@ pytestmark = pytest.mark.browser
 def test_verdicts_appear_without_reloading(
     nightread_up: Stack, open_page: OpenPage, xrays: list[Path], tmp_path: Path
 ) -> None:
-    count = len(xrays)
+    sent = xrays[::4]
+    count = len(sent)
     broken = tmp_path / "broken.jpeg"
-    broken.write_bytes(xrays[0].read_bytes()[:100])
+    broken.write_bytes(sent[0].read_bytes()[:100])
     page = open_page()
     enter_name(page, nightread_up.url)
     page.goto(f"{nightread_up.url}/upload")
     page.evaluate("window.neverReloaded = true")
-    page.locator("#files").set_input_files([*xrays, broken])
+    page.locator("#files").set_input_files([*sent, broken])
 
     rows = page.locator(".arrival")
     expect(rows).to_have_count(count + 1)
@@ -40,7 +41,7 @@ def test_verdicts_appear_without_reloading(
     counts = nightread_up.file_counts()
     assert (counts.received, counts.scored, counts.rejected, counts.balanced) == (count + 1, count, 1, True)
 
-    page.locator("#files").set_input_files(xrays[0])
+    page.locator("#files").set_input_files(sent[0])
     again = rows.nth(count + 1)
     expect(again).to_contain_text("Duplicate: this file arrived before")
     expect(again.locator(".score .number")).to_be_visible()
