@@ -77,8 +77,8 @@ def to_onnx(model: Model, temperature: float, facts: Mapping[str, str]) -> bytes
 def facts_of(bundle: Bundle) -> dict[str, str]:
     """Return what a program needs that has only the .onnx file; lists and objects are JSON.
 
-    `model_sha256` identifies the model of the bundle: its network, gate and preprocessing. `network_sha256` is the hash
-    of model.tflite, and `reference_sha256` that of the model.keras that the file was converted from.
+    `model_sha256` is the identity of the model (`worker.card.identity`). `network_sha256` is the hash of model.tflite,
+    and `reference_sha256` that of the model.keras that the file was converted from.
     """
     return {
         "name": bundle.name,

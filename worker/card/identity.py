@@ -1,4 +1,4 @@
-"""Identifies a model by one hash over its network, its gate and its preprocessing, and lists the shipped models.
+"""Identifies a model by one hash over all that its scores and rejections depend on, and lists the shipped models.
 
 The operating points are no part of it: they are recorded with each prediction.
 """
@@ -7,29 +7,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NETWORK, GATE = "model.tflite", "gate.tflite"
+# The values of the card's sections that scores and rejections depend on; the rest is for people.
+_OF_GATE, _OF_SECOND_LOOK = ("labels", "side", "threshold"), ("low", "high", "views")
 
 # SHA-256 of each shipped model -> SHA-256 of its card in canonical JSON. The card holds the operating points.
 SHIPPED = {
-    "8cfe962f53d7777b486b2dba499b154c9777942fad51ad778d9c91b82a76e730": "abbb2e15ac51c95979a9a84b094089fa0612384031e3ebec8ba573ae0505e207",
+    "586b4ab07032ff11cdac94e43df980a37cb921264e28246dc61a0717171db150": "abbb2e15ac51c95979a9a84b094089fa0612384031e3ebec8ba573ae0505e207",
 }
 
 
 def model_sha256(card: Mapping[str, Any]) -> str:
     """Return the identity of the model with this card: a SHA-256 in hex.
 
+    It covers the network, the preprocessing, the temperature, and the gate and the second look if there are any.
+
     Args:
-        card: a card whose `files` names the network and whose `input` names the preprocessing.
+        card: a card that `schema.ScoringCard` accepts.
     """
     files = card["files"]
-    gate = files[GATE]["sha256"] if GATE in files else None
     parts = {
-        "gate": gate,
+        "gate": {"sha256": files[GATE]["sha256"], **_values(card, "gate", _OF_GATE)}
+        if GATE in files
+        else None,
         "network": files[NETWORK]["sha256"],
         "preprocessing": card["input"]["preprocessing_version"],
+        "second_look": _values(card, "second_look", _OF_SECOND_LOOK),
+        "temperature": card["calibration"]["temperature"],
     }
     return _sha256(parts)
 
@@ -48,6 +55,12 @@ def network_of(sha256: str, card: Mapping[str, Any]) -> str:
     """
     found = card.get("files", {}).get(NETWORK, {}).get("sha256", sha256)
     return str(found)
+
+
+def _values(card: Mapping[str, Any], section: str, names: Sequence[str]) -> dict[str, Any]:
+    content = card.get(section)
+    # Whoever loads the section says what is wrong with it.
+    return {name: content.get(name) for name in names} if isinstance(content, Mapping) else {}
 
 
 def _sha256(content: object) -> str:

@@ -28,7 +28,7 @@ class Bundle:
         folder: the folder of the bundle.
         name: for example `nightread`.
         version: for example `0.1.0`.
-        sha256: identity of the model, over network, gate and preprocessing. It is recorded with every prediction.
+        sha256: identity of the model, over all that scores depend on. It is recorded with every prediction.
         network_sha256: SHA-256 of `model.tflite`, in hex.
         side: edge of the square input, in pixels.
         labels: the three outputs, in order.

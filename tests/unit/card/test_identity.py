@@ -28,9 +28,22 @@ def card() -> dict[str, Any]:
         lambda card: card["files"]["model.tflite"].update(sha256="0" * 64),
         lambda card: card["files"]["gate.tflite"].update(sha256="0" * 64),
         lambda card: card["files"].pop("gate.tflite"),
+        lambda card: card["gate"].update(threshold=0.9),
         lambda card: card["input"].update(preprocessing_version="1"),
+        lambda card: card["calibration"].update(temperature=2.0),
+        lambda card: card["second_look"].update(low=0.4),
+        lambda card: card.pop("second_look"),
     ],
-    ids=["network", "gate", "no gate", "preprocessing"],
+    ids=[
+        "network",
+        "gate",
+        "no gate",
+        "gate's threshold",
+        "preprocessing",
+        "temperature",
+        "second look",
+        "no second look",
+    ],
 )
 def test_another_part_is_another_model(
     card: dict[str, Any], change: Callable[[dict[str, Any]], object]
