@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from worker import DISCLAIMER
 from worker.config import Settings
 from worker.errors import RejectedImage
+from worker.imagefile.formats import inspect
 from worker.imagefile.limits import limits_of
 from worker.intake.accept import readable_name
 from worker.screening import Scorer, open_scorer
@@ -48,8 +50,13 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
         "crop": None,
     }
     document |= {"model": scorer.bundle.sha256, "model_verified": scorer.bundle.verified}
+    limits = limits_of(settings)
     try:
-        prepared = scorer.prepare(file.read_bytes(), limits_of(settings))
+        with file.open("rb") as source:
+            # From the header: a file that is too large is not read.
+            inspect(source, os.fstat(source.fileno()).st_size, limits)
+            source.seek(0)
+            prepared = scorer.prepare(source.read(limits.max_bytes), limits)
     except RejectedImage as rejected:
         return document | {"reason": rejected.sentence}
     except OSError as error:

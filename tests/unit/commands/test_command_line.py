@@ -212,6 +212,17 @@ def test_screen_reports_missing_files_and_undecodable_names(tmp_path: Path) -> N
     assert "rejected: The file is not an image" in text.stdout
 
 
+def test_screen_reads_no_file_that_is_too_large(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.jpg"
+    with huge.open("wb") as file:
+        file.write(b"\xff\xd8\xff")
+        file.truncate(1 << 42)
+    completed = nightread("screen", "--json", str(huge), "/dev/zero")
+    huge_one, endless = json.loads(completed.stdout)
+    assert huge_one["reason"] == f"The file has {1 << 42} bytes; the limit is {Settings().max_bytes}."
+    assert endless["reason"] == "The file is empty."
+
+
 def test_help_imports_no_network_and_no_database() -> None:
     program = "import sys; sys.argv = ['nightread', '--help']; from worker import cli\ntry: cli.main()\n"
     program += (
