@@ -9,6 +9,9 @@ BIN := .venv-dev/bin
 # The other tests need the training environment, a PostgreSQL server or many seconds.
 FAST_TESTS := tests/unit tests/integration/webui --ignore tests/unit/training -m "not training and not postgres and not slow"
 
+# Make would take a comma as the end of an argument.
+comma := ,
+
 .DEFAULT_GOAL := help
 .PHONY: help run setup wheels test-fast test coverage-report check hooks bench bench-ledger chaos fuzz mutants train pictures clean
 
@@ -25,15 +28,15 @@ wheels:  ## Download what `make setup WHEELS=folder` installs on a machine witho
 	build/pip/bin/python -m pip download --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
 		--requirement lock/serve.txt --dest $(or $(WHEELS),build/wheels)
 
-test-fast: $(FAST)  ## Run the fast tests: no TensorFlow, browser or PostgreSQL (two minutes)
-	.venv-fast/bin/python -m pytest $(FAST_TESTS) -n 2 --dist worksteal $(ARGS)
+test-fast: $(FAST)  ## Run the fast tests: no TensorFlow, browser or PostgreSQL; measure coverage: COVERAGE=1
+	.venv-fast/bin/python $(if $(COVERAGE),-m coverage run --omit "training/*$(comma)bench/*") -m pytest $(FAST_TESTS) -n 2 --dist worksteal $(ARGS)
 
 test: $(DEVELOP)  ## Run every test, with real servers and a real browser; measure coverage: COVERAGE=1
 	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest -m "not long" -n 3 --dist loadfile $(ARGS)
 
-coverage-report: $(DEVELOP)  ## Print the coverage of the last `make test COVERAGE=1`, branches included
+coverage-report: $(DEVELOP)  ## Print the coverage of the last `make test COVERAGE=1`, or of `make test-fast COVERAGE=1`: TESTS=fast
 	$(BIN)/coverage combine --quiet
-	$(BIN)/python -m tests.coverage_report
+	$(BIN)/python -m tests.coverage_report below_90$(if $(TESTS),_in_$(TESTS)_tests)
 
 check: $(DEVELOP)  ## Check style, types, layers and schemas
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
-"""Print the coverage of the last `make test COVERAGE=1`, and the reason for each module below 90 %.
+"""Print the coverage of the last run, and the reason for each module below 90 %.
 
-The reasons stand in tests/coverage.toml. A reason for a module that does not exist is an error.
+The argument names the table of tests/coverage.toml that has the reasons. A reason for a module that does not exist is
+an error.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ LEAST = 90.0
 EXCEPTIONS = Path(__file__).with_name("coverage.toml")
 
 
-def main() -> None:
+def main(table: str) -> None:
     """Print the table and the reasons. Exit with 1 if tests/coverage.toml names a module that does not exist."""
     measured = Coverage()
     measured.load()
     measured.report(file=sys.stdout, skip_covered=True, skip_empty=True)
     covered = shares(measured)
-    reasons: dict[str, str] = tomllib.loads(EXCEPTIONS.read_text(encoding="utf-8"))["below_90"]
+    reasons: dict[str, str] = tomllib.loads(EXCEPTIONS.read_text(encoding="utf-8"))[table]
     for name, share in sorted(covered.items()):
         if share < LEAST:
             print(f"{share:5.1f} %  {name}: {reasons.get(name, 'no reason in tests/coverage.toml')}")
@@ -41,4 +42,4 @@ def shares(measured: Coverage) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -15,6 +15,9 @@ from tests.integration.webui.night import Night, phantoms
 from worker.ledger.tables import Prediction
 from worker.store import open_store
 
+# Each rendition has a process of its own.
+pytestmark = pytest.mark.slow
+
 
 def opened(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data))

@@ -32,6 +32,9 @@ from worker.queue.dispatch import Dispatcher
 from worker.queue.sweeper import Sweeper
 from worker.store import open_store
 
+# Most of these tests start a broker.
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Queue:
@@ -254,7 +257,6 @@ def run_id(settings: Settings) -> str:
         client.close()
 
 
-@pytest.mark.slow
 def test_the_broker_replaces_one_left_running(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "data")
     environment = {**os.environ, "NIGHTREAD_DATA": str(settings.data)}

@@ -19,6 +19,9 @@ from worker.renditions.ahead import AheadOfReading
 from worker.renditions.area import RenditionArea
 from worker.store import open_store
 
+# Each rendition has a process of its own.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def night(tmp_path: Path, database_url: str) -> Iterator[Night]:

@@ -22,6 +22,9 @@ from worker.renditions.on_demand import WAITING, OnDemand
 from worker.renditions.pack import Kind
 from worker.store import Area, Store, open_store
 
+# Each rendition has a process of its own.
+pytestmark = pytest.mark.slow
+
 WALL_S = 300.0
 
 
@@ -83,7 +86,6 @@ def test_changed_bytes_are_never_shown(settings: Settings, store: Store) -> None
     assert not pack_of(store, sha256).exists()
 
 
-@pytest.mark.slow
 def test_costly_file_ends_its_process_and_is_remembered(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "data", rendition_s=1)
     store = open_store(settings)
@@ -98,7 +100,6 @@ def test_costly_file_ends_its_process_and_is_remembered(tmp_path: Path) -> None:
     assert not logs
 
 
-@pytest.mark.slow
 def test_file_that_needs_too_much_memory_is_not_shown(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "data", rendition_memory_bytes=256 * 1024**2)
     store = open_store(settings)
@@ -107,14 +108,12 @@ def test_file_that_needs_too_much_memory_is_not_shown(tmp_path: Path) -> None:
         Maker(settings, store).make(stored(store, black_png(LARGE, LARGE)), Kind.FULL, wall_s=WALL_S)
 
 
-@pytest.mark.slow
 def test_largest_file_is_shown_within_the_default_limits(settings: Settings, store: Store) -> None:
     sha256 = stored(store, black_png(LARGE, LARGE, colour=True))
     shown = Maker(settings, store).make(sha256, Kind.FULL, wall_s=WALL_S)
     assert (shown.facts.width, shown.facts.height) == (LARGE, LARGE)
 
 
-@pytest.mark.slow
 def test_deadline_and_stop_end_the_process(settings: Settings, store: Store) -> None:
     slow = stored(store, scans(LARGE, LARGE, 100))
     maker = Maker(settings, store)
