@@ -9,8 +9,7 @@ from pathlib import Path
 from worker import DISCLAIMER
 from worker.config import Settings
 from worker.errors import RejectedImage
-from worker.imagefile.formats import inspect
-from worker.imagefile.limits import limits_of
+from worker.imagefile.limits import Limits, limits_of
 from worker.intake.accept import readable_name
 from worker.screening import Scorer, open_scorer
 from worker.terminal import printable
@@ -52,11 +51,7 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
     document |= {"model": scorer.bundle.sha256, "model_verified": scorer.bundle.verified}
     limits = limits_of(settings)
     try:
-        with file.open("rb") as source:
-            # From the header: a file that is too large is not read.
-            inspect(source, os.fstat(source.fileno()).st_size, limits)
-            source.seek(0)
-            prepared = scorer.prepare(source.read(limits.max_bytes), limits)
+        prepared = scorer.prepare(_read(file, limits), limits)
     except RejectedImage as rejected:
         return document | {"reason": rejected.sentence}
     except OSError as error:
@@ -65,3 +60,13 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
     numbers = {name: round(getattr(result, name), 6) for name in _NUMBERS}
     crop = vars(prepared.crop) if prepared.crop else None
     return document | {"outcome": "scored", **numbers, "verdict": result.verdict, "crop": crop}
+
+
+def _read(file: Path, limits: Limits) -> bytes:
+    """Read a file, but not one that is too large. Raises RejectedImage or OSError."""
+    with file.open("rb") as source:
+        size = os.fstat(source.fileno()).st_size
+        if size > limits.max_bytes:
+            raise RejectedImage("too_many_bytes", bytes=size, limit=limits.max_bytes)
+        # A pipe or a device has no size.
+        return source.read(limits.max_bytes + 1)

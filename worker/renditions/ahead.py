@@ -48,10 +48,10 @@ class AheadOfReading:
         while more:
             hashes, since = self._next()
             for sha256 in hashes:
-                self._wait_for_scoring(stop)
                 if stop.is_set():
                     return
-                self._make(sha256, stop)
+                if not self._maker.area.has(sha256):
+                    self._make(sha256, stop)
             more = len(hashes) == _AT_ONCE and since != self._since
             self._since = since
 
@@ -72,6 +72,7 @@ class AheadOfReading:
             stop.wait(_LOOK_AGAIN_S)
 
     def _make(self, sha256: str, stop: threading.Event) -> None:
-        if not self._maker.area.has(sha256):
+        self._wait_for_scoring(stop)
+        if not stop.is_set():
             with suppress(NoRendition):
                 self._maker.make(sha256, Kind.FULL, wall_s=_WALL_S, niceness=_LOWEST_PRIORITY, stop=stop)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -217,10 +218,16 @@ def test_screen_reads_no_file_that_is_too_large(tmp_path: Path) -> None:
     with huge.open("wb") as file:
         file.write(b"\xff\xd8\xff")
         file.truncate(1 << 42)
-    completed = nightread("screen", "--json", str(huge), "/dev/zero")
-    huge_one, endless = json.loads(completed.stdout)
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    sender = threading.Thread(target=pipe.write_bytes, args=(b"Dear colleague",))
+    sender.start()
+    completed = nightread("screen", "--json", str(huge), "/dev/zero", str(pipe))
+    sender.join()
+    huge_one, endless, piped = json.loads(completed.stdout)
     assert huge_one["reason"] == f"The file has {1 << 42} bytes; the limit is {Settings().max_bytes}."
-    assert endless["reason"] == "The file is empty."
+    assert "the limit is" in endless["reason"]
+    assert "is not an image" in piped["reason"]
 
 
 def test_help_imports_no_network_and_no_database() -> None:
