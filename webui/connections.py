@@ -141,7 +141,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     @property
     def is_waiting(self) -> bool:
-        """Whether no answer is due, so that closing the connection loses no complete request."""
+        """Whether all complete requests have their answers, so that the connection may be closed."""
         return not (self.requests or self.total_outbufs_len)
 
     def close_if_late(self, now: float, wall: float) -> None:
