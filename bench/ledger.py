@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlencode
 
 import click
@@ -23,12 +24,12 @@ from flask.testing import FlaskClient
 
 from bench import synthetic_ledger
 from bench.measures import median_and_p95, peak_rss_mb
+from bench.signing_in import session_cookie
 from webui.app import create_app
 from webui.dependencies import EXTENSION
 from webui.queue_view import READING, VERDICTS
-from webui.readers import HEADER
 from worker.config import Settings
-from worker.ledger import leases, models, predictions, reading_queue, receipts, reports
+from worker.ledger import accesses, leases, models, predictions, reading_queue, receipts, reports
 from worker.ledger.predictions import ImageFacts, ScoreRecord, ScoringModel
 from worker.ledger.receipts import Arrival
 from worker.ledger.schema import upgrade
@@ -86,6 +87,7 @@ def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
             samples = take_samples(ledger, count)
             _make_renditions(bench_settings, ledger, samples.unread)
             pages = _pages(app, samples, rounds)
+            recording = _record_pages(app, samples, rounds)
             writes = _writes(ledger, rounds)
             commands = {" ".join(command[:-1]): _command(bench_settings, command) for command in _COMMANDS}
     return {
@@ -94,6 +96,7 @@ def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
         "invented_in_s": round(fill_s, 1),
         "slowest_p95_ms": max(page["p95_ms"] for page in pages.values()),
         "pages": pages,
+        "recording": recording,
         "writes": writes,
         "commands": commands,
     }
@@ -107,6 +110,11 @@ def as_text(document: Document) -> str:
             f"{document['images']} images on {document['database']}, created in {document['invented_in_s']:.0f} s",
             "                              median      p95, ms",
             *[f"  {name:<26}{page['median_ms']:8.1f} {page['p95_ms']:8.1f}" for name, page in pages],
+            "with and without the record of accesses",
+            *[
+                f"  {name:<26}{page['median_ms']:8.1f} {page['p95_ms']:8.1f}"
+                for name, page in document["recording"].items()
+            ],
             *[f"  {name:<26}{ms:8.2f} ms an image" for name, ms in document["writes"].items()],
             *[
                 f"  nightread {name:<16}{measured['seconds']:8.2f} s, {measured['peak_rss_mb']:.0f} MB"
@@ -135,8 +143,21 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         "rescored.show": ["/rescored"],
         "models.listing": ["/models"],
         "models.show": [f"/models/{samples.model}"],
-        "reader.ask": ["/reader"],
+        "account.show": ["/account"],
+        "people.show": ["/people"],
+        "tokens.own": ["/account/tokens"],
+        "tokens.every": ["/tokens"],
+        "erasures.show": ["/erase"],
         "status.strip": ["/status/strip"],
+        "audit.show": [
+            "/audit",
+            *[f"/audit?image={image}" for image in samples.images],
+            "/audit?actor=user:1",
+            "/audit?kind=view",
+            "/audit?kind=read&actor=user:2",
+            "/audit?kind=user_disabled",
+            "/audit?since=2026-01-01&until=2026-01-02",
+        ],
         "images.picture": [f"/images/{image}/picture" for image in samples.unread],
         "images.thumb": [f"/images/{image}/thumb.jpg" for image in samples.unread],
         "images.preview": [f"/images/{image}/preview.jpg" for image in samples.unread],
@@ -184,7 +205,7 @@ def take_samples(ledger: Ledger, count: int) -> Samples:
         return Samples(
             images=[1 + number * count // _SAMPLES for number in range(_SAMPLES)],
             unread=[image.id for image in unread],
-            runs=reports.run_names(session, size=_SAMPLES),
+            runs=list(reports.run_names(session, size=_SAMPLES)),
             model=models.registered_models(session)[-1].model.sha256,
             sha256=unread[0].sha256,
         )
@@ -208,7 +229,7 @@ def _make_renditions(settings: Settings, ledger: Ledger, image_ids: Sequence[int
 
 
 def _pages(app: Flask, samples: Samples, rounds: int) -> dict[str, Document]:
-    client, pages = app.test_client(), {}
+    client, pages = signed_in_client(app), {}
     for name, urls in addresses(samples).items():
         # One request first, because templates and statements are compiled when first used.
         _request_ms(client, urls[0])
@@ -219,16 +240,40 @@ def _pages(app: Flask, samples: Samples, rounds: int) -> dict[str, Document]:
     return pages
 
 
+def _record_pages(app: Flask, samples: Samples, rounds: int) -> dict[str, Document]:
+    """Measure pages that are put on record with and without the rows of accesses, in turn: other work hits both."""
+    client, pages = signed_in_client(app), addresses(samples)
+    measured = {}
+    for name in ("viewer.show", "queue.show", "api_images.show"):
+        recorded, unrecorded = [], []
+        for address in islice(cycle(pages[name]), rounds):
+            recorded.append(_request_ms(client, address))
+            with patch.object(accesses, "record"):
+                unrecorded.append(_request_ms(client, address))
+        measured[f"{name}, on record"] = _times(recorded)
+        measured[f"{name}, not"] = _times(unrecorded)
+    return measured
+
+
+def signed_in_client(app: Flask) -> FlaskClient:
+    """Return a client of the application that may do what is measured."""
+    client = app.test_client()
+    # As a page of ours does: an unsafe request with a cookie must say where it comes from.
+    client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
+    client.set_cookie(*session_cookie(app.extensions[EXTENSION].ledger))
+    return client
+
+
 def _request_ms(client: FlaskClient, address: str) -> float:
-    return _timed(lambda: client.get(address, headers={HEADER: "bench"}), address)
+    return _timed(lambda: client.get(address), address)
 
 
 def read_and_undo_ms(client: FlaskClient, image: int) -> tuple[float, float]:
     """Confirm an image and undo the reading. Return the milliseconds of both requests."""
-    address, headers = f"/api/v1/images/{image}/review", {HEADER: "bench"}
+    address = f"/api/v1/images/{image}/review"
     return (
-        _timed(lambda: client.post(address, json={"action": "confirm"}, headers=headers), address),
-        _timed(lambda: client.post("/api/v1/undo", headers=headers), "/api/v1/undo"),
+        _timed(lambda: client.post(address, json={"action": "confirm"}), address),
+        _timed(lambda: client.post("/api/v1/undo"), "/api/v1/undo"),
     )
 
 

@@ -17,14 +17,17 @@ from typing import Any
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
-from worker.ledger import audit, predictions, receipts, review, runs
+from worker.access_chain import chain_accesses
+from worker.ledger import actors, audit, predictions, receipts, runs, studies, users
+from worker.ledger.accesses import AccessKind
 from worker.ledger.audit import Event
 from worker.ledger.predictions import ScoringModel
 from worker.ledger.review import NEEDS_READING, Action, finding_of
+from worker.ledger.roles import Role
 from worker.ledger.seals import seal
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane, Outcome, ReviewState, Source
-from worker.ledger.tables import Image, Prediction, Receipt, Review
+from worker.ledger.tables import AccessRecord, Image, Instance, Prediction, Receipt, Review, Study
 from worker.ledger.trail_facts import CROP
 
 # Sizes of the runs as fractions of all images, in turn: 1/10 to 1/100.
@@ -33,6 +36,8 @@ _BATCH = 5_000
 _READERS = ("Ada", "Ben", "Chen")
 _POINT = {"threshold": 0.5, "band_low": 0.4, "band_high": 0.65}
 _WORKER = "synthetic:1:worker"
+# What a site without ages has.
+_POPULATION = "unknown"
 _VERSIONS = {"nightread": "0.2.0", "preprocessing": "1", "litert": "2.1.0", "python": "3.11.7"}
 _VERSIONS_SHA256 = audit.digest(audit.canonical(_VERSIONS))
 _MAP_SIDE = 7
@@ -47,6 +52,7 @@ _LEASED = 64
 # Share of flagged and uncertain images that are read, of clear images that are read, of readings that are undone.
 _READ, _READ_THOUGH_CLEAR, _UNDONE = 0.95, 0.02, 0.01
 _UNREAD_RUNS = 2
+_IMAGES_OF_PATIENT = 3
 Row = dict[str, Any]
 
 
@@ -74,6 +80,8 @@ class _Rows:
     """The rows of a batch of images, before they are inserted."""
 
     images: list[Row] = field(default_factory=list)
+    studies: list[Row] = field(default_factory=list)
+    instances: list[Row] = field(default_factory=list)
     receipts: list[Row] = field(default_factory=list)
     predictions: list[Row] = field(default_factory=list)
     reviews: list[Row] = field(default_factory=list)
@@ -94,8 +102,25 @@ def fill_ledger(ledger: Ledger, count: int, advance: Callable[[int], None] = lam
         numbers = range(first, min(first + _BATCH, count + 1))
         with ledger.transaction() as session:
             _write(session, generator.generate(numbers))
+        with ledger.transaction() as session:
+            _insert(session, AccessRecord, [_view(number, context) for number in numbers])
         advance(len(numbers))
     _finish(ledger)
+    chain_accesses(ledger, max_age_s=0)
+
+
+def _view(number: int, context: _Context) -> Row:
+    """Return the row of a view: there are as many views as images."""
+    reader = context.readers[number % len(context.readers)]
+    return {
+        "id": number,
+        "at": context.started[0] + timedelta(seconds=number % 1_000_000),
+        "kind": AccessKind.VIEW.value,
+        "actor": f"user:{reader}",
+        "image_id": number,
+        "code": "page",
+        "total": 1,
+    }
 
 
 class _Generator:
@@ -146,16 +171,18 @@ class _Generator:
             "verdict": None,
             "p_pneumonia": None,
             "scored_at": None,
+            "population": None,
             "compute_ms": None,
             "review_state": None,
         }
-        self._add_receipt(image, Outcome.REJECTED if code == "empty" else Outcome.NEW)
+        identity = self._add_identity(image)
+        self._add_receipt(image, Outcome.REJECTED if code == "empty" else Outcome.NEW, identity)
         if state is ImageState.SCORED:
             self._add_prediction(image, at + timedelta(seconds=20))
         elif code and code != "empty":
             self._add_event(image, state.value, {"reason": code, "reason_sha256": _REASON_SHA256}, at)
         if self._random.random() < _DUPLICATES:
-            self._add_receipt(image, Outcome.DUPLICATE)
+            self._add_receipt(image, Outcome.DUPLICATE, {})
         self._rows.images.append(image)
 
     def _draw_state(self, number: int) -> tuple[ImageState, str | None]:
@@ -171,7 +198,45 @@ class _Generator:
             return ImageState.QUARANTINED, "lease_expired"
         return ImageState.SCORED, None
 
-    def _add_receipt(self, image: Row, outcome: Outcome) -> None:
+    def _add_identity(self, image: Row) -> Row:
+        """Add a study with one instance, and return what the event of the receipt says of it."""
+        number, uid = image["id"], f"1.2.{image['id']}"
+        patient = hashlib.sha256(f"synthetic patient {number // _IMAGES_OF_PATIENT}".encode()).hexdigest()
+        study: Row = {
+            "id": number,
+            "study_uid": uid,
+            "accession": f"A{number}",
+            "patient_key": patient,
+            "age_years": float(number % 90),
+            "age_source": "patient_age",
+            "sex": "FM"[number % 2],
+            "salt": _salt(number),
+            "added_at": image["received_at"],
+        }
+        instance: Row = {
+            "id": number,
+            "image_id": number,
+            "study_id": number,
+            "series_uid": f"{uid}.1",
+            "instance_uid": f"{uid}.1.1",
+            "view": "PA",
+            "laterality": "U",
+            "manufacturer": "Agfa",
+            "station_class": "DX",
+            "salt": _salt(number),
+        }
+        self._rows.studies.append(study)
+        self._rows.instances.append(instance)
+        facts = studies.event_facts(study, studies.STUDY_COLUMNS)
+        self._rows.events.append(
+            Event("study_added", actors.PROGRAM, f"study:{number}", facts, image["received_at"])
+        )
+        return {
+            "instance": number,
+            **studies.event_facts(instance, ("study_id", *studies.INSTANCE_COLUMNS)),
+        }
+
+    def _add_receipt(self, image: Row, outcome: Outcome, identity: Row) -> None:
         self._receipts += 1
         salt = _salt(self._receipts)
         self._rows.receipts.append(
@@ -192,6 +257,7 @@ class _Generator:
             }
         )
         details: Row = {
+            **identity,
             "receipt": self._receipts,
             "outcome": outcome.value,
             "source": Source.FOLDER.value,
@@ -213,7 +279,9 @@ class _Generator:
             "flagged" if p >= _POINT["band_high"] else "uncertain" if p >= _POINT["band_low"] else "clear"
         )
         compute_ms = 4 + 4 * self._random.random()
-        image.update(verdict=verdict, p_pneumonia=p, scored_at=at, compute_ms=compute_ms)
+        image.update(
+            verdict=verdict, p_pneumonia=p, population=_POPULATION, scored_at=at, compute_ms=compute_ms
+        )
         image["review_state"] = ReviewState.UNREAD.value
         model = self._context.models[self._run >= len(self._context.runs) // 2]
         numbers = {"p_normal": 1 - p, "p_bacterial": 0.7 * p, "p_viral": 0.3 * p, "p_pneumonia": p}
@@ -234,6 +302,7 @@ class _Generator:
                 "compute_ms": compute_ms,
                 "worker": _WORKER,
                 "versions": _VERSIONS,
+                "population": _POPULATION,
             }
         )
         details: Row = {
@@ -247,6 +316,7 @@ class _Generator:
             "activation_sha256": _ACTIVATION_SHA256,
             "versions_sha256": _VERSIONS_SHA256,
             **dict.fromkeys(CROP),
+            "population": _POPULATION,
         }
         self._add_event(image, "scored", details | numbers, at)
         chance = _READ if verdict in NEEDS_READING else _READ_THOUGH_CLEAR
@@ -310,7 +380,9 @@ def _create_context(session: Session, count: int) -> _Context:
     started = [now - timedelta(days=len(first_images) - number) for number in range(len(first_images))]
     nights = [runs.run_named(session, runs.night_of(at), at).id for at in started]
     models = [_model(session, version, started[0]) for version in ("0.1.0", "0.2.0")]
-    readers = [review.reader(session, name, started[0]).id for name in _READERS]
+    readers = [
+        users.add(session, name, {Role.READER}, actor=actors.PROGRAM, at=started[0]).id for name in _READERS
+    ]
     return _Context(models, readers, nights, first_images, started)
 
 
@@ -340,6 +412,8 @@ def _write(session: Session, batch: _Rows) -> None:
     audit.lock(session)
     for table, rows in (
         (Image, batch.images),
+        (Study, batch.studies),
+        (Instance, batch.instances),
         (Receipt, batch.receipts),
         (Prediction, batch.predictions),
         (Review, batch.reviews),
@@ -365,7 +439,7 @@ def _finish(ledger: Ledger) -> None:
     if ledger.engine.dialect.name == "sqlite":
         return
     with ledger.transaction() as session:
-        for table in (Image, Receipt, Prediction, Review):
+        for table in (Image, Study, Instance, Receipt, Prediction, Review, AccessRecord):
             last = select(func.setval(f"{table.__tablename__}_id_seq", func.max(table.id)))
             session.execute(last.having(func.max(table.id).is_not(None)))
     with ledger.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -6,10 +6,13 @@ import http.client
 import json
 import time
 import uuid
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.signing_in import token_headers
 from worker.config import Settings
+from worker.ledger.session import Ledger
 
 _POLL_S = 0.05
 _FINAL = {"scored", "rejected", "quarantined"}
@@ -21,6 +24,7 @@ def upload(settings: Settings, path: Path) -> dict[str, Any]:
     Raises OSError or http.client.HTTPException if the web process does not answer.
     """
     connection = http.client.HTTPConnection("127.0.0.1", settings.port, timeout=60)
+    signed_in = _signed_in(settings)
     try:
         boundary = uuid.uuid4().hex
         head = (
@@ -30,15 +34,27 @@ def upload(settings: Settings, path: Path) -> dict[str, Any]:
         body = head.encode() + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
         headers = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
-            "X-Nightread-Reader": "bench",
+            **signed_in,
         }
         receipts = _request(connection, "POST", "/api/v1/images", body, headers)
         image_id = receipts[0]["image"]
-        while (image := _request(connection, "GET", f"/api/v1/images/{image_id}"))["state"] not in _FINAL:
+        while (image := _request(connection, "GET", f"/api/v1/images/{image_id}", None, signed_in))[
+            "state"
+        ] not in _FINAL:
             time.sleep(_POLL_S)
     finally:
         connection.close()
     return dict(image)
+
+
+@cache
+def _signed_in(settings: Settings) -> dict[str, str]:
+    """Return the headers of a program with a token."""
+    ledger = Ledger(settings.database)
+    try:
+        return token_headers(ledger)
+    finally:
+        ledger.close()
 
 
 def _request(

@@ -6,9 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 compile=(uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url
          --no-annotate --no-header --quiet pyproject.toml)
-"${compile[@]}" --extra postgres --group build --output-file lock/serve.txt "$@"
-"${compile[@]}" --extra postgres --group build --group fast --constraint lock/serve.txt --output-file lock/fast.txt "$@"
-"${compile[@]}" --extra postgres --extra train --extra tensorflow --group build --group test --group check \
+"${compile[@]}" --extra postgres --extra dicom --group build --output-file lock/serve.txt "$@"
+"${compile[@]}" --extra postgres --extra dicom --group build --group fast --constraint lock/serve.txt --output-file lock/fast.txt "$@"
+"${compile[@]}" --extra postgres --extra dicom --extra train --extra tensorflow --group build --group test --group check \
     --constraint lock/fast.txt --output-file lock/develop.txt "$@"
-"${compile[@]}" --extra postgres --group build --group mutants --constraint lock/develop.txt \
+"${compile[@]}" --extra postgres --extra dicom --group build --group mutants --constraint lock/develop.txt \
     --output-file lock/mutants.txt "$@"

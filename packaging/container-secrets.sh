@@ -48,6 +48,7 @@ echo "postgresql://nightread_app:$app@postgres:5432/nightread" | secret app_url 
 echo "postgresql://nightread_auditor:$auditor@postgres:5432/nightread" | secret auditor_url "$signer"
 echo "redis://nightread:$broker@redis:6379/0" | secret broker_url "$nightread"
 password | secret phantom_key "$nightread"
+password | secret site_key "$nightread"
 # The hash of the password is enough for Redis. Without a password, a client may only send PING.
 secret redis.acl "$redis" <<END
 user default on nopass resetkeys resetchannels -@all +ping

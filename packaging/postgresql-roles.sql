@@ -8,7 +8,9 @@
 --   nightread_app      all processes of Nightread:                NIGHTREAD_DATABASE_URL
 --   nightread_auditor  reads; signs checkpoints, checks:          NIGHTREAD_DATABASE_URL there
 --
--- On audit_event, the application may only select and insert. It is no owner, so it cannot switch triggers off.
+-- On the audit trail and the record of accesses, the application may only select and insert. It is no owner, so it
+-- cannot switch triggers off.
+-- On every other table it may change rows: `nightread erase`, as this role, removes texts and leaves the events.
 
 DO $$
 DECLARE
@@ -54,9 +56,15 @@ ALTER DEFAULT PRIVILEGES FOR ROLE nightread_owner IN SCHEMA public
 
 -- `nightread db upgrade` does the same after it has created these tables.
 DO $$
+DECLARE
+    append_only text;
 BEGIN
-    IF to_regclass('public.audit_event') IS NOT NULL THEN
-        REVOKE UPDATE, DELETE, TRUNCATE ON public.audit_event FROM nightread_app;
+    FOREACH append_only IN ARRAY ARRAY['audit_event', 'access_record', 'access_batch'] LOOP
+        IF to_regclass('public.' || append_only) IS NOT NULL THEN
+            EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON public.%I FROM nightread_app', append_only);
+        END IF;
+    END LOOP;
+    IF to_regclass('public.alembic_version') IS NOT NULL THEN
         REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON public.alembic_version FROM nightread_app;
     END IF;
 END $$;

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from worker.ledger import leases, predictions, receipts, review, tallies
+from worker.imagefile.identity import AgeSource, Identity
+from worker.ledger import actors, leases, predictions, receipts, tallies, users
 from worker.ledger.audit import verify
 from worker.ledger.comparison import compare
 from worker.ledger.file_counts import FileCounts, file_counts
 from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord, ScoringModel
 from worker.ledger.receipts import Arrival, RecordedArrival
+from worker.ledger.roles import Role
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane, Source
-from worker.ledger.tables import Image
+from worker.ledger.tables import Image, User
 
 AT = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 RUN = "night-2026-03-01"
@@ -48,11 +52,38 @@ def arrival(
     )
 
 
+def identity(number: int, patient: int = 1) -> Identity:
+    """Return what is known of image `number`, the only one of its study; nothing is left out."""
+    return Identity(
+        study_uid=f"1.2.{number}",
+        series_uid=f"1.2.{number}.1",
+        instance_uid=f"1.2.{number}.1.1",
+        accession=f"A{number}",
+        patient_key=f"{patient:a>64}",
+        age_years=4.0,
+        age_source=AgeSource.PATIENT_AGE,
+        sex="F",
+        view="PA",
+        laterality="U",
+        manufacturer="Agfa",
+        station_class="CR",
+    )
+
+
 def receive(
     session: Session, *arrivals: Arrival, run: str = RUN, lane: Lane = Lane.OVERNIGHT
 ) -> list[RecordedArrival | None]:
     """Record arrivals in an open transaction."""
     return receipts.record(session, arrivals, run=run, lane=lane, at=AT)
+
+
+def give_age(ledger: Ledger, image_id: int, age: float) -> None:
+    """Record the age of an image's patient: the file arrives again, with it this time."""
+    known = Identity(age_years=age, age_source=AgeSource.FORM)
+    with ledger.transaction() as session:
+        row = session.get_one(Image, image_id)
+        again = replace(arrival(image_id), sha256=row.sha256, identity=known)
+        receive(session, again, run=row.run.name)
 
 
 def fill(ledger: Ledger, *numbers: int, run: str = RUN, lane: Lane = Lane.OVERNIGHT) -> list[int]:
@@ -62,7 +93,9 @@ def fill(ledger: Ledger, *numbers: int, run: str = RUN, lane: Lane = Lane.OVERNI
     return [row.image_id for row in recorded if row is not None]
 
 
-def known_model(ledger: Ledger, sha256: str = "m" * 64) -> ScoringModel:
+def known_model(
+    ledger: Ledger, sha256: str = "m" * 64, card: dict[str, object] | None = None
+) -> ScoringModel:
     """Register a model."""
     with ledger.transaction() as session:
         return predictions.register_model(
@@ -70,16 +103,17 @@ def known_model(ledger: Ledger, sha256: str = "m" * 64) -> ScoringModel:
             sha256=sha256,
             name="nightread",
             version="0.0.1",
-            card={"name": "nightread"},
+            card=card or {"name": "nightread"},
             point={"threshold": 0.5, "band_low": 0.4, "band_high": 0.6},
             point_name="balanced",
             at=AT,
         )
 
 
-def result(image_id: int, p_pneumonia: float = 0.9) -> ScoreRecord:
+def result(image_id: int, p_pneumonia: float = 0.9, population: str | None = "inside") -> ScoreRecord:
     """Return a score record of the model for an image."""
-    verdict = "flagged" if p_pneumonia >= 0.6 else "uncertain" if p_pneumonia >= 0.4 else "clear"
+    low = 0 if population == "outside" else 0.4
+    verdict = "flagged" if p_pneumonia >= 0.6 else "uncertain" if p_pneumonia >= low else "clear"
     return ScoreRecord(
         image_id=image_id,
         p_normal=1 - p_pneumonia,
@@ -93,6 +127,7 @@ def result(image_id: int, p_pneumonia: float = 0.9) -> ScoreRecord:
         map_width=2,
         compute_ms=12.5,
         facts=ImageFacts("jpeg", 512, 400),
+        population=population,
     )
 
 
@@ -124,16 +159,20 @@ def record(
         )
 
 
-def score(ledger: Ledger, ids: list[int], *, p_pneumonia: float = 0.9) -> None:
+def score(
+    ledger: Ledger, ids: list[int], *, p_pneumonia: float = 0.9, population: str | None = "inside"
+) -> None:
     """Lease and score images."""
     lease_images(ledger, ids)
-    assert record(ledger, known_model(ledger), [result(i, p_pneumonia) for i in ids]) == len(ids)
+    scored = [result(i, p_pneumonia, population) for i in ids]
+    assert record(ledger, known_model(ledger), scored) == len(ids)
 
 
 def known_reader(ledger: Ledger, name: str = "Ada") -> int:
     """Add a reader unless known, and return the id."""
     with ledger.transaction() as session:
-        return review.reader(session, name, AT).id
+        user = session.scalars(select(User).where(User.name == name)).one_or_none()
+        return (user or users.add(session, name, {Role.READER}, actor=actors.PROGRAM, at=AT)).id
 
 
 def image(ledger: Ledger, image_id: int) -> Image:

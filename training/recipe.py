@@ -55,6 +55,12 @@ class DataSection(_Section):
     table: SourceSection
 
 
+class PopulationSection(_Section):
+    """The patients for whom the figures hold: the youngest and the oldest age, in completed years."""
+
+    age_years: Range
+
+
 class Stage(_Section):
     """Consecutive inverted residuals of one shape.
 
@@ -200,6 +206,7 @@ class Recipe(_Section):
 
     model: ModelSection
     data: DataSection
+    population: PopulationSection | None = None
     network: NetworkSection
     split: SplitSection
     sampling: SamplingSection

@@ -1,4 +1,4 @@
-"""The actions of a reader on an image, from a page or over the API: decide, undo, retry."""
+"""The actions of a reader on an image, from a page or over the API: claim, decide, undo, retry."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from flask import abort
 
+from webui.access import identity
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error
 from webui.queue_view import QueueView, cursor_of
-from webui.readers import acting_reader
 from worker.ledger import leases, reading_queue, rescores, review
 from worker.ledger.review import Action
 from worker.ledger.session import ledger_time
-from worker.ledger.tables import Image, Review
+from worker.ledger.tables import Image, Review, User
 
 BROKER_UNREACHABLE = (
     "The broker cannot be reached. The images are stored. Nightread will queue them later, automatically."
@@ -21,7 +21,7 @@ BROKER_UNREACHABLE = (
 # The third action, undo, has a request of its own.
 _DECISIONS = (Action.CONFIRM.value, Action.OVERRIDE.value)
 _MAX_NOTE = 2_000
-_MAX_REASON = 1_000
+MAX_REASON = 1_000
 
 
 def decide(
@@ -36,11 +36,11 @@ def decide(
 
     Raises:
         ReviewRefused: the image has been read, has no score, was scored again, or another reader has claimed it.
-        NoReader: the request names no reader.
+        NoName: the reader has not entered a name.
     """
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         at = ledger_time(session)
-        reader = acting_reader(session, at)
+        reader = session.get_one(User, identity.current().named_user_id)
         image = session.get(Image, image_id)
         if image is None:
             abort(404, f"There is no image {image_id}.")
@@ -63,19 +63,31 @@ def decide(
     return reading, next_id
 
 
-def mark_seen(rescore_ids: Sequence[int]) -> int:
-    """Record that the reader has seen images that were scored again. Return how many were unseen. Raises NoReader."""
+def claim(image_id: int) -> bool:
+    """Claim the image for the reader and release the reader's other claims.
+
+    Returns False if the image needs no reading or if another reader has claimed it. Raises NoName.
+    """
+    claim_s = dependencies().settings.claim_s
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         at = ledger_time(session)
-        reader_id = acting_reader(session, at).id
+        reader_id = identity.current().named_user_id
+        return review.claim(session, image_id, reader_id=reader_id, claim_s=claim_s, at=at)
+
+
+def mark_seen(rescore_ids: Sequence[int]) -> int:
+    """Record that the reader has seen images that were scored again. Return how many were unseen. Raises NoName."""
+    with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
+        at = ledger_time(session)
+        reader_id = identity.current().named_user_id
         return rescores.mark_seen(session, rescore_ids, reader_id=reader_id, at=at)
 
 
 def undo() -> int:
-    """Undo the reader's last reading and return the id of its image. Raises ReviewRefused, NoReader."""
+    """Undo the reader's last reading and return the id of its image. Raises ReviewRefused, NoName."""
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         at = ledger_time(session)
-        return review.undo(session, reader_id=acting_reader(session, at).id, at=at)
+        return review.undo(session, reader_id=identity.current().named_user_id, at=at)
 
 
 def retry(image_id: int, reason: str) -> bool:
@@ -85,13 +97,12 @@ def retry(image_id: int, reason: str) -> bool:
 
     Raises:
         IllegalTransition: the image is neither rejected nor quarantined.
-        NoReader: the request names no reader.
     """
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         at = ledger_time(session)
-        who = f"user:{acting_reader(session, at).id}"
+        who = identity.current().actor
         try:
-            lane = leases.retry(session, image_id, who=who, why=cleaned_text(reason, _MAX_REASON), at=at)
+            lane = leases.retry(session, image_id, who=who, why=cleaned_text(reason, MAX_REASON), at=at)
         except LookupError:
             abort(404, f"There is no image {image_id}.")
     return dependencies().dispatcher.publish([image_id], lane)

@@ -7,17 +7,20 @@ from typing import cast
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
-from werkzeug.routing import IntegerConverter, Map
+from werkzeug.routing import BaseConverter, IntegerConverter, Map
 
 from webui import api, error_responses, formatting, pages, request_security
+from webui.access import guard, identity, provider_sign_in, sign_in_limits
+from webui.cookies import SignedCookie
 from webui.dependencies import EXTENSION, Dependencies, dependencies
 from webui.ids import LARGEST_ID
-from webui.readers import reader_name
+from webui.proxies import ProxyHeaders
 from webui.spool import FORM_BYTES
 from webui.uploads import IncomingRequest
 from worker import DISCLAIMER
 from worker.config import Settings
-from worker.keyfile import secret_key
+from worker.keyfile import previous_keys, secret_key
+from worker.ledger.runs import OWN_NAME
 
 
 class IdConverter(IntegerConverter):
@@ -28,12 +31,22 @@ class IdConverter(IntegerConverter):
         super().__init__(url_map, max=LARGEST_ID)
 
 
+class RunConverter(BaseConverter):
+    """A run in a URL: its id, or a name that Nightread gave. A name that a person typed never stands in a URL."""
+
+    regex = f"[0-9]{{1,18}}|{OWN_NAME}"
+
+
 def create_app(settings: Settings) -> Flask:
     """Build the application. This creates the data folder and the cookie's key, and connects to nothing."""
     app = Flask("webui")
     app.request_class = IncomingRequest
-    app.secret_key = secret_key(settings.data / "secret_key")
+    app.session_interface = SignedCookie()
+    app.wsgi_app = ProxyHeaders(app.wsgi_app, settings)  # type: ignore[method-assign]  # the way that Flask documents
+    key = settings.data / "secret_key"
+    app.secret_key = secret_key(key)
     app.config.update(
+        SECRET_KEY_FALLBACKS=previous_keys(key),
         MAX_CONTENT_LENGTH=FORM_BYTES,
         MAX_FILE_BYTES=settings.max_bytes,
         SESSION_COOKIE_NAME="nightread",
@@ -43,16 +56,21 @@ def create_app(settings: Settings) -> Flask:
     )
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     cast("DefaultJSONProvider", app.json).sort_keys = False
-    app.url_map.converters["id"] = IdConverter
+    app.url_map.converters.update(id=IdConverter, run=RunConverter)
     app.extensions[EXTENSION] = Dependencies(settings)
+    sign_in_limits.install(app, settings)
+    provider_sign_in.install(app, settings)
     request_security.install(app)
     error_responses.install(app)
     formatting.install(app)
     app.context_processor(_context_of_every_page)
     for blueprint in (*pages.BLUEPRINTS, *api.BLUEPRINTS):
         app.register_blueprint(blueprint)
+    guard.install(app)
     return app
 
 
 def _context_of_every_page() -> dict[str, object]:
-    return {"disclaimer": DISCLAIMER, "reader": reader_name(), "status": dependencies().status_cache.read()}
+    who = identity.current_if_known()
+    status = dependencies().status_cache.read() if who.is_signed_in else None
+    return {"disclaimer": DISCLAIMER, "who": who, "status": status}

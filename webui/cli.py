@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import NoReturn
 
 import click
 
-from webui.request_security import is_loopback
-from worker import logs
+from worker import exposure, logs
+from worker.addresses import is_loopback
 from worker.config import read_settings
 from worker.folders import make_private
 from worker.ledger.schema import open_ledger
 
-_NOT_LOOPBACK = (
-    "The web interface has no logins yet, and other machines can reach the address {host}. Use 127.0.0.1. "
-    "If a proxy in front of Nightread admits only authorised people, set NIGHTREAD_ALLOW_REMOTE=1 "
-    "and NIGHTREAD_ALLOWED_HOSTS to the names under which they open the page."
-)
 _WARNING = (
-    "WARNING: the web interface listens on {host} and has NO LOGINS. Anyone who reaches this address can see "
-    "every image and decide under any name. Put Nightread behind a proxy that admits only authorised people."
+    "WARNING: the web interface listens on {host} WITHOUT TLS. Whoever can read the traffic can read the images and "
+    "sign in with the cookies that they see. Put Nightread behind a proxy with TLS."
 )
 
 
@@ -33,12 +29,12 @@ def web(host: str | None, port: int | None) -> None:
     settings = read_settings(**options)
     make_private()
     logs.configure(settings, "web")
-    if not is_loopback(settings.host):
-        if not settings.allow_remote:
-            _exit(_NOT_LOOPBACK.format(host=settings.host))
+    exposure.check_settings(settings)
+    if not is_loopback(settings.host) and not settings.proxy_hops:
         click.echo(_WARNING.format(host=settings.host), err=True)
     # Raises SchemaOutdated now; otherwise the pages would fail later.
-    open_ledger(settings.database).close()
+    with closing(open_ledger(settings.database)) as ledger:
+        exposure.check_administrator(settings, ledger)
     from webui.server import serve
 
     try:

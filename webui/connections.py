@@ -3,6 +3,9 @@
 Waitress receives all requests in one loop, larger ones to the disk, and passes complete ones to its threads. So a slow
 client takes no thread. Added here: deadlines for headers and bodies, limits of the number of connections, and the
 admission of bodies (`webui.spool`).
+
+A trusted proxy (`webui.proxies`) makes connections for many clients. Each of these counts as a connection of the client
+whose request it carries, from the end of the request's headers to the end of its answer.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask
 from waitress.utilities import Error
 
+from webui.proxies import Proxies
 from webui.spool import Body, Refused, Spool
 
 # Seconds for a request's first byte, and from there for the end of its headers.
@@ -71,14 +75,20 @@ class Answer(ErrorTask):  # type: ignore[misc]
 
 
 class Request(HTTPRequestParser):  # type: ignore[misc]
-    """A request while it arrives. Its body is admitted after the headers, and counted."""
+    """A request while it arrives. Its body is admitted after the headers, and counted.
 
-    def __init__(self, adj: Any, spool: Spool) -> None:
-        """Admit the body with `spool`."""
+    Attributes:
+        client: address of the client that a trusted proxy vouches for; None without such a proxy, and before the end
+            of the headers.
+    """
+
+    def __init__(self, adj: Any, connection: Connection) -> None:
+        """Belong to a connection."""
         super().__init__(adj)
         self.began = time.monotonic()
         self.body_began = 0.0
-        self._spool = spool
+        self.client: str | None = None
+        self._connection = connection
         self._body: Body | None = None
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -86,17 +96,20 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
         super().parse_header(header_plus)
         if self.proxy_scheme:
             self.headers["HOST"] = self.proxy_netloc
+        self.client = self._connection.client_of(self.headers.get("X_FORWARDED_FOR", ""))
 
     def received(self, data: bytes) -> int:
         """Take the next bytes; return how many belong to this request."""
-        before = self.body_bytes_received
+        before, has_client = self.body_bytes_received, self.client is not None
         consumed: int = super().received(data)
         try:
+            if self.client is not None and not has_client:
+                self._connection.admit()
             if self._body is not None:
                 self._body.add(self.body_bytes_received - before)
             elif self.body_rcv is not None and self.error is None:
                 self.body_began = time.monotonic()
-                self._body = Body(self._spool, self.path)
+                self._body = Body(self._connection.server.spool, self.path)
                 self._body.expect(0 if self.chunked else self.content_length)
         except Refused as refused:
             self.refuse(refused)
@@ -131,13 +144,29 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def __init__(self, server: Server, *arguments: Any, **options: Any) -> None:
         """Take a connection that was accepted."""
-        self.parser_class = partial(Request, spool=server.spool)
+        self.parser_class = partial(Request, connection=self)
         super().__init__(server, *arguments, **options)
+        self.is_of_proxy = server.proxies.trusts(self.peer)
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end of the connection."""
+        return str(self.addr[0])
 
     @property
     def address(self) -> str:
-        """The address of the client."""
-        return str(self.addr[0])
+        """The address of the client whose request is under way; without a request, the peer's."""
+        under_way = (request.client for request in (*self.requests, self.request) if request)
+        return next((client for client in under_way if client), self.peer)
+
+    def client_of(self, forwarded_for: str) -> str | None:
+        """Return the address of the client that the proxy at the other end vouches for; None if that is no proxy."""
+        return self.server.proxies.client_of(self.peer, forwarded_for) if self.is_of_proxy else None
+
+    def admit(self) -> None:
+        """Make room for the request of a proxy's client. Raises Refused if that client has too many."""
+        if not self.server.make_room(self):
+            raise Refused(503, "Too many requests at once come from your address. Try again in a moment.")
 
     @property
     def is_waiting(self) -> bool:
@@ -173,9 +202,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     channel_class = Connection
 
-    def __init__(self, application: Any, spool: Spool, adj: Any) -> None:
+    def __init__(self, application: Any, spool: Spool, proxies: Proxies, adj: Any) -> None:
         """Bind to the address of `adj`."""
-        self.spool = spool
+        self.spool, self.proxies = spool, proxies
         super().__init__(application, adj=adj, sockinfo=adj.listen[0])
 
     def bind_server_socket(self) -> None:
@@ -209,16 +238,23 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         before = set(self.active_channels)
         super().handle_accept()
         for number in set(self.active_channels) - before:
-            self._make_room(self.active_channels[number])
+            new = self.active_channels[number]
+            if not new.is_of_proxy and not self.make_room(new):
+                new.handle_close()
 
-    def _make_room(self, new: Connection) -> None:
+    def make_room(self, new: Connection) -> bool:
+        """Close another connection of the client if it has too many. Return whether there is room for `new`."""
         same = [other for other in self.active_channels.values() if other.address == new.address]
         if len(same) <= CONNECTIONS_OF_AN_ADDRESS:
-            return
+            return True
         crowded = len(same) > _MOST_OF_AN_ADDRESS
         silent_since = time.time() - (0 if crowded else _SILENT_S)
-        silent = [other for other in same if other.is_waiting and other.last_activity < silent_since]
+        others = (other for other in same if other is not new and other.is_waiting)
+        silent = [other for other in others if other.last_activity < silent_since]
         # One without a request goes first, then the one that was silent for longest.
-        longest = min(silent, key=lambda other: (other.request is not None, other.last_activity), default=new)
-        if crowded or longest is not new:
+        longest = min(
+            silent, key=lambda other: (other.request is not None, other.last_activity), default=None
+        )
+        if longest is not None:
             longest.handle_close()
+        return longest is not None or not crowded

@@ -8,6 +8,7 @@ from typing import cast
 from flask import current_app
 
 from webui.status_cache import StatusCache
+from webui.verification import Verification
 from worker.config import Settings
 from worker.intake.accept import Acceptor
 from worker.ledger import schema
@@ -20,7 +21,7 @@ EXTENSION = "nightread"
 
 
 class Dependencies:
-    """Ledger, image store, renditions, acceptor, dispatcher and status cache. Building it connects to nothing."""
+    """Ledger, image store, renditions, acceptor, dispatcher, status cache and verification. Building it connects to nothing."""
 
     def __init__(self, settings: Settings) -> None:
         """Build everything from the settings."""
@@ -31,6 +32,7 @@ class Dependencies:
         self.acceptor = Acceptor(settings, self.ledger, self.store)
         self.dispatcher = Dispatcher(settings, self.ledger)
         self.status_cache = StatusCache(self.ledger)
+        self.verification = Verification()
 
     @cached_property
     def newest_schema(self) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from flask import Flask
 from markupsafe import Markup
 
+from worker.imagefile.identity import AgeSource
 from worker.ledger.review import Action, Finding, finding_of
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Image
@@ -19,9 +20,18 @@ STATES = {
     ImageState.SCORED: "scored",
     ImageState.REJECTED: "rejected",
     ImageState.QUARANTINED: "quarantined",
+    ImageState.ERASED: "erased",
 }
 VERDICTS = {"flagged": "flagged", "uncertain": "uncertain", "clear": "clear"}
 VERDICT_SYMBOLS = {"flagged": "▲", "uncertain": "◆", "clear": "○"}
+AGE_SOURCES = {
+    AgeSource.PATIENT_AGE: "as stated by the device",
+    AgeSource.BIRTH_AND_STUDY_DATE: "from the dates of birth and study",
+    AgeSource.SIDECAR: "from a sidecar file",
+    AgeSource.FORM: "as given with the upload",
+}
+SEXES = {"F": "female", "M": "male", "O": "other"}
+LATERALITIES = {"R": "right", "L": "left", "U": "unpaired", "B": "both sides"}
 FINDINGS = {Finding.SIGNS: "signs of pneumonia", Finding.NO_SIGNS: "no signs"}
 # Unicode categories of control, format and unassigned characters and line breaks. Some of them reorder
 # the text around them, so that a file name could look like another one (Unicode TR 36, 3.3).
@@ -34,6 +44,10 @@ def install(app: Flask) -> None:
     app.add_template_filter(when, "when")
     app.add_template_filter(probability, "probability")
     app.add_template_filter(duration, "duration")
+    app.add_template_filter(age, "age")
+    app.add_template_filter(AGE_SOURCES.get, "age_source")
+    app.add_template_filter(SEXES.get, "sex")
+    app.add_template_filter(LATERALITIES.get, "laterality")
     app.add_template_filter(FINDINGS.get, "finding")
     app.add_template_global(finding_if, "finding_if")
     app.jinja_env.globals.update(STATES=STATES, VERDICTS=VERDICTS, VERDICT_SYMBOLS=VERDICT_SYMBOLS)
@@ -61,6 +75,14 @@ def probability(value: float) -> str:
     if 0.995 <= value < 1:  # noqa: PLR2004
         return ">0.99"
     return f"{value:.2f}"
+
+
+def age(years: float) -> str:
+    """Return an age in years, or in months below two years."""
+    months = round(12 * years)
+    if months < 24:  # noqa: PLR2004 - as in DICOM's Age String
+        return "1 month" if months == 1 else f"{months} months"
+    return f"{years:g} years"
 
 
 def duration(seconds: float) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from worker.ledger.receiver_tallies import OF_OBJECTS, Kind
 from worker.ledger.states import ImageState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -16,6 +17,8 @@ _GAUGES = {
     "received": "Files that arrived, one receipt each.",
     "duplicates": "Files whose bytes arrived before.",
     "flagged": "Images that are flagged or uncertain.",
+    "outside_population": "Scored images of patients outside the model's population.",
+    "unknown_age": "Scored images of patients of unknown age.",
     "unread": "Flagged and uncertain images that no reader has read.",
     "images_per_s": "Images scored per second over the last minute.",
 }
@@ -37,13 +40,14 @@ class _StatusCollector(Collector):
     def __init__(self, status: Mapping[str, Any] | None, free_bytes: int) -> None:
         self._status, self._free_bytes = status, free_bytes
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
         yield _gauge("database_up", "1 if the database can be read, else 0.", float(self._status is not None))
         yield _gauge("disk_free_bytes", "Free bytes on the fullest disk in use.", self._free_bytes)
         if self._status is not None:
             yield from _counts(self._status)
             yield from _processes(self._status["processes"])
+            yield from _receiver(self._status["receiver"])
             if self._status["canary"] is not None:
                 ok = self._status["canary"]["ok"] is not False
                 yield _gauge("canary_ok", "0 if the latest canary failed, else 1.", ok)
@@ -80,6 +84,20 @@ def _processes(processes: list[Mapping[str, Any]]) -> Iterator[GaugeMetricFamily
         age.add_metric(values, process["heartbeat_age_s"])
         ok.add_metric(values, process["ok"])
     yield from (age, ok)
+
+
+def _receiver(totals: Mapping[str, int]) -> Iterator[CounterMetricFamily]:
+    objects = CounterMetricFamily(
+        "nightread_dicom_objects", "DICOM objects that arrived, by what became of them.", labels=["outcome"]
+    )
+    ended = CounterMetricFamily(
+        "nightread_dicom_connections_refused",
+        "DICOM connections that the receiver turned away or ended, by reason.",
+        labels=["reason"],
+    )
+    for kind in Kind:
+        (objects if kind in OF_OBJECTS else ended).add_metric([kind.value], totals[kind.value])
+    yield from (objects, ended)
 
 
 def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 from flask import abort, request
 
 from webui.formatting import as_sentence
 from webui.ids import LARGEST_ID, id_of
+from webui.json_depth import has_too_many_parts
 from webui.queue_view import QueueView
 from worker.ledger.states import IllegalTransition
 
@@ -74,14 +75,32 @@ def json_text(name: str, default: str | None = None) -> str:
     return value
 
 
+def local_path(target: str) -> str:
+    """Return the target if it is a path of this site, else the path of the first page.
+
+    A link to another site in `next` would otherwise lead people there (open redirect).
+    """
+    is_path = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
+    return target if is_path else "/"
+
+
+def json_object() -> dict[str, Any]:
+    """Return the JSON object in the request's body; an empty one if the body is none."""
+    document = _json()
+    return document if isinstance(document, dict) else {}
+
+
 def _is_id(value: object) -> bool:
     return type(value) is int and 0 <= value <= LARGEST_ID
 
 
 def _json_value(name: str, default: object = None) -> object:
     """Return a value of the JSON object in the request's body; None if the body is none."""
-    try:
-        document = request.get_json(silent=True)
-    except RecursionError:
-        abort(400, "The JSON in the request's body is nested too deeply.")
+    document = _json()
     return document.get(name, default) if isinstance(document, dict) else None
+
+
+def _json() -> object:
+    if request.is_json and has_too_many_parts(request.get_data()):
+        abort(400, "The JSON in the request's body has too many parts.")
+    return request.get_json(silent=True)

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from webui.ids import LARGEST_ID
+from webui.ids import LARGEST_ID, id_of
 from worker.ledger.reading_queue import Cursor, QueueFilter
 from worker.ledger.review import NEEDS_READING
+from worker.ledger.runs import is_own_name
 from worker.ledger.states import ReviewState
 from worker.ledger.tables import Image
 
@@ -48,8 +49,7 @@ class QueueView:
             raise ValueError(f"`verdict` must be one of {', '.join(VERDICTS)}")
         if reading not in READING:
             raise ValueError(f"`reading` must be one of {', '.join(READING)}")
-        run = arguments.get("run", "").replace("\x00", "") or None
-        return cls(verdict, reading, run, _cursor(arguments.get("after", "")))
+        return cls(verdict, reading, _run(arguments.get("run", "")), _cursor(arguments.get("after", "")))
 
     @property
     def filter(self) -> QueueFilter:
@@ -71,6 +71,16 @@ class QueueView:
     def below(self, after: Cursor | None) -> QueueView:
         """Return the page of the same list that starts below `after`."""
         return replace(self, after=after)
+
+
+def _run(text: str) -> str | None:
+    """Return the run of an address: its id, or a name that Nightread gave."""
+    if not text or is_own_name(text):
+        return text or None
+    try:
+        return str(id_of(text))
+    except ValueError:
+        raise ValueError("`run` must be the number of a run, or the name of a night") from None
 
 
 def _cursor(text: str) -> Cursor | None:

@@ -1,7 +1,6 @@
 """Protection against other sites: checks on every request, and security headers on every response.
 
-There are no logins yet. The web interface is protected because only this machine can reach it. Two attacks
-go through a browser on this machine, and both are blocked here:
+Two attacks go through the browser of a person who is signed in, and both are blocked here:
 
 - DNS rebinding: the attacker points the name of their own site at 127.0.0.1, so that the browser treats
   our pages as part of that site. Such a request still carries the attacker's name in `Host`. Only requests
@@ -9,17 +8,20 @@ go through a browser on this machine, and both are blocked here:
 - Cross-site request forgery: another site's page posts a form to our address. Browsers report this in
   `Sec-Fetch-Site` (W3C Fetch Metadata) and `Origin` (RFC 6454, section 7), which a page cannot forge. Both
   are checked on every unsafe method, in place of form tokens. A request with neither header comes from a
-  program, not from a page in a browser.
+  program, which has no cookie: with a cookie, it is refused. No safe method changes anything, so they need no
+  check.
 """
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, request
 
+from webui.access import bearer
 from webui.dependencies import dependencies
+from webui.proxies import came_through_proxy
+from worker.addresses import is_loopback
 from worker.config import Settings
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -30,6 +32,15 @@ _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# What is the same for everybody: it may stay in a browser. Everything else is personal.
+_FOR_EVERYBODY = {"static", "images.scale"}
+_FOREIGN = "This request came from a page of another site. Nothing was changed."
+_UNKNOWN_PAGE = (
+    "This request has a cookie and does not say which page it came from. Nothing was changed. Use a current browser; "
+    "a program must send no cookie."
+)
+# For two years (RFC 6797, section 6.1).
+_TLS_ONLY = "max-age=63072000; includeSubDomains"
 _HEADERS = {
     "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -43,25 +54,17 @@ _HEADERS = {
 
 def install(app: Flask) -> None:
     """Check every request before it is handled, and add the headers to every response."""
+    app.before_request(_check_way)
     app.before_request(_check_host)
     app.before_request(_check_origin)
     app.before_request(_check_characters)
     app.after_request(_add_headers)
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address that the server binds to."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def host_names(settings: Settings) -> set[str]:
     """Return the host names that are answered, in lower case."""
-    extra = (name.strip().lower() for name in settings.allowed_hosts.split(","))
     own = set() if settings.host in _EVERY_ADDRESS else {settings.host.lower()}
-    return _LOOPBACK | own | {name for name in extra if name}
+    return _LOOPBACK | own | set(settings.host_names)
 
 
 def host_name(host: str) -> str | None:
@@ -74,11 +77,24 @@ def host_name(host: str) -> str | None:
     return parts.hostname if parts.netloc == host and "@" not in host else None
 
 
-def same_site(host: str, origin: str | None, fetch_site: str | None) -> bool:
-    """Return whether an unsafe request comes from one of our pages, or from a program."""
+def same_site(own: str, origin: str | None, fetch_site: str | None, *, has_cookie: bool) -> bool:
+    """Return whether an unsafe request comes from one of our pages, or from a program, which sends no cookie.
+
+    `own` is the origin of our pages. A page over TLS has the same origin as ours without TLS, because a proxy that is
+    not declared hides it; a page without TLS is foreign to ours with TLS.
+    """
+    if origin is None and fetch_site is None:
+        return not has_cookie
     if fetch_site is not None and fetch_site not in {"same-origin", "none"}:
         return False
-    return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+    return origin is None or origin.lower() in {own.lower(), own.lower().replace("http://", "https://", 1)}
+
+
+def _check_way() -> None:
+    """Refuse a request from another machine that goes around the proxy, and with it around TLS and its limits."""
+    is_direct = dependencies().settings.proxy_hops and not came_through_proxy(request.environ)
+    if is_direct and not is_loopback(request.remote_addr or ""):
+        abort(403, "Nightread answers through its proxy only. See the setting NIGHTREAD_PROXY_ADDRESSES.")
 
 
 def _check_host() -> None:
@@ -88,9 +104,14 @@ def _check_host() -> None:
 
 
 def _check_origin() -> None:
+    if request.method in SAFE_METHODS:
+        return
     origin, fetch_site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
-    if request.method not in SAFE_METHODS and not same_site(request.host, origin, fetch_site):
-        abort(403, "This request came from a page of another site. Nothing was changed.")
+    own = f"{request.scheme}://{request.host}"
+    # No page can add a token to a request: the key alone decides who sent it, and the cookie counts nothing.
+    has_cookie = "Cookie" in request.headers and bearer.key_of_request() is None
+    if not same_site(own, origin, fetch_site, has_cookie=has_cookie):
+        abort(403, _FOREIGN if origin or fetch_site else _UNKNOWN_PAGE)
 
 
 def _check_characters() -> None:
@@ -103,5 +124,9 @@ def _check_characters() -> None:
 def _add_headers(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    response.headers.setdefault("Cache-Control", "no-store")
+    # Not for `localhost`: it would keep browsers from every other program of this machine (RFC 6797, 8.1).
+    if request.is_secure and host_name(request.host) not in _LOOPBACK:
+        response.headers["Strict-Transport-Security"] = _TLS_ONLY
+    if request.endpoint not in _FOR_EVERYBODY:
+        response.headers["Cache-Control"] = "no-store"
     return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -14,7 +15,8 @@ from waitress.adjustments import Adjustments
 from webui.app import create_app
 from webui.connections import CONNECTIONS, Server
 from webui.dependencies import EXTENSION, Dependencies
-from webui.spool import UPLOAD_PATHS, Spool, largest_body
+from webui.proxies import Proxies
+from webui.spool import Spool
 from worker.config import Settings
 from worker.heartbeat import Heartbeat
 from worker.ledger.session import Ledger
@@ -36,7 +38,8 @@ def serve(settings: Settings) -> None:
     tempfile.tempdir = str(settings.incoming)
     # It warns of each request that waits for a thread.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    server = Server(app, Spool(settings, dependencies.acceptor.free_bytes), _options(settings))
+    spool = Spool(settings, dependencies.acceptor.free_bytes)
+    server = Server(app, spool, Proxies(settings), _options(settings))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _stop(server, stop))
@@ -52,8 +55,8 @@ def _options(settings: Settings) -> Any:
         ident="",
         connection_limit=CONNECTIONS + 16,
         max_request_header_size=_LONGEST_HEADER,
-        # The spool has the limit of each path. This one is never reached.
-        max_request_body_size=largest_body(UPLOAD_PATHS[0], settings) + 2,
+        # The spool has the limit of each path, and a sentence about it.
+        max_request_body_size=sys.maxsize,
         outbuf_overflow=_ANSWER_IN_MEMORY,
         outbuf_high_watermark=1024**3,
         recv_bytes=256 * 1024,
@@ -61,16 +64,9 @@ def _options(settings: Settings) -> Any:
         asyncore_loop_timeout=1,
         asyncore_use_poll=True,
         log_socket_errors=False,
-        clear_untrusted_proxy_headers=True,
-        **_proxy_options(settings),
+        # `webui.proxies` does it.
+        clear_untrusted_proxy_headers=False,
     )
-
-
-def _proxy_options(settings: Settings) -> dict[str, Any]:
-    if not settings.trusted_proxy:
-        return {}
-    headers = {"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"}
-    return {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_headers": headers}
 
 
 def _stop(server: Server, stop: threading.Event) -> None:

@@ -6,7 +6,7 @@ import io
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -14,11 +14,13 @@ from flask import Request, abort
 from werkzeug.datastructures import FileStorage
 from werkzeug.formparser import FormDataParser
 
+from webui.access import identity
 from webui.dependencies import dependencies
 from worker.errors import TransientFailure
+from worker.imagefile.identity import AgeSource, Identity
 from worker.intake.accept import Accepted
 from worker.intake.source import Candidate
-from worker.ledger import review
+from worker.intake.stated import FIELDS, identity_of
 from worker.ledger.runs import checked_run_name
 from worker.ledger.states import Lane, Outcome, Source
 
@@ -100,23 +102,25 @@ class UploadResult:
     queued: bool
 
 
-def accept_upload(request: Request, *, reader: str) -> UploadResult:
+def accept_upload(request: Request) -> UploadResult:
     """Accept the files of a request into the run that its field `run` names, by default tonight's.
+
+    The fields `patient`, `age_years`, `sex` and `view` are about the patient of all files of the request.
 
     Raises:
         TransientFailure: nothing was recorded.
-        ValueError: the name of the run or of the reader is not valid.
+        ValueError: the name of the run, or what is stated about the patient, is not valid.
     """
-    reader = review.checked_name(reader)
     dependencies().acceptor.check_free_space()
-    candidates = _files_of(request)
+    files, stated = _files_of(request), _stated(request)
+    candidates = [replace(file, stated=stated) for file in files]
     run = checked_run_name(request.form.get("run", ""))
     accepted = dependencies().acceptor.accept(
         candidates,
         source=Source.UPLOAD,
         lane=Lane.URGENT,
         run=run,
-        received_by=reader,
+        received_by=identity.current().actor,
     )
     new_ids = [item.image_id for item in accepted if item.outcome is Outcome.NEW]
     queued = dependencies().dispatcher.publish(new_ids, Lane.URGENT) if new_ids else True
@@ -139,6 +143,16 @@ def _files_of(request: Request) -> list[Candidate]:
         return [_candidate(file) for _, file in files]
     except OSError as error:
         raise TransientFailure(f"an upload cannot be written: {error}") from error
+
+
+def _stated(request: Request) -> Identity | None:
+    """Return what the form states about the patient. Raises ValueError, whose message repeats no value."""
+    values = {name: request.form.getlist(name) for name in FIELDS}
+    for name, given in values.items():
+        if len(given) > 1:
+            raise ValueError(f"send the field `{name}` once: it holds for all files of the request")
+    first = {name: given[0] for name, given in values.items() if given}
+    return identity_of(first, AgeSource.FORM, dependencies().acceptor.site_keys.key)
 
 
 def _is_nothing(file: FileStorage) -> bool:

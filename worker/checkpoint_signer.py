@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
 from functools import cache, partial
+from typing import NoReturn
 
 import structlog
 
@@ -30,8 +32,7 @@ def sign_repeatedly(settings: Settings, period_s: float) -> int:
     While the database or the disk is away, the work waits, with one warning a minute.
     """
     for signum in (signal.SIGTERM, signal.SIGINT):
-        # At once, also while a database does not answer: what is half done is done again after the next start.
-        signal.signal(signum, lambda *_: sys.exit(0))
+        signal.signal(signum, _end)
     checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key_path)
     sender = CheckpointSender(settings.checkpoint_command, settings.checkpoints_path)
     ledger = cache(partial(_open, settings.database))
@@ -53,6 +54,13 @@ def sign_repeatedly(settings: Settings, period_s: float) -> int:
     defects: list[Exception] = []
     run_repeatedly(threading.Event(), _TICK_S, work, None, defects)
     return 1 if defects else 0
+
+
+def _end(*_: object) -> NoReturn:
+    """End at once, also while a database does not answer: what is half done is done again after the next start."""
+    # The driver would warn of the query that this interrupts.
+    logging.getLogger("psycopg").disabled = True
+    sys.exit(0)
 
 
 def _open(url: str) -> Ledger:

@@ -31,15 +31,13 @@ from sqlalchemy.orm import Session
 
 from worker.errors import DatabaseAway, TransientFailure, WrongSettings
 from worker.keyfile import create_key_file
-from worker.ledger import audit
-from worker.ledger.session import Ledger, utc_now
+from worker.ledger import actors, audit
+from worker.ledger.session import Ledger, is_forbidden, utc_now
 from worker.outages import DATABASE, OUTAGES
 
 log = structlog.get_logger(__name__)
 
 _KIND = "nightread-checkpoint-1"
-# PostgreSQL: insufficient_privilege (PostgreSQL documentation, appendix A).
-_FORBIDDEN = "42501"
 # The event that names a checkpoint.
 _EVENT, _SUBJECT = "checkpoint_signed", "checkpoints"
 
@@ -167,12 +165,12 @@ class Checkpoints:
         details = {"seq": checkpoint.seq, "key_sha256": audit.digest_bytes(self._public_path.read_bytes())}
         try:
             with ledger.transaction() as session:
-                audit.append(session, [audit.Event(_EVENT, "nightread", _SUBJECT, details)])
+                audit.append(session, [audit.Event(_EVENT, actors.PROGRAM, _SUBJECT, details)])
         except DatabaseAway as failure:
             OUTAGES.failed(DATABASE, failure)
         except (TransientFailure, DBAPIError) as error:
             # A role that may only read never names a checkpoint: no reason to warn every hour.
-            write = log.info if _is_forbidden(error) else log.warning
+            write = log.info if is_forbidden(error) else log.warning
             write("no event names the new checkpoint", event_number=checkpoint.seq, error=str(error))
 
     def _lines(self) -> Iterator[tuple[int, Checkpoint | None]]:
@@ -222,10 +220,6 @@ class Checkpoints:
     def _make_key(self) -> None:
         key = Ed25519PrivateKey.generate()
         create_key_file(self._key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-
-
-def _is_forbidden(error: Exception) -> bool:
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _FORBIDDEN
 
 
 def _first_missing(session: Session, present: Container[int]) -> int | None:

@@ -7,22 +7,23 @@ document and nothing else; messages for people go to stderr.
 from __future__ import annotations
 
 import importlib
-import json
 import re
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from worker import DISCLAIMER, __version__
+from worker.cli_people import tokens, users
+from worker.cli_support import ID, check_line, fail, json_text, open_ledger, start
 from worker.errors import ModelUnusable, SchemaOutdated, TransientFailure, WrongSettings
 
 if TYPE_CHECKING:
     from worker.checkpoints import Checkpoints
     from worker.config import Settings
-    from worker.ledger.session import Ledger
 
 # Commands of other packages, which this package must not import: name -> (module:function, line in --help).
 _ELSEWHERE = {
@@ -56,7 +57,7 @@ class _Commands(click.Group):
         except ModuleNotFoundError as missing:
             if missing.name not in _SOURCE_ONLY:
                 raise
-            _fail(f"`nightread {cmd_name}` is not installed. Run it from a copy of Nightread's source code.")
+            fail(f"`nightread {cmd_name}` is not installed. Run it from a copy of Nightread's source code.")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -68,13 +69,6 @@ class _Commands(click.Group):
         rows += [(name, help_line) for name, (_, help_line) in _ELSEWHERE.items()]
         with formatter.section("Commands"):
             formatter.write_dl(sorted(rows))
-
-
-def _check_line(value: str) -> str:
-    """Accept one line of text that every database and every terminal can show."""
-    if not value.isprintable() or len(value) > _MAX_LINE:
-        raise click.BadParameter(f"must be one line of at most {_MAX_LINE} printable characters")
-    return value
 
 
 def _check_run(value: str) -> str | None:
@@ -95,14 +89,17 @@ def _event_of_trail(value: str) -> tuple[int, str]:
     return int(match[1]), match[2].lower()
 
 
-_MAX_LINE = 200
-_ID = click.IntRange(1, 2**63 - 1)
+_DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.group(cls=_Commands, epilog=DISCLAIMER, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nightread")
 def nightread() -> None:
     """Screen chest X-rays overnight. In the morning, a person reads the flagged ones."""
+
+
+nightread.add_command(users)
+nightread.add_command(tokens)
 
 
 @nightread.command()
@@ -113,11 +110,11 @@ def up() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from worker import supervisor
 
-    settings = _start("up")
+    settings = start("up")
     try:
         sys.exit(supervisor.up(settings))
     except supervisor.CannotStart as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @nightread.command()
@@ -128,7 +125,7 @@ def watch() -> None:
     """
     from worker import processes
 
-    sys.exit(processes.watch(_start("watch")))
+    sys.exit(processes.watch(start("watch")))
 
 
 @nightread.command()
@@ -136,7 +133,24 @@ def worker() -> None:
     """Run the scoring processes."""
     from worker import processes
 
-    sys.exit(processes.work(_start("worker")))
+    sys.exit(processes.work(start("worker")))
+
+
+@nightread.command()
+def receive() -> None:
+    """Receive DICOM objects from modalities and archives."""
+    from worker import exposure
+
+    settings = start("receive")
+    if not settings.dicom_port:
+        raise WrongSettings(
+            "NIGHTREAD_DICOM_PORT: set it to the port on which DICOM objects arrive, usually 11112."
+        )
+    exposure.check_receiver(settings)
+    exposure.check_dicom_is_installed()
+    from worker.receiving import process
+
+    sys.exit(process.receive(settings))
 
 
 @nightread.command(hidden=True)
@@ -144,7 +158,7 @@ def broker() -> None:
     """Run the bundled broker."""
     from worker import processes
 
-    sys.exit(processes.broker(_start("broker")))
+    sys.exit(processes.broker(start("broker")))
 
 
 @nightread.command(name="import")
@@ -157,7 +171,7 @@ def import_(folder: Path, run_name: str | None, wait: bool) -> None:
     """Import a whole folder and queue its images. The files stay where they are."""
     from worker.commands import import_folder
 
-    import_folder.import_folder(_start("import"), folder.absolute(), run_name, wait=wait)
+    import_folder.import_folder(start("import"), folder.absolute(), run_name, wait=wait)
 
 
 @nightread.command()
@@ -167,8 +181,8 @@ def screen(files: tuple[Path, ...], as_json: bool) -> None:
     """Score files now, without queue or database. Exit code 1 if a file could not be scored."""
     from worker.commands import screen_files
 
-    documents = screen_files.screen_files(_start("screen"), files)
-    click.echo(_json(documents) if as_json else screen_files.as_text(documents))
+    documents = screen_files.screen_files(start("screen"), files)
+    click.echo(json_text(documents) if as_json else screen_files.as_text(documents))
     sys.exit(0 if all(document["outcome"] == "scored" for document in documents) else 1)
 
 
@@ -183,15 +197,15 @@ def status(as_json: bool, refresh: bool, process: str | None) -> None:
     """Show the file count, the scoring rate and the processes. Exit code 1 if files are unaccounted for."""
     from worker.commands.status import as_text, document, is_alive, pause
 
-    settings = _start("status")
-    ledger = _ledger(settings)
+    settings = start("status")
+    ledger = open_ledger(settings)
     if process:
         sys.exit(0 if is_alive(ledger, process) else 1)
     while True:
         status_document = document(ledger)
         if refresh:
             click.clear()
-        click.echo(_json(status_document) if as_json else as_text(status_document))
+        click.echo(json_text(status_document) if as_json else as_text(status_document))
         if not refresh:
             sys.exit(0 if status_document["balanced"] else 1)
         pause()
@@ -199,7 +213,7 @@ def status(as_json: bool, refresh: bool, process: str | None) -> None:
 
 @nightread.command()
 @click.option(
-    "--run", "run_name", type=_check_line, metavar="TEXT", help="Name of the run. Default: the latest run."
+    "--run", "run_name", type=check_line, metavar="TEXT", help="Name of the run. Default: the latest run."
 )
 @click.option(
     "--format",
@@ -214,54 +228,109 @@ def report(run_name: str | None, format_name: str, as_json: bool) -> None:
     from worker.report.content import read_report
     from worker.report.formats import FORMATS
 
-    settings = _start("report")
-    with _ledger(settings).reading() as session:
+    settings = start("report")
+    with open_ledger(settings).reading() as session:
         try:
             content = read_report(session, run_name)
         except LookupError as error:
-            _fail(str(error.args[0]))
+            fail(str(error.args[0]))
     click.echo(FORMATS["json" if as_json else format_name](content), nl=False)
     sys.exit(0 if content.figures.run.file_counts.balanced else 1)
 
 
 @nightread.command()
-@click.argument("image_ids", nargs=-1, required=True, type=_ID, metavar="ID...")
+@click.argument("image_ids", nargs=-1, required=True, type=ID, metavar="ID...")
 @click.option(
     "--why",
-    type=_check_line,
+    type=check_line,
     metavar="TEXT",
     required=True,
     help="Reason for the retry. Nightread records it.",
 )
-@click.option(
-    "--who",
-    type=_check_line,
-    metavar="TEXT",
-    help="Your name. Nightread records it like the name of a reader.",
-)
-def retry(image_ids: tuple[int, ...], why: str, who: str | None) -> None:
+def retry(image_ids: tuple[int, ...], why: str) -> None:
     """Retry rejected or quarantined images."""
     from worker.commands.retry import retry_images
 
-    errors = retry_images(_start("retry"), image_ids, who=who, why=why)
+    errors = retry_images(start("retry"), image_ids, why=why)
     for error in errors:
         click.echo(error, err=True)
     sys.exit(1 if errors else 0)
 
 
 @nightread.command()
-@click.argument("image_id", type=_ID, metavar="ID")
+@click.argument("image_ids", nargs=-1, required=True, type=ID, metavar="ID...")
+@click.option(
+    "--why",
+    type=check_line,
+    metavar="TEXT",
+    required=True,
+    help="Reason for the erasure, without a name. Nightread records it.",
+)
+@click.option("--patient", is_flag=True, help="Also erase all other images of the same patients.")
+@click.option("--run-names", is_flag=True, help="Also erase the names of runs in which other images arrived.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document on stdout. Needs --yes or --dry-run."
+)
+def erase(
+    image_ids: tuple[int, ...],
+    why: str,
+    patient: bool,
+    run_names: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Erase images: bytes, pictures, names and notes. Numbers, times and scores stay. This cannot be undone."""
+    from worker.commands import erase as erase_command
+    from worker.erasing import Eraser
+    from worker.store import open_store
+
+    if as_json and not (yes or dry_run):
+        raise click.UsageError("--json needs --yes or --dry-run.")
+    settings = start("erase")
+    ledger = open_ledger(settings)
+    try:
+        chosen = erase_command.plan(ledger, sorted(set(image_ids)), patient=patient, all_run_names=run_names)
+        click.echo(erase_command.as_text(chosen), err=True)
+        if not (yes or dry_run):
+            click.confirm(f"Erase {len(chosen.to_erase)} images for ever?", abort=True, err=True)
+        eraser = Eraser(ledger, open_store(settings))
+        erased = [] if dry_run else erase_command.erase(eraser, chosen, why)
+    except (LookupError, ValueError) as error:
+        fail(str(error.args[0]))
+    if as_json:
+        click.echo(json_text(erase_command.document(chosen, erased, dry_run=dry_run)))
+    else:
+        click.echo("Nothing was erased." if dry_run else f"Erased images: {len(erased)}.", err=True)
+
+
+@nightread.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def retention(dry_run: bool, as_json: bool) -> None:
+    """Remove what is older than the settings NIGHTREAD_KEEP_..._DAYS allow, now. `nightread watch` does it once a day."""
+    from worker.commands import retention as retention_command
+
+    settings = start("retention")
+    document = retention_command.document(settings, open_ledger(settings), dry_run=dry_run)
+    click.echo(json_text(document) if as_json else retention_command.as_text(document))
+
+
+@nightread.command()
+@click.argument("image_id", type=ID, metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def replay(image_id: int, as_json: bool) -> None:
     """Compute a prediction again and compare it with the record. Exit code 1 if it differs."""
     from worker.commands.replay import as_text, replay_image
 
-    settings = _start("replay")
+    settings = start("replay")
     try:
-        document = replay_image(settings, _ledger(settings), image_id)
+        document = replay_image(settings, open_ledger(settings), image_id)
     except LookupError as error:
-        _fail(str(error.args[0]))
-    click.echo(_json(document) if as_json else as_text(document))
+        fail(str(error.args[0]))
+    click.echo(json_text(document) if as_json else as_text(document))
     sys.exit(0 if document["same"] else 1)
 
 
@@ -291,7 +360,7 @@ def phantom(count: int, folder: Path, seed: int) -> None:
 
 @nightread.group()
 def audit() -> None:
-    """Verify the audit trail and sign checkpoints."""
+    """Verify and export the audit trail, and sign checkpoints."""
 
 
 @audit.command()
@@ -313,10 +382,40 @@ def verify(as_json: bool, public_key: Path | None, at_least: tuple[int, str] | N
     from worker.commands.verify import as_text
     from worker.commands.verify import verify as verify_all
 
-    settings = _start("audit")
-    report = verify_all(settings, _ledger(settings), public_key=public_key, at_least=at_least)
-    click.echo(_json(report.document()) if as_json else as_text(report, settings))
+    settings = start("audit")
+    report = verify_all(settings, open_ledger(settings), public_key=public_key, at_least=at_least)
+    click.echo(json_text(report.document()) if as_json else as_text(report, settings))
     sys.exit(0 if report.ok else 1)
+
+
+@audit.command(name="export")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["csv", "fhir"]),
+    default="csv",
+    help="CSV, or a FHIR R4 bundle of AuditEvent resources (IHE BALP). Default: csv.",
+)
+@click.option("--actor", type=check_line, metavar="ACTOR", help="Only of this actor, for example user:3.")
+@click.option("--image", "image_id", type=ID, metavar="ID", help="Only about this image.")
+@click.option("--kind", type=check_line, metavar="KIND", help="Only of this kind, for example view.")
+@click.option("--since", type=_DAY, metavar="DAY", help="From this day on (UTC), for example 2026-11-25.")
+@click.option("--until", type=_DAY, metavar="DAY", help="Up to this day, the day itself included.")
+def export_trail(
+    format_name: str,
+    actor: str | None,
+    image_id: int | None,
+    kind: str | None,
+    since: datetime | None,
+    until: datetime | None,
+) -> None:
+    """Write the audit trail and the record of accesses to stdout, the latest first. This is itself recorded."""
+    from worker.commands.audit_export import export
+    from worker.ledger.trail import days_filter
+
+    wanted = days_filter(actor, image_id, kind, since, until)
+    for text in export(open_ledger(start("audit")), format_name, wanted):
+        click.echo(text, nl=False)
 
 
 @audit.command()
@@ -329,12 +428,12 @@ def verify(as_json: bool, public_key: Path | None, at_least: tuple[int, str] | N
 )
 def checkpoint(period_s: int | None) -> None:
     """Sign a checkpoint of the audit trail now. `nightread watch` does this every hour."""
-    settings = _start("audit")
+    settings = start("audit")
     if period_s is not None:
         from worker.checkpoint_signer import sign_repeatedly
 
         sys.exit(sign_repeatedly(settings, period_s))
-    new_checkpoint = _checkpoints(settings).take(_ledger(settings))
+    new_checkpoint = _checkpoints(settings).take(open_ledger(settings))
     if new_checkpoint is None:
         click.echo(
             f"There is no new event since the last checkpoint in {settings.checkpoints_path}.", err=True
@@ -363,7 +462,7 @@ def upgrade() -> None:
     from worker.ledger import schema
     from worker.ledger.session import Ledger
 
-    ledger = Ledger(_start("db").migration_database)
+    ledger = Ledger(start("db").migration_database)
     click.echo(f"The database is at revision {schema.upgrade(ledger)}.", err=True)
 
 
@@ -379,7 +478,7 @@ def check(read_bytes: bool, repair: bool) -> None:
     """Check schema, file count, audit trail, image store and inbox. Exit code 1 if something is wrong."""
     from worker.commands.check import as_text, check_all, repair_all
 
-    settings = _start("db")
+    settings = start("db")
     for sentence in repair_all(settings) if repair else ():
         click.echo(f"done   {sentence}")
     results = check_all(settings, read_bytes=read_bytes)
@@ -396,11 +495,42 @@ def backup(target: Path) -> None:
 
     if not target.absolute().parent.is_dir():
         raise click.BadParameter(f"the folder {target.absolute().parent} does not exist", param_hint="TARGET")
+    settings = start("db")
     try:
-        maintenance.backup(_ledger(_start("db")), target)
+        maintenance.backup(open_ledger(settings), target)
     except maintenance.BackupFailed as error:
-        _fail(str(error))
+        fail(str(error))
     click.echo(f"The database was copied to {target}.", err=True)
+    if settings.site_key_path.exists():
+        click.echo(
+            f"The site key {settings.site_key_path} is not in it. Keep a copy of it apart from the backups: "
+            "nightread db site-key --copy-to FILE",
+            err=True,
+        )
+
+
+@db.command(name="site-key")
+@click.option(
+    "--copy-to",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Copy the key to a new file that only you can read.",
+)
+@click.option("--new", is_flag=True, help="Make a new key, because the old one is lost for good.")
+def site_key(target: Path | None, new: bool) -> None:
+    """Say whether the key of the patients' pseudonyms is there, and copy it. Exit code 1 if it is lost."""
+    from worker.commands import site_key as commands
+    from worker.intake.site_key import SiteKeys
+
+    settings = start("db")
+    keys = SiteKeys(settings, open_ledger(settings))
+    if new:
+        click.confirm(
+            "New images will not find earlier images of their patients. Make a new key?", abort=True
+        )
+        keys.replace()
+    click.echo(commands.copy(keys, target) if target else commands.state(keys), err=True)
 
 
 def main() -> None:
@@ -411,36 +541,9 @@ def main() -> None:
         click.echo(str(error), err=True)
         sys.exit(2)
     except (ModelUnusable, SchemaOutdated, TransientFailure) as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
-
-
-def _start(process: str) -> Settings:
-    """Read the settings and set up the logs. Raises WrongSettings."""
-    from worker import logs
-    from worker.config import read_settings
-    from worker.folders import make_private
-
-    settings = read_settings()
-    make_private()
-    logs.configure(settings, process)
-    return settings
-
-
-def _ledger(settings: Settings) -> Ledger:
-    from worker.ledger.schema import open_ledger
-
-    return open_ledger(settings.database)
-
-
-def _json(document: object) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False)
-
-
-def _fail(sentence: str) -> NoReturn:
-    click.echo(sentence, err=True)
-    sys.exit(1)
+        fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
@@ -33,11 +33,22 @@ ROOT = Path(__file__).resolve().parent.parent
 # The path of a UNIX socket holds 108 bytes on Linux and 104 on macOS (sockaddr_un.sun_path).
 _SOCKET_PATH_LIMIT = 100
 _PREFIX = "NIGHTREAD_"
+OIDC_CALLBACK = "/sign-in/provider/callback"
+# The values of `worker.ledger.roles.Role`, which settings may not import. A test compares them.
+ROLES = ("viewer", "reader", "adjudicator", "administrator", "auditor")
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # pydantic's error of a setting whose default depends on another setting, which is not valid.
 _NOT_CALLED = "default_factory_not_called"
 _YEAR_S = 366 * 86_400.0
 # Settings that may hold a password. Each may come from the file that `<name>_file` names.
-_SECRETS = ("database_url", "migration_database_url", "broker_url")
+_SECRETS = ("database_url", "migration_database_url", "broker_url", "oidc_client_secret")
+# What to use instead of a setting of an earlier version.
+_REMOVED = {
+    "allow_remote": "Set NIGHTREAD_ALLOWED_HOSTS, and NIGHTREAD_PROXY_HOPS=1 behind a proxy with TLS or NIGHTREAD_ALLOW_PLAIN_HTTP=true without one.",
+    "trusted_proxy": "Set NIGHTREAD_PROXY_HOPS=1 and NIGHTREAD_PROXY_ADDRESSES to the address of the proxy.",
+}
+_DICOM_FILES = ("dicom_tls_certificate", "dicom_tls_key", "dicom_tls_ca")
+_LONGEST_AE_TITLE = 16
 _SECRET_FILES = tuple(f"{name}_file" for name in _SECRETS)
 
 
@@ -104,23 +115,119 @@ class Settings(BaseSettings):
     operating_point: str = Field(
         "", description="Name of an operating point of the model; empty: the model's default."
     )
+    outside_population: Literal["score", "reject"] = Field(
+        "score",
+        description="What happens to an image of a patient outside the model's population: `score` it, but never as *clear*, or `reject` it.",
+    )
+    unknown_age: Literal["say", "outside", "reject"] = Field(
+        "say",
+        description="What happens to an image of a patient of unknown age: `say` so and score it like any other, treat it as `outside` the population, or `reject` it.",
+    )
     host: str = Field(
         "127.0.0.1",
         description="Address that the web interface binds to; `::` stands for every address, IPv4 and IPv6.",
     )
     port: int = Field(8000, ge=1, le=65535, description="Port of the web interface.")
-    allow_remote: bool = Field(
+    allow_plain_http: bool = Field(
         False,
-        description="Let the web interface bind to an address that other machines can reach. Needs NIGHTREAD_ALLOWED_HOSTS. There are no logins yet.",
+        description="Let the web interface bind to an address that other machines can reach without a proxy with TLS in front. Whoever can read the traffic can then take over sessions.",
     )
     allowed_hosts: str = Field(
         "",
-        validate_default=True,
         description="Further host names under which the web interface answers, separated by commas.",
     )
-    trusted_proxy: str = Field(
+    proxy_hops: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Number of proxies between a client and the web interface; 0: X-Forwarded headers are ignored.",
+    )
+    proxy_addresses: str = Field(
+        "127.0.0.1, ::1",
+        validate_default=True,
+        description="Addresses or networks of the nearest proxies, separated by commas. Only their X-Forwarded headers are believed, and if NIGHTREAD_PROXY_HOPS is not 0, only they and this machine get an answer.",
+    )
+    oidc_client_id: str = Field("", description="Name under which the sign-in service knows Nightread.")
+    oidc_client_secret_file: str = _secret_file("NIGHTREAD_OIDC_CLIENT_SECRET")
+    oidc_client_secret: str = _secret(
+        "Password with which Nightread identifies itself to the sign-in service."
+    )
+    oidc_groups_claim: str = Field(
+        "groups", min_length=1, description="Claim of the ID token that holds a person's groups."
+    )
+    oidc_roles: str = Field(
         "",
-        description="Address of the proxy whose X-Forwarded headers are believed; empty: these headers are ignored.",
+        description="Role for each group, as `group=role`, separated by commas. A group may be named several times. Whoever is in none of them has no access.",
+    )
+    oidc_scopes: str = Field(
+        "openid profile",
+        description="Scopes that Nightread asks for, separated by spaces; some services give groups only for a scope of their own.",
+    )
+    oidc_redirect_uri: str = Field(
+        "",
+        description="Address to which the sign-in service sends the browser back. It ends in `/sign-in/provider/callback`; empty: made from the name under which the page was opened.",
+    )
+    oidc_ca_file: str = Field(
+        "",
+        description="File with the certificates of the authorities that the sign-in service's certificate may come from; empty: the public ones.",
+    )
+    oidc_label: str = Field(
+        "Sign in with your hospital account",
+        min_length=1,
+        max_length=80,
+        description="Text of the link to the sign-in service.",
+    )
+    oidc_issuer: str = Field(
+        "",
+        max_length=500,
+        validate_default=True,
+        description="Issuer of the OpenID Connect sign-in service, exactly as its discovery document names it; empty: nobody signs in through a service.",
+    )
+    dicom_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port on which the receiver takes DICOM objects, usually 11112; 0: `nightread up` starts no receiver.",
+    )
+    dicom_host: str = Field(
+        "127.0.0.1",
+        description="Address that the receiver binds to; `::` stands for every address, IPv4 and IPv6.",
+    )
+    dicom_ae_title: str = Field("NIGHTREAD", description="AE title that senders must call.")
+    dicom_calling: str = Field(
+        "",
+        description="AE titles that may send, separated by commas; empty: any. Needed if other machines can reach the receiver.",
+    )
+    dicom_addresses: str = Field(
+        "",
+        description="Addresses or networks that may send, separated by commas; empty: this machine only. Needed if other machines can reach the receiver.",
+    )
+    dicom_tls_key: str = Field(
+        "", description="File of the private key of that certificate, without a password."
+    )
+    dicom_tls_ca: str = Field(
+        "",
+        description="File with the certificates of the authorities that must have signed a sender's certificate; empty: a sender needs none.",
+    )
+    dicom_tls_certificate: str = Field(
+        "",
+        validate_default=True,
+        description="File of the receiver's certificate, with those of its authorities; empty: no TLS.",
+    )
+    dicom_pdu_bytes: int = Field(
+        128 * 1024,
+        ge=16 * 1024,
+        le=1024**2,
+        description="Longest PDU that the receiver takes, in bytes. It says so to senders.",
+    )
+    dicom_associations: int = Field(
+        20, ge=1, le=100, description="Largest number of associations that are open at one time."
+    )
+    dicom_associations_per_address: int = Field(
+        12, ge=1, le=100, description="Largest number of them that one address has."
+    )
+    dicom_silence_s: float = Field(
+        60.0, ge=1, description="Seconds without a PDU after which an association is ended."
     )
     workers: int = Field(
         default_factory=_default_workers,
@@ -142,6 +249,16 @@ class Settings(BaseSettings):
         20.0,
         gt=0,
         description="Seconds of processor time that such a process has, and seconds for which a page waits for it.",
+    )
+    dicom_memory_bytes: int = Field(
+        1024**3,
+        ge=256 * 1024**2,
+        description="Memory limit, in bytes, of the process that decodes DICOM objects; each scoring process has one. An object that needs more is rejected.",
+    )
+    dicom_s: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds of processor time for decoding a DICOM object. One that needs more is rejected; one that is not ready after three times as long by the clock is tried again.",
     )
     chunk_size: int = Field(32, ge=1, le=512, description="Largest number of images in a task.")
     chunks_in_flight: int = Field(200, ge=1, description="Largest number of tasks in the broker at one time.")
@@ -168,6 +285,30 @@ class Settings(BaseSettings):
         description="Further names of files and folders that are left alone in the inbox: shell patterns, separated by commas.",
     )
     scan_s: float = Field(2.0, ge=0.05, description="Seconds between two scans of the inbox.")
+    keep_bytes_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days for which the bytes of an image and its activation map are kept; 0: for ever.",
+    )
+    keep_renditions_days: int = Field(
+        0, ge=0, le=36_500, description="Days for which renditions are kept; 0: for ever."
+    )
+    keep_names_days: int = Field(
+        0, ge=0, le=36_500, description="Days for which names of files and of runs are kept; 0: for ever."
+    )
+    keep_text_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days for which notes and reasons that a person typed are kept; 0: for ever.",
+    )
+    keep_sessions_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days for which a session is kept after its last use, and a link after its end; 0: for ever.",
+    )
     sweep_s: float = Field(2.0, ge=0.05, description="Seconds between two rounds of the sweeper.")
     requeue_after_s: float = Field(
         10.0,
@@ -205,6 +346,34 @@ class Settings(BaseSettings):
     phantom_key: str = Field(
         "",
         description="File of the key that marks phantoms; empty: `phantom.key` in the data folder.",
+    )
+    second_factor_roles: str = Field(
+        "",
+        description="Roles that need a second factor, separated by commas, for example `administrator,adjudicator`. Without one, such a person reaches only the page Account.",
+    )
+    site_key: str = Field(
+        "",
+        description="File of the key that makes the pseudonymous keys of patients; empty: `site.key` in the data folder.",
+    )
+    session_s: float = Field(
+        7 * 86_400.0,
+        gt=0,
+        description="Seconds after which a person must sign in again.",
+    )
+    session_idle_s: float = Field(
+        12 * 3600.0,
+        gt=0,
+        description="Seconds without a request after which a person must sign in again.",
+    )
+    admin_session_s: float = Field(
+        86_400.0,
+        gt=0,
+        description="The same as `NIGHTREAD_SESSION_S`, for administrators.",
+    )
+    admin_session_idle_s: float = Field(
+        8 * 3600.0,
+        gt=0,
+        description="The same as `NIGHTREAD_SESSION_IDLE_S`, for administrators.",
     )
     claim_s: float = Field(
         900.0, gt=0, description="Seconds for which a reader's claim on an image is valid."
@@ -247,7 +416,7 @@ class Settings(BaseSettings):
             raise ValueError(f"set only one of {name} and {name}_FILE")
         return read_secret(Path(file))
 
-    @field_validator("data", "inbox", "model", "host", mode="before")
+    @field_validator("data", "inbox", "model", "host", "dicom_host", mode="before")
     @classmethod
     def _refuse_empty(cls, value: object) -> object:
         if value == "":
@@ -255,7 +424,17 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "data", "inbox", "model", "store", "checkpoints", "checkpoint_key", "phantom_key", *_SECRET_FILES
+        "data",
+        "inbox",
+        "model",
+        "store",
+        "checkpoints",
+        "checkpoint_key",
+        "phantom_key",
+        "site_key",
+        "oidc_ca_file",
+        *_DICOM_FILES,
+        *_SECRET_FILES,
     )
     @classmethod
     def _check_characters(cls, value: Path | str) -> Path | str:
@@ -270,12 +449,12 @@ class Settings(BaseSettings):
             raise ValueError("the time must be at most a year")
         return value
 
-    @field_validator("log_level", "log_format", "runtime", mode="before")
+    @field_validator("log_level", "log_format", "runtime", "outside_population", "unknown_age", mode="before")
     @classmethod
     def _ignore_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("host")
+    @field_validator("host", "dicom_host")
     @classmethod
     def _remove_brackets(cls, value: str) -> str:
         """Accept an IPv6 address as in a URL, and write an address in its shortest form."""
@@ -285,24 +464,107 @@ class Settings(BaseSettings):
         except ValueError:
             return name
 
-    @field_validator("allowed_hosts")
+    @field_validator("proxy_addresses")
     @classmethod
-    def _check_allowed_hosts(cls, value: str, others: ValidationInfo) -> str:
-        if others.data.get("allow_remote") and not value.strip(" ,"):
-            raise ValueError("NIGHTREAD_ALLOW_REMOTE needs the names under which people open the page")
+    def _check_proxies(cls, value: str, others: ValidationInfo) -> str:
+        networks = _networks(value)
+        if others.data.get("proxy_hops") and not networks:
+            raise ValueError("NIGHTREAD_PROXY_HOPS needs the addresses of the proxies")
+        if any(network.prefixlen == 0 for network in networks):
+            raise ValueError("this would believe every machine; name the addresses of the proxies")
         return value
 
-    @field_validator("trusted_proxy")
+    @field_validator("dicom_addresses")
     @classmethod
-    def _check_proxy(cls, value: str) -> str:
-        return str(ip_address(value)) if value else value
+    def _check_senders(cls, value: str) -> str:
+        if any(network.prefixlen == 0 for network in _networks(value)):
+            raise ValueError("every machine could send; name the addresses or networks of the senders")
+        return value
+
+    @field_validator("dicom_ae_title", "dicom_calling")
+    @classmethod
+    def _check_ae_titles(cls, value: str, field: ValidationInfo) -> str:
+        titles = _parts(value) if field.field_name == "dicom_calling" else [value]
+        if not all(_is_ae_title(title) for title in titles):
+            raise ValueError(
+                "an AE title has 1 to 16 characters: ASCII, no backslash, no space at either end"
+            )
+        return value
+
+    @field_validator("dicom_tls_certificate")
+    @classmethod
+    def _check_tls_files(cls, value: str, others: ValidationInfo) -> str:
+        if value and not others.data.get("dicom_tls_key"):
+            raise ValueError("this setting also needs NIGHTREAD_DICOM_TLS_KEY")
+        if not value and any(others.data.get(name) for name in ("dicom_tls_key", "dicom_tls_ca")):
+            raise ValueError("without it, the other settings of TLS do nothing")
+        return value
+
+    @field_validator("oidc_ca_file", *_DICOM_FILES)
+    @classmethod
+    def _check_ca_file(cls, value: str) -> str:
+        if value and not Path(value).is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
+
+    @field_validator("oidc_client_secret")
+    @classmethod
+    def _check_client_secret(cls, value: str) -> str:
+        # It goes into an HTTP header.
+        if not value.isascii() or not value.isprintable():
+            raise ValueError("the secret must be printable ASCII text")
+        return value
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _check_roles_of_groups(cls, value: str) -> str:
+        for group, role in _pairs(value):
+            if not group or role not in ROLES:
+                raise ValueError(f"write group=role, with one of the roles {', '.join(ROLES)}")
+        return value
+
+    @field_validator("oidc_scopes")
+    @classmethod
+    def _check_scopes(cls, value: str) -> str:
+        if "openid" not in value.split():
+            raise ValueError("the scope openid is missing")
+        return value
+
+    @field_validator("oidc_redirect_uri")
+    @classmethod
+    def _check_redirect_uri(cls, value: str) -> str:
+        if value and (not _is_safe_address(value) or urlsplit(value).path != OIDC_CALLBACK):
+            raise ValueError(f"this must be https://, the name of the page, and {OIDC_CALLBACK}")
+        return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _check_issuer(cls, value: str, others: ValidationInfo) -> str:
+        needed = ("oidc_client_id", "oidc_client_secret", "oidc_roles")
+        missing = [f"{_PREFIX}{name}".upper() for name in needed if others.data.get(name) == ""]
+        if value and missing:
+            raise ValueError(f"this setting also needs {' and '.join(missing)}")
+        if not value and any(others.data.get(name) for name in needed):
+            raise ValueError("without it, the other settings of the sign-in service do nothing")
+        if value and not _is_safe_address(value):
+            raise ValueError("this must be an https:// URL without a query; http:// only on this machine")
+        return value
+
+    @field_validator("second_factor_roles")
+    @classmethod
+    def _check_roles(cls, value: str) -> str:
+        names = [name.strip().lower() for name in value.split(",") if name.strip()]
+        unknown = sorted(set(names) - set(ROLES))
+        if unknown:
+            raise ValueError(f"there is no role {unknown[0]!r}; the roles are {', '.join(ROLES)}")
+        return ",".join(names)
 
     @field_validator("data", "inbox", "model")
     @classmethod
     def _make_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @field_validator(*_SECRET_FILES)
+    @field_validator(*_SECRET_FILES, "oidc_ca_file", *_DICOM_FILES)
     @classmethod
     def _make_file_absolute(cls, value: str) -> str:
         return str(Path(value).expanduser().absolute()) if value else value
@@ -347,6 +609,31 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def host_names(self) -> list[str]:
+        """The names in `allowed_hosts`, in lower case."""
+        return [name.lower() for name in _parts(self.allowed_hosts)]
+
+    @property
+    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of the nearest proxies; a network may be one address."""
+        return _networks(self.proxy_addresses)
+
+    @property
+    def calling_ae_titles(self) -> list[str]:
+        """The AE titles that may send DICOM objects; empty: any."""
+        return _parts(self.dicom_calling)
+
+    @property
+    def dicom_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks that may send DICOM objects; a network may be one address."""
+        return _networks(self.dicom_addresses)
+
+    @property
+    def roles_of_groups(self) -> list[tuple[str, str]]:
+        """The pairs of a group of the sign-in service and the role that it gives."""
+        return list(_pairs(self.oidc_roles))
+
+    @property
     def incoming(self) -> Path:
         """The folder that holds an upload until it is accepted."""
         return self.data / "incoming"
@@ -373,6 +660,12 @@ class Settings(BaseSettings):
         """The file of the secret key that marks the phantoms of this installation."""
         chosen = Path(self.phantom_key).expanduser().absolute()
         return chosen if self.phantom_key else self.data / "phantom.key"
+
+    @property
+    def site_key_path(self) -> Path:
+        """The file of the secret key that makes the keys of patients."""
+        chosen = Path(self.site_key).expanduser().absolute()
+        return chosen if self.site_key else self.data / "site.key"
 
     @property
     def database(self) -> str:
@@ -410,6 +703,7 @@ class Settings(BaseSettings):
             Place("the file of checkpoints", self.checkpoints_path, self.setting_of("checkpoints")),
             Place("the key of checkpoints", self.checkpoint_key_path, self.setting_of("checkpoint_key")),
             Place("the key of phantoms", self.phantom_key_path, self.setting_of("phantom_key")),
+            Place("the site key", self.site_key_path, self.setting_of("site_key")),
         ]
         file = self.database_file
         return (
@@ -483,9 +777,52 @@ def _sentence(problem: ErrorDetails) -> str:
 
 def _unknown(name: str) -> str:
     words = name.lower().removeprefix(_PREFIX.lower())
+    if words in _REMOVED:
+        return f"{name}: there is no such setting any more. {_REMOVED[words]}"
     nearest = difflib.get_close_matches(words, Settings.model_fields, n=1)
     suggestion = f" Did you mean {_PREFIX}{nearest[0].upper()}?" if nearest else ""
     return f"{name}: there is no such setting.{suggestion}"
+
+
+def _networks(addresses: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Parse addresses and networks that are separated by commas. Raises ValueError."""
+    return tuple(ip_network(part, strict=False) for part in _parts(addresses))
+
+
+def _parts(text: str) -> list[str]:
+    """Return the parts of a text that commas separate."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _is_ae_title(text: str) -> bool:
+    """Return whether a text has the value representation AE (PS3.5, 6.2)."""
+    fits = 0 < len(text) <= _LONGEST_AE_TITLE and text == text.strip()
+    return fits and text.isascii() and text.isprintable() and "\\" not in text
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Yield group and role of each `group=role`. The last `=` divides: a group's name may have one."""
+    for pair in _parts(text):
+        group, _, role = pair.rpartition("=")
+        yield group.strip(), role.strip()
+
+
+def _is_safe_address(address: str) -> bool:
+    """Return whether nobody between can read or change what is sent to an address."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:
+        return False
+    if (
+        not parts.hostname
+        or "@" in parts.netloc
+        or parts.query
+        or parts.fragment
+        or not address.isprintable()
+    ):
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
 def _is_in_memory(url: URL) -> bool:

@@ -10,9 +10,27 @@ from __future__ import annotations
 REJECTIONS: dict[str, str] = {
     "empty": "The file is empty.",
     "too_many_bytes": "The file has {bytes} bytes; the limit is {limit}.",
-    "not_an_image": "The file is not an image that Nightread can read (JPEG or PNG).",
-    "unsupported_format": "Nightread does not read {format} files. Export the study as JPEG or PNG.",
-    "dicom": "Nightread cannot read DICOM files yet. Export the study as JPEG or PNG.",
+    "not_an_image": "The file is not an image that Nightread can read (DICOM, JPEG or PNG).",
+    "unsupported_format": "Nightread does not read {format} files. Send the study as DICOM, JPEG or PNG.",
+    "dicom_not_installed": "Nightread was installed without DICOM. Install its extra `dicom`, restart it and retry the image.",
+    "dicom_damaged": "The DICOM object is damaged: its header cannot be read. Send it again.",
+    "dicom_transfer_syntax": "Nightread does not read the DICOM transfer syntax {syntax}. "
+    "Send the object uncompressed, or as JPEG, JPEG-LS, JPEG 2000 or RLE.",
+    "dicom_tag_missing": "The DICOM object has no {tag}, so its grey values are not known. Send it again from its source.",
+    "dicom_tag_wrong": "The DICOM object states {value} as {tag}, which Nightread does not read. "
+    "Send a grey image of one frame, as the modality made it.",
+    "dicom_tag_unreadable": "The value of {tag} in the DICOM object cannot be read. Send it again from its source.",
+    "dicom_high_bit": "The DICOM object states HighBit {high_bit} (0028,0102), but its BitsStored {bits_stored} (0028,0101) "
+    "needs {needed}, so its grey values are not known.",
+    "dicom_frame_size": "The compressed picture in the DICOM object has {width} x {height} pixels, "
+    "but Columns (0028,0011) and Rows (0028,0010) state {columns} x {rows}.",
+    "dicom_frame_kind": "The compressed picture in the DICOM object is not what its transfer syntax (0002,0010) states.",
+    "dicom_pixels_damaged": "The compressed picture in the DICOM object is damaged. Send it again.",
+    "dicom_needs_memory": "Decoding the DICOM object needs more memory than NIGHTREAD_DICOM_MEMORY_BYTES allows. "
+    "Raise it, restart Nightread and retry the image.",
+    "dicom_needs_time": "Decoding the DICOM object takes longer than NIGHTREAD_DICOM_S allows. "
+    "Raise it, restart Nightread and retry the image.",
+    "dicom_decoder_failed": "The DICOM object cannot be decoded: its decoder failed.",
     "too_many_pixels": "The image has {width} x {height} pixels; the limit is {limit} pixels.",
     "too_small": "The image has {width} x {height} pixels; each side needs at least {limit} pixels.",
     "cmyk": "The image has the four ink colours of print (CMYK) instead of grey values.",
@@ -43,6 +61,27 @@ REJECTIONS: dict[str, str] = {
     "lateral": "This seems to be a lateral view. Nightread scores frontal views only (PA or AP).",
     "not_a_chest": "This does not look like a complete frontal chest radiograph, so it was not scored. "
     "If it is one, read it without a score.",
+    "dicom_other_object": "The DICOM object is {kind}, as its SOP class (0008,0016) says. Nightread scores CR and DX images. "
+    "Send the CR or DX image of the chest.",
+    "dicom_other_modality": "The DICOM object states {stated} (0008,0060). Nightread scores CR and DX images. "
+    "Send the CR or DX image of the chest.",
+    "dicom_secondary_capture": "The DICOM object is a secondary capture, as its SOP class (0008,0016) says: its grey values may be "
+    "those of a screen. Send the CR or DX image itself.",
+    "dicom_for_processing": "The DICOM object is for processing, as {tag} says, so its grey values are not those that people "
+    "read. Send the image that is for presentation.",
+    "dicom_no_pixels": "The DICOM object has no picture: {tag} is missing, or not a size. Send the CR or DX image of the chest.",
+    "dicom_multi_frame": "The DICOM object has {frames} frames (0028,0008). Send each image as an object of its own.",
+    "dicom_colour": "The DICOM object is in colour, as {tag} says. Send the grey image (MONOCHROME1 or MONOCHROME2).",
+    "dicom_palette": "The grey values of the DICOM object are numbers of colours in a palette, as {tag} says. "
+    "Send the grey image (MONOCHROME1 or MONOCHROME2).",
+    "dicom_other_body_part": "The DICOM object states {stated} ({tag}). Nightread scores frontal chest images. If this is one, "
+    "read it without a score, and have the device state CHEST.",
+    "dicom_other_view": "The DICOM object states {stated} ({tag}). Nightread scores frontal views only (PA or AP).",
+    "stated_view": "The view was stated as {view}. Nightread scores frontal views only (PA or AP).",
+    "outside_population": "The patient's age lies outside of those for which the model's figures hold ({ages}), and the setting "
+    "NIGHTREAD_OUTSIDE_POPULATION says not to score such images. Read the image without a score.",
+    "unknown_age": "The patient's age is not known, so nobody can tell whether the model's figures hold ({ages}), and the "
+    "settings say not to score such images. Read the image without a score, or send the age with the image.",
     "changed_in_store": "The stored bytes have changed since the file arrived. Check the disk of the image store.",
 }
 
@@ -50,11 +89,11 @@ REJECTIONS: dict[str, str] = {
 class RejectedImage(Exception):  # noqa: N818 - an outcome, not an error
     """A permanent answer: this image is not scored, and `sentence` gives the reason.
 
-    `code` is a key of `REJECTIONS`; the keyword arguments fill its sentence.
+    `code` is a key of `REJECTIONS`; the keyword arguments (`detail`) fill its sentence.
     """
 
     def __init__(self, code: str, **detail: object) -> None:
-        self.code = code
+        self.code, self.detail = code, detail
         self.sentence = REJECTIONS[code].format(**detail)
         super().__init__(self.sentence)
 

@@ -21,11 +21,20 @@ def secret_key(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def previous_keys(path: Path) -> list[bytes]:
+    """Return the keys that a secret key has replaced and that still count: the one in `<name>.previous`, if it is there.
+
+    Raises OSError.
+    """
+    previous = path.with_name(f"{path.name}.previous")
+    return [previous.read_bytes()] if previous.exists() else []
+
+
 def create_key_file(path: Path, key: bytes) -> None:
     """Create a file that holds this key and that only its owner can read, unless the file exists already. Raises OSError.
 
     The key is written to a file beside `path`, which is then linked. Two processes that do this at the same
-    time end up with the same key.
+    time end up with the same key. It is on the disk when this returns.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
@@ -33,10 +42,21 @@ def create_key_file(path: Path, key: bytes) -> None:
         handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
         with suppress(FileExistsError):
             os.link(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_secret(path: Path) -> str:

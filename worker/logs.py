@@ -77,7 +77,9 @@ def configure(settings: Settings, process: str) -> None:
         # Not a context variable: the threads of a process have contexts of their own.
         lambda _logger, _method, event: {"process": process, **event},
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S" if for_people else "iso", utc=not for_people),
+        structlog.processors.TimeStamper(
+            fmt="%Y-%m-%d %H:%M:%S%z" if for_people else "iso", utc=not for_people
+        ),
     ]
     last: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(

@@ -13,6 +13,7 @@ from contextlib import suppress
 import structlog
 from celery.platforms import SecurityWarning
 
+from worker.access_chain import chain_accesses
 from worker.checkpoint_sender import CheckpointSender
 from worker.checkpoints import Checkpoints
 from worker.config import Settings
@@ -23,6 +24,7 @@ from worker.intake.accept import Acceptor
 from worker.intake.canary import Canary
 from worker.intake.lost_ledger import LostLedger
 from worker.intake.reconcile import abandoned_uploads
+from worker.intake.site_key import SiteKeys
 from worker.intake.watcher import FolderMonitor
 from worker.ledger.heartbeats import deregister_scoring
 from worker.ledger.schema import open_ledger
@@ -53,6 +55,7 @@ def watch(settings: Settings) -> int:
     sweeper = Sweeper(settings, ledger, store, dispatcher)
     checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key_path)
     lost_ledger = LostLedger(ledger, store)
+    site_key = SiteKeys(settings, ledger)
     sender = CheckpointSender(settings.checkpoint_command, settings.checkpoints_path)
 
     def take_checkpoint() -> None:
@@ -60,13 +63,17 @@ def watch(settings: Settings) -> int:
             sender.request()
 
     schedule = Schedule(
-        (sweeper.sweep, canary.send_if_due), take_checkpoint, settings.checkpoint_s or _NEVER_S
+        (lambda: chain_accesses(ledger), sweeper.sweep, canary.send_if_due),
+        take_checkpoint,
+        settings.checkpoint_s or _NEVER_S,
     )
 
     def sweep() -> None:
         schedule.run()
-        # Both only tell of a problem, after the work was done.
+        sweeper.clean()
+        # These only tell of a problem, after the work was done.
         lost_ledger.check()
+        site_key.check()
         sender.poll()
 
     ahead = AheadOfReading(settings, ledger, store)

@@ -10,31 +10,38 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from worker.card.population import Population, PopulationCheck
 from worker.config import Settings
+from worker.dicom.decoder import Decoder, bounds_of
+from worker.dicom.reading import is_dicom
 from worker.errors import ModelUnusable, RejectedImage, StoreAway, TransientFailure
-from worker.imagefile.formats import Inspection, inspect_bytes
+from worker.imagefile.formats import Inspection
 from worker.imagefile.limits import Limits, limits_of
 from worker.inference.admission import admit
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
 from worker.inference.film import Box
 from worker.inference.gate import open_gate
-from worker.inference.preprocess import checked_film, normalise
+from worker.inference.preprocess import Picture, checked_film, normalise
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.ledger import leases, predictions
 from worker.ledger.leases import LeasedImage
 from worker.ledger.predictions import Crop, ImageFacts, RejectionRecord, ScoreRecord, ScoringModel
 from worker.ledger.session import Ledger, ledger_time
+from worker.recognition import inspect_bytes
 from worker.store import Store, open_store
 
 log = structlog.get_logger(__name__)
+
+# Leases are renewed after this share of their time.
+_RENEW_AFTER = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -58,20 +65,24 @@ class Prepared:
     """The header facts of a file, and its model input of shape (side, side).
 
     `crop` is the part of the picture that the model input shows, in pixels of the upright original; None: all.
+    `population` says where the patient stands; None: nobody was checked. `greyscale` is as in `Prediction`.
     """
 
     inspection: Inspection
     model_input: NDArray[np.uint8]
     crop: Box | None
+    population: Population | None = None
+    greyscale: Mapping[str, object] | None = None
 
 
 class Scorer:
-    """A loaded model with its gate, at one operating point. Turns bytes into results, without I/O."""
+    """A loaded model with its gate, at one operating point. Turns bytes into results; `decoder` has DICOM decoded."""
 
-    def __init__(self, bundle: Bundle, point: OperatingPoint, runtime: str) -> None:
+    def __init__(self, bundle: Bundle, point: OperatingPoint, runtime: str, decoder: Decoder) -> None:
         """Load the model and its gate. Raises ModelUnusable."""
         self.bundle = bundle
         self.point = point
+        self._decoder = decoder
         self._classifier = Classifier(bundle, runtime)
         self._gate = open_gate(bundle.folder, bundle.card)
 
@@ -81,25 +92,35 @@ class Scorer:
         return self._classifier.versions
 
     def prepare(self, data: bytes, limits: Limits) -> Prepared:
-        """Turn the bytes of a file into a model input that may be scored. Raises RejectedImage."""
+        """Turn the bytes of a file into a model input that may be scored. Raises RejectedImage or TransientFailure."""
         inspection = inspect_bytes(data, limits)
-        admitted = admit(data, self.bundle.side, self._gate, self.bundle.preprocessing_version)
+        picture, greyscale = self._open(data)
+        admitted = admit(picture, self.bundle.side, self._gate, self.bundle.preprocessing_version)
         _check_size(admitted.crop, limits)
-        return Prepared(inspection, admitted.model_input, admitted.crop)
+        return Prepared(inspection, admitted.model_input, admitted.crop, greyscale=greyscale)
 
     def find_film(self, data: bytes) -> Box | None:
-        """Return the part of the picture that this model would score; None: all of it. Raises RejectedImage."""
-        return admit(data, self.bundle.side, self._gate, self.bundle.preprocessing_version).crop
+        """Return the part of the picture that this model would score; None: all of it. Errors: as `prepare`."""
+        picture, _ = self._open(data)
+        return admit(picture, self.bundle.side, self._gate, self.bundle.preprocessing_version).crop
 
     def prepare_again(self, data: bytes, limits: Limits, preprocessing: str) -> Prepared:
-        """Turn the bytes of a file that was scored before into its model input. Raises RejectedImage.
+        """Turn the bytes of a file that was scored before into its model input. Errors: as `prepare`.
 
         It is not checked again whether the file shows a complete frontal film: that check may be newer than
         the prediction. `preprocessing` is the version that the prediction was made with.
         """
         inspection = inspect_bytes(data, limits)
-        film = checked_film(data, self.bundle.side, preprocessing)
-        return Prepared(inspection, normalise(film.grey), film.crop)
+        picture, greyscale = self._open(data)
+        film = checked_film(picture, self.bundle.side, preprocessing)
+        return Prepared(inspection, normalise(film.grey), film.crop, greyscale=greyscale)
+
+    def _open(self, data: bytes) -> tuple[Picture, Mapping[str, object] | None]:
+        """Return the picture of a file, and of a DICOM object how its grey values were made."""
+        if not is_dicom(data):
+            return data, None
+        grey = self._decoder.decode(data)
+        return grey.grey8, grey.facts.as_dict()
 
     def score(self, images: Sequence[Prepared]) -> list[ScoringResult]:
         """Score prepared images."""
@@ -107,7 +128,7 @@ class Scorer:
             return []
         scores = self._classifier.predict_batch(np.stack([image.model_input for image in images]))
         return [
-            self._result(row, p_pneumonia, activation, cropped=image.crop is not None)
+            self._result(row, p_pneumonia, activation, image)
             for image, row, p_pneumonia, activation in zip(
                 images,
                 scores.probabilities.tolist(),
@@ -118,9 +139,10 @@ class Scorer:
         ]
 
     def _result(
-        self, row: list[float], p_pneumonia: float, activation: NDArray[np.uint8], *, cropped: bool
+        self, row: list[float], p_pneumonia: float, activation: NDArray[np.uint8], image: Prepared
     ) -> ScoringResult:
-        verdict = triage(p_pneumonia, self.point, cropped=cropped).value
+        outside = image.population is Population.OUTSIDE
+        verdict = triage(p_pneumonia, self.point, cropped=image.crop is not None, outside=outside).value
         return ScoringResult(
             row[0], row[1], row[2], p_pneumonia, confidence(p_pneumonia), verdict, activation
         )
@@ -136,6 +158,7 @@ class Screener:
         self._store = store
         self._scorer = scorer
         self._limits = limits_of(settings)
+        self._population = population_check(settings, scorer.bundle)
         self.model = _register(ledger, scorer)
 
     def screen(self, image_ids: Sequence[int]) -> int:
@@ -158,7 +181,7 @@ class Screener:
             return 0
         log.debug("leased images", images=[image.id for image in leased])
         try:
-            scored, rejections = self._examine(leased)
+            scored, rejections = self._examine(leased, owner)
         except Exception as failure:
             self._release(leased, owner, failure)
             raise
@@ -181,15 +204,20 @@ class Screener:
         )
         return count
 
-    def _examine(self, leased: Sequence[LeasedImage]) -> tuple[list[ScoreRecord], list[RejectionRecord]]:
+    def _examine(
+        self, leased: Sequence[LeasedImage], owner: str
+    ) -> tuple[list[ScoreRecord], list[RejectionRecord]]:
         ready: list[tuple[LeasedImage, Prepared, float]] = []
         rejections: list[RejectionRecord] = []
+        renewed = time.monotonic()
         for image in leased:
+            # A chunk of JPEG 2000 objects takes longer than a lease.
+            if time.monotonic() - renewed >= _RENEW_AFTER * self._settings.lease_s:
+                self._renew(leased, owner)
+                renewed = time.monotonic()
             start = time.perf_counter()
             try:
-                prepared = self._scorer.prepare(
-                    read_checked(self._store, image.id, image.sha256), self._limits
-                )
+                prepared = self._prepare(image)
             except RejectedImage as rejected:
                 rejections.append(RejectionRecord(image.id, rejected.code, rejected.sentence))
             else:
@@ -202,6 +230,17 @@ class Screener:
             for (image, prepared, decode_ms), result in zip(ready, results, strict=True)
         ]
         return scored, rejections
+
+    def _renew(self, leased: Sequence[LeasedImage], owner: str) -> None:
+        ids, lease_s = [image.id for image in leased], self._settings.lease_s
+        with self._ledger.transaction(without_fsync=True) as session:
+            leases.renew(session, ids, owner=owner, lease_s=lease_s, at=ledger_time(session))
+
+    def _prepare(self, image: LeasedImage) -> Prepared:
+        """Turn a stored image into a model input. A canary shows no patient. Raises RejectedImage."""
+        population = None if image.canary else self._population.check(image.age_years)
+        data = read_checked(self._store, image.id, image.sha256)
+        return replace(self._scorer.prepare(data, self._limits), population=population)
 
     def _release(self, leased: Sequence[LeasedImage], owner: str, failure: Exception) -> None:
         ids = [image.id for image in leased]
@@ -250,10 +289,15 @@ def choose_point(settings: Settings, bundle: Bundle) -> OperatingPoint:
     return bundle.operating_points[name]
 
 
+def population_check(settings: Settings, bundle: Bundle) -> PopulationCheck:
+    """Return the check of patients against the ages of the bundle's card, with the choices of the settings."""
+    return PopulationCheck(bundle.ages, settings.outside_population, settings.unknown_age)
+
+
 def open_scorer(settings: Settings) -> Scorer:
     """Verify and load the model of the settings. Raises ModelUnusable."""
     bundle = load_bundle(settings.model, settings.runtime, settings.model_sha256)
-    return Scorer(bundle, choose_point(settings, bundle), settings.runtime)
+    return Scorer(bundle, choose_point(settings, bundle), settings.runtime, Decoder(bounds_of(settings)))
 
 
 def open_screener(settings: Settings) -> Screener:
@@ -302,4 +346,6 @@ def _score_record(image_id: int, prepared: Prepared, result: ScoringResult, comp
         compute_ms=compute_ms,
         facts=ImageFacts(**vars(prepared.inspection)),
         crop=Crop(film.left, film.top, film.right, film.bottom) if film else None,
+        population=prepared.population,
+        greyscale=prepared.greyscale,
     )

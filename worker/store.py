@@ -41,7 +41,10 @@ class Area(StrEnum):
 
 
 class Store:
-    """An image store in a folder. A file in it is complete, belongs to us alone, and is never changed or renamed."""
+    """An image store in a folder. A file in it is complete, belongs to us alone, and is never changed or renamed.
+
+    Only an erasure, or the end of the time for which bytes are kept, removes one.
+    """
 
     def __init__(self, root: Path) -> None:
         """Use the folder `root`, which `make` creates."""
@@ -127,6 +130,25 @@ class Store:
         """Return the bytes with this hash. Raises FileNotFoundError or another OSError."""
         return self.path(sha256).read_bytes()
 
+    def has(self, sha256: str) -> bool:
+        """Return whether the store has the file with this hash."""
+        return any(self._path_of(sha256, area).exists() for area in Area)
+
+    def remove(self, sha256: str) -> None:
+        """Delete the file with this hash and its unfinished copies, so that they stay deleted after a power failure.
+
+        Raises:
+            StoreAway: the store is out of reach.
+            OSError: a file cannot be deleted.
+        """
+        self.check()
+        for area in Area:
+            files = list(self._files_of(sha256, area))
+            for path in files:
+                path.unlink(missing_ok=True)
+            if files:
+                _fsync(files[0].parent)
+
     def hashes(self) -> Iterator[str]:
         """Yield the hash of every stored file, in no particular order."""
         for area in Area:
@@ -141,6 +163,12 @@ class Store:
     def _path_of(self, sha256: str, area: Area) -> Path:
         """Return the path for a hash: an area has 256 folders, so that a million images make 4,000 a folder."""
         return self.root.joinpath(area, sha256[:2], sha256)
+
+    def _files_of(self, sha256: str, area: Area) -> Iterator[Path]:
+        path = self._path_of(sha256, area)
+        if path.exists():
+            yield path
+        yield from path.parent.glob(f"{sha256}.*.part")
 
     def _link(self, inode: int, path: Path) -> bool:
         """Link an open file into the store. Return False if the path exists or the system cannot link."""

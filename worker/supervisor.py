@@ -21,10 +21,12 @@ from typing import TextIO
 import click
 import structlog
 
-from worker import DISCLAIMER
+from worker import DISCLAIMER, exposure
+from worker.addresses import page_address
 from worker.config import Settings
 from worker.errors import ModelUnusable, TransientFailure, WrongSettings
 from worker.inference.bundle import load_bundle
+from worker.ledger import actors, sign_ins, users
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.schema import upgrade
 from worker.ledger.session import Ledger, ledger_time
@@ -45,7 +47,7 @@ _OF_MIGRATIONS = ("NIGHTREAD_MIGRATION_DATABASE_URL", "NIGHTREAD_MIGRATION_DATAB
 
 
 class CannotStart(Exception):  # noqa: N818 - the name says what happened
-    """Another supervisor uses this data folder, or another program uses this port."""
+    """Another supervisor uses this data folder, or another program uses one of the ports."""
 
 
 @dataclass
@@ -124,12 +126,17 @@ def up(settings: Settings) -> int:
         # Under `nohup`, SIGHUP is ignored, so that the terminal can be closed.
         if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, lambda *_: stop.set())
+    exposure.check_settings(settings)
+    if settings.dicom_port:
+        exposure.check_receiver(settings)
+        exposure.check_dicom_is_installed()
     _check_model(settings)
     _make_folders(settings)
     with _exclusive_lock(settings):
-        _check_port(settings)
+        _check_ports(settings)
         upgrade(Ledger(settings.migration_database))
         ledger = Ledger(settings.database)
+        exposure.check_administrator(settings, ledger)
         return _supervise(settings, ledger, stop)
 
 
@@ -162,6 +169,7 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> int
     """Start the processes and keep them running until `stop` is set. Return the exit status."""
     environment = _child_environment(settings)
     names = (["broker"] if settings.broker_is_bundled else []) + ["worker", "watch", "web"]
+    names += ["receive"] if settings.dicom_port else []
     children = [_Child(name, settings.restart_pause_s) for name in names]
     announced = False
     try:
@@ -177,7 +185,7 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> int
                 child.restart_if_ended(environment)
             if not announced and _is_ready(settings, ledger):
                 announced = True
-                _announce(settings)
+                _announce(settings, _link(settings, ledger))
         return 0
     finally:
         click.echo("Nightread is stopping. Pending images are scored after the next start.", err=True)
@@ -205,7 +213,8 @@ def _is_ready(settings: Settings, ledger: Ledger) -> bool:
         alive = {
             status.name for status in process_statuses(session, ledger_time(session)) if not status.silent
         }
-    return {"worker", "watch", "sweeper"} <= alive and _web_answers(settings)
+    needed = {"worker", "watch", "sweeper"} | ({"receive"} if settings.dicom_port else set())
+    return needed <= alive and _web_answers(settings)
 
 
 def _web_answers(settings: Settings) -> bool:
@@ -221,11 +230,26 @@ def _address(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def _announce(settings: Settings) -> None:
+def _link(settings: Settings, ledger: Ledger) -> str | None:
+    """Return a new link for the first administrator; None if one can sign in without, or if it cannot be made now."""
+    with suppress(TransientFailure), ledger.transaction() as session:
+        if users.an_administrator_can_sign_in(session):
+            return None
+        at = ledger_time(session)
+        key = sign_ins.make_link(session, users.first_administrator(session, at), actor=actors.PROGRAM, at=at)
+        return f"{page_address(settings)}/sign-in/{key}"
+    return None
+
+
+def _announce(settings: Settings, link: str | None) -> None:
+    page = f"{link}\n          (signs you in, once)" if link else page_address(settings)
+    receiver = f"{settings.dicom_ae_title} at {settings.dicom_host}, port {settings.dicom_port}"
+    dicom = f"  DICOM   {receiver}\n" if settings.dicom_port else ""
     click.echo(
         f"\n  Nightread is ready.\n\n"
         f"  Inbox   {settings.inbox}\n"
-        f"  Web     {_address(settings)}\n\n"
+        f"{dicom}"
+        f"  Open    {page}\n\n"
         f"  {DISCLAIMER}\n"
         f"  Ctrl-C stops everything.\n",
         err=True,
@@ -249,18 +273,24 @@ def _exclusive_lock(settings: Settings) -> Iterator[TextIO]:
         yield lock
 
 
-def _check_port(settings: Settings) -> None:
-    """Raise CannotStart if the port is in use: the web interface would fail again and again."""
+def _check_ports(settings: Settings) -> None:
+    """Raise CannotStart if a port is in use: the process that needs it would fail again and again."""
+    _check_port(settings.host, settings.port, "NIGHTREAD_HOST", "NIGHTREAD_PORT")
+    if settings.dicom_port:
+        _check_port(settings.dicom_host, settings.dicom_port, "NIGHTREAD_DICOM_HOST", "NIGHTREAD_DICOM_PORT")
+
+
+def _check_port(host: str, port: int, host_setting: str, port_setting: str) -> None:
     try:
-        _bind_once(settings.host, settings.port)
+        _bind_once(host, port)
     except socket.gaierror as error:
         raise WrongSettings(
-            f"NIGHTREAD_HOST: {settings.host!r} is not an address of this machine ({error.strerror})."
+            f"{host_setting}: {host!r} is not an address of this machine ({error.strerror})."
         ) from None
     except OSError as error:
         raise CannotStart(
-            f"Port {settings.port} of {settings.host} cannot be used ({error.strerror}). "
-            "Set NIGHTREAD_PORT to another port, or NIGHTREAD_HOST to another address."
+            f"Port {port} of {host} cannot be used ({error.strerror}). "
+            f"Set {port_setting} to another port, or {host_setting} to another address."
         ) from None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.serving import enter_name, launch, press, serving, wait_until_shown
+from tests.browser.serving import launch, press, serving, sign_in, wait_until_shown
 from tests.integration.webui.night import RUN, Night, open_night, phantoms
 from worker.config import ROOT
 from worker.ledger import heartbeats
@@ -31,7 +31,7 @@ def main() -> None:
         browser = launch(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         with serving(night) as site:
-            enter_name(page, site.url, "Ada Night")
+            sign_in(page, site, "Ada Night")
             _save(page, f"{site.url}/review", target / "review.png")
             page.goto(f"{site.url}/review/3")
             wait_until_shown(page)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from playwright.sync_api import Browser, Page, Playwright, expect
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from tests.conftest import Stack
 from tests.integration.webui.night import Night
+from tests.signing_in import session_key
 from webui import create_app
+from webui.access.identity import COOKIE
 from webui.dependencies import EXTENSION
+from worker.ledger.roles import Role
+from worker.ledger.session import Ledger
 
 _FLAGS = (
     "--no-sandbox",
@@ -40,6 +45,11 @@ class Site:
     night: Night
     server: BaseWSGIServer
 
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the pages."""
+        return self.night.ledger
+
 
 @contextmanager
 def serving(night: Night) -> Iterator[Site]:
@@ -63,11 +73,13 @@ def launch(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=executable, args=list(_FLAGS))
 
 
-def enter_name(page: Page, url: str, name: str = "Ada Night") -> None:
-    """Enter the reader's name."""
-    page.goto(f"{url}/reader")
-    page.get_by_label("Your name").fill(name)
-    page.get_by_role("button", name="Continue").click()
+def sign_in(
+    page: Page, site: Site | Stack, name: str = "Ada Night", roles: Collection[Role] = (Role.READER,)
+) -> None:
+    """Sign a person in, and open the review queue."""
+    key = session_key(site.ledger, name, roles)
+    page.context.add_cookies([{"name": COOKIE, "value": key, "url": site.url, "sameSite": "Strict"}])
+    page.goto(f"{site.url}/review")
 
 
 def wait_until_shown(page: Page) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.serving import Site
+from tests.browser.serving import Site, sign_in
 from tests.integration.webui.night import MODEL_SHA256
 
 OpenPage = Callable[..., Page]
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.browser
 
 def test_prevalence_form_works_without_javascript(site: Site, open_page: OpenPage) -> None:
     page = open_page(java_script_enabled=False)
+    sign_in(page, site)
     page.goto(f"{site.url}/review/1")
     page.get_by_text("Prediction", exact=True).click()
     page.get_by_role("link", name="nightread 0.1.0").click()
@@ -34,6 +35,7 @@ def test_prevalence_form_works_without_javascript(site: Site, open_page: OpenPag
 
 def test_click_selects_the_full_sha256(site: Site, open_page: OpenPage) -> None:
     page = open_page()
+    sign_in(page, site)
     page.goto(f"{site.url}/models")
     page.locator("code.whole").first.click()
     assert page.evaluate("getSelection().toString()") == MODEL_SHA256
@@ -42,6 +44,7 @@ def test_click_selects_the_full_sha256(site: Site, open_page: OpenPage) -> None:
 @pytest.mark.parametrize("width", [390, 1280])
 def test_labels_lie_inside_their_diagrams(site: Site, open_page: OpenPage, width: int) -> None:
     page = open_page(viewport={"width": width, "height": 800})
+    sign_in(page, site)
     page.goto(f"{site.url}/models")
     charts = page.locator("svg.chart")
     expect(charts).to_have_count(3)

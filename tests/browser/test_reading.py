@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.serving import Site, enter_name, press, serving, wait_until_shown
+from tests.browser.serving import Site, press, serving, sign_in, wait_until_shown
 from tests.integration.webui.night import RUN, phantoms
-from worker.ledger import audit, reading_queue, review
+from worker.ledger import actors, audit, reading_queue, review, sign_ins, users
+from worker.ledger.roles import Role
+from worker.ledger.session import ledger_time
 from worker.ledger.tables import Image, Review
 
 pytestmark = pytest.mark.browser
@@ -35,7 +37,7 @@ def read(site: Site) -> list[int]:
 
 def test_reader_reads_the_whole_queue_by_keyboard(site: Site, open_page: OpenPage) -> None:
     page = open_page()
-    enter_name(page, site.url)
+    sign_in(page, site)
     expect(page.get_by_role("heading", name="Review 4")).to_be_visible()
     press(page, "j")
     expect(page.locator(".row").first).to_be_focused()
@@ -71,7 +73,7 @@ def test_reader_reads_the_whole_queue_by_keyboard(site: Site, open_page: OpenPag
 
 def test_j_and_k_move_without_deciding(site: Site, open_page: OpenPage) -> None:
     page = open_page()
-    enter_name(page, site.url)
+    sign_in(page, site)
     page.goto(f"{site.url}/review/2?run={RUN}")
     press(page, "j")
     expect(page).to_have_url(f"{site.url}/review/3?run={RUN}")
@@ -82,7 +84,7 @@ def test_j_and_k_move_without_deciding(site: Site, open_page: OpenPage) -> None:
 
 def test_held_key_decides_once(site: Site, open_page: OpenPage) -> None:
     page = open_page()
-    enter_name(page, site.url)
+    sign_in(page, site)
     page.goto(f"{site.url}/review/1")
     wait_until_shown(page)
     page.keyboard.down("c")
@@ -98,7 +100,7 @@ def test_held_key_decides_once(site: Site, open_page: OpenPage) -> None:
 
 def test_image_that_is_not_displayed_cannot_be_read(site: Site, open_page: OpenPage) -> None:
     page = open_page(expected=("Failed to load resource",))
-    enter_name(page, site.url)
+    sign_in(page, site)
     page.route("**/picture*", lambda route: route.abort())
     page.goto(f"{site.url}/review/1")
     expect(page.locator("#hint")).to_have_text("The image cannot be displayed.")
@@ -109,7 +111,7 @@ def test_image_that_is_not_displayed_cannot_be_read(site: Site, open_page: OpenP
 
 def test_letters_of_a_note_are_not_shortcuts(site: Site, open_page: OpenPage) -> None:
     page = open_page()
-    enter_name(page, site.url)
+    sign_in(page, site)
     page.goto(f"{site.url}/review/1")
     wait_until_shown(page)
     press(page, "n")
@@ -134,6 +136,7 @@ def filters(page: Page) -> str:
 
 def test_m_shows_and_hides_the_activation_map(site: Site, open_page: OpenPage) -> None:
     page = open_page()
+    sign_in(page, site)
     page.goto(f"{site.url}/review/1")
     wait_until_shown(page)
     assert opacity(page) == "0"
@@ -148,6 +151,7 @@ def test_m_shows_and_hides_the_activation_map(site: Site, open_page: OpenPage) -
 
 def test_image_can_be_inverted_adjusted_zoomed_and_reset(site: Site, open_page: OpenPage) -> None:
     page = open_page()
+    sign_in(page, site)
     page.goto(f"{site.url}/review/1")
     wait_until_shown(page)
     press(page, "i")
@@ -179,7 +183,7 @@ def test_image_can_be_inverted_adjusted_zoomed_and_reset(site: Site, open_page: 
 
 def test_question_mark_shows_the_shortcuts(site: Site, open_page: OpenPage) -> None:
     page = open_page()
-    enter_name(page, site.url)
+    sign_in(page, site)
     page.goto(f"{site.url}/review/1")
     wait_until_shown(page)
     press(page, "?")
@@ -191,20 +195,67 @@ def test_question_mark_shows_the_shortcuts(site: Site, open_page: OpenPage) -> N
     assert read(site) == []
 
 
+def claimed_by(site: Site, image_id: int) -> str | None:
+    with site.night.ledger.reading() as session:
+        holder = session.get_one(Image, image_id).claimed_by
+        return holder.name if holder else None
+
+
+def open_and_claim(page: Page, site: Site, image_id: int) -> None:
+    with page.expect_response("**/claim"):
+        page.goto(f"{site.url}/review/{image_id}")
+
+
 def test_second_reader_sees_who_claimed_the_image(site: Site, open_page: OpenPage) -> None:
     ada, bob = open_page(), open_page()
-    enter_name(ada, site.url, "Ada")
-    enter_name(bob, site.url, "Bob")
-    ada.goto(f"{site.url}/review/1")
-    bob.goto(f"{site.url}/review/1")
+    sign_in(ada, site, "Ada")
+    sign_in(bob, site, "Bob")
+    open_and_claim(ada, site, 1)
+    open_and_claim(bob, site, 1)
     expect(bob.locator(".decision")).to_contain_text(re.compile("Ada has claimed this image until .* UTC"))
     expect(bob.locator("#decide")).to_have_count(0)
     press(bob, "c")
     assert read(site) == []
 
 
+HIDE = "Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => window.shown ?? 'hidden' })"
+SHOW = "window.shown = 'visible'; document.dispatchEvent(new Event('visibilitychange'))"
+
+
+def test_page_claims_its_image_only_while_it_is_on_the_screen(site: Site, open_page: OpenPage) -> None:
+    """A tab behind others, or a page that the browser loads in advance, keeps nobody from reading."""
+    ada, bob = open_page(), open_page()
+    sign_in(ada, site, "Ada")
+    sign_in(bob, site, "Bob")
+    ada.add_init_script(HIDE)
+    ada.goto(f"{site.url}/review/1")
+    wait_until_shown(ada)
+    assert claimed_by(site, 1) is None
+    open_and_claim(bob, site, 1)
+    assert claimed_by(site, 1) == "Bob"
+
+    ada.evaluate(SHOW)
+    expect(ada.get_by_role("alert")).to_contain_text(
+        re.compile(r"^Bob has claimed this image until .* UTC\.$")
+    )
+    expect(ada.locator("#confirm")).to_be_disabled()
+    press(ada, "c")
+    open_and_claim(bob, site, 2)
+    ada.evaluate(SHOW)
+    expect(ada.get_by_role("alert")).to_have_count(0)
+    expect(ada.locator("#confirm")).to_be_enabled()
+    assert claimed_by(site, 1) == "Ada"
+    assert read(site) == []
+
+
 def test_name_form_leads_back_to_the_image(site: Site, open_page: OpenPage) -> None:
     page = open_page()
+    with site.ledger.transaction() as session:
+        at = ledger_time(session)
+        first = users.first_administrator(session, at)
+        key = sign_ins.make_link(session, first, actor=actors.PROGRAM, at=at)
+    page.goto(f"{site.url}/sign-in/{key}")
+    expect(page.get_by_role("heading", name="Review 4")).to_be_visible()
     page.goto(f"{site.url}/review/2?verdict=flagged")
     page.get_by_label("Your name").fill("Ada")
     page.get_by_role("button", name="Continue").click()
@@ -214,6 +265,7 @@ def test_name_form_leads_back_to_the_image(site: Site, open_page: OpenPage) -> N
 
 def test_strip_refreshes_and_warns_when_the_server_is_gone(site: Site, open_page: OpenPage) -> None:
     page = open_page(expected=("ERR_CONNECTION_REFUSED", "htmx:", "/status/strip"))
+    sign_in(page, site)
     with serving(site.night) as served:
         page.goto(f"{served.url}/runs")
         expect(page.locator("#strip")).to_contain_text("4 unread")
@@ -232,7 +284,8 @@ PAGES = (
     "/upload?receipts=1-7",
     "/rejected",
     "/models",
-    "/reader",
+    "/account",
+    "/people",
 )
 LONG = "n" * 296 + ".jpg"
 
@@ -246,15 +299,15 @@ def test_page_is_not_wider_than_the_screen(
     site.night.accept([*phantoms(phantom_folder, [950]), broken], names=[LONG, LONG], run=LONG[:200])
     site.night.score({6: 0.99})
     page = open_page(viewport={"width": width, "height": 800})
-    enter_name(page, site.url)
-    for url in (*PAGES, "/runs", f"/runs/{LONG[:200]}"):
+    sign_in(page, site, roles=tuple(Role))
+    for url in (*PAGES, "/runs", "/runs/2"):
         page.goto(f"{site.url}{url}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, url
 
 
 def test_reading_works_without_javascript(site: Site, open_page: OpenPage) -> None:
     page = open_page(java_script_enabled=False)
-    enter_name(page, site.url)
+    sign_in(page, site)
     page.locator(".row").first.click()
     page.get_by_label("Map").check()
     expect(page.locator("#map")).to_have_css("opacity", "1")
@@ -262,6 +315,7 @@ def test_reading_works_without_javascript(site: Site, open_page: OpenPage) -> No
     page.get_by_role("textbox", name="Note").fill("by mouse")
     page.get_by_role("button", name="Override").click()
     expect(page).to_have_url(f"{site.url}/review/2")
+    assert claimed_by(site, 2) == "Ada Night"
     page.locator(".message.reading").get_by_role("button", name="Undo").click()
     expect(page).to_have_url(f"{site.url}/review/1")
     page.get_by_role("button", name="Confirm").click()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.serving import Site, enter_name, press, wait_until_shown
+from tests.browser.serving import Site, press, sign_in, wait_until_shown
 from tests.conftest import Stack
 from tests.integration.webui.night import phantoms
 from worker.ledger import audit
@@ -27,7 +27,7 @@ def test_verdicts_appear_without_reloading(
     broken = tmp_path / "broken.jpeg"
     broken.write_bytes(sent[0].read_bytes()[:100])
     page = open_page()
-    enter_name(page, nightread_up.url)
+    sign_in(page, nightread_up)
     page.goto(f"{nightread_up.url}/upload")
     page.evaluate("window.neverReloaded = true")
     page.locator("#files").set_input_files([*sent, broken])
@@ -63,7 +63,7 @@ def test_verdicts_appear_without_reloading(
 
 def test_upload_works_without_javascript(site: Site, open_page: OpenPage, phantom_folder: Path) -> None:
     page = open_page(java_script_enabled=False)
-    enter_name(page, site.url)
+    sign_in(page, site)
     page.goto(f"{site.url}/upload")
     page.locator("#files").set_input_files(phantoms(phantom_folder, [901, 902]))
     page.get_by_role("button", name="Upload").click()
@@ -77,7 +77,7 @@ def test_upload_works_without_javascript(site: Site, open_page: OpenPage, phanto
 
 def test_files_can_be_dropped_on_the_page(site: Site, open_page: OpenPage, phantom_folder: Path) -> None:
     page = open_page()
-    enter_name(page, site.url)
+    sign_in(page, site)
     page.goto(f"{site.url}/upload")
     content = list(phantoms(phantom_folder, [903])[0].read_bytes())
     page.evaluate(
@@ -98,7 +98,7 @@ def test_files_can_be_dropped_on_the_page(site: Site, open_page: OpenPage, phant
 
 def test_failed_upload_says_so(site: Site, open_page: OpenPage, phantom_folder: Path) -> None:
     page = open_page(expected=("Failed to load resource",))
-    enter_name(page, site.url)
+    sign_in(page, site)
     page.goto(f"{site.url}/upload")
     page.route("**/api/v1/images", lambda route: route.abort())
     page.locator("#files").set_input_files(phantoms(phantom_folder, [904]))
@@ -106,4 +106,4 @@ def test_failed_upload_says_so(site: Site, open_page: OpenPage, phantom_folder: 
     page.unroute("**/api/v1/images")
     page.context.clear_cookies()
     page.locator("#files").set_input_files(phantoms(phantom_folder, [904]))
-    expect(page.locator(".arrival").nth(1)).to_contain_text("Name the reader")
+    expect(page.locator(".arrival").nth(1)).to_contain_text("Sign in first.")

@@ -51,7 +51,7 @@ class Sender:
     def assert_no_file_is_lost(self) -> None:
         """Wait until every file is scored. Check that each has one receipt, one image and one prediction."""
         counts = self.stack.wait_until_done(self.count, HANG_S + self.count / 5)
-        assert (counts.received, counts.images, counts.scored) == (self.count, self.count, self.count)
+        assert (counts.received, counts.images, counts.scored) == (self.count, self.count, self.count), counts
         assert assert_consistent(self.stack.ledger) == counts
         assert not list(self.stack.settings.inbox.iterdir())
         assert_one_prediction_each(self.stack.ledger, self.count)

@@ -19,6 +19,8 @@ from tests.chaos.uploads import upload
 from tests.conftest import HANG_S, Stack, wait_for
 from tests.files import distinct
 from tests.filling import assert_consistent
+from tests.signing_in import bearer
+from worker.ledger.roles import Scope
 from worker.ledger.tables import Receipt
 from worker.queue import bundled_broker
 
@@ -55,7 +57,8 @@ def test_simultaneous_uploads_each_get_an_answer_and_a_receipt(
     stack.start()
     image = phantoms[0].read_bytes()
     files = {f"{number}.jpg": distinct(image, number) for number in range(MANY)}
-    answers = run_at_once([partial(upload, stack.url, name, data) for name, data in files.items()])
+    headers = bearer(stack.ledger, {Scope.IMAGES_WRITE})
+    answers = run_at_once([partial(upload, stack.url, name, data, headers) for name, data in files.items()])
     assert Counter((status, result["outcome"]) for status, result in answers) == {(200, "new"): MANY}
     assert [result["file"] for _, result in answers] == list(files)
     assert (
@@ -84,7 +87,8 @@ def test_same_bytes_by_folder_and_upload_make_one_image(
     image = phantoms[0].read_bytes()
     files = {f"{number}.jpg": distinct(image, number) for number in range(FEW)}
     drops = [partial(stack.drop, name, data) for name, data in files.items()]
-    uploads = [partial(upload, stack.url, name, data) for name, data in files.items()]
+    headers = bearer(stack.ledger, {Scope.IMAGES_WRITE})
+    uploads = [partial(upload, stack.url, name, data, headers) for name, data in files.items()]
     answers = run_at_once([*drops, *uploads])[FEW:]
     assert {status for status, _ in answers} == {200}
     counts = stack.wait_until_done(2 * FEW)

@@ -43,8 +43,8 @@ from worker.config import Settings
 from worker.screening import open_screener
 screener = open_screener(Settings())
 examine = screener._examine
-def examine_and_suspend(leased):
-    results = examine(leased)
+def examine_and_suspend(*arguments):
+    results = examine(*arguments)
     os.kill(os.getpid(), signal.SIGSTOP)
     return results
 screener._examine = examine_and_suspend

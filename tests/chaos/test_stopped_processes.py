@@ -14,14 +14,18 @@ import pytest
 
 from tests.chaos.sender import Sender
 from tests.conftest import Stack, wait_for
+from tests.signing_in import bearer
 from worker.errors import TransientFailure
+from worker.ledger.roles import Scope
 
 pytestmark = pytest.mark.stack
 
 
 def troubles(stack: Stack) -> str:
     """Return the problems that /healthz tells, one a line."""
-    with urllib.request.urlopen(f"{stack.url}/healthz") as answer:  # noqa: S310 - http
+    headers = bearer(stack.ledger, {Scope.METRICS})
+    request = urllib.request.Request(f"{stack.url}/healthz", headers=headers)  # noqa: S310 - http
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
         return "\n".join(json.loads(answer.read())["troubles"])
 
 

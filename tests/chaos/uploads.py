@@ -12,11 +12,14 @@ from tests.conftest import HANG_S
 _BOUNDARY = "a-boundary-of-the-test"
 
 
-def upload(url: str, name: str, data: bytes) -> tuple[int, Any]:
-    """Upload one file to the API. Return the HTTP status and the file's result, or the error document."""
+def upload(url: str, name: str, data: bytes, signed_in: dict[str, str]) -> tuple[int, Any]:
+    """Upload one file to the API, with the headers of a token.
+
+    Return the HTTP status and the file's result, or the error document.
+    """
     head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
     body = head.encode() + data + f"\r\n--{_BOUNDARY}--\r\n".encode()
-    headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}", "X-Nightread-Reader": "Ada"}
+    headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}", **signed_in}
     request = urllib.request.Request(f"{url}/api/v1/images", body, headers)  # noqa: S310 - our own address
     try:
         with urllib.request.urlopen(request, timeout=HANG_S) as response:  # noqa: S310

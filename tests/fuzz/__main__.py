@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing: `python -m tests.fuzz TARGET [LIBFUZZER_OPTION...] [FOLDER...]`.
 
-Python code is instrumented, including Pillow. C code (libjpeg, zlib) is not, so the fuzzer reaches new paths
+Python code is instrumented, including Pillow and pydicom. C code (libjpeg, zlib, OpenJPEG) is not, so the fuzzer reaches new paths
 there only by chance.
 """
 
@@ -10,7 +10,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["worker", "PIL"]):
+with atheris.instrument_imports(include=["worker", "PIL", "pydicom"]):
     from tests.fuzz.targets import TARGETS
 
 

@@ -9,11 +9,22 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
 
 from tests import bombs
+from tests.dicom_objects import (
+    LOSSLESS,
+    LOSSY,
+    as_file,
+    grey_object,
+    lut,
+    phantom_values,
+    without_meta,
+    without_preamble,
+)
 from tests.files import PNG_START, cmyk_jpeg, encoded, png_chunk, png_of
 from worker.phantom import draw_phantom
 
@@ -30,6 +41,37 @@ def _dicom(*, explicit: bool) -> bytes:
     """Return the start of a DICOM file (PS3.10, 7.1): preamble, prefix, meta information of one element."""
     element = b"\x02\x00\x10\x00" + (b"UI\x14\x00" if explicit else b"\x14\x00\x00\x00")
     return bytes(128) + b"DICM" + element + b"1.2.840.10008.1.2.1\x00"
+
+
+def _objects() -> dict[str, bytes]:
+    """Return small DICOM objects: one in each transfer syntax, and one with each part of the grey scale."""
+    values, bytes_only = phantom_values(width=40), phantom_values(8, width=40)
+    window: dict[str, Any] = {
+        "WindowCenter": [2000, 100],
+        "WindowWidth": [3000, 50],
+        "PixelSpacing": [0.1, 0.1],
+    }
+    plain = grey_object(values, **window)
+    table = lut(0, np.arange(256), 8)
+    eight = grey_object(bytes_only, 8, VOILUTSequence=table, PhotometricInterpretation="MONOCHROME1")
+    signed = grey_object(values.astype(np.int16) - 2048, RescaleSlope="1.5", RescaleIntercept="-7")
+    syntaxes = {name: as_file(plain, syntax) for name, syntax in LOSSLESS.items()}
+    return {
+        **{f"{name.lower().replace(' ', '_')}-dcm": data for name, data in syntaxes.items()},
+        "jpeg_extended-dcm": as_file(plain, LOSSY["JPEG extended"]),
+        "jpeg_baseline-dcm": as_file(eight, LOSSY["JPEG baseline"]),
+        "lut-dcm": as_file(eight),
+        "signed-dcm": as_file(signed),
+        "modality_lut-dcm": as_file(grey_object(bytes_only, 8, ModalityLUTSequence=table)),
+        "no_preamble-dcm": without_preamble(syntaxes["explicit"]),
+        "no_meta-dcm": without_meta(plain),
+        "breaks_off-dcm": syntaxes["JPEG-LS"][:-20],
+        "size_lies-dcm": as_file(grey_object(values, Rows=65535, Columns=65535)),
+        "two_frames-dcm": as_file(grey_object(values, NumberOfFrames=2)),
+        "nested-dcm": syntaxes["explicit"].replace(
+            b"\x08\x00\x60\x00", b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff" * 3 + b"\x08\x00\x60\x00"
+        ),
+    }
 
 
 def seeds() -> dict[str, bytes]:
@@ -71,13 +113,14 @@ def seeds() -> dict[str, bytes]:
         "wrong_checksum-png": png[:30] + b"\x00" + png[31:],
         "bomb-png": png_of(50_000, 50_000),
         "no_size-png": PNG_START + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 0, 0, 8, 0, 0, 0, 0)) + png[33:],
-        "explicit-dcm": _dicom(explicit=True),
-        "implicit-dcm": _dicom(explicit=False),
+        "explicit_start-dcm": _dicom(explicit=True),
+        "implicit_start-dcm": _dicom(explicit=False),
         "preamble_only-dcm": bytes(128) + b"DIC",
         "empty": b"",
         "letter": b"Dear colleague,\nthe X-ray is attached.",
         "webp": b"RIFF\x24\x00\x00\x00WEBPVP8 " + bytes(24),
         "gif": encoded(tiny, "GIF")[:200],
+        **_objects(),
     }  # fmt: skip
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable
 
+from worker.dicom.picture import decode
+from worker.dicom.reading import read_header
 from worker.errors import REJECTIONS, RejectedImage
-from worker.imagefile.formats import inspect_bytes
 from worker.imagefile.limits import Limits
 from worker.inference.preprocess import to_model_input
+from worker.recognition import inspect_bytes
 from worker.renditions.drawing import draw
 
 # Small, so that no input takes a second. Other tests check large images.
@@ -33,10 +36,27 @@ def renditions(data: bytes) -> str:
     return _outcome(lambda: f"{draw(data, LIMITS.max_pixels)[0].bits} bits")
 
 
+def dicom(data: bytes) -> str:
+    """Return how the grey scale of an object came about, or the rejection code. Do not decode above `LIMITS`."""
+    return _outcome(lambda: _dicom(data))
+
+
+def _dicom(data: bytes) -> str:
+    header = read_header(io.BytesIO(data), len(data))
+    rows, columns = header.get("Rows"), header.get("Columns")
+    if isinstance(rows, int) and isinstance(columns, int) and rows * columns > LIMITS.max_pixels:
+        return "too large"
+    picture = decode(data)
+    if picture.grey8.shape != picture.presentation.shape:
+        raise AssertionError("the pictures of an object differ in size")
+    return f"by {picture.facts.voi}"
+
+
 TARGETS: dict[str, Callable[[bytes], str]] = {
     "inspection": inspection,
     "model_input": model_input,
     "renditions": renditions,
+    "dicom": dicom,
 }
 
 

@@ -12,11 +12,23 @@ import pytest
 
 from tests.files import harmed
 from tests.fuzz.seeds import CORPUS
-from tests.fuzz.targets import TARGETS, inspection, model_input
+from tests.fuzz.targets import TARGETS, dicom, inspection, model_input
 from worker.errors import REJECTIONS
 
 FILES = sorted(CORPUS.iterdir())
-RESULTS = {"jpeg", "png", "png16", "(64, 64)", "too large", "8 bits", "16 bits"}
+RESULTS = {
+    "jpeg",
+    "png",
+    "png16",
+    "dicom",
+    "(64, 64)",
+    "too large",
+    "8 bits",
+    "16 bits",
+    "by lut",
+    "by window",
+    "by range",
+}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -43,6 +55,7 @@ def test_each_mutated_file_has_a_result_or_a_rejection(name: str) -> None:
 def test_corpus_reaches_the_intended_outcomes() -> None:
     inspected = {inspection(path.read_bytes()) for path in FILES}
     decoded = {model_input(path.read_bytes()) for path in FILES}
+    objects = {dicom(path.read_bytes()) for path in FILES}
     assert inspected >= {
         "jpeg",
         "png",
@@ -55,6 +68,7 @@ def test_corpus_reaches_the_intended_outcomes() -> None:
         "empty",
     }
     assert decoded >= {"(64, 64)", "truncated", "damaged", "undecodable", "cmyk", "transparent", "blank"}
+    assert objects >= {"by lut", "by window", "by range", "truncated", "dicom_tag_wrong"}
 
 
 def test_unexpected_exception_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

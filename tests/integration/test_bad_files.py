@@ -27,7 +27,7 @@ def bad_files(good: bytes) -> dict[str, tuple[bytes, str, str]]:
         "letter.jpg": (
             b"Dear colleague,\nthe X-ray is attached.",
             "not_an_image",
-            "The file is not an image that Nightread can read (JPEG or PNG).",
+            "The file is not an image that Nightread can read (DICOM, JPEG or PNG).",
         ),
         "empty.jpg": (b"", "empty", "The file is empty."),
         "broken off.jpg": (

@@ -41,7 +41,7 @@ def test_logs_give_image_ids_and_never_file_names(
     outside.mkdir()
     (outside / f"{PATIENT} 3.jpg").write_bytes(distinct(good, 3))
     (outside / f"{PATIENT} 4.jpg").write_bytes(distinct(good, 4))
-    imported = stack.run("import", str(outside))
+    imported = stack.run("import", str(outside), "--run", f"films of {PATIENT}")
     (outside / f"{PATIENT} 5.jpg").write_bytes(distinct(good, 5))
     upload(stack.settings, outside / f"{PATIENT} 5.jpg")
     stack.wait_until_done(9)

@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tests.filling import AT, assert_consistent, fill, known_reader, score
+from tests.filling import AT, assert_consistent, fill, known_reader, later, score
 from tests.roles import make_roles, url_as
+from worker.access_chain import chain_accesses
 from worker.config import Settings
 from worker.errors import TransientFailure
-from worker.ledger import review, schema
+from worker.ledger import accesses, erasures, retention, review, schema
+from worker.ledger.accesses import Access, AccessKind
 from worker.ledger.review import Action
 from worker.ledger.session import Ledger
 
@@ -43,8 +45,23 @@ def test_application_works_with_its_role(application: Ledger) -> None:
     score(application, ids)
     with application.transaction() as session:
         review.decide(session, ids[0], reader_id=reader, action=Action.CONFIRM, note="", at=AT)
+        access = Access(AccessKind.ORIGINAL, "user:1", ids[0], reason="second opinion")
+        accesses.record(session, access, AT)
+    assert chain_accesses(application) == 1
     assert_consistent(application)
     assert schema.upgrade(application) == schema.newest(), "an upgrade with nothing to do needs no rights"
+
+
+def test_application_may_erase_and_remove_what_is_old(application: Ledger) -> None:
+    first, second = fill(application, 8, 9)
+    score(application, [first, second])
+    with application.transaction() as session:
+        erasures.erase(session, [first], who="os:1", why="asked for", all_run_names=True, at=AT)
+        erasures.finish(session, {first: ""}, lambda _: True, AT)
+        retention.bytes_removed(session, [second], AT)
+        for step in (*retention.NAMES, *retention.TEXT, *retention.SESSIONS):
+            retention.remove(session, step, later(60), after=0, limit=9, at=later(61))
+    assert assert_consistent(application).erased == 1
 
 
 @pytest.mark.parametrize(
@@ -56,6 +73,12 @@ def test_application_works_with_its_role(application: Ledger) -> None:
         "ALTER TABLE audit_event DISABLE TRIGGER ALL",
         "DROP TRIGGER audit_event_keeps ON audit_event",
         "DROP TABLE audit_event",
+        "UPDATE access_record SET actor = 'x'",
+        "DELETE FROM access_record",
+        "TRUNCATE access_record CASCADE",
+        "DROP TRIGGER access_record_is_written ON access_record",
+        "UPDATE access_batch SET sha256 = 'x'",
+        "DELETE FROM access_batch",
         "UPDATE alembic_version SET version_num = '0001'",
         "CREATE TABLE surplus (id INTEGER)",
     ],

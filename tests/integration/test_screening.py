@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import joinedload
 
 from tests.conftest import make_settings
-from tests.filling import assert_consistent, image
+from tests.filling import assert_consistent, give_age, image
+from worker.commands.replay import replay_image
+from worker.commands.screen_files import as_text, screen_files
 from worker.config import Settings
+from worker.dicom.decoder import Decoder, bounds_of
 from worker.errors import ModelUnusable, StoreAway, TransientFailure
+from worker.imagefile.limits import Limits
+from worker.inference.triage import OperatingPoint
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
-from worker.ledger import leases
+from worker.ledger import canary, leases
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane, Source
 from worker.ledger.tables import Image, Prediction
@@ -157,6 +163,27 @@ def test_scoring_error_is_named_in_the_quarantine_reason(
     assert assert_consistent(site.ledger).quarantined == 3
 
 
+def test_slow_chunk_keeps_its_leases(
+    tmp_path: Path,
+    ledger: Ledger,
+    scorer: Scorer,
+    images: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = Site(make_settings(tmp_path / "data", lease_s=0.001), ledger, scorer)
+    ids = site.accept(tmp_path, images)
+    ends = []
+    prepare = scorer.prepare
+
+    def slowly(data: bytes, limits: Limits) -> Prepared:
+        ends.append(image(ledger, ids[-1]).lease_until or utc_now())
+        return prepare(data, limits)
+
+    monkeypatch.setattr(scorer, "prepare", slowly)
+    assert site.screener.screen(ids) == 3
+    assert ends == sorted(set(ends)), "the last image's lease ends later each time"
+
+
 def test_worker_with_an_expired_lease_records_nothing(
     site: Site, tmp_path: Path, images: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,3 +211,74 @@ def test_worker_with_an_expired_lease_records_nothing(
 def test_unknown_operating_point_stops_the_worker(tmp_path: Path) -> None:
     with pytest.raises(ModelUnusable, match=r"has no operating point 'nowhere'\. It has "):
         open_scorer(make_settings(tmp_path / "data", operating_point="nowhere"))
+
+
+def open_site(tmp_path: Path, ledger: Ledger, scorer: Scorer, **chosen: str) -> Site:
+    return Site(make_settings(tmp_path / "data", **chosen), ledger, scorer)
+
+
+def test_adult_is_scored_and_never_clear(site: Site, tmp_path: Path, images: list[bytes]) -> None:
+    """At an operating point that calls every phantom clear."""
+    point = OperatingPoint("lenient", 1.0, 1.0, 1.0)
+    ids = site.accept(tmp_path, images)
+    give_age(site.ledger, ids[0], 3)
+    give_age(site.ledger, ids[1], 40)
+    with_point = Scorer(site.scorer.bundle, point, "litert", Decoder(bounds_of(site.settings)))
+    assert Screener(site.settings, site.ledger, site.store, with_point).screen(ids) == 3
+    found = [(row.population, row.verdict, row.clear_below) for row in predictions_of(site.ledger, ids)]
+    assert found == [("inside", "clear", 1), ("outside", "uncertain", 0), ("unknown", "clear", 1)]
+    counts = assert_consistent(site.ledger)
+    assert (counts.inside_population, counts.outside_population, counts.unknown_age) == (1, 1, 1)
+    assert counts.unread == 1
+    assert replay_image(site.settings, site.ledger, ids[1])["computed"]["population"] == "outside"
+
+
+def predictions_of(ledger: Ledger, ids: list[int]) -> list[Prediction]:
+    with ledger.reading() as session:
+        rows = select(Prediction).where(Prediction.image_id.in_(ids)).order_by(Prediction.image_id)
+        return list(session.scalars(rows.options(joinedload(Prediction.operating_point))))
+
+
+def test_settings_keep_other_patients_from_being_scored(
+    tmp_path: Path, ledger: Ledger, scorer: Scorer, images: list[bytes]
+) -> None:
+    site = open_site(tmp_path, ledger, scorer, outside_population="reject", unknown_age="reject")
+    ids = site.accept(tmp_path, images)
+    give_age(ledger, ids[0], 3)
+    give_age(ledger, ids[1], 40)
+    assert site.screener.screen(ids) == 3
+    states = [(row.state, row.reason_code) for row in (image(ledger, i) for i in ids)]
+    assert states == [("scored", None), ("rejected", "outside_population"), ("rejected", "unknown_age")]
+    assert_consistent(ledger)
+
+
+def test_canary_shows_no_patient_and_is_scored(
+    tmp_path: Path, ledger: Ledger, scorer: Scorer, images: list[bytes]
+) -> None:
+    site = open_site(tmp_path, ledger, scorer, unknown_age="reject")
+    (tmp_path / "canary.jpg").write_bytes(images[0])
+    (accepted,) = Acceptor(site.settings, ledger, site.store).accept(
+        [Candidate(tmp_path / "canary.jpg", "canary.jpg")],
+        source=Source.CANARY,
+        lane=Lane.URGENT,
+        run=canary.RUN,
+    )
+    assert site.screener.screen([accepted.image_id]) == 1
+    assert image(ledger, accepted.image_id).population is None
+    assert image(ledger, accepted.image_id).state == ImageState.SCORED
+
+
+def test_screen_command_says_who_is_outside_where_it_knows_the_age(
+    tmp_path: Path, images: list[bytes]
+) -> None:
+    files = [tmp_path / f"{number}.jpg" for number in range(3)]
+    for file, data in zip(files, images, strict=True):
+        file.write_bytes(data)
+    (tmp_path / "identity.csv").write_text("file,age_years\n0.jpg,3\n1.jpg,40\n")
+    documents = screen_files(Settings(), files)
+    assert [row["population"] for row in documents] == ["inside", "outside", "unknown"]
+    assert documents[1]["verdict"] != "clear"
+    told = ["outside the model's population" in line for line in as_text(documents).splitlines()[:3]]
+    assert told == [False, True, False]
+    (rejected,) = screen_files(Settings(outside_population="reject"), files[1:2])
+    assert (rejected["outcome"], rejected["p_pneumonia"]) == ("rejected", None)

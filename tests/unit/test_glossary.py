@@ -7,9 +7,12 @@ from enum import StrEnum
 
 import pytest
 
+from worker.card.population import Population
 from worker.config import ROOT
 from worker.inference.triage import Verdict
+from worker.ledger.accesses import AccessKind
 from worker.ledger.review import Action, Finding
+from worker.ledger.roles import Scope
 from worker.ledger.states import ImageState, Lane, Outcome, ReviewState, Source
 
 ROWS = re.findall(r"^\| (.+?) \| (.+) \|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
@@ -22,7 +25,9 @@ def test_each_state_outcome_and_verdict_has_an_entry(value: StrEnum) -> None:
     assert f"`{value}`" in TERMS
 
 
-@pytest.mark.parametrize("value", [*Finding, *Action, *Source, *Lane], ids=str)
+@pytest.mark.parametrize(
+    "value", [*Finding, *Action, *Source, *Lane, *Scope, *AccessKind, *Population], ids=str
+)
 def test_each_other_value_is_explained(value: StrEnum) -> None:
     assert f"`{value}`" in TEXT
 

@@ -5,20 +5,22 @@ import html
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from tests.filling import arrival, known_model, lease_images, receive, record, result
+from tests.filling import arrival, fill, identity, known_model, lease_images, receive, record, result, score
 from tests.ledgers import current_ledger
 from worker import DISCLAIMER
 from worker.ledger import heartbeats
 from worker.ledger.predictions import RejectionRecord
+from worker.ledger.reports import find_run
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.tables import Image
-from worker.report.content import read_report
+from worker.report.content import PATIENT_COLUMNS, read_report, report_of
 from worker.report.csv_table import escape_formula
 from worker.report.formats import FORMATS
 
@@ -196,3 +198,81 @@ def test_csv_escapes_lookalikes_of_a_formula(start: str) -> None:
 @pytest.mark.parametrize("name", ["phantom-001.jpg", "A&E 3", "\u03b1.png", "(=1).jpg", ""])
 def test_csv_leaves_other_names_as_they_are(name: str) -> None:
     assert escape_formula(name) == name
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Iterator[Ledger]:
+    """A run with two patients outside the population, three of unknown age, and one inside."""
+    ledger = current_ledger(f"sqlite:///{tmp_path / 'mixed.sqlite3'}")
+    for number, population in enumerate(["outside"] * 2 + ["unknown"] * 3 + ["inside"]):
+        score(ledger, fill(ledger, number), p_pneumonia=0.1 + number / 10, population=population)
+    yield ledger
+    ledger.close()
+
+
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_report_counts_other_patients_once(mixed: Ledger, form: str) -> None:
+    text = html.unescape(written(mixed, form))
+    assert "Patients of the 6 scored images: 2 outside the model's population, 3 of unknown age." in text
+    assert text.count("unknown") == 1, "a site without ages would see it in every row"
+
+
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_report_without_other_patients_says_nothing_of_them(night: Ledger, form: str) -> None:
+    assert "Patients of the" not in written(night, form)
+
+
+def test_documents_hold_the_population_of_each_image(mixed: Ledger) -> None:
+    document = json.loads(written(mixed, "json"))
+    assert (document["inside_population"], document["outside_population"], document["unknown_age"]) == (
+        1,
+        2,
+        3,
+    )
+    listed = {row["image"]: row["population"] for row in document["flagged_images"]}
+    assert listed == {1: "outside", 2: "outside", 4: "unknown", 5: "unknown", 6: "inside"}
+    rows = list(csv.DictReader(io.StringIO(written(mixed, "csv"))))
+    assert {int(row["image"]): row["population"] for row in rows} == listed
+    assert {(row["outside_population"], row["unknown_age"]) for row in rows} == {("2", "3")}
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Iterator[Ledger]:
+    """A flagged and a rejected image of patients of whom all is known, and a flagged one of whom nothing is."""
+    ledger = current_ledger(f"sqlite:///{tmp_path / 'described.sqlite3'}")
+    first, second = replace(arrival(1), identity=identity(1)), replace(arrival(2), identity=identity(2))
+    with ledger.transaction() as session:
+        rows = receive(session, first, second, arrival(3))
+    ids = [row.image_id for row in rows if row]
+    lease_images(ledger, ids)
+    refused = [RejectionRecord(ids[1], "blank", "The image shows nothing.")]
+    record(ledger, known_model(ledger), [result(ids[0], 0.9), result(ids[2], 0.8)], refused)
+    yield ledger
+    ledger.close()
+
+
+def test_every_format_says_age_with_its_source_sex_and_view(described: Ledger) -> None:
+    known = identity(1)
+    document = json.loads(written(described, "json"))
+    first, second = document["flagged_images"]
+    expected = {name: getattr(known, name) for name in PATIENT_COLUMNS}
+    assert {name: first[name] for name in PATIENT_COLUMNS} == expected
+    assert {second[name] for name in PATIENT_COLUMNS} == {None}
+    assert [row["age_years"] for row in document["turned_away_images"]] == [4.0]
+    rows = list(csv.DictReader(io.StringIO(written(described, "csv"))))
+    told = {name: str(value) for name, value in expected.items()} | {"age_years": "4"}
+    assert [{name: row[name] for name in PATIENT_COLUMNS} for row in rows] == [
+        told, dict.fromkeys(PATIENT_COLUMNS, ""), told
+    ]  # fmt: skip
+    for form in ("text", "html"):
+        text = written(described, form)
+        assert all(name in text for name in PATIENT_COLUMNS)
+        assert str(known.age_source) in text
+
+
+def test_report_for_who_may_not_see_images_says_nothing_of_patients(described: Ledger) -> None:
+    with described.reading() as session:
+        run = find_run(session, None)
+        assert run is not None
+        report = report_of(session, run, names=False)
+    assert str(identity(1).age_source) not in "".join(write(report) for write in FORMATS.values())

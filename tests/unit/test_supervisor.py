@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.conftest import free_port
 from worker.config import Settings
-from worker.supervisor import CannotStart, _address, _check_port, _Child
+from worker.supervisor import CannotStart, _address, _check_ports, _Child
 
 
 def pause_after_an_end(child: _Child) -> float:
@@ -46,6 +46,14 @@ def test_restart_pause_is_short_again_after_a_steady_minute() -> None:
     assert entries[0]["again_in_s"] == 1
 
 
+@pytest.mark.parametrize(("status", "refused"), [(0, False), (1, False), (2, True)])
+def test_exit_status_2_means_that_settings_were_refused(status: int, refused: bool) -> None:
+    child = _Child("web", 30.0)
+    child.process = subprocess.Popen(["sh", "-c", f"exit {status}"])
+    child.process.wait()
+    assert child.refused_its_settings() is refused
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "0.0.0.0", "localhost"])  # noqa: S104
 def test_port_in_use_is_noticed(host: str) -> None:
     family = socket.AF_INET6 if host == "::1" else socket.AF_INET
@@ -53,12 +61,20 @@ def test_port_in_use_is_noticed(host: str) -> None:
         other.bind(("::1" if host == "::1" else "127.0.0.1", 0))
         other.listen()
         with pytest.raises(CannotStart, match="cannot be used"):
-            _check_port(Settings(host=host, port=other.getsockname()[1]))
+            _check_ports(Settings(host=host, port=other.getsockname()[1]))
+
+
+def test_port_of_the_receiver_in_use_is_noticed() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(CannotStart, match="Set NIGHTREAD_DICOM_PORT to another port"):
+            _check_ports(Settings(port=free_port(), dicom_port=other.getsockname()[1]))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "0.0.0.0", "localhost"])  # noqa: S104
 def test_free_port_is_accepted(host: str) -> None:
-    _check_port(Settings(host=host, port=free_port()))
+    _check_ports(Settings(host=host, port=free_port()))
 
 
 def test_system_without_ipv6_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +83,7 @@ def test_system_without_ipv6_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "socket", no_such_family)
     with pytest.raises(CannotStart, match="NIGHTREAD_HOST to another address"):
-        _check_port(Settings(host="::"))
+        _check_ports(Settings(host="::"))
 
 
 @pytest.mark.parametrize(

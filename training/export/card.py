@@ -114,6 +114,7 @@ def describe(
         "intended_use": INTENDED_USE,
         "not_for": list(NOT_FOR),
         "limits": limits(recipe.network.side, metrics),
+        **_population(recipe),
         "labels": list(LABELS),
         "input": {
             "side": recipe.network.side,
@@ -136,6 +137,13 @@ def describe(
         "plots": list(PLOTS),
         **(sections or {}),
     }
+
+
+def _population(recipe: Recipe) -> dict[str, Any]:
+    if recipe.population is None:
+        return {}
+    youngest, oldest = recipe.population.age_years
+    return {"population": {"age_years": {"min": youngest, "max": oldest}}}
 
 
 def limits(side: int, metrics: Mapping[str, Any]) -> list[str]:

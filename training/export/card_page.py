@@ -28,7 +28,7 @@ from worker.card.reading import (
     spreads,
 )
 from worker.card.schema import Card
-from worker.card.text import explained, label, recipe_text, rows_of, tables_of, title
+from worker.card.text import explained, label, population_text, recipe_text, rows_of, tables_of, title
 
 PAGE = "README.md"
 _ALT_TEXTS = {
@@ -73,6 +73,7 @@ def render(raw: Mapping[str, Any]) -> str:
         card=card,
         name=f"{card.name or 'Unnamed model'} {card.version}".rstrip(),
         disclaimer=DISCLAIMER,
+        population=population_text(card),
         figures=_figures(sets),
         set_kinds=explained(image_set.name for image_set in sets),
         subgroups=list(_subgroups(sets)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,9 @@ from flask import url_for
 from worker import DISCLAIMER
 from worker.card.identity import is_shipped
 from worker.ledger.models import RegisteredModel
+from worker.ledger.related_images import RelatedImages
 from worker.ledger.reports import RunSummary
+from worker.ledger.studies import INSTANCE_COLUMNS, STUDY_COLUMNS
 from worker.ledger.tables import Image, Prediction, Receipt, Rescore, Review
 
 
@@ -23,12 +26,14 @@ def queue_row(image: Image, standing: Review | None) -> dict[str, Any]:
         "sha256": image.sha256,
         "phantom": image.phantom,
         "run": image.run.name,
+        "run_id": image.run_id,
         "received_at": _iso(image.received_at),
         "state": image.state,
         "reason_code": image.reason_code,
         "reason": image.reason,
         "verdict": image.verdict,
         "p_pneumonia": image.p_pneumonia,
+        "population": image.population,
         "review_state": image.review_state,
         "finding": standing.finding if standing else None,
         "claimed_by": image.claimed_by.name if image.claimed_by else None,
@@ -36,8 +41,10 @@ def queue_row(image: Image, standing: Review | None) -> dict[str, Any]:
     }
 
 
-def image_document(image: Image, standing: Review | None) -> dict[str, Any]:
-    """Return an image with its predictions, readings and receipts."""
+def image_document(
+    image: Image, standing: Review | None, names: Mapping[str, str], related: RelatedImages
+) -> dict[str, Any]:
+    """Return an image with its predictions, readings, receipts and identity. `names` has the names of actors."""
     return {
         "disclaimer": DISCLAIMER,
         **queue_row(image, standing),
@@ -46,9 +53,12 @@ def image_document(image: Image, standing: Review | None) -> dict[str, Any]:
         "width": image.width,
         "height": image.height,
         "attempts": image.attempts,
+        **_identity(image, related),
+        "erased_at": _iso(image.erasure.at) if image.erasure else None,
+        "erased_why": image.erasure.reason if image.erasure else None,
         "predictions": [_prediction(prediction) for prediction in image.predictions],
         "reviews": [review_document(reading) for reading in image.reviews],
-        "receipts": [_receipt(receipt) for receipt in image.receipts],
+        "receipts": [_receipt(receipt, names) for receipt in image.receipts],
         "picture": url_for("images.picture", image_id=image.id),
         "original": url_for("images.original", image_id=image.id),
         "map": url_for("images.activation", image_id=image.id) if image.prediction else None,
@@ -94,6 +104,7 @@ def run_document(run: RunSummary) -> dict[str, Any]:
     """Return a run and its file count."""
     return {
         "run": run.name,
+        "run_id": run.id,
         "started_at": _iso(run.started_at),
         "first_scored_at": _iso(run.first_scored_at),
         "last_scored_at": _iso(run.last_scored_at),
@@ -125,6 +136,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "confidence": prediction.confidence,
         "verdict": prediction.verdict,
         "clear_below": prediction.clear_below,
+        "population": prediction.population,
         "crop": dict(zip(("left", "top", "right", "bottom"), prediction.crop, strict=True))
         if prediction.crop
         else None,
@@ -144,10 +156,24 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "compute_ms": prediction.compute_ms,
         "worker": prediction.worker,
         "versions": prediction.versions,
+        "greyscale": prediction.greyscale,
     }
 
 
-def _receipt(receipt: Receipt) -> dict[str, Any]:
+def _identity(image: Image, related: RelatedImages) -> dict[str, Any]:
+    """Return whose image it is, without a name, and how it was taken."""
+    study = image.instance.study if image.instance else None
+    return {
+        "study": study.id if study else None,
+        **{name: getattr(study, name, None) for name in STUDY_COLUMNS},
+        **{name: getattr(image.instance, name, None) for name in INSTANCE_COLUMNS},
+        "study_images": [other.id for other in related.of_study],
+        "study_complete": related.complete,
+        "earlier_images": [other.id for other in related.earlier],
+    }
+
+
+def _receipt(receipt: Receipt, names: Mapping[str, str]) -> dict[str, Any]:
     return {
         "receipt": receipt.id,
         "file": receipt.original_name,
@@ -155,7 +181,7 @@ def _receipt(receipt: Receipt) -> dict[str, Any]:
         "outcome": receipt.outcome,
         "reason": receipt.reason,
         "received_at": _iso(receipt.received_at),
-        "received_by": receipt.received_by,
+        "received_by": names.get(receipt.received_by or "", receipt.received_by),
     }
 
 

@@ -9,22 +9,26 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from webui import actions
+from webui.access.on_record import record
+from webui.access.permissions import Permission, needs
 from webui.api.documents import image_document
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error, json_text
-from webui.readers import required_reader_name
 from webui.uploads import accept_upload
-from worker.ledger import reading_queue, review
+from worker.ledger import reading_queue, review, users
+from worker.ledger.accesses import AccessKind
+from worker.ledger.related_images import related_images
+from worker.ledger.session import ledger_time
 
 api = Blueprint("api_images", __name__, url_prefix="/api/v1")
 
 
 @api.post("/images")
+@needs(Permission.UPLOAD)
 def send() -> ResponseReturnValue:
     """Accept files. The response has the outcome of each; a rejected file is not an error."""
-    reader = required_reader_name()
     with bad_request_on_value_error():
-        result = accept_upload(request, reader=reader)
+        result = accept_upload(request)
     if not result.accepted and not result.missed:
         abort(400, "Send at least one file in the multipart field 'files'.")
     with dependencies().ledger.reading() as session:
@@ -48,33 +52,46 @@ def send() -> ResponseReturnValue:
 
 
 @api.get("/images")
+@needs(Permission.IMAGES)
 def look_up() -> ResponseReturnValue:
     """Return the image with this SHA-256."""
     sha256 = request.args.get("sha256", "").lower()
     if not sha256:
         abort(400, "Name the file's SHA-256 in the query: ?sha256=...")
     with dependencies().ledger.reading() as session:
-        return _document(session, reading_queue.image_id_of(session, sha256))
+        document = _document(session, reading_queue.image_id_of(session, sha256))
+    return _viewed(document)
 
 
 @api.get("/images/<id:image_id>")
+@needs(Permission.IMAGES)
 def show(image_id: int) -> ResponseReturnValue:
     """Return an image."""
     with dependencies().ledger.reading() as session:
-        return _document(session, image_id)
+        document = _document(session, image_id)
+    return _viewed(document)
 
 
 @api.post("/images/<id:image_id>/retry")
+@needs(Permission.RETRY)
 def retry(image_id: int) -> ResponseReturnValue:
     """Make a rejected or quarantined image pending again, with a reason."""
     return {"image": image_id, "queued": actions.retry(image_id, json_text("reason"))}
 
 
-def _document(session: Session, image_id: int | None) -> ResponseReturnValue:
+def _viewed(document: dict[str, Any]) -> dict[str, Any]:
+    """Record a view of the image and return its document."""
+    record(AccessKind.VIEW, "document", image_id=document["image"])
+    return document
+
+
+def _document(session: Session, image_id: int | None) -> dict[str, Any]:
     image = None if image_id is None else reading_queue.open_image(session, image_id)
     if image is None:
         abort(404, "There is no such image.")
-    return image_document(image, review.standing_reviews(session, [image]).get(image.id))
+    names = users.names_of(session, [receipt.received_by for receipt in image.receipts])
+    related = related_images(session, image, ledger_time(session))
+    return image_document(image, review.standing_reviews(session, [image]).get(image.id), names, related)
 
 
 def _state(session: Session, image_id: int) -> dict[str, Any]:

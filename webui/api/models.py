@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, abort
 from flask.typing import ResponseReturnValue
 
+from webui.access.permissions import Permission, needs
 from webui.api.documents import model_document
 from webui.dependencies import dependencies
 from worker import DISCLAIMER
@@ -14,6 +15,7 @@ api = Blueprint("api_models", __name__, url_prefix="/api/v1")
 
 
 @api.get("/models")
+@needs(Permission.MODELS)
 def listing() -> ResponseReturnValue:
     """List the registered models, the one in use first."""
     with dependencies().ledger.reading() as session:
@@ -22,6 +24,7 @@ def listing() -> ResponseReturnValue:
 
 
 @api.get("/models/<sha256>")
+@needs(Permission.MODELS)
 def show(sha256: str) -> ResponseReturnValue:
     """Return a model and its card."""
     with dependencies().ledger.reading() as session:

@@ -6,6 +6,8 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from webui import actions
+from webui.access.on_record import record_search
+from webui.access.permissions import Permission, needs
 from webui.api.documents import queue_row, review_document
 from webui.dependencies import dependencies
 from webui.parameters import json_id, json_text, queue_view_parameter
@@ -16,9 +18,11 @@ api = Blueprint("api_reading", __name__, url_prefix="/api/v1")
 
 
 @api.get("/queue")
+@needs(Permission.IMAGES)
 def queue() -> ResponseReturnValue:
     """Return a page of the queue. `next` is the `after` of the next page."""
     queue_view = queue_view_parameter()
+    record_search(queue_view)
     with dependencies().ledger.reading() as session:
         page = reading_queue.queue(session, queue_view.filter, after=queue_view.after)
         return {
@@ -30,6 +34,7 @@ def queue() -> ResponseReturnValue:
 
 
 @api.post("/images/<id:image_id>/review")
+@needs(Permission.READ)
 def decide(image_id: int) -> ResponseReturnValue:
     """Record a reading of an image. `next` is the next image of the queue."""
     reading, next_id = actions.decide(
@@ -43,6 +48,7 @@ def decide(image_id: int) -> ResponseReturnValue:
 
 
 @api.post("/undo")
+@needs(Permission.READ)
 def undo() -> ResponseReturnValue:
     """Undo the reader's last reading."""
     return {"image": actions.undo()}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from flask import Blueprint, Response, abort, request
 from flask.typing import ResponseReturnValue
 
+from webui.access import identity
+from webui.access.on_record import record
+from webui.access.permissions import Permission, needs
 from webui.api.documents import run_document
 from webui.dependencies import dependencies
 from webui.parameters import before_parameter
 from worker.ledger import reports
-from worker.report.content import read_report
+from worker.ledger.accesses import AccessKind
+from worker.ledger.runs import public_name, run_at
+from worker.report.content import report_of
 from worker.report.formats import FORMATS
 
 api = Blueprint("api_runs", __name__, url_prefix="/api/v1")
@@ -25,6 +28,7 @@ _CONTENT_TYPES = {
 
 
 @api.get("/runs")
+@needs(Permission.IMAGES)
 def listing() -> ResponseReturnValue:
     """List the runs with their file counts, the latest first. `next` is the `before` of the next page."""
     with dependencies().ledger.reading() as session:
@@ -35,27 +39,24 @@ def listing() -> ResponseReturnValue:
     }
 
 
-@api.get("/runs/<path:name>/report")
-def report(name: str) -> ResponseReturnValue:
-    """Return the morning report of a run as a file to download."""
+@api.get("/runs/<run:run>/report")
+@needs(Permission.REPORTS)
+def report(run: str) -> ResponseReturnValue:
+    """Return the morning report of a run as a file to download; without names for who may not see images."""
     format_name = request.args.get("format", "json")
     if format_name not in _CONTENT_TYPES:
         abort(400, f"`format` must be one of {', '.join(_CONTENT_TYPES)}")
     with dependencies().ledger.reading() as session:
-        try:
-            content = read_report(session, name)
-        except LookupError as error:
-            abort(404, str(error.args[0]))
+        found = run_at(session, run)
+        if found is None:
+            abort(404, f"There is no run {run}.")
+        content = report_of(session, found, names=identity.current().may(Permission.IMAGES))
+        name = public_name(found.id, found.name)
+    record(AccessKind.EXPORT, format_name, run_id=found.id)
     text = FORMATS[format_name](content)
     content_type, suffix = _CONTENT_TYPES[format_name]
     response = Response(text, content_type=f"{content_type}; charset=utf-8")
     response.headers.set(
-        "Content-Disposition", "attachment", filename=f"nightread-{_ascii_name(name)}.{suffix}"
+        "Content-Disposition", "attachment", filename=f"nightread-{name.replace(' ', '-')}.{suffix}"
     )
     return response
-
-
-def _ascii_name(name: str) -> str:
-    """Return the name of a run in characters that every file system takes."""
-    letters = unicodedata.normalize("NFKD", name)
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in letters)[:80]

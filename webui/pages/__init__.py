@@ -1,6 +1,26 @@
 """The pages, one blueprint each."""
 
-from webui.pages import images, models, queue, reader, rejected, rescored, runs, status, upload, viewer
+from webui.pages import (
+    account,
+    audit,
+    authenticator,
+    erasures,
+    images,
+    models,
+    passkeys,
+    people,
+    provider,
+    queue,
+    rejected,
+    rescored,
+    runs,
+    second_step,
+    sign_in,
+    status,
+    tokens,
+    upload,
+    viewer,
+)
 
 BLUEPRINTS = (
     queue.pages,
@@ -10,7 +30,16 @@ BLUEPRINTS = (
     rejected.pages,
     rescored.pages,
     models.pages,
-    reader.pages,
+    people.pages,
+    erasures.pages,
+    account.pages,
+    audit.pages,
+    tokens.pages,
+    authenticator.pages,
+    passkeys.pages,
+    second_step.pages,
+    sign_in.pages,
+    provider.pages,
     status.pages,
     images.pages,
 )

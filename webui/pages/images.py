@@ -1,19 +1,29 @@
 """The pictures of an image: its renditions and its activation map; and its original, as a download.
 
-The URL of a picture carries the first digits of the image's SHA-256 as `v`. A browser may therefore cache the
-picture forever: the image of another ledger with the same id has another URL.
+The URL of a picture carries the first digits of the image's SHA-256 as `v`, so that an old page never shows the image of
+another ledger with the same id. No browser keeps a picture: every response is `no-store`, but for the colour scale.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
+from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, request, send_file, url_for
+from flask import Blueprint, Response, abort, current_app, jsonify, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
 from webui import activation_picture
+from webui.access.on_record import record, record_picture
+from webui.access.permissions import Permission, needs
+from webui.actions import MAX_REASON, cleaned_text
 from webui.dependencies import dependencies
+from webui.grey_scale import described, measured_at
+from webui.parameters import bad_request_on_value_error
+from worker.dicom.facts import GreyFacts
+from worker.ledger.accesses import AccessKind
 from worker.ledger.reading_queue import open_image
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Image, Prediction
@@ -22,42 +32,89 @@ from worker.renditions.pack import Kind, Rendition
 
 pages = Blueprint("images", __name__)
 
-_ONE_YEAR_S = 31_536_000
 _VERSION_DIGITS = 16
-_ENDINGS = {"jpeg": "jpg", "png": "png", "png16": "png"}
+_ENDINGS = {"jpeg": "jpg", "png": "png", "png16": "png", "dicom": "dcm"}
+# These have more than 8 bits: window and level need the values themselves.
+_DEEP_FORMATS = frozenset({"dicom", "png16"})
+
+
+@pages.app_template_test("deep")
+def is_deep(image: Image) -> bool:
+    """Return whether an image has more than 8 bits, so that the viewer has window and level."""
+    return image.format in _DEEP_FORMATS
+
+
+@pages.app_template_filter()
+def grey_scale(greyscale: dict[str, Any]) -> str:
+    """Say how the grey values of a scored DICOM object were made."""
+    return described(GreyFacts.from_dict(greyscale))
 
 
 @pages.app_template_global()
 def image_url(image: Image, kind: str) -> str:
-    """Return the URL of an image's `picture`, `thumb`, `preview`, `activation` or `outline`."""
+    """Return the URL of an image's `picture`, `values`, `grey`, `thumb`, `preview`, `activation` or `outline`."""
     return url_for(f"images.{kind}", image_id=image.id, v=image.sha256[:_VERSION_DIGITS])
 
 
 @pages.get("/images/<id:image_id>/picture")
+@needs(Permission.IMAGES)
 def picture(image_id: int) -> ResponseReturnValue:
     """Send the full rendition, or a sentence that says why there is none."""
-    try:
-        return _rendition(dependencies().renditions.get(_image(image_id).sha256, Kind.FULL))
-    except NoRendition as failure:
-        status, headers = (404, {}) if failure.lasting else (503, {"Retry-After": "5"})
-        return Response(failure.sentence, status, headers, mimetype="text/plain")
+    with _no_rendition_answered():
+        rendition = dependencies().renditions.get(_image(image_id).sha256, Kind.FULL)
+    record_picture(image_id, "picture")
+    return _rendition(rendition)
+
+
+@pages.get("/images/<id:image_id>/values.png")
+@needs(Permission.IMAGES)
+def values(image_id: int) -> ResponseReturnValue:
+    """Send the values of an image that has more than 8 bits, in two colours (`Kind.VALUES`)."""
+    with _no_rendition_answered():
+        rendition = dependencies().renditions.get(_deep_image(image_id).sha256, Kind.VALUES)
+    record_picture(image_id, "values")
+    return _rendition(rendition)
+
+
+@pages.get("/images/<id:image_id>/grey.json")
+@needs(Permission.IMAGES)
+def grey(image_id: int) -> ResponseReturnValue:
+    """Send the grey scale of an image that has more than 8 bits, its size in pixels, and what to say about it."""
+    with _no_rendition_answered():
+        facts = dependencies().renditions.get(_deep_image(image_id).sha256, Kind.THUMBNAIL).facts
+    scale = GreyFacts.from_dict(facts.grey or {})
+    shown = {
+        "width": facts.width,
+        "height": facts.height,
+        "grey": facts.grey,
+        "text": described(scale),
+        "measured_at": measured_at(scale.spacing) if scale.spacing else None,
+    }
+    return jsonify(shown)
 
 
 @pages.get("/images/<id:image_id>/thumb.jpg")
+@needs(Permission.IMAGES)
 def thumb(image_id: int) -> ResponseReturnValue:
     """Send a thumbnail for lists."""
     return _small(image_id, Kind.THUMBNAIL)
 
 
 @pages.get("/images/<id:image_id>/preview.jpg")
+@needs(Permission.IMAGES)
 def preview(image_id: int) -> ResponseReturnValue:
     """Send a rendition for images without a score."""
-    return _small(image_id, Kind.PREVIEW)
+    return _small(image_id, Kind.PREVIEW, viewed_as="preview")
 
 
-@pages.get("/images/<id:image_id>/original")
+@pages.post("/images/<id:image_id>/original")
+@needs(Permission.ORIGINALS)
 def original(image_id: int) -> ResponseReturnValue:
-    """Send the stored bytes as a download, after their hash was checked. A rejected file is never sent."""
+    """Send the stored bytes as a download, with a reason, after their hash was checked. A rejected file is never sent."""
+    with bad_request_on_value_error():
+        reason = cleaned_text(request.form.get("reason", ""), MAX_REASON)
+    if not reason:
+        abort(400, "Give a reason for the download. Nightread records it.")
     image = _image(image_id)
     if image.format not in _ENDINGS or image.state == ImageState.REJECTED:
         abort(404, "This file was rejected, so its original cannot be downloaded.")
@@ -66,19 +123,19 @@ def original(image_id: int) -> ResponseReturnValue:
     except OSError:
         abort(404, "The image store does not have this file.")
     _check_hash(file, image.sha256)
+    record(AccessKind.ORIGINAL, image.format, image_id=image_id, reason=reason)
     # No part of this file may be shown by a browser: it is as it was sent, with its metadata.
-    response = send_file(
+    return send_file(
         file,
         mimetype="application/octet-stream",
         as_attachment=True,
         download_name=f"image-{image.id}.{_ENDINGS[image.format]}",
         conditional=False,
     )
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 @pages.get("/images/<id:image_id>/map.png")
+@needs(Permission.IMAGES)
 def activation(image_id: int) -> ResponseReturnValue:
     """Send the activation map in the aspect ratio of the image, over the part that was scored."""
     image, prediction = _scored(image_id)
@@ -89,25 +146,26 @@ def activation(image_id: int) -> ResponseReturnValue:
         _upright_size(image),
         prediction.crop,
     )
-    return _of_prediction(data, "image/png")
+    return Response(data, mimetype="image/png")
 
 
 @pages.get("/images/<id:image_id>/outline.svg")
+@needs(Permission.IMAGES)
 def outline(image_id: int) -> ResponseReturnValue:
     """Send the outline of the part that was scored, in the aspect ratio of the image."""
     image, prediction = _scored(image_id)
     if prediction.crop is None:
         abort(404, "The whole image was scored.")
-    return _of_prediction(
-        activation_picture.outline_svg(prediction.crop, _upright_size(image)), "image/svg+xml"
-    )
+    data = activation_picture.outline_svg(prediction.crop, _upright_size(image))
+    return Response(data, mimetype="image/svg+xml")
 
 
 @pages.get("/images/scale.png")
+@needs(Permission.IMAGES)
 def scale() -> ResponseReturnValue:
     """Send the colour scale of the activation map, weak to strong."""
     response = Response(activation_picture.scale_png(), mimetype="image/png")
-    response.headers["Cache-Control"] = "private, max-age=3600"
+    response.headers["Cache-Control"] = "max-age=3600"
     return response
 
 
@@ -115,9 +173,18 @@ def _scored(image_id: int) -> tuple[Image, Prediction]:
     """Return an image and its prediction in force. Answers 404 if it has none."""
     with dependencies().ledger.reading() as session:
         image = open_image(session, image_id)
+    _check_erased(image)
     if image is None or image.prediction is None:
         abort(404, "This image has no score.")
     return image, image.prediction
+
+
+def _check_erased(image: Image | None) -> None:
+    """Answer 410 for an image that was erased, or whose time is over: what it showed is gone for good."""
+    if image is not None and image.state == ImageState.ERASED:
+        abort(410, f"Image {image.id} was erased.")
+    if image is not None and image.bytes_removed_at is not None:
+        abort(410, f"The picture of image {image.id} is not kept any more.")
 
 
 def _upright_size(image: Image) -> tuple[int, int]:
@@ -128,29 +195,37 @@ def _upright_size(image: Image) -> tuple[int, int]:
     return facts.width, facts.height
 
 
-def _of_prediction(data: bytes, mimetype: str) -> Response:
-    response = Response(data, mimetype=mimetype)
-    # Another model may score the image again, so the browser must revalidate.
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.set_etag(hashlib.sha256(data).hexdigest())
-    response.make_conditional(request)
-    return response
-
-
-def _small(image_id: int, kind: Kind) -> ResponseReturnValue:
+def _small(image_id: int, kind: Kind, viewed_as: str = "") -> ResponseReturnValue:
+    """Send a small rendition, or a drawing that says that there is none. With `viewed_as`, a rendition is a view."""
     try:
-        return _rendition(dependencies().renditions.get(_image(image_id).sha256, kind))
+        rendition = dependencies().renditions.get(_image(image_id).sha256, kind)
     except NoRendition:
-        response = current_app.send_static_file("no-preview.svg")
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return current_app.send_static_file("no-preview.svg")
+    if viewed_as:
+        record_picture(image_id, viewed_as)
+    return _rendition(rendition)
 
 
 def _rendition(rendition: Rendition) -> Response:
-    response = Response(rendition.data, mimetype=rendition.content_type)
-    response.set_etag(rendition.sha256)
-    response.make_conditional(request)
-    return _cached(response)
+    return Response(rendition.data, mimetype=rendition.content_type)
+
+
+@contextmanager
+def _no_rendition_answered() -> Iterator[None]:
+    """Answer with the sentence if a rendition cannot be made: 503 if another try may succeed, else 404."""
+    try:
+        yield
+    except NoRendition as failure:
+        status, headers = (404, {}) if failure.lasting else (503, {"Retry-After": "5"})
+        abort(Response(failure.sentence, status, headers, mimetype="text/plain"))
+
+
+def _deep_image(image_id: int) -> Image:
+    """Return the image like `_image`. Answers 404 if it has 8 bits."""
+    image = _image(image_id)
+    if image.format not in _DEEP_FORMATS:
+        abort(404, f"Image {image_id} has 8 bits: its picture has all its values.")
+    return image
 
 
 def _check_hash(file: BufferedReader, sha256: str) -> None:
@@ -167,10 +242,5 @@ def _image(image_id: int) -> Image:
     version = request.args.get("v")
     if image is None or (version is not None and not image.sha256.startswith(version)):
         abort(404, f"There is no image {image_id} with this SHA-256.")
+    _check_erased(image)
     return image
-
-
-def _cached(response: Response) -> Response:
-    for_ever = f"private, max-age={_ONE_YEAR_S}, immutable"
-    response.headers["Cache-Control"] = for_ever if request.args.get("v") else "private, no-cache"
-    return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
+from webui.access.permissions import Permission, needs
 from webui.charts import charts
 from webui.dependencies import dependencies
 from webui.expected_counts import expected_counts, prevalence_per_cent
@@ -20,7 +21,7 @@ from worker.card.reading import (
     read_card,
     spreads,
 )
-from worker.card.text import explained, label, recipe_text, rows_of, tables_of, title
+from worker.card.text import explained, label, population_text, recipe_text, rows_of, tables_of, title
 from worker.ledger.models import RegisteredModel, find_model, registered_models
 
 pages = Blueprint("models", __name__)
@@ -32,6 +33,7 @@ _HIDDEN = ("history",)
 
 
 @pages.get("/models")
+@needs(Permission.MODELS)
 def listing() -> ResponseReturnValue:
     """Show the models, and the card of the one in use."""
     models = _models()
@@ -39,6 +41,7 @@ def listing() -> ResponseReturnValue:
 
 
 @pages.get("/models/<sha256>")
+@needs(Permission.MODELS)
 def show(sha256: str) -> ResponseReturnValue:
     """Show the models, and the card of this one."""
     models = _models()
@@ -68,6 +71,7 @@ def _page(models: list[RegisteredModel], selected: RegisteredModel | None) -> Re
         selected=selected,
         verified=is_shipped(selected.model.sha256, selected.model.card),
         card=card,
+        population=population_text(card),
         sets=sets,
         kinds=explained(figure_set.name for figure_set in sets),
         metrics=list(dict.fromkeys(metric for figure_set in sets for metric in figure_set.figures)),

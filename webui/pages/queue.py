@@ -5,6 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
+from webui.access import identity
+from webui.access.on_record import record_search
+from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
 from webui.parameters import queue_view_parameter
 from webui.queue_view import READING, VERDICTS
@@ -15,15 +18,23 @@ pages = Blueprint("queue", __name__)
 
 
 @pages.get("/")
+@needs(Permission.SIGNED_IN)
 def home() -> ResponseReturnValue:
-    """Redirect to the queue."""
-    return redirect(url_for("queue.show"))
+    """Redirect to the queue, or to the page of somebody who may not see images."""
+    who = identity.current()
+    if who.may(Permission.IMAGES):
+        return redirect(url_for("queue.show"))
+    own_page = {Permission.MANAGE: "people.show", Permission.AUDIT: "audit.show"}
+    allowed = (page for permission, page in own_page.items() if who.may(permission))
+    return redirect(url_for(next(allowed, "models.listing")))
 
 
 @pages.get("/review")
+@needs(Permission.IMAGES)
 def show() -> ResponseReturnValue:
     """Show a page of the queue."""
     queue_view = queue_view_parameter()
+    record_search(queue_view)
     with dependencies().ledger.reading() as session:
         return render_template(
             "queue.html",

@@ -6,10 +6,13 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webui import actions
+from webui.access.on_record import record
+from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
 from webui.ids import ids_of, ids_text
 from webui.parameters import after_parameter, bad_request_on_value_error
 from worker.ledger import rescores
+from worker.ledger.accesses import AccessKind
 from worker.ledger.rescores import FINISHED
 
 pages = Blueprint("rescored", __name__)
@@ -18,8 +21,10 @@ PAGE_SIZE = 100
 
 
 @pages.get("/rescored")
+@needs(Permission.IMAGES)
 def show() -> ResponseReturnValue:
     """List the images that nobody has seen since they were scored again."""
+    record(AccessKind.SEARCH, "rescored")
     with dependencies().ledger.reading() as session:
         rows = rescores.unseen(session, after=after_parameter() or 0, limit=PAGE_SIZE)
         return render_template(
@@ -32,6 +37,7 @@ def show() -> ResponseReturnValue:
 
 
 @pages.post("/rescored/seen")
+@needs(Permission.READ)
 def seen() -> ResponseReturnValue:
     """Record that the reader has seen the images of the page."""
     with bad_request_on_value_error():

@@ -5,10 +5,13 @@ from __future__ import annotations
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
+from webui.access.permissions import Permission, needs
+
 pages = Blueprint("status", __name__)
 
 
 @pages.get("/status/strip")
+@needs(Permission.SIGNED_IN)
 def strip() -> ResponseReturnValue:
     """Send the content of the strip."""
     return render_template("strip.html")

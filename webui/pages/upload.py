@@ -5,11 +5,13 @@ from __future__ import annotations
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from webui.access import identity
+from webui.access.on_record import record_uploads
+from webui.access.permissions import Permission, needs
 from webui.actions import BROKER_UNREACHABLE
 from webui.dependencies import dependencies
 from webui.ids import ids_of, ids_text
 from webui.parameters import bad_request_on_value_error
-from webui.readers import required_reader_name
 from webui.uploads import accept_upload
 from worker.ledger import reports
 
@@ -19,23 +21,25 @@ _MAX_RECEIPTS = 500
 
 
 @pages.get("/upload")
+@needs(Permission.UPLOAD)
 def show() -> ResponseReturnValue:
     """Show the form, and below it the results of the files whose receipts the URL names."""
     return _with_receipts("upload.html")
 
 
 @pages.get("/upload/rows")
+@needs(Permission.UPLOAD)
 def rows() -> ResponseReturnValue:
     """Send only the rows of these files, for a page that waits for their results."""
     return _with_receipts("upload_rows.html")
 
 
 @pages.post("/upload")
+@needs(Permission.UPLOAD)
 def send() -> ResponseReturnValue:
     """Accept files from the form of a browser without JavaScript."""
-    reader = required_reader_name()
     with bad_request_on_value_error():
-        result = accept_upload(request, reader=reader)
+        result = accept_upload(request)
     if not result.queued:
         flash(BROKER_UNREACHABLE)
     if result.missed:
@@ -49,5 +53,9 @@ def send() -> ResponseReturnValue:
 def _with_receipts(template: str) -> ResponseReturnValue:
     with bad_request_on_value_error():
         receipt_ids = ids_of(request.args.get("receipts", ""), _MAX_RECEIPTS)
+    # A token that may only upload sees no images.
+    shown = receipt_ids if identity.current().may(Permission.IMAGES) else []
+    if shown:
+        record_uploads(ids_text(shown))
     with dependencies().ledger.reading() as session:
-        return render_template(template, receipts=reports.receipts(session, receipt_ids))
+        return render_template(template, receipts=reports.receipts(session, shown))

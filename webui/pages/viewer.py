@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webui import actions
+from webui.access import identity
+from webui.access.on_record import is_prefetch, record
+from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
 from webui.formatting import FINDINGS, visible
 from webui.ids import id_of
 from webui.parameters import bad_request_on_value_error, queue_view_parameter
 from webui.queue_view import QueueView, cursor_of
-from webui.readers import acting_reader, reader_name
-from worker.ledger import reading_queue, review
+from worker.ledger import reading_queue, review, users
+from worker.ledger.accesses import AccessKind
+from worker.ledger.related_images import COMPLETE_AFTER, related_images
 from worker.ledger.review import Action, Finding, ReviewRefused
 from worker.ledger.session import ledger_time
 from worker.ledger.states import ReviewState
@@ -24,30 +28,55 @@ pages = Blueprint("viewer", __name__)
 
 
 @pages.get("/review/<id:image_id>")
+@needs(Permission.IMAGES)
 def show(image_id: int) -> ResponseReturnValue:
-    """Show an image and claim it for the reader, if they have entered their name."""
+    """Show an image. This claims nothing: the page itself asks for the claim (`static/claim.js`).
+
+    A prefetch gets nothing (204), so that the browser asks when the page is opened: then the view is recorded.
+    """
+    if is_prefetch():
+        return "", 204
     queue_view = queue_view_parameter()
-    _claim(image_id)
     with dependencies().ledger.reading() as session:
         image = reading_queue.open_image(session, image_id)
         if image is None:
             abort(404, f"There is no image {image_id}.")
-        return render_template(
+        page = render_template(
             "viewer.html",
             image=image,
             prediction=image.prediction,
+            related=related_images(session, image, ledger_time(session)),
+            complete_after_min=round(COMPLETE_AFTER.total_seconds() / 60),
             standing=review.standing_reviews(session, [image]).get(image_id),
+            names=users.names_of(session, [receipt.received_by for receipt in image.receipts]),
             holder=_other_reader(image, ledger_time(session)),
             unread=image.review_state == ReviewState.UNREAD,
             queue_view=queue_view,
             unread_count=reading_queue.count(session, queue_view.unread),
             neighbours=reading_queue.neighbours(session, queue_view.filter, cursor_of(image)),
         )
+    record(AccessKind.VIEW, "page", image_id=image_id)
+    return page
+
+
+@pages.post("/review/<id:image_id>/claim")
+@needs(Permission.READ)
+def claim(image_id: int) -> ResponseReturnValue:
+    """Claim an image that is on the reader's screen; answer with a sentence if another reader was faster."""
+    if actions.claim(image_id):
+        return "", 204
+    with dependencies().ledger.reading() as session:
+        image = reading_queue.open_image(session, image_id)
+        if image is None:
+            abort(404, f"There is no image {image_id}.")
+        sentence = _why_not(image, ledger_time(session))
+    return Response(sentence, mimetype="text/plain") if sentence else ("", 204)
 
 
 @pages.post("/review/<id:image_id>/decide")
+@needs(Permission.READ)
 def decide(image_id: int) -> ResponseReturnValue:
-    """Record a reading and open the next image of the reader's list."""
+    """Record a reading, claim the next image of the reader's list and open it."""
     queue_view = queue_view_parameter()
     with bad_request_on_value_error():
         seen_prediction_id = id_of(request.form.get("prediction"))
@@ -65,10 +94,11 @@ def decide(image_id: int) -> ResponseReturnValue:
     decision = "Confirmed" if reading.action == Action.CONFIRM else "Overridden"
     finding = FINDINGS[Finding(reading.finding or "")]
     flash(f"{decision}: {finding} in {visible(reading.image.original_name)}.", "reading")
-    return _redirect(next_id, queue_view)
+    return _open(next_id, queue_view)
 
 
 @pages.post("/review/undo")
+@needs(Permission.READ)
 def undo() -> ResponseReturnValue:
     """Undo the reader's last reading and open its image."""
     queue_view = queue_view_parameter()
@@ -78,7 +108,7 @@ def undo() -> ResponseReturnValue:
         flash(str(refusal), "problem")
         return _redirect(None, queue_view)
     flash("Undone: this image is unread again.", "undone")
-    return _redirect(image_id, queue_view)
+    return _open(image_id, queue_view)
 
 
 def _redirect(image_id: int | None, queue_view: QueueView) -> ResponseReturnValue:
@@ -87,19 +117,23 @@ def _redirect(image_id: int | None, queue_view: QueueView) -> ResponseReturnValu
     return redirect(url_for("viewer.show", image_id=image_id, **queue_view.query), 303)
 
 
-def _claim(image_id: int) -> None:
-    """Claim the image for the reader. Do nothing without a name, for a prefetch or for a HEAD request."""
-    prefetched = "prefetch" in request.headers.get("Sec-Purpose", "")
-    if reader_name() is None or request.method != "GET" or prefetched:
-        return
-    claim_s = dependencies().settings.claim_s
-    with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
-        at = ledger_time(session)
-        review.claim(session, image_id, reader_id=acting_reader(session, at).id, claim_s=claim_s, at=at)
+def _open(image_id: int | None, queue_view: QueueView) -> ResponseReturnValue:
+    """Claim an image and send the reader to it: without JavaScript, no page asks for the claim."""
+    if image_id is not None:
+        actions.claim(image_id)
+    return _redirect(image_id, queue_view)
+
+
+def _why_not(image: Image, at: datetime) -> str | None:
+    """Return why the reader cannot read an image that is open on their screen; None if nobody was faster."""
+    holder = _other_reader(image, at)
+    if holder is not None:
+        return f"{visible(holder)} has claimed this image until {image.claimed_until:%Y-%m-%d %H:%M:%S} UTC."
+    return "This image has already been read." if image.review_state == ReviewState.READ else None
 
 
 def _other_reader(image: Image, at: datetime) -> str | None:
     """Return the name of another reader whose claim on the image has not expired."""
     holder = image.claimed_by
     is_claimed = image.claimed_until is not None and image.claimed_until > at
-    return holder.name if holder and is_claimed and holder.name != reader_name() else None
+    return holder.name if holder and is_claimed and holder.id != identity.current().user_id else None

@@ -1,22 +1,48 @@
-// Brightness, contrast, zoom and position of the X-ray image in the viewer.
+// Exposure, zoom and position of the X-ray image in the viewer.
 
 const MAX_SCALE = 12;
 
-export class ImageView {
-  constructor(stage, sheet) {
-    this.stage = stage;
+// Brightness and contrast of a picture of 8 bits.
+export class Exposure {
+  constructor(sheet) {
     this.sheet = sheet;
     this.brightness = document.getElementById("brightness");
     this.contrast = document.getElementById("contrast");
+    for (const slider of [this.brightness, this.contrast]) {
+      slider.addEventListener("input", () => this.apply());
+    }
+  }
+
+  reset() {
+    this.brightness.value = 100;
+    this.contrast.value = 100;
+    this.apply();
+  }
+
+  drag(across, down) {
+    this.brightness.value = Number(this.brightness.value) - down / 2;
+    this.contrast.value = Number(this.contrast.value) + across / 2;
+    this.apply();
+  }
+
+  apply() {
+    this.sheet.style.setProperty("--brightness", this.brightness.value / 100);
+    this.sheet.style.setProperty("--contrast", this.contrast.value / 100);
+  }
+}
+
+// `exposure` has `reset()` and `drag(across, down)`; null: it comes later.
+export class ImageView {
+  constructor(stage, sheet, exposure) {
+    this.stage = stage;
+    this.sheet = sheet;
+    this.exposure = exposure;
     this.scaleText = document.getElementById("zoom");
     this.listen();
     this.reset();
   }
 
   listen() {
-    for (const slider of [this.brightness, this.contrast]) {
-      slider.addEventListener("input", () => this.applyExposure());
-    }
     document.getElementById("zoom-in").addEventListener("click", () => this.zoomBy(1.25));
     document.getElementById("zoom-out").addEventListener("click", () => this.zoomBy(0.8));
     document.getElementById("reset").addEventListener("click", () => this.reset());
@@ -28,19 +54,23 @@ export class ImageView {
     }
   }
 
+  setExposure(exposure) {
+    this.exposure = exposure;
+    exposure.reset();
+  }
+
+  // `ruler` has `show(scale)`.
+  setRuler(ruler) {
+    this.ruler = ruler;
+    new ResizeObserver(() => ruler.show(this.scale)).observe(this.stage);
+  }
+
   reset() {
     this.scale = 1;
     this.x = 0;
     this.y = 0;
-    this.brightness.value = 100;
-    this.contrast.value = 100;
-    this.applyExposure();
+    this.exposure?.reset();
     this.applyPosition();
-  }
-
-  applyExposure() {
-    this.sheet.style.setProperty("--brightness", this.brightness.value / 100);
-    this.sheet.style.setProperty("--contrast", this.contrast.value / 100);
   }
 
   applyPosition() {
@@ -50,6 +80,7 @@ export class ImageView {
     this.sheet.style.transform = `translate(${this.x}px, ${this.y}px) scale(${this.scale})`;
     this.stage.classList.toggle("zoomed", this.scale > 1);
     this.scaleText.textContent = `${this.scale.toFixed(this.scale < 10 ? 1 : 0).replace(/\.0$/, "")}×`;
+    this.ruler?.show(this.scale);
   }
 
   // Zooms around the point `at` (default: the middle), which stays where it is on the screen.
@@ -92,9 +123,7 @@ export class ImageView {
       this.y += down;
       this.applyPosition();
     } else {
-      this.brightness.value = Number(this.brightness.value) - down / 2;
-      this.contrast.value = Number(this.contrast.value) + across / 2;
-      this.applyExposure();
+      this.exposure?.drag(across, down);
     }
   }
 }

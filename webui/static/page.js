@@ -19,10 +19,11 @@ function warnNoResponse() {
   strip.replaceChildren(warning);
 }
 
-strip.addEventListener("htmx:sendError", warnNoResponse);
-strip.addEventListener("htmx:responseError", warnNoResponse);
-strip.addEventListener("htmx:timeout", warnNoResponse);
-strip.addEventListener("htmx:afterSwap", () => {
+// Nobody is signed in on a page without a strip.
+strip?.addEventListener("htmx:sendError", warnNoResponse);
+strip?.addEventListener("htmx:responseError", warnNoResponse);
+strip?.addEventListener("htmx:timeout", warnNoResponse);
+strip?.addEventListener("htmx:afterSwap", () => {
   lastResponse = new Date();
   strip.classList.remove("stale");
 });

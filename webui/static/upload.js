@@ -40,9 +40,12 @@ function fail(row, sentence) {
   setText(row, sentence);
 }
 
-function upload({ file, row }) {
+function upload({ file, row, stated }) {
   const request = new XMLHttpRequest();
   const body = new FormData();
+  for (const [name, value] of stated) {
+    body.append(name, value);
+  }
   body.append("files", file, file.name);
   uploadsInProgress += 1;
   setText(row, "Uploading.");
@@ -141,9 +144,20 @@ async function updateRows(receipts) {
   summarise();
 }
 
+// What the form says about the patient of the files that are chosen now. The next files may show another patient.
+function takeStated() {
+  const fields = [...form.querySelectorAll("#patient-fields [name]")];
+  const stated = fields.map((field) => [field.name, field.value]);
+  for (const field of fields) {
+    field.value = "";
+  }
+  return stated;
+}
+
 function addFiles(files) {
+  const stated = takeStated();
   for (const file of files) {
-    queue.push({ file, row: addRow(file) });
+    queue.push({ file, row: addRow(file), stated });
   }
   startUploads();
 }

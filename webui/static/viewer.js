@@ -1,10 +1,14 @@
 // The viewer: keyboard shortcuts, and the controls of the X-ray image.
-import { ImageView } from "./image_view.js";
+import { GreyWindow } from "./grey_window.js";
+import { Exposure, ImageView } from "./image_view.js";
 import { onKeys } from "./keys.js";
+import { Ruler } from "./ruler.js";
 
 const byId = (id) => document.getElementById(id);
 
-const view = byId("sheet") && byId("show-map") ? new ImageView(byId("stage"), byId("sheet")) : null;
+const stage = byId("stage");
+const values = byId("values");
+const view = byId("sheet") && byId("show-map") ? new ImageView(stage, byId("sheet"), values ? null : new Exposure(byId("sheet"))) : null;
 const picture = byId("picture");
 const form = byId("decide");
 // Nobody may decide on an image they have not seen. A shortcut therefore has no effect until the
@@ -19,7 +23,21 @@ function showHint(text) {
   byId("hint").textContent = text;
 }
 
+// The values of the original are ready when its picture is.
+async function showGreyScale() {
+  const answer = await fetch(values.dataset.grey).catch(() => null);
+  if (answer?.ok) {
+    const facts = await answer.json();
+    byId("window-shown").textContent = facts.text;
+    view.setExposure(new GreyWindow(values, facts.grey));
+    view.setRuler(new Ruler(stage, facts));
+  }
+}
+
 function onImageShown() {
+  if (values && view && !view.exposure) {
+    showGreyScale();
+  }
   shownSince = performance.now();
   showHint("");
   window.setTimeout(() => { document.documentElement.dataset.ready = "true"; }, MIN_VIEW_MS);
@@ -39,7 +57,7 @@ async function onImageFailed() {
 }
 
 function decide(button) {
-  if (!form || !button || sent) {
+  if (!form || !button || button.disabled || sent) {
     return;
   }
   if (shownSince === Infinity) {

@@ -7,11 +7,14 @@ from __future__ import annotations
 CAUTION_AFTER_CROP = 0.35
 
 
-def clear_below(band_low: float, *, cropped: bool) -> float:
+def clear_below(band_low: float, *, cropped: bool, outside: bool = False) -> float:
     """Return the score below which an image is clear: 0..1, and 0 if no score is.
 
     Args:
         band_low: of the operating point, 0..1.
         cropped: the film was cut out of a margin or a page.
+        outside: the patient is outside the model's population.
     """
+    if outside:
+        return 0.0
     return max(0.0, band_low - CAUTION_AFTER_CROP) if cropped else band_low

@@ -18,6 +18,7 @@ from pydantic import (
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
+    model_validator,
 )
 
 Texts = list[OnErrorOmit[str]]
@@ -78,6 +79,25 @@ class SecondLookSection(Section):
     views: list[str]
 
 
+class AgeSection(Section):
+    """The youngest and the oldest age, in completed years."""
+
+    min: float = Field(ge=0, allow_inf_nan=False)
+    max: float = Field(ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> AgeSection:
+        if self.min > self.max:
+            raise ValueError("min must not exceed max")
+        return self
+
+
+class PopulationSection(Section):
+    """The patients for whom the figures hold."""
+
+    age_years: AgeSection
+
+
 class GateSection(Section):
     """The gate's network: its labels, the edge of its input in pixels, and its threshold."""
 
@@ -105,6 +125,7 @@ class ScoringCard(Section):
     operating_points: dict[str, PointSection] = Field(min_length=1)
     default_operating_point: str
     second_look: SecondLookSection | None = None
+    population: PopulationSection | None = None
 
 
 class CalibrationSection(TolerantSection):
@@ -181,6 +202,7 @@ class Card(TolerantSection):
     intended_use: str = ""
     not_for: Texts = []
     limits: Texts = []
+    population: PopulationSection | None = None
     calibration: CalibrationSection = CalibrationSection()
     operating_points: dict[str, OnErrorOmit[PointSection]] = {}
     default_operating_point: str = ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import tomli_w
 
+from worker.card.population import AgeRange
 from worker.card.schema import Card
 
 Json = Mapping[str, Any]
@@ -26,6 +27,7 @@ _LABELS = {
     "held_out": "children, held-out patients",
     "held_out_stressed": "children, held-out patients, stressed",
     "parity_with_reference": "served network against its reference",
+    "other_adults": "adults of other patients",
     "cpu_percent": "CPU limit in per cent",
 }
 # Explanations of the last word of an image set's name.
@@ -67,6 +69,14 @@ def rows_of(section: object, *, without: tuple[str, ...] = ()) -> list[tuple[str
 def tables_of(section: Json, *, without: tuple[str, ...] = ()) -> dict[str, list[list[str]]]:
     """Return lists of sections, for example ablations, as tables: a header of keys, then a row for each section."""
     return {name: _table(rows) for name, rows in section.items() if name not in without and _is_table(rows)}
+
+
+def population_text(card: Card) -> str:
+    """Return for which patients the figures hold, as a sentence."""
+    if card.population is None:
+        return "The card does not say for which ages the figures hold, so no patient's age is checked."
+    ages = card.population.age_years
+    return f"The figures hold for patients of {AgeRange(ages.min, ages.max)}."
 
 
 def recipe_text(card: Card) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from worker.checkpoints import Checkpoints
+from worker.commands import site_key
 from worker.commands.verify import checkpoint_lines
 from worker.config import Settings
+from worker.erasing import Eraser
 from worker.errors import WrongSettings
 from worker.intake.reconcile import Reconciler
+from worker.intake.site_key import SiteKeyLost, SiteKeys
 from worker.ledger import maintenance, tallies
 from worker.ledger.maintenance import CheckResult
 from worker.ledger.schema import open_ledger
@@ -24,7 +27,23 @@ def check_all(settings: Settings, *, read_bytes: bool) -> list[CheckResult]:
     if not results[0].ok:
         return results
     results.append(_check_checkpoints(settings, ledger))
-    return results + Reconciler(settings, ledger, open_store(settings)).compare(read_bytes=read_bytes)
+    results.append(_check_site_key(SiteKeys(settings, ledger)))
+    store = open_store(settings)
+    results.append(_check_erasures(Eraser(ledger, store)))
+    return results + Reconciler(settings, ledger, store).compare(read_bytes=read_bytes)
+
+
+def _check_erasures(eraser: Eraser) -> CheckResult:
+    left = eraser.left()
+    names = [f"image {image_id}" for image_id in left]
+    return CheckResult(not left, f"{len(left)} erased images of which the image store holds something", names)
+
+
+def _check_site_key(keys: SiteKeys) -> CheckResult:
+    try:
+        return CheckResult(ok=True, summary=site_key.state(keys))
+    except SiteKeyLost as lost:
+        return CheckResult(ok=False, summary=str(lost))
 
 
 def _check_checkpoints(settings: Settings, ledger: Ledger) -> CheckResult:
@@ -42,7 +61,10 @@ def repair_all(settings: Settings) -> list[str]:
     with ledger.transaction() as session:
         wrong_tallies = tallies.repair(session)
     tally_repairs = [f"{wrong_tallies} wrong tallies counted again"] if wrong_tallies else []
-    return tally_repairs + Reconciler(settings, ledger, open_store(settings)).repair()
+    store = open_store(settings)
+    erased = Eraser(ledger, store).remove_left()
+    erasures = [f"what was left of {erased} erased images removed from the image store"] if erased else []
+    return tally_repairs + erasures + Reconciler(settings, ledger, store).repair()
 
 
 def as_text(result: CheckResult) -> str:

@@ -11,7 +11,7 @@ from worker.config import Settings
 from worker.folders import contains
 from worker.intake.accept import Acceptor, in_groups
 from worker.intake.problems import Problems
-from worker.intake.watcher import files_below
+from worker.intake.watcher import files_below, sidecars_below
 from worker.ledger.file_counts import FileCounts, file_counts
 from worker.ledger.reports import find_run
 from worker.ledger.schema import open_ledger
@@ -33,9 +33,13 @@ def import_folder(settings: Settings, folder: Path, run: str | None, *, wait: bo
     files = files_below(folder, settings.ignore)
     outcomes = dict.fromkeys(Outcome, 0)
     problems = Problems()
+    sidecars = sidecars_below(folder, settings.ignore, acceptor.site_keys.key)
+    sidecars.report(problems)
+    _print_wrong_sidecars(problems)
+    ready = [sidecars.with_identity(file) for file in files if sidecars.is_readable(file.name)]
     queued = True
     with progress(len(files), "Accepting") as advance:
-        for group in in_groups(files):
+        for group in in_groups(ready):
             # The files are copied, not linked: their owner may still change them.
             accepted = acceptor.accept(
                 group,
@@ -65,6 +69,12 @@ def _refuse_own_folders(settings: Settings, folder: Path) -> None:
                 "Nothing was imported. Choose a folder that has none of Nightread's own files.",
                 param_hint="FOLDER",
             )
+
+
+def _print_wrong_sidecars(problems: Problems) -> None:
+    text = problems.text()
+    if text:
+        click.echo(f"Files that say whose images these are: {text}.", err=True)
 
 
 def _print_outcomes(outcomes: dict[Outcome, int], total: int, problems: Problems, *, queued: bool) -> None:

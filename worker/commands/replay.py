@@ -9,11 +9,14 @@ from worker.card.identity import network_of
 from worker.config import Settings
 from worker.errors import ModelUnusable, RejectedImage
 from worker.imagefile.limits import limits_of
+from worker.inference.bundle import Bundle
 from worker.inference.preprocess import WHOLE_PICTURE
 from worker.ledger.reading_queue import open_image
+from worker.ledger.runs import CANARY_RUN
 from worker.ledger.session import Ledger
+from worker.ledger.states import ImageState
 from worker.ledger.tables import Image, Model, Prediction
-from worker.screening import open_scorer
+from worker.screening import open_scorer, population_check
 from worker.store import open_store
 
 _NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia")
@@ -31,6 +34,12 @@ def replay_image(settings: Settings, ledger: Ledger, image_id: int) -> dict[str,
         image = open_image(session, image_id)
         if image is None:
             raise LookupError(f"There is no image {image_id}.")
+        if image.state == ImageState.ERASED:
+            raise LookupError(f"Image {image_id} was erased, so its prediction cannot be computed again.")
+        if image.bytes_removed_at is not None:
+            raise LookupError(
+                f"The bytes of image {image_id} are not kept any more: see NIGHTREAD_KEEP_BYTES_DAYS."
+            )
         if not image.predictions:
             raise LookupError(f"Image {image_id} is {image.state} and has no prediction.")
         prediction = image.predictions[0]
@@ -48,6 +57,9 @@ def as_text(comparison: dict[str, Any]) -> str:
     crops = [comparison[which]["crop"] for which in ("recorded", "computed")]
     if any(crops):
         rows.append(f"  {'crop':<12} recorded {_crop(crops[0])}  computed {_crop(crops[1])}")
+    populations = [comparison[which]["population"] for which in ("recorded", "computed")]
+    if populations[0] != populations[1]:
+        rows.append(f"  {'population':<12} recorded {populations[0]}  computed {populations[1]}")
     versions = [
         f"  {name}: recorded {recorded}, now {comparison['versions_now'].get(name)}"
         for name, recorded in comparison["versions"].items()
@@ -73,6 +85,16 @@ def _crop(crop: tuple[int, ...] | None) -> str:
     return "none" if crop is None else ", ".join(map(str, crop))
 
 
+def _population(settings: Settings, bundle: Bundle, image: Image) -> str | None:
+    """Return where the patient stands by the present card and settings, or the code of a rejection. It changes no number."""
+    if image.run.name == CANARY_RUN:
+        return None
+    try:
+        return population_check(settings, bundle).check(image.age_years)
+    except RejectedImage as rejected:
+        return rejected.code
+
+
 def _compare(settings: Settings, image: Image, prediction: Prediction, model: Model) -> dict[str, Any]:
     scorer = open_scorer(settings)
     if scorer.bundle.network_sha256 != network_of(model.sha256, model.card):
@@ -88,13 +110,14 @@ def _compare(settings: Settings, image: Image, prediction: Prediction, model: Mo
     result = scorer.score([prepared])[0]
     recorded = {name: round(getattr(prediction, name), _DECIMALS) for name in _NUMBERS}
     computed = {name: round(getattr(result, name), _DECIMALS) for name in _NUMBERS}
+    population = _population(settings, scorer.bundle, image)
     crop = tuple(vars(prepared.crop).values()) if prepared.crop else None
     return {
         "image": image.id,
         "model": model.sha256,
         "same": recorded == computed and prediction.crop == crop,
-        "recorded": recorded | {"crop": prediction.crop},
-        "computed": computed | {"crop": crop},
+        "recorded": recorded | {"crop": prediction.crop, "population": prediction.population},
+        "computed": computed | {"crop": crop, "population": population},
         "versions": prediction.versions,
         "versions_now": scorer.versions,
     }

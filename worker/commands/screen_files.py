@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from worker import DISCLAIMER
+from worker.card.population import Population
 from worker.config import Settings
-from worker.errors import RejectedImage
+from worker.errors import RejectedImage, TransientFailure
+from worker.imagefile.identity import Identity
 from worker.imagefile.limits import Limits, limits_of
 from worker.intake.accept import readable_name
-from worker.screening import Scorer, open_scorer
+from worker.intake.sidecar import sidecar_in
+from worker.recognition import recognise
+from worker.screening import Scorer, open_scorer, population_check
 from worker.terminal import printable
 
 Document = dict[str, object]
@@ -21,7 +27,8 @@ _NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")
 def screen_files(settings: Settings, files: Sequence[Path]) -> list[Document]:
     """Return one document for each file, in order, with the keys of `screen --json`. Raises ModelUnusable."""
     scorer = open_scorer(settings)
-    return [_screen_one(settings, scorer, file) for file in files]
+    sidecars = {folder: sidecar_in(folder) for folder in {file.parent for file in files}}
+    return [_screen_one(settings, scorer, file, sidecars[file.parent].of(file.name)) for file in files]
 
 
 def as_text(documents: Sequence[Document]) -> str:
@@ -29,7 +36,7 @@ def as_text(documents: Sequence[Document]) -> str:
     lines = []
     for document in documents:
         if document["outcome"] == "scored":
-            result = f"{document['verdict']:<10} p_pneumonia {document['p_pneumonia']:.4f}"
+            result = f"{document['verdict']:<10} p_pneumonia {document['p_pneumonia']:.4f}{_note(document)}"
         else:
             result = f"{document['outcome']}: {document['reason']}"
         lines.append(f"{result}  {printable(document['file'])}")
@@ -39,7 +46,11 @@ def as_text(documents: Sequence[Document]) -> str:
     return "\n".join(lines)
 
 
-def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
+def _note(document: Document) -> str:
+    return " outside the model's population" if document["population"] == Population.OUTSIDE else ""
+
+
+def _screen_one(settings: Settings, scorer: Scorer, file: Path, stated: Identity | None) -> Document:
     no_result: Document = dict.fromkeys((*_NUMBERS, "verdict"))
     document: Document = {
         "file": readable_name(str(file)),
@@ -47,19 +58,30 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path) -> Document:
         "reason": None,
         **no_result,
         "crop": None,
+        "population": None,
     }
     document |= {"model": scorer.bundle.sha256, "model_verified": scorer.bundle.verified}
     limits = limits_of(settings)
     try:
-        prepared = scorer.prepare(_read(file, limits), limits)
+        data = _read(file, limits)
+        # What a DICOM header says counts, and not what a sidecar says.
+        identity = recognise(io.BytesIO(data), len(data), limits).identity or stated
+        population = population_check(settings, scorer.bundle).check(identity.age_years if identity else None)
+        prepared = replace(scorer.prepare(data, limits), population=population)
     except RejectedImage as rejected:
         return document | {"reason": rejected.sentence}
+    except TransientFailure as failure:
+        return document | {"outcome": "unreadable", "reason": f"The file cannot be decoded now: {failure}."}
     except OSError as error:
         return document | {"outcome": "unreadable", "reason": f"The file cannot be read: {error.strerror}."}
     result = scorer.score([prepared])[0]
     numbers = {name: round(getattr(result, name), 6) for name in _NUMBERS}
     crop = vars(prepared.crop) if prepared.crop else None
-    return document | {"outcome": "scored", **numbers, "verdict": result.verdict, "crop": crop}
+    return (
+        document
+        | {"outcome": "scored", **numbers, "verdict": result.verdict, "crop": crop}
+        | {"population": prepared.population}
+    )
 
 
 def _read(file: Path, limits: Limits) -> bytes:

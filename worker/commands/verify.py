@@ -1,21 +1,29 @@
-"""`nightread audit verify`: check the chain, compare the tables with the audit trail, and check the checkpoints."""
+"""`nightread audit verify`: check the chain, compare the tables with the audit trail, and check the checkpoints.
+
+That somebody did this, and with which result, is an event of the audit trail itself.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import structlog
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 
 from worker.checkpoints import CheckpointResult, Checkpoints
 from worker.config import Settings
-from worker.ledger import audit
+from worker.errors import TransientFailure
+from worker.ledger import actors, audit
 from worker.ledger.audit import Verification
 from worker.ledger.comparison import Comparison, compare
-from worker.ledger.session import Ledger
+from worker.ledger.session import Ledger, is_forbidden
 from worker.ledger.tables import Image
 from worker.progress import progress
 from worker.terminal import printable
+
+log = structlog.get_logger(__name__)
 
 _SHOWN = 20
 
@@ -53,7 +61,7 @@ def verify(
     public_key: Path | None = None,
     at_least: tuple[int, str] | None = None,
 ) -> TrailReport:
-    """Run all checks. Raises WrongSettings when there are checkpoints but no valid public key.
+    """Run all checks, and record that. Raises WrongSettings when there are checkpoints but no valid public key.
 
     `public_key` and `at_least` are as in `worker.checkpoints`.
     """
@@ -63,7 +71,26 @@ def verify(
         with progress(images, "Comparing images with the audit trail") as advance:
             comparison = compare(session, advance)
     checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key_path, public_key)
-    return TrailReport(trail, comparison, checkpoints.check(ledger, at_least))
+    report = TrailReport(trail, comparison, checkpoints.check(ledger, at_least))
+    _record(ledger, report)
+    return report
+
+
+def _record(ledger: Ledger, report: TrailReport) -> None:
+    """Append an event that says who verified and what came out. A role that may only read leaves none."""
+    details = {
+        "ok": report.ok,
+        "events": report.trail.events,
+        "mismatches": report.comparison.mismatch_count,
+        "checkpoints": report.checkpoints.checkpoints,
+    }
+    event = audit.Event("trail_verified", actors.operating_system_user(), "trail", details)
+    try:
+        with ledger.transaction() as session:
+            audit.append(session, [event])
+    except (TransientFailure, DBAPIError) as error:
+        if not is_forbidden(error):
+            log.warning("the verification is not on record", error=str(error))
 
 
 def as_text(report: TrailReport, settings: Settings) -> str:

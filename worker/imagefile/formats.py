@@ -6,7 +6,6 @@ image has to keep the same limits.
 
 from __future__ import annotations
 
-import io
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -15,7 +14,7 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
 from worker.errors import RejectedImage
-from worker.imagefile.limits import LONGEST_HEADER, Limits, check_parts
+from worker.imagefile.limits import LONGEST_HEADER, Limits, check_bytes, check_parts, check_pixels
 from worker.imagefile.parts import PNG_START
 
 # The bit depth is the 25th byte of a PNG file (PNG, third edition, 11.2.1).
@@ -40,10 +39,7 @@ class Inspection:
 
 def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
     """Inspect a file of `size` bytes, from its first byte. Raises RejectedImage with the reason."""
-    if size == 0:
-        raise RejectedImage("empty")
-    if size > limits.max_bytes:
-        raise RejectedImage("too_many_bytes", bytes=size, limit=limits.max_bytes)
+    check_bytes(size, limits)
     header = file.read(HEADER_BYTES)
     file.seek(0)
     _check_signature(header)
@@ -61,16 +57,9 @@ def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
         raise RejectedImage("undecodable", detail="its header is damaged") from error
 
 
-def inspect_bytes(data: bytes, limits: Limits) -> Inspection:
-    """Inspect a file in memory, like `inspect`."""
-    return inspect(io.BytesIO(data), len(data), limits)
-
-
 def _check_signature(header: bytes) -> None:
     if header.startswith((b"\xff\xd8\xff", PNG_START)):
         return
-    if header[128:132] == b"DICM":
-        raise RejectedImage("dicom")
     for magic, name in _OTHER_FORMATS:
         if header.startswith(magic):
             raise RejectedImage("unsupported_format", format=name)
@@ -92,12 +81,7 @@ _OTHER_FORMATS = (
 
 
 def _check_image(image: Pillow.Image, header: bytes, limits: Limits) -> None:
-    if image.width * image.height > limits.max_pixels:
-        raise RejectedImage(
-            "too_many_pixels", width=image.width, height=image.height, limit=limits.max_pixels
-        )
-    if min(image.size) < limits.min_side:
-        raise RejectedImage("too_small", width=image.width, height=image.height, limit=limits.min_side)
+    check_pixels(*image.size, limits)
     if image.mode == "CMYK":
         raise RejectedImage("cmyk")
     if image.format == "PNG":

@@ -22,7 +22,13 @@ def robust_range(values: NDArray[np.uint16]) -> tuple[int, int]:
     """
     import numpy as np
 
-    counts = np.bincount(values.ravel(), minlength=HIGHEST + 1)
+    return range_of_counts(np.bincount(values.ravel(), minlength=HIGHEST + 1))
+
+
+def range_of_counts(counts: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the range of `robust_range` of a picture in which the grey value n occurs `counts[n]` times."""
+    import numpy as np
+
     present = np.flatnonzero(counts)
     first, last = int(present[0]), int(present[-1])
     inner = counts.copy()

@@ -49,6 +49,22 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(settings.max_bytes, settings.max_pixels, settings.min_side)
 
 
+def check_bytes(size: int, limits: Limits) -> None:
+    """Check the size of a file. Raises RejectedImage."""
+    if size == 0:
+        raise RejectedImage("empty")
+    if size > limits.max_bytes:
+        raise RejectedImage("too_many_bytes", bytes=size, limit=limits.max_bytes)
+
+
+def check_pixels(width: int, height: int, limits: Limits) -> None:
+    """Check the size of a picture. Raises RejectedImage."""
+    if width * height > limits.max_pixels:
+        raise RejectedImage("too_many_pixels", width=width, height=height, limit=limits.max_pixels)
+    if min(width, height) < limits.min_side:
+        raise RejectedImage("too_small", width=width, height=height, limit=limits.min_side)
+
+
 def check_parts(file: BinaryIO) -> None:
     """Count the parts of a JPEG or PNG file from its start, and check the kind of JPEG, without reading its picture.
 

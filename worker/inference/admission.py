@@ -11,7 +11,7 @@ from worker.errors import RejectedImage
 from worker.inference.film import Box
 from worker.inference.gate import Gate
 from worker.inference.margins import has_wide_margin
-from worker.inference.preprocess import PREPROCESSING_VERSION, checked_film, normalise
+from worker.inference.preprocess import PREPROCESSING_VERSION, Picture, checked_film, normalise
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,19 @@ class Admitted:
     crop: Box | None
 
 
-def admit(data: bytes, side: int, gate: Gate, version: str = PREPROCESSING_VERSION) -> Admitted:
-    """Return the model input of a file that may be scored.
+def admit(picture: Picture, side: int, gate: Gate, version: str = PREPROCESSING_VERSION) -> Admitted:
+    """Return the model input of a picture that may be scored.
 
     Args:
-        data: a whole JPEG or PNG file.
+        picture: a whole JPEG or PNG file, or grey values.
         side: edge of the model input, in pixels.
         gate: of the bundle.
         version: of the preprocessing.
 
     Raises:
-        RejectedImage: the file cannot be decoded, shows nothing, shows a film on a page, or is no frontal chest.
+        RejectedImage: the picture cannot be decoded, shows nothing, shows a film on a page, or is no frontal chest.
     """
-    film = checked_film(data, side, version)
+    film = checked_film(picture, side, version)
     if has_wide_margin(film.grey):
         raise RejectedImage("on_a_page")
     return Admitted(gate.check(normalise(film.grey)), film.crop)

@@ -9,6 +9,7 @@ from typing import Any
 
 from worker.card.identity import NETWORK, is_shipped, model_sha256
 from worker.card.loading import CARD, load_card, parse_section
+from worker.card.population import AgeRange
 from worker.card.schema import ScoringCard
 from worker.errors import ModelUnusable
 from worker.inference.preprocess import VERSIONS
@@ -37,6 +38,7 @@ class Bundle:
         operating_points: name -> operating point.
         default_operating_point: name of the operating point that is used unless the settings name another.
         second_look: the range of scores that get a second look; None: no second look.
+        ages: the ages for which the figures hold; None: the card states none.
         card: all of card.json.
     """
 
@@ -52,6 +54,7 @@ class Bundle:
     operating_points: dict[str, OperatingPoint]
     default_operating_point: str
     second_look: SecondLook | None
+    ages: AgeRange | None
     card: dict[str, Any]
 
     def file(self, runtime: str) -> Path:
@@ -104,6 +107,7 @@ def load_bundle(folder: Path, runtime: str = "litert", pinned: str = "") -> Bund
         operating_points=_operating_points(folder, card),
         default_operating_point=card.default_operating_point,
         second_look=_second_look(folder, card),
+        ages=_ages(card),
         card=raw,
     )
 
@@ -158,6 +162,12 @@ def _second_look(folder: Path, card: ScoringCard) -> SecondLook | None:
         return SecondLook(section.low, section.high)
     except ValueError as error:
         raise ModelUnusable(f"{CARD} in {folder} has a wrong {error}.") from None
+
+
+def _ages(card: ScoringCard) -> AgeRange | None:
+    if card.population is None:
+        return None
+    return AgeRange(card.population.age_years.min, card.population.age_years.max)
 
 
 def _operating_points(folder: Path, card: ScoringCard) -> dict[str, OperatingPoint]:

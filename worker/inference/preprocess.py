@@ -1,4 +1,4 @@
-"""Turns the bytes of a file into model input. Training and screening both use this preprocessing.
+"""Turns a picture into model input. Training and screening both use this preprocessing.
 
 Version 1 squashes the whole picture. Version 2 first finds the film on a margin or a page (`film`) and cuts it out;
 of a picture without a margin it gives the same bytes. A change that changes the numbers needs a new version.
@@ -36,6 +36,8 @@ LARGEST_PIXELS = 400_000_000
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 _FORMATS = ("JPEG", "PNG")
+# A whole JPEG or PNG file; or the grey values of another format, decoded elsewhere: 0..255, upright, shape (h, w).
+Picture = bytes | NDArray[np.uint8]
 # The exceptions that Pillow raises for damaged files.
 _TRUNCATED = (EOFError, struct.error)
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, ArithmeticError)
@@ -59,11 +61,11 @@ def versions_before(version: str) -> tuple[str, ...]:
     return VERSIONS[: VERSIONS.index(version)] if version in VERSIONS else ()
 
 
-def to_model_input(data: bytes, side: int) -> NDArray[np.uint8]:
-    """Decode a file, cut out the film, reject a blank or saturated image, and normalise its exposure.
+def to_model_input(picture: Picture, side: int) -> NDArray[np.uint8]:
+    """Decode a picture, cut out the film, reject a blank or saturated image, and normalise its exposure.
 
     Args:
-        data: a whole JPEG or PNG file.
+        picture: a file, or grey values.
         side: edge of the model input, in pixels.
 
     Returns:
@@ -73,34 +75,34 @@ def to_model_input(data: bytes, side: int) -> NDArray[np.uint8]:
         RejectedImage: `empty`, `truncated`, `damaged`, `undecodable`, `cmyk`, `transparent`,
             `too_many_scans`, `needs_memory`, `on_a_page`, `blank` or `saturated`.
     """
-    return normalise(checked_grey(data, side))
+    return normalise(checked_grey(picture, side))
 
 
-def checked_grey(data: bytes, side: int) -> NDArray[np.uint8]:
+def checked_grey(picture: Picture, side: int) -> NDArray[np.uint8]:
     """Like `to_model_input`, but leave the exposure as it was. Training augments the result."""
-    return checked_film(data, side).grey
+    return checked_film(picture, side).grey
 
 
-def checked_film(data: bytes, side: int, version: str = PREPROCESSING_VERSION) -> Film:
-    """Decode a file, cut out the film and reject a blank or saturated image; its exposure stays as it was.
+def checked_film(picture: Picture, side: int, version: str = PREPROCESSING_VERSION) -> Film:
+    """Decode a picture, cut out the film and reject a blank or saturated image; its exposure stays as it was.
 
     Arguments and errors are those of `to_model_input`, and `version` is one of `VERSIONS`.
     """
-    film = decode_film(data, side, version)
+    film = decode_film(picture, side, version)
     gate.check_exposure(film.grey)
     return film
 
 
-def decode_film(data: bytes, side: int, version: str = PREPROCESSING_VERSION) -> Film:
-    """Decode a file to a grey square; its exposure stays as it was.
+def decode_film(picture: Picture, side: int, version: str = PREPROCESSING_VERSION) -> Film:
+    """Decode a picture to a grey square; its exposure stays as it was.
 
     The film is scaled to a square without padding, like the published training images. Arguments and
     errors are those of `checked_film`, except `blank` and `saturated`.
     """
-    if not data:
+    if not len(picture):
         raise RejectedImage("empty")
     try:
-        return _decode(data, side, version)
+        return _decode(picture, side, version)
     except RejectedImage:
         raise
     except NoSingleFilm:
@@ -134,7 +136,7 @@ def normalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Decoded:
     """A decoded picture, upright and grey, and its size in the file, also upright."""
 
     image: Image.Image
@@ -142,20 +144,27 @@ class _Picture:
     height: int
 
 
-def _decode(data: bytes, side: int, version: str) -> Film:
+def _decode(source: Picture, side: int, version: str) -> Film:
     # The JPEG decoder scales by 1/2, 1/4 or 1/8 at nearly no cost, but with a coarse filter. Leaving a
     # factor of two to the resampling takes half the time of a full decode, and differs from it by half a
     # grey level on average.
-    picture = _open(data, 2 * side)
+    picture = _open(source, 2 * side)
     crop = _crop(picture) if version != WHOLE_PICTURE else None
     if crop is not None:
         finer = max(picture.width / crop.width, picture.height / crop.height)
-        picture = _open(data, math.ceil(2 * side * finer))
+        picture = _open(source, math.ceil(2 * side * finer))
     return Film(_squashed(picture, crop, side), crop)
 
 
-def _open(data: bytes, least: int) -> _Picture:
-    """Decode a file; a JPEG may be scaled down to no less than `least` pixels on each side."""
+def _open(source: Picture, least: int) -> _Decoded:
+    """Decode a picture; a JPEG may be scaled down to no less than `least` pixels on each side."""
+    if not isinstance(source, bytes):
+        image = Image.fromarray(source)
+        return _Decoded(image, *image.size)
+    return _open_file(source, least)
+
+
+def _open_file(data: bytes, least: int) -> _Decoded:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         if image.width * image.height > LARGEST_PIXELS:
             raise Image.DecompressionBombError
@@ -164,10 +173,10 @@ def _open(data: bytes, least: int) -> _Picture:
         if isinstance(image, JpegImageFile) and has_too_many_scans(data):
             raise RejectedImage("too_many_scans", limit=MOST_SCANS)
         size = image.size[::-1] if _is_turned(image) else image.size
-        return _Picture(_upright(decode_to_grey(image, data, least)), *size)
+        return _Decoded(_upright(decode_to_grey(image, data, least)), *size)
 
 
-def _squashed(picture: _Picture, part: Box | None, side: int) -> NDArray[np.uint8]:
+def _squashed(picture: _Decoded, part: Box | None, side: int) -> NDArray[np.uint8]:
     """Scale a part of the picture, in pixels of the original, to a square; None: the whole picture."""
     image, box = picture.image, None
     if part is not None:
@@ -181,7 +190,7 @@ def _squashed(picture: _Picture, part: Box | None, side: int) -> NDArray[np.uint
     return np.array(image.resize((side, side), Image.Resampling.BILINEAR, box), dtype=np.uint8)
 
 
-def _crop(picture: _Picture) -> Box | None:
+def _crop(picture: _Decoded) -> Box | None:
     """Find the film, in pixels of the upright original."""
     image = picture.image
     scale = min(1.0, LONGEST_SIDE / max(image.size))

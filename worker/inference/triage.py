@@ -47,13 +47,16 @@ class OperatingPoint:
             )
 
 
-def triage(p_pneumonia: float, point: OperatingPoint, *, cropped: bool = False) -> Verdict:
+def triage(
+    p_pneumonia: float, point: OperatingPoint, *, cropped: bool = False, outside: bool = False
+) -> Verdict:
     """Return the verdict for a score.
 
     Args:
         p_pneumonia: the score, 0..1.
         point: the operating point in use.
         cropped: the film was cut out of a margin or a page.
+        outside: the patient is outside the model's population, so the image is never clear.
 
     Returns:
         `flagged` at or above `band_high`, `clear` below the limit of `worker.card.band`, else `uncertain`.
@@ -64,7 +67,7 @@ def triage(p_pneumonia: float, point: OperatingPoint, *, cropped: bool = False) 
     _check(p_pneumonia)
     if p_pneumonia >= point.band_high:
         return Verdict.FLAGGED
-    limit = clear_below(point.band_low, cropped=cropped)
+    limit = clear_below(point.band_low, cropped=cropped, outside=outside)
     return Verdict.UNCERTAIN if p_pneumonia >= limit else Verdict.CLEAR
 
 

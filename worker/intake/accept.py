@@ -11,9 +11,9 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +23,12 @@ import structlog
 
 from worker.config import Settings
 from worker.errors import DiskFull, RejectedImage, TransientFailure
-from worker.imagefile.formats import Inspection, inspect
-from worker.imagefile.limits import Limits, limits_of
+from worker.imagefile.formats import Inspection
+from worker.imagefile.identity import Identity
+from worker.imagefile.limits import limits_of
 from worker.intake.phantoms import is_own_phantom
 from worker.intake.problems import Problems
+from worker.intake.site_key import SiteKeys
 from worker.intake.source import (
     BeingWritten,
     Candidate,
@@ -36,10 +38,12 @@ from worker.intake.source import (
     kept_key,
     open_source,
 )
-from worker.ledger import receipts
+from worker.intake.stated import is_side_view
+from worker.ledger import erasures, receipts
 from worker.ledger.runs import night_of
-from worker.ledger.session import Ledger, utc_now
+from worker.ledger.session import Ledger, ledger_time, utc_now
 from worker.ledger.states import Lane, Outcome, Source
+from worker.recognition import recognise
 from worker.store import Area, SourceChanged, Store
 
 log = structlog.get_logger(__name__)
@@ -63,6 +67,7 @@ class Accepted:
     image_id: int
     outcome: Outcome
     reason: str | None
+    reason_code: str | None
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class _FileFacts:
     phantom: bool
     inspection: Inspection | None
     rejection: tuple[str, str] | None
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,7 @@ class Acceptor:
         self._limits = limits_of(settings)
         self._settings = settings
         self._store_made = False
+        self.site_keys = SiteKeys(settings, ledger)
 
     def accept(
         self,
@@ -142,13 +149,36 @@ class Acceptor:
             )
         if not keep_source:
             self._remove_all([(item.candidate, item.after, item.arrival.key) for item in stored], problems)
+        self._remove_erased(
+            {
+                row.image_id: item.arrival.sha256
+                for item, row in zip(stored, recorded, strict=True)
+                if row and row.erased
+            }
+        )
         accepted = [
-            Accepted(item.candidate.name, row.receipt_id, row.image_id, row.outcome, row.reason)
+            Accepted(
+                item.candidate.name, row.receipt_id, row.image_id, row.outcome, row.reason, row.reason_code
+            )
             for item, row in zip(stored, recorded, strict=True)
             if row is not None
         ]
         _log_group(accepted)
         return accepted
+
+    def _remove_erased(self, hashes: Mapping[int, str]) -> None:
+        """Remove the bytes of erased images whose files arrived again. If that fails, the sweeper does it later."""
+        if not hashes:
+            return
+        log.warning("files of erased images arrived again; they are not kept", images=list(hashes))
+        with suppress(OSError, TransientFailure):
+            for sha256 in hashes.values():
+                self._store.remove(sha256)
+            with self._ledger.transaction() as session:
+                erasures.finish(session, hashes, self._is_gone, ledger_time(session))
+
+    def _is_gone(self, sha256: str) -> bool:
+        return not self._store.has(sha256)
 
     def check_free_space(self) -> None:
         """Raise DiskFull when a disk in use is nearly full."""
@@ -233,10 +263,11 @@ class Acceptor:
         stored = []
         for candidate in files:
             try:
-                with open_source(candidate) as opened:
+                with open_source(candidate, locked=source is Source.FOLDER) as opened:
                     if source in _FROM_OTHERS:
                         opened.check_writers()
-                    facts = _examine(opened, self._limits, self._settings.phantom_key_path)
+                    facts = self._examine(opened)
+                    facts = _with_stated(facts, candidate.stated)
                     item = self._store_one(
                         candidate, opened, facts, source, received_by, link=not keep_source
                     )
@@ -258,6 +289,21 @@ class Acceptor:
         except OSError as error:
             raise TransientFailure(f"the image store cannot be written to disk: {error}") from error
         return stored
+
+    def _examine(self, opened: OpenSource) -> _FileFacts:
+        """Hash and inspect a file. Raises OSError."""
+        size = opened.status.st_size
+        # Read once, because the header is parsed in small steps. Bytes that are added to the file from now
+        # on are ignored: a later scan reads such a file again.
+        content = io.BytesIO(opened.file.read(_READ_WHOLE)) if size <= _READ_WHOLE else opened.file
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]  # both are files
+        phantom = is_own_phantom(content, self._settings.phantom_key_path)
+        content.seek(0)
+        recognised = recognise(content, size, self._limits, self.site_keys.key)
+        outcome, identity = recognised.outcome, recognised.identity
+        if isinstance(outcome, RejectedImage):
+            return _FileFacts(content, sha256, phantom, None, (outcome.code, outcome.sentence), identity)
+        return _FileFacts(content, sha256, phantom, outcome, None, identity)
 
     def _store_one(
         self,
@@ -298,6 +344,7 @@ class Acceptor:
             phantom=facts.phantom,
             rejection=facts.rejection,
             received_by=received_by,
+            identity=facts.identity,
         )
         return _Stored(candidate, after, stored_path, arrival)
 
@@ -335,19 +382,15 @@ def readable_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
 
 
-def _examine(opened: OpenSource, limits: Limits, phantom_key: Path) -> _FileFacts:
-    """Hash and inspect a file. Raises OSError."""
-    size = opened.status.st_size
-    # Read once, because the header is parsed in small steps. Bytes that are added to the file from now
-    # on are ignored: a later scan reads such a file again.
-    content = io.BytesIO(opened.file.read(_READ_WHOLE)) if size <= _READ_WHOLE else opened.file
-    sha256 = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]  # both are files
-    phantom = is_own_phantom(content, phantom_key)
-    content.seek(0)
-    try:
-        return _FileFacts(content, sha256, phantom, inspect(content, size, limits), None)
-    except RejectedImage as rejected:
-        return _FileFacts(content, sha256, phantom, None, (rejected.code, rejected.sentence))
+def _with_stated(facts: _FileFacts, stated: Identity | None) -> _FileFacts:
+    """Add what a form or a sidecar states, unless the file says itself whose image it is."""
+    if stated is None or facts.identity is not None:
+        return facts
+    facts = replace(facts, identity=stated)
+    if facts.rejection or not is_side_view(stated.view):
+        return facts
+    refused = RejectedImage("stated_view", view=stated.view)
+    return replace(facts, inspection=None, rejection=(refused.code, refused.sentence))
 
 
 @lru_cache(maxsize=1_000)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 _UNREADABLE = "that cannot be read"
 _UNREMOVABLE = "that have their receipt but cannot be removed"
 _UNFINISHED = "that wait"
+_WRONG_SIDECAR = "identity.csv that must be corrected"
 _OPEN = "another program still has the file open for writing"
 
 
@@ -32,6 +33,10 @@ class Problems:
         """Count a file that waits because a process has it open for writing, if it has waited too long."""
         if self._is_overdue(name):
             self._counts[_UNFINISHED, _OPEN] += 1
+
+    def wrong_sidecar(self, what: str) -> None:
+        """Count a sidecar with wrong lines; `what` names them by their numbers."""
+        self._counts[_WRONG_SIDECAR, what] += 1
 
     def text(self) -> str | None:
         """Return number and reason of each kind of problem; None if there is none."""

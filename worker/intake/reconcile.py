@@ -23,7 +23,7 @@ from worker.intake.source import Candidate
 from worker.intake.watcher import clutter_below, files_below
 from worker.ledger.maintenance import CheckResult
 from worker.ledger.session import Ledger
-from worker.ledger.states import Lane, Source
+from worker.ledger.states import ImageState, Lane, Source
 from worker.ledger.tables import Image
 from worker.store import Store
 
@@ -35,7 +35,7 @@ ABANDONED_S = 3600.0
 
 @dataclass(frozen=True)
 class _Difference:
-    """`missing`: hash -> id of an image whose file the store lacks; `orphans`: stored hashes that no image has."""
+    """`missing`: hash -> id of an image whose file the store lacks although nobody removed it; `orphans`: stored hashes that no image has."""
 
     missing: dict[str, int]
     orphans: list[str]
@@ -100,12 +100,14 @@ class Reconciler:
 
     def _difference(self) -> _Difference:
         with self._ledger.reading() as session:
-            rows = session.execute(select(Image.sha256, Image.id).execution_options(yield_per=5_000))
-            ids_by_hash = {row.sha256: row.id for row in rows}
+            columns = Image.sha256, Image.id, Image.state, Image.bytes_removed_at
+            rows = session.execute(select(*columns).execution_options(yield_per=5_000)).all()
+        ids_by_hash = {row.sha256: row.id for row in rows}
+        removed = {row.sha256 for row in rows if row.state == ImageState.ERASED or row.bytes_removed_at}
         # Listed after the snapshot, because a file that arrives now is stored before it is recorded.
         stored = set(self._store.hashes())
         return _Difference(
-            {sha256: image_id for sha256, image_id in ids_by_hash.items() if sha256 not in stored},
+            {sha256: i for sha256, i in ids_by_hash.items() if sha256 not in stored | removed},
             sorted(stored - ids_by_hash.keys()),
         )
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from worker.imagefile.identity import Identity
 from worker.intake.tree import opened_folder
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -39,12 +40,15 @@ class Candidate:
         name: the name for the receipt.
         root: a folder above the file; no link below it is followed. None: the folder of the file.
         identity: device and inode that a scan saw; None: not known.
+        stated: what a form or a sidecar says about the patient; None: nothing. It does not count for a file that says
+            it itself.
     """
 
     path: Path
     name: str
     root: Path | None = None
     identity: tuple[int, int] | None = None
+    stated: Identity | None = None
 
     @contextmanager
     def folder(self) -> Iterator[int]:
@@ -99,16 +103,22 @@ class OpenSource:
             quiet = False
         if not quiet:
             return False
-        os.fchmod(self.file.fileno(), _READ_ONLY)
+        # Only if need be, because it changes the change time, and with it the key of this arrival.
+        if stat.S_IMODE(self.status.st_mode) != _READ_ONLY:
+            os.fchmod(self.file.fileno(), _READ_ONLY)
         # From now on, only root could open it for writing. Somebody who tried just before breaks the lease.
         return _holds_lease(self.file.fileno())
 
 
 @contextmanager
-def open_source(candidate: Candidate) -> Iterator[OpenSource]:
-    """Open the file of a candidate.
+def open_source(candidate: Candidate, *, locked: bool = False) -> Iterator[OpenSource]:
+    """Open the file of a candidate, and lock it until it is closed if asked.
+
+    Two watchers of one folder that made the same file private at the same time would each change its change time, and
+    so see two arrivals.
 
     Raises:
+        BeingWritten: another process has a lock on the file.
         FileNotFoundError: there is no regular file, or not the one that was seen.
         OSError: the file cannot be read.
     """
@@ -117,6 +127,8 @@ def open_source(candidate: Candidate) -> Iterator[OpenSource]:
         _opened(candidate.path.name, folder) as handle,
         os.fdopen(handle, "rb", closefd=False) as file,
     ):
+        if locked:
+            _lock(handle)
         status = os.fstat(handle)
         identity = status.st_dev, status.st_ino
         if not stat.S_ISREG(status.st_mode) or candidate.identity not in {None, identity}:
@@ -153,6 +165,17 @@ def kept_key(name: str, status: os.stat_result) -> str:
     """Return the key of an arrival whose file cannot be removed: a chown or chmod must not make it a new arrival."""
     digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
     return f"kept:{status.st_ino}:{status.st_mtime_ns}:{status.st_size}:{digest}"
+
+
+def _lock(handle: int) -> None:
+    """Lock a file until it is closed, where its file system has such locks. Raises BeingWritten."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BeingWritten from None
+    except OSError:
+        # Some network file systems lock no file that is open for reading only.
+        return
 
 
 def _take_lease(handle: int) -> bool:

@@ -27,11 +27,13 @@ from watchdog.observers import Observer
 
 from worker.config import Settings
 from worker.intake.accept import Acceptor, in_groups
-from worker.intake.completeness import looks_broken_off
+from worker.intake.completeness import is_jpeg_or_png, looks_broken_off
 from worker.intake.names import NameRules
 from worker.intake.problems import Problems
+from worker.intake.sidecar import Sidecars, is_sidecar
 from worker.intake.source import Candidate, fingerprint_of, open_source
 from worker.intake.stability import Sighting, StabilityTracker
+from worker.intake.stated import SiteKey
 from worker.intake.tree import opened_folder, walk
 from worker.ledger.states import Lane, Outcome, Source
 
@@ -60,6 +62,7 @@ class FolderMonitor:
         self._tracker = StabilityTracker(settings.settle_s)
         self._broken_off_s = settings.broken_off_s
         self._names = NameRules(settings.ignore)
+        self._sidecars = Sidecars(settings.inbox, acceptor.site_keys.key)
         self._clutter = 0
         self._brought_files: set[str] = set()
         self._problems = Problems()
@@ -105,9 +108,11 @@ class FolderMonitor:
         sightings = (Sighting(path, state) for path, state in states.items())
         complete = self._tracker.observe(sightings, time.monotonic())
         self._log_clutter(clutter_before)
-        settled = (self._candidate(path, states[path]) for path in complete)
+        self._sidecars.seen(states, set(complete))
+        self._sidecars.report(self._problems)
+        settled = (self._candidate(path, states[path]) for path in complete if not is_sidecar(path))
         for group in in_groups([candidate for candidate in settled if self._is_due(candidate)]):
-            self._accept(group)
+            self._accept([self._sidecars.with_identity(candidate) for candidate in group])
         return self._tracker.due_in(time.monotonic())
 
     def problem(self) -> str | None:
@@ -143,12 +148,17 @@ class FolderMonitor:
         return self._names.select(names)
 
     def _is_due(self, candidate: Candidate) -> bool:
-        """Return whether a file that has settled may be read now; one that looks broken off rests longer."""
+        """Return whether a file that has settled may be read now.
+
+        One that looks broken off rests longer, and so does one that its folder's sidecar does not name yet.
+        """
         if self._has_rested(candidate.name):
             return True
         try:
             with open_source(candidate) as opened:
-                return not looks_broken_off(opened.file, opened.status.st_size)
+                if looks_broken_off(opened.file, opened.status.st_size):
+                    return False
+                return self._sidecars.has_line(candidate.name) or not is_jpeg_or_png(opened.file)
         except OSError:
             # `accept` reports why it cannot be read.
             return True
@@ -205,12 +215,23 @@ class _Waker(FileSystemEventHandler):
 
 
 def files_below(folder: Path, ignore: str = "") -> list[Candidate]:
-    """Return every regular file below `folder`, in order of name; no links, no names that are left alone.
+    """Return every regular file below `folder`, in order of name; no links, no sidecars, no names that are left alone.
 
     `ignore` holds further patterns of such names.
     """
-    files = walk(folder, NameRules(ignore).select, _warn_unreadable, lambda _: None)
-    return [Candidate(folder / path, path, folder, (status.st_dev, status.st_ino)) for path, status in files]
+    return [
+        Candidate(folder / path, path, folder, (status.st_dev, status.st_ino))
+        for path, status in _files(folder, ignore)
+        if not is_sidecar(path)
+    ]
+
+
+def sidecars_below(folder: Path, ignore: str, site_key: SiteKey) -> Sidecars:
+    """Return the sidecars below `folder`, all of which count as complete."""
+    states = {path: fingerprint_of(status) for path, status in _files(folder, ignore) if is_sidecar(path)}
+    sidecars = Sidecars(folder, site_key)
+    sidecars.seen(states, set(states))
+    return sidecars
 
 
 def clutter_below(folder: Path, ignore: str) -> list[str]:
@@ -225,6 +246,10 @@ def clutter_below(folder: Path, ignore: str) -> list[str]:
     for _ in walk(folder, select, _warn_unreadable, lambda _: None):
         pass
     return found
+
+
+def _files(folder: Path, ignore: str) -> Iterator[tuple[str, os.stat_result]]:
+    return walk(folder, NameRules(ignore).select, _warn_unreadable, lambda _: None)
 
 
 def _warn_unreadable(path: str, error: OSError) -> None:

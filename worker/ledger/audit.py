@@ -32,7 +32,7 @@ _HASHED = ("at", "kind", "actor", "subject", "payload")
 class Event:
     """One event of the audit trail: its kind, who did it (`actor`), to what (`subject`), and the details.
 
-    `actor` is `user:ID`, `nightread` or `command line`. `at` is when it happened; None: the time of `append`.
+    `actor` is one of `worker.ledger.actors`. `at` is when it happened; None: the time of `append`.
     """
 
     kind: str

@@ -15,19 +15,31 @@ from typing import Any
 from sqlalchemy import RowMapping, func, select
 from sqlalchemy.orm import Session
 
-from worker.ledger import audit
-from worker.ledger.seals import is_erased, seal
+from worker.ledger import access_batches, audit
+from worker.ledger.accesses import AccessKind
+from worker.ledger.seals import is_erased, seal, sealed_value
 from worker.ledger.tables import (
+    AccessBatch,
+    AccessReason,
+    AccessRecord,
+    ApiToken,
     AuditEvent,
     Base,
+    Erasure,
     Image,
+    Instance,
     Model,
     OperatingPointRow,
+    Passkey,
     Prediction,
+    ProviderIdentity,
     Receipt,
     Rescore,
     Review,
     Run,
+    SiteKey,
+    Study,
+    Totp,
     User,
 )
 from worker.ledger.trail_facts import PROVEN, Facts, TrailEvent, image_facts, row_facts
@@ -36,8 +48,21 @@ from worker.ledger.trail_facts import PROVEN, Facts, TrailEvent, image_facts, ro
 KEPT = 100
 _PAGE = 500
 _NO_ID = 2**63 - 1
-_SMALL_TABLES: tuple[type[Any], ...] = (Run, User, Model, OperatingPointRow)
-_OF_IMAGES: tuple[type[Any], ...] = (Receipt, Prediction, Review, Rescore)
+# Tables in which each row has events of its own.
+_WITH_EVENTS: tuple[type[Any], ...] = (
+    Run,
+    Study,
+    SiteKey,
+    User,
+    ProviderIdentity,
+    Totp,
+    Passkey,
+    ApiToken,
+    Model,
+    OperatingPointRow,
+    AccessBatch,
+)
+_OF_IMAGES: tuple[type[Any], ...] = (Receipt, Instance, Prediction, Review, Rescore, Erasure)
 _HIDDEN = ("_seal", "_sha256")
 Row = RowMapping | Mapping[str, Any]
 
@@ -48,7 +73,8 @@ class Mismatch:
 
     Attributes:
         subject: the row, for example `image:5`.
-        what: the column that differs; `row` if the row is missing, `event` if no event says that it exists.
+        what: the column that differs; `row` if the row is missing, `event` if no event says that it exists,
+            `accesses` if a batch of accesses has other rows than those that it was made of.
         table: the value in the table; None if it is missing, or if it may name a person.
         trail: the value according to the audit trail; None likewise.
     """
@@ -64,6 +90,8 @@ class Mismatch:
             return f"{self.subject}: the audit trail has events about it, but the row is missing"
         if self.what == "event":
             return f"{self.subject}: no event of the audit trail says that it was added"
+        if self.what == "accesses":
+            return f"{self.subject}: accesses of this batch were changed, deleted or inserted after it was recorded"
         if self.table is None and self.trail is None:
             return f"{self.subject}: {self.what} is not what the audit trail recorded"
         return f"{self.subject}: {self.what} is {self.table!r}, the audit trail says {self.trail!r}"
@@ -101,8 +129,9 @@ def compare(session: Session, advance: Callable[[int], object] = lambda _: None)
         advance: is called with the number of images that were compared since the last call.
     """
     comparer = _Comparer(session)
-    for table in _SMALL_TABLES:
-        comparer.compare_small_table(table)
+    for table in _WITH_EVENTS:
+        comparer.compare_table(table)
+    comparer.compare_accesses()
     comparer.compare_images(advance)
     return comparer.result
 
@@ -115,7 +144,7 @@ class _Comparer:
         self.result = Comparison()
         self._model_hashes: dict[int, str] = dict(session.execute(select(Model.id, Model.sha256)).all())
 
-    def compare_small_table(self, table: type[Any]) -> None:
+    def compare_table(self, table: type[Any]) -> None:
         """Compare the rows of a table in which each row has events of its own."""
         name = table.__tablename__
         seen = 0
@@ -126,6 +155,26 @@ class _Comparer:
                 self._compare_row(name, row["id"], row, row_facts(events.get(subject, ())))
             seen += sum(map(len, events.values()))
         self._find_missing_rows(table, seen)
+
+    def compare_accesses(self) -> None:
+        """Compare the rows of each batch of accesses with its hash, and the reasons with their seals."""
+        for batch_id in access_batches.changed_batches(self._session):
+            self.result.add(Mismatch(f"access_batch:{batch_id}", "accesses"))
+        sealed = (
+            select(AccessRecord.id, AccessRecord.reason_seal, AccessReason.reason, AccessReason.salt)
+            .join(AccessReason, isouter=True)
+            .where(AccessRecord.kind == AccessKind.ORIGINAL)
+            .order_by(AccessRecord.id)
+        )
+        for row_id, said, reason, salt in self._session.execute(sealed.execution_options(yield_per=_PAGE)):
+            if seal(salt or "", reason) != said:
+                self._add_reason(row_id, reason, salt)
+
+    def _add_reason(self, access_id: int, reason: str | None, salt: str | None) -> None:
+        if reason is not None and is_erased(salt, reason, access_id):
+            self.result.erased["access_reason.reason"] += 1
+        else:
+            self.result.add(Mismatch(f"access:{access_id}", "reason"))
 
     def compare_images(self, advance: Callable[[int], object]) -> None:
         """Compare images, and the rows of other tables that belong to them."""
@@ -164,12 +213,23 @@ class _Comparer:
         self._compare_all("receipt", receipts, facts.receipts)
         self._compare_all("review", {row["id"]: row for row in parts[Review]}, facts.reviews)
         self._compare_all("rescore", {row["id"]: row for row in parts[Rescore]}, facts.rescores)
+        self._compare_all("erasure", {row["id"]: row for row in parts[Erasure]}, facts.erasures)
+        self._compare_all("instance", {row["id"]: row for row in parts[Instance]}, facts.instances)
         predictions = {self._model_hashes.get(row["model_id"]): row for row in parts[Prediction]}
         self._compare_all("prediction", predictions, facts.predictions, missing=f"image:{image_id}")
         first = receipts.get(facts.first_receipt)
         # The name of an image is a copy of the name in its first receipt.
         if image is not None and first is not None and image["original_name"] != first["original_name"]:
             self.result.add(Mismatch(f"image:{image_id}", "original_name"))
+        if facts.erasures:
+            self._find_texts(parts)
+
+    def _find_texts(self, parts: Mapping[type[Any], Sequence[Row]]) -> None:
+        """Report each text that is still there although the image was erased."""
+        for table, column in ((Receipt, "original_name"), (Review, "note")):
+            for row in parts[table]:
+                if not is_erased(row["salt"], row[column], row["id"]):
+                    self.result.add(Mismatch(f"{table.__tablename__}:{row['id']}", column))
 
     def _compare_all(
         self, name: str, rows: Mapping[Any, Row], facts: Mapping[Any, Facts], *, missing: str = ""
@@ -248,7 +308,7 @@ def column_of(fact: str) -> str:
 def _agrees(row: Row, fact: str, said: object) -> bool:
     value = row[column_of(fact)]
     if fact.endswith("_seal"):
-        return bool(seal(row["salt"] or "", value) == said) if value is not None else said is None
+        return sealed_value(row["salt"] or "", value) == said
     if fact.endswith("_sha256") and fact != "sha256":
         return _digest(value) == said
     return _plain(value) == said

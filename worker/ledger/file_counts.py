@@ -10,13 +10,14 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from worker.card.population import Population
 from worker.ledger.review import NEEDS_READING
 from worker.ledger.states import ImageState, Outcome, ReviewState
 from worker.ledger.tables import ImageTally, ReceiptTally
 
 # The columns that the tallies count by, besides the run.
 _OUTCOMES = (ReceiptTally.outcome,)
-_KINDS = (ImageTally.state, ImageTally.verdict, ImageTally.review_state)
+_KINDS = (ImageTally.state, ImageTally.verdict, ImageTally.review_state, ImageTally.population)
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class FileCounts:
         received: receipts.
         duplicates: receipts with the outcome `duplicate`.
         images: distinct images, each in exactly one state.
-        scored, rejected, quarantined, pending, leased: images by state.
+        scored, rejected, quarantined, pending, leased, erased: images by state.
         flagged: scored images with the verdict `flagged` or `uncertain`.
         uncertain: scored images with the verdict `uncertain`.
         unread: images of `flagged` that no reader has read yet.
         balanced: whether all files are accounted for.
+        inside_population, outside_population, unknown_age: scored images of patients inside and outside the model's
+            population, and of patients whose age is not known. Nobody checked the others.
     """
 
     received: int
@@ -42,10 +45,14 @@ class FileCounts:
     quarantined: int
     pending: int
     leased: int
+    erased: int
     flagged: int
     uncertain: int
     unread: int
     balanced: bool
+    inside_population: int
+    outside_population: int
+    unknown_age: int
 
     @property
     def equation(self) -> str:
@@ -66,11 +73,15 @@ def file_counts_by_run(session: Session, run_ids: Sequence[int]) -> dict[int, Fi
 
 
 def equation(counts: Mapping[str, Any]) -> str:
-    """Return the equation of the file count, from counts with the names of `FileCounts`."""
-    return (
+    """Return the equation of the file count, from counts with the names of `FileCounts`.
+
+    Erased images are a term of their own, which stands there only if there are any.
+    """
+    terms = (
         "{received} received = {duplicates} duplicates + {scored} scored + {rejected} rejected"
         " + {quarantined} quarantined + {pending} pending + {leased} being scored"
-    ).format_map(counts)
+    )
+    return (f"{terms} + {{erased}} erased" if counts["erased"] else terms).format_map(counts)
 
 
 def _tallied(
@@ -93,12 +104,14 @@ def _by_run(tallied: Iterable[Row[Any]]) -> defaultdict[int, list[Row[Any]]]:
 def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> FileCounts:
     """Add up the tallies of receipts and, independently, the tallies of images."""
     outcomes, states, verdicts, unread = Counter[str](), Counter[str](), Counter[str](), 0
+    populations = Counter[str]()
     for row in receipts:
         outcomes[row.outcome] += int(row.total)
     for row in images:
         total = int(row.total)
         states[row.state] += total
         verdicts[row.verdict] += total if row.state == ImageState.SCORED else 0
+        populations[row.population] += total if row.state == ImageState.SCORED else 0
         unread += total if row.review_state == ReviewState.UNREAD and row.verdict in NEEDS_READING else 0
     received, duplicates = outcomes.total(), outcomes[Outcome.DUPLICATE]
     by_state = {state.value: states[state] for state in ImageState}
@@ -111,5 +124,8 @@ def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> FileCou
         unread=unread,
         # An image in an unknown state counts as lost.
         balanced=received == duplicates + sum(by_state.values()) and sum(by_state.values()) == states.total(),
+        inside_population=populations[Population.INSIDE],
+        outside_population=populations[Population.OUTSIDE],
+        unknown_age=populations[Population.UNKNOWN],
         **by_state,
     )

@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, false, or_, select, update
 from sqlalchemy.orm import Session
 
-from worker.ledger import audit
+from worker.ledger import actors, audit
+from worker.ledger.runs import CANARY_RUN
 from worker.ledger.seals import new_salt, seal
 from worker.ledger.states import IllegalTransition, ImageState, Lane, after_failure, check_transition
-from worker.ledger.tables import Image
+from worker.ledger.tables import Image, Instance, Run, Study
 
 # Ids in one IN (...): below the limits of SQLite and PostgreSQL on the number of parameters.
 _IDS_PER_STATEMENT = 5_000
@@ -22,10 +23,19 @@ _LEASES_AHEAD = 2.0
 
 @dataclass(frozen=True)
 class LeasedImage:
-    """An image that the caller may score until its lease ends."""
+    """An image that the caller may score until its lease ends.
+
+    Attributes:
+        id: of the image.
+        sha256: of its bytes.
+        age_years: age of the patient; None: not known.
+        canary: whether Nightread sent it to test itself.
+    """
 
     id: int
     sha256: str
+    age_years: float | None = None
+    canary: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,11 +54,14 @@ def lease(
     check_transition(ImageState.PENDING, ImageState.LEASED)
     audit.lock(session)
     pending = session.execute(
-        select(Image.id, Image.sha256)
+        select(Image.id, Image.sha256, Study.age_years, (Run.name == CANARY_RUN).label("canary"))
+        .join(Run, Run.id == Image.run_id)
+        .outerjoin(Instance, Instance.image_id == Image.id)
+        .outerjoin(Study, Study.id == Instance.study_id)
         .where(Image.id.in_(image_ids), Image.state == ImageState.PENDING)
         .order_by(Image.id)
         # Waits for a publisher that is marking these images as queued; both lock rows in the order of ids.
-        .with_for_update()
+        .with_for_update(of=Image)
     ).all()
     session.execute(
         update(Image)
@@ -61,7 +74,15 @@ def lease(
         )
         .execution_options(synchronize_session=False)
     )
-    return [LeasedImage(row.id, row.sha256) for row in pending]
+    return [LeasedImage(row.id, row.sha256, row.age_years, row.canary) for row in pending]
+
+
+def renew(session: Session, image_ids: Sequence[int], *, owner: str, lease_s: float, at: datetime) -> None:
+    """Let the leases of a worker that is still at work end later."""
+    audit.lock(session)
+    leased = Image.id.in_(image_ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
+    until = at + timedelta(seconds=lease_s)
+    session.execute(update(Image).where(*leased).values(lease_until=until))
 
 
 def release(
@@ -130,6 +151,8 @@ def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) 
         raise IllegalTransition(
             f"Image {image_id} is {before}. Only rejected and quarantined images can be retried."
         )
+    if image.bytes_removed_at is not None:
+        raise IllegalTransition(f"The bytes of image {image_id} are not kept any more. Send its file again.")
     check_transition(before, ImageState.PENDING)
     image.state, image.attempts, image.queued_at = ImageState.PENDING, 0, None
     image.retry_reason, image.salt = why, new_salt()
@@ -236,5 +259,5 @@ def _end_leases(
         details: dict[str, object] = {"attempts": image.attempts, "reason": code}
         if image.reason is not None:
             details["reason_sha256"] = audit.digest(image.reason)
-        events.append(audit.Event(kind, "nightread", f"image:{image.id}", details))
+        events.append(audit.Event(kind, actors.PROGRAM, f"image:{image.id}", details))
     audit.append(session, events, at)

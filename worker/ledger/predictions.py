@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, exists, insert, select, update
 from sqlalchemy.orm import Session
 
-from worker.ledger import audit, rechecks
+from worker.ledger import actors, audit, rechecks
 from worker.ledger.review import NEEDS_READING
 from worker.ledger.states import ImageState, ReviewState, check_transition
 from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction
@@ -54,7 +54,8 @@ class ScoreRecord:
     """The result of one image: three probabilities in [0, 1] that sum to 1, and the activation map.
 
     `activation` holds `map_height` x `map_width` bytes, row by row. `compute_ms` is in milliseconds. Without a
-    `crop`, the whole image was scored.
+    `crop`, the whole image was scored. `population` is a value of `worker.card.population.Population`; None: nobody
+    was checked. `greyscale` is as in `Prediction`.
     """
 
     image_id: int
@@ -70,6 +71,8 @@ class ScoreRecord:
     compute_ms: float
     facts: ImageFacts
     crop: Crop | None = None
+    population: str | None = None
+    greyscale: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,17 +95,24 @@ def register_model(
     point_name: str,
     at: datetime,
 ) -> ScoringModel:
-    """Register a bundle and its operating point unless they are known; `point` has threshold and band."""
+    """Register a bundle and its operating point unless they are known; `point` has threshold and band.
+
+    A model that is known with another card gets this one: what the card says to people may change.
+    """
     audit.lock(session)
     events = []
+    card_sha256 = audit.digest(audit.canonical(card))
     model = session.scalars(select(Model).where(Model.sha256 == sha256)).one_or_none()
     if model is None:
         model = Model(sha256=sha256, name=name, version=version, card=card, active_since=at)
         session.add(model)
         session.flush()
-        card_sha256 = audit.digest(audit.canonical(card))
         details = {"sha256": sha256, "name": name, "version": version, "card_sha256": card_sha256}
-        events.append(audit.Event("model_registered", "nightread", f"model:{model.id}", details))
+        events.append(audit.Event("model_registered", actors.PROGRAM, f"model:{model.id}", details))
+    elif audit.digest(audit.canonical(model.card)) != card_sha256:
+        model.card = card
+        replaced: dict[str, object] = {"card_sha256": card_sha256}
+        events.append(audit.Event("card_replaced", actors.PROGRAM, f"model:{model.id}", replaced))
     row = session.scalars(
         select(OperatingPointRow).where(
             OperatingPointRow.model_id == model.id,
@@ -125,7 +135,7 @@ def register_model(
         session.flush()
         point_details: dict[str, object] = {"model": model.id, "name": point_name, **point}
         events.append(
-            audit.Event("operating_point_set", "nightread", f"operating_point:{row.id}", point_details)
+            audit.Event("operating_point_set", actors.PROGRAM, f"operating_point:{row.id}", point_details)
         )
     audit.append(session, events, at)
     return ScoringModel(model.id, sha256, row.id, point_name)
@@ -198,6 +208,7 @@ def _restore(session: Session, image_id: int) -> audit.Event:
         "id": image_id,
         "verdict": last.verdict,
         "p_pneumonia": last.p_pneumonia,
+        "population": last.population,
         "scored_at": last.finished_at,
         "compute_ms": last.compute_ms,
         "review_state": ReviewState.UNREAD,
@@ -206,7 +217,7 @@ def _restore(session: Session, image_id: int) -> audit.Event:
     # The newer preprocessing may be in use again one day.
     rechecks.check_again(session, last.model_id, last.id)
     sha256 = session.get_one(Model, last.model_id).sha256
-    return audit.Event("restored", "nightread", f"image:{image_id}", {"model": sha256})
+    return audit.Event("restored", actors.PROGRAM, f"image:{image_id}", {"model": sha256})
 
 
 def _prediction_row(
@@ -239,6 +250,7 @@ def _scored_columns(result: ScoreRecord, at: datetime) -> dict[str, object]:
         "id": result.image_id,
         "verdict": result.verdict,
         "p_pneumonia": result.p_pneumonia,
+        "population": result.population,
         "scored_at": at,
         "compute_ms": result.compute_ms,
         "review_state": ReviewState.UNREAD,
@@ -260,8 +272,17 @@ def _scored_event(result: ScoreRecord, model: ScoringModel, versions: Mapping[st
         "activation_sha256": audit.digest_bytes(result.activation),
         "versions_sha256": audit.digest(audit.canonical(versions)),
         **_crop_columns(result),
+        "population": result.population,
+        **_greyscale_hash(result),
     }
-    return audit.Event("scored", "nightread", f"image:{result.image_id}", details)
+    return audit.Event("scored", actors.PROGRAM, f"image:{result.image_id}", details)
+
+
+def _greyscale_hash(result: ScoreRecord) -> dict[str, str]:
+    """Return the hash that the event holds; nothing for a file that holds the grey values themselves."""
+    if result.greyscale is None:
+        return {}
+    return {"greyscale_sha256": audit.digest(audit.canonical(result.greyscale))}
 
 
 def _rejected_columns(rejection: RejectionRecord) -> dict[str, object]:
@@ -270,7 +291,7 @@ def _rejected_columns(rejection: RejectionRecord) -> dict[str, object]:
 
 def _rejected_event(rejection: RejectionRecord) -> audit.Event:
     details = {"reason": rejection.code, "reason_sha256": audit.digest(rejection.reason)}
-    return audit.Event("rejected", "nightread", f"image:{rejection.image_id}", details)
+    return audit.Event("rejected", actors.PROGRAM, f"image:{rejection.image_id}", details)
 
 
 def _leave_lease(session: Session, after: ImageState, images: Iterable[dict[str, object]]) -> None:

@@ -12,8 +12,9 @@ from sqlalchemy import ColumnElement, Select, Subquery, func, or_, select, union
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from worker.ledger.review import NEEDS_READING, standing_reviews
+from worker.ledger.runs import run_at
 from worker.ledger.states import ReviewState
-from worker.ledger.tables import Image, ImageTally, Prediction, Rescore, Review, Run
+from worker.ledger.tables import Image, ImageTally, Instance, Prediction, Rescore, Review
 
 PAGE_SIZE = 50
 _VERDICTS = (*NEEDS_READING, "clear")
@@ -21,7 +22,7 @@ _VERDICTS = (*NEEDS_READING, "clear")
 
 @dataclass(frozen=True)
 class QueueFilter:
-    """A filter of scored images; an empty field does not restrict the list."""
+    """A filter of scored images; an empty field does not restrict the list. `run` as in `worker.ledger.runs.run_at`."""
 
     verdicts: Sequence[str] = NEEDS_READING
     review: ReviewState | None = ReviewState.UNREAD
@@ -143,13 +144,15 @@ def image_id_of(session: Session, sha256: str) -> int | None:
 
 
 def open_image(session: Session, image_id: int) -> Image | None:
-    """Return an image with its receipts, predictions, models, operating points, readings and rescores; None if unknown."""
+    """Return an image with all that belongs to it: receipts, predictions, readings, instance and so on; or None."""
     return session.scalars(
         select(Image)
         .where(Image.id == image_id)
         .options(
             joinedload(Image.run),
             joinedload(Image.claimed_by),
+            joinedload(Image.erasure),
+            joinedload(Image.instance).joinedload(Instance.study),
             selectinload(Image.receipts),
             selectinload(Image.predictions).joinedload(Prediction.model),
             selectinload(Image.predictions).joinedload(Prediction.operating_point),
@@ -197,9 +200,10 @@ def _order(columns: Any, *, upwards: bool) -> tuple[ColumnElement[Any], ColumnEl
     )
 
 
-def _run_id(session: Session, name: str) -> int:
-    """Return the id of a run; 0, which no run has, if there is none of this name."""
-    return session.scalar(select(Run.id).where(Run.name == name)) or 0
+def _run_id(session: Session, reference: str) -> int:
+    """Return the id of a run; 0, which no run has, if there is none."""
+    run = run_at(session, reference)
+    return run.id if run else 0
 
 
 def _below(after: Cursor | None) -> list[ColumnElement[bool]]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from worker.ledger import audit, review
+from worker.imagefile.identity import Identity
+from worker.ledger import actors, audit, studies
 from worker.ledger.runs import run_named
-from worker.ledger.seals import new_salt, seal
+from worker.ledger.seals import ERASED, new_salt, seal
 from worker.ledger.states import ImageState, Lane, Outcome, Source, check_transition
 from worker.ledger.tables import Image, Receipt
 
@@ -22,7 +23,7 @@ class Arrival:
     """A file that is hashed and safe in the store, and ready to be recorded.
 
     `key` identifies this arrival; None means that it cannot be seen twice. `rejection` is the reason code
-    and the sentence of a file that the intake rejects.
+    and the sentence of a file that the intake rejects. `identity` says whose image it is, as far as that is known.
     """
 
     source: Source
@@ -36,16 +37,28 @@ class Arrival:
     phantom: bool = False
     rejection: tuple[str, str] | None = None
     received_by: str | None = None
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True)
 class RecordedArrival:
-    """The receipt, the image and the outcome of an arrival."""
+    """The receipt, the image and the outcome of an arrival.
+
+    If the image was `erased`, the caller must remove the bytes that it stored.
+    """
 
     receipt_id: int
     image_id: int
     outcome: Outcome
     reason: str | None
+    reason_code: str | None
+    erased: bool = False
+
+
+ERASED_BEFORE = (
+    "erased",
+    "This image was erased. Nightread kept neither bytes nor name of the file, and does not score it again.",
+)
 
 
 def record(
@@ -74,19 +87,26 @@ def record(
         for position, arrival in enumerate(new_arrivals)
     ]
     image_ids = [image_ids_by_hash[arrival.sha256] for arrival in new_arrivals]
+    erased = _stored_again(session, image_ids)
+    new_arrivals = [
+        _without_text(arrival) if image_id in erased else arrival
+        for arrival, image_id in zip(new_arrivals, image_ids, strict=True)
+    ]
     rows = [
         _receipt_row(arrival)
         | {"image_id": image_id, "outcome": outcome, "run_id": run_id, "received_at": at}
         for arrival, image_id, outcome in zip(new_arrivals, image_ids, outcomes, strict=True)
     ]
     receipt_ids = _insert_receipts(session, rows)
-    senders = _senders(session, new_arrivals, at)
+    added = studies.add(session, _identities(new_arrivals, image_ids), at)
     events = [
-        _event(arrival, receipt_id, row, lane, senders)
+        _event(arrival, receipt_id, row, lane, added.details.pop(row["image_id"], {}))
         for arrival, receipt_id, row in zip(new_arrivals, receipt_ids, rows, strict=True)
     ]
-    audit.append(session, events, at)
-    recorded = map(_recorded, new_arrivals, receipt_ids, image_ids, outcomes)
+    audit.append(session, [*added.events, *events], at)
+    recorded = map(
+        _recorded, new_arrivals, receipt_ids, image_ids, outcomes, (i in erased for i in image_ids)
+    )
     return [next(recorded) if new else None for new in is_new]
 
 
@@ -130,8 +150,39 @@ def _outcome(arrival: Arrival, brings_image: bool) -> Outcome:  # noqa: FBT001 -
     return Outcome.REJECTED if arrival.rejection else Outcome.NEW
 
 
-def _recorded(arrival: Arrival, receipt_id: int, image_id: int, outcome: Outcome) -> RecordedArrival:
-    return RecordedArrival(receipt_id, image_id, outcome, arrival.rejection[1] if arrival.rejection else None)
+def _recorded(
+    arrival: Arrival,
+    receipt_id: int,
+    image_id: int,
+    outcome: Outcome,
+    erased: bool,  # noqa: FBT001 - private, and named so
+) -> RecordedArrival:
+    code, reason = arrival.rejection or (None, None)
+    return RecordedArrival(receipt_id, image_id, outcome, reason, code, erased)
+
+
+def _stored_again(session: Session, image_ids: Sequence[int]) -> set[int]:
+    """Note that the bytes of removed images are in the store again, and return those of the images that are erased."""
+    removed = or_(Image.state == ImageState.ERASED, Image.bytes_removed_at.is_not(None))
+    again = select(Image.id, Image.state).where(Image.id.in_(image_ids), removed)
+    states = dict(session.execute(again).all())
+    if states:
+        session.execute(update(Image).where(Image.id.in_(states)).values(bytes_removed_at=None))
+    return {image_id for image_id, state in states.items() if state == ImageState.ERASED}
+
+
+def _without_text(arrival: Arrival) -> Arrival:
+    """Return the arrival of an erased image's file as it may be recorded."""
+    return replace(arrival, original_name=ERASED, rejection=ERASED_BEFORE, identity=None)
+
+
+def _identities(arrivals: Sequence[Arrival], image_ids: Sequence[int]) -> dict[int, Identity]:
+    """Return what is known of each image, from its first arrival that says anything."""
+    identities: dict[int, Identity] = {}
+    for arrival, image_id in zip(arrivals, image_ids, strict=True):
+        if arrival.identity is not None and arrival.identity != Identity():
+            identities.setdefault(image_id, arrival.identity)
+    return identities
 
 
 def _insert_images(
@@ -174,6 +225,8 @@ def _insert_receipts(session: Session, rows: Sequence[dict[str, Any]]) -> Sequen
 
 def _receipt_row(arrival: Arrival) -> dict[str, Any]:
     code, sentence = arrival.rejection or (None, None)
+    # An erased image has no text that a salt could seal.
+    erased = arrival.rejection == ERASED_BEFORE
     return {
         "source": arrival.source,
         "original_name": arrival.original_name,
@@ -182,29 +235,28 @@ def _receipt_row(arrival: Arrival) -> dict[str, Any]:
         "bytes": arrival.bytes,
         "reason_code": code,
         "reason": sentence,
-        "received_by": arrival.received_by,
-        "salt": new_salt(),
+        "received_by": None if erased else arrival.received_by,
+        "salt": None if erased else new_salt(),
     }
 
 
-def _senders(session: Session, arrivals: Sequence[Arrival], at: datetime) -> dict[str | None, str]:
-    """Return the actor of each person who sent files, by name: the audit trail holds no names."""
-    names = {arrival.received_by for arrival in arrivals if arrival.received_by}
-    return {name: f"user:{review.reader(session, name, at).id}" for name in sorted(names)}
+def _sealed(salt: str | None, text: str | None) -> str | None:
+    return None if salt is None else seal(salt, text)
 
 
 def _event(
-    arrival: Arrival, receipt_id: int, row: dict[str, Any], lane: Lane, senders: dict[str | None, str]
+    arrival: Arrival, receipt_id: int, row: dict[str, Any], lane: Lane, known: Mapping[str, object]
 ) -> audit.Event:
     details: dict[str, object] = {
+        **known,
         "receipt": receipt_id,
         "outcome": row["outcome"].value,
         "source": arrival.source.value,
         "sha256": arrival.sha256,
         "bytes": arrival.bytes,
         "run": row["run_id"],
-        "original_name_seal": seal(row["salt"], arrival.original_name),
-        "received_by_seal": seal(row["salt"], arrival.received_by),
+        "original_name_seal": _sealed(row["salt"], arrival.original_name),
+        "received_by_seal": _sealed(row["salt"], arrival.received_by),
     }
     if row["outcome"] is not Outcome.DUPLICATE:
         facts = {name: getattr(arrival, name) for name in ("format", "width", "height", "phantom")}
@@ -212,5 +264,5 @@ def _event(
     if arrival.rejection:
         code, sentence = arrival.rejection
         details |= {"reason": code, "reason_sha256": audit.digest(sentence)}
-    actor = senders.get(arrival.received_by, "nightread")
+    actor = actors.of_sender(arrival.received_by)
     return audit.Event("received", actor, f"image:{row['image_id']}", details)

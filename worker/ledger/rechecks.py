@@ -173,7 +173,9 @@ def _predictions_after(session: Session, mark: Recheck, size: int) -> Sequence[A
             Prediction.image_id,
             Prediction.versions["preprocessing"].as_string().label("preprocessing"),
             Image.sha256,
-            ((Image.state == ImageState.SCORED) & is_current).label("in_force"),
+            ((Image.state == ImageState.SCORED) & Image.bytes_removed_at.is_(None) & is_current).label(
+                "in_force"
+            ),
             *crop,
         )
         .join(Image, Image.id == Prediction.image_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session, joinedload
 from worker.ledger import canary, reading_queue
 from worker.ledger.file_counts import FileCounts, file_counts_by_run
 from worker.ledger.reading_queue import QueueFilter
-from worker.ledger.tables import Image, Receipt, Run
+from worker.ledger.tables import Image, Instance, Receipt, Run, Study
 
 _SLOWEST = 5
 # The columns of an image that a report shows; for a thousand images it is faster to read no others.
 _REPORTED = (
     Image.id, Image.verdict, Image.p_pneumonia, Image.review_state, Image.phantom, Image.original_name,
-    Image.state, Image.reason_code, Image.reason,
+    Image.state, Image.reason_code, Image.reason, Image.population,
 )  # fmt: skip
 
 
@@ -27,6 +27,7 @@ _REPORTED = (
 class RunSummary:
     """A run and its file count; times are UTC, None before the first score."""
 
+    id: int
     name: str
     started_at: datetime
     file_counts: FileCounts
@@ -39,13 +40,15 @@ class RunFigures:
     """The figures of a run's morning report.
 
     `flagged` and `rejected` (which includes quarantined images) are rows with the attributes of an `Image`
-    that a report shows; `slowest` are the images that took longest to score.
+    that a report shows; `slowest` are the images that took longest to score. `patients` has what is known of the
+    patients of the former, by the id of the image: rows with age_years, age_source, sex and view.
     """
 
     run: RunSummary
     flagged: Sequence[Any] = field(default_factory=list)
     rejected: Sequence[Any] = field(default_factory=list)
     slowest: Sequence[Image] = field(default_factory=list)
+    patients: Mapping[int, Any] = field(default_factory=dict)
 
 
 def runs(session: Session, *, before: int | None = None, size: int = 20) -> list[tuple[Run, RunSummary]]:
@@ -55,9 +58,10 @@ def runs(session: Session, *, before: int | None = None, size: int = 20) -> list
     return list(zip(page, _summaries(session, page), strict=True))
 
 
-def run_names(session: Session, *, size: int = 60) -> Sequence[str]:
-    """Return the names of the latest runs, the latest first."""
-    return session.scalars(select(Run.name).order_by(Run.id.desc()).limit(size)).all()
+def run_names(session: Session, *, size: int = 60) -> dict[str, str]:
+    """Return the names of the latest runs by their ids as text, the latest first."""
+    latest = session.execute(select(Run.id, Run.name).order_by(Run.id.desc()).limit(size))
+    return {str(row.id): row.name for row in latest}
 
 
 def receipts(session: Session, receipt_ids: Sequence[int]) -> Sequence[Receipt]:
@@ -85,7 +89,7 @@ def find_run(session: Session, name: str | None) -> Run | None:
 
 def run_figures(session: Session, run: Run, *, limit: int = 1_000) -> RunFigures:
     """Return the figures of a run's report. `limit` cuts the lists, not the file count."""
-    urgent = reading_queue.most_urgent(session, QueueFilter(review=None, run=run.name), limit=limit)
+    urgent = reading_queue.most_urgent(session, QueueFilter(review=None, run=str(run.id)), limit=limit)
     flagged = session.execute(
         select(*_REPORTED)
         .join(urgent, Image.id == urgent.c.id)
@@ -98,7 +102,8 @@ def run_figures(session: Session, run: Run, *, limit: int = 1_000) -> RunFigures
         .order_by(Image.compute_ms.desc(), Image.id.desc())
         .limit(_SLOWEST)
     ).all()
-    return RunFigures(summary(session, run), flagged, rejected, slowest)
+    patients = _patients(session, [image.id for image in (*flagged, *rejected)])
+    return RunFigures(summary(session, run), flagged, rejected, slowest, patients)
 
 
 def rejected_images(
@@ -109,13 +114,19 @@ def rejected_images(
     return session.scalars(images.options(joinedload(Image.run))).all()
 
 
+def _patients(session: Session, image_ids: Sequence[int]) -> dict[int, Any]:
+    known = select(Instance.image_id, Study.age_years, Study.age_source, Study.sex, Instance.view)
+    rows = session.execute(known.outerjoin(Instance.study).where(Instance.image_id.in_(image_ids)))
+    return {row.image_id: row for row in rows}
+
+
 def _summaries(session: Session, runs: Sequence[Run]) -> list[RunSummary]:
     """Return the runs and their file counts with three queries: two of tallies, one of the times of scores."""
     ids = [run.id for run in runs]
     counts = file_counts_by_run(session, ids)
     ends = select(Run.id, _scored_at(func.min), _scored_at(func.max)).where(Run.id.in_(ids))
     spans = {run_id: span for run_id, *span in session.execute(ends)}
-    return [RunSummary(run.name, run.started_at, counts[run.id], *spans[run.id]) for run in runs]
+    return [RunSummary(run.id, run.name, run.started_at, counts[run.id], *spans[run.id]) for run in runs]
 
 
 def _scored_at(end: Callable[[Any], Any]) -> ScalarSelect[datetime]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session, aliased, joinedload
 
-from worker.ledger import audit
+from worker.ledger import actors, audit
 from worker.ledger.states import ImageState, check_transition
 from worker.ledger.tables import Image, Prediction, Rescore
 
@@ -50,17 +51,15 @@ def rescore(session: Session, reasons: Mapping[int, str], at: datetime) -> list[
 
 
 def unseen_count(session: Session) -> int:
-    """Return the number of rescores that nobody has seen."""
-    return int(
-        session.scalar(select(func.count()).select_from(Rescore).where(Rescore.seen_at.is_(None))) or 0
-    )
+    """Return the number of rescores that nobody has seen. An erased image has nothing to see."""
+    return int(session.scalar(_not_erased(select(func.count()).select_from(Rescore))) or 0)
 
 
 def unseen(session: Session, *, after: int = 0, limit: int) -> Sequence[Rescore]:
     """Return the first rescores above the id `after` that nobody has seen, with image and predictions."""
     return session.scalars(
-        select(Rescore)
-        .where(Rescore.seen_at.is_(None), Rescore.id > after)
+        _not_erased(select(Rescore))
+        .where(Rescore.id > after)
         .order_by(Rescore.id)
         .limit(limit)
         .options(
@@ -85,7 +84,7 @@ def mark_seen(session: Session, rescore_ids: Collection[int], *, reader_id: int,
     ).all()
     for row in rows:
         row.seen_by_id, row.seen_at = reader_id, at
-    actor = f"user:{reader_id}"
+    actor = actors.user(reader_id)
     events = (
         audit.Event("rescore_seen", actor, f"image:{row.image_id}", {"rescore": row.id}) for row in rows
     )
@@ -93,11 +92,18 @@ def mark_seen(session: Session, rescore_ids: Collection[int], *, reader_id: int,
     return len(rows)
 
 
+def _not_erased(rescore: Select[Any]) -> Select[Any]:
+    """Select the rescores that nobody has seen, of images that were not erased."""
+    to_see = Rescore.seen_at.is_(None), Image.state != ImageState.ERASED
+    return rescore.join(Image, Image.id == Rescore.image_id).where(*to_see)
+
+
 def _remove_scores(session: Session, image_ids: Sequence[int], at: datetime) -> None:
     """Make images pending, as they were before their score. The caller queues them at once."""
     columns = (
         "verdict",
         "p_pneumonia",
+        "population",
         "scored_at",
         "compute_ms",
         "review_state",
@@ -114,4 +120,4 @@ def _remove_scores(session: Session, image_ids: Sequence[int], at: datetime) -> 
 
 def _rescored_event(row: Rescore) -> audit.Event:
     details = {"rescore": row.id, "prediction": row.prediction_id, "reason": row.reason_code}
-    return audit.Event("rescored", "nightread", f"image:{row.image_id}", details)
+    return audit.Event("rescored", actors.PROGRAM, f"image:{row.image_id}", details)

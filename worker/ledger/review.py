@@ -1,4 +1,4 @@
-"""Readings: readers, claims, decisions, undo.
+"""Readings: claims, decisions, undo.
 
 The row of a reading is never changed. Undo adds a row that names the reading that it takes back.
 """
@@ -12,12 +12,11 @@ from enum import StrEnum
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, aliased, joinedload
 
-from worker.ledger import audit
+from worker.ledger import actors, audit
 from worker.ledger.seals import new_salt, seal
 from worker.ledger.states import ImageState, ReviewState
-from worker.ledger.tables import Image, Prediction, Review, User
+from worker.ledger.tables import Image, Prediction, Review
 
-_LONGEST_NAME = 100
 NEEDS_READING = ("flagged", "uncertain")
 
 
@@ -44,31 +43,6 @@ def finding_of(verdict: str, action: Action) -> Finding:
     """Return the finding of confirming or overriding a verdict. An uncertain verdict counts as a flagged one."""
     agrees_with_signs = (verdict in NEEDS_READING) == (action is Action.CONFIRM)
     return Finding.SIGNS if agrees_with_signs else Finding.NO_SIGNS
-
-
-def reader(session: Session, name: str, at: datetime) -> User:
-    """Return the reader of this name, adding a new one. Raises ValueError for an empty or long name."""
-    name = checked_name(name)
-    audit.lock(session)
-    user = session.scalars(select(User).where(User.name == name)).one_or_none()
-    if user is None:
-        salt = new_salt()
-        user = User(name=name, salt=salt, created_at=at)
-        session.add(user)
-        session.flush()
-        details = {"name_seal": seal(salt, name)}
-        audit.append(
-            session, [audit.Event("reader_added", f"user:{user.id}", f"user:{user.id}", details)], at
-        )
-    return user
-
-
-def checked_name(name: str) -> str:
-    """Return a reader's name with single spaces. Raises ValueError for an empty or long name."""
-    name = " ".join(name.split())
-    if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
-        raise ValueError(f"a name of 1 to {_LONGEST_NAME} printable characters is needed")
-    return name
 
 
 def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at: datetime) -> bool:
@@ -142,7 +116,7 @@ def decide(
         "finding": reading.finding,
         "note_seal": seal(salt, note),
     }
-    audit.append(session, [audit.Event("read", f"user:{reader_id}", f"image:{image_id}", details)], at)
+    audit.append(session, [audit.Event("read", actors.user(reader_id), f"image:{image_id}", details)], at)
     return reading
 
 
@@ -178,7 +152,9 @@ def undo(session: Session, *, reader_id: int, at: datetime) -> int:
     image.review_state = ReviewState.UNREAD
     session.flush()
     details = {"review": reading.id, "undoes": last.id}
-    audit.append(session, [audit.Event("read_undone", f"user:{reader_id}", f"image:{image.id}", details)], at)
+    audit.append(
+        session, [audit.Event("read_undone", actors.user(reader_id), f"image:{image.id}", details)], at
+    )
     return image.id
 
 

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from worker.ledger import audit
+from worker.ledger import actors, audit
 from worker.ledger.seals import new_salt, seal
 from worker.ledger.tables import Run
 
 _LONGEST_NAME = 100
 # The canaries' run: nobody else may send files to it.
 CANARY_RUN = "canary"
+# The names that Nightread gives. They name nobody, so they may stand in addresses; names that a person typed may not.
+OWN_NAME = rf"night-[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|{CANARY_RUN}"
 
 
 def checked_run_name(text: str) -> str | None:
     """Return the name that a person chose for a run, with single spaces; None when it is empty.
 
     Raises:
-        ValueError: the name is long, not printable, could not stand in an address, or belongs to Nightread.
+        ValueError: the name is long, not printable, or belongs to Nightread.
     """
     name = " ".join(text.split())
     if len(name) > _LONGEST_NAME or not name.isprintable():
         raise ValueError(
             f"the name of a run must have at most {_LONGEST_NAME} characters, and only printable ones"
-        )
-    # A browser takes these parts out of an address.
-    if name and not {"", ".", ".."}.isdisjoint(name.replace("\\", "/").split("/")):
-        raise ValueError(
-            "the name of a run must not begin or end with a slash, nor have `.` or `..` in its place"
         )
     if unicodedata.normalize("NFKC", name).casefold() == CANARY_RUN:
         raise ValueError(f"the run {CANARY_RUN!r} is Nightread's own; choose another name")
@@ -41,6 +39,23 @@ def checked_run_name(text: str) -> str | None:
 def night_of(local: datetime) -> str:
     """Return the name of the night of a local time; a night lasts from noon to noon."""
     return f"night-{(local - timedelta(hours=12)).date().isoformat()}"
+
+
+def is_own_name(name: str) -> bool:
+    """Return whether Nightread gives such a name to a run."""
+    return re.fullmatch(OWN_NAME, name) is not None
+
+
+def public_name(run_id: int, name: str) -> str:
+    """Return a name of a run that says nothing of a patient: Nightread's own name, or one with the run's number."""
+    return name if is_own_name(name) else f"run {run_id}"
+
+
+def run_at(session: Session, reference: str) -> Run | None:
+    """Return the run of an address: of this id, or of this name if Nightread gave it."""
+    if reference.isdecimal():
+        return session.get(Run, int(reference))
+    return session.scalars(select(Run).where(Run.name == reference)).one_or_none()
 
 
 def run_named(session: Session, name: str, at: datetime) -> Run:
@@ -57,5 +72,5 @@ def run_named(session: Session, name: str, at: datetime) -> Run:
         session.add(run)
         session.flush()
         details = {"name_seal": seal(salt, name)}
-        audit.append(session, [audit.Event("run_started", "nightread", f"run:{run.id}", details)], at)
+        audit.append(session, [audit.Event("run_started", actors.PROGRAM, f"run:{run.id}", details)], at)
     return run

@@ -21,6 +21,11 @@ MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
 # Two processes that start at once must not both migrate. Any number works that no other program uses.
 _ADVISORY_LOCK = 0x6E69676874
 
+# Tables whose rows no role but the owner may change or delete, and tables that no other role may write at all.
+# `packaging/postgresql-roles.sql` names the same.
+APPEND_ONLY = ("audit_event", "access_record", "access_batch")
+READ_ONLY = ("alembic_version",)
+
 
 def upgrade(ledger: Ledger) -> str:
     """Upgrade the schema to the newest revision in one transaction, and return that revision.
@@ -51,14 +56,15 @@ def _protect(connection: Connection) -> None:
         text(
             "SELECT DISTINCT table_name, grantee FROM information_schema.role_table_grants"
             " JOIN pg_tables ON schemaname = table_schema AND tablename = table_name"
-            " WHERE table_schema = current_schema() AND table_name IN ('audit_event', 'alembic_version')"
+            " WHERE table_schema = current_schema() AND table_name = ANY(:protected)"
             " AND tableowner = current_user AND grantee <> tableowner"
             " AND privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')"
-        )
+        ),
+        {"protected": [*APPEND_ONLY, *READ_ONLY]},
     ).all()
     quote = connection.dialect.identifier_preparer.quote
     for table, grantee in holders:
-        rights = "UPDATE, DELETE, TRUNCATE" + (", INSERT" if table == "alembic_version" else "")
+        rights = "UPDATE, DELETE, TRUNCATE" + (", INSERT" if table in READ_ONLY else "")
         role = grantee if grantee == "PUBLIC" else quote(grantee)
         connection.execute(text(f"REVOKE {rights} ON {quote(table)} FROM {role}"))
 

@@ -10,7 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, make_url, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    ExceptionContext,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -24,8 +34,13 @@ SILENCE_S = 15.0
 _BUSY_PAUSE_S = 0.01
 _READ_SNAPSHOT = "nightread_reading"
 _WITHOUT_FSYNC = "nightread_without_fsync"
+_NO_TRANSACTION = "nightread_no_transaction"
+# A checkpoint holds the write lock while it waits for readers.
+_CHECKPOINT_TIMEOUT_S = 1.0
 # PostgreSQL: write attempted in a read-only transaction (PostgreSQL documentation, appendix A).
 _READ_ONLY = "25006"
+# PostgreSQL: insufficient_privilege.
+_FORBIDDEN = "42501"
 # SQLite: the file is read-only, or its share or disk has gone away (sqlite.org/rescode.html).
 _READ_ONLY_OR_GONE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
@@ -94,9 +109,33 @@ class Ledger:
         ):
             yield session
 
+    def forget(self) -> None:
+        """Remove replaced values from SQLite's write-ahead log, unless a reader still needs them.
+
+        PostgreSQL removes them by itself, when it vacuums a table. Raises TransientFailure.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        with (
+            _transient_when_disconnected(),
+            self.engine.connect().execution_options(**{_NO_TRANSACTION: True}) as connection,
+        ):
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={round(1e3 * _CHECKPOINT_TIMEOUT_S)}")
+            try:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                # Its timeout was for this statement only, so the connection is closed and not used again. A detached
+                # one would stay open after an error, and a read-only one keeps every later one read-only.
+                connection.invalidate()
+
     def close(self) -> None:
         """Close all pooled connections; a later use opens new ones."""
         self.engine.dispose()
+
+
+def is_forbidden(error: Exception) -> bool:
+    """Return whether the role of the database may not do what was tried."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == _FORBIDDEN
 
 
 @contextmanager
@@ -190,6 +229,8 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     _write_ahead(connection)
     connection.execute("PRAGMA foreign_keys=ON")
+    # Deleted and replaced values are overwritten with zeros: an erased name must not stay in free space of a page.
+    connection.execute("PRAGMA secure_delete=ON")
 
 
 def _write_ahead(connection: Any) -> None:
@@ -212,6 +253,8 @@ def _write_ahead(connection: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
+    if options.get(_NO_TRANSACTION):
+        return
     if options.get(_READ_SNAPSHOT):
         connection.exec_driver_sql("BEGIN")
         return
@@ -223,3 +266,10 @@ def _begin_sqlite(connection: Connection) -> None:
 def _begin_on_server(connection: Connection) -> None:
     if connection.get_execution_options().get(_WITHOUT_FSYNC):
         connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+
+
+def update_rows(session: Session, table: Any, condition: Any, **values: object) -> None:
+    """Change the rows of a table for which the condition holds."""
+    session.execute(
+        update(table).where(condition).values(**values).execution_options(synchronize_session=False)
+    )

@@ -9,13 +9,14 @@ from enum import StrEnum
 
 
 class ImageState(StrEnum):
-    """The state of an image between the inbox and its verdict; an image is always in exactly one."""
+    """The state of an image from the inbox to its verdict, or its erasure; an image is always in exactly one."""
 
     PENDING = "pending"
     LEASED = "leased"
     SCORED = "scored"
     REJECTED = "rejected"
     QUARANTINED = "quarantined"
+    ERASED = "erased"
 
 
 class ReviewState(StrEnum):
@@ -48,6 +49,7 @@ class Source(StrEnum):
     IMPORT = "import"
     RECOVERED = "recovered"
     CANARY = "canary"
+    DICOM = "dicom"
 
 
 class IllegalTransition(ValueError):  # noqa: N818 - reads as what it is
@@ -66,6 +68,11 @@ TRANSITIONS: dict[tuple[ImageState | None, ImageState], str] = {
     (ImageState.SCORED, ImageState.PENDING): "worker: a newer preprocessing would crop or reject it",
     (ImageState.REJECTED, ImageState.PENDING): "a person: retry, with a reason",
     (ImageState.QUARANTINED, ImageState.PENDING): "a person: retry, with a reason",
+    (ImageState.PENDING, ImageState.ERASED): "a person: erase, with a reason",
+    (ImageState.LEASED, ImageState.ERASED): "a person: erase, with a reason; the worker's result is dropped",
+    (ImageState.SCORED, ImageState.ERASED): "a person: erase, with a reason",
+    (ImageState.REJECTED, ImageState.ERASED): "a person: erase, with a reason",
+    (ImageState.QUARANTINED, ImageState.ERASED): "a person: erase, with a reason",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.ledger import canary, rescores
+from worker.ledger import canary, populations, receiver_tallies, rescores
 from worker.ledger.file_counts import file_counts
 from worker.ledger.process_health import oldest_pending, oldest_unfinished, process_health, troubles
 from worker.ledger.tables import Prediction
@@ -23,7 +23,7 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
     `eta_s` is 0 when no image is pending or being scored, and null when the rate is 0. `oldest_waiting_s`
     is the time since the oldest pending image arrived, or lost its score to be scored again; null when none is
     pending. `rescored_unseen` is the number of images that were scored again after an upgrade and that nobody has
-    seen. `troubles` has a sentence for each problem that a person should look into.
+    seen. `receiver` says how often the receiver did or refused what (`worker.ledger.receiver_tallies`). `troubles` has a sentence for each problem that a person should look into.
     """
     counts, images_per_s, statuses = file_counts(session), rate(session, at), process_health(session, at)
     latest_canary, rescored = canary.latest_canary(session, at), rescores.unseen_count(session)
@@ -36,12 +36,14 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
         "processes": [asdict(status) for status in statuses],
         "canary": asdict(latest_canary) if latest_canary else None,
         "rescored_unseen": rescored,
+        "receiver": {kind.value: total for kind, total in receiver_tallies.totals(session).items()},
         "troubles": troubles(
             statuses,
             balanced=counts.balanced,
             canary=latest_canary,
             waited_s=_seconds_since(oldest_unfinished(session), at),
             rescored=rescored,
+            populations=populations.unexpected(session),
         ),
     }
 

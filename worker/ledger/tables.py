@@ -25,6 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 from worker.card.band import clear_below
+from worker.card.population import Population
 from worker.ledger.states import ImageState
 
 # SQLite assigns ids by itself only in a column of exactly the type INTEGER.
@@ -37,6 +38,9 @@ SALT = String(32)
 # An image has a reason exactly while it is rejected or quarantined.
 HAS_REASON = text("reason_code IS NOT NULL")
 UNSEEN = text("seen_at IS NULL")
+# Most events have these kinds or this actor. The others are found through small indexes.
+RARE_KIND = text("kind NOT IN ('received', 'scored')")
+NOT_THE_PROGRAM = text("actor <> 'nightread'")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -126,20 +130,17 @@ class Image(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     retry_reason: Mapped[str | None] = mapped_column(Text)
     salt: Mapped[str | None] = mapped_column(SALT)
-    # For the DICOM intake, which will fill them from the header.
-    study_uid: Mapped[str | None] = mapped_column(String(64))
-    patient_key: Mapped[str | None] = mapped_column(String(64), index=True)
-    age_years: Mapped[float | None]
-    sex: Mapped[str | None] = mapped_column(String(1))
-    view: Mapped[str | None] = mapped_column(String(20))
     # A copy of what pages need from the current prediction, so that each query needs only one index.
     verdict: Mapped[str | None] = mapped_column(String(20))
     p_pneumonia: Mapped[float | None]
+    population: Mapped[str | None] = mapped_column(String(10))
     scored_at: Mapped[datetime | None]
     compute_ms: Mapped[float | None]
     review_state: Mapped[str | None] = mapped_column(String(20))
     claimed_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"), index=True)
     claimed_until: Mapped[datetime | None]
+    # Null: the image store has the bytes, or may have them again.
+    bytes_removed_at: Mapped[datetime | None]
 
     run: Mapped[Run] = relationship()
     claimed_by: Mapped[User | None] = relationship()
@@ -149,11 +150,59 @@ class Image(Base):
     reviews: Mapped[list[Review]] = relationship(order_by="Review.id")
     receipts: Mapped[list[Receipt]] = relationship(back_populates="image", order_by="Receipt.id")
     rescores: Mapped[list[Rescore]] = relationship(back_populates="image", order_by="Rescore.id")
+    erasure: Mapped[Erasure | None] = relationship()
+    instance: Mapped[Instance | None] = relationship(back_populates="image")
+
+    @property
+    def age_years(self) -> float | None:
+        """The age of the patient; None: not known. `instance` and its study must be loaded."""
+        study = self.instance.study if self.instance else None
+        return study.age_years if study else None
 
     @property
     def prediction(self) -> Prediction | None:
         """The prediction in force, of the loaded `predictions`; None unless the image is scored."""
         return self.predictions[0] if self.state == ImageState.SCORED and self.predictions else None
+
+
+class Study(Base):
+    """Whose images belong together, and how old the patient was: see `worker.imagefile.identity`.
+
+    A file without a study UID has a study of its own. A row is never changed, only erased: objects of one study that
+    contradict each other make more than one row. Everything but the time is null if the study was erased.
+    """
+
+    __tablename__ = "study"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    study_uid: Mapped[str | None] = mapped_column(String(64), index=True)
+    accession: Mapped[str | None] = mapped_column(String(16))
+    patient_key: Mapped[str | None] = mapped_column(String(64), index=True)
+    age_years: Mapped[float | None]
+    age_source: Mapped[str | None] = mapped_column(String(20))
+    sex: Mapped[str | None] = mapped_column(String(1))
+    salt: Mapped[str | None] = mapped_column(SALT)
+    added_at: Mapped[datetime]
+
+
+class Instance(Base):
+    """How an image was taken, and to which study it belongs. Everything is null if the image was erased."""
+
+    __tablename__ = "instance"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), unique=True)
+    study_id: Mapped[int | None] = mapped_column(ForeignKey("study.id"), index=True)
+    series_uid: Mapped[str | None] = mapped_column(String(64))
+    instance_uid: Mapped[str | None] = mapped_column(String(64))
+    view: Mapped[str | None] = mapped_column(String(20))
+    laterality: Mapped[str | None] = mapped_column(String(1))
+    manufacturer: Mapped[str | None] = mapped_column(String(64))
+    station_class: Mapped[str | None] = mapped_column(String(20))
+    salt: Mapped[str | None] = mapped_column(SALT)
+
+    image: Mapped[Image] = relationship(back_populates="instance")
+    study: Mapped[Study | None] = relationship()
 
 
 class Receipt(Base):
@@ -212,8 +261,12 @@ class OperatingPointRow(Base):
 class Prediction(Base):
     """The result of one model for one image, with everything that is needed to compute it again.
 
-    `activation` is the activation map: `map_height` x `map_width` bytes, row by row. The crop columns are null if
-    the whole image was scored.
+    `activation` is the activation map: `map_height` x `map_width` bytes, row by row; empty if the image was erased.
+    The crop columns are null if the whole image was scored. `population` is a value of
+    `worker.card.population.Population`; null if nobody was checked: by an earlier version, for a model whose card
+    states no ages, or for a canary.
+    `greyscale` says how the grey values of a DICOM object were made (see `worker.dicom.picture.GreyFacts`); null: the file
+    holds the grey values themselves.
     """
 
     __tablename__ = "prediction"
@@ -244,6 +297,8 @@ class Prediction(Base):
     crop_top: Mapped[int | None]
     crop_right: Mapped[int | None]
     crop_bottom: Mapped[int | None]
+    population: Mapped[str | None] = mapped_column(String(10))
+    greyscale: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
     image: Mapped[Image] = relationship(back_populates="predictions")
     model: Mapped[Model] = relationship()
@@ -264,7 +319,8 @@ class Prediction(Base):
     @property
     def clear_below(self) -> float:
         """The score below which the image is clear. `operating_point` must be loaded."""
-        return clear_below(self.operating_point.band_low, cropped=self.crop is not None)
+        outside = self.population == Population.OUTSIDE
+        return clear_below(self.operating_point.band_low, cropped=self.crop is not None, outside=outside)
 
 
 class ReceiptTally(Base):
@@ -286,6 +342,7 @@ class ImageTally(Base):
     state: Mapped[str] = mapped_column(String(20), primary_key=True)
     verdict: Mapped[str] = mapped_column(String(20), primary_key=True)
     review_state: Mapped[str] = mapped_column(String(20), primary_key=True)
+    population: Mapped[str] = mapped_column(String(10), primary_key=True)
     total: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -299,7 +356,7 @@ class PredictionTally(Base):
 
 
 class User(Base):
-    """A reader."""
+    """A person. `roles` are names of `worker.ledger.roles.Role`, sorted and separated by commas."""
 
     __tablename__ = "user"
 
@@ -307,6 +364,97 @@ class User(Base):
     name: Mapped[str] = mapped_column(String(100), unique=True)
     salt: Mapped[str | None] = mapped_column(SALT)
     created_at: Mapped[datetime]
+    roles: Mapped[str] = mapped_column(String(200), server_default="reader")
+    disabled_at: Mapped[datetime | None]
+    passphrase_hash: Mapped[str | None] = mapped_column(String(200))
+
+
+class Totp(Base):
+    """An authenticator app of a person. `secret` is encrypted. No code of `last_step` or earlier is accepted again."""
+
+    __tablename__ = "totp"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    secret: Mapped[str | None] = mapped_column(String(400))
+    last_step: Mapped[int] = mapped_column(BigInteger)
+    added_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]
+
+
+class RecoveryCode(Base):
+    """A code that takes the place of an authenticator app once. Its hash, not the code."""
+
+    __tablename__ = "recovery_code"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    totp_id: Mapped[int] = mapped_column(ForeignKey("totp.id"), index=True)
+    code_sha256: Mapped[str] = mapped_column(String(64))
+    used_at: Mapped[datetime | None]
+
+
+class Passkey(Base):
+    """A passkey of a person. `credential_id` is in base64url."""
+
+    __tablename__ = "passkey"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    salt: Mapped[str | None] = mapped_column(SALT)
+    credential_id: Mapped[str] = mapped_column(String(1400), unique=True)
+    public_key: Mapped[bytes] = mapped_column(LargeBinary)
+    sign_count: Mapped[int] = mapped_column(BigInteger)
+    added_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    removed_at: Mapped[datetime | None]
+
+
+class BrowserSession(Base):
+    """A browser in which a person signed in. Its cookie holds the key, and the ledger only the key's SHA-256."""
+
+    __tablename__ = "session"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    key_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    method: Mapped[str] = mapped_column(String(20))
+    address: Mapped[str] = mapped_column(String(45))
+    browser: Mapped[str] = mapped_column(String(200))
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    user: Mapped[User] = relationship()
+
+
+class SignInLink(Base):
+    """A link that signs a person in once. The ledger holds only the SHA-256 of its key."""
+
+    __tablename__ = "sign_in_link"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    key_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    made_at: Mapped[datetime]
+    valid_until: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+    user: Mapped[User] = relationship()
+
+
+class ProviderIdentity(Base):
+    """A person's key at the hospital's sign-in service. It is never compared with names or e-mail addresses."""
+
+    __tablename__ = "identity"
+    __table_args__ = (UniqueConstraint("issuer", "subject"),)
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), unique=True)
+    issuer: Mapped[str] = mapped_column(String(500))
+    subject: Mapped[str] = mapped_column(String(255))
+    salt: Mapped[str | None] = mapped_column(SALT)
+    added_at: Mapped[datetime]
 
 
 class Review(Base):
@@ -350,6 +498,28 @@ class Rescore(Base):
     prediction: Mapped[Prediction] = relationship()
 
 
+class Erasure(Base):
+    """Why and when a person erased an image. Its event says who."""
+
+    __tablename__ = "erasure"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), unique=True)
+    reason: Mapped[str] = mapped_column(Text)
+    salt: Mapped[str | None] = mapped_column(SALT)
+    at: Mapped[datetime]
+
+
+class SiteKey(Base):
+    """A site key that makes patient keys from `at` on. The ledger has only its fingerprint; the last row is in force."""
+
+    __tablename__ = "site_key"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime]
+
+
 class Recheck(Base):
     """The last prediction of a model that was checked with a newer preprocessing: `last_id`.
 
@@ -364,6 +534,28 @@ class Recheck(Base):
     last_id: Mapped[int] = mapped_column(BigInteger)
     attempts: Mapped[int]
     busy_until: Mapped[datetime | None]
+
+
+class ApiToken(Base):
+    """A key with which a program may act for its owner. `key_hash` is the SHA-256 of the key, which nobody keeps.
+
+    `scopes` is held as `worker.ledger.roles.scopes_text` writes it. `last_used_at` is at most a minute late.
+    """
+
+    __tablename__ = "api_token"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    salt: Mapped[str | None] = mapped_column(SALT)
+    key_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    owner: Mapped[User] = relationship()
 
 
 class Process(Base):
@@ -383,10 +575,29 @@ class Process(Base):
     __table_args__ = (UniqueConstraint("name", "host"),)
 
 
+class ReceiverTally(Base):
+    """How often the receiver did or refused something; one row for each kind that happened."""
+
+    __tablename__ = "receiver_tally"
+
+    kind: Mapped[str] = mapped_column(String(40), primary_key=True)
+    total: Mapped[int] = mapped_column(BigInteger)
+
+
 class AuditEvent(Base):
     """One link of the hash chain. `payload` is canonical JSON, stored as the text that was hashed."""
 
     __tablename__ = "audit_event"
+    __table_args__ = (
+        Index("ix_audit_event_rare_kind", "kind", "seq", sqlite_where=RARE_KIND, postgresql_where=RARE_KIND),
+        Index(
+            "ix_audit_event_of_actor",
+            "actor",
+            "seq",
+            sqlite_where=NOT_THE_PROGRAM,
+            postgresql_where=NOT_THE_PROGRAM,
+        ),
+    )
 
     seq: Mapped[int] = mapped_column(KEY, primary_key=True, autoincrement=False)
     at: Mapped[str] = mapped_column(String(32))
@@ -406,3 +617,57 @@ class ChainHead(Base):
     id: Mapped[int] = mapped_column(KEY, primary_key=True, autoincrement=False)
     seq: Mapped[int] = mapped_column(BigInteger)
     hash: Mapped[str] = mapped_column(String(64))
+
+
+class AccessRecord(Base):
+    """One access: who saw, searched, exported or was refused what. Rows are only inserted: see `accesses`.
+
+    It holds ids, codes and numbers only. `image_id` and `run_id` refer to no row, so that a record stays as it was
+    whatever becomes of them, and so that it waits for no lock. `total` is the number of equal accesses.
+    """
+
+    __tablename__ = "access_record"
+    __table_args__ = (
+        Index("ix_access_record_of_image", "image_id", "id"),
+        Index("ix_access_record_of_actor", "actor", "id"),
+        Index("ix_access_record_of_kind", "kind", "id"),
+        Index("ix_access_record_of_actor_and_kind", "actor", "kind", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcTime, index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    actor: Mapped[str] = mapped_column(String(200))
+    image_id: Mapped[int | None] = mapped_column(BigInteger)
+    run_id: Mapped[int | None] = mapped_column(BigInteger)
+    code: Mapped[str] = mapped_column(String(100))
+    total: Mapped[int]
+    reason_seal: Mapped[str | None] = mapped_column(String(64))
+
+
+class AccessReason(Base):
+    """The reason that somebody gave for an access, which holds its seal. Text and salt can be erased."""
+
+    __tablename__ = "access_reason"
+
+    access_id: Mapped[int] = mapped_column(
+        KEY, ForeignKey("access_record.id"), primary_key=True, autoincrement=False
+    )
+    reason: Mapped[str] = mapped_column(Text)
+    salt: Mapped[str | None] = mapped_column(SALT)
+
+
+class AccessBatch(Base):
+    """The accesses above the last one of the batch before, up to `last_id`: number and SHA-256 of their rows.
+
+    An event of the audit trail has the same values. Rows are only inserted.
+    """
+
+    __tablename__ = "access_batch"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    first_id: Mapped[int] = mapped_column(BigInteger)
+    last_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    total: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime]

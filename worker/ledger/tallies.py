@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from worker.ledger import audit
+from worker.ledger import actors, audit
 from worker.ledger.tables import Base, Image, ImageTally, Prediction, PredictionTally, Receipt, ReceiptTally
 
 # Each tally and the columns that it counts by; empty text stands for null.
@@ -25,7 +25,7 @@ _KINDS: dict[type[Base], Sequence[ColumnElement[Any]]] = {
     ReceiptTally: [Receipt.__table__.c[name] for name in ("run_id", "outcome")],
     ImageTally: [
         *(Image.__table__.c[name] for name in ("run_id", "state")),
-        *(func.coalesce(Image.__table__.c[name], "") for name in ("verdict", "review_state")),
+        *(func.coalesce(Image.__table__.c[name], "") for name in ("verdict", "review_state", "population")),
     ],
     PredictionTally: [Prediction.__table__.c.model_id],
 }
@@ -46,7 +46,7 @@ def repair(session: Session) -> int:
             session.execute(delete(tally))
             counts = select(*kinds, func.count()).group_by(*kinds)
             session.execute(insert(tally).from_select(list(tally.__table__.c), counts))
-        event = audit.Event("tallies_repaired", "nightread", "ledger", {"differences": wrong})
+        event = audit.Event("tallies_repaired", actors.PROGRAM, "ledger", {"differences": wrong})
         audit.append(session, [event])
     return wrong
 

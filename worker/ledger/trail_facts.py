@@ -17,23 +17,39 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.ledger import actors
 from worker.ledger.states import ImageState, Outcome, ReviewState
 
 Facts = dict[str, object]
 
 CROP = ("crop_left", "crop_top", "crop_right", "crop_bottom")
+# What events say of an instance and of a study. Both are sealed, but for what leads to nobody.
+_INSTANCE = (
+    "study_id_seal", "series_uid_seal", "instance_uid_seal", "view", "laterality", "manufacturer", "station_class",
+)  # fmt: skip
+_STUDY = ("study_uid_seal", "accession_seal", "patient_key_seal", "age_years_seal", "age_source", "sex_seal")
 # What the row of an image has while it is scored.
-_SCORE = ("verdict", "p_pneumonia", "scored_at", "review_state")
+_SCORE = ("verdict", "p_pneumonia", "population", "scored_at", "review_state")
 
 # The columns of each table whose values follow from the audit trail.
 PROVEN: dict[str, tuple[str, ...]] = {
     "run": ("started_at", "name"),
-    "user": ("created_at", "name"),
+    "user": ("created_at", "name", "roles", "disabled_at", "passphrase_hash"),
+    "api_token": ("owner_id", "name", "key_hash", "scopes", "created_at", "expires_at", "revoked_at"),
+    "identity": ("user_id", "issuer", "subject", "added_at"),
+    "totp": ("user_id", "secret", "added_at", "removed_at"),
+    "passkey": ("user_id", "name", "credential_id", "public_key", "added_at", "removed_at"),
+    "study": ("study_uid", "accession", "patient_key", "age_years", "age_source", "sex", "added_at"),
+    "instance": (
+        "image_id", "study_id", "series_uid", "instance_uid", "view", "laterality", "manufacturer", "station_class",
+    ),
+    "site_key": ("fingerprint", "at"),
     "model": ("sha256", "name", "version", "card", "active_since"),
     "operating_point": ("model_id", "name", "threshold", "band_low", "band_high", "set_at"),
     "image": (
         "sha256", "bytes", "format", "width", "height", "phantom", "run_id", "lane", "state", "received_at",
-        "reason_code", "reason", "retry_reason", "verdict", "p_pneumonia", "scored_at", "review_state",
+        "reason_code", "reason", "retry_reason", "verdict", "p_pneumonia", "population", "scored_at", "review_state",
+        "bytes_removed_at",
     ),
     "receipt": (
         "source", "original_name", "sha256", "bytes", "outcome", "reason_code", "reason", "image_id", "run_id",
@@ -41,10 +57,12 @@ PROVEN: dict[str, tuple[str, ...]] = {
     ),
     "prediction": (
         "operating_point_id", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence", "verdict",
-        "activation", "versions", "finished_at", *CROP,
+        "activation", "versions", "finished_at", *CROP, "population", "greyscale",
     ),
     "rescore": ("image_id", "prediction_id", "reason_code", "at", "seen_by_id", "seen_at"),
+    "erasure": ("image_id", "reason", "at"),
     "review": ("image_id", "prediction_id", "user_id", "action", "finding", "note", "undoes_id", "at"),
+    "access_batch": ("first_id", "last_id", "total", "sha256", "at"),
 }  # fmt: skip
 
 
@@ -81,6 +99,8 @@ class ImageTrail:
         predictions: facts about each prediction, by the SHA-256 of its model.
         reviews: facts about each reading, by id.
         rescores: facts about each time that the image lost its score to be scored again, by id.
+        erasures: facts about the erasure of the image, by id. If there is one, no row may hold a text.
+        instances: facts about how the image was taken, by id. There is at most one.
     """
 
     image: Facts = field(default_factory=dict)
@@ -89,6 +109,8 @@ class ImageTrail:
     predictions: dict[object, Facts] = field(default_factory=dict)
     reviews: dict[object, Facts] = field(default_factory=dict)
     rescores: dict[object, Facts] = field(default_factory=dict)
+    erasures: dict[object, Facts] = field(default_factory=dict)
+    instances: dict[object, Facts] = field(default_factory=dict)
 
 
 def image_facts(image_id: int, events: Iterable[TrailEvent]) -> ImageTrail:
@@ -102,7 +124,7 @@ def image_facts(image_id: int, events: Iterable[TrailEvent]) -> ImageTrail:
 
 
 def row_facts(events: Iterable[TrailEvent]) -> Facts:
-    """Return what the events about a run, a reader, a model or an operating point say."""
+    """Return what the events about a row of any table say that does not belong to an image."""
     facts: Facts = {}
     for event in events:
         describe = _ROW_EVENTS.get(event.kind)
@@ -134,6 +156,18 @@ def _received(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
             "state": ImageState.REJECTED if rejected else ImageState.PENDING,
             **dict.fromkeys((*_SCORE, "retry_reason")),
         }
+    _identified(facts, event, image_id)
+    if facts.image:
+        # The bytes of a file that arrives again are in the store again.
+        facts.image["bytes_removed_at"] = None
+
+
+def _identified(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
+    """Follow what an event says of the image's instance: when it was added, and when numbers were removed from it."""
+    instance = event.payload.get("instance")
+    if instance is not None:
+        said = _chosen(event.payload, *_INSTANCE)
+        facts.instances[instance] = {"image_id": image_id, **said}
 
 
 def _scored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
@@ -142,11 +176,13 @@ def _scored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
     facts.predictions[said.get("model")] = {
         **numbers,
         **_renamed(said, operating_point="operating_point_id"),
-        **_chosen(said, "activation_sha256", "versions_sha256", *CROP),
+        **_chosen(said, "activation_sha256", "versions_sha256", *CROP, "population"),
+        # Only the events of DICOM objects have it.
+        "greyscale_sha256": said.get("greyscale_sha256"),
         "finished_at": event.at,
     }
     facts.image |= {
-        **_chosen(said, "verdict", "p_pneumonia", "format", "width", "height", "phantom"),
+        **_chosen(said, "verdict", "p_pneumonia", "population", "format", "width", "height", "phantom"),
         **_state(facts, ImageState.SCORED),
         "scored_at": event.at,
         "review_state": ReviewState.UNREAD,
@@ -166,14 +202,14 @@ def _rescored(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
 
 
 def _rescore_seen(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
-    seen = {"seen_by_id": _user_id(event), "seen_at": event.at}
+    seen = {"seen_by_id": actors.user_id(event.actor), "seen_at": event.at}
     facts.rescores.setdefault(event.payload.get("rescore"), {}).update(seen)
 
 
 def _restored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
     prediction = facts.predictions.get(event.payload.get("model"), {})
     facts.image |= {
-        **_chosen(prediction, "verdict", "p_pneumonia"),
+        **_chosen(prediction, "verdict", "p_pneumonia", "population"),
         **_renamed(prediction, finished_at="scored_at"),
         **_state(facts, ImageState.SCORED),
         "review_state": ReviewState.UNREAD,
@@ -206,6 +242,32 @@ def _retried(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
     }
 
 
+def _erased(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
+    said = event.payload
+    facts.erasures[said.get("erasure")] = {
+        "image_id": image_id,
+        **_chosen(said, "reason_seal"),
+        "at": event.at,
+    }
+    for instance in facts.instances.values():
+        instance.update(dict.fromkeys(_INSTANCE))
+    for typed in ("retry_reason_seal", "retry_reason_sha256"):
+        facts.image.pop(typed, None)
+    facts.image |= {**_state(facts, ImageState.ERASED), **dict.fromkeys((*_SCORE, "retry_reason"))}
+    _remove_maps(facts)
+
+
+def _bytes_removed(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
+    facts.image["bytes_removed_at"] = event.at
+    _remove_maps(facts)
+
+
+def _remove_maps(facts: ImageTrail) -> None:
+    for prediction in facts.predictions.values():
+        prediction.pop("activation_sha256", None)
+        prediction["activation"] = b""
+
+
 def _read(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
     said = event.payload
     facts.reviews[said.get("review")] = {
@@ -231,18 +293,26 @@ def _undone(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
 
 
 def _by(event: TrailEvent, image_id: int) -> Facts:
-    return {"image_id": image_id, "user_id": _user_id(event), "at": event.at}
-
-
-def _user_id(event: TrailEvent) -> int | None:
-    user = event.actor.removeprefix("user:")
-    return int(user) if user.isdecimal() else None
+    return {"image_id": image_id, "user_id": actors.user_id(event.actor), "at": event.at}
 
 
 def _state(facts: ImageTrail, state: ImageState) -> Facts:
     """Return the facts of an image that enters a state without a reason."""
     facts.image.pop("reason_sha256", None)
     return {"state": state, "reason_code": None, "reason": None}
+
+
+def _user_added(event: TrailEvent) -> Facts:
+    return {
+        "created_at": event.at,
+        "disabled_at": None,
+        "passphrase_hash_sha256": None,
+        **_chosen(event.payload, "name_seal"),
+    }
+
+
+def _passphrase(event: TrailEvent) -> Facts:
+    return _chosen(event.payload, "passphrase_hash_sha256")
 
 
 def _chosen(said: Mapping[str, Any], *names: str) -> Facts:
@@ -263,20 +333,66 @@ _IMAGE_EVENTS: dict[str, Callable[[ImageTrail, TrailEvent, int], None]] = {
     "rescored": _rescored,
     "rescore_seen": _rescore_seen,
     "restored": _restored,
+    "erased": _erased,
+    "bytes_removed": _bytes_removed,
+    "numbers_erased": _identified,
     "read": _read,
     "read_undone": _undone,
 }
 
 _ROW_EVENTS: dict[str, Callable[[TrailEvent], Facts]] = {
     "run_started": lambda event: {"started_at": event.at, **_chosen(event.payload, "name_seal")},
-    "reader_added": lambda event: {"created_at": event.at, **_chosen(event.payload, "name_seal")},
+    # Written by version 0.2.0 and earlier, which knew no other role.
+    "reader_added": lambda event: {**_user_added(event), "roles": "reader"},
+    "user_added": lambda event: {**_user_added(event), **_chosen(event.payload, "roles")},
+    "user_named": lambda event: _chosen(event.payload, "name_seal"),
+    "user_roles_set": lambda event: _chosen(event.payload, "roles"),
+    "user_disabled": lambda event: {"disabled_at": event.at},
+    "user_enabled": lambda _event: {"disabled_at": None},
+    "totp_added": lambda event: {
+        "added_at": event.at,
+        "removed_at": None,
+        **_renamed(event.payload, user="user_id"),
+        **_chosen(event.payload, "secret_sha256"),
+    },
+    "totp_removed": lambda event: {"removed_at": event.at, "secret_sha256": None},
+    "passkey_added": lambda event: {
+        "added_at": event.at,
+        "removed_at": None,
+        **_renamed(event.payload, user="user_id"),
+        **_chosen(event.payload, "name_seal", "credential_id", "public_key_sha256"),
+    },
+    "passkey_removed": lambda event: {"removed_at": event.at},
+    "passphrase_set": _passphrase,
+    "passphrase_rehashed": _passphrase,
+    "passphrase_reset": _passphrase,
+    "token_added": lambda event: {
+        "created_at": event.at,
+        "revoked_at": None,
+        **_renamed(event.payload, owner="owner_id"),
+        **_chosen(event.payload, "name_seal", "key_hash", "scopes", "expires_at"),
+    },
+    "token_revoked": lambda event: {"revoked_at": event.at},
+    "identity_added": lambda event: {
+        "added_at": event.at,
+        **_chosen(event.payload, "user_id", "issuer_seal", "subject_seal"),
+    },
+    "study_added": lambda event: {"added_at": event.at, **_chosen(event.payload, *_STUDY)},
+    "study_numbers_erased": lambda event: _chosen(event.payload, *_STUDY),
+    "study_erased": lambda _event: dict.fromkeys(_STUDY),
+    "site_key_made": lambda event: {"at": event.at, **_chosen(event.payload, "fingerprint")},
     "model_registered": lambda event: {
         "active_since": event.at,
         **_chosen(event.payload, "sha256", "name", "version", "card_sha256"),
     },
+    "card_replaced": lambda event: _chosen(event.payload, "card_sha256"),
     "operating_point_set": lambda event: {
         "set_at": event.at,
         **_renamed(event.payload, model="model_id"),
         **_chosen(event.payload, "name", "threshold", "band_low", "band_high"),
+    },
+    "accesses_chained": lambda event: {
+        "at": event.at,
+        **_chosen(event.payload, "first_id", "last_id", "total", "sha256"),
     },
 }

@@ -1,6 +1,7 @@
 """The sweeper: publishes lost images again, ends expired leases, and quarantines images that keep failing.
 
-While nothing waits, it asks the scoring processes to check older predictions.
+It also removes what is left of erased images and what is older than the settings allow. While nothing waits, it asks
+the scoring processes to check older predictions.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import structlog
 
 from worker.config import Settings
+from worker.erasing import Eraser
 from worker.errors import BrokerAway
 from worker.inference.preprocess import versions_before
 from worker.ledger import leases, rechecks
@@ -17,6 +19,7 @@ from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.states import Lane
 from worker.outages import BROKER, OUTAGES
 from worker.queue.dispatch import Dispatcher
+from worker.retention import Retention
 from worker.store import Store
 
 log = structlog.get_logger(__name__)
@@ -31,12 +34,24 @@ class Sweeper:
         self._ledger = ledger
         self._store = store
         self._dispatcher = dispatcher
+        self._eraser = Eraser(ledger, store)
+        self._retention = Retention(settings, ledger, store)
 
     def sweep(self) -> None:
         """Run once. Raises TransientFailure when the database or the image store is out of reach."""
         self._expire()
         if self._requeue():
             self._recheck()
+
+    def clean(self) -> None:
+        """Remove the bytes of erased images that are still there, and some of what is older than the settings allow.
+
+        To be called after all other work: a file that cannot be deleted must not keep images waiting.
+
+        Raises TransientFailure: the database or the image store failed.
+        """
+        self._eraser.finish()
+        self._retention.run_some()
 
     def _expire(self) -> None:
         lease_s = self._settings.lease_s

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -83,12 +84,28 @@ class RenditionArea:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(sentence, "utf-8")
 
+    def holds(self, sha256: str) -> bool:
+        """Return whether there is a pack or a note of an image, of any version."""
+        return next(self._all_of(sha256), None) is not None
+
+    def remove(self, sha256: str) -> None:
+        """Delete the packs and notes of an image, of every version. Raises OSError."""
+        for path in list(self._all_of(sha256)):
+            path.unlink(missing_ok=True)
+
     def remove_abandoned(self) -> None:
         """Delete unfinished files whose process has died."""
         for path in self.root.glob("*.part"):
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_S:
                     path.unlink()
+
+    def _all_of(self, sha256: str) -> Iterator[Path]:
+        for version in self.root.parent.glob("*"):
+            for ending in ("zip", "failed"):
+                path = version / sha256[:2] / f"{sha256}.{ending}"
+                if path.exists():
+                    yield path
 
     def _path(self, sha256: str, ending: str) -> Path:
         return self.root / sha256[:2] / f"{sha256}.{ending}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from worker.decoder_environment import decoder_environment
 from worker.renditions.process import REFUSED
 
 _POLL_S = 0.05
@@ -53,7 +53,7 @@ def make_pack(
         stdin=source,
         stdout=target,
         stderr=subprocess.PIPE,
-        env=_environment(),
+        env=decoder_environment(),
         # Ctrl-C does not reach it. In a session of its own, some kernels would ignore its niceness (autogroup, sched(7)).
         process_group=0,
     )
@@ -89,9 +89,3 @@ def _refusal(status: int, message: str) -> NoRendition:
         # By the kernel when memory is short, or by a person.
         return NoRendition("Decoding the image was stopped by the system.", lasting=False)
     return NoRendition("The image cannot be shown: its decoder failed.", lasting=True)
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment without our settings, because they can hold a password."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTREAD_")}
-    return kept | {"OPENBLAS_NUM_THREADS": "1"}

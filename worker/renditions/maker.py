@@ -70,9 +70,18 @@ class Maker:
                 rendition = read_pack(target, kind)
             if shutil.disk_usage(unfinished.parent).free >= self._min_free_bytes:
                 self.area.keep(unfinished, sha256)
+                self._remove_if_erased(sha256)
         except OSError as error:
             reason = "The image store cannot read this image, or the disk is full."
             raise NoRendition(reason, lasting=False) from error
         except DamagedPack as damage:
             raise NoRendition("The picture could not be prepared. Try again.", lasting=False) from damage
         return rendition
+
+    def _remove_if_erased(self, sha256: str) -> None:
+        """Remove a pack whose original was erased while the pack was made.
+
+        An erasure removes the original first and the packs afterwards, so that either it or this method finds the pack.
+        """
+        if not self._store.has(sha256):
+            self.area.remove(sha256)

@@ -49,7 +49,7 @@ class OnDemand:
 
     @contextmanager
     def _place(self, kind: Kind) -> Iterator[None]:
-        if kind is Kind.FULL:
+        if kind in {Kind.FULL, Kind.VALUES}:
             with _held(self._waiting, 0):
                 yield
         else:

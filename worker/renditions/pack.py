@@ -11,10 +11,10 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 # A new version of the drawing makes packs of its own: another number, another folder.
-PACK_VERSION = "1"
+PACK_VERSION = "2"
 _MANIFEST = "manifest.json"
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
@@ -24,9 +24,14 @@ class DamagedPack(Exception):  # noqa: N818 - an outcome: the pack is made again
 
 
 class Kind(StrEnum):
-    """The renditions of an image: of up to 4,096, 480 and 160 pixels a side."""
+    """The renditions of an image: of up to 4,096, 480 and 160 pixels a side; and its values, if they have over 8 bits.
+
+    VALUES is as large as FULL. Browsers show 8 bits only, so it has two colours: of each value, spread over 0..65535 from
+    the lowest of the picture to the highest, red holds the upper 8 bits and green the lower 8.
+    """
 
     FULL = "full"
+    VALUES = "values"
     PREVIEW = "preview"
     THUMBNAIL = "thumbnail"
 
@@ -39,15 +44,13 @@ class Facts:
         width: of the original in pixels, after its orientation was applied.
         height: likewise.
         bits: bits per pixel of the full rendition, 8 or 16.
-        low: the original's value that the full rendition shows as black; values below are black, too.
-        high: the original's value that it shows as white; values above are white, too.
+        grey: the grey scale of a picture that has VALUES (`GreyFacts.as_dict`); None for other pictures.
     """
 
     width: int
     height: int
     bits: int
-    low: int
-    high: int
+    grey: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

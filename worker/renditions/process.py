@@ -14,8 +14,8 @@ import sys
 REFUSED = 3
 # SIGXCPU comes first, so that the caller can tell why the process ended; SIGKILL follows.
 _KILLED_LATER_S = 5
-# More than any pack: 4,096 x 4,096 pixels of 16 bits.
-_LARGEST_PACK = 64 * 1024**2
+# More than any pack: 4,096 x 4,096 pixels of 16 bits, twice.
+_LARGEST_PACK = 96 * 1024**2
 
 
 def main(sha256: str, memory_bytes: int, cpu_s: int, niceness: int, max_pixels: int) -> int:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from worker.ledger import rescores
+from worker.card.population import Population
+from worker.ledger import populations, rescores
 from worker.ledger.process_health import process_health, troubles
 from worker.ledger.reports import RunFigures, find_run, run_figures
+from worker.ledger.runs import public_name
 from worker.ledger.session import ledger_time
+from worker.ledger.tables import Run
 
-FLAGGED_COLUMNS = ("image", "verdict", "p_pneumonia", "review", "phantom", "file")
+PATIENT_COLUMNS = ("age_years", "age_source", "sex", "view")
+FLAGGED_COLUMNS = (
+    "image", "verdict", "p_pneumonia", "review", "phantom", "population", *PATIENT_COLUMNS, "file"
+)  # fmt: skip
 REJECTED_COLUMNS = ("image", "state", "code", "reason", "file")
 SLOWEST_COLUMNS = ("image", "compute_ms")
 
@@ -36,10 +43,43 @@ def read_report(session: Session, run_name: str | None) -> Report:
     run = find_run(session, run_name)
     if run is None:
         raise LookupError(f"There is no run named {run_name!r}." if run_name else "There is no run yet.")
+    return report_of(session, run)
+
+
+def report_of(session: Session, run: Run, *, names: bool = True) -> Report:
+    """Read the report of a run from the ledger.
+
+    Without `names`, numbers stand where people or files gave a name, and nothing is said of the patients.
+    """
     figures, statuses = run_figures(session, run), process_health(session, ledger_time(session))
     # No heartbeat at all means that Nightread was stopped on purpose: that is not a problem.
-    problems = troubles(statuses, balanced=True, rescored=rescores.unseen_count(session)) if statuses else []
-    return Report(figures, [*open_work(figures), *problems])
+    problems = (
+        troubles(
+            statuses,
+            balanced=True,
+            rescored=rescores.unseen_count(session),
+            populations=populations.unexpected(session),
+        )
+        if statuses
+        else []
+    )
+    return Report(figures if names else _without_names(figures), [*open_work(figures), *problems])
+
+
+def _without_names(figures: RunFigures) -> RunFigures:
+    run = replace(figures.run, name=public_name(figures.run.id, figures.run.name))
+    return replace(
+        figures,
+        run=run,
+        patients={},
+        flagged=[_without_name(image) for image in figures.flagged],
+        rejected=[_without_name(image) for image in figures.rejected],
+    )
+
+
+def _without_name(image: Row[Any]) -> Any:
+    values = image._mapping  # noqa: SLF001 - the public name of SQLAlchemy
+    return SimpleNamespace(**{**values, "original_name": f"image {image.id}"})
 
 
 def open_work(figures: RunFigures) -> list[str]:
@@ -62,6 +102,17 @@ def file_count_sentence(figures: RunFigures) -> str:
     return "FILES ARE UNACCOUNTED FOR: run `nightread db check` before anything else."
 
 
+def population_sentence(figures: RunFigures) -> str:
+    """Return the sentence with the numbers of patients outside the population and of unknown age; empty if there are none."""
+    counts = figures.run.file_counts
+    parts = {
+        "outside the model's population": counts.outside_population,
+        "of unknown age": counts.unknown_age,
+    }
+    told = ", ".join(f"{count} {kind}" for kind, count in parts.items() if count)
+    return f"Patients of the {counts.scored} scored images: {told}." if told else ""
+
+
 def rejected_sentence(figures: RunFigures) -> str:
     """Return the sentence with the numbers of rejected and quarantined images, and their reasons."""
     counts, reasons = figures.run.file_counts, reason_counts(figures)
@@ -76,14 +127,26 @@ def reason_counts(figures: RunFigures) -> dict[str, int]:
     return dict(Counter(image.reason_code or "" for image in figures.rejected).most_common())
 
 
-def flagged_row(image: Row[Any]) -> dict[str, object]:
-    """Return an image as a row with the keys of `FLAGGED_COLUMNS`."""
+def patient_row(figures: RunFigures, image: Row[Any]) -> dict[str, Any]:
+    """Return what is known of the patient of an image, with the keys of `PATIENT_COLUMNS`; None: not known."""
+    known = figures.patients.get(image.id)
+    return {name: getattr(known, name, None) for name in PATIENT_COLUMNS}
+
+
+def flagged_row(figures: RunFigures, image: Row[Any]) -> dict[str, object]:
+    """Return an image of the run as a row with the keys of `FLAGGED_COLUMNS`; what is not known is empty."""
+    patient = patient_row(figures, image)
+    age = patient["age_years"]
     return {
+        **{name: value or "" for name, value in patient.items()},
+        "age_years": "" if age is None else f"{age:g}",
         "image": image.id,
         "verdict": image.verdict or "",
         "p_pneumonia": "" if image.p_pneumonia is None else round(image.p_pneumonia, 6),
         "review": image.review_state or "",
         "phantom": "phantom" if image.phantom else "",
+        # An unknown age is counted once for the run: at a site that sends no ages, it would stand in every row.
+        "population": "outside" if image.population == Population.OUTSIDE else "",
         "file": image.original_name,
     }
 

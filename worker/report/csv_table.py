@@ -8,7 +8,7 @@ import unicodedata
 
 from worker import DISCLAIMER
 from worker.report import content
-from worker.report.content import FLAGGED_COLUMNS, Report
+from worker.report.content import FLAGGED_COLUMNS, PATIENT_COLUMNS, Report
 
 # With the lookalikes of the minus sign that have no compatible form.
 _FORMULA_STARTS = (
@@ -26,19 +26,27 @@ _FORMULA_STARTS = (
 def as_csv(report: Report) -> str:
     """Return a table with one row for each flagged, uncertain, rejected or quarantined image.
 
-    Every row also has the disclaimer, and `balanced`: whether all files of the run are accounted for.
+    Every row also has what is known of the patient, the disclaimer, and of the run: `balanced`, whether all files are
+    accounted for, and the numbers of scored images of patients outside the population and of unknown age.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(["run", *FLAGGED_COLUMNS[:-1], "state", "reason", "file", "balanced", "disclaimer"])
+    names = [name for name in FLAGGED_COLUMNS if name not in {"population", "file", *PATIENT_COLUMNS}]
+    of_run = ("outside_population", "unknown_age")
+    # New columns stand at the end: programs may count them.
+    last = ["file", "balanced", "disclaimer", "population", *of_run, *PATIENT_COLUMNS]
+    writer.writerow(["run", *names, "state", "reason", *last])
     figures = report.figures
-    run, balanced = escape_formula(figures.run.name), "yes" if figures.run.file_counts.balanced else "NO"
+    counts = figures.run.file_counts
+    run, balanced = escape_formula(figures.run.name), "yes" if counts.balanced else "NO"
     for image in (*figures.flagged, *figures.rejected):
-        row = content.flagged_row(image)
-        values = [row[name] for name in FLAGGED_COLUMNS[:-1]]
-        name = escape_formula(image.original_name)
+        row = content.flagged_row(figures, image)
+        values = [row[name] for name in names]
+        reason, file = escape_formula(image.reason or ""), escape_formula(image.original_name)
+        population = [image.population or "", *(getattr(counts, number) for number in of_run)]
+        patient = [row[name] for name in PATIENT_COLUMNS]
         writer.writerow(
-            [run, *values, image.state, escape_formula(image.reason or ""), name, balanced, DISCLAIMER]
+            [run, *values, image.state, reason, file, balanced, DISCLAIMER, *population, *patient]
         )
     return buffer.getvalue()
 

@@ -23,13 +23,21 @@ def document(report: Report) -> dict[str, object]:
     return {
         "disclaimer": DISCLAIMER,
         "run": figures.run.name,
+        "run_id": figures.run.id,
         "written_at": utc_now().isoformat(timespec="seconds"),
         "started_at": _iso(figures.run.started_at),
         "first_scored_at": _iso(figures.run.first_scored_at),
         "last_scored_at": _iso(figures.run.last_scored_at),
         **asdict(figures.run.file_counts),
-        "flagged_images": [content.flagged_row(image) for image in figures.flagged],
-        "turned_away_images": [content.rejected_row(image) for image in figures.rejected],
+        "flagged_images": [
+            content.flagged_row(figures, image)
+            | {"population": image.population}
+            | content.patient_row(figures, image)
+            for image in figures.flagged
+        ],
+        "turned_away_images": [
+            content.rejected_row(image) | content.patient_row(figures, image) for image in figures.rejected
+        ],
         "turned_away_why": content.reason_counts(figures),
         "slowest": content.slowest_rows(figures),
         "look_at": list(report.look_at),

@@ -29,10 +29,14 @@ OURS = [name for name, service in SERVICES.items() if "build" in service]
 _UNSHARE = ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else [])]
 _IMAGE_SETTINGS = dict(re.findall(r"(NIGHTREAD_\w+)=(\S+)", DOCKERFILE))
 
+# `${NAME:-default}`
+_WITH_DEFAULT = re.compile(r"\$\{\w+:-([^}]*)\}")
+
 
 def environment_of(name: str) -> dict[str, str]:
-    """Return the environment of a service, without its image's."""
-    return {key: str(value) for key, value in SERVICES[name].get("environment", {}).items()}
+    """Return the environment of a service, without its image's; variables that nobody set have their defaults."""
+    given = SERVICES[name].get("environment", {})
+    return {key: _WITH_DEFAULT.sub(r"\1", str(value)) for key, value in given.items()}
 
 
 def secrets_of(name: str) -> dict[str, str]:

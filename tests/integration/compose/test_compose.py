@@ -15,14 +15,18 @@ from tests.integration.compose.containers import (
     mounts_of,
     secrets_of,
 )
+from worker.config import Settings
+from worker.errors import WrongSettings
+from worker.exposure import check_receiver, check_settings
 
 EACH = pytest.mark.parametrize("name", SERVICES)
 # The secrets and the mounts of each service. Whatever is added here is one more right.
 SECRETS = {
     "migrate": {"owner_url"},
-    "web": {"app_url", "broker_url", "phantom_key"},
-    "watch": {"app_url", "broker_url", "phantom_key"},
+    "web": {"app_url", "broker_url", "phantom_key", "site_key"},
+    "watch": {"app_url", "broker_url", "phantom_key", "site_key"},
     "worker": {"app_url", "broker_url"},
+    "receive": {"app_url", "broker_url", "phantom_key", "site_key"},
     "checkpoint": {"auditor_url"},
     "postgres": {"postgres_password", "role_passwords.sql"},
     "redis": {"redis.acl"},
@@ -32,6 +36,7 @@ MOUNTS = {
     "web": {"./data/web": "rw", "./data/store": "rw"},
     "watch": {"./data/inbox": "rw", "./data/store": "rw", "./data/web/incoming": "rw"},
     "worker": {"./data/store": "ro"},
+    "receive": {"./data/store": "rw", "./data/web/incoming": "rw"},
     "checkpoint": {"./checkpoints": "rw"},
     "postgres": {"postgres": "rw", "./packaging/postgresql-roles.sql": "ro"},
     "redis": {},
@@ -41,10 +46,20 @@ NETWORKS = {
     "web": {"front", "database", "broker"},
     "watch": {"database", "broker"},
     "worker": {"database", "broker"},
+    "receive": {"front", "database", "broker"},
     "checkpoint": {"database"},
     "postgres": {"database"},
     "redis": {"broker"},
 }
+
+# What a person sets when they start the containers.
+FROM_OUTSIDE = {
+    "NIGHTREAD_ALLOWED_HOSTS",
+    "NIGHTREAD_PROXY_HOPS",
+    "NIGHTREAD_DICOM_CALLING",
+    "NIGHTREAD_DICOM_ADDRESSES",
+}
+_OF_THE_ADDRESS = {"host", "allow_plain_http", "allowed_hosts", "proxy_hops", "proxy_addresses"}
 
 
 @EACH
@@ -83,15 +98,39 @@ def test_no_secret_stands_in_environment_or_command(name: str) -> None:
         if variable.endswith("_KEY"):
             assert value in {*secrets_of(name), "/checkpoints/checkpoint.key"}
     given = str([service.get("command"), service.get("healthcheck"), service.get("environment")])
-    assert set(re.findall(r"\$\{(\w+)", given)) <= {"NIGHTREAD_ALLOWED_HOSTS"}
+    assert set(re.findall(r"\$\{(\w+)", given)) <= FROM_OUTSIDE
     assert "://" not in given.replace("http://127.0.0.1", "")
 
 
 def test_only_the_web_interface_is_published_and_on_this_machine_only() -> None:
-    assert [name for name in SERVICES if "ports" in SERVICES[name]] == ["web"]
+    published = [name for name in SERVICES if "ports" in SERVICES[name] and "profiles" not in SERVICES[name]]
+    assert published == ["web"]
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["web"]["ports"])
     inside = [name for name, network in COMPOSE["networks"].items() if network == {"internal": True}]
     assert inside == ["database", "broker"]
+
+
+def test_receiver_starts_only_on_request_and_with_lists_of_senders() -> None:
+    assert [name for name in SERVICES if "profiles" in SERVICES[name]] == ["receive"]
+    given = {
+        name.removeprefix("NIGHTREAD_").lower(): re.sub(r"\$\{\w+:-(.*)\}", r"\1", value)
+        for name, value in environment_of("receive").items()
+        if name.startswith("NIGHTREAD_DICOM_")
+    }
+    settings = Settings(**given)  # type: ignore[arg-type]
+    assert SERVICES["receive"]["ports"] == [f"{settings.dicom_port}:{settings.dicom_port}"]
+    with pytest.raises(WrongSettings):
+        check_receiver(settings)
+
+
+def test_web_interface_may_listen_in_its_container() -> None:
+    given = {
+        name.removeprefix("NIGHTREAD_").lower(): re.sub(r"\$\{\w+:-(.*)\}", r"\1", value)
+        for name, value in environment_of("web").items()
+    }
+    settings = Settings(**{name: given[name] for name in given if name in _OF_THE_ADDRESS})  # type: ignore[arg-type]
+    assert settings.host == "0.0.0.0"  # noqa: S104 - inside the container
+    check_settings(settings)
 
 
 def test_the_key_is_where_nothing_can_write_to_the_database() -> None:
@@ -113,7 +152,7 @@ def test_tables_are_upgraded_before_anything_uses_them() -> None:
     assert SERVICES["migrate"]["restart"] == "no"
 
 
-@pytest.mark.parametrize("name", ["web", "watch", "worker", "postgres", "redis"])
+@pytest.mark.parametrize("name", ["web", "watch", "worker", "receive", "postgres", "redis"])
 def test_service_that_answers_is_watched(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
 

@@ -24,9 +24,11 @@ from tests.files import distinct
 from tests.filling import fill
 from tests.integration.compose.containers import SERVICES, Containers, mounts_of, prepare, secrets_of
 from tests.roles import run_script
+from tests.signing_in import bearer
 from worker.checkpoints import Checkpoints
 from worker.config import ROOT, Settings
 from worker.ledger.file_counts import file_counts
+from worker.ledger.roles import Scope
 from worker.ledger.session import Ledger
 
 
@@ -129,8 +131,9 @@ def test_services_screen_a_folder_with_their_own_rights(
         wait_for(lambda: count_scored(ledger) == len(phantoms), "every phantom's score")
         assert list((project / "data" / "inbox").iterdir()) == []
         web = f"http://127.0.0.1:{containers.environment('web')['NIGHTREAD_PORT']}"
-        assert upload(web, "a.jpg", distinct(phantoms[0].read_bytes(), 1))[1]["outcome"] == "new"
-        assert fetch(f"{web}/images/1/picture").startswith(b"\x89PNG")
+        headers = bearer(ledger, {Scope.IMAGES_READ, Scope.IMAGES_WRITE})
+        assert upload(web, "a.jpg", distinct(phantoms[0].read_bytes(), 1), headers)[1]["outcome"] == "new"
+        assert fetch(f"{web}/images/1/picture", headers).startswith(b"\x89PNG")
         for name in ("watch", "worker"):
             _, program, *arguments = SERVICES[name]["healthcheck"]["test"]
             assert program == "nightread"
@@ -177,8 +180,9 @@ def count_scored(ledger: Ledger) -> int:
         return file_counts(session).scored
 
 
-def fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=HANG_S) as response:  # noqa: S310 - http
+def fetch(url: str, headers: dict[str, str]) -> bytes:
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http
+    with urllib.request.urlopen(request, timeout=HANG_S) as response:  # noqa: S310
         content: bytes = response.read()
         return content
 

@@ -12,9 +12,15 @@ from flask.testing import FlaskClient
 from jinja2 import FileSystemBytecodeCache
 
 from tests.integration.webui.night import NO_BROKER, Night, open_night, scored_night
+from tests.signing_in import Browser, sign_in
 from webui import create_app
+from webui.access.identity import COOKIE
 from webui.dependencies import EXTENSION, Dependencies
 from worker.config import Settings
+from worker.ledger import sign_ins, users
+from worker.ledger.roles import Role
+from worker.ledger.session import ledger_time
+from worker.ledger.sign_ins import Method
 
 # The scores of images 1 to 8, from high to low. Two are equal, two are clear.
 PROBABILITIES = (0.97, 0.93, 0.93, 0.71, 0.55, 0.41, 0.2, 0.01)
@@ -55,19 +61,21 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCac
 def shared_client(
     tmp_path_factory: pytest.TempPathFactory, scored_data: Path, templates: FileSystemBytecodeCache
 ) -> Iterator[FlaskClient]:
-    """A client of a ledger that no test changes."""
+    """A client of a ledger that no test changes, signed in with every role."""
     data = tmp_path_factory.mktemp("looked-at") / "data"
     shutil.copytree(scored_data, data)
     app = create_app(Settings(data=data, broker_url=NO_BROKER))
     app.jinja_env.bytecode_cache = templates
-    yield app.test_client()
-    app.extensions[EXTENSION].ledger.close()
+    ledger = app.extensions[EXTENSION].ledger
+    yield sign_in(app.test_client(), ledger)
+    ledger.close()
 
 
 @pytest.fixture
 def app(night: Night, templates: FileSystemBytecodeCache) -> Iterator[Flask]:
     """The application on the ledger of `night`."""
     made = create_app(night.settings)
+    made.test_client_class = Browser
     made.jinja_env.bytecode_cache = templates
     yield made
     dependencies: Dependencies = made.extensions[EXTENSION]
@@ -75,19 +83,24 @@ def app(night: Night, templates: FileSystemBytecodeCache) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    """A client that has not entered a name."""
-    return app.test_client()
+def client(app: Flask, night: Night) -> FlaskClient:
+    """A client that is signed in with every role."""
+    return sign_in(app.test_client(), night.ledger)
 
 
 @pytest.fixture
-def reader(app: Flask) -> Reader:
-    """A function that returns a client with a reader's name."""
+def unnamed(app: Flask, night: Night) -> FlaskClient:
+    """The client of the first administrator, who has not entered a name."""
+    with night.ledger.transaction() as session:
+        at = ledger_time(session)
+        first = users.first_administrator(session, at)
+        key = sign_ins.start(session, first, Method.LINK, address="", browser="", at=at)[1]
+    browser = app.test_client()
+    browser.set_cookie(COOKIE, key)
+    return browser
 
-    def with_name(name: str) -> FlaskClient:
-        browser = app.test_client()
-        answer = browser.post("/reader", data={"name": name, "next": "/review"})
-        assert answer.status_code == 303
-        return browser
 
-    return with_name
+@pytest.fixture
+def reader(app: Flask, night: Night) -> Reader:
+    """A function that returns the client of a reader with this name."""
+    return lambda name: sign_in(app.test_client(), night.ledger, name, {Role.READER})

@@ -54,7 +54,11 @@ class Night:
         )
 
     def score(
-        self, scores: dict[int, float], rejected: Sequence[int] = (), model_sha256: str = MODEL_SHA256
+        self,
+        scores: dict[int, float],
+        rejected: Sequence[int] = (),
+        model_sha256: str = MODEL_SHA256,
+        population: str | None = None,
     ) -> None:
         """Record scores of a model for pending images; the gate rejects the images in `rejected`."""
         at = utc_now()
@@ -79,7 +83,9 @@ class Night:
                 session,
                 owner=_OWNER,
                 model=model,
-                scored=[_scored(session.get_one(Image, image_id), p) for image_id, p in scores.items()],
+                scored=[
+                    _scored(session.get_one(Image, image_id), p, population) for image_id, p in scores.items()
+                ],
                 rejected=[RejectionRecord(image_id, "blank", REJECTIONS["blank"]) for image_id in rejected],
                 started_at=at,
                 at=utc_now(),
@@ -110,7 +116,7 @@ _PHANTOM_KEY = b"one key for the tests of the web"
 
 def open_night(data: Path, **settings: object) -> Night:
     """Open the ledger in the folder `data`, or the one that `database_url` names; create it if there is none."""
-    chosen = Settings(data=data, broker_url=NO_BROKER, **settings)  # type: ignore[arg-type]
+    chosen = Settings(data=data, **{"broker_url": NO_BROKER, **settings})  # type: ignore[arg-type]
     create_key_file(chosen.phantom_key_path, _PHANTOM_KEY)
     return Night(chosen, current_ledger(chosen.database))
 
@@ -145,7 +151,7 @@ def scored_night(
     return night
 
 
-def _scored(image: Image, p: float) -> ScoreRecord:
+def _scored(image: Image, p: float, population: str | None) -> ScoreRecord:
     bacterial = p * 0.7
     return ScoreRecord(
         image_id=image.id,
@@ -154,12 +160,13 @@ def _scored(image: Image, p: float) -> ScoreRecord:
         p_viral=p - bacterial,
         p_pneumonia=p,
         confidence=confidence(p),
-        verdict=triage(p, POINT).value,
+        verdict=triage(p, POINT, outside=population == "outside").value,
         activation=_blob(image.id, p),
         map_height=_MAP,
         map_width=_MAP,
         compute_ms=11.5,
         facts=ImageFacts(image.format or "jpeg", image.width or 0, image.height or 0),
+        population=population,
     )
 
 

@@ -11,6 +11,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import psutil
 import pytest
@@ -18,13 +20,25 @@ import pytest
 from tests.conftest import HANG_S, free_port, wait_for
 from tests.files import distinct, jpeg
 from tests.integration.webui.night import Night, open_night
-from webui.connections import BODY_S, CONNECTIONS_OF_AN_ADDRESS, HEADER_S, LEAST_BYTES_PER_S, Request
-from webui.spool import Spool
+from tests.signing_in import ready_administrator, session_key
+from webui.connections import (
+    BODY_S,
+    CONNECTIONS_OF_AN_ADDRESS,
+    HEADER_S,
+    LEAST_BYTES_PER_S,
+    Connection,
+    Request,
+)
+from webui.spool import Refused, Spool
 
 pytestmark = pytest.mark.slow
 
 PART = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
-UPLOAD = b"POST /api/v1/images HTTP/1.1\r\nHost: localhost\r\nX-Nightread-Reader: Ada\r\n"
+# `Site.signed` puts the key of a session in place of KEY.
+UPLOAD = (
+    b"POST /api/v1/images HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\n"
+    b"Cookie: nightread_session=KEY\r\n"
+)
 MULTIPART = b"Content-Type: multipart/form-data; boundary=x\r\n"
 
 
@@ -34,11 +48,15 @@ class Site:
     def __init__(self, night: Night, process: subprocess.Popen[bytes]) -> None:
         self.night, self.process = night, process
         self.port = night.settings.port
+        self.key = session_key(night.ledger, "Ada").encode()
 
     def connect(self, data: bytes = b"") -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=HANG_S)
-        connection.sendall(data)
+        connection.sendall(self.signed(data))
         return connection
+
+    def signed(self, data: bytes) -> bytes:
+        return data.replace(b"KEY", self.key)
 
     def answers(self) -> bool:
         try:
@@ -51,12 +69,14 @@ class Site:
 @contextmanager
 def running(folder: Path, **settings: object) -> Iterator[Site]:
     night = open_night(folder / "data", port=free_port(), **settings)
+    ready_administrator(night.ledger)
     given = night.settings.model_dump(mode="json", include=night.settings.model_fields_set)
     environment = {**os.environ, **{f"NIGHTREAD_{name.upper()}": str(value) for name, value in given.items()}}
     with subprocess.Popen([sys.executable, "-m", "worker.cli", "web"], env=environment) as process:
         try:
             site = Site(night, process)
-            wait_for(site.answers, "the page")
+            wait_for(lambda: process.poll() is not None or site.answers(), "the page")
+            assert process.poll() is None
             yield site
         finally:
             process.terminate()
@@ -113,7 +133,7 @@ def test_many_clients_at_once_all_get_their_answer(site: Site) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(site.connect()) for _ in range(3 * CONNECTIONS_OF_AN_ADDRESS)]
         for number, client in enumerate(clients):
-            client.sendall(upload(PART + distinct(jpeg(), number) + b"\r\n--x--\r\n"))
+            client.sendall(site.signed(upload(PART + distinct(jpeg(), number) + b"\r\n--x--\r\n")))
         assert [b'"outcome":"new"' in answer(client) for client in clients] == [True] * len(clients)
 
 
@@ -139,13 +159,22 @@ def request_under_way(tmp_path: Path) -> Callable[[float, int], Request]:
     night = open_night(tmp_path / "data")
     night.ledger.close()
 
+    server = SimpleNamespace(spool=Spool(night.settings, lambda: 10**12))
+
     def make(age_s: float, received: int) -> Request:
-        made = Request(None, Spool(night.settings, lambda: 10**12))
+        made = Request(None, cast("Connection", SimpleNamespace(server=server)))
         made.headers_finished = True
         made.body_began, made.body_bytes_received = -age_s, received
         return made
 
     return make
+
+
+def test_client_of_a_proxy_with_too_many_requests_gets_a_sentence() -> None:
+    full = SimpleNamespace(server=SimpleNamespace(make_room=lambda _: False))
+    with pytest.raises(Refused, match="Too many requests at once") as refused:
+        Connection.admit(cast("Connection", full))
+    assert refused.value.code == 503
 
 
 def test_upload_over_a_slow_line_is_given_its_time(
@@ -200,6 +229,7 @@ def test_refusal_before_the_application_has_a_sentence(site: Site, head: bytes, 
     assert b"nosniff" in headers
     sentence = json.loads(body)["error"] if b"application/json" in headers else body.decode()
     assert sentence.endswith(".")
+    assert ("the limit is" in sentence) is (code == 413)
     assert "waitress" not in said.decode()
 
 
@@ -233,11 +263,14 @@ def test_forwarded_headers_change_no_address(site: Site, name: str) -> None:
     header = f"GET / HTTP/1.1\r\nHost: localhost\r\n{name}: evil.example\r\nConnection: close\r\n\r\n"
     with site.connect(header.encode()) as connection:
         said = answer(connection)
-    assert b"Location: /review\r\n" in said
+    assert b"Location: /sign-in?next=%2F\r\n" in said
 
 
 def test_request_that_arrived_is_answered_before_the_server_stops(tmp_path: Path) -> None:
-    with running(tmp_path) as own, own.connect(upload(PART + jpeg(seed=9) + b"\r\n--x--\r\n")) as connection:
+    with (
+        running(tmp_path) as own,
+        own.connect(upload(PART + jpeg(seed=9) + b"\r\n--x--\r\n")) as connection,
+    ):
         wait_for(lambda: bool(list(own.night.settings.data.glob("store/*/*/*"))), "the upload")
         own.process.terminate()
         assert b'"outcome":"new"' in answer(connection)

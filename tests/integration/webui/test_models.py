@@ -15,6 +15,7 @@ from sqlalchemy import update
 from tests.cards import a_card
 from tests.integration.webui.night import MODEL_SHA256, Night, open_night
 from tests.integration.webui.test_api import checked_document
+from tests.signing_in import signed_in_client
 from webui import create_app
 from webui.dependencies import EXTENSION
 from worker import DISCLAIMER
@@ -51,7 +52,7 @@ def empty(tmp_path: Path) -> Iterator[FlaskClient]:
     """A client of an application whose ledger has no model."""
     night = open_night(tmp_path / "data")
     app = create_app(night.settings)
-    yield app.test_client()
+    yield signed_in_client(app)
     app.extensions[EXTENSION].ledger.close()
     night.ledger.close()
 

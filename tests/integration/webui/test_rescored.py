@@ -12,10 +12,10 @@ from jsonschema import Draft202012Validator
 from tests.filling import assert_consistent
 from tests.integration.webui.conftest import Reader
 from tests.integration.webui.night import Night, scored_night
+from tests.signing_in import signed_in_client
 from tests.unit.webui.test_openapi import DESCRIPTION
 from webui import create_app
 from webui.pages import rescored
-from webui.readers import HEADER
 from worker.ledger import rescores
 from worker.ledger.rescores import CROPPED
 from worker.ledger.session import utc_now
@@ -49,8 +49,7 @@ def test_page_lists_verdicts_before_and_now(client: FlaskClient, upgraded: Night
     assert "The image is blank" in rows[1]
     assert rows[2].index("clear") < rows[2].index("0.01") < rows[2].index("flagged") < rows[2].index("0.91")
     assert "Now only the film is scored." in rows[2]
-    assert "Enter your name" in page
-    assert 'action="/rescored/seen"' not in page
+    assert 'action="/rescored/seen"' in page
 
 
 def test_every_page_links_to_the_list_until_it_is_seen(
@@ -69,7 +68,7 @@ def test_every_page_links_to_the_list_until_it_is_seen(
     upgraded.score({6: 0.1}, model_sha256=NEWER)
     ada.post("/rescored/seen", data={"rescores": "1-3"})
     assert "No unseen images." in ada.get("/rescored").text
-    fresh = create_app(upgraded.settings).test_client()
+    fresh = signed_in_client(create_app(upgraded.settings))
     assert "scored again" not in fresh.get("/review").text
     assert assert_consistent(upgraded.ledger).balanced
 
@@ -79,10 +78,7 @@ def test_health_names_the_number_until_it_is_seen(client: FlaskClient, upgraded:
     assert told.startswith("3 images were scored again after an upgrade.")
 
 
-def test_seen_needs_a_name_and_valid_ids(client: FlaskClient, reader: Reader, upgraded: Night) -> None:
-    answer = client.post("/rescored/seen", data={"rescores": "1-3"})
-    assert answer.status_code == 303
-    assert "/reader" in answer.location
+def test_seen_needs_valid_ids(reader: Reader, upgraded: Night) -> None:
     for wrong in ("x", "3-1", "1-9999999", "99999999999999999999"):
         assert reader("Ada").post("/rescored/seen", data={"rescores": wrong}).status_code == 400
     with upgraded.ledger.reading() as session:
@@ -170,12 +166,11 @@ def test_api_lists_and_takes_what_was_seen(client: FlaskClient, upgraded: Night)
     ]
     assert client.get("/api/v1/rescored?after=3").get_json()["images"] == []
     ids = [row["rescore"] for row in answer["images"]]
-    assert client.post("/api/v1/rescored/seen", json={"rescores": ids}).status_code == 400
-    named = client.post("/api/v1/rescored/seen", json={"rescores": ids}, headers={HEADER: "Ada"})
+    named = client.post("/api/v1/rescored/seen", json={"rescores": ids})
     assert named.get_json() == {"seen": 2}
     assert client.get("/api/v1/rescored").get_json()["total"] == 1
     for wrong in ("1", [None], [True], [-1], [2**63], list(range(101)), None):
-        refused = client.post("/api/v1/rescored/seen", json={"rescores": wrong}, headers={HEADER: "Ada"})
+        refused = client.post("/api/v1/rescored/seen", json={"rescores": wrong})
         assert refused.status_code == 400
 
 
@@ -195,9 +190,9 @@ def test_list_works_on_postgresql(postgres_url: str, tmp_path: Path, phantom_fol
     night = scored_night(tmp_path / "data", [0.1, 0.2], phantom_folder, database_url=postgres_url)
     rescore(night, 1, 2)
     night.score({1: 0.9}, model_sha256=NEWER)
-    client = create_app(night.settings).test_client()
+    client = signed_in_client(create_app(night.settings))
     assert client.get("/rescored").text.count("<li>") == 2
-    seen = client.post("/api/v1/rescored/seen", json={"rescores": [1, 2]}, headers={HEADER: "Ada"})
+    seen = client.post("/api/v1/rescored/seen", json={"rescores": [1, 2]})
     assert seen.get_json() == {"seen": 1}
     assert_consistent(night.ledger)
     night.ledger.close()

@@ -13,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.integration.webui.night import RUN, Night, phantoms
+from tests.signing_in import signed_in_client
 from worker import DISCLAIMER
 from worker.ledger import heartbeats
 from worker.ledger.session import utc_now
@@ -28,8 +29,8 @@ def lose_an_image(night: Night) -> None:
 
 
 def test_run_shows_file_count_and_figures(shared_client: FlaskClient) -> None:
-    assert f'href="/runs/{RUN}"' in shared_client.get("/runs").text
-    page = " ".join(shared_client.get(f"/runs/{RUN}").text.split())
+    assert 'href="/runs/1"' in shared_client.get("/runs").text
+    page = " ".join(shared_client.get("/runs/1").text.split())
     for text in (
         EQUATION,
         "All files are accounted for.",
@@ -37,7 +38,16 @@ def test_run_shows_file_count_and_figures(shared_client: FlaskClient) -> None:
         "Read 6 unread",
     ):
         assert text in page
-    assert f'href="/review?run={RUN}"' in page
+    assert 'href="/review?run=1"' in page
+
+
+def test_name_of_a_night_is_an_address_of_its_run(shared_client: FlaskClient) -> None:
+    for address in ("/runs/{}", "/review?run={}", "/api/v1/queue?run={}"):
+        by_name, by_number = (shared_client.get(address.format(run)) for run in (RUN, "1"))
+        assert by_name.status_code == by_number.status_code == 200
+    assert shared_client.get(f"/api/v1/queue?run={RUN}").get_json()["total"] == 6
+    assert shared_client.get("/api/v1/queue?run=2").get_json()["total"] == 0
+    assert shared_client.get("/api/v1/runs").get_json()["runs"][0]["run_id"] == 1
 
 
 def test_unaccounted_files_raise_an_alarm_on_every_page(client: FlaskClient, night: Night) -> None:
@@ -58,7 +68,7 @@ def test_run_lists_rejected_images_with_reasons(client: FlaskClient, night: Nigh
     assert "The file is empty." in page
 
 
-@pytest.mark.parametrize("name", ["a/b", "ä & <b>", "x?y#z", "100 %"])
+@pytest.mark.parametrize("name", ["a/b", "ä & <b>", "x?y#z", "100 %", "..", "1"])
 def test_run_may_have_any_name(client: FlaskClient, night: Night, phantom_folder: Path, name: str) -> None:
     night.accept(phantoms(phantom_folder, [700]), run=name)
     listing = client.get("/runs").text
@@ -110,6 +120,6 @@ def test_strip_warns_about_missing_heartbeats(client: FlaskClient, night: Night)
 
 def test_strip_counts_unread_and_pending_images(app: Flask, night: Night, phantom_folder: Path) -> None:
     night.accept(phantoms(phantom_folder, [701, 702]))
-    strip = app.test_client().get("/status/strip").text
+    strip = signed_in_client(app).get("/status/strip").text
     assert "<b>6</b> unread" in strip
     assert "<b>2</b> pending" in strip

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import HANG_S, free_port, wait_for
 from tests.integration.webui.night import Night, open_night
+from tests.signing_in import ready_administrator
 from webui.server import PROCESS
 from worker.config import Settings
 from worker.heartbeat import Heartbeat
@@ -83,19 +84,22 @@ def run_web(arguments: list[str], settings: Settings) -> tuple[int, str]:
 def test_server_refuses_an_address_that_others_reach(empty: Night) -> None:
     status, stderr = run_web(["--host", EVERY_ADDRESS], empty.settings)
     assert status == 2
-    assert "no logins yet" in stderr
+    assert stderr.startswith("NIGHTREAD_HOST: other machines can reach the address 0.0.0.0.")
 
 
-def test_server_warns_when_others_may_reach_it(empty: Night) -> None:
-    remote = empty.settings.model_copy(
-        update={"allow_remote": True, "allowed_hosts": "page", "host": EVERY_ADDRESS}
-    )
-    remote.model_fields_set.update({"allow_remote", "allowed_hosts", "host"})
-    with subprocess.Popen(COMMAND, env=environment(remote), stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: answers(f"http://127.0.0.1:{remote.port}/healthz"), "the page")
+def test_server_is_reached_when_an_administrator_can_sign_in(empty: Night) -> None:
+    remote = {"allow_plain_http": True, "allowed_hosts": "page", "host": EVERY_ADDRESS}
+    settings = empty.settings.model_copy(update=remote)
+    settings.model_fields_set.update(remote)
+    status, stderr = run_web([], settings)
+    assert status == 2
+    assert "No administrator can sign in there without a link." in stderr
+    ready_administrator(empty.ledger)
+    with subprocess.Popen(COMMAND, env=environment(settings), stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: answers(f"http://127.0.0.1:{settings.port}/healthz"), "the page")
         process.terminate()
         _, stderr = process.communicate(timeout=HANG_S)
-    assert "NO LOGINS" in stderr
+    assert "WITHOUT TLS" in stderr
     assert process.returncode == 0
 
 

@@ -13,20 +13,19 @@ from werkzeug.test import TestResponse
 
 from tests.integration.webui.conftest import Reader
 from tests.integration.webui.night import RUN, Night, copies, open_night, phantoms
+from tests.signing_in import signed_in_client
 from webui import create_app
 from worker.ledger.file_counts import file_counts
 from worker.ledger.states import Lane
 from worker.ledger.tables import Image, Receipt
 
 File = tuple[str, bytes]
-READER_HEADER = {"X-Nightread-Reader": "Ada"}
 
 
 def upload(client: FlaskClient, files: Sequence[File], url: str = "/upload", **fields: str) -> TestResponse:
     """Post files as a form of a browser does (names as in the HTML standard, 4.10.21.8, step 1)."""
     data = {"files": [(io.BytesIO(content), _in_header(name)) for name, content in files], **fields}
-    headers = READER_HEADER if url.startswith("/api") else None
-    return client.post(url, data=data, content_type="multipart/form-data", headers=headers)
+    return client.post(url, data=data, content_type="multipart/form-data")
 
 
 def _in_header(name: str) -> str:
@@ -57,11 +56,14 @@ def test_form_leads_to_a_page_with_the_state_of_each_file(
 
 
 def test_receipt_has_source_reader_and_run(reader: Reader, night: Night, fresh: list[File]) -> None:
-    upload(reader("Ada"), fresh, run="a run")
+    ada = reader("Ada")
+    upload(ada, fresh, run="a run")
     with night.ledger.reading() as session:
         receipt, image = session.get_one(Receipt, 9), session.get_one(Image, 9)
-        assert (receipt.source, receipt.received_by, receipt.run.name) == ("upload", "Ada", "a run")
+        assert (receipt.source, receipt.received_by, receipt.run.name) == ("upload", "user:1", "a run")
         assert image.lane == Lane.URGENT
+    assert ", by Ada</dd>" in ada.get("/review/9").text
+    assert ada.get("/api/v1/images/9").get_json()["receipts"][0]["received_by"] == "Ada"
     assert list(night.settings.incoming.iterdir()) == []
 
 
@@ -102,7 +104,7 @@ def test_rejected_file_shows_its_reason(reader: Reader, night: Night, phantom_fo
         "The file is empty.",
         "not an image that Nightread can read",
         "Nightread does not read GIF files",
-        "Nightread cannot read DICOM files",
+        "The DICOM object is damaged",
     ):
         assert text in page
     with night.ledger.reading() as session:
@@ -112,7 +114,7 @@ def test_rejected_file_shows_its_reason(reader: Reader, night: Night, phantom_fo
 
 def test_too_large_file_is_rejected_with_a_receipt(tmp_path: Path) -> None:
     night = open_night(tmp_path / "small", max_bytes=2_000)
-    client = create_app(night.settings).test_client()
+    client = signed_in_client(create_app(night.settings))
     answer = upload(client, [("large.jpg", b"\xff\xd8\xff" + bytes(5_000))], "/api/v1/images")
     assert answer.get_json()[0]["outcome"] == "rejected"
     assert "the limit is 2000" in answer.get_json()[0]["reason"]
@@ -124,7 +126,7 @@ def test_too_large_file_is_rejected_with_a_receipt(tmp_path: Path) -> None:
 
 def test_full_disk_refuses_the_upload_before_reading_it(tmp_path: Path) -> None:
     night = open_night(tmp_path / "full", min_free_bytes=10**18)
-    client = create_app(night.settings).test_client()
+    client = signed_in_client(create_app(night.settings))
     answer = upload(client, [("a.jpg", bytes(500))], "/api/v1/images")
     assert answer.status_code == 507
     assert "less than 1,000,000,000,000 MB: no file is accepted" in answer.get_json()["error"]
@@ -137,7 +139,7 @@ def test_full_disk_refuses_the_upload_before_reading_it(tmp_path: Path) -> None:
 
 def test_too_large_request_is_refused(tmp_path: Path) -> None:
     night = open_night(tmp_path / "small", max_bytes=2_000)
-    client = create_app(night.settings).test_client()
+    client = signed_in_client(create_app(night.settings))
     answer = upload(client, [("huge.jpg", bytes(20_000))], "/api/v1/images")
     assert answer.status_code == 413
     assert answer.get_json() == {
@@ -197,9 +199,3 @@ def test_hostile_names_are_escaped(
 def test_upload_without_files_says_so(reader: Reader) -> None:
     answer = reader("Ada").post("/upload", data={}, follow_redirects=True)
     assert "No file was selected." in answer.text
-
-
-def test_upload_needs_a_name(client: FlaskClient, fresh: list[File]) -> None:
-    answer = upload(client, fresh)
-    assert (answer.status_code, answer.location) == (303, "/reader?next=/review")
-    assert "Nightread records it with each upload." in client.get("/upload").text

@@ -21,6 +21,11 @@ def test_scores_below_the_limit_are_clear_and_no_others(band_low: float, cropped
         assert triage(math.nextafter(limit, 0), point, cropped=cropped) is Verdict.CLEAR
 
 
+@pytest.mark.parametrize("cropped", [False, True])
+def test_patient_outside_the_population_is_never_clear(cropped: bool) -> None:
+    assert clear_below(0.9, cropped=cropped, outside=True) == 0
+
+
 def test_film_that_was_cut_out_is_clear_later() -> None:
     assert clear_below(0.5, cropped=True) == pytest.approx(0.15)
     assert clear_below(0.3, cropped=True) == 0

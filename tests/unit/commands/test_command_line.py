@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,12 +16,12 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import HANG_S
-from tests.filling import fill
+from tests.filling import fill, known_reader
 from tests.ledgers import current_ledger
 from tests.unit.ledger.test_audit import do_harm
 from worker.config import ROOT, Settings
 from worker.intake.phantoms import is_own_phantom
-from worker.ledger import audit
+from worker.ledger import actors, audit, trail
 from worker.ledger.session import Ledger
 from worker.ledger.tables import ChainHead
 
@@ -67,11 +70,13 @@ def ledger() -> Ledger:
         (["worker"], {"NIGHTREAD_MODEL": "/nowhere"}, 1, "/nowhere"),
         (["retry", "1", "--why", b"\xff"], {}, 2, "printable characters"),
         (["retry", "1", "--why", "x" * 201], {}, 2, "at most 200"),
-        (["retry", "1", "--why", "x", "--who", "a\nb"], {}, 2, "one line"),
+        (["retry", "1", "--why", "a\nb"], {}, 2, "one line"),
         (["retry", "99999999999999999999", "--why", "x"], {}, 2, "is not in the range"),
         (["import", ".", "--run", "a\x1b[2J"], {}, 2, "only printable ones"),
         (["db", "backup", "/dev/null/copy"], {}, 2, "/dev/null"),
         (["replay", "x"], {}, 2, "not a valid integer"),
+        (["tokens", "add", "x", "--owner", "Ada", "--scope", "read"], {}, 2, "is not one of 'images:read'"),
+        (["tokens", "revoke", "0"], {}, 2, "is not in the range"),
         (["screen"], {}, 2, "Missing argument"),
         (["audit", "burn"], {}, 2, "No such command"),
         (["audit", "verify", "--at-least", "3"], {}, 2, "the number of an event, a colon and its hash"),
@@ -143,6 +148,23 @@ def test_json_option_prints_one_document_on_stdout(ledger: Ledger) -> None:
     assert (status["received"], status["pending"], status["eta_s"]) == (2, 2, None)
     report = nightread("report", "--json")
     assert json.loads(report.stdout)["received"] == 2
+
+
+def test_verification_and_export_are_themselves_on_record(ledger: Ledger) -> None:
+    fill(ledger, 1)
+    assert nightread("audit", "verify").returncode == 0
+    first = nightread("audit", "export", "--format", "csv")
+    assert first.returncode == 0
+    kinds = [row["kind"] for row in csv.DictReader(io.StringIO(first.stdout))]
+    assert kinds == ["trail", "trail_verified", "received", "run_started"]
+    story = nightread("audit", "export", "--image", "1", "--kind", "received", "--format", "fhir")
+    (entry,) = json.loads(story.stdout)["entry"]
+    assert entry["resource"]["subtype"][-1]["code"] == "received"
+    with ledger.reading() as session:
+        last = trail.last_verification(session)
+        assert last is not None
+        assert (last.actor, last.ok) == (actors.operating_system_user(), True)
+    assert nightread("audit", "export", "--since", "yesterday").returncode == 2
 
 
 def test_changed_row_fails_verify_and_check(ledger: Ledger) -> None:
@@ -272,3 +294,24 @@ def test_file_that_is_no_database_is_a_wrong_setting(tmp_path: Path, command: li
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("NIGHTREAD_DATABASE_URL: ")
     assert not (tmp_path / "data").exists()
+
+
+def test_roles_are_given_by_their_names(ledger: Ledger) -> None:
+    assert nightread("users", "add", "Ada", "--role", "reader", "--role", "auditor").returncode == 0
+    (ada,) = json.loads(nightread("users", "list", "--json").stdout)
+    assert (ada["name"], ada["roles"]) == ("Ada", ["auditor", "reader"])
+
+
+def test_token_command_prints_the_key_alone_and_once(ledger: Ledger) -> None:
+    known_reader(ledger, "Ada")
+    refused = nightread("tokens", "add", "script", "--owner", "Ada", "--scope", "metrics")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "The roles of the owner do not allow the scope metrics." in refused.stderr
+    added = nightread("tokens", "add", "script", "--owner", "Ada", "--scope", "images:write")
+    assert (added.returncode, re.fullmatch("nr_[0-9a-f]{64}\n", added.stdout) is not None) == (0, True)
+    listed = nightread("tokens", "list", "--json")
+    assert added.stdout.strip() not in listed.stdout
+    assert [token["name"] for token in json.loads(listed.stdout)] == ["script"]
+    assert nightread("tokens", "revoke", "1").returncode == 0
+    unknown = nightread("tokens", "revoke", "2")
+    assert (unknown.returncode, unknown.stderr.strip()) == (1, "There is no token 2.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+from sqlalchemy import select
 
 from tests.conftest import free_port, make_settings
 from tests.files import jpeg
@@ -13,6 +14,7 @@ from tests.filling import assert_consistent
 from tests.ledgers import current_ledger
 from worker.commands.import_folder import import_folder
 from worker.intake.watcher import files_below
+from worker.ledger.tables import Image, Instance, Study
 
 
 def test_files_below_lists_only_finished_files_in_order(tmp_path: Path) -> None:
@@ -76,3 +78,43 @@ def test_import_says_why_a_file_was_not_accepted(tmp_path: Path, capsys: pytest.
     with (folder / "a.jpg").open("r+b"):
         import_folder(settings, folder, None, wait=False)
     assert "1 files were not accepted: 1 that wait (another program still has" in capsys.readouterr().err
+
+
+def test_import_takes_identities_from_sidecars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = make_settings(tmp_path / "data", broker_url=f"redis://127.0.0.1:{free_port()}/0")
+    ledger = current_ledger(settings.database)
+    folder = tmp_path / "folder"
+    (folder / "ward").mkdir(parents=True)
+    for number, name in enumerate(("a.jpg", "b.jpg", "ward/a.jpg")):
+        (folder / name).write_bytes(jpeg(number))
+    (folder / "identity.csv").write_text("file,patient,age_years\na.jpg,4711,3\nb.jpg,DOE,300\n")
+    (folder / "ward" / "identity.csv").write_text("file,age_years\na.jpg,40\n")
+    import_folder(settings, folder, None, wait=False)
+    messages = capsys.readouterr().err
+    assert "3 new, 0 duplicates, 0 rejected." in messages
+    assert "1 identity.csv that must be corrected (line 3)" in messages
+    assert "DOE" not in messages
+    with ledger.reading() as session:
+        ages = dict(
+            session.execute(
+                select(Image.original_name, Study.age_years)
+                .outerjoin(Image.instance)
+                .outerjoin(Instance.study)
+            ).all()
+        )
+    assert ages == {"a.jpg": 3, "b.jpg": None, "ward/a.jpg": 40}
+    ledger.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes")
+def test_import_leaves_images_whose_sidecar_is_being_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = make_settings(tmp_path / "data", broker_url=f"redis://127.0.0.1:{free_port()}/0")
+    current_ledger(settings.database).close()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(jpeg())
+    with (folder / "identity.csv").open("w"):
+        import_folder(settings, folder, None, wait=False)
+    assert "1 files were not accepted: 1 that wait" in capsys.readouterr().err

@@ -21,8 +21,9 @@ from tests.files import (
     sixteen_bit_png,
 )
 from worker.errors import REJECTIONS, RejectedImage
-from worker.imagefile.formats import Inspection, inspect, inspect_bytes
+from worker.imagefile.formats import Inspection, inspect
 from worker.imagefile.limits import Limits
+from worker.recognition import inspect_bytes
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=100_000_000, min_side=64)
 
@@ -80,7 +81,7 @@ BAD = {
     "JPEG 2000": (encoded(grey(), "JPEG2000"), "unsupported_format"),
     "PDF": (b"%PDF-1.7\n" + bytes(100), "unsupported_format"),
     "ZIP": (b"PK\x03\x04" + bytes(100), "unsupported_format"),
-    "DICOM": (dicom(), "dicom"),
+    "an empty DICOM object": (dicom(), "dicom_damaged"),
 }
 
 

@@ -55,6 +55,10 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "wrong at labels: Field required": edited(lambda card: card.pop("labels")),
     "wrong at card_version": edited(lambda card: card.update(card_version=2)),
     "wrong at calibration.temperature": edited(lambda card: card["calibration"].update(temperature=0)),
+    "wrong at population.age_years.min": edited(lambda card: card["population"].update(age_years={"max": 5})),
+    "wrong at population.age_years: .*min must not exceed max": edited(
+        lambda card: card["population"].update(age_years={"min": 6, "max": 5})
+    ),
     "wrong at input.side": edited(lambda card: card["input"].update(side="128")),
     "wrong at files.model.tflite.sha256": edited(
         lambda card: card["files"]["model.tflite"].update(sha256="")

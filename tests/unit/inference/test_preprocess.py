@@ -87,6 +87,14 @@ def test_the_input_is_the_same_every_time() -> None:
 
 
 @pytest.mark.slow
+def test_grey_values_give_the_same_input_as_their_file() -> None:
+    page = Image.new("L", (900, 1200), 255)
+    page.paste(draw_phantom(3, width=700).convert("L"), (100, 200))
+    from_file, from_values = decode_film(encoded(page, "PNG"), SIDE), decode_film(np.array(page), SIDE)
+    assert from_file.crop == from_values.crop is not None
+    assert np.array_equal(from_file.grey, from_values.grey)
+
+
 def test_a_darker_exposure_gives_nearly_the_same_input() -> None:
     image = draw_phantom(3)
     dim = image.point([round(30 + level * 0.5) for level in range(256)])

@@ -14,7 +14,7 @@ import pytest
 from tests.files import jpeg
 from tests.unit.intake.test_accept import Intake, intake
 from worker.intake.accept import Accepted
-from worker.intake.source import BeingWritten, Candidate, open_source
+from worker.intake.source import BeingWritten, Candidate, arrival_key, open_source
 from worker.intake.watcher import files_below
 from worker.ledger.states import Lane, Outcome, Source
 
@@ -166,3 +166,19 @@ def test_a_file_with_a_writer_is_never_linked(intake: Intake) -> None:
         assert not source.make_private()
         with pytest.raises(BeingWritten):
             source.check_writers()
+
+
+def test_a_file_that_another_watcher_reads_is_left_to_it(intake: Intake) -> None:
+    candidate = Candidate(intake.file("a.jpg", jpeg(1)), "a.jpg")
+    with open_source(candidate, locked=True):
+        assert accept(intake, candidate) == []
+    assert [accepted.outcome for accepted in accept(intake, candidate)] == [Outcome.NEW]
+
+
+def test_a_private_file_stays_the_same_arrival(intake: Intake) -> None:
+    candidate, keys = Candidate(intake.file("a.jpg", jpeg(1)), "a.jpg"), set()
+    for _ in range(2):
+        with open_source(candidate, locked=True) as opened:
+            assert opened.make_private()
+            keys.add(arrival_key("a.jpg", opened.current_status()))
+    assert len(keys) == 1

@@ -11,11 +11,12 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from tests.filling import AT, NOT_AN_IMAGE, arrival, fill, receive, score
-from worker.ledger import audit, leases, review
+from worker.ledger import actors, audit, leases, review, users
 from worker.ledger.audit import Event, Verification
 from worker.ledger.review import Action
+from worker.ledger.roles import Role
 from worker.ledger.session import Ledger, utc_now
-from worker.ledger.tables import AuditEvent, ChainHead
+from worker.ledger.tables import AuditEvent, ChainHead, User
 
 
 def verified(ledger: Ledger) -> Verification:
@@ -135,12 +136,13 @@ def test_rollback_leaves_no_event(ledger: Ledger) -> None:
 
 def test_audit_trail_holds_nothing_that_a_person_typed(ledger: Ledger) -> None:
     """Neither as text nor as a hash that somebody could find by guessing the text."""
-    typed = ["DOE^JOHN 1950.jpg", "Dr Upload", "Sister Ada", "left base", "sent again", "Monday's run"]
+    typed = ["DOE^JOHN 1950.jpg", "Dr Renamed", "Sister Ada", "left base", "sent again", "Monday's run"]
     name, sender, reader, note, why, run = typed
     with ledger.transaction() as session:
-        bad = replace(arrival(1, name=name, rejection=NOT_AN_IMAGE), received_by=sender)
+        bad = replace(arrival(1, name=name, rejection=NOT_AN_IMAGE), received_by="user:1")
         receive(session, bad, arrival(2), run=run)
-        reader_id = review.reader(session, reader, AT).id
+        reader_id = users.add(session, reader, {Role.READER}, actor=actors.PROGRAM, at=AT).id
+        users.rename(session, session.get_one(User, reader_id), sender, actor=actors.PROGRAM, at=AT)
         leases.retry(session, 1, who=f"user:{reader_id}", why=why, at=AT)
     score(ledger, [2])
     with ledger.transaction() as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -14,6 +15,7 @@ from tests.filling import (
     arrival,
     assert_consistent,
     fill,
+    identity,
     known_model,
     known_reader,
     lease_images,
@@ -23,13 +25,32 @@ from tests.filling import (
     score,
 )
 from tests.old_ledger import NOTE, fill_old_ledger
+from tests.triggers import switch_off_triggers
+from worker.access_chain import chain_accesses
 from worker.config import Settings
-from worker.ledger import comparison, leases, receipts, rescores, review, schema
+from worker.ledger import (
+    accesses,
+    actors,
+    comparison,
+    erasures,
+    identities,
+    leases,
+    rescores,
+    review,
+    schema,
+    second_factors,
+    site_keys,
+    tokens,
+    users,
+)
+from worker.ledger.accesses import Access, AccessKind
 from worker.ledger.comparison import Comparison, Mismatch
 from worker.ledger.rescores import CROPPED
 from worker.ledger.review import Action
+from worker.ledger.roles import Role, Scope
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane
+from worker.ledger.tables import User
 from worker.ledger.trail_facts import CROP, PROVEN
 
 # A value of each type that no test row has.
@@ -40,16 +61,30 @@ OTHER = {
     "bool": "true",
     "time": "'2020-01-01 00:00:00+00:00'",
     "key": "2",
+    "letter": "'x'",
     "json": "'{}'",
 }
 TYPES = {
     "image": {"bytes": "int", "width": "int", "height": "int", "phantom": "bool", "run_id": "key"},
     "receipt": {"bytes": "int", "image_id": "key", "run_id": "key"},
-    "prediction": {"operating_point_id": "key", "versions": "json", **dict.fromkeys(CROP, "int")},
+    "prediction": {
+        "operating_point_id": "key",
+        "versions": "json",
+        "greyscale": "json",
+        **dict.fromkeys(CROP, "int"),
+    },
+    "api_token": {"owner_id": "key"},
+    "identity": {"user_id": "key"},
+    "totp": {"user_id": "key"},
+    "passkey": {"user_id": "key"},
+    "erasure": {"image_id": "key"},
+    "study": {"age_years": "real", "sex": "letter"},
+    "instance": {"image_id": "key", "study_id": "key", "laterality": "letter"},
     "rescore": {"image_id": "key", "prediction_id": "key", "seen_by_id": "key"},
     "review": {"image_id": "key", "prediction_id": "key", "user_id": "key", "undoes_id": "key"},
     "operating_point": {"model_id": "key", "threshold": "real", "band_low": "real", "band_high": "real"},
     "model": {"card": "json"},
+    "access_batch": {"first_id": "int", "last_id": "int", "total": "int"},
 }
 
 
@@ -77,12 +112,13 @@ def execute(ledger: Ledger, *statements: str) -> None:
 def night(ledger: Ledger) -> Ledger:
     """Return a ledger with a row of each kind; in each table, row 1 has a value in every proven column."""
     with ledger.transaction() as session:
-        review.reader(session, "Ada", AT)
-        review.reader(session, "Ben", AT)
-        sent = receipts.Arrival(**{**vars(arrival(1)), "rejection": NOT_AN_IMAGE, "received_by": "Ada"})
+        for name in ("Ada", "Ben"):
+            users.add(session, name, {Role.READER}, actor=actors.PROGRAM, at=AT)
+        sent = replace(arrival(1), rejection=NOT_AN_IMAGE, received_by="user:1", identity=identity(1))
         receive(session, sent)
         receive(session, arrival(2), arrival(2, name="again.jpg"), run="another")
-        receive(session, arrival(3))
+        receive(session, replace(arrival(3), identity=identity(3)))
+        site_keys.put_in_force(session, "f" * 64, instead_of=None, who=actors.PROGRAM, at=AT)
         leases.retry(session, 1, who="user:1", why="sent again", at=AT)
     score(ledger, [1, 2, 3])
     known_model(ledger, "n" * 64)
@@ -95,7 +131,43 @@ def night(ledger: Ledger) -> Ledger:
         review.decide(session, 1, reader_id=1, action=Action.CONFIRM, note="left base", at=AT)
         review.undo(session, reader_id=1, at=AT)
         review.decide(session, 1, reader_id=2, action=Action.OVERRIDE, note="", at=AT)
+        accesses.record(session, Access(AccessKind.VIEW, "user:1", 1), AT)
+    assert chain_accesses(ledger) == 1
+    _add_token(ledger)
+    with ledger.transaction() as session:
+        identities.arrive(session, "https://id.example", "7", names=["Eva"], roles={Role.READER}, at=AT)
+    _add_second_factors(ledger)
     return ledger
+
+
+def _add_second_factors(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        user = session.get_one(User, 1)
+        second_factors.add_totp(session, user, "encrypted", 1, actor="user:1", at=AT)
+        second_factors.add_passkey(
+            session,
+            user,
+            name="Phone",
+            credential_id="id",
+            public_key=b"key",
+            sign_count=0,
+            actor="user:1",
+            at=AT,
+        )
+
+
+def _add_token(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        new = tokens.add(
+            session,
+            owner_id=1,
+            name="script",
+            scopes=[Scope.IMAGES_READ],
+            days=1,
+            actor="os:0",
+            at=AT,
+        )
+        tokens.revoke(session, new.token.id, actor="os:0", at=AT)
 
 
 def test_ledger_that_nobody_changed_matches_its_trail(night: Ledger) -> None:
@@ -105,6 +177,9 @@ def test_ledger_that_nobody_changed_matches_its_trail(night: Ledger) -> None:
 
 @pytest.mark.slow
 def test_changed_value_of_any_proven_column_is_named(night: Ledger) -> None:
+    with night.transaction() as session:
+        receive(session, arrival(4))
+        erasures.erase(session, [4], who="os:1", why="asked for", at=AT)
     unnoticed = [
         (table, column)
         for table, columns in PROVEN.items()
@@ -116,6 +191,7 @@ def test_changed_value_of_any_proven_column_is_named(night: Ledger) -> None:
 
 def _is_named_when_changed(ledger: Ledger, table: str, column: str) -> bool:
     with ledger.engine.connect() as connection, Session(connection) as session:
+        switch_off_triggers(session)
         session.execute(text(f'UPDATE "{table}" SET {column} = {other(table, column)} WHERE id = 1'))  # noqa: S608
         found = comparison.compare(session).mismatches
         session.rollback()
@@ -145,11 +221,15 @@ def test_difference_says_what_the_table_and_the_trail_have(night: Ledger) -> Non
     [
         pytest.param("DELETE FROM receipt WHERE id = 3", "receipt:3", id="a duplicate's receipt"),
         pytest.param("DELETE FROM review WHERE id = 3", "review:3", id="a reading"),
+        pytest.param("DELETE FROM instance WHERE id = 1", "instance:1", id="an instance"),
+        pytest.param("DELETE FROM site_key WHERE id = 1", "site_key:1", id="a site key"),
         pytest.param("DELETE FROM rescore WHERE id = 1", "rescore:1", id="a rescore"),
         pytest.param(
             "DELETE FROM operating_point WHERE id = 2", "operating_point:2", id="an operating point"
         ),
-        pytest.param('DELETE FROM "user" WHERE id = 3', "user:3", id="a reader"),
+        pytest.param("DELETE FROM api_token WHERE id = 1", "api_token:1", id="a token"),
+        pytest.param("DELETE FROM identity WHERE id = 1", "identity:1", id="an identity"),
+        pytest.param('DELETE FROM "user" WHERE id = 4', "user:4", id="a reader"),
         pytest.param("DELETE FROM run WHERE id = 3", "run:3", id="a run"),
     ],
 )
@@ -186,6 +266,16 @@ def test_deleted_prediction_is_named(night: Ledger) -> None:
             id="a reading",
         ),
         pytest.param(
+            "INSERT INTO instance (id, image_id, study_id) SELECT 9, 2, study_id FROM instance WHERE id = 1",
+            "instance:9",
+            id="an instance",
+        ),
+        pytest.param(
+            "INSERT INTO study (id, patient_key, added_at) SELECT 9, patient_key, added_at FROM study WHERE id = 1",
+            "study:9",
+            id="a study",
+        ),
+        pytest.param(
             "INSERT INTO receipt (id, source, original_name, sha256, bytes, outcome, image_id, run_id,"
             " received_at) SELECT 9, source, original_name, sha256, bytes, outcome, image_id, run_id,"
             " received_at FROM receipt WHERE id = 2",
@@ -196,6 +286,12 @@ def test_deleted_prediction_is_named(night: Ledger) -> None:
             'INSERT INTO "user" (id, name, created_at) SELECT 9, \'Eve\', created_at FROM "user" WHERE id = 1',
             "user:9",
             id="a reader",
+        ),
+        pytest.param(
+            "INSERT INTO api_token (id, owner_id, name, key_hash, scopes, created_at, expires_at)"
+            " SELECT 9, owner_id, 'x', 'y', scopes, created_at, expires_at FROM api_token WHERE id = 1",
+            "api_token:9",
+            id="a token",
         ),
     ],
 )
@@ -215,12 +311,14 @@ def test_erased_text_is_counted_and_not_called_changed(night: Ledger) -> None:
         "UPDATE image SET original_name = '' WHERE id = 1",
         erase("user", "name", 1, "'(erased 1)'"),
         erase("run", "name", 1, "'(erased 1)'"),
+        erase("api_token", "name", 1, "'(erased)'"),
         erase("review", "note", 1, "''"),
         erase("image", "retry_reason", 1),
     )
     found = compared(night)
     assert found.mismatches == []
     assert found.erased == {
+        "api_token.name": 1,
         "image.retry_reason": 1,
         "receipt.original_name": 1,
         "receipt.received_by": 1,
@@ -306,6 +404,7 @@ def test_upgraded_ledger_matches_and_what_is_unproven_is_counted(old_ledger: Led
         "receipt.reason": 1,
         **{f"prediction.{column}": 2 for column in ("activation", "versions", "confidence")},
         **{f"prediction.crop_{side}": 2 for side in ("left", "top", "right", "bottom")},
+        "prediction.population": 2,
     }
 
 
@@ -335,7 +434,7 @@ def test_upgraded_ledger_is_used_on_with_proofs(old_ledger: Ledger) -> None:
         review.decide(
             session,
             4,
-            reader_id=review.reader(session, "Ben", AT).id,
+            reader_id=users.add(session, "Ben", {Role.READER}, actor=actors.PROGRAM, at=AT).id,
             action=Action.CONFIRM,
             note=NOTE,
             at=AT,
@@ -343,6 +442,7 @@ def test_upgraded_ledger_is_used_on_with_proofs(old_ledger: Ledger) -> None:
     score(old_ledger, [3, image.image_id])
     found = compared(old_ledger)
     assert found.mismatches == []
-    # The new score of image 3 proves its file format, too.
+    # The new score of image 3 proves its file format, too, and the worker registered another card.
     facts = {f"image.{column}": before[f"image.{column}"] - 1 for column in ("format", "width", "height")}
+    del before["model.card"]
     assert found.unproven == before | facts

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import joinedload
 
 from tests.filling import (
     AT,
@@ -86,6 +87,28 @@ def test_result_of_a_lost_lease_is_not_recorded(ledger: Ledger) -> None:
     assert record(ledger, model, [], [RejectionRecord(ids[0], "blank", "Too late.")], owner="slow") == 0
     assert len(predictions(ledger)) == 1
     assert image(ledger, ids[0]).state == "scored"
+    assert_consistent(ledger)
+
+
+@pytest.mark.parametrize("population", ["inside", "outside", "unknown", None])
+def test_population_stands_on_prediction_and_image(ledger: Ledger, population: str | None) -> None:
+    (only,) = fill(ledger, 1)
+    score(ledger, [only], p_pneumonia=0.1, population=population)
+    with ledger.reading() as session:
+        kept = session.scalars(select(Prediction).options(joinedload(Prediction.operating_point))).one()
+    expected = 0 if population == "outside" else 0.4
+    assert (kept.population, kept.clear_below) == (population, expected)
+    assert image(ledger, only).population == population
+    assert_consistent(ledger)
+
+
+def test_another_card_of_a_known_model_replaces_its_card(ledger: Ledger) -> None:
+    first = known_model(ledger)
+    assert known_model(ledger, card={"name": "nightread", "population": {}}) == first
+    with ledger.reading() as session:
+        assert session.get_one(Model, first.model_id).card == {"name": "nightread", "population": {}}
+        kinds = session.scalars(select(AuditEvent.kind).order_by(AuditEvent.seq)).all()
+    assert kinds == ["model_registered", "operating_point_set", "card_replaced"]
     assert_consistent(ledger)
 
 

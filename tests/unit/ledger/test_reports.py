@@ -119,7 +119,7 @@ def test_find_run_without_a_name_returns_the_latest(ledger: Ledger) -> None:
         assert (run := reports.find_run(session, None)) is not None
         assert run.name == "tuesday"
         assert reports.find_run(session, "sunday") is None
-        assert reports.run_names(session) == ["tuesday", "monday"]
+        assert list(reports.run_names(session).values()) == ["tuesday", "monday"]
         listed = reports.runs(session, size=1)
         assert [summary.file_counts.received for _, summary in listed] == [1]
         older = reports.runs(session, before=listed[-1][0].id)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import sqlite3
 import threading
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.filling import AT, counted, fill
 from worker.config import Settings
 from worker.errors import TransientFailure
 from worker.ledger import audit, schema
-from worker.ledger.session import Ledger, ledger_time
+from worker.ledger.session import BUSY_TIMEOUT_S, Ledger, ledger_time
 from worker.ledger.tables import Image, Run
 
 
@@ -197,3 +198,31 @@ def test_read_only_connection_is_closed_at_once(tmp_path: Path) -> None:
         ] == []
     finally:
         gc.enable()
+
+
+def test_read_only_file_cannot_forget_yet(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    ledger = Ledger(f"sqlite:///{path}")
+    schema.upgrade(ledger)
+    fill(ledger, 1)
+    read_only = Ledger(f"sqlite:///file:{path}?mode=ro&uri=true")
+    with pytest.raises(TransientFailure, match="cannot be used now"):
+        read_only.forget()
+    log = Path(f"{path}-wal")
+    assert log.stat().st_size > 0
+    ledger.forget()
+    assert not log.exists() or log.stat().st_size == 0
+
+
+def test_forgetting_does_not_wait_long_for_a_reader(tmp_path: Path) -> None:
+    """The checkpoint holds the write lock meanwhile, so nothing could be accepted or scored."""
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    schema.upgrade(ledger)
+    with ledger.reading() as session:
+        session.scalars(select(Run)).all()
+        fill(ledger, 1)
+        begin = time.monotonic()
+        ledger.forget()
+        assert time.monotonic() - begin < BUSY_TIMEOUT_S / 2
+    with ledger.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 1e3 * BUSY_TIMEOUT_S

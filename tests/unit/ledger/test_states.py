@@ -7,7 +7,7 @@ import pytest
 from worker.ledger.states import IllegalTransition, ImageState, after_failure, check_transition
 
 PENDING, LEASED, SCORED = ImageState.PENDING, ImageState.LEASED, ImageState.SCORED
-REJECTED, QUARANTINED = ImageState.REJECTED, ImageState.QUARANTINED
+REJECTED, QUARANTINED, ERASED = ImageState.REJECTED, ImageState.QUARANTINED, ImageState.ERASED
 
 # Written out from the design, not taken from the code.
 LEGAL: set[tuple[ImageState | None, ImageState]] = {
@@ -21,6 +21,11 @@ LEGAL: set[tuple[ImageState | None, ImageState]] = {
     (SCORED, PENDING),
     (REJECTED, PENDING),
     (QUARANTINED, PENDING),
+    (PENDING, ERASED),
+    (LEASED, ERASED),
+    (SCORED, ERASED),
+    (REJECTED, ERASED),
+    (QUARANTINED, ERASED),
 }
 EVERY = sorted(product([None, *ImageState], ImageState), key=str)
 
@@ -36,8 +41,12 @@ def test_every_other_transition_raises(before: ImageState | None, after: ImageSt
         check_transition(before, after)
 
 
-def test_scored_image_can_only_be_scored_again() -> None:
-    assert [after for before, after in LEGAL if before is SCORED] == [PENDING]
+def test_scored_image_can_only_be_scored_again_or_erased() -> None:
+    assert {after for before, after in LEGAL if before is SCORED} == {PENDING, ERASED}
+
+
+def test_erased_image_stays_erased() -> None:
+    assert [after for before, after in LEGAL if before is ERASED] == []
 
 
 @pytest.mark.parametrize(

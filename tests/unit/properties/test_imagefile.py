@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import RejectedImage
-from worker.imagefile.formats import inspect_bytes
 from worker.imagefile.limits import MOST_PARTS, Limits, check_parts
 from worker.imagefile.parts import (
     END_OF_IMAGE,
@@ -23,6 +22,7 @@ from worker.imagefile.parts import (
 )
 from worker.imagefile.phantom_mark import PHANTOM_MARK, add_mark, find_mark
 from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
+from worker.recognition import inspect_bytes
 
 # Segments that have a length: tables, frames, application data, comments.
 MARKERS = st.sampled_from([0xC0, 0xC2, 0xC4, 0xDB, 0xE0, 0xE1, 0xEE, 0xFE])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from worker.ledger.states import TRANSITIONS, ImageState, after_failure
 
 LEASED, PENDING, QUARANTINED = ImageState.LEASED, ImageState.PENDING, ImageState.QUARANTINED
+ERASED = ImageState.ERASED
 
 
 @st.composite
@@ -27,10 +28,10 @@ def walks(draw: st.DrawFn) -> list[ImageState]:
 
 
 @given(walks())
-def test_a_scored_image_was_leased_before_and_is_pending_afterwards(path: list[ImageState]) -> None:
+def test_a_scored_image_was_leased_before_and_is_pending_or_erased_afterwards(path: list[ImageState]) -> None:
     for before, after in pairwise(path):
         assert after is not ImageState.SCORED or before is LEASED
-        assert before is not ImageState.SCORED or after is PENDING
+        assert before is not ImageState.SCORED or after in {PENDING, ERASED}
 
 
 @given(walks())

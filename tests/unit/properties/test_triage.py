@@ -41,6 +41,16 @@ def test_each_edge_belongs_to_the_verdict_above_it(at: OperatingPoint) -> None:
         assert triage(math.nextafter(at.band_high, 0), at) is not Verdict.FLAGGED
 
 
+@given(POINTS, PROBABILITIES, st.booleans())
+@example(point(0.5, 0.5, 0.5), 0.0, False)
+def test_a_patient_outside_the_population_is_flagged_alike_and_never_clear(
+    at: OperatingPoint, p: float, cropped: bool
+) -> None:
+    verdict = triage(p, at, cropped=cropped, outside=True)
+    assert verdict is not Verdict.CLEAR
+    assert (verdict is Verdict.FLAGGED) == (triage(p, at) is Verdict.FLAGGED)
+
+
 @given(st.floats(), st.floats(), st.floats())
 @example(0.0, 0.0, 0.0)
 @example(1.0, 1.0, 1.0)

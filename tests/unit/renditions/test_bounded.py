@@ -14,7 +14,7 @@ from tests.bombs import LARGE, black_png, scans
 from tests.conftest import make_settings, wait_for
 from tests.files import encoded, grey, jpeg
 from worker.config import Settings
-from worker.renditions import bounded
+from worker.decoder_environment import decoder_environment
 from worker.renditions.area import RenditionArea
 from worker.renditions.bounded import NoRendition
 from worker.renditions.maker import Maker
@@ -167,4 +167,4 @@ def test_waiting_callers_are_limited(settings: Settings, store: Store) -> None:
 
 def test_settings_stay_out_of_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTREAD_DATABASE_URL", "postgresql://u:secret@host/db")
-    assert not [name for name in bounded._environment() if name.startswith("NIGHTREAD")]
+    assert not [name for name in decoder_environment() if name.startswith("NIGHTREAD")]

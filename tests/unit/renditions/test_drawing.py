@@ -6,14 +6,19 @@ import io
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
+from pydicom.uid import JPEGLSLossless
 
 from tests.bombs import scans
+from tests.dicom_objects import as_file, grey_object, phantom_values
 from tests.files import cmyk_jpeg, encoded, grey, png_of
+from worker.dicom.facts import GreyFacts, Voi
+from worker.dicom.picture import decode
 from worker.errors import RejectedImage
 from worker.imagefile.grey_range import robust_range
 from worker.renditions.drawing import LONGEST_SIDE, draw
-from worker.renditions.pack import Kind
+from worker.renditions.pack import Facts, Kind
 
 MAX_PIXELS = 10**8
 SECRET = b"DOE^JANE"
@@ -64,7 +69,9 @@ def test_full_rendition_has_the_decoded_grey_values(form: str) -> None:
 def test_renditions_have_their_size_limits() -> None:
     facts, pictures = draw(encoded(grey(5000, 100), "PNG"), MAX_PIXELS)
     assert (facts.width, facts.height) == (5000, 100)
-    assert {kind: max(opened(data).size) for kind, data in pictures.items()} == LONGEST_SIDE
+    assert {kind: max(opened(data).size) for kind, data in pictures.items()} == {
+        kind: side for kind, side in LONGEST_SIDE.items() if kind is not Kind.VALUES
+    }
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -94,6 +101,20 @@ def test_colours_of_print_become_grey() -> None:
     assert full(cmyk_jpeg()).mode == "L"
 
 
+def grey_scale_of(facts: Facts) -> GreyFacts:
+    assert facts.grey is not None
+    return GreyFacts.from_dict(facts.grey)
+
+
+def values_of(facts: Facts, data: bytes) -> NDArray[np.float64]:
+    """Return the values that the viewer works out of the picture in two colours."""
+    colours = np.asarray(opened(data), dtype=np.float64)
+    scale = grey_scale_of(facts)
+    codes = colours[..., 0] * 256 + colours[..., 1]
+    values: NDArray[np.float64] = scale.lowest + codes * (scale.highest - scale.lowest) / 65535
+    return np.round(values, 6)
+
+
 def sixteen_bits(label: int = 0) -> tuple[np.ndarray, bytes]:
     """Return values of 12 bits in a 16-bit PNG, with a saturated label of this many rows, and a black border."""
     values = (np.asarray(grey(), dtype=np.uint16) + 100) * 8
@@ -109,10 +130,63 @@ def test_sixteen_bits_stay_and_their_range_is_spread() -> None:
     assert (shown.mode, facts.bits) == ("I;16", 16)
     assert len(np.unique(np.asarray(shown))) > 200
     film = values[5:-3]
-    assert facts.low <= np.percentile(film, 1)
-    assert np.percentile(film, 99) <= facts.high <= 4 * film.max()
+    scale = grey_scale_of(facts)
+    assert scale.voi is Voi.RANGE
+    assert scale.voi_low <= np.percentile(film, 1)
+    assert np.percentile(film, 99) <= scale.voi_high <= 4 * film.max()
     assert opened(pictures[Kind.THUMBNAIL]).mode == "L"
     assert np.asarray(opened(pictures[Kind.THUMBNAIL])).std() > 30
+
+
+def test_values_of_sixteen_bits_are_all_there() -> None:
+    values, data = sixteen_bits(label=5)
+    facts, pictures = draw(data, MAX_PIXELS)
+    assert np.array_equal(np.rint(values_of(facts, pictures[Kind.VALUES])), values)
+
+
+@pytest.mark.parametrize("name", ["inverted", "signed", "fractions", "8 bits"])
+def test_values_of_an_object_are_all_there(name: str) -> None:
+    stored = phantom_values(8 if name == "8 bits" else 12)
+    dataset, values = {
+        "inverted": (grey_object(stored, PhotometricInterpretation="MONOCHROME1"), stored),
+        "signed": (grey_object(stored.astype(np.int16) - 2048), stored.astype(int) - 2048),
+        "fractions": (grey_object(stored, RescaleSlope=0.25, RescaleIntercept=-7), stored * 0.25 - 7),
+        "8 bits": (grey_object(stored, 8), stored),
+    }[name]
+    facts, pictures = draw(as_file(dataset, JPEGLSLossless), MAX_PIXELS)
+    step = 1 / 8 if name == "fractions" else 1 / 2
+    assert np.abs(values_of(facts, pictures[Kind.VALUES]) - values).max() < step
+    assert (facts.width, facts.height) == stored.shape[::-1]
+
+
+def test_object_is_drawn_in_its_grey_scale() -> None:
+    data = as_file(
+        grey_object(phantom_values(), WindowCenter=2000, WindowWidth=3000, PixelSpacing=[0.1, 0.1])
+    )
+    facts, pictures = draw(data, MAX_PIXELS)
+    assert np.array_equal(np.asarray(opened(pictures[Kind.FULL])), decode(data).presentation)
+    assert grey_scale_of(facts) == decode(data).facts
+    assert opened(pictures[Kind.PREVIEW]).mode == "L"
+
+
+def test_large_object_is_shrunk() -> None:
+    facts, pictures = draw(as_file(grey_object(np.tile(phantom_values(), (1, 40)))), MAX_PIXELS)
+    assert facts.width == 4800
+    assert max(opened(pictures[Kind.FULL]).size) == max(opened(pictures[Kind.VALUES]).size) == 4096
+
+
+def test_renditions_of_an_object_hold_no_name() -> None:
+    data = as_file(grey_object(phantom_values()))
+    assert b"Planted" in data
+    facts, pictures = draw(data, MAX_PIXELS)
+    assert not any(b"Planted" in picture for picture in pictures.values())
+    assert "Planted" not in str(facts)
+
+
+def test_object_with_too_many_pixels_is_refused() -> None:
+    with pytest.raises(RejectedImage) as refused:
+        draw(as_file(grey_object(phantom_values())), 1_000)
+    assert refused.value.code == "too_many_pixels"
 
 
 def test_saturated_label_does_not_flatten_the_range() -> None:

@@ -72,6 +72,12 @@ def test_worker_reads_the_written_card(bundle: Path) -> None:
     assert card.limits(recipe.network.side, loaded.card["metrics"]) == loaded.card["limits"]
 
 
+def test_card_states_the_population_of_the_recipe(bundle: Path) -> None:
+    ages = load_bundle(bundle).ages
+    assert str(ages) == "1 to 5 years"
+    assert "The figures hold for patients of 1 to 5 years." in (bundle / "README.md").read_text()
+
+
 def test_card_texts_have_no_open_placeholders(bundle: Path) -> None:
     found = json.loads((bundle / "card.json").read_text())
     for text in (
@@ -141,7 +147,7 @@ def test_page_has_all_sections_in_order() -> None:
     page = render(a_card())
     headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
     assert headings == [
-        "Intended use", "Out of scope", "Limits", "Figures", "Spread over seeds and folds",
+        "Intended use", "Out of scope", "Population", "Limits", "Figures", "Spread over seeds and folds",
         "Operating points", "Calibration", "Served network against its reference", "Gate", "Data", "Training",
         "Files", "Citation",
     ]  # fmt: skip

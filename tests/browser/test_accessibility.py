@@ -1,0 +1,76 @@
+"""axe-core finds nothing on any page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.serving import Site, sign_in
+from tests.integration.webui.night import RUN
+from worker.ledger.roles import Role
+
+pytestmark = pytest.mark.browser
+
+PAGES = (
+    "/review",
+    "/review/1",
+    "/upload",
+    "/upload?receipts=1-5",
+    "/runs",
+    f"/runs/{RUN}",
+    "/rejected",
+    "/rescored",
+    "/models",
+    "/account",
+    "/account/tokens",
+    "/tokens",
+    "/people",
+    "/audit",
+    "/audit?image=1",
+    "/nothing-here",
+)
+
+
+def problems(page: Page) -> list[str]:
+    """Return rule, impact and place of each problem that axe-core finds."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['html'][:200]}" for rule in found for node in rule["nodes"]
+    ]
+
+
+def make_token(page: Page) -> None:
+    """Fill in the form for a new API token and send it."""
+    page.get_by_label("Name").fill("import script")
+    page.get_by_label("images:read").check()
+    page.get_by_role("button", name="Make token").click()
+    expect(page.get_by_text("Copy this key now.")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_have_no_barriers(
+    site: Site, open_page: Callable[..., Page], tmp_path: Path, width: int
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"")
+    site.night.accept([broken])
+    page = open_page(viewport={"width": width, "height": 800}, bypass_csp=True, expected=("404",))
+    page.goto(f"{site.url}/sign-in")
+    found = {"/sign-in": problems(page)}
+    sign_in(page, site, roles=tuple(Role))
+    for address in PAGES:
+        page.goto(f"{site.url}{address}")
+        found[address] = problems(page)
+    page.goto(f"{site.url}/people")
+    page.get_by_role("button", name="New sign-in link").click()
+    found["link"] = problems(page)
+    page.goto(f"{site.url}/account/tokens")
+    make_token(page)
+    found["new token"] = problems(page)
+    page.goto(f"{site.url}/tokens")
+    found["a token"] = problems(page)
+    assert {address: barriers for address, barriers in found.items() if barriers} == {}

@@ -1,0 +1,1 @@
+"""Who may come in: identity of a request, permissions, sessions."""

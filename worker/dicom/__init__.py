@@ -1,0 +1,1 @@
+"""DICOM: reading objects, turning their pixels into grey values, and receiving them."""

@@ -1,0 +1,132 @@
+"""Decodes the one frame of a DICOM object to its stored values, each transfer syntax with one decoder and no other.
+
+No decoder is trusted: only bounded processes call this. Native and RLE pixels are decoded by pydicom, JPEG by
+imagecodecs (libjpeg-turbo), JPEG-LS by pyjpegls (CharLS), JPEG 2000 and HTJ2K by pylibjpeg-openjpeg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import RLELossless
+
+from worker.dicom.codestream import checked
+from worker.dicom.encoding import Coding
+from worker.dicom.form import Form
+from worker.dicom.parsing import DAMAGED
+from worker.dicom.pixel_element import coding_of
+from worker.errors import RejectedImage
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+# An RLE segment is hardly ever longer than the bytes that it encodes (PS3.5, G.3.1: one more byte for each 128). Beside
+# it stand the frame's header, item headers and an offset table.
+_LONGEST_RLE, _SPARE_BYTES = 3, 1024
+# Two bytes encode a run of at most 128.
+_MOST_RLE = 64
+_BYTE_BITS = 8
+
+
+def stored_values(dataset: Dataset, form: Form) -> NDArray[np.uint16] | NDArray[np.int16]:
+    """Return the stored values of the pixels, shape (rows, columns).
+
+    Bits above BitsStored are masked, and signed values are extended. `pixel_array` of pydicom would be the same, but
+    for JPEG 2000 with other bits than BitsStored.
+
+    Raises:
+        RejectedImage: `dicom_tag_missing`, `truncated`, `dicom_frame_kind`, `dicom_frame_size` or
+            `dicom_pixels_damaged`.
+        MemoryError: the process may use too little memory.
+    """
+    if "PixelData" not in dataset:
+        raise RejectedImage("dicom_tag_missing", tag="PixelData (7FE0,0010)")
+    coding = coding_of(dataset)
+    try:
+        if coding in {Coding.NATIVE, Coding.RLE}:
+            values = _by_pydicom(dataset, form)
+        else:
+            frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+            values = _DECODERS[coding](checked(frame, coding, form))
+    except (*DAMAGED, RuntimeError) as error:
+        raise RejectedImage("dicom_pixels_damaged") from error
+    if values.shape != (form.rows, form.columns):
+        raise RejectedImage("dicom_frame_kind")
+    return _masked(values, form)
+
+
+def _by_pydicom(dataset: Dataset, form: Form) -> NDArray[np.generic]:
+    """Decode native pixels, or an RLE frame (PS3.5, annex G) after a check that it cannot be a bomb."""
+    pixels, syntax = dataset["PixelData"], dataset.file_meta.TransferSyntaxUID
+    rle = syntax == RLELossless
+    if rle:
+        _check_rle(len(pixels.value), form.rows * form.columns * (form.allocated // 8))
+    options: dict[str, Any] = {
+        "allow_excess_frames": False,
+        "pixel_keyword": "PixelData",
+        "pixel_vr": pixels.VR,
+        "rows": form.rows,
+        "columns": form.columns,
+        "samples_per_pixel": 1,
+        "number_of_frames": 1,
+        # Nothing is inverted here; this only says that there is one sample.
+        "photometric_interpretation": "MONOCHROME2",
+        "bits_allocated": form.allocated,
+        "bits_stored": form.stored,
+        "pixel_representation": int(form.signed),
+    }
+    plugin = "pydicom" if rle else ""
+    values, _ = get_decoder(syntax).as_array(pixels.value, raw=True, decoding_plugin=plugin, **options)
+    return values
+
+
+def _check_rle(length: int, unpacked: int) -> None:
+    """Check that an RLE frame can hold its picture, and is no bomb. Raises RejectedImage."""
+    if unpacked > _MOST_RLE * length:
+        raise RejectedImage("truncated")
+    if length > _LONGEST_RLE * unpacked + _SPARE_BYTES:
+        raise RejectedImage("dicom_frame_kind")
+
+
+def _jpeg(frame: bytes) -> NDArray[np.generic]:
+    import imagecodecs
+
+    values: NDArray[np.generic] = imagecodecs.jpeg8_decode(frame)
+    return values
+
+
+def _jpeg_ls(frame: bytes) -> NDArray[np.generic]:
+    import jpeg_ls
+
+    values, facts = jpeg_ls.decode_pixel_data(frame)
+    kind = "u1" if facts["bits_per_sample"] <= _BYTE_BITS else "<u2"
+    return np.frombuffer(values, dtype=kind).reshape(facts["height"], facts["width"])
+
+
+def _jpeg_2000(frame: bytes) -> NDArray[np.generic]:
+    from openjpeg.utils import decode
+
+    values: NDArray[np.generic] = decode(frame)
+    return values
+
+
+_DECODERS: dict[Coding, Callable[[bytes], NDArray[np.generic]]] = {
+    Coding.JPEG: _jpeg,
+    Coding.JPEG_LOSSLESS: _jpeg,
+    Coding.JPEG_LS: _jpeg_ls,
+    Coding.JPEG_2000: _jpeg_2000,
+}
+
+
+def _masked(values: NDArray[np.generic], form: Form) -> NDArray[np.uint16] | NDArray[np.int16]:
+    """Keep the stored bits, and extend the sign of signed values (PS3.5, 8.1.1)."""
+    bits = values.astype(np.uint16) & np.uint16((1 << form.stored) - 1)
+    if not form.signed:
+        return bits
+    spare = 16 - form.stored
+    return (bits << np.uint16(spare)).view(np.int16) >> np.int16(spare)
