@@ -16,6 +16,18 @@ PROBABILITIES = (0.97, 0.93, 0.71, 0.55, 0.2)
 
 expect.set_options(timeout=1000 * HANG_S)
 
+_CONTEXTS = pytest.StashKey[list[BrowserContext]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Close a test's pages before a fixture stops their server.
+
+    A page that still loads a picture or asks for news would log a connection that was reset.
+    """
+    for context in item.stash.get(_CONTEXTS, []):
+        context.close()
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
@@ -42,13 +54,13 @@ def site(tmp_path: Path, phantom_folder: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+def open_page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Callable[..., Page]]:
     """A function that opens a page in a browser context of its own, with Playwright's options for contexts.
 
     After the test, every error and warning in the console fails it, a blocked script or style included.
     `expected` lists texts that are allowed.
     """
-    contexts: list[BrowserContext] = []
+    contexts = request.node.stash.setdefault(_CONTEXTS, [])
     console_errors: list[str] = []
 
     def new_page(expected: tuple[str, ...] = (), **options: object) -> Page:
@@ -68,6 +80,4 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         return page
 
     yield new_page
-    for context in contexts:
-        context.close()
     assert console_errors == []
