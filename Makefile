@@ -6,14 +6,12 @@ FAST := .venv-fast/.installed
 DEVELOP := .venv-dev/.installed
 MUTANTS := .venv-mutants/.installed
 BIN := .venv-dev/bin
-# The other tests need the training environment, a PostgreSQL server or many seconds.
-FAST_TESTS := tests/unit tests/integration/webui --ignore tests/unit/training --ignore tests/integration/webui/test_api_by_scope.py -m "not training and not postgres and not slow"
 
 # Make would take a comma as the end of an argument.
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup wheels test-fast test coverage-report check hooks bench bench-ledger chaos fuzz mutants train pictures clean
+.PHONY: help run setup wheels test-fast test-slow test coverage-report check hooks bench bench-ledger chaos fuzz mutants train pictures clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,12 +27,14 @@ wheels:  ## Download what `make setup WHEELS=folder` installs on a machine witho
 		--requirement lock/serve.txt --dest $(or $(WHEELS),build/wheels)
 
 test-fast: $(FAST)  ## Run the fast tests: no TensorFlow, browser or PostgreSQL; measure coverage: COVERAGE=1
-	.venv-fast/bin/python $(if $(COVERAGE),-m coverage run --omit "training/*$(comma)bench/*") -m pytest $(FAST_TESTS) -n 2 --dist worksteal $(ARGS)
+	.venv-fast/bin/python $(if $(COVERAGE),-m coverage run --omit "training/*$(comma)bench/*") -m pytest --part fast -n 2 --dist worksteal $(ARGS)
 
-test: $(DEVELOP)  ## Run every test, with real servers and a real browser; measure coverage: COVERAGE=1
-	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest -m "not long" -n 3 --dist loadfile $(ARGS)
+test-slow: $(DEVELOP)  ## Run the other tests: real servers, a real browser, TensorFlow, minutes
+	$(BIN)/python $(if $(filter-out fast,$(COVERAGE)),-m coverage run) -m pytest --part slow -m "not long" -n 3 --dist loadfile $(ARGS)
 
-coverage-report: $(DEVELOP)  ## Print the coverage of the last `make test COVERAGE=1`, or of `make test-fast COVERAGE=1`: TESTS=fast
+test: test-fast test-slow  ## Run every test; measure coverage: COVERAGE=1, or COVERAGE=fast for the fast tests only
+
+coverage-report: $(DEVELOP)  ## Print the coverage of the last `make test COVERAGE=1`, or of the fast tests only: TESTS=fast
 	$(BIN)/coverage combine --quiet
 	$(BIN)/python -m tests.coverage_report below_90$(if $(TESTS),_in_$(TESTS)_tests)
 

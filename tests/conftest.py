@@ -48,6 +48,56 @@ hypothesis.settings.load_profile("nightread")
 HANG_S = 300.0
 
 
+_FAST = ("tests/unit", "tests/integration/webui")
+# They need more packages than the environment of the fast tests has.
+_NEVER_FAST = ("tests/unit/training", "tests/integration/webui/test_api_by_scope.py")
+_SLOW_MARKERS = ("training", "postgres", "slow")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--part`."""
+    parser.addoption(
+        "--part", choices=("fast", "slow"), help="Run the fast tests only, or all others. Default: every test."
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what the environment of the fast tests cannot run."""
+    path = collection_path.relative_to(config.rootpath)
+    is_needless = path.is_relative_to("tests") and not any(
+        path.is_relative_to(folder) or Path(folder).is_relative_to(path) for folder in _FAST
+    )
+    never = any(path.is_relative_to(other) for other in _NEVER_FAST)
+    return True if config.getoption("part") == "fast" and (is_needless or never) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of the other part. Each test belongs to exactly one."""
+    if not (part := config.getoption("part")):
+        return
+    chosen = [item for item in items if _is_fast(item) == (part == "fast")]
+    left = set(chosen)
+    config.hook.pytest_deselected(items=[item for item in items if item not in left])
+    items[:] = chosen
+
+
+def _is_fast(item: pytest.Item) -> bool:
+    path = item.path.relative_to(item.config.rootpath)
+    return (
+        any(path.is_relative_to(folder) for folder in _FAST)
+        and not any(path.is_relative_to(other) for other in _NEVER_FAST)
+        and not any(item.get_closest_marker(marker) for marker in _SLOW_MARKERS)
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail in CI if a test was skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if "CI" in os.environ and reporter and reporter.stats.get("skipped") and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(autouse=True)
 def _without_developer_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide the developer's own NIGHTREAD_* variables and nightread.toml from a test."""
