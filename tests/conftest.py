@@ -57,7 +57,9 @@ _SLOW_MARKERS = ("training", "postgres", "slow")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--part`."""
     parser.addoption(
-        "--part", choices=("fast", "slow"), help="Run the fast tests only, or all others. Default: every test."
+        "--part",
+        choices=("fast", "slow"),
+        help="Run the fast tests only, or all others. Default: every test.",
     )
 
 

@@ -268,7 +268,7 @@ def test_broken_message_ends_the_association(start: Start, kind: str) -> None:
     running.wait_until_free()
     assert kind in NOTICED or running.counted(Kind.MALFORMED) + running.counted(Kind.TOO_LONG) == 1
     assert (running.receipts(), running.left_in_spool()) == ([], [])
-    assert answers(running)
+    wait_for(lambda: answers(running), "an answer")
 
 
 @pytest.mark.parametrize("before", [b"", request()[6:]])
@@ -280,8 +280,8 @@ def test_noise_disturbs_nobody_else(start: Start, before: bytes) -> None:
             peer = Peer(running.port)
             peer.send(pdu(kind, before + noise.randbytes(length)))
             peer.close()
-    running.wait_until_free()
-    assert answers(running)
+    # Until then, the connections that are still to be accepted may take every place.
+    wait_for(lambda: answers(running), "an answer")
 
 
 def test_request_with_thousands_of_contexts_is_answered(start: Start) -> None:

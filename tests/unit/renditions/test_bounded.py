@@ -87,10 +87,14 @@ def test_changed_bytes_are_never_shown(settings: Settings, store: Store) -> None
 
 
 def test_costly_file_ends_its_process_and_is_remembered(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path / "data", rendition_s=1)
+    # A second is the shortest limit. The largest file that any setting lets in takes longer on every machine.
+    side, memory_bytes = 20_000, 4 * 1024**3
+    settings = make_settings(
+        tmp_path / "data", rendition_s=1, max_pixels=side**2, rendition_memory_bytes=memory_bytes
+    )
     store = open_store(settings)
     store.make()
-    slow = stored(store, scans(LARGE, LARGE, 100))
+    slow = stored(store, scans(side, side, 100))
     maker = Maker(settings, store)
     with pytest.raises(NoRendition, match="takes too long"):
         maker.make(slow, Kind.FULL, wall_s=WALL_S)
