@@ -19,7 +19,6 @@ from worker.ledger.tables import Image, Review
 pytestmark = pytest.mark.browser
 
 OpenPage = Callable[..., Page]
-UNZOOMED = "1\N{MULTIPLICATION SIGN}"
 
 
 def standing(site: Site, image_id: int) -> Review | None:
@@ -124,61 +123,6 @@ def test_letters_of_a_note_are_not_shortcuts(site: Site, open_page: OpenPage) ->
     reading = standing(site, 1)
     assert reading is not None
     assert (reading.finding, reading.note) == ("no_signs", "no focus, rotated: cou?")
-
-
-def opacity(page: Page) -> str:
-    return str(page.locator("#map").evaluate("map => getComputedStyle(map).opacity"))
-
-
-def filters(page: Page) -> str:
-    return str(page.locator("#picture").evaluate("picture => getComputedStyle(picture).filter"))
-
-
-def test_m_shows_and_hides_the_activation_map(site: Site, open_page: OpenPage) -> None:
-    page = open_page()
-    sign_in(page, site)
-    page.goto(f"{site.url}/review/1")
-    wait_until_shown(page)
-    assert opacity(page) == "0"
-    expect(page.locator("#map-caption")).to_be_hidden()
-    press(page, "m")
-    expect(page.locator("#map")).to_have_css("opacity", "1")
-    expect(page.locator("#map-caption")).to_contain_text("It does not show where disease is.")
-    assert page.locator("#map").bounding_box() == page.locator("#picture").bounding_box()
-    press(page, "m")
-    expect(page.locator("#map")).to_have_css("opacity", "0")
-
-
-def test_image_can_be_inverted_adjusted_zoomed_and_reset(site: Site, open_page: OpenPage) -> None:
-    page = open_page()
-    sign_in(page, site)
-    page.goto(f"{site.url}/review/1")
-    wait_until_shown(page)
-    press(page, "i")
-    assert "invert(1)" in filters(page)
-    press(page, "i")
-    assert filters(page) == "brightness(1) contrast(1)"
-
-    stage = page.locator("#stage").bounding_box()
-    assert stage is not None
-    page.mouse.move(stage["x"] + 200, stage["y"] + 200)
-    page.mouse.down()
-    page.mouse.move(stage["x"] + 260, stage["y"] + 160)
-    page.mouse.up()
-    assert filters(page) == "brightness(1.2) contrast(1.3)"
-
-    page.mouse.wheel(0, -400)
-    expect(page.locator("#zoom")).not_to_have_text(UNZOOMED)
-    transform = page.locator("#sheet").evaluate("sheet => sheet.style.transform")
-    page.mouse.down()
-    page.mouse.move(stage["x"] + 240, stage["y"] + 140)
-    page.mouse.up()
-    assert page.locator("#sheet").evaluate("sheet => sheet.style.transform") != transform
-    assert filters(page) == "brightness(1.2) contrast(1.3)"
-
-    press(page, "r")
-    expect(page.locator("#zoom")).to_have_text(UNZOOMED)
-    assert filters(page) == "brightness(1) contrast(1)"
 
 
 def test_question_mark_shows_the_shortcuts(site: Site, open_page: OpenPage) -> None:

@@ -1,53 +1,145 @@
-// Window and level over the values of the original, which have 12 to 16 bits.
+// Window and level of the X-ray image. An image with more than 8 bits has them over all values of its original.
 
 const WHITE = 65535;
 
-// `grey` is what the grey scale is made of: see `GreyFacts` in worker/dicom/facts.py. The picture is an <img> in the
-// default grey scale. A canvas over it shows every other window.
+// Each preset as shares of the range that is shown as sent: its darkest and its brightest value.
+const PRESETS = {
+  sent: [0, 1],
+  lungs: [0, 0.6],
+  mediastinum: [0.4, 1],
+};
+
+// What a picture of 8 bits holds.
+export const EIGHT_BITS = { lowest: 0, highest: 255, voi_low: 0, voi_high: 255, inverted: false };
+
+async function drawn(canvas, source) {
+  const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
+  Object.assign(canvas, { width: source.naturalWidth ?? source.width, height: source.naturalHeight ?? source.height });
+  context.drawImage(source, 0, 0);
+  return { context, pixels: context.getImageData(0, 0, canvas.width, canvas.height) };
+}
+
+// Loads the codes of a picture of 8 bits from its <img>.
+export async function codesOfPicture(canvas, picture) {
+  const { context, pixels } = await drawn(canvas, picture);
+  const { data } = pixels;
+  return { context, pixels, codes: Uint16Array.from({ length: data.length / 4 }, (_, i) => data[4 * i] * 257) };
+}
+
+// Loads the codes of the original: red holds the upper 8 bits of each code, green the lower 8.
+export async function codesOfValues(canvas) {
+  const answer = await fetch(canvas.dataset.values);
+  if (!answer.ok) {
+    throw new Error(answer.statusText);
+  }
+  const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  const { context, pixels } = await drawn(canvas, bitmap);
+  bitmap.close();
+  const { data } = pixels;
+  return { context, pixels, codes: Uint16Array.from({ length: data.length / 4 }, (_, i) => data[4 * i] * 256 + data[4 * i + 1]) };
+}
+
+// `grey` is what the grey scale is made of: see `GreyFacts` in worker/dicom/facts.py. The picture is an <img> as it was
+// sent. A canvas over it shows every other window. `load` gives the codes, `settings` keep the window.
 export class GreyWindow {
-  constructor(canvas, grey) {
-    this.canvas = canvas;
-    this.grey = grey;
+  constructor(canvas, grey, load, settings) {
+    Object.assign(this, { canvas, grey, load, settings });
     this.range = Math.max(grey.highest - grey.lowest, 1e-9);
     this.level = document.getElementById("level");
     this.width = document.getElementById("width");
+    this.preset = document.getElementById("preset");
     this.text = document.getElementById("window-shown");
     this.defaultText = this.text.textContent;
-    this.setUpSliders();
+    this.setUpControls();
+    this.restore();
   }
 
-  setUpSliders() {
+  setUpControls() {
     const { lowest, highest, voi_low: low, voi_high: high } = this.grey;
-    const step = this.range > 64 ? 1 : this.range / 256;
-    this.start = { level: (low + high) / 2, width: Math.max(high - low, step) };
+    this.step = this.range > 64 ? 1 : this.range / 256;
+    this.start = { level: (low + high) / 2, width: Math.max(high - low, this.step) };
     this.limit(this.level, Math.min(lowest, this.start.level), Math.max(highest, this.start.level));
-    this.limit(this.width, step, Math.max(this.range, this.start.width));
+    this.limit(this.width, this.step, Math.max(this.range, this.start.width));
+    this.preset.disabled = false;
+    this.preset.addEventListener("change", () => {
+      this.choose(this.preset.value);
+      this.preset.blur();
+    });
   }
 
   limit(slider, min, max) {
     Object.assign(slider, { min, max, step: "any", disabled: false });
-    slider.addEventListener("input", () => this.show());
+    slider.addEventListener("input", () => this.changedByHand());
+  }
+
+  // Shows the window that the reader last chose, on this image or another one.
+  restore() {
+    const { preset, shares } = this.settings.window;
+    if (shares) {
+      this.showShares(shares);
+      this.preset.value = "";
+    } else {
+      this.choose(preset);
+    }
   }
 
   reset() {
-    this.changed = false;
-    this.level.value = this.start.level;
-    this.width.value = this.start.width;
-    this.canvas.hidden = true;
-    this.text.textContent = this.defaultText;
+    this.choose("sent");
   }
 
-  // Up is brighter and right is more contrast, as for a picture of 8 bits.
+  choose(preset) {
+    this.settings.window = { preset };
+    this.preset.value = preset;
+    if (preset === "all") {
+      const { lowest, highest } = this.grey;
+      this.set((lowest + highest) / 2, this.range);
+    } else {
+      this.showShares(PRESETS[preset]);
+    }
+  }
+
+  // `darkest` and `brightest` are shares of what is shown as sent.
+  showShares([darkest, brightest]) {
+    const [low, high] = this.grey.inverted ? [1 - brightest, 1 - darkest] : [darkest, brightest];
+    const { level, width } = this.start;
+    this.set(level + width * ((low + high) / 2 - 0.5), width * (high - low));
+  }
+
+  shares() {
+    const { level, width } = this.start;
+    const middle = (Number(this.level.value) - level) / width + 0.5;
+    const half = Number(this.width.value) / width / 2;
+    return this.grey.inverted ? [1 - middle - half, 1 - middle + half] : [middle - half, middle + half];
+  }
+
+  set(level, width) {
+    this.level.value = level;
+    this.width.value = width;
+    this.show();
+  }
+
+  // Up is brighter, and right is more contrast. A drag across the picture changes the window by half of the range.
   drag(across, down) {
     const darker = this.grey.inverted ? -down : down;
-    this.level.value = Number(this.level.value) + darker * this.range / 400;
-    this.width.value = Number(this.width.value) - across * this.range / 400;
+    this.level.value = Number(this.level.value) + darker * this.range / 1000;
+    this.width.value = Number(this.width.value) - across * this.range / 1000;
+    this.changedByHand();
+  }
+
+  changedByHand() {
+    this.settings.window = { shares: this.shares() };
+    this.preset.value = "";
     this.show();
   }
 
   show() {
-    this.changed = true;
-    this.text.textContent = `Window ${this.written(this.level)} / ${this.written(this.width)} (level / width), set here.`;
+    const isAsSent = this.settings.window.preset === "sent";
+    if (isAsSent) {
+      this.canvas.hidden = true;
+      this.text.textContent = this.defaultText;
+      return;
+    }
+    this.text.textContent = `Window ${this.written(this.level)} / ${this.written(this.width)} (level / width), set by you. R resets it.`;
     this.frame ??= requestAnimationFrame(() => this.draw());
   }
 
@@ -57,9 +149,9 @@ export class GreyWindow {
 
   async draw() {
     try {
-      this.codes ??= await this.load();
+      this.loaded ??= await this.load(this.canvas);
       this.paint();
-      this.canvas.hidden = !this.changed;
+      this.canvas.hidden = this.settings.window.preset === "sent";
     } catch {
       this.text.textContent = "The values of the original cannot be loaded, so the window cannot be changed.";
     } finally {
@@ -67,29 +159,14 @@ export class GreyWindow {
     }
   }
 
-  // Red holds the upper 8 bits of each code, green the lower 8.
-  async load() {
-    const answer = await fetch(this.canvas.dataset.values);
-    if (!answer.ok) {
-      throw new Error(answer.statusText);
-    }
-    const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-    Object.assign(this.canvas, { width: bitmap.width, height: bitmap.height });
-    this.context = this.canvas.getContext("2d", { alpha: false, willReadFrequently: true });
-    this.context.drawImage(bitmap, 0, 0);
-    bitmap.close();
-    this.pixels = this.context.getImageData(0, 0, this.canvas.width, this.canvas.height);
-    const { data } = this.pixels;
-    return Uint16Array.from({ length: data.length / 4 }, (_, i) => data[4 * i] * 256 + data[4 * i + 1]);
-  }
-
   paint() {
     const table = this.table();
-    const out = new Uint32Array(this.pixels.data.buffer);
+    const { context, pixels, codes } = this.loaded;
+    const out = new Uint32Array(pixels.data.buffer);
     for (let i = 0; i < out.length; i += 1) {
-      out[i] = table[this.codes[i]];
+      out[i] = table[codes[i]];
     }
-    this.context.putImageData(this.pixels, 0, 0);
+    context.putImageData(pixels, 0, 0);
   }
 
   // The pixel of each code: opaque and grey.

@@ -5,7 +5,7 @@ function isTextField(element) {
 }
 
 // `actions` maps a key in lower case to a function. A key that is held down repeats only if it
-// is in `repeatable`. No key acts while `unless` returns true. Escape leaves a field.
+// is in `repeatable`. An action that returns false leaves the key to the browser. No key acts while `unless` returns true. Escape leaves a field.
 export function onKeys(actions, { repeatable = [], unless = () => false } = {}) {
   document.addEventListener("keydown", (event) => {
     const typing = isTextField(event.target);
@@ -18,7 +18,8 @@ export function onKeys(actions, { repeatable = [], unless = () => false } = {}) 
     if (ignored || !action || (event.repeat && !repeatable.includes(key))) {
       return;
     }
-    event.preventDefault();
-    action();
+    if (action(event) !== false) {
+      event.preventDefault();
+    }
   });
 }

@@ -1,15 +1,16 @@
 // The viewer: keyboard shortcuts, and the controls of the X-ray image.
-import { GreyWindow } from "./grey_window.js";
-import { Exposure, ImageView } from "./image_view.js";
+import { codesOfPicture, codesOfValues, EIGHT_BITS, GreyWindow } from "./grey_window.js";
+import { ImageView } from "./image_view.js";
 import { onKeys } from "./keys.js";
 import { Ruler } from "./ruler.js";
+import { MAP_OPACITY, viewSettings } from "./view_settings.js";
 
 const byId = (id) => document.getElementById(id);
 
-const stage = byId("stage");
-const values = byId("values");
-const view = byId("sheet") && byId("show-map") ? new ImageView(stage, byId("sheet"), values ? null : new Exposure(byId("sheet"))) : null;
 const picture = byId("picture");
+const values = byId("values");
+const view = values ? new ImageView(byId("stage"), byId("sheet"), originalSize()) : null;
+const ruler = view && new Ruler(view);
 const form = byId("decide");
 // Nobody may decide on an image they have not seen. A shortcut therefore has no effect until the
 // image has been on the screen for this long.
@@ -19,23 +20,42 @@ let shownSince = Infinity;
 let imageFailed = false;
 let sent = false;
 
+// The size of the original in pixels, upright. A file may hold it on its side.
+function originalSize() {
+  const { width, height } = byId("sheet").dataset;
+  const natural = { width: picture.naturalWidth || 1, height: picture.naturalHeight || 1 };
+  const longest = Math.max(width, height, natural.width, natural.height);
+  const scale = longest / Math.max(natural.width, natural.height);
+  return { width: natural.width * scale, height: natural.height * scale };
+}
+
 function showHint(text) {
   byId("hint").textContent = text;
 }
 
 // The values of the original are ready when its picture is.
 async function showGreyScale() {
+  if (!values.dataset.grey) {
+    exposeAs(EIGHT_BITS, (canvas) => codesOfPicture(canvas, picture));
+    return;
+  }
   const answer = await fetch(values.dataset.grey).catch(() => null);
   if (answer?.ok) {
     const facts = await answer.json();
     byId("window-shown").textContent = facts.text;
-    view.setExposure(new GreyWindow(values, facts.grey));
-    view.setRuler(new Ruler(stage, facts));
+    ruler.setSpacing(facts.grey.spacing, facts.measured_at);
+    exposeAs(facts.grey, codesOfValues);
   }
 }
 
+function exposeAs(grey, load) {
+  view.setExposure(new GreyWindow(values, grey, load, viewSettings));
+}
+
 function onImageShown() {
-  if (values && view && !view.exposure) {
+  if (view && !view.exposure) {
+    view.size = originalSize();
+    view.fit();
     showGreyScale();
   }
   shownSince = performance.now();
@@ -80,6 +100,41 @@ function toggle(box) {
   }
 }
 
+function pan(event, across, down) {
+  // The arrow keys move a slider that has the focus.
+  return event.target.matches("input") ? false : view?.pan(across, down) ?? false;
+}
+
+function showMapOpacity() {
+  byId("sheet").style.setProperty("--map-opacity", viewSettings.opacity / 100);
+}
+
+function resetView() {
+  view?.reset();
+  view?.exposure?.reset();
+  if (view) {
+    byId("invert").checked = viewSettings.inverted = false;
+    byId("opacity").value = viewSettings.opacity = MAP_OPACITY;
+    showMapOpacity();
+  }
+}
+
+function keepSettings() {
+  const invert = byId("invert");
+  const opacity = byId("opacity");
+  invert.checked = viewSettings.inverted;
+  opacity.value = viewSettings.opacity;
+  invert.addEventListener("change", () => { viewSettings.inverted = invert.checked; });
+  opacity.addEventListener("input", () => {
+    viewSettings.opacity = Number(opacity.value);
+    showMapOpacity();
+  });
+  showMapOpacity();
+  byId("reset").addEventListener("click", resetView);
+  const more = byId("more-tools");
+  more.addEventListener("click", () => more.setAttribute("aria-expanded", more.getAttribute("aria-expanded") === "false"));
+}
+
 const actions = {
   c: () => decide(byId("confirm")),
   o: () => decide(byId("override")),
@@ -90,14 +145,26 @@ const actions = {
   n: () => byId("note")?.focus(),
   m: () => toggle(byId("show-map")),
   i: () => toggle(byId("invert")),
-  r: () => view?.reset(),
+  l: () => toggle(byId("measure")),
+  r: () => resetView(),
+  t: () => view?.turn(),
+  f: () => view?.fit(),
+  x: () => view?.showOneToOne(),
+  7: () => view?.exposure?.choose("sent"),
+  8: () => view?.exposure?.choose("lungs"),
+  9: () => view?.exposure?.choose("mediastinum"),
+  0: () => view?.exposure?.choose("all"),
+  arrowleft: (event) => pan(event, -1, 0),
+  arrowright: (event) => pan(event, 1, 0),
+  arrowup: (event) => pan(event, 0, -1),
+  arrowdown: (event) => pan(event, 0, 1),
   "+": () => view?.zoomBy(1.25),
   "=": () => view?.zoomBy(1.25),
   "-": () => view?.zoomBy(0.8),
   "?": () => byId("keys").showModal(),
 };
 
-onKeys(actions, { repeatable: ["+", "=", "-"], unless: () => byId("keys").open });
+onKeys(actions, { repeatable: ["+", "=", "-", "arrowleft", "arrowright", "arrowup", "arrowdown"], unless: () => byId("keys").open });
 
 for (const submittedOnce of document.querySelectorAll("#decide, .undo, #undo")) {
   submittedOnce.addEventListener("submit", (event) => {
@@ -114,6 +181,10 @@ window.addEventListener("pageshow", (event) => {
     sent = false;
   }
 });
+
+if (view) {
+  keepSettings();
+}
 
 byId("show-keys")?.addEventListener("click", () => byId("keys").showModal());
 
