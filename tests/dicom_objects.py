@@ -124,6 +124,14 @@ def with_pixels(data: bytes, syntax: UID, pixels: bytes) -> bytes:
     return _written(dataset, syntax)
 
 
+def stating(data: bytes, **elements: Any) -> bytes:
+    """Return the file of an object with other values of these elements, and the same pixels."""
+    dataset = dcmread(io.BytesIO(data))
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return _written(dataset, dataset.file_meta.TransferSyntaxUID)
+
+
 def without_preamble(data: bytes) -> bytes:
     """Return a file without its preamble."""
     return data[132:]

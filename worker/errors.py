@@ -24,6 +24,8 @@ REJECTIONS: dict[str, str] = {
     "needs {needed}, so its grey values are not known.",
     "dicom_frame_size": "The compressed picture in the DICOM object has {width} x {height} pixels, "
     "but Columns (0028,0011) and Rows (0028,0010) state {columns} x {rows}.",
+    "dicom_pixel_bytes": "The DICOM object has {bytes} bytes of pixels, but Columns (0028,0011), Rows (0028,0010) and BitsAllocated "
+    "(0028,0100) state {columns} x {rows} of {allocated} bits, which are {stated} bytes. Send it again from its source.",
     "dicom_frame_kind": "The compressed picture in the DICOM object is not what its transfer syntax (0002,0010) states.",
     "dicom_pixels_damaged": "The compressed picture in the DICOM object is damaged. Send it again.",
     "dicom_needs_memory": "Decoding the DICOM object needs more memory than NIGHTREAD_DICOM_MEMORY_BYTES allows. "

@@ -115,7 +115,11 @@ def test_cut_frame_is_rejected_and_the_other_object_is_scored(site: Site, tmp_pa
     ids = site.accept(tmp_path, [whole, cut])
     assert site.screener.screen(ids) == 2
     assert image(site.ledger, ids[0]).state == ImageState.SCORED
-    assert image(site.ledger, ids[1]).reason_code in {"truncated", "dicom_pixels_damaged"}
+    assert image(site.ledger, ids[1]).reason_code in {
+        "truncated",
+        "dicom_pixels_damaged",
+        "dicom_pixel_bytes",
+    }
 
 
 def test_command_screens_objects_and_names_the_reason_of_others(tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ class Form:
     dark_is_high: bool
 
     @property
+    def bytes(self) -> int:
+        """The bytes of the picture in uncompressed data."""
+        return self.rows * self.columns * (self.allocated // 8)
+
+    @property
     def lowest(self) -> int:
         """The lowest value that the stored bits can hold."""
         return -(1 << self.stored - 1) if self.signed else 0
@@ -71,3 +76,29 @@ def form_of(dataset: Dataset) -> Form:
         raise RejectedImage("dicom_high_bit", high_bit=high_bit, bits_stored=stored, needed=stored - 1)
     signed = required_number(dataset, "PixelRepresentation", 0, 1) == 1
     return Form(rows, columns, allocated, stored, signed, dark_is_high=photometric == _GREY[0])
+
+
+def check_bytes(count: int, form: Form) -> None:
+    """Check that so many bytes of uncompressed pixels can be a picture of this form. A few more are padding.
+
+    With a row or a column of bytes too many, Rows, Columns or BitsAllocated is probably wrong. The picture would be
+    skewed, and nothing else would show it.
+
+    Raises:
+        RejectedImage: `dicom_pixel_bytes`.
+    """
+    excess = count - form.bytes
+    if not 0 <= excess < min(form.rows, form.columns) * (form.allocated // 8):
+        raise wrong_bytes(count, form.rows, form.columns, form.allocated)
+
+
+def wrong_bytes(count: int, rows: int, columns: int, allocated: int) -> RejectedImage:
+    """Return the rejection of so many bytes of uncompressed pixels, where the header states another number."""
+    return RejectedImage(
+        "dicom_pixel_bytes",
+        bytes=count,
+        stated=rows * columns * (allocated // 8),
+        columns=columns,
+        rows=rows,
+        allocated=allocated,
+    )

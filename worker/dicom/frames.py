@@ -6,7 +6,9 @@ imagecodecs (libjpeg-turbo), JPEG-LS by pyjpegls (CharLS), JPEG 2000 and HTJ2K b
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from pydicom.uid import RLELossless
 
 from worker.dicom.codestream import checked
 from worker.dicom.encoding import Coding
-from worker.dicom.form import Form
+from worker.dicom.form import Form, check_bytes
 from worker.dicom.parsing import DAMAGED
 from worker.dicom.pixel_element import coding_of
 from worker.errors import RejectedImage
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 _LONGEST_RLE, _SPARE_BYTES = 3, 1024
 # Two bytes encode a run of at most 128.
 _MOST_RLE = 64
+# The header of an RLE frame: the number of segments, and where each of at most 15 begins (PS3.5, G.5).
+_RLE_HEAD = struct.Struct("<16L")
+# A byte below begins a literal run, a byte above a repeated one; itself it stands for nothing (PS3.5, G.3.1).
+_NO_RUN = 128
 _BYTE_BITS = 8
 
 
@@ -40,8 +46,8 @@ def stored_values(dataset: Dataset, form: Form) -> NDArray[np.uint16] | NDArray[
     for JPEG 2000 with other bits than BitsStored.
 
     Raises:
-        RejectedImage: `dicom_tag_missing`, `truncated`, `dicom_frame_kind`, `dicom_frame_size` or
-            `dicom_pixels_damaged`.
+        RejectedImage: `dicom_tag_missing`, `truncated`, `dicom_frame_kind`, `dicom_frame_size`, `dicom_pixel_bytes`
+            or `dicom_pixels_damaged`.
         MemoryError: the process may use too little memory.
     """
     if "PixelData" not in dataset:
@@ -65,7 +71,12 @@ def _by_pydicom(dataset: Dataset, form: Form) -> NDArray[np.generic]:
     pixels, syntax = dataset["PixelData"], dataset.file_meta.TransferSyntaxUID
     rle = syntax == RLELossless
     if rle:
-        _check_rle(len(pixels.value), form.rows * form.columns * (form.allocated // 8))
+        _check_rle(len(pixels.value), form.bytes)
+        check_bytes(
+            _rle_bytes(get_frame(pixels.value, 0, number_of_frames=1), form.allocated // _BYTE_BITS), form
+        )
+    else:
+        check_bytes(len(pixels.value), form)
     options: dict[str, Any] = {
         "allow_excess_frames": False,
         "pixel_keyword": "PixelData",
@@ -91,6 +102,36 @@ def _check_rle(length: int, unpacked: int) -> None:
         raise RejectedImage("truncated")
     if length > _LONGEST_RLE * unpacked + _SPARE_BYTES:
         raise RejectedImage("dicom_frame_kind")
+
+
+def _rle_bytes(frame: bytes, segments: int) -> int:
+    """Return how many bytes an RLE frame holds, unpacked. pydicom drops what is too much.
+
+    Raises ValueError or struct.error if it has no header for so many segments.
+    """
+    count, *starts = _RLE_HEAD.unpack_from(frame)
+    if count != segments:
+        raise ValueError("the number of segments is not that of the bytes of a pixel")
+    return sum(_segment_bytes(frame[start:end]) for start, end in pairwise([*starts[:segments], len(frame)]))
+
+
+def _segment_bytes(segment: bytes) -> int:
+    """Return the bytes of an RLE segment, unpacked (PS3.5, G.3.2)."""
+    at = total = 0
+    end = len(segment)
+    while at < end:
+        head = segment[at]
+        if head < _NO_RUN:
+            # The last one may be cut, or be the zero that makes the length even.
+            total += min(head + 1, end - at - 1)
+            at += head + 2
+        elif head > _NO_RUN:
+            at += 2
+            if at <= end:
+                total += 257 - head
+        else:
+            at += 1
+    return total
 
 
 def _jpeg(frame: bytes) -> NDArray[np.generic]:

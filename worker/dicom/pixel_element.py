@@ -10,7 +10,7 @@ from pydicom.dataelem import DataElement
 
 from worker.dicom.bounded_file import BoundedFile
 from worker.dicom.encoding import LONG_VRS, TRANSFER_SYNTAXES, Coding
-from worker.dicom.form import ALLOCATED
+from worker.dicom.form import ALLOCATED, wrong_bytes
 from worker.errors import RejectedImage
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def check_whole(file: BoundedFile, pixels: PixelElement, dataset: Dataset) -> in
     """Check that a file has all bytes of its pixels, and return the end of the value.
 
     Raises:
-        RejectedImage: `truncated`, or `dicom_damaged` if the transfer syntax and the element contradict each other.
+        RejectedImage: `truncated`; `dicom_damaged` if the transfer syntax and the element contradict each other;
+            `dicom_pixel_bytes` if the element is shorter than the picture.
     """
     native = coding_of(dataset) is Coding.NATIVE
     if native == (pixels.length is None):
@@ -71,8 +72,10 @@ def check_whole(file: BoundedFile, pixels: PixelElement, dataset: Dataset) -> in
     if pixels.length is None:
         return _end_of_fragments(file, pixels.start)
     end = pixels.start + pixels.length
-    if end > file.size or pixels.length < stated_bytes(dataset):
+    if end > file.size:
         raise RejectedImage("truncated")
+    if pixels.length < stated_bytes(dataset):
+        raise wrong_bytes(pixels.length, int(dataset.Rows), int(dataset.Columns), int(dataset.BitsAllocated))
     return end
 
 

@@ -18,7 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.dicom_objects import LOSSLESS, as_file, grey_object, phantom_values, with_pixels
+from tests.dicom_objects import LOSSLESS, as_file, grey_object, phantom_values, stating, with_pixels
 from worker.dicom.picture import decode
 from worker.errors import RejectedImage
 
@@ -33,6 +33,7 @@ COMPRESSED = [
     JPEGExtended12Bit,
 ]
 WITH_HEADER = COMPRESSED[1:]
+WITHOUT_HEADER = ["implicit", "explicit", "big endian", "deflated", "RLE"]
 
 
 def code(data: bytes) -> str:
@@ -96,7 +97,7 @@ def test_cut_frame_is_rejected(syntax: UID) -> None:
     frame = frame_of(as_file(grey_object(VALUES), syntax))
     plain = as_file(grey_object(VALUES))
     outcomes = {code(with_pixels(plain, syntax, frame[: len(frame) * part // 8 * 2])) for part in (1, 2, 3)}
-    assert outcomes <= {"truncated", "dicom_pixels_damaged"}
+    assert outcomes <= {"truncated", "dicom_pixels_damaged", "dicom_pixel_bytes"}
 
 
 @pytest.mark.parametrize("syntax", WITH_HEADER, ids=lambda syntax: syntax.name)
@@ -133,13 +134,6 @@ def test_padding_after_a_frame_is_passed_over(syntax: UID, padding: bytes) -> No
     assert np.array_equal(decode(padded).modality, decode(with_pixels(padded, syntax, frame)).modality)
 
 
-def test_pad_byte_after_native_pixels_is_passed_over() -> None:
-    values = phantom_values(8)[:99, :99]
-    dataset = grey_object(values, 8)
-    dataset.PixelData += b"\0\0\0"
-    assert np.array_equal(decode(as_file(dataset)).modality, values)
-
-
 def test_frame_in_several_fragments_is_read() -> None:
     frame = frame_of(as_file(grey_object(VALUES), JPEGLSLossless))
     data = with_pixels(as_file(grey_object(VALUES)), JPEGLSLossless, frame)
@@ -162,4 +156,43 @@ def test_lie_about_the_size_is_rejected(syntax: UID) -> None:
     for tag, side in ((b"\x28\x00\x10\x00US\x02\x00", rows), (b"\x28\x00\x11\x00US\x02\x00", columns)):
         assert tag + side in data
         data = data.replace(tag + side, tag + b"\xff\xff")
-    assert code(data) in {"truncated", "dicom_frame_size", "dicom_pixels_damaged"}
+    assert code(data) in {"truncated", "dicom_frame_size", "dicom_pixel_bytes"}
+
+
+@pytest.mark.parametrize("wrong", [{"Columns": -1}, {"Columns": 1}, {"Rows": -1}, {"Rows": 1}], ids=str)
+@pytest.mark.parametrize("bits", [8, 12])
+@pytest.mark.parametrize("name", WITHOUT_HEADER)
+def test_other_number_of_pixels_than_stated_is_rejected(name: str, bits: int, wrong: dict[str, int]) -> None:
+    """These pixels have no size of their own: with wrong Columns, the picture would be skewed."""
+    values = phantom_values(bits)
+    data = as_file(grey_object(values, bits), LOSSLESS[name])
+    stated = dict(zip(("Rows", "Columns"), values.shape, strict=True))
+    stated |= {side: stated[side] + change for side, change in wrong.items()}
+    sentence = f"state {stated['Columns']} x {stated['Rows']} of {8 if bits == 8 else 16} bits"
+    with pytest.raises(RejectedImage, match=sentence) as rejected:
+        decode(stating(data, **stated))
+    assert rejected.value.code == "dicom_pixel_bytes"
+
+
+@pytest.mark.parametrize("name", WITHOUT_HEADER)
+def test_pixels_of_more_bytes_than_stated_are_rejected(name: str) -> None:
+    data = as_file(grey_object(VALUES), LOSSLESS[name])
+    wrong = code(stating(data, BitsAllocated=8, BitsStored=8, HighBit=7))
+    assert wrong == ("dicom_pixels_damaged" if name == "RLE" else "dicom_pixel_bytes")
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+@pytest.mark.parametrize("name", WITHOUT_HEADER)
+def test_padding_shorter_than_a_row_or_column_is_passed_over(name: str, bits: int) -> None:
+    values = phantom_values(bits)[:99, :99]
+    dataset = grey_object(values, bits)
+    # The file adds a byte if the length is odd.
+    longest = 97 if bits == 8 else 2 * 98
+    if name == "RLE":
+        frame = frame_of(as_file(dataset, RLELossless))
+        # A segment is padded with zeros, and each two of them are a run of one byte.
+        data = with_pixels(as_file(dataset), RLELossless, frame + bytes(longest - longest % 2))
+    else:
+        dataset.PixelData += bytes(longest)
+        data = as_file(dataset, LOSSLESS[name])
+    assert np.array_equal(decode(data).modality, values)

@@ -196,10 +196,10 @@ def test_each_cut_is_rejected() -> None:
             decode(data[:length])
 
 
-def test_pixels_shorter_than_stated_are_broken_off() -> None:
+def test_pixels_shorter_than_stated_are_rejected() -> None:
     dataset = grey_object(VALUES)
     dataset.PixelData = dataset.PixelData[:-2]
-    assert code(as_file(dataset)) == "truncated"
+    assert code(as_file(dataset)) == "dicom_pixel_bytes"
 
 
 def test_truncated_object_of_pydicom_is_broken_off() -> None:

@@ -23,7 +23,9 @@ CHEST = TEST_DATA / "dicom" / "cr_chest_pa_monochrome1_j2k.dcm"
 def chest() -> bytes:
     """A published chest if there is one, else a phantom; uncompressed."""
     if not CHEST.exists():
-        return as_file(grey_object(phantom_values(15, 900), 15, PhotometricInterpretation="MONOCHROME1"))
+        # The highest value of a MONOCHROME1 picture is black.
+        values = (1 << 15) - 1 - phantom_values(15, 900)
+        return as_file(grey_object(values, 15, PhotometricInterpretation="MONOCHROME1"))
     dataset = dcmread(io.BytesIO(Path(CHEST).read_bytes()))
     dataset.decompress(generate_instance_uid=False)
     return as_file(dataset)
