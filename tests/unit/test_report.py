@@ -19,8 +19,9 @@ from worker.ledger import heartbeats
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.reports import find_run
 from worker.ledger.session import Ledger, utc_now
+from worker.ledger.studies import PATIENT_COLUMNS
 from worker.ledger.tables import Image
-from worker.report.content import PATIENT_COLUMNS, read_report, report_of
+from worker.report.content import read_report, report_of
 from worker.report.csv_table import escape_formula
 from worker.report.formats import FORMATS
 

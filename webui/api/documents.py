@@ -14,30 +14,18 @@ from worker.card.identity import is_shipped
 from worker.ledger.models import RegisteredModel
 from worker.ledger.related_images import RelatedImages
 from worker.ledger.reports import RunSummary
-from worker.ledger.studies import INSTANCE_COLUMNS, STUDY_COLUMNS
+from worker.ledger.studies import INSTANCE_COLUMNS, PATIENT_COLUMNS, STUDY_COLUMNS
 from worker.ledger.tables import Image, Prediction, Receipt, Rescore, Review
 
 
-def queue_row(image: Image, standing: Review | None) -> dict[str, Any]:
-    """Return an image as a row of a list, with the finding of the reading that stands."""
+def queue_row(image: Image, standing: Review | None, patient: object | None) -> dict[str, Any]:
+    """Return an image as a row of a list, with the finding of the reading that stands.
+
+    `patient` has what is known of the patient (`PATIENT_COLUMNS`).
+    """
     return {
-        "image": image.id,
-        "file": image.original_name,
-        "sha256": image.sha256,
-        "phantom": image.phantom,
-        "run": image.run.name,
-        "run_id": image.run_id,
-        "received_at": _iso(image.received_at),
-        "state": image.state,
-        "reason_code": image.reason_code,
-        "reason": image.reason,
-        "verdict": image.verdict,
-        "p_pneumonia": image.p_pneumonia,
-        "population": image.population,
-        "review_state": image.review_state,
-        "finding": standing.finding if standing else None,
-        "claimed_by": image.claimed_by.name if image.claimed_by else None,
-        "claimed_until": _iso(image.claimed_until),
+        **_image_row(image, standing),
+        **{name: getattr(patient, name, None) for name in PATIENT_COLUMNS},
     }
 
 
@@ -47,7 +35,7 @@ def image_document(
     """Return an image with its predictions, readings, receipts and identity. `names` has the names of actors."""
     return {
         "disclaimer": DISCLAIMER,
-        **queue_row(image, standing),
+        **_image_row(image, standing),
         "format": image.format,
         "bytes": image.bytes,
         "width": image.width,
@@ -122,6 +110,28 @@ def model_document(model: RegisteredModel) -> dict[str, Any]:
         "active_since": _iso(model.model.active_since),
         "in_use": model.in_use,
         "scored": model.scored,
+    }
+
+
+def _image_row(image: Image, standing: Review | None) -> dict[str, Any]:
+    return {
+        "image": image.id,
+        "file": image.original_name,
+        "sha256": image.sha256,
+        "phantom": image.phantom,
+        "run": image.run.name,
+        "run_id": image.run_id,
+        "received_at": _iso(image.received_at),
+        "state": image.state,
+        "reason_code": image.reason_code,
+        "reason": image.reason,
+        "verdict": image.verdict,
+        "p_pneumonia": image.p_pneumonia,
+        "population": image.population,
+        "review_state": image.review_state,
+        "finding": standing.finding if standing else None,
+        "claimed_by": image.claimed_by.name if image.claimed_by else None,
+        "claimed_until": _iso(image.claimed_until),
     }
 
 

@@ -12,7 +12,7 @@ from webui.api.documents import queue_row, review_document
 from webui.dependencies import dependencies
 from webui.parameters import json_id, json_text, queue_view_parameter
 from worker import DISCLAIMER
-from worker.ledger import reading_queue
+from worker.ledger import reading_queue, studies
 
 api = Blueprint("api_reading", __name__, url_prefix="/api/v1")
 
@@ -25,11 +25,14 @@ def queue() -> ResponseReturnValue:
     record_search(queue_view)
     with dependencies().ledger.reading() as session:
         page = reading_queue.queue(session, queue_view.filter, after=queue_view.after)
+        patients = studies.patients(session, [image.id for image in page.images])
         return {
             "disclaimer": DISCLAIMER,
             "total": page.total,
             "next": str(page.next) if page.next else None,
-            "images": [queue_row(image, page.standing.get(image.id)) for image in page.images],
+            "images": [
+                queue_row(image, page.standing.get(image.id), patients.get(image.id)) for image in page.images
+            ],
         }
 
 

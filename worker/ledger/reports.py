@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, ScalarSelect, func, select
 from sqlalchemy.orm import Session, joinedload
 
-from worker.ledger import canary, reading_queue
+from worker.ledger import canary, reading_queue, studies
 from worker.ledger.file_counts import FileCounts, file_counts_by_run
 from worker.ledger.reading_queue import QueueFilter
-from worker.ledger.tables import Image, Instance, Receipt, Run, Study
+from worker.ledger.tables import Image, Receipt, Run
 
 _SLOWEST = 5
 # The columns of an image that a report shows; for a thousand images it is faster to read no others.
@@ -102,7 +102,7 @@ def run_figures(session: Session, run: Run, *, limit: int = 1_000) -> RunFigures
         .order_by(Image.compute_ms.desc(), Image.id.desc())
         .limit(_SLOWEST)
     ).all()
-    patients = _patients(session, [image.id for image in (*flagged, *rejected)])
+    patients = studies.patients(session, [image.id for image in (*flagged, *rejected)])
     return RunFigures(summary(session, run), flagged, rejected, slowest, patients)
 
 
@@ -112,12 +112,6 @@ def rejected_images(
     """Return rejected and quarantined images, the latest first; `before` is an image id (keyset paging)."""
     images = _with_reason(select(Image), run_id, before, size)
     return session.scalars(images.options(joinedload(Image.run))).all()
-
-
-def _patients(session: Session, image_ids: Sequence[int]) -> dict[int, Any]:
-    known = select(Instance.image_id, Study.age_years, Study.age_source, Study.sex, Instance.view)
-    rows = session.execute(known.outerjoin(Instance.study).where(Instance.image_id.in_(image_ids)))
-    return {row.image_id: row for row in rows}
 
 
 def _summaries(session: Session, runs: Sequence[Run]) -> list[RunSummary]:

@@ -23,6 +23,8 @@ from worker.ledger.tables import Instance, Study
 # The columns that an erasure clears. In the trail they are sealed, but for the plain ones.
 STUDY_COLUMNS = ("study_uid", "accession", "patient_key", "age_years", "age_source", "sex")
 INSTANCE_COLUMNS = ("series_uid", "instance_uid", "view", "laterality", "manufacturer", "station_class")
+# What a list of images says of a patient.
+PATIENT_COLUMNS = ("age_years", "age_source", "sex", "view")
 PLAIN = ("age_source", "view", "laterality", "manufacturer", "station_class")
 # The numbers by which other systems find a patient. They go with the names of files: see `worker.ledger.retention`.
 STUDY_NUMBERS = ("study_uid", "accession")
@@ -75,6 +77,13 @@ def identities(session: Session, image_ids: Collection[int]) -> dict[int, Identi
         )
         for instance, study in rows
     }
+
+
+def patients(session: Session, image_ids: Collection[int]) -> dict[int, Any]:
+    """Return what is known of the patients of images: rows with `PATIENT_COLUMNS`, by the id of the image."""
+    known = select(Instance.image_id, Study.age_years, Study.age_source, Study.sex, Instance.view)
+    rows = session.execute(known.outerjoin(Instance.study).where(Instance.image_id.in_(image_ids)))
+    return {row.image_id: row for row in rows}
 
 
 def known_columns(session: Session, image_ids: Collection[int]) -> dict[int, list[str]]:

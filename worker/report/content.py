@@ -17,9 +17,9 @@ from worker.ledger.process_health import process_health, troubles
 from worker.ledger.reports import RunFigures, find_run, run_figures
 from worker.ledger.runs import public_name
 from worker.ledger.session import ledger_time
+from worker.ledger.studies import PATIENT_COLUMNS
 from worker.ledger.tables import Run
 
-PATIENT_COLUMNS = ("age_years", "age_source", "sex", "view")
 FLAGGED_COLUMNS = (
     "image", "verdict", "p_pneumonia", "review", "phantom", "population", *PATIENT_COLUMNS, "file"
 )  # fmt: skip

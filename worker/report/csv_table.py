@@ -7,8 +7,9 @@ import io
 import unicodedata
 
 from worker import DISCLAIMER
+from worker.ledger.studies import PATIENT_COLUMNS
 from worker.report import content
-from worker.report.content import FLAGGED_COLUMNS, PATIENT_COLUMNS, Report
+from worker.report.content import FLAGGED_COLUMNS, Report
 
 # With the lookalikes of the minus sign that have no compatible form.
 _FORMULA_STARTS = (

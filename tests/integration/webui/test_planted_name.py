@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
 from pydicom import config
 
 from tests.dicom_objects import as_file, grey_object, phantom_values
 from tests.filling import assert_consistent
 from tests.integration.webui.night import RUN, Night
+from tests.integration.webui.test_related_images import SCHEMA
 from tests.planting import NAME, NEEDED, files_with_the_name, plant
 from worker.ledger.states import Outcome
 
@@ -48,6 +50,7 @@ def test_name_in_every_attribute_leaves_only_in_the_original(
     assert {page: answer.status_code for page, answer in answers.items() if answer.status_code != 200} == {}
     assert [page for page, answer in answers.items() if NAME.encode() in answer.data] == []
     document = answers[f"/api/v1/images/{scored.image_id}"].get_json()
+    Draft202012Validator(SCHEMA).validate(document)
     assert (document["manufacturer"], document["accession"]) == ("other", None)
     assert document["patient_key"]
     said = capfd.readouterr()

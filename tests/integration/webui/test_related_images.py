@@ -12,11 +12,15 @@ from sqlalchemy import update
 
 from tests.filling import AT, arrival, identity
 from tests.integration.webui.night import Night
+from tests.signing_in import sign_in
 from tests.unit.webui.test_openapi import DESCRIPTION
+from webui.app import create_app
 from worker.imagefile.identity import AgeSource, Identity
 from worker.ledger import receipts
+from worker.ledger.roles import Role
 from worker.ledger.session import utc_now
 from worker.ledger.states import Lane
+from worker.ledger.studies import PATIENT_COLUMNS
 from worker.ledger.tables import Image
 
 SCHEMA = {"$ref": "#/components/schemas/Image", "components": DESCRIPTION["components"]}
@@ -101,6 +105,26 @@ def test_document_of_a_file_without_identity_has_the_same_keys(night: Night, cli
     document = client.get("/api/v1/images/1").get_json()
     Draft202012Validator(SCHEMA).validate(document)
     assert (document["study"], document["patient_key"], document["study_complete"]) == (None, None, None)
+
+
+@pytest.mark.usefixtures("patient")
+def test_queue_says_age_sex_and_view_like_a_report(client: FlaskClient) -> None:
+    rows = {
+        row["image"]: row for row in client.get("/api/v1/queue?verdict=any&reading=any").get_json()["images"]
+    }
+    assert {name: rows[3][name] for name in PATIENT_COLUMNS} == {
+        "age_years": 4.0,
+        "age_source": "patient_age",
+        "sex": "F",
+        "view": "PA",
+    }
+    assert {name: rows[5][name] for name in PATIENT_COLUMNS} == dict.fromkeys(PATIENT_COLUMNS)
+
+
+@pytest.mark.usefixtures("patient")
+def test_queue_is_closed_to_who_sees_no_patients(client: FlaskClient, night: Night) -> None:
+    auditor = sign_in(create_app(night.settings).test_client(), night.ledger, "Olga", {Role.AUDITOR})
+    assert auditor.get("/api/v1/queue").status_code == 403
 
 
 @pytest.mark.usefixtures("patient")
