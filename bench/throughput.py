@@ -10,47 +10,34 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import multiprocessing
-import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import psutil
-from sqlalchemy import func, select
+from sqlalchemy import select
 
+from bench import bare_loop
 from bench.measures import median_and_p95, peak_rss_mb
+from bench.program import FINISHED_WITHIN_S, images_scored, running, wait
 from bench.upload_client import upload
 from worker.config import Settings
 from worker.imagefile.limits import limits_of
 from worker.imagefile.parts import with_comment
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
-from worker.ledger.states import ImageState, Lane
-from worker.ledger.tables import Image, Process
+from worker.ledger.tables import Process
 from worker.screening import open_scorer
 
-_READY_WITHIN_S = 60.0
-_FINISHED_WITHIN_S = 86_400.0
-_POLL_S = 0.1
 _UPLOAD_EVERY_S = 0.3
 _BASELINE_IMAGES = 48
 _IDLE_UPLOADS = 30
-# SQLite and the bundled broker, whatever the user's settings are.
-_BUNDLED = {
-    f"{name}{form}": ""
-    for name in ("database_url", "migration_database_url", "broker_url")
-    for form in ("", "_file")
-}
 
 
 def measure(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
@@ -69,7 +56,7 @@ def measure(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
             f"{count} files of {sum(f.stat().st_size for f in files) / count / 1e3:.0f} KB. Ceiling ...",
             err=True,
         )
-        ceiling = _ceiling(settings, files)
+        ceiling = bare_loop.rate(settings, files, _loop)
         click.echo(f"{ceiling:.0f} images a second. End to end ...", err=True)
         measured = _end_to_end(settings, workspace / "data", files, idle, for_upload)
     click.echo("The replaced application ...", err=True)
@@ -118,44 +105,26 @@ def _distinct_files(sources: Sequence[Path], folder: Path, count: int, start: in
     return files
 
 
-def _ceiling(settings: Settings, files: Sequence[Path]) -> float:
-    shares = [list(files[core :: settings.workers]) for core in range(settings.workers)]
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as shared, ProcessPoolExecutor(settings.workers, mp_context=context) as pool:
-        # Every process loads its model first; only the time after the barrier counts.
-        barrier = shared.Barrier(settings.workers)
-        dump = settings.model_copy(update=_BUNDLED).model_dump()
-        running = [pool.submit(_bare_loop, dump, share, barrier) for share in shares]
-        spans = [future.result() for future in running]
-    return len(files) / (max(end for _, end in spans) - min(start for start, _ in spans))
-
-
-def _bare_loop(
-    settings_dump: dict[str, Any], files: Sequence[Path], barrier: threading.Barrier
-) -> tuple[float, float]:
-    """Score files in chunks, without ledger or queue, and return start and end of the loop (epoch seconds)."""
-    settings = Settings.model_validate(settings_dump)
+def _loop(settings: Settings) -> Callable[[Sequence[Path]], None]:
+    """Load the model and return the function that scores a chunk: read, hash, decode and predict, nothing else."""
     scorer, limits = open_scorer(settings), limits_of(settings)
-    barrier.wait()
-    start = time.time()
-    for first in range(0, len(files), settings.chunk_size):
+
+    def score(files: Sequence[Path]) -> None:
         inputs = []
-        for path in files[first : first + settings.chunk_size]:
+        for path in files:
             data = path.read_bytes()
             hashlib.sha256(data).hexdigest()
             inputs.append(scorer.prepare(data, limits))
         scorer.score(inputs)
-    return start, time.time()
+
+    return score
 
 
 def _end_to_end(
     settings: Settings, data: Path, files: Sequence[Path], idle: Sequence[Path], for_upload: Sequence[Path]
 ) -> dict[str, float]:
-    bench_settings = settings.model_copy(
-        update={"data": data, "inbox": data / "inbox", "store": "", **_BUNDLED}
-    )
     before = time.perf_counter()
-    with _running(bench_settings) as supervisor:
+    with running(settings, data) as (bench_settings, supervisor):
         ready_s = time.perf_counter() - before
         ledger = open_ledger(bench_settings.database)
         bulk_scored = threading.Event()
@@ -169,9 +138,9 @@ def _end_to_end(
         for path in files:
             path.rename(bench_settings.inbox / path.name)
         uploader.start()
-        _wait(lambda: _bulk_scored(ledger) >= len(files) // 4, _FINISHED_WITHIN_S, supervisor)
+        wait(lambda: images_scored(ledger) >= len(files) // 4, FINISHED_WITHIN_S, supervisor)
         early = _memory(ledger)
-        _wait(lambda: _bulk_scored(ledger) >= len(files), _FINISHED_WITHIN_S, supervisor)
+        wait(lambda: images_scored(ledger) >= len(files), FINISHED_WITHIN_S, supervisor)
         seconds = time.perf_counter() - start
         bulk_scored.set()
         uploader.join()
@@ -193,30 +162,6 @@ def _end_to_end(
         "watch_peak_rss_mb": late["watch"],
         "watch_peak_rss_mb_at_a_quarter": early["watch"],
     }
-
-
-@contextmanager
-def _running(settings: Settings) -> Iterator[psutil.Process]:
-    """Start a real `nightread up` on its own data folder, wait until it is ready, and stop it at the end."""
-    settings.inbox.mkdir(parents=True)
-    own_settings = settings.model_dump(
-        mode="json", include=settings.model_fields_set | {"data", "inbox", "model", "workers"}
-    )
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("NIGHTREAD_")},
-        **{f"NIGHTREAD_{name.upper()}": str(value) for name, value in own_settings.items()},
-    }
-    log_path = settings.data.parent / "up.log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", "up"], env=environment, stdout=log, stderr=log
-        )
-        try:
-            _wait(lambda: b"Nightread is ready" in log_path.read_bytes(), _READY_WITHIN_S, process)
-            yield psutil.Process(process.pid)
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait()
 
 
 def _upload(
@@ -247,12 +192,6 @@ def _memory(ledger: Ledger) -> dict[str, float]:
     }
 
 
-def _bulk_scored(ledger: Ledger) -> int:
-    scored = (Image.lane == Lane.OVERNIGHT) & (Image.state == ImageState.SCORED)
-    with ledger.reading() as session:
-        return session.scalar(select(func.count()).select_from(Image).where(scored)) or 0
-
-
 def _baseline_rate(folder: Path) -> float | None:
     """Return the images a second of the replaced application; None if TensorFlow is not installed."""
     if importlib.util.find_spec("tensorflow") is None:
@@ -262,11 +201,3 @@ def _baseline_rate(folder: Path) -> float | None:
         [*command, "--count", str(_BASELINE_IMAGES)], capture_output=True, text=True, check=True
     )
     return float(json.loads(completed.stdout)["images_per_s"])
-
-
-def _wait(condition: Callable[[], bool], seconds: float, process: Any) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until or not psutil.pid_exists(process.pid):
-            raise click.ClickException("Nightread stopped or took too long. Check that the port is free.")
-        time.sleep(_POLL_S)
