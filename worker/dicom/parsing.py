@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 from pydicom import config
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
@@ -61,6 +61,7 @@ _MOST_UNPACKED = 512 * 1024**2
 _LONGEST_VALUE = 1024**2
 _MOST_LEVELS, _MOST_ITEMS = 8, 500
 _META_GROUP = 0x0002
+_TRANSFER_SYNTAX = 0x00020010
 _UNDEFINED = 0xFFFFFFFF
 _START_BYTES = 4096
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -97,7 +98,9 @@ def _parse(
     """Parse the data set. `whole` is False if the file is only the start of an unpacked object."""
     dataset = _read(file, encoding)
     dataset.file_meta = FileMetaDataset(meta)
-    dataset.file_meta.TransferSyntaxUID = UID(str(meta.get("TransferSyntaxUID") or syntax_of(encoding)))
+    syntax = UID(str(meta.get("TransferSyntaxUID") or syntax_of(encoding)))
+    # As a new element: the file may have called its own a number.
+    dataset.file_meta[_TRANSFER_SYNTAX] = DataElement(_TRANSFER_SYNTAX, "UI", syntax)
     pixels = find_pixels(file, dataset)
     if pixels is None:
         if not whole:

@@ -126,6 +126,14 @@ def test_text_in_place_of_a_transfer_syntax_is_not_repeated() -> None:
     assert "Planted" not in rejected.value.sentence
 
 
+@pytest.mark.parametrize("vr", [b"IS", b"DS", b"LO", b"DA"])
+def test_transfer_syntax_of_another_representation_is_read(vr: bytes) -> None:
+    """The fuzzer found it: setting the element anew kept `IS`, and ended the process."""
+    data = OBJECT.replace(b"\x02\x00\x10\x00UI", b"\x02\x00\x10\x00" + vr)
+    assert data != OBJECT
+    assert np.array_equal(decode(data).modality, VALUES)
+
+
 # What is read.
 
 
