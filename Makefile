@@ -11,7 +11,7 @@ BIN := .venv-dev/bin
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup wheels test-fast test-slow test coverage-report check hooks bench bench-ledger chaos fuzz mutants train pictures clean
+.PHONY: help run setup wheels test-fast test-slow test coverage-report check hooks bench bench-dicom bench-ledger chaos fuzz mutants train pictures clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ hooks: $(DEVELOP)  ## Run the commit hooks (all but `check`) on every file
 
 bench: $(DEVELOP) $(if $(IMAGES),,build/phantoms)  ## Measure this machine: IMAGES=folder COUNT=number
 	$(BIN)/nightread bench --images $(or $(IMAGES),build/phantoms) --count $(or $(COUNT),2000)
+
+bench-dicom: $(DEVELOP)  ## Measure DICOM objects of four transfer syntaxes: COUNT=objects ROUNDS=number
+	$(BIN)/nightread bench-dicom --count $(or $(COUNT),400) --rounds $(or $(ROUNDS),5)
 
 bench-ledger: $(DEVELOP)  ## Measure pages and audit trail on SQLite and PostgreSQL: COUNT=images
 	$(BIN)/nightread bench-ledger $(or $(COUNT),1000000)

@@ -1,4 +1,4 @@
-"""The commands `nightread bench` and `nightread bench-ledger`."""
+"""The commands `nightread bench`, `nightread bench-dicom` and `nightread bench-ledger`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,27 @@ def bench(folder: Path, count: int, as_json: bool) -> None:
 
     document = throughput.measure(_start(), folder.absolute(), count)
     click.echo(_json(document) if as_json else throughput.as_text(document))
+
+
+@click.command(name="bench-dicom")
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    default=400,
+    help="Objects of each round: the same number, a half or a quarter.",
+)
+@click.option("--rounds", type=click.IntRange(1), default=5, help="Rounds of the loop and of the program.")
+@click.option("--width", type=click.IntRange(256, 8_000), default=2_000, help="Columns of each object.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def bench_dicom(count: int, rounds: int, width: int, as_json: bool) -> None:
+    """Measure DICOM objects of four transfer syntaxes: throughput, its upper limit, memory.
+
+    A round has COUNT native and JPEG lossless objects, half of them in JPEG-LS and a quarter in JPEG 2000.
+    """
+    from bench import dicom
+
+    document = dicom.measure(_start(), count, rounds, width)
+    click.echo(_json(document) if as_json else dicom.as_text(document))
 
 
 @click.command(name="bench-ledger")

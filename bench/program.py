@@ -67,11 +67,11 @@ def wait(condition: Callable[[], bool], seconds: float, process: Any) -> None:
         time.sleep(_POLL_S)
 
 
-def images_scored(ledger: Ledger) -> int:
-    """Return how many images that did not come through the page are scored."""
-    scored = (Image.lane == Lane.OVERNIGHT) & (Image.state == ImageState.SCORED)
+def images_in(ledger: Ledger, *states: ImageState) -> int:
+    """Return how many images that did not come through the page are in one of these states."""
+    counted = (Image.lane == Lane.OVERNIGHT) & Image.state.in_(states)
     with ledger.reading() as session:
-        return session.scalar(select(func.count()).select_from(Image).where(scored)) or 0
+        return session.scalar(select(func.count()).select_from(Image).where(counted)) or 0
 
 
 def _environment(settings: Settings) -> dict[str, str]:

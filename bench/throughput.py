@@ -25,13 +25,14 @@ from sqlalchemy import select
 
 from bench import bare_loop
 from bench.measures import median_and_p95, peak_rss_mb
-from bench.program import FINISHED_WITHIN_S, images_scored, running, wait
+from bench.program import FINISHED_WITHIN_S, images_in, running, wait
 from bench.upload_client import upload
 from worker.config import Settings
 from worker.imagefile.limits import limits_of
 from worker.imagefile.parts import with_comment
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
+from worker.ledger.states import ImageState
 from worker.ledger.tables import Process
 from worker.screening import open_scorer
 
@@ -138,9 +139,9 @@ def _end_to_end(
         for path in files:
             path.rename(bench_settings.inbox / path.name)
         uploader.start()
-        wait(lambda: images_scored(ledger) >= len(files) // 4, FINISHED_WITHIN_S, supervisor)
+        wait(lambda: images_in(ledger, ImageState.SCORED) >= len(files) // 4, FINISHED_WITHIN_S, supervisor)
         early = _memory(ledger)
-        wait(lambda: images_scored(ledger) >= len(files), FINISHED_WITHIN_S, supervisor)
+        wait(lambda: images_in(ledger, ImageState.SCORED) >= len(files), FINISHED_WITHIN_S, supervisor)
         seconds = time.perf_counter() - start
         bulk_scored.set()
         uploader.join()

@@ -33,6 +33,10 @@ _ELSEWHERE = {
     "evaluate": ("training.cli:evaluate", "Measure a model on labelled images."),
     "export": ("training.cli:export", "Export a model to LiteRT or ONNX for other software."),
     "bench": ("bench.cli:bench", "Measure this machine: throughput, its upper limit, uploads under load."),
+    "bench-dicom": (
+        "bench.cli:bench_dicom",
+        "Measure DICOM objects of four transfer syntaxes: throughput, its upper limit, memory.",
+    ),
     "bench-ledger": (
         "bench.cli:bench_ledger",
         "Measure pages, API and commands on a synthetic ledger of a million images.",

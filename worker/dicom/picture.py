@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from worker.dicom.form import Form, form_of
 from worker.dicom.frames import stored_values
 from worker.dicom.greyscale import Scale, grey_scale
 from worker.dicom.reading import read_object
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _WHITE_8, _WHITE_16 = 0xFF, 0xFFFF
 # Less than any difference between values.
@@ -82,7 +85,12 @@ def decode(data: bytes) -> Picture:
     """
     dataset = read_object(data)
     form = form_of(dataset)
-    places = _places(stored_values(dataset, form), form)
+    return picture_of(dataset, form, stored_values(dataset, form))
+
+
+def picture_of(dataset: Dataset, form: Form, values: NDArray[np.uint16] | NDArray[np.int16]) -> Picture:
+    """Return the picture of an object's stored values, shape (rows, columns). Raises RejectedImage."""
+    places = _places(values, form)
     return Picture(places, grey_scale(dataset, form, _counts(places, form)))
 
 
