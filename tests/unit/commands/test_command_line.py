@@ -265,7 +265,7 @@ def test_help_imports_no_network_and_no_database() -> None:
     assert "not a medical device" in completed.stdout.lower()
 
 
-@pytest.mark.parametrize("command", ["bench", "bench-ledger"])
+@pytest.mark.parametrize("command", ["bench", "bench-dicom", "bench-ledger"])
 def test_bench_outside_a_source_checkout_says_so(command: str) -> None:
     program = "import sys; sys.modules['bench'] = None; from worker.cli import main; main()"
     completed = subprocess.run(
