@@ -137,7 +137,8 @@ def test_real_chest_has_the_same_score_in_each_transfer_syntax(site: Site, tmp_p
         source = dcmread(CHEST)
         source.decompress()
     else:
-        source = grey_object(phantom_values(15, 400), 15, PhotometricInterpretation="MONOCHROME1")
+        values = 2**15 - 1 - phantom_values(15, 400)
+        source = grey_object(values, 15, PhotometricInterpretation="MONOCHROME1")
     files = [as_file(source, LOSSLESS[name]) for name in ("explicit", "RLE", "JPEG-LS", "JPEG 2000")]
     files += [CHEST.read_bytes()] if CHEST.exists() else []
     ids = site.accept(tmp_path, files)
