@@ -9,7 +9,7 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.routing import BaseConverter, IntegerConverter, Map
 
-from webui import api, error_responses, formatting, pages, request_security
+from webui import api, error_responses, formatting, pages, request_security, theme
 from webui.access import guard, identity, provider_sign_in, sign_in_limits
 from webui.cookies import SignedCookie
 from webui.dependencies import EXTENSION, Dependencies, dependencies
@@ -73,4 +73,5 @@ def create_app(settings: Settings) -> Flask:
 def _context_of_every_page() -> dict[str, object]:
     who = identity.current_if_known()
     status = dependencies().status_cache.read() if who.is_signed_in else None
-    return {"disclaimer": DISCLAIMER, "who": who, "status": status}
+    chosen = {"theme": theme.chosen(), "THEMES": theme.THEMES}
+    return {"disclaimer": DISCLAIMER, "who": who, "status": status, **chosen}

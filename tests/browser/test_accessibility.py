@@ -16,6 +16,7 @@ from worker.ledger.roles import Role
 pytestmark = pytest.mark.browser
 
 PAGES = (
+    "/",
     "/review",
     "/review/1",
     "/upload",
@@ -27,6 +28,7 @@ PAGES = (
     "/models",
     "/account",
     "/account/tokens",
+    "/erase?images=1-3",
     "/tokens",
     "/people",
     "/audit",
@@ -51,14 +53,15 @@ def make_token(page: Page) -> None:
     expect(page.get_by_text("Copy this key now.")).to_be_visible()
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "dark"), (820, "light")])
 def test_pages_have_no_barriers(
-    site: Site, open_page: Callable[..., Page], tmp_path: Path, width: int
+    site: Site, open_page: Callable[..., Page], tmp_path: Path, width: int, theme: str
 ) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
     site.night.accept([broken])
     page = open_page(viewport={"width": width, "height": 800}, bypass_csp=True, expected=("404",))
+    page.context.add_cookies([{"name": "nightread_theme", "value": theme, "url": site.url}])
     page.goto(f"{site.url}/sign-in")
     found = {"/sign-in": problems(page)}
     sign_in(page, site, roles=tuple(Role))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from webui import theme
 from webui.access import identity, passkeys, passphrase_sign_in
 from webui.access.passphrase_sign_in import NotSignedIn
 from webui.access.permissions import Permission, needs
@@ -45,6 +46,16 @@ def _page(problem: str | None = None) -> str:
             passkeys=second_factors.passkeys_of(session, user.id),
             passkeys_are_possible=passkeys.are_possible(),
         )
+
+
+@pages.post("/account/theme")
+@needs(Permission.SIGNED_IN)
+def set_theme() -> ResponseReturnValue:
+    """Let this browser keep the colours that the person chose."""
+    response = current_app.make_response(redirect(url_for("account.show"), 303))
+    with bad_request_on_value_error():
+        theme.choose(response, request.form.get("theme", ""))
+    return response
 
 
 @pages.post("/account/name")

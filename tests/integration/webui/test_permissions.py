@@ -34,6 +34,7 @@ ALLOWED: dict[str, frozenset[Role] | None] = {
     "provider.come_back": None,
     "account.show": PEOPLE,
     "account.rename": PEOPLE,
+    "account.set_theme": PEOPLE,
     "account.set_passphrase": PEOPLE,
     "account.end_session": PEOPLE,
     "tokens.own": PEOPLE,
