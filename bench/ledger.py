@@ -132,7 +132,8 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
     ]
     reports_of = product(samples.runs, ("text", "html", "csv", "json"))
     return {
-        "queue.home": ["/"],
+        "home.show": ["/"],
+        "home.now": ["/now"],
         "queue.show": [f"/review?{query}" for query in queries],
         "viewer.show": [f"/review/{image}" for image in samples.images],
         "upload.show": ["/upload", "/upload?receipts=1-50"],

@@ -5,6 +5,7 @@ from webui.pages import (
     audit,
     authenticator,
     erasures,
+    home,
     images,
     models,
     passkeys,
@@ -23,6 +24,7 @@ from webui.pages import (
 )
 
 BLUEPRINTS = (
+    home.pages,
     queue.pages,
     viewer.pages,
     upload.pages,

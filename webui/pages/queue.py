@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, redirect, render_template, url_for
+from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from webui.access import identity
 from webui.access.on_record import record_search
 from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
@@ -15,18 +14,6 @@ from worker.ledger import reading_queue, reports
 from worker.ledger.session import ledger_time
 
 pages = Blueprint("queue", __name__)
-
-
-@pages.get("/")
-@needs(Permission.SIGNED_IN)
-def home() -> ResponseReturnValue:
-    """Redirect to the queue, or to the page of somebody who may not see images."""
-    who = identity.current()
-    if who.may(Permission.IMAGES):
-        return redirect(url_for("queue.show"))
-    own_page = {Permission.MANAGE: "people.show", Permission.AUDIT: "audit.show"}
-    allowed = (page for permission, page in own_page.items() if who.may(permission))
-    return redirect(url_for(next(allowed, "models.listing")))
 
 
 @pages.get("/review")

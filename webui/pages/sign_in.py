@@ -114,7 +114,7 @@ def _use(session: Session, link: SignInLink, at: datetime) -> ResponseReturnValu
     if second_factors.has_any(session, link.user_id):
         return second_step.begin(_see(url_for("second_step.show")), link.user)
     session_key = start_session(session, link.user, Method.LINK, at)
-    return signed_in(url_for("queue.home"), link.user_id, session_key)
+    return signed_in(url_for("home.show"), link.user_id, session_key)
 
 
 def _see(target: str) -> Response:

@@ -42,10 +42,6 @@ def uses(night: Night) -> list[tuple[str, int | None]]:
         return [(row.code, row.image_id) for row in rows]
 
 
-def test_auditor_starts_at_the_audit_page(auditor: FlaskClient) -> None:
-    assert auditor.get("/").location == "/audit"
-
-
 @pytest.fixture
 def usual_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a verification have the priority of other processes, so that it ends on a busy machine, too."""

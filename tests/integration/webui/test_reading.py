@@ -56,9 +56,6 @@ class TestQueue:
     def test_highest_score_comes_first_then_order_of_arrival(self, shared_client: FlaskClient) -> None:
         assert ids_on(shared_client.get("/review").text) == [1, 2, 3, 4, 5, 6]
 
-    def test_root_redirects_to_the_queue(self, shared_client: FlaskClient) -> None:
-        assert shared_client.get("/").location == "/review"
-
     def test_paging_shows_every_image_once(self, client: FlaskClient, night: Night, tmp_path: Path) -> None:
         # More than two pages with the same score: only the id orders them.
         accepted = night.accept(copies(tmp_path / "copies", 110))
