@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from tests.browser.serving import Site, press, sign_in, wait_until_shown
 from tests.conftest import Stack
@@ -34,7 +36,7 @@ def test_verdicts_appear_without_reloading(
 
     rows = page.locator(".arrival")
     expect(rows).to_have_count(count + 1)
-    expect(page.locator("#summary")).to_have_text(f"{count + 1} of {count + 1} files done.")
+    expect(page.locator("#summary")).to_contain_text(f"{count + 1} of {count + 1} files done: ")
     expect(rows.locator(".score .number")).to_have_count(count)
     expect(rows.filter(has_text="broken.jpeg")).to_contain_text("rejected")
     assert page.evaluate("window.neverReloaded") is True
@@ -93,17 +95,94 @@ def test_files_can_be_dropped_on_the_page(site: Site, open_page: OpenPage, phant
     expect(row).to_contain_text("pending")
     site.night.score({6: 0.9})
     expect(row).to_contain_text("flagged")
-    expect(page.locator("#summary")).to_have_text("1 of 1 files done.")
+    expect(page.locator("#summary")).to_have_text("1 of 1 files done: 1 flagged.")
 
 
-def test_failed_upload_says_so(site: Site, open_page: OpenPage, phantom_folder: Path) -> None:
+def test_failed_uploads_are_counted_and_sent_again(
+    site: Site, open_page: OpenPage, phantom_folder: Path
+) -> None:
     page = open_page(expected=("Failed to load resource",))
     sign_in(page, site)
     page.goto(f"{site.url}/upload")
     page.route("**/api/v1/images", lambda route: route.abort())
-    page.locator("#files").set_input_files(phantoms(phantom_folder, [904]))
-    expect(page.locator(".arrival")).to_contain_text("The upload failed: the connection was lost.")
+    page.locator("#files").set_input_files(phantoms(phantom_folder, [904, 905, 906]))
+    summary, again = page.locator("#summary"), page.get_by_role("button", name=re.compile("Send .* again"))
+    expect(summary).to_have_text("0 of 3 files done. 3 were not sent.")
+    expect(page.locator(".arrival.failed")).to_have_count(3)
+    expect(page.locator(".arrival").first).to_contain_text("Not sent: the connection was lost.")
+    assert is_asked_before_leaving(page, f"{site.url}/review"), "the files would be lost"
+
     page.unroute("**/api/v1/images")
+    again.click()
+    expect(page.locator(".arrival[data-waiting]")).to_have_count(3)
+    expect(again).to_be_hidden()
+    site.night.score({6: 0.9, 7: 0.5, 8: 0.1})
+    expect(summary).to_have_text("3 of 3 files done: 1 flagged, 1 uncertain, 1 clear.")
+    assert not is_asked_before_leaving(page, f"{site.url}/review")
+
+
+def test_upload_of_who_is_signed_out_is_not_lost(
+    site: Site, open_page: OpenPage, phantom_folder: Path
+) -> None:
+    page = open_page(expected=("Failed to load resource", "htmx:", "/status/strip"))
+    sign_in(page, site)
+    page.goto(f"{site.url}/upload")
+    cookies = page.context.cookies()
     page.context.clear_cookies()
     page.locator("#files").set_input_files(phantoms(phantom_folder, [904]))
-    expect(page.locator(".arrival").nth(1)).to_contain_text("Sign in first.")
+    expect(page.locator(".arrival")).to_contain_text("Not sent: Sign in first.")
+    page.context.add_cookies(
+        [{**cookie, "url": site.url, "domain": None, "path": None} for cookie in cookies]
+    )  # type: ignore[list-item]
+    page.get_by_role("button", name="Send 1 file again").click()
+    expect(page.locator("#receipt-6")).to_contain_text("pending")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, phantom_folder: Path) -> Path:
+    """A folder with an image, a folder in it with another one, and what file managers leave behind."""
+    one, two = phantoms(phantom_folder, [907, 908])
+    inner = tmp_path / "study" / "series"
+    inner.mkdir(parents=True)
+    shutil.copy(one, inner.parent / "one.jpg")
+    shutil.copy(two, inner / "two.jpg")
+    (inner / "Thumbs.db").write_bytes(b"x")
+    (inner / ".DS_Store").write_bytes(b"x")
+    return inner.parent
+
+
+def test_folder_can_be_chosen(site: Site, open_page: OpenPage, tree: Path) -> None:
+    page = open_page()
+    sign_in(page, site)
+    page.goto(f"{site.url}/upload")
+    page.locator("#folder").set_input_files(tree)
+    expect(page.locator(".arrival[data-waiting]")).to_have_count(2)
+    expect(page.locator(".arrival")).to_have_count(2)
+
+
+def test_folder_can_be_dropped(site: Site, open_page: OpenPage, tree: Path) -> None:
+    page = open_page()
+    sign_in(page, site)
+    page.goto(f"{site.url}/upload")
+    page.wait_for_load_state("load")
+    devtools = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(tree)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 200, "data": data})
+    expect(page.locator(".arrival[data-waiting]")).to_have_count(2)
+    expect(page.locator(".arrival")).to_have_count(2)
+
+
+def is_asked_before_leaving(page: Page, address: str) -> bool:
+    """Follow a link, and stay if the browser asks."""
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.once("dialog", stay)
+    page.get_by_role("link", name="Review").click()
+    if not asked:
+        expect(page).to_have_url(address)
+    return asked == ["beforeunload"]

@@ -1,4 +1,5 @@
 // Uploads each chosen file in its own request, then shows its verdict as soon as it is scored.
+import { droppedFiles, withoutSystemFiles } from "./folders.js";
 
 const form = document.getElementById("upload");
 const list = document.getElementById("arrivals");
@@ -6,7 +7,11 @@ const summary = document.getElementById("summary");
 const PARALLEL_UPLOADS = 2;
 const POLL_MS = 1000;
 const MAX_RECEIPTS = 200;
+const RESULTS = ["flagged", "uncertain", "clear", "rejected", "quarantined", "erased"];
+const again = document.getElementById("again");
 const queue = [];
+// What was not sent, with its rows: the button "Send again" sends it.
+let failed = [];
 let uploadsInProgress = 0;
 
 function span(className, content) {
@@ -20,27 +25,46 @@ function addRow(file) {
   const row = document.createElement("li");
   row.className = "arrival";
   const description = span("description", "");
+  description.append(span("file", file.webkitRelativePath || file.name), span("small dim", "Waiting to upload."), progressOf(file));
+  row.append(span("", ""), description);
+  list.append(row);
+  return row;
+}
+
+function progressOf(file) {
   const progress = document.createElement("progress");
   progress.max = 1;
   progress.value = 0;
   progress.setAttribute("aria-label", `Uploading ${file.name}`);
-  description.append(span("file", file.name), span("small dim", "Waiting to upload."), progress);
-  row.append(span("", ""), description);
-  list.append(row);
-  return row;
+  return progress;
 }
 
 function setText(row, sentence) {
   row.querySelector(".description .small").textContent = sentence;
 }
 
-function fail(row, sentence) {
+function fail(item, sentence) {
+  const { row } = item;
+  failed.push(item);
   row.querySelector("progress").remove();
   row.classList.add("failed");
   setText(row, sentence);
 }
 
-function upload({ file, row, stated }) {
+function sendAgain() {
+  for (const item of failed) {
+    item.row.classList.remove("failed");
+    item.row.querySelector(".description").append(progressOf(item.file));
+    setText(item.row, "Waiting to upload.");
+  }
+  queue.push(...failed);
+  failed = [];
+  summary.focus();
+  startUploads();
+}
+
+function upload(item) {
+  const { file, row, stated } = item;
   const request = new XMLHttpRequest();
   const body = new FormData();
   for (const [name, value] of stated) {
@@ -53,11 +77,11 @@ function upload({ file, row, stated }) {
     row.querySelector("progress").value = event.loaded / event.total;
   });
   request.addEventListener("load", () => {
-    showResponse(request, row);
+    showResponse(request, item);
     finishUpload();
   });
   request.addEventListener("error", () => {
-    fail(row, "The upload failed: the connection was lost. Upload this file again.");
+    fail(item, "Not sent: the connection was lost.");
     finishUpload();
   });
   request.open("POST", form.dataset.send);
@@ -65,10 +89,11 @@ function upload({ file, row, stated }) {
   request.send(body);
 }
 
-function showResponse(request, row) {
+function showResponse(request, item) {
+  const { row } = item;
   const response = request.response;
   if (request.status !== 200 || !Array.isArray(response) || !response[0]?.receipt) {
-    fail(row, response?.error ?? response?.[0]?.reason ?? `The upload failed (HTTP ${request.status}).`);
+    fail(item, `Not sent: ${response?.error ?? response?.[0]?.reason ?? `Nightread answered with HTTP ${request.status}.`}`);
     return;
   }
   row.id = `receipt-${response[0].receipt}`;
@@ -101,11 +126,22 @@ function receiptsWithoutResult() {
   return [...list.querySelectorAll("[data-waiting]")].map((row) => row.dataset.waiting);
 }
 
+function counted(count, word) {
+  return count > 0 ? [`${count} ${word}`] : [];
+}
+
 function summarise() {
   const total = list.querySelectorAll(".arrival").length;
   const open = receiptsWithoutResult().length + queue.length + uploadsInProgress;
+  const results = RESULTS.flatMap((result) => counted(list.querySelectorAll(`[data-result="${result}"]`).length, result));
   if (total > 0) {
-    summary.textContent = `${total - open} of ${total} files done.`;
+    const done = `${total - open - failed.length} of ${total} files done${results.length > 0 ? `: ${results.join(", ")}` : ""}.`;
+    const unsent = failed.length > 0 ? ` ${failed.length} ${failed.length === 1 ? "was" : "were"} not sent.` : "";
+    summary.textContent = done + unsent;
+  }
+  if (again) {
+    again.hidden = failed.length === 0;
+    again.textContent = failed.length === 1 ? "Send 1 file again" : `Send ${failed.length} files again`;
   }
 }
 
@@ -154,7 +190,8 @@ function takeStated() {
   return stated;
 }
 
-function addFiles(files) {
+function addFiles(chosen) {
+  const files = withoutSystemFiles(chosen);
   const stated = takeStated();
   for (const file of files) {
     queue.push({ file, row: addRow(file), stated });
@@ -163,14 +200,22 @@ function addFiles(files) {
 }
 
 if (form) {
-  const input = document.getElementById("files");
-  input.addEventListener("change", () => {
-    addFiles(input.files);
-    input.value = "";
-  });
+  for (const input of form.querySelectorAll("input[type=file]")) {
+    input.addEventListener("change", () => {
+      addFiles(input.files);
+      input.value = "";
+    });
+  }
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    input.click();
+    document.getElementById("files").click();
+  });
+  again.addEventListener("click", sendAgain);
+  // A browser keeps no chosen file of a page that is left.
+  window.addEventListener("beforeunload", (event) => {
+    if (queue.length + uploadsInProgress + failed.length > 0) {
+      event.preventDefault();
+    }
   });
   for (const kind of ["dragenter", "dragover"]) {
     document.addEventListener(kind, (event) => {
@@ -186,7 +231,9 @@ if (form) {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     form.classList.remove("over");
-    addFiles(event.dataTransfer.files);
+    droppedFiles(event.dataTransfer).then(addFiles, () => {
+      summary.textContent = "What you dropped cannot be read. Choose it with the links above.";
+    });
   });
 }
 
