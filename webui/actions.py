@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from flask import abort
 
@@ -13,6 +14,7 @@ from webui.queue_view import QueueView, cursor_of
 from worker.ledger import leases, reading_queue, rescores, review
 from worker.ledger.review import Action
 from worker.ledger.session import ledger_time
+from worker.ledger.states import IllegalTransition, Lane
 from worker.ledger.tables import Image, Review, User
 
 BROKER_UNREACHABLE = (
@@ -106,6 +108,26 @@ def retry(image_id: int, reason: str) -> bool:
         except LookupError:
             abort(404, f"There is no image {image_id}.")
     return dependencies().dispatcher.publish([image_id], lane)
+
+
+def retry_all(image_ids: Sequence[int], reason: str) -> tuple[int, bool]:
+    """Make several images pending again for one reason, and queue them.
+
+    An image that is no longer rejected or quarantined, or whose bytes are not kept, stays as it is.
+
+    Returns:
+        How many are pending again, and whether the broker took them: otherwise they are queued later.
+    """
+    lanes: dict[Lane, list[int]] = {}
+    with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
+        at = ledger_time(session)
+        who, why = identity.current().actor, cleaned_text(reason, MAX_REASON)
+        for image_id in image_ids:
+            with suppress(IllegalTransition, LookupError):
+                lane = leases.retry(session, image_id, who=who, why=why, at=at)
+                lanes.setdefault(lane, []).append(image_id)
+    queued = [dependencies().dispatcher.publish(ids, lane) for lane, ids in lanes.items()]
+    return sum(map(len, lanes.values())), all(queued)
 
 
 def cleaned_text(text: str, max_length: int) -> str:

@@ -49,6 +49,7 @@ def install(app: Flask) -> None:
     app.add_template_filter(SEXES.get, "sex")
     app.add_template_filter(LATERALITIES.get, "laterality")
     app.add_template_filter(FINDINGS.get, "finding")
+    app.add_template_filter(reason_words, "reason_words")
     app.add_template_global(finding_if, "finding_if")
     app.jinja_env.globals.update(STATES=STATES, VERDICTS=VERDICTS, VERDICT_SYMBOLS=VERDICT_SYMBOLS)
 
@@ -83,6 +84,11 @@ def age(years: float) -> str:
     if months < 24:  # noqa: PLR2004 - as in DICOM's Age String
         return "1 month" if months == 1 else f"{months} months"
     return f"{years:g} years"
+
+
+def reason_words(code: str) -> str:
+    """Return the code of a reason as words: `not_a_chest` is "not a chest", `dicom_colour` "DICOM colour"."""
+    return code.replace("_", " ").replace("dicom", "DICOM").replace("cmyk", "CMYK")
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,8 @@
-"""Rejected: the rejected and quarantined images with their reasons, and a form to retry each."""
+"""Rejected: the rejected and quarantined images with their reasons, and forms to retry one or all."""
 
 from __future__ import annotations
+
+import re
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -9,7 +11,8 @@ from webui import actions
 from webui.access.on_record import record
 from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
-from webui.parameters import before_parameter
+from webui.ids import ids_of, ids_text
+from webui.parameters import bad_request_on_value_error, before_parameter
 from worker.ledger import reports
 from worker.ledger.accesses import AccessKind
 
@@ -21,12 +24,22 @@ _PAGE_SIZE = 50
 @pages.get("/rejected")
 @needs(Permission.IMAGES)
 def show() -> ResponseReturnValue:
-    """List the images, the latest first."""
+    """List the images, the latest first; with `reason` in the URL, those that have this reason."""
+    with bad_request_on_value_error():
+        reason = _reason_parameter(request.args.get("reason", ""))
     record(AccessKind.SEARCH, "rejected")
     with dependencies().ledger.reading() as session:
-        images = reports.rejected_images(session, before=before_parameter(), size=_PAGE_SIZE)
-        older = images[-1].id if len(images) == _PAGE_SIZE else None
-        return render_template("rejected.html", images=images, older=older)
+        images = reports.rejected_images(
+            session, reason_code=reason, before=before_parameter(), size=_PAGE_SIZE
+        )
+        return render_template(
+            "rejected.html",
+            images=images,
+            older=images[-1].id if len(images) == _PAGE_SIZE else None,
+            reason=reason,
+            reasons=reports.latest_reasons(session),
+            shown=ids_text([image.id for image in images if not image.bytes_removed_at]),
+        )
 
 
 @pages.post("/rejected/<id:image_id>/retry")
@@ -36,3 +49,24 @@ def retry(image_id: int) -> ResponseReturnValue:
     queued = actions.retry(image_id, request.form.get("reason", ""))
     flash("The image is pending again." if queued else actions.BROKER_UNREACHABLE)
     return redirect(url_for("rejected.show"), 303)
+
+
+@pages.post("/rejected/retry")
+@needs(Permission.RETRY)
+def retry_all() -> ResponseReturnValue:
+    """Make the images of a page of the list pending again: those that the person saw, and no others."""
+    with bad_request_on_value_error():
+        image_ids = ids_of(request.form.get("images", ""), _PAGE_SIZE)
+        code = _reason_parameter(request.form.get("code", ""))
+    retried, queued = actions.retry_all(image_ids, request.form.get("reason", ""))
+    flash(f"{retried} of {len(image_ids)} images are pending again.")
+    if not queued:
+        flash(actions.BROKER_UNREACHABLE)
+    return redirect(url_for("rejected.show", reason=code), 303)
+
+
+def _reason_parameter(text: str) -> str | None:
+    """Return a reason code of an address; None for none. It is no text that a person typed."""
+    if text and not re.fullmatch("[a-z0-9_]{1,40}", text):
+        raise ValueError("`reason` must be the code of a reason")
+    return text or None

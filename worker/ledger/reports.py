@@ -16,6 +16,8 @@ from worker.ledger.reading_queue import QueueFilter
 from worker.ledger.tables import Image, Receipt, Run
 
 _SLOWEST = 5
+# No page may count the rows of a large table.
+_LATEST_REASONS = 1_000
 # The columns of an image that a report shows; for a thousand images it is faster to read no others.
 _REPORTED = (
     Image.id, Image.verdict, Image.p_pneumonia, Image.review_state, Image.phantom, Image.original_name,
@@ -107,11 +109,27 @@ def run_figures(session: Session, run: Run, *, limit: int = 1_000) -> RunFigures
 
 
 def rejected_images(
-    session: Session, *, run_id: int | None = None, before: int | None = None, size: int = 50
+    session: Session,
+    *,
+    run_id: int | None = None,
+    reason_code: str | None = None,
+    before: int | None = None,
+    size: int = 50,
 ) -> Sequence[Image]:
     """Return rejected and quarantined images, the latest first; `before` is an image id (keyset paging)."""
     images = _with_reason(select(Image), run_id, before, size)
+    if reason_code is not None:
+        images = images.where(Image.reason_code == reason_code)
     return session.scalars(images.options(joinedload(Image.run))).all()
+
+
+def latest_reasons(session: Session, *, among: int = _LATEST_REASONS) -> dict[str, int]:
+    """Return how many of the latest rejected and quarantined images have each reason code, the most frequent first."""
+    latest = _with_reason(select(Image.reason_code), None, None, among).subquery()
+    total = func.count()
+    counted = select(latest.c.reason_code, total.label("number")).group_by(latest.c.reason_code)
+    rows = session.execute(counted.order_by(total.desc(), latest.c.reason_code))
+    return {row.reason_code: row.number for row in rows}
 
 
 def _summaries(session: Session, runs: Sequence[Run]) -> list[RunSummary]:

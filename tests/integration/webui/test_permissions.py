@@ -79,6 +79,7 @@ ALLOWED: dict[str, frozenset[Role] | None] = {
     "runs.show": LOOK,
     "rejected.show": LOOK,
     "rejected.retry": READ,
+    "rejected.retry_all": READ,
     "rescored.show": LOOK,
     "rescored.seen": READ,
     "models.listing": PEOPLE,
@@ -142,7 +143,7 @@ TOKENS: dict[Scope, frozenset[str]] = {
         }
     ),
     Scope.IMAGES_WRITE: frozenset({"upload.show", "upload.rows", "upload.send", "api_images.send"}),
-    Scope.RETRY: frozenset({"rejected.retry", "api_images.retry"}),
+    Scope.RETRY: frozenset({"rejected.retry", "rejected.retry_all", "api_images.retry"}),
     Scope.ORIGINALS_READ: frozenset({"images.original"}),
     Scope.REPORTS_READ: frozenset({"api_runs.report"}),
     Scope.AUDIT_READ: frozenset({"audit.show", "audit.export", "audit.verify"}),

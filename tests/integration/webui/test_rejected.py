@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_page_lists_rejected_and_quarantined_images_with_reasons(
         ">rejected</span>",
     ):
         assert text in page
-    assert page.count('action="/rejected/') == 2
+    assert len(re.findall(r'action="/rejected/\d+/retry"', page)) == 2
 
 
 def test_empty_page_says_so(client: FlaskClient, night: Night) -> None:
@@ -92,3 +93,49 @@ def test_older_images_are_on_the_next_page(client: FlaskClient, night: Night, tm
     second = client.get(first.split('rel="next" href="')[1].split('"')[0]).text
     assert "bad-01.jpg" in second
     assert "bad-02.jpg" not in second
+
+
+def test_list_is_filtered_by_reason(client: FlaskClient, unscored: tuple[int, int]) -> None:
+    page = client.get("/rejected").text
+    assert '<option value="empty">empty (1)</option>' in page
+    assert '<option value="scoring_failed">scoring failed (1)</option>' in page
+    filtered = client.get("/rejected?reason=empty").text
+    assert "empty.jpg" in filtered
+    assert "phantom-600.jpg" not in filtered
+    assert '<option value="empty" selected>' in filtered
+    assert "No image has this reason." in client.get("/rejected?reason=blank").text
+    assert client.get("/rejected?reason=Doe+Jane").status_code == 400
+
+
+def test_all_images_of_a_filtered_page_are_retried(reader: Reader, night: Night, tmp_path: Path) -> None:
+    files = [tmp_path / f"bad-{number}.jpg" for number in range(3)]
+    for number, path in enumerate(files):
+        path.write_bytes(b"no image %d" % number)
+    empty = tmp_path / "empty.jpg"
+    empty.write_bytes(b"")
+    night.accept([*files, empty])
+    ada = reader("Ada")
+    page = ada.get("/rejected?reason=not_an_image").text
+    assert "Retry all 3 images of this page" in page
+    shown = page.split('name="images" value="')[1].split('"')[0]
+    assert shown == "9-11"
+    # Another person was faster with one of them.
+    assert reader("Bob").post("/rejected/10/retry", data={"reason": "mine"}).status_code == 303
+    form = {"images": shown, "code": "not_an_image", "reason": "a new decoder"}
+    answer = ada.post("/rejected/retry", data=form)
+    assert answer.location == "/rejected?reason=not_an_image"
+    assert [state(night, image_id) for image_id in (9, 10, 11, 12)] == [*["pending"] * 3, "rejected"]
+    assert "2 of 3 images are pending again." in ada.get("/rejected").text
+    with night.ledger.reading() as session:
+        assert audit.verify(session).ok
+        assert session.get_one(Image, 10).retry_reason == "mine"
+
+
+@pytest.mark.parametrize(
+    "form", [{"images": "9", "reason": " "}, {"images": "1-99", "reason": "x"}, {"images": "a"}]
+)
+def test_retry_of_all_needs_a_reason_and_a_page(
+    reader: Reader, night: Night, unscored: tuple[int, int], form: dict[str, str]
+) -> None:
+    assert reader("Ada").post("/rejected/retry", data=form).status_code == 400
+    assert state(night, unscored[0]) == ImageState.REJECTED
