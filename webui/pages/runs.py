@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from flask import Blueprint, abort, render_template
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
 from webui.access.on_record import record
 from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
 from webui.parameters import before_parameter
+from worker.card.flagged_share import unexpected_share
+from worker.card.reading import operating_points, read_card
 from worker.ledger import reports
 from worker.ledger.accesses import AccessKind
+from worker.ledger.models import registered_models
+from worker.ledger.reports import RunSummary
 from worker.ledger.runs import run_at
 
 pages = Blueprint("runs", __name__)
@@ -37,10 +42,25 @@ def show(run: str) -> ResponseReturnValue:
         found = run_at(session, run)
         if found is None:
             abort(404, f"There is no run {run}.")
+        summary = reports.summary(session, found)
         page = render_template(
             "run.html",
-            run=reports.summary(session, found),
+            run=summary,
+            unexpected=_unexpected_share(session, summary),
             rejected=reports.rejected_images(session, run_id=found.id, size=_MAX_REJECTED),
         )
     record(AccessKind.SEARCH, "run", run_id=found.id)
     return page
+
+
+def _unexpected_share(session: Session, run: RunSummary) -> str | None:
+    """Compare the run with the card of the model in use, if that model scored it, with a point of its card."""
+    models = registered_models(session)
+    used = models[0].operating_point if models else None
+    if used is None or run.first_scored_at is None or run.first_scored_at < models[0].model.active_since:
+        return None
+    counts = run.file_counts
+    for point in operating_points(read_card(models[0].model.card)):
+        if (point.name, point.band_high) == (used.name, used.band_high):
+            return unexpected_share(counts.flagged - counts.uncertain, counts.scored, point)
+    return None

@@ -34,18 +34,34 @@ def as_html(report: Report) -> str:
 def _html_table(names: tuple[str, ...], rows: list[dict[str, object]]) -> str:
     if not rows:
         return "<p>None.</p>"
-    head = "".join(f"<th>{name}</th>" for name in names)
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
     lines = ("".join(f"<td>{html.escape(str(row[name]))}</td>" for name in names) for row in rows)
-    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<div class="table" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Nightread: {title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; }} th, td {{ text-align: left; padding: .25rem .75rem .25rem 0; }}
-.bad {{ background: #a11; color: #fff; padding: 1rem; }} .good {{ color: #161; }}
-</style></head><body>
+:root {{ color-scheme: light dark; --good: #161; --edge: #ccc; }}
+body {{ background: Canvas; color: CanvasText; font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }}
+h2 {{ margin-top: 2rem; }}
+.table {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: left; vertical-align: baseline; padding: .25rem .75rem .25rem 0; border-top: 1px solid var(--edge); }}
+th {{ border: 0; }}
+.bad {{ background: #a11; color: #fff; padding: 1rem; }} .good {{ color: var(--good); }}
+@media (prefers-color-scheme: dark) {{ :root {{ --good: #7d7; --edge: #444; }} }}
+@media print {{
+  :root {{ color-scheme: light; --good: #161; --edge: #ccc; }}
+  body {{ font-size: 10pt; margin: 0; max-width: none; padding: 0; }}
+  .table {{ overflow: visible; }} table {{ width: 100%; }} td {{ overflow-wrap: anywhere; }}
+  thead {{ display: table-header-group; }} tr {{ break-inside: avoid; }} h2 {{ break-after: avoid; }}
+  .bad {{ border: 3px solid #a11; background: none; color: #a11; }}
+}}
+</style></head><body><main>
 {body}
-</body></html>
+</main></body></html>
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import sqlite3
 from contextlib import closing
@@ -11,12 +12,15 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import update
 
-from tests.integration.webui.night import RUN, Night, phantoms
+from tests.cards import a_card
+from tests.integration.webui.night import MODEL_SHA256, POINT, RUN, Night, copies, phantoms
 from tests.signing_in import signed_in_client
 from worker import DISCLAIMER
 from worker.ledger import heartbeats
 from worker.ledger.session import utc_now
+from worker.ledger.tables import Model
 
 EQUATION = "8 received = 0 duplicates + 8 scored + 0 rejected + 0 quarantined + 0 pending + 0 being scored"
 
@@ -123,3 +127,30 @@ def test_strip_counts_unread_and_pending_images(app: Flask, night: Night, phanto
     strip = signed_in_client(app).get("/status/strip").text
     assert "<b>6</b> unread" in strip
     assert "<b>2</b> pending" in strip
+
+
+def test_list_and_run_show_the_same_counts(client: FlaskClient) -> None:
+    """What the list calls flagged, the run does not call something else."""
+    listing, run = client.get("/runs").text, client.get("/runs/1").text
+    told = dict(re.findall(r'data-label="(Scored|Flagged|Uncertain|Rejected|Quarantined)">(\d+)', listing))
+    assert told == {"Scored": "8", "Flagged": "4", "Uncertain": "2", "Rejected": "0", "Quarantined": "0"}
+    for label, count in told.items():
+        assert f"<dt>{label.lower()}</dt><dd>{count}</dd>" in run
+
+
+def test_run_says_that_its_share_is_not_what_the_card_expects(
+    client: FlaskClient, night: Night, tmp_path: Path
+) -> None:
+    assert 'id="unexpected"' not in client.get("/runs/1").text, "eight images say nothing"
+    accepted = night.accept(copies(tmp_path, 40), run="quiet")
+    night.score({item.image_id: 0.1 for item in accepted})
+    card = copy.deepcopy(a_card(MODEL_SHA256))
+    card["operating_points"]["balanced"] |= {"band_high": POINT.band_high, "flagged_share": 0.5}
+    with night.ledger.transaction() as session:
+        session.execute(update(Model).values(card=card))
+    page = client.get("/runs/2").text
+    assert "0 of 40 scored images are flagged (0%). The model card expects 50% with the patients" in page
+    card["operating_points"]["balanced"]["band_high"] = 0.9
+    with night.ledger.transaction() as session:
+        session.execute(update(Model).values(card=card))
+    assert 'id="unexpected"' not in client.get("/runs/2").text, "the card says nothing of this band"
