@@ -47,6 +47,8 @@ def test_labels_lie_inside_their_diagrams(site: Site, open_page: OpenPage, width
     sign_in(page, site)
     page.goto(f"{site.url}/models")
     charts = page.locator("svg.chart")
+    expect(charts.first).to_be_hidden()
+    page.get_by_text("Curves").click()
     expect(charts).to_have_count(3)
     for chart in charts.all():
         for text in chart.locator("text").all():
@@ -55,3 +57,18 @@ def test_labels_lie_inside_their_diagrams(site: Site, open_page: OpenPage, width
             assert frame is not None
             assert frame["x"] - 1 <= box["x"]
             assert box["x"] + box["width"] <= frame["x"] + frame["width"] + 1
+
+
+def test_two_questions_are_answered_on_the_first_screen(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    sign_in(page, site)
+    page.goto(f"{site.url}/models")
+    for question, answer in (
+        ("Whom is it for?", "The figures hold for patients of 1 to 5 years."),
+        ("What does the threshold mean here?", "4 of 5 scored images are flagged or uncertain (80.0 %)."),
+    ):
+        section = page.get_by_role("region", name=question)
+        expect(section).to_contain_text(answer)
+        expect(section).to_be_in_viewport(ratio=1)
+    height = page.evaluate("document.documentElement.scrollHeight")
+    assert height < 2_500, f"the rest is folded: {height} px"

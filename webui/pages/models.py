@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
@@ -12,6 +14,7 @@ from webui.expected_counts import expected_counts, prevalence_per_cent
 from webui.parameters import bad_request_on_value_error
 from worker.card.identity import is_shipped
 from worker.card.reading import (
+    Point,
     curves,
     datasets,
     figure_sets,
@@ -64,6 +67,7 @@ def _page(models: list[RegisteredModel], selected: RegisteredModel | None) -> Re
     card = read_card(selected.model.card)
     points = operating_points(card)
     sets = figure_sets(card)
+    in_force = _point_in_force(selected, points)
     calibration = rows_of(card.calibration.model_dump(exclude_defaults=True))
     return render_template(
         "models.html",
@@ -77,6 +81,8 @@ def _page(models: list[RegisteredModel], selected: RegisteredModel | None) -> Re
         metrics=list(dict.fromkeys(metric for figure_set in sets for metric in figure_set.figures)),
         charts=charts(curves(card), points),
         points=points,
+        in_force=in_force,
+        expected_in_force=expected_counts(in_force, prevalence / 100) if in_force else None,
         prevalence=prevalence,
         expectations=[(point, expected_counts(point, prevalence / 100)) for point in points],
         spreads=spreads(card),
@@ -87,3 +93,17 @@ def _page(models: list[RegisteredModel], selected: RegisteredModel | None) -> Re
         recipe=recipe_text(card),
         files=files(card),
     )
+
+
+def _point_in_force(selected: RegisteredModel, points: list[Point]) -> Point | None:
+    """Return the point of the latest prediction, with the card's figures if it has the card's threshold.
+
+    Before the first prediction, the card's default point.
+    """
+    used = selected.operating_point
+    if used is None:
+        return next((point for point in points if point.is_default), None)
+    of_card = next((point for point in points if point.name == used.name), None)
+    if of_card and of_card.threshold == used.threshold:
+        return replace(of_card, band_low=used.band_low, band_high=used.band_high)
+    return Point(used.name, False, used.threshold, used.band_low, used.band_high, None, None, None)  # noqa: FBT003
