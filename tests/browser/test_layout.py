@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.serving import Site, serving, sign_in
-from tests.integration.webui.night import phantoms, scored_night
+from tests.integration.webui.night import open_night, phantoms, scored_night
 from worker.ledger import heartbeats
 from worker.ledger.roles import Role
 from worker.ledger.session import utc_now
@@ -110,6 +110,14 @@ FAULTS = """([longestWord, headerShare, headerPx, finger]) => {
   return [...new Set(faults)];
 }"""
 
+UNFOLD = """() => {
+  const folded = [...document.querySelectorAll("details:not([open])")];
+  for (const details of folded) {
+    details.open = true;
+  }
+  return folded.length > 0;
+}"""
+
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) -> Iterator[Site]:
@@ -140,20 +148,64 @@ def faults(page: Page, width: int, height: int) -> list[str]:
     return found
 
 
+def faults_on_every_screen(page: Page, state: str) -> list[str]:
+    """Return what is wrong with the layout of the page in this state, with the screen."""
+    return [
+        f"{state} at {width} x {height}: {fault}"
+        for width, height in SCREENS
+        for fault in faults(page, width, height)
+    ]
+
+
 def test_every_page_fits_every_screen(house: Site, open_page: Callable[..., Page]) -> None:
     page = open_page(expected=("404",))
     page.goto(f"{house.url}/sign-in")
-    found = {("/sign-in", screen): faults(page, *screen) for screen in SCREENS}
+    found = faults_on_every_screen(page, "/sign-in")
     sign_in(page, house, "Dr. Wilhelmina Featherstonehaugh-Cholmondeley", tuple(Role))
     for address in PAGES:
         page.goto(f"{house.url}{address}")
-        found |= {(address, screen): faults(page, *screen) for screen in SCREENS}
-    wrong = [
-        f"{address} at {width} x {height}: {fault}"
-        for (address, (width, height)), some in found.items()
-        for fault in some
-    ]
-    assert wrong == [], "\n".join(wrong)
+        found += faults_on_every_screen(page, address)
+        if page.evaluate(UNFOLD):
+            found += faults_on_every_screen(page, f"{address}, unfolded")
+    assert found == [], "\n".join(found)
+
+
+def test_what_opens_above_a_page_fits_every_screen(house: Site, open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    sign_in(page, house, "Dr. Wilhelmina Featherstonehaugh-Cholmondeley", tuple(Role))
+    page.goto(f"{house.url}/rejected")
+    page.get_by_role("button", name="Enlarge the preview of image 8").click()
+    expect(page.get_by_alt_text("Preview of image 8")).to_be_visible()
+    found = faults_on_every_screen(page, "an enlarged preview")
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.get_by_role("button", name="Menu").click()
+    expect(page.get_by_role("link", name="Audit")).to_be_visible()
+    found += faults_on_every_screen(page, "the menu")
+    assert found == [], "\n".join(found)
+
+
+def test_empty_pages_fit_every_screen(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    night = open_night(tmp_path / "data")
+    page = open_page()
+    found: list[str] = []
+    with serving(night) as site:
+        sign_in(page, site, roles=tuple(Role))
+        for address in (
+            "/",
+            "/review",
+            "/upload",
+            "/runs",
+            "/rejected",
+            "/rejected?reason=blank",
+            "/rescored",
+            "/models",
+        ):
+            page.goto(f"{site.url}{address}")
+            found += faults_on_every_screen(page, f"empty {address}")
+        page.context.close()
+    night.ledger.close()
+    assert found == [], "\n".join(found)
 
 
 def test_forced_colours_keep_threshold_and_states(house: Site, open_page: Callable[..., Page]) -> None:
@@ -210,6 +262,9 @@ def test_light_pages_on_request(house: Site, open_page: Callable[..., Page], *, 
     expect(page.locator("body")).to_have_css("background-color", DARK)
     page.emulate_media(color_scheme="light")
     expect(page.locator("body")).to_have_css("background-color", LIGHT)
+    page.emulate_media(color_scheme="dark", media="print")
+    expect(page.locator("body")).to_have_css("background-color", LIGHT)
+    expect(page.locator("header.top")).to_be_hidden()
 
 
 @pytest.mark.parametrize("with_scripts", [True, False], ids=["scripts", "no scripts"])
