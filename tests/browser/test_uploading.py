@@ -133,7 +133,7 @@ def test_upload_of_who_is_signed_out_is_not_lost(
     expect(page.locator(".arrival")).to_contain_text("Not sent: Sign in first.")
     page.context.add_cookies(
         [{**cookie, "url": site.url, "domain": None, "path": None} for cookie in cookies]
-    )  # type: ignore[list-item]
+    )
     page.get_by_role("button", name="Send 1 file again").click()
     expect(page.locator("#receipt-6")).to_contain_text("pending")
 
