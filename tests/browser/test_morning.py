@@ -34,7 +34,7 @@ def test_printed_link_leads_to_the_first_phantom(
 ) -> None:
     page = open_page(java_script_enabled=scripts)
     page.goto(printed_link(nightread_up))
-    expect(page.get_by_role("heading", name="No images to read.")).to_be_visible()
+    expect(page.get_by_role("region", name="To read")).to_contain_text("0")
     nightread_up.drop("phantom.jpg", phantoms[0].read_bytes())
     nightread_up.wait_until_done(1)
     page.goto(f"{nightread_up.url.replace('127.0.0.1', 'localhost')}/review?verdict=any")
