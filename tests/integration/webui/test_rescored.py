@@ -55,7 +55,7 @@ def test_page_lists_verdicts_before_and_now(client: FlaskClient, upgraded: Night
 def test_every_page_links_to_the_list_until_it_is_seen(
     client: FlaskClient, reader: Reader, upgraded: Night
 ) -> None:
-    assert '<a class="warning" href="/rescored">3 scored again</a>' in client.get("/review").text
+    assert '<a class="warning long" href="/rescored">3 scored again</a>' in client.get("/review").text
     ada = reader("Ada")
     page = ada.get("/rescored").text
     chosen = page.split('name="rescores" value="')[1].split('"')[0]
