@@ -270,10 +270,10 @@ def _request_ms(client: FlaskClient, address: str) -> float:
 
 
 def read_and_undo_ms(client: FlaskClient, image: int) -> tuple[float, float]:
-    """Confirm an image and undo the reading. Return the milliseconds of both requests."""
+    """Read an image and undo the reading. Return the milliseconds of both requests."""
     address = f"/api/v1/images/{image}/review"
     return (
-        _timed(lambda: client.post(address, json={"action": "confirm"}), address),
+        _timed(lambda: client.post(address, json={"finding": "signs_of_pneumonia"}), address),
         _timed(lambda: client.post("/api/v1/undo"), "/api/v1/undo"),
     )
 

@@ -21,8 +21,9 @@ from worker.access_chain import chain_accesses
 from worker.ledger import actors, audit, predictions, receipts, runs, studies, users
 from worker.ledger.accesses import AccessKind
 from worker.ledger.audit import Event
+from worker.ledger.findings import Action, Finding
 from worker.ledger.predictions import ScoringModel
-from worker.ledger.review import NEEDS_READING, Action, finding_of
+from worker.ledger.review import NEEDS_READING
 from worker.ledger.roles import Role
 from worker.ledger.seals import seal
 from worker.ledger.session import Ledger, utc_now
@@ -52,6 +53,9 @@ _LEASED = 64
 # Share of flagged and uncertain images that are read, of clear images that are read, of readings that are undone.
 _READ, _READ_THOUGH_CLEAR, _UNDONE = 0.95, 0.02, 0.01
 _UNREAD_RUNS = 2
+# What the readers had in front of them; an undo says nothing of it.
+_SEEN = {"score_shown": True, "map_shown": False, "open_ms": 8_000}
+_NOT_SEEN = dict.fromkeys(_SEEN)
 _IMAGES_OF_PATIENT = 3
 Row = dict[str, Any]
 
@@ -324,11 +328,10 @@ class _Generator:
             self._add_reading(image, at + timedelta(hours=9))
 
     def _add_reading(self, image: Row, at: datetime) -> None:
-        action = Action.CONFIRM if self._random.random() < _READ else Action.OVERRIDE
+        agrees = self._random.random() < _READ
+        found = Finding.SIGNS if agrees == (image["verdict"] in NEEDS_READING) else Finding.NO_SIGNS
         reader = self._random.choice(self._context.readers)
-        review_id = self._add_review(
-            image, reader, at, action, finding_of(image["verdict"], action).value, None
-        )
+        review_id = self._add_review(image, reader, at, Action.READ, found.value, None)
         if self._random.random() < _UNDONE:
             self._add_review(image, reader, at, Action.UNDO, None, review_id)
         else:
@@ -348,19 +351,25 @@ class _Generator:
                 "action": action.value,
                 "finding": finding,
                 "note": "",
+                "other_finding": "",
+                "why": "",
                 "salt": salt,
                 "undoes_id": undoes,
+                **dict.fromkeys(("reason_code", "supersedes_id")),
+                **(_NOT_SEEN if action is Action.UNDO else _SEEN),
                 "at": at,
             }
         )
-        details: Row = {"review": self._reviews, "undoes": undoes}
+        details: Row = {"review": self._reviews, "undoes": undoes, "restores": None}
         if action is not Action.UNDO:
             details = {
                 "review": self._reviews,
                 "prediction": self._predictions,
-                "action": action.value,
                 "finding": finding,
+                "reason": None,
                 "note_seal": seal(salt, ""),
+                "supersedes": None,
+                **_SEEN,
             }
         kind = "read_undone" if action is Action.UNDO else "read"
         self._add_event(image, kind, details, at, f"user:{reader}")

@@ -31,6 +31,17 @@ def fill_old_ledger(ledger: Ledger, hashes: Mapping[int, str] | None = None) -> 
         _Night(session, hashes or {}).write()
 
 
+def add_old_reading(ledger: Ledger, review: int, image: int, *, action: str, finding: str) -> None:
+    """Add a reading by reader 1 to a ledger that is not upgraded yet, as version 0.2.0 recorded it."""
+    said: dict[str, object] = {"action": action, "finding": finding}
+    with ledger.transaction() as session:
+        night = _Night(session, {})
+        night._review(review, image, note=NOTE, **said)
+        payload = {"review": review, "prediction": image, "note_sha256": audit.digest(NOTE), **said}
+        night._event("read", f"image:{image}", payload, "user:1")
+        night._update(image, review_state="read")
+
+
 class _Night:
     """Writes rows without the columns, and events without the facts, that later versions added."""
 

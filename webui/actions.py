@@ -1,4 +1,4 @@
-"""The actions of a reader on an image, from a page or over the API: claim, decide, undo, retry."""
+"""The actions of a reader on an image, from a page or over the API: claim, decide, change, undo, retry."""
 
 from __future__ import annotations
 
@@ -6,38 +6,49 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from flask import abort
+from sqlalchemy.orm import Session
 
 from webui.access import identity
+from webui.access.permissions import Permission
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error
 from webui.queue_view import QueueView, cursor_of
 from worker.ledger import leases, reading_queue, rescores, review
-from worker.ledger.review import Action
+from worker.ledger.findings import Finding, NotJudged, Seen, Statement
 from worker.ledger.session import ledger_time
-from worker.ledger.states import IllegalTransition, Lane
+from worker.ledger.states import IllegalTransition, ImageState, Lane
 from worker.ledger.tables import Image, Review, User
 
 BROKER_UNREACHABLE = (
     "The broker cannot be reached. The images are stored. Nightread will queue them later, automatically."
 )
-# The third action, undo, has a request of its own.
-_DECISIONS = (Action.CONFIRM.value, Action.OVERRIDE.value)
-_MAX_NOTE = 2_000
+MAX_NOTE = 2_000
 MAX_REASON = 1_000
 
 
-def decide(
-    image_id: int, action: str, note: str, queue_view: QueueView, seen_prediction_id: int | None = None
-) -> tuple[Review, int | None]:
-    """Record a reading of the image. `seen_prediction_id` is the prediction that the reader saw, if it is known.
+def statement(finding: str, reason: str, note: str, other_finding: str) -> Statement:
+    """Return what the reader says about an image, from what was sent. Raises ValueError, with a sentence."""
+    if finding not in set(Finding):
+        raise ValueError(f"the finding must be one of {', '.join(Finding)}")
+    if reason and reason not in set(NotJudged):
+        raise ValueError(f"the reason must be one of {', '.join(NotJudged)}")
+    return Statement(
+        Finding(finding),
+        NotJudged(reason) if reason else None,
+        cleaned_text(note, MAX_NOTE),
+        cleaned_text(other_finding, MAX_NOTE),
+    )
 
-    Answers 404 for an unknown image and 400 for an unknown action.
+
+def decide(image_id: int, said: Statement, seen: Seen, queue_view: QueueView) -> tuple[Review, int | None]:
+    """Record a reading of the image. Answers 404 for an unknown image.
 
     Returns:
-        The reading, with its user and image loaded, and the id of the next image of the reader's list.
+        The reading, with its user and image loaded, and the id of the next image of the reader's list; None after an
+        image without a score, which is in no list.
 
     Raises:
-        ReviewRefused: the image has been read, has no score, was scored again, or another reader has claimed it.
+        ReviewRefused: the image has been read, cannot be read, was scored again, or another reader has claimed it.
         NoName: the reader has not entered a name.
     """
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
@@ -46,23 +57,37 @@ def decide(
         image = session.get(Image, image_id)
         if image is None:
             abort(404, f"There is no image {image_id}.")
-        if action not in _DECISIONS:
-            raise ValueError(f"the action must be {' or '.join(_DECISIONS)}")
-        note = cleaned_text(note, _MAX_NOTE)
-        reading = review.decide(
-            session,
-            image_id,
-            reader_id=reader.id,
-            action=Action(action),
-            note=note,
-            at=at,
-            seen_prediction_id=seen_prediction_id,
-        )
+        reading = review.decide(session, image_id, reader_id=reader.id, statement=said, at=at, seen=seen)
         reading.user, reading.image = reader, image
+        if image.state != ImageState.SCORED:
+            return reading, None
         next_id = reading_queue.next_unread(
             session, queue_view.unread, after=cursor_of(image), reader_id=reader.id, at=at
         )
     return reading, next_id
+
+
+def amend(image_id: int, review_id: int, said: Statement, seen: Seen, why: str) -> Review:
+    """Change the reader's own reading of the image, and return the new one, with its user and image loaded.
+
+    Answers 400 without a reason, and for a reading of another image. Raises ReviewRefused, NoName.
+    """
+    with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
+        at = ledger_time(session)
+        reader = session.get_one(User, identity.current().named_user_id)
+        reading = review.amend(
+            session,
+            review_id,
+            reader_id=reader.id,
+            statement=said,
+            why=cleaned_text(why, MAX_REASON),
+            at=at,
+            seen=seen,
+        )
+        if reading.image_id != image_id:
+            raise ValueError("this reading is of another image")
+        reading.user, reading.image = reader, session.get_one(Image, image_id)
+    return reading
 
 
 def claim(image_id: int) -> bool:
@@ -85,11 +110,25 @@ def mark_seen(rescore_ids: Sequence[int]) -> int:
         return rescores.mark_seen(session, rescore_ids, reader_id=reader_id, at=at)
 
 
-def undo() -> int:
-    """Undo the reader's last reading and return the id of its image. Raises ReviewRefused, NoName."""
+def undo(review_id: int | None, seen: Seen) -> Review:
+    """Take a reading of the reader back: this one, or the last. Return it, with its image loaded.
+
+    Raises ReviewRefused, NoName.
+    """
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         at = ledger_time(session)
-        return review.undo(session, reader_id=identity.current().named_user_id, at=at)
+        reader_id = identity.current().named_user_id
+        undone = review.undo(session, reader_id=reader_id, at=at, review_id=review_id, seen=seen)
+        undone.image = session.get_one(Image, undone.image_id)
+    return undone
+
+
+def undoable(session: Session) -> Review | None:
+    """Return the reading that the reader could take back next, with its image; None if there is none."""
+    who = identity.current()
+    if not who.may(Permission.READ) or who.user_id is None or who.name is None:
+        return None
+    return review.undoable(session, who.user_id)
 
 
 def retry(image_id: int, reason: str) -> bool:

@@ -9,9 +9,9 @@ from flask import Flask
 from markupsafe import Markup
 
 from worker.imagefile.identity import AgeSource
-from worker.ledger.review import Action, Finding, finding_of
+from worker.ledger.findings import Finding, NotJudged
 from worker.ledger.states import ImageState
-from worker.ledger.tables import Image
+from worker.ledger.tables import Review
 
 # The one table of the words that people read for each state and verdict (docs/glossary.md).
 STATES = {
@@ -32,7 +32,24 @@ AGE_SOURCES = {
 }
 SEXES = {"F": "female", "M": "male", "O": "other"}
 LATERALITIES = {"R": "right", "L": "left", "U": "unpaired", "B": "both sides"}
-FINDINGS = {Finding.SIGNS: "signs of pneumonia", Finding.NO_SIGNS: "no signs"}
+FINDINGS = {
+    Finding.SIGNS: "signs of pneumonia",
+    Finding.NO_SIGNS: "no signs",
+    Finding.NOT_JUDGED: "cannot be judged",
+    Finding.SECOND_OPINION: "second opinion wanted",
+}
+NOT_JUDGED = {
+    NotJudged.INADEQUATE: "technically inadequate",
+    NotJudged.WRONG_VIEW: "wrong view",
+    NotJudged.NOT_A_CHEST: "not a chest",
+}
+# The findings as forms send them, on the keys from 1 on. No key means anything else on any image.
+CHOICES: tuple[tuple[str, str], ...] = (
+    (Finding.SIGNS, "Signs of pneumonia"),
+    (Finding.NO_SIGNS, "No signs"),
+    *((f"{Finding.NOT_JUDGED}/{reason}", words.capitalize()) for reason, words in NOT_JUDGED.items()),
+    (Finding.SECOND_OPINION, "Second opinion wanted"),
+)
 # Unicode categories of control, format and unassigned characters and line breaks. Some of them reorder
 # the text around them, so that a file name could look like another one (Unicode TR 36, 3.3).
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -48,10 +65,12 @@ def install(app: Flask) -> None:
     app.add_template_filter(AGE_SOURCES.get, "age_source")
     app.add_template_filter(SEXES.get, "sex")
     app.add_template_filter(LATERALITIES.get, "laterality")
-    app.add_template_filter(FINDINGS.get, "finding")
+    app.add_template_filter(finding, "finding")
+    app.add_template_filter(choice, "choice")
     app.add_template_filter(reason_words, "reason_words")
-    app.add_template_global(finding_if, "finding_if")
-    app.jinja_env.globals.update(STATES=STATES, VERDICTS=VERDICTS, VERDICT_SYMBOLS=VERDICT_SYMBOLS)
+    app.jinja_env.globals.update(
+        STATES=STATES, VERDICTS=VERDICTS, VERDICT_SYMBOLS=VERDICT_SYMBOLS, CHOICES=CHOICES
+    )
 
 
 def visible(text: str) -> str:
@@ -101,9 +120,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def finding_if(image: Image, action: str) -> str:
-    """Return the finding that confirming or overriding the image's verdict would record."""
-    return FINDINGS[finding_of(image.verdict or "", Action(action))]
+def finding(reading: Review) -> str:
+    """Return the finding of a reading in words, with its reason."""
+    words = FINDINGS[Finding(reading.finding or "")]
+    return f"{words}: {NOT_JUDGED[NotJudged(reading.reason_code)]}" if reading.reason_code else words
+
+
+def choice(reading: Review) -> str:
+    """Return the finding of a reading as forms send it: see `CHOICES`."""
+    return f"{reading.finding}/{reading.reason_code}" if reading.reason_code else str(reading.finding)
 
 
 def as_sentence(error: Exception) -> str:

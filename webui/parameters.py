@@ -53,6 +53,14 @@ def json_id(name: str) -> int | None:
     return cast("int | None", number)
 
 
+def json_flag(name: str) -> bool | None:
+    """Return true or false of the JSON object in the request's body; None if it is missing or null."""
+    value = _json_value(name)
+    if value is not None and not isinstance(value, bool):
+        abort(400, f"The value in {name!r} must be true or false.")
+    return value
+
+
 def json_ids(name: str, max_ids: int) -> list[int]:
     """Return a list of ids of the JSON object in the request's body."""
     ids = _json_value(name)
@@ -73,6 +81,11 @@ def json_text(name: str, default: str | None = None) -> str:
     except UnicodeEncodeError:
         abort(400, f"The string in {name!r} is not valid Unicode.")
     return value
+
+
+def form_flag(name: str) -> bool | None:
+    """Return true for `1` and false for `0` in a field of the form; None if it is missing or empty."""
+    return {"1": True, "0": False}.get(request.form.get(name, ""))
 
 
 def local_path(target: str) -> str:

@@ -27,6 +27,7 @@ VERDICTS: dict[str, tuple[str, ...]] = {
 READING: dict[str, ReviewState | None] = {
     "unread": ReviewState.UNREAD,
     "read": ReviewState.READ,
+    "second-opinion": ReviewState.SECOND_OPINION,
     "any": None,
 }
 
@@ -58,8 +59,9 @@ class QueueView:
 
     @property
     def unread(self) -> QueueFilter:
-        """The filter narrowed to unread images: the next image to decide on comes from these."""
-        return replace(self.filter, review=ReviewState.UNREAD)
+        """The filter narrowed to images to read: the next image to decide on comes from these."""
+        wanted = self.filter.review is ReviewState.SECOND_OPINION
+        return self.filter if wanted else replace(self.filter, review=ReviewState.UNREAD)
 
     @property
     def query(self) -> dict[str, Any]:

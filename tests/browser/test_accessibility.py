@@ -9,8 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.serving import Site, sign_in
-from tests.integration.webui.night import RUN
+from tests.browser.serving import Site, press, sign_in, wait_until_shown
+from tests.integration.webui.night import RUN, phantoms
 from worker.ledger.roles import Role
 
 pytestmark = pytest.mark.browser
@@ -55,11 +55,12 @@ def make_token(page: Page) -> None:
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "dark"), (820, "light")])
 def test_pages_have_no_barriers(
-    site: Site, open_page: Callable[..., Page], tmp_path: Path, width: int, theme: str
+    site: Site, open_page: Callable[..., Page], phantom_folder: Path, tmp_path: Path, width: int, theme: str
 ) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
-    site.night.accept([broken])
+    refused, _ = site.night.accept([*phantoms(phantom_folder, [961]), broken])
+    site.night.score({}, rejected=[refused.image_id])
     page = open_page(viewport={"width": width, "height": 800}, bypass_csp=True, expected=("404",))
     page.context.add_cookies([{"name": "nightread_theme", "value": theme, "url": site.url}])
     page.goto(f"{site.url}/sign-in")
@@ -68,6 +69,18 @@ def test_pages_have_no_barriers(
     for address in PAGES:
         page.goto(f"{site.url}{address}")
         found[address] = problems(page)
+    page.goto(f"{site.url}/review/{refused.image_id}")
+    found["read without a score"] = problems(page)
+    page.goto(f"{site.url}/review/2")
+    wait_until_shown(page)
+    press(page, "Shift+Digit3")
+    found["chosen finding"] = problems(page)
+    press(page, "Control+Enter")
+    expect(page.locator(".message.reading")).to_be_visible()
+    found["after a reading"] = problems(page)
+    page.goto(f"{site.url}/review/2")
+    press(page, "a")
+    found["change of a reading"] = problems(page)
     page.goto(f"{site.url}/people")
     page.get_by_role("button", name="New sign-in link").click()
     found["link"] = problems(page)

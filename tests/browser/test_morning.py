@@ -127,5 +127,5 @@ def read_one(page: Page, site: str, row: int) -> None:
     page.locator(".row").nth(row).click()
     wait_until_shown(page)
     before = page.url
-    press(page, "c")
+    press(page, "1")
     expect(page).not_to_have_url(before)

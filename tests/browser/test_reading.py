@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import select
 
 from tests.browser.serving import Site, press, serving, sign_in, wait_until_shown
 from tests.integration.webui.night import RUN, phantoms
+from webui.formatting import CHOICES
 from worker.ledger import actors, audit, reading_queue, review, sign_ins, users
 from worker.ledger.roles import Role
 from worker.ledger.session import ledger_time
@@ -44,23 +46,21 @@ def test_reader_reads_the_whole_queue_by_keyboard(site: Site, open_page: OpenPag
     expect(page).to_have_url(f"{site.url}/review/1")
 
     wait_until_shown(page)
-    press(page, "c")
+    press(page, "1")
     expect(page).to_have_url(f"{site.url}/review/2")
-    expect(page.locator(".message.reading")).to_contain_text(
-        "Confirmed: signs of pneumonia in phantom-000.jpg."
-    )
+    expect(page.locator(".message.reading")).to_contain_text("Recorded: signs of pneumonia, phantom-000.jpg.")
     wait_until_shown(page)
-    press(page, "o")
+    press(page, "2")
     expect(page).to_have_url(f"{site.url}/review/3")
     wait_until_shown(page)
     press(page, "u")
     expect(page).to_have_url(f"{site.url}/review/2")
-    expect(page.locator(".message.undone")).to_be_visible()
+    expect(page.locator(".message.undone")).to_contain_text("Taken back: no signs, phantom-001.jpg.")
     assert read(site) == [1]
 
     for next_path in ("/review/3", "/review/4", "/review"):
         wait_until_shown(page)
-        press(page, "c")
+        press(page, "1")
         expect(page).to_have_url(f"{site.url}{next_path}")
     expect(page.get_by_role("heading", name="No images to read.")).to_be_visible()
     press(page, "z")
@@ -86,12 +86,12 @@ def test_held_key_decides_once(site: Site, open_page: OpenPage) -> None:
     sign_in(page, site)
     page.goto(f"{site.url}/review/1")
     wait_until_shown(page)
-    page.keyboard.down("c")
+    page.keyboard.down("1")
     expect(page).to_have_url(f"{site.url}/review/2")
     wait_until_shown(page)
-    page.keyboard.down("c")
-    page.keyboard.down("c")
-    page.keyboard.up("c")
+    page.keyboard.down("1")
+    page.keyboard.down("1")
+    page.keyboard.up("1")
     expect(page.locator("#decide")).to_be_visible()
     expect(page).to_have_url(f"{site.url}/review/2")
     assert read(site) == [1]
@@ -103,7 +103,7 @@ def test_image_that_is_not_displayed_cannot_be_read(site: Site, open_page: OpenP
     page.route("**/picture*", lambda route: route.abort())
     page.goto(f"{site.url}/review/1")
     expect(page.locator("#hint")).to_have_text("The image cannot be displayed.")
-    press(page, "c")
+    press(page, "1")
     expect(page.locator("#hint")).to_have_text("The image cannot be displayed, so you cannot decide on it.")
     assert read(site) == []
 
@@ -118,11 +118,161 @@ def test_letters_of_a_note_are_not_shortcuts(site: Site, open_page: OpenPage) ->
     expect(page.get_by_role("textbox", name="Note")).to_have_value("no focus, rotated: cou?")
     expect(page).to_have_url(f"{site.url}/review/1")
     press(page, "Escape")
-    press(page, "o")
+    press(page, "2")
     expect(page).to_have_url(f"{site.url}/review/2")
     reading = standing(site, 1)
     assert reading is not None
     assert (reading.finding, reading.note) == ("no_signs", "no focus, rotated: cou?")
+
+
+def reading_of(site: Site, image_id: int) -> Review:
+    found = standing(site, image_id)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("key", "choice"), [(str(n), choice) for n, (choice, _) in enumerate(CHOICES, 1)])
+def test_each_finding_has_a_key_that_means_it_on_every_image(
+    site: Site, open_page: OpenPage, key: str, choice: str
+) -> None:
+    page = open_page()
+    sign_in(page, site)
+    for image_id in (1, 4, 5):
+        page.goto(f"{site.url}/review/{image_id}")
+        wait_until_shown(page)
+        expect(page.locator("[aria-pressed=true]")).to_have_count(0)
+        press(page, key)
+        expect(page.locator(".message.reading")).to_be_visible()
+        reading = reading_of(site, image_id)
+        assert "/".join(filter(None, (reading.finding, reading.reason_code))) == choice
+
+
+def test_reading_says_whether_the_map_was_shown_and_how_long_the_image_was_open(
+    site: Site, open_page: OpenPage
+) -> None:
+    page = open_page()
+    sign_in(page, site)
+    for image_id, keys in ((1, ["m", "m"]), (2, [])):
+        page.goto(f"{site.url}/review/{image_id}")
+        wait_until_shown(page)
+        for key in [*keys, "2"]:
+            press(page, key)
+        expect(page.locator(".message.reading")).to_be_visible()
+    first, second = reading_of(site, 1), reading_of(site, 2)
+    assert (first.score_shown, first.map_shown) == (True, True), "also if it was hidden again"
+    assert (second.score_shown, second.map_shown) == (True, False)
+    assert all(250 <= (reading.open_ms or 0) < 600_000 for reading in (first, second))
+
+
+def test_draft_of_a_note_survives_reload_and_navigation_until_it_is_sent(
+    site: Site, open_page: OpenPage
+) -> None:
+    page = open_page()
+    sign_in(page, site)
+    note, other = (page.get_by_role("textbox", name=name) for name in ("Note", "Other finding"))
+    page.goto(f"{site.url}/review/1")
+    wait_until_shown(page)
+    press(page, "n")
+    page.keyboard.type("left base")
+    press(page, "Escape")
+    press(page, "f")
+    page.keyboard.type("old fracture")
+    expect(page.locator("#draft-kept")).to_be_visible()
+    page.reload()
+    expect(note).to_have_value("left base")
+    page.goto(f"{site.url}/review/2")
+    expect(note).to_have_value("")
+    expect(page.locator("#draft-kept")).to_be_hidden()
+    sign_in(page, site, "Ben Day")
+    page.goto(f"{site.url}/review/1")
+    expect(note).to_have_value("")
+    # With another image open, Ben's claim on the first one is over.
+    open_and_claim(page, site, 3)
+    sign_in(page, site)
+    page.goto(f"{site.url}/review/1")
+    expect(note).to_have_value("left base")
+    expect(other).to_have_value("old fracture")
+
+    wait_until_shown(page)
+    press(page, "n")
+    press(page, "Control+Enter")
+    expect(page.locator("#hint")).to_contain_text("Press 1 to 6")
+    assert read(site) == []
+    expect(note).not_to_be_focused()
+    press(page, "Shift+Digit2")
+    expect(page.locator("[aria-pressed=true]")).to_contain_text("No signs")
+    expect(note).to_be_focused()
+    press(page, "Control+Enter")
+    expect(page).to_have_url(f"{site.url}/review/2")
+    reading = reading_of(site, 1)
+    assert (reading.finding, reading.note, reading.other_finding) == ("no_signs", "left base", "old fracture")
+    assert page.evaluate("Object.keys(sessionStorage).filter(key => key.startsWith('draft'))") == []
+
+
+def test_u_takes_back_the_reading_in_front_of_the_reader(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    sign_in(page, site)
+    for image_id in (1, 2):
+        page.goto(f"{site.url}/review/{image_id}")
+        wait_until_shown(page)
+        press(page, "1")
+        expect(page.locator(".message.reading")).to_be_visible()
+    page.goto(f"{site.url}/review/1")
+    wait_until_shown(page)
+    press(page, "2")
+    expect(page.locator("#hint")).to_contain_text("Press A to change your reading")
+    press(page, "u")
+    expect(page.locator(".message.undone")).to_contain_text("signs of pneumonia, phantom-000.jpg")
+    expect(page).to_have_url(f"{site.url}/review/1")
+    assert read(site) == [2]
+    with site.night.ledger.reading() as session:
+        undone = session.scalars(select(Review).where(Review.action == "undo")).one()
+    assert (undone.score_shown, undone.map_shown) == (True, False)
+    assert (undone.open_ms or 0) >= 250
+
+
+def test_a_changes_the_readers_own_reading(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    sign_in(page, site)
+    page.goto(f"{site.url}/review/1")
+    wait_until_shown(page)
+    press(page, "1")
+    expect(page).to_have_url(f"{site.url}/review/2")
+    page.goto(f"{site.url}/review/1")
+    press(page, "a")
+    expect(page.locator("#why")).to_be_focused()
+    page.keyboard.type("lateral after all")
+    page.reload()
+    expect(page.locator("#why")).to_have_value("lateral after all")
+    wait_until_shown(page)
+    press(page, "4")
+    press(page, "a")
+    press(page, "Control+Enter")
+    expect(page.locator(".message.reading")).to_contain_text("Changed: cannot be judged: wrong view")
+    expect(page.locator("#why")).to_have_value("")
+    reading = reading_of(site, 1)
+    assert (reading.action, reading.reason_code, reading.why) == ("amend", "wrong_view", "lateral after all")
+    with site.night.ledger.reading() as session:
+        assert audit.verify(session).ok
+
+
+def test_rejected_image_is_read_in_the_full_viewer(
+    site: Site, open_page: OpenPage, phantom_folder: Path
+) -> None:
+    (refused,) = site.night.accept(phantoms(phantom_folder, [960]))
+    site.night.score({}, rejected=[refused.image_id])
+    page = open_page()
+    sign_in(page, site)
+    page.goto(f"{site.url}/rejected")
+    page.get_by_role("link", name="Read without a score").click()
+    wait_until_shown(page)
+    press(page, "i")
+    press(page, "5")
+    expect(page).to_have_url(f"{site.url}/rejected")
+    expect(page.get_by_text("Read by Ada Night: cannot be judged: not a chest.")).to_be_visible()
+    assert (reading_of(site, refused.image_id).score_shown) is False
+    press(page, "u")
+    expect(page).to_have_url(f"{site.url}/review/{refused.image_id}")
 
 
 def test_question_mark_shows_the_shortcuts(site: Site, open_page: OpenPage) -> None:
@@ -132,8 +282,8 @@ def test_question_mark_shows_the_shortcuts(site: Site, open_page: OpenPage) -> N
     wait_until_shown(page)
     press(page, "?")
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("confirm, next image")
-    press(page, "c")
+    expect(dialog).to_contain_text("signs of pneumonia, next image")
+    press(page, "1")
     press(page, "Escape")
     expect(dialog).to_be_hidden()
     assert read(site) == []
@@ -158,7 +308,7 @@ def test_second_reader_sees_who_claimed_the_image(site: Site, open_page: OpenPag
     open_and_claim(bob, site, 1)
     expect(bob.locator(".decision")).to_contain_text(re.compile("Ada has claimed this image until .* UTC"))
     expect(bob.locator("#decide")).to_have_count(0)
-    press(bob, "c")
+    press(bob, "1")
     assert read(site) == []
 
 
@@ -182,12 +332,12 @@ def test_page_claims_its_image_only_while_it_is_on_the_screen(site: Site, open_p
     expect(ada.get_by_role("alert")).to_contain_text(
         re.compile(r"^Bob has claimed this image until .* UTC\.$")
     )
-    expect(ada.locator("#confirm")).to_be_disabled()
-    press(ada, "c")
+    expect(ada.locator("[data-key='1']")).to_be_disabled()
+    press(ada, "1")
     open_and_claim(bob, site, 2)
     ada.evaluate(SHOW)
     expect(ada.get_by_role("alert")).to_have_count(0)
-    expect(ada.locator("#confirm")).to_be_enabled()
+    expect(ada.locator("[data-key='1']")).to_be_enabled()
     assert claimed_by(site, 1) == "Ada"
     assert read(site) == []
 
@@ -257,11 +407,11 @@ def test_reading_works_without_javascript(site: Site, open_page: OpenPage) -> No
     expect(page.locator("#map")).to_have_css("opacity", "1")
     expect(page.locator("#zoom-in")).to_be_hidden()
     page.get_by_role("textbox", name="Note").fill("by mouse")
-    page.get_by_role("button", name="Override").click()
+    page.get_by_role("button", name="No signs").click()
     expect(page).to_have_url(f"{site.url}/review/2")
     assert claimed_by(site, 2) == "Ada Night"
     page.locator(".message.reading").get_by_role("button", name="Undo").click()
     expect(page).to_have_url(f"{site.url}/review/1")
-    page.get_by_role("button", name="Confirm").click()
+    page.get_by_role("button", name="Signs of pneumonia").click()
     expect(page).to_have_url(f"{site.url}/review/2")
     assert read(site) == [1]

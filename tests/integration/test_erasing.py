@@ -24,7 +24,7 @@ from worker.config import ROOT
 from worker.erasing import Eraser
 from worker.errors import TransientFailure
 from worker.ledger import review
-from worker.ledger.review import Action
+from worker.ledger.findings import Finding, Statement
 from worker.queue.dispatch import Dispatcher
 from worker.queue.sweeper import Sweeper
 from worker.renditions.area import RenditionArea
@@ -52,8 +52,16 @@ def night(tmp_path: Path, database_url: str, drawings: list[Path]) -> Iterator[N
     reader_id = known_reader(made.ledger)
     with made.ledger.transaction() as session:
         for image_id in (1, 2):
-            review.decide(
-                session, image_id, reader_id=reader_id, action=Action.CONFIRM, note=f"{PATIENT}: left", at=AT
+            reading = review.decide(
+                session,
+                image_id,
+                reader_id=reader_id,
+                statement=Statement(Finding.SIGNS, note=f"{PATIENT}: left"),
+                at=AT,
+            )
+            said = Statement(Finding.NO_SIGNS, other_finding=f"clip of {PATIENT}")
+            review.amend(
+                session, reading.id, reader_id=reader_id, statement=said, why=f"{PATIENT} called", at=AT
             )
     for image_id in (1, 2):
         keep_pack(made, image_id)
@@ -304,7 +312,7 @@ def test_command_says_what_goes_asks_and_erases(night: Night) -> None:
     )
     size = image(night.ledger, 1).bytes
     assert plan["images"] == [
-        {"image_id": 1, "state": "scored", "bytes": size, "names": 1, "notes": 1, "maps": 1, "identity": []}
+        {"image_id": 1, "state": "scored", "bytes": size, "names": 1, "notes": 2, "maps": 1, "identity": []}
     ]
     assert "run 1 keeps its name" in dry.stderr
     assert "identity: none" in dry.stderr

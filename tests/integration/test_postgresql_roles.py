@@ -15,7 +15,7 @@ from worker.config import Settings
 from worker.errors import TransientFailure
 from worker.ledger import accesses, erasures, retention, review, schema
 from worker.ledger.accesses import Access, AccessKind
-from worker.ledger.review import Action
+from worker.ledger.findings import Finding, Statement
 from worker.ledger.session import Ledger
 
 pytestmark = pytest.mark.postgres
@@ -44,7 +44,7 @@ def test_application_works_with_its_role(application: Ledger) -> None:
     ids = fill(application, 8, 9)
     score(application, ids)
     with application.transaction() as session:
-        review.decide(session, ids[0], reader_id=reader, action=Action.CONFIRM, note="", at=AT)
+        review.decide(session, ids[0], reader_id=reader, statement=Statement(Finding.SIGNS), at=AT)
         access = Access(AccessKind.ORIGINAL, "user:1", ids[0], reason="second opinion")
         accesses.record(session, access, AT)
     assert chain_accesses(application) == 1

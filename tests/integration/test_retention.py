@@ -24,7 +24,7 @@ from worker.config import ROOT, Settings
 from worker.errors import TransientFailure
 from worker.ledger import leases, review
 from worker.ledger.comparison import compare
-from worker.ledger.review import Action
+from worker.ledger.findings import Finding, Statement
 from worker.ledger.session import utc_now
 from worker.ledger.states import IllegalTransition
 from worker.ledger.tables import BrowserSession, Image
@@ -53,7 +53,13 @@ def night(tmp_path: Path, database_url: str, drawings: list[Path]) -> Iterator[N
     reader_id = known_reader(made.ledger)
     with made.ledger.transaction() as session:
         leases.retry(session, 4, who="user:1", why=f"{PATIENT} again", at=AT)
-        review.decide(session, 1, reader_id=reader_id, action=Action.CONFIRM, note=f"{PATIENT}: left", at=AT)
+        review.decide(
+            session,
+            1,
+            reader_id=reader_id,
+            statement=Statement(Finding.SIGNS, note=f"{PATIENT}: left"),
+            at=AT,
+        )
     made.score({}, rejected=[4])
     for image_id in (1, 2):
         keep_pack(made, image_id)
@@ -131,7 +137,7 @@ def test_waiting_image_goes_when_it_was_read(later: Night) -> None:
     kept.run_all()
     assert kept.due() == {"bytes": 0}
     with later.ledger.transaction() as session:
-        review.decide(session, 2, reader_id=1, action=Action.CONFIRM, note="", at=utc_now())
+        review.decide(session, 2, reader_id=1, statement=Statement(Finding.SIGNS), at=utc_now())
     assert kept.run_all() == {"bytes": 1}
     assert wrong(later) == []
 

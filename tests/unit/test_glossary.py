@@ -11,7 +11,7 @@ from worker.card.population import Population
 from worker.config import ROOT
 from worker.inference.triage import Verdict
 from worker.ledger.accesses import AccessKind
-from worker.ledger.review import Action, Finding
+from worker.ledger.findings import Action, Finding
 from worker.ledger.roles import Scope
 from worker.ledger.states import ImageState, Lane, Outcome, ReviewState, Source
 

@@ -19,7 +19,7 @@ from worker.ledger.tables import Image, Prediction, Receipt, Rescore, Review
 
 
 def queue_row(image: Image, standing: Review | None, patient: object | None) -> dict[str, Any]:
-    """Return an image as a row of a list, with the finding of the reading that stands.
+    """Return an image as a row of a list, with the reading in force.
 
     `patient` has what is known of the patient (`PATIENT_COLUMNS`).
     """
@@ -54,15 +54,22 @@ def image_document(
 
 
 def review_document(reading: Review) -> dict[str, Any]:
-    """Return a reading, or an undo."""
+    """Return a reading, a change of one, or an undo."""
     return {
         "review": reading.id,
         "image": reading.image_id,
         "prediction": reading.prediction_id,
         "action": reading.action,
         "finding": reading.finding,
+        "reason": reading.reason_code,
         "note": reading.note,
+        "other_finding": reading.other_finding,
+        "why": reading.why,
         "undoes": reading.undoes_id,
+        "supersedes": reading.supersedes_id,
+        "score_shown": reading.score_shown,
+        "map_shown": reading.map_shown,
+        "open_ms": reading.open_ms,
         "reader": reading.user.name,
         "at": _iso(reading.at),
     }
@@ -130,6 +137,7 @@ def _image_row(image: Image, standing: Review | None) -> dict[str, Any]:
         "population": image.population,
         "review_state": image.review_state,
         "finding": standing.finding if standing else None,
+        "reading": review_document(standing) if standing else None,
         "claimed_by": image.claimed_by.name if image.claimed_by else None,
         "claimed_until": _iso(image.claimed_until),
     }

@@ -10,9 +10,10 @@ from webui.access.on_record import record_search
 from webui.access.permissions import Permission, needs
 from webui.api.documents import queue_row, review_document
 from webui.dependencies import dependencies
-from webui.parameters import json_id, json_text, queue_view_parameter
+from webui.parameters import bad_request_on_value_error, json_flag, json_id, json_text, queue_view_parameter
 from worker import DISCLAIMER
 from worker.ledger import reading_queue, studies
+from worker.ledger.findings import Seen
 
 api = Blueprint("api_reading", __name__, url_prefix="/api/v1")
 
@@ -39,19 +40,31 @@ def queue() -> ResponseReturnValue:
 @api.post("/images/<id:image_id>/review")
 @needs(Permission.READ)
 def decide(image_id: int) -> ResponseReturnValue:
-    """Record a reading of an image. `next` is the next image of the queue."""
-    reading, next_id = actions.decide(
-        image_id,
-        json_text("action"),
-        json_text("note", ""),
-        queue_view_parameter(),
-        json_id("prediction"),
-    )
+    """Record a reading of an image, or change the reader's own reading. `next` is the next image of the queue."""
+    with bad_request_on_value_error():
+        said = actions.statement(
+            json_text("finding"),
+            json_text("reason", ""),
+            json_text("note", ""),
+            json_text("other_finding", ""),
+        )
+    amends = json_id("amends")
+    if amends is not None:
+        return review_document(actions.amend(image_id, amends, said, _seen(), json_text("why", ""))) | {
+            "next": None
+        }
+    reading, next_id = actions.decide(image_id, said, _seen(), queue_view_parameter())
     return review_document(reading) | {"next": next_id}
 
 
 @api.post("/undo")
 @needs(Permission.READ)
 def undo() -> ResponseReturnValue:
-    """Undo the reader's last reading."""
-    return {"image": actions.undo()}
+    """Take back a reading of the reader: the one in `review`, or the last."""
+    undone = actions.undo(json_id("review"), _seen())
+    return {"image": undone.image_id, "review": undone.id}
+
+
+def _seen() -> Seen:
+    """Return what the reader had in front of them, as far as the request says it."""
+    return Seen(json_id("prediction"), json_flag("score_shown"), json_flag("map_shown"), json_id("open_ms"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
+from webui import actions
+from webui.access import identity
 from webui.access.on_record import record_search
 from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
@@ -28,6 +30,7 @@ def show() -> ResponseReturnValue:
             queue_view=queue_view,
             page=reading_queue.queue(session, queue_view.filter, after=queue_view.after),
             runs=reports.run_names(session),
+            undoable=actions.undoable(session),
             now=ledger_time(session),
             verdicts=VERDICTS,
             readings=READING,

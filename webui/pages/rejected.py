@@ -1,4 +1,4 @@
-"""Rejected: the rejected and quarantined images with their reasons, and forms to retry one or all."""
+"""Rejected: the images without a score, with their reasons; each can be read without a score, and one or all retried."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
 from webui.ids import ids_of, ids_text
 from webui.parameters import bad_request_on_value_error, before_parameter
-from worker.ledger import reports
+from worker.ledger import reports, review
 from worker.ledger.accesses import AccessKind
 
 pages = Blueprint("rejected", __name__)
@@ -39,6 +39,9 @@ def show() -> ResponseReturnValue:
             reason=reason,
             reasons=reports.latest_reasons(session),
             shown=ids_text([image.id for image in images if not image.bytes_removed_at]),
+            readable={image.id for image in images if review.is_readable(image)},
+            standing=review.standing_reviews(session, images),
+            undoable=actions.undoable(session),
         )
 
 

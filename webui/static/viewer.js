@@ -2,6 +2,7 @@
 import { codesOfPicture, codesOfValues, EIGHT_BITS, GreyWindow } from "./grey_window.js";
 import { ImageView } from "./image_view.js";
 import { onKeys } from "./keys.js";
+import { ReadingPanel } from "./reading.js";
 import { Ruler } from "./ruler.js";
 import { MAP_OPACITY, viewSettings } from "./view_settings.js";
 
@@ -11,7 +12,6 @@ const picture = byId("picture");
 const values = byId("values");
 const view = values ? new ImageView(byId("stage"), byId("sheet"), originalSize()) : null;
 const ruler = view && new Ruler(view);
-const form = byId("decide");
 // Nobody may decide on an image they have not seen. A shortcut therefore has no effect until the
 // image has been on the screen for this long.
 const MIN_VIEW_MS = 250;
@@ -59,6 +59,7 @@ function onImageShown() {
     showGreyScale();
   }
   shownSince = performance.now();
+  panel.imageShown();
   showHint("");
   window.setTimeout(() => { document.documentElement.dataset.ready = "true"; }, MIN_VIEW_MS);
 }
@@ -76,15 +77,31 @@ async function onImageFailed() {
   }
 }
 
-function decide(button) {
-  if (!form || !button || button.disabled || sent) {
-    return;
+// Whether the reader has looked at the image long enough to decide on it.
+function mayDecide() {
+  if (sent) {
+    return false;
   }
   if (shownSince === Infinity) {
     showHint(imageFailed ? "The image cannot be displayed, so you cannot decide on it." : "Wait until the image is displayed, then decide.");
-  } else if (performance.now() - shownSince >= MIN_VIEW_MS) {
-    form.requestSubmit(button);
+    return false;
   }
+  return performance.now() - shownSince >= MIN_VIEW_MS;
+}
+
+const panel = new ReadingPanel({ mayDecide, showHint });
+
+function undo() {
+  const form = document.querySelector(".steps .undo");
+  if (form) {
+    form.requestSubmit();
+  } else {
+    showHint("There is no reading of yours to take back here.");
+  }
+}
+
+function moved(to) {
+  return () => showHint(`The findings are on the keys 1 to 6 now: ${to}.`);
 }
 
 function follow(link) {
@@ -105,7 +122,11 @@ function pan(event, across, down) {
   return event.target.matches("input") ? false : view?.pan(across, down) ?? false;
 }
 
+// An image without a score has no map.
 function showMapOpacity() {
+  if (byId("opacity")) {
+    byId("opacity").value = viewSettings.opacity;
+  }
   byId("sheet").style.setProperty("--map-opacity", viewSettings.opacity / 100);
 }
 
@@ -114,7 +135,7 @@ function resetView() {
   view?.exposure?.reset();
   if (view) {
     byId("invert").checked = viewSettings.inverted = false;
-    byId("opacity").value = viewSettings.opacity = MAP_OPACITY;
+    viewSettings.opacity = MAP_OPACITY;
     showMapOpacity();
   }
 }
@@ -123,9 +144,8 @@ function keepSettings() {
   const invert = byId("invert");
   const opacity = byId("opacity");
   invert.checked = viewSettings.inverted;
-  opacity.value = viewSettings.opacity;
   invert.addEventListener("change", () => { viewSettings.inverted = invert.checked; });
-  opacity.addEventListener("input", () => {
+  opacity?.addEventListener("input", () => {
     viewSettings.opacity = Number(opacity.value);
     showMapOpacity();
   });
@@ -134,21 +154,28 @@ function keepSettings() {
   const more = byId("more-tools");
   more.addEventListener("click", () => more.setAttribute("aria-expanded", more.getAttribute("aria-expanded") === "false"));
 }
+const findings = Object.fromEntries(["1", "2", "3", "4", "5", "6"].flatMap((number) => [
+  [number, () => panel.press(number)],
+  [`shift+${number}`, () => panel.choose(number)],
+]));
 
 const actions = {
-  c: () => decide(byId("confirm")),
-  o: () => decide(byId("override")),
-  u: () => byId("undo")?.requestSubmit(),
-  z: () => byId("undo")?.requestSubmit(),
+  ...findings,
+  a: () => panel.openChange(),
+  c: moved("1 for signs of pneumonia, 2 for no signs"),
+  o: moved("1 for signs of pneumonia, 2 for no signs"),
+  u: undo,
+  z: undo,
   j: () => follow(byId("next")),
   k: () => follow(byId("previous")),
-  n: () => byId("note")?.focus(),
+  n: () => (byId("note") ?? byId("change-note"))?.focus(),
+  f: () => (byId("other") ?? byId("change-other"))?.focus(),
   m: () => toggle(byId("show-map")),
   i: () => toggle(byId("invert")),
   l: () => toggle(byId("measure")),
   r: () => resetView(),
   t: () => view?.turn(),
-  f: () => view?.fit(),
+  w: () => view?.fit(),
   x: () => view?.showOneToOne(),
   7: () => view?.exposure?.choose("sent"),
   8: () => view?.exposure?.choose("lungs"),
@@ -166,7 +193,7 @@ const actions = {
 
 onKeys(actions, { repeatable: ["+", "=", "-", "arrowleft", "arrowright", "arrowup", "arrowdown"], unless: () => byId("keys").open });
 
-for (const submittedOnce of document.querySelectorAll("#decide, .undo, #undo")) {
+for (const submittedOnce of document.querySelectorAll("#decide, #change, .undo")) {
   submittedOnce.addEventListener("submit", (event) => {
     if (sent) {
       event.preventDefault();

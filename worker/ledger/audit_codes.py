@@ -92,6 +92,7 @@ MEANINGS: dict[str, Meaning] = {
     "rescore_seen": Meaning("Image scored again was seen", Act.READ, _ACCESSED),
     "restored": Meaning("Earlier score restored", Act.UPDATE),
     "read": Meaning("Reading recorded", Act.UPDATE),
+    "read_amended": Meaning("Reading changed", Act.UPDATE),
     "read_undone": Meaning("Reading undone", Act.UPDATE),
     # The program.
     "study_added": Meaning("Study added", Act.CREATE),

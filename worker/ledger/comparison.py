@@ -226,7 +226,8 @@ class _Comparer:
 
     def _find_texts(self, parts: Mapping[type[Any], Sequence[Row]]) -> None:
         """Report each text that is still there although the image was erased."""
-        for table, column in ((Receipt, "original_name"), (Review, "note")):
+        typed = ((Review, column) for column in ("note", "other_finding", "why"))
+        for table, column in ((Receipt, "original_name"), *typed):
             for row in parts[table]:
                 if not is_erased(row["salt"], row[column], row["id"]):
                     self.result.add(Mismatch(f"{table.__tablename__}:{row['id']}", column))

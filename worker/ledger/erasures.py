@@ -36,6 +36,9 @@ IDS_PER_STATEMENT = 5_000
 # Receipts whose key of the arrival is not needed any more: it holds a hash of the file's name, and the source is gone. An
 # arrival whose file cannot be removed from the inbox keeps its key. Without it, each scan would record it again.
 NOT_IN_INBOX = or_(Receipt.arrival.is_(None), ~Receipt.arrival.like("kept:%"))
+# What a person typed into a reading, and its columns when that is gone.
+HAS_TEXT = or_(Review.note != "", Review.other_finding != "", Review.why != "")
+NO_TEXT: dict[str, str | None] = {"note": "", "other_finding": "", "why": "", "salt": None}
 # What an erased image keeps of the prediction in force and of its reasons: nothing.
 _CLEARED = (
     "lease_owner", "lease_until", "queued_at", "reason_code", "reason", "retry_reason", "salt", "verdict", "p_pneumonia",
@@ -52,7 +55,7 @@ class Doomed:
         state: its present state; `erased` if nothing is left in the rows.
         bytes: size of the stored file.
         names: number of receipts with the name of a file.
-        notes: number of readings with a note.
+        notes: number of readings with words that a person typed.
         maps: number of activation maps.
         identity: names of the columns that say whose image it is and how it was taken, and are not empty.
     """
@@ -81,7 +84,7 @@ def plan(session: Session, image_ids: Sequence[int]) -> list[Doomed]:
     if missing:
         raise LookupError(f"There is no image {', '.join(map(str, missing))}. Nothing was erased.")
     names = _counts(session, Receipt, Receipt.original_name != ERASED, image_ids)
-    notes = _counts(session, Review, Review.note != "", image_ids)
+    notes = _counts(session, Review, HAS_TEXT, image_ids)
     maps = _counts(session, Prediction, Prediction.map_height > 0, image_ids)
     known = studies.known_columns(session, image_ids)
     return [
@@ -231,7 +234,7 @@ def _clear_images(session: Session, image_ids: Sequence[int]) -> None:
     )
     of_images = {table: table.image_id.in_(image_ids) for table in (Receipt, Review, Prediction)}
     update_rows(session, Receipt, of_images[Receipt], original_name=ERASED, received_by=None, salt=None)
-    update_rows(session, Review, of_images[Review], note="", salt=None)
+    update_rows(session, Review, of_images[Review], **NO_TEXT)
     downloads = select(AccessRecord.id).where(
         AccessRecord.image_id.in_(image_ids), AccessRecord.reason_seal.is_not(None)
     )

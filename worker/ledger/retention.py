@@ -1,7 +1,7 @@
 """Finds what is older than the settings allow, and removes it from the rows, a few at a time.
 
-An image that waits keeps everything: one that is pending or being scored, and one that is flagged or uncertain and that
-nobody has read.
+An image that waits keeps everything: one that is pending or being scored, one that is flagged or uncertain and that
+nobody has read, and one for which a second opinion is wanted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from worker.ledger import actors, audit, studies
-from worker.ledger.erasures import NOT_IN_INBOX
+from worker.ledger.erasures import HAS_TEXT, NO_TEXT, NOT_IN_INBOX
 from worker.ledger.review import NEEDS_READING
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.seals import ERASED, erased_unique
@@ -43,6 +43,7 @@ _WAITS = or_(
         func.coalesce(Image.review_state, "") == ReviewState.UNREAD,
         func.coalesce(Image.verdict, "").in_(NEEDS_READING),
     ),
+    func.coalesce(Image.review_state, "") == ReviewState.SECOND_OPINION,
 )
 
 
@@ -176,14 +177,14 @@ def _notes(before: datetime) -> Select[Any]:
     return (
         select(Review.id)
         .join(Image, Image.id == Review.image_id)
-        .where(Review.at < before, Review.note != "", ~_WAITS)
+        .where(Review.at < before, HAS_TEXT, ~_WAITS)
     )
 
 
 def _remove_notes(session: Session, review_ids: Sequence[int], at: datetime) -> None:
     images = session.scalars(select(Review.image_id).where(Review.id.in_(review_ids)).order_by(Review.id))
     _record(session, "texts_erased", "image", dict.fromkeys(images), at)
-    update_rows(session, Review, Review.id.in_(review_ids), note="", salt=None)
+    update_rows(session, Review, Review.id.in_(review_ids), **NO_TEXT)
 
 
 def _retry_reasons(before: datetime) -> Select[Any]:

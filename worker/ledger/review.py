@@ -1,48 +1,38 @@
-"""Readings: claims, decisions, undo.
+"""Readings: claims, decisions, changes, undo.
 
-The row of a reading is never changed. Undo adds a row that names the reading that it takes back.
+The row of a reading is never changed. A change adds a row that supersedes another one, and undo adds a row that names the
+reading that it takes back. The reading in force of an image is the last one that nobody took back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from worker.ledger import actors, audit
+from worker.ledger.findings import NOT_KNOWN, Action, Seen, Statement, state_after
 from worker.ledger.seals import new_salt, seal
-from worker.ledger.states import ImageState, ReviewState
+from worker.ledger.states import HAS_READING, ImageState, ReviewState
 from worker.ledger.tables import Image, Prediction, Review
 
 NEEDS_READING = ("flagged", "uncertain")
-
-
-class Action(StrEnum):
-    """A reader's action on a verdict."""
-
-    CONFIRM = "confirm"
-    OVERRIDE = "override"
-    UNDO = "undo"
-
-
-class Finding(StrEnum):
-    """The finding of a reading."""
-
-    SIGNS = "signs_of_pneumonia"
-    NO_SIGNS = "no_signs"
+# What a person reads without a score: the gate rejected it, or scoring failed.
+_WITHOUT_SCORE = (ImageState.REJECTED, ImageState.QUARANTINED)
 
 
 class ReviewRefused(Exception):  # noqa: N818 - an outcome with a sentence for the reader
     """The reading cannot be recorded now; the message says why."""
 
 
-def finding_of(verdict: str, action: Action) -> Finding:
-    """Return the finding of confirming or overriding a verdict. An uncertain verdict counts as a flagged one."""
-    agrees_with_signs = (verdict in NEEDS_READING) == (action is Action.CONFIRM)
-    return Finding.SIGNS if agrees_with_signs else Finding.NO_SIGNS
+def is_readable(image: Image) -> bool:
+    """Return whether a person can read an image: it has a score, or a picture that was not scored."""
+    if image.state == ImageState.SCORED:
+        return image.verdict is not None
+    return image.state in _WITHOUT_SCORE and image.format is not None and image.bytes_removed_at is None
 
 
 def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at: datetime) -> bool:
@@ -58,7 +48,7 @@ def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at
         .execution_options(synchronize_session=False)
     )
     image = session.scalars(select(Image).where(Image.id == image_id).with_for_update()).one_or_none()
-    if image is None or image.review_state != ReviewState.UNREAD:
+    if image is None or not is_readable(image) or image.review_state == ReviewState.READ:
         return False
     if image.claimed_by_id not in {None, reader_id} and image.claimed_until and image.claimed_until > at:
         return False
@@ -71,100 +61,230 @@ def decide(
     image_id: int,
     *,
     reader_id: int,
-    action: Action,
-    note: str,
+    statement: Statement,
     at: datetime,
-    seen_prediction_id: int | None = None,
+    seen: Seen = NOT_KNOWN,
 ) -> Review:
-    """Record a reading that confirms or overrides the verdict.
+    """Record a reading. An image for which a second opinion is wanted can be read by another reader.
 
-    `seen_prediction_id` is the prediction that the reader saw; None: not known.
-
-    Raises ReviewRefused if the reader cannot read this image now, ValueError if `action` is undo.
+    Raises ReviewRefused if the reader cannot read this image now.
     """
-    if action is Action.UNDO:
-        raise ValueError("an undo belongs to no image; call `undo`")
     audit.lock(session)
     image = session.get(Image, image_id)
-    if image is None or image.state != ImageState.SCORED or image.verdict is None:
-        raise ReviewRefused("This image has not been scored.")
-    if image.review_state != ReviewState.UNREAD:
+    if image is None or not is_readable(image):
+        raise ReviewRefused(_why_unreadable(image))
+    earlier = standing_reviews(session, [image]).get(image_id)
+    if earlier is not None and earlier.user_id == reader_id:
+        raise ReviewRefused("You have already read this image. You can change your reading.")
+    if image.review_state == ReviewState.READ:
         raise ReviewRefused("This image has already been read.")
     if image.claimed_by_id not in {None, reader_id} and image.claimed_until and image.claimed_until > at:
         raise ReviewRefused("Another reader has claimed this image.")
-    prediction_id = session.scalar(select(func.max(Prediction.id)).where(Prediction.image_id == image_id))
-    if seen_prediction_id not in {None, prediction_id}:
-        raise ReviewRefused("This image was scored again in the meantime. Look at its new score first.")
-    salt = new_salt()
+    reading = _new_reading(session, image, statement, seen, earlier)
+    reading.action, reading.user_id, reading.at = Action.READ, reader_id, at
+    return _record(session, image, reading, earlier)
+
+
+def amend(
+    session: Session,
+    review_id: int,
+    *,
+    reader_id: int,
+    statement: Statement,
+    why: str,
+    at: datetime,
+    seen: Seen = NOT_KNOWN,
+) -> Review:
+    """Change a reader's own reading, with a reason: add the new one, which supersedes it.
+
+    Raises ReviewRefused if it is not the reader's own reading in force, ValueError if `why` is empty.
+    """
+    if not why.strip():
+        raise ValueError("a change of a reading needs a reason")
+    audit.lock(session)
+    earlier, image = _own_in_force(session, review_id, reader_id)
+    reading = _new_reading(session, image, statement, seen, earlier)
+    reading.action, reading.user_id, reading.at, reading.why = Action.AMEND, reader_id, at, why
+    return _record(session, image, reading, earlier)
+
+
+def undo(
+    session: Session,
+    *,
+    reader_id: int,
+    at: datetime,
+    review_id: int | None = None,
+    seen: Seen = NOT_KNOWN,
+) -> Review:
+    """Take a reading back, and return it: the reader's last one, unless `review_id` names another.
+
+    The reading that it superseded is in force again; without one, the image is unread again.
+
+    Raises ReviewRefused if there is nothing to undo, or it is not the reader's own reading in force.
+    """
+    audit.lock(session)
+    chosen = review_id if review_id is not None else session.scalar(_last_of(reader_id))
+    if chosen is None:
+        raise ReviewRefused("There is nothing to undo.")
+    undone, image = _own_in_force(session, chosen, reader_id)
+    restored = session.get(Review, undone.supersedes_id) if undone.supersedes_id else None
     reading = Review(
-        image_id=image_id,
-        prediction_id=prediction_id,
+        image_id=image.id,
+        prediction_id=undone.prediction_id,
         user_id=reader_id,
-        action=action,
-        finding=finding_of(image.verdict, action),
-        note=note,
-        salt=salt,
+        action=Action.UNDO,
+        undoes_id=undone.id,
+        note="",
         at=at,
+        **_visibility(seen),
     )
-    image.review_state, image.claimed_by_id, image.claimed_until = ReviewState.READ, None, None
     session.add(reading)
+    unread = ReviewState.UNREAD if image.state == ImageState.SCORED else None
+    image.review_state = state_after(restored.finding) if restored else unread
     session.flush()
     details = {
         "review": reading.id,
-        "prediction": prediction_id,
-        "action": action.value,
-        "finding": reading.finding,
-        "note_seal": seal(salt, note),
+        "undoes": undone.id,
+        **_before(undone),
+        "restores": restored.id if restored else None,
+        "finding_after": restored.finding if restored else None,
+        **_visibility(seen),
     }
-    audit.append(session, [audit.Event("read", actors.user(reader_id), f"image:{image_id}", details)], at)
-    return reading
-
-
-def undo(session: Session, *, reader_id: int, at: datetime) -> int:
-    """Take back the reader's last reading and return the id of its image, which is unread again.
-
-    Raises ReviewRefused if there is nothing to undo.
-    """
-    audit.lock(session)
-    later = aliased(Review)
-    taken_back = select(later.id).where(later.undoes_id == Review.id).exists()
-    last = session.scalars(
-        select(Review)
-        .where(Review.user_id == reader_id, Review.action != Action.UNDO, ~taken_back)
-        .order_by(Review.id.desc())
-        .limit(1)
-    ).one_or_none()
-    if last is None:
-        raise ReviewRefused("There is nothing to undo.")
-    image = session.get_one(Image, last.image_id)
-    if last is not standing_reviews(session, [image]).get(image.id):
-        raise ReviewRefused("Your last reading is not in force any more: its image was scored again.")
-    reading = Review(
-        image_id=last.image_id,
-        prediction_id=last.prediction_id,
-        user_id=reader_id,
-        action=Action.UNDO,
-        undoes_id=last.id,
-        note="",
-        at=at,
-    )
-    session.add(reading)
-    image.review_state = ReviewState.UNREAD
-    session.flush()
-    details = {"review": reading.id, "undoes": last.id}
     audit.append(
         session, [audit.Event("read_undone", actors.user(reader_id), f"image:{image.id}", details)], at
     )
-    return image.id
+    return undone
+
+
+def undoable(session: Session, reader_id: int) -> Review | None:
+    """Return the reader's last reading, with its image, if it is in force; None if there is nothing to undo."""
+    last = session.scalars(
+        select(Review)
+        .where(Review.id == _last_of(reader_id).scalar_subquery())
+        .options(joinedload(Review.image))
+    ).one_or_none()
+    in_force = last is not None and standing_reviews(session, [last.image]).get(last.image_id) is last
+    return last if in_force else None
 
 
 def standing_reviews(session: Session, images: Iterable[Image]) -> dict[int, Review]:
-    """Return the standing reading of each image that was read, by the image's id.
+    """Return the reading in force of each image that was read, by the image's id.
 
-    The standing reading is the last one: undo makes the image unread until another reading is recorded. Only
-    this row is loaded, however many readings an image has; see `docs/reliability.md`, "What a page loads".
+    Only this row is loaded, however many readings an image has; see `docs/reliability.md`, "What a page loads".
     """
-    read = [image.id for image in images if image.review_state == ReviewState.READ]
-    last = select(func.max(Review.id)).where(Review.image_id.in_(read)).group_by(Review.image_id)
+    read = [image.id for image in images if image.review_state in HAS_READING]
+    last = last_readings().where(Review.image_id.in_(read))
     readings = select(Review).where(Review.id.in_(last)).options(joinedload(Review.user))
     return {reading.image_id: reading for reading in session.scalars(readings)} if read else {}
+
+
+def last_readings() -> Select[Any]:
+    """Select the id of the last reading of each image that nobody took back. It is in force if the image was read."""
+    return select(func.max(Review.id)).where(_is_not_undone()).group_by(Review.image_id)
+
+
+def _is_not_undone() -> ColumnElement[bool]:
+    later = aliased(Review)
+    taken_back = select(later.id).where(later.undoes_id == Review.id).exists()
+    return (Review.action != Action.UNDO) & ~taken_back
+
+
+def _last_of(reader_id: int) -> Select[Any]:
+    return (
+        select(Review.id)
+        .where(Review.user_id == reader_id, _is_not_undone())
+        .order_by(Review.id.desc())
+        .limit(1)
+    )
+
+
+def _own_in_force(session: Session, review_id: int, reader_id: int) -> tuple[Review, Image]:
+    """Return a reading and its image. Raises ReviewRefused unless it is the reader's own and in force."""
+    reading = session.get(Review, review_id)
+    if reading is None or reading.user_id != reader_id or reading.action == Action.UNDO:
+        raise ReviewRefused("This is no reading of yours.")
+    image = session.get_one(Image, reading.image_id)
+    if standing_reviews(session, [image]).get(image.id) is reading:
+        return reading, image
+    if session.scalar(select(Review.id).where(Review.undoes_id == review_id)) is not None:
+        raise ReviewRefused("You have already taken this reading back.")
+    if reading.prediction_id != _prediction_id(session, image) or image.review_state not in HAS_READING:
+        raise ReviewRefused("Your reading is not in force any more: its image was scored again.")
+    raise ReviewRefused("Your reading is not in force any more: a later one is.")
+
+
+def _prediction_id(session: Session, image: Image) -> int | None:
+    """Return the prediction in force; None if the image has no score."""
+    if image.state != ImageState.SCORED:
+        return None
+    return session.scalar(select(func.max(Prediction.id)).where(Prediction.image_id == image.id))
+
+
+def _new_reading(
+    session: Session, image: Image, statement: Statement, seen: Seen, earlier: Review | None
+) -> Review:
+    """Return a reading that is not added yet. Raises ReviewRefused if the reader saw another score."""
+    prediction_id = _prediction_id(session, image)
+    if seen.prediction_id is not None and seen.prediction_id != (prediction_id or 0):
+        raise ReviewRefused("This image was scored again in the meantime. Look at its new score first.")
+    return Review(
+        image_id=image.id,
+        prediction_id=prediction_id,
+        finding=statement.finding,
+        reason_code=statement.reason,
+        note=statement.note,
+        other_finding=statement.other_finding,
+        why="",
+        salt=new_salt(),
+        supersedes_id=earlier.id if earlier else None,
+        **_visibility(seen),
+    )
+
+
+def _record(session: Session, image: Image, reading: Review, earlier: Review | None) -> Review:
+    """Add a reading and its event, and say on the image that it was read."""
+    image.claimed_by_id = image.claimed_until = None
+    image.review_state = state_after(reading.finding)
+    session.add(reading)
+    session.flush()
+    salt = reading.salt or ""
+    details = {
+        "review": reading.id,
+        "prediction": reading.prediction_id,
+        "finding": reading.finding,
+        "reason": reading.reason_code,
+        "note_seal": seal(salt, reading.note),
+        **_seals(salt, other_finding=reading.other_finding, why=reading.why),
+        "supersedes": reading.supersedes_id,
+        **_before(earlier),
+        "score_shown": reading.score_shown,
+        "map_shown": reading.map_shown,
+        "open_ms": reading.open_ms,
+    }
+    kind = "read_amended" if reading.action == Action.AMEND else "read"
+    event = audit.Event(kind, actors.user(reading.user_id), f"image:{image.id}", details)
+    audit.append(session, [event], reading.at)
+    return reading
+
+
+def _visibility(seen: Seen) -> dict[str, bool | int | None]:
+    return {"score_shown": seen.score_shown, "map_shown": seen.map_shown, "open_ms": seen.open_ms}
+
+
+def _seals(salt: str, **texts: str) -> dict[str, object]:
+    """Return the seals of texts that are not empty."""
+    return {f"{name}_seal": seal(salt, text) for name, text in texts.items() if text}
+
+
+def _before(earlier: Review | None) -> dict[str, object]:
+    """Return what an event says of the reading that was in force before."""
+    return {
+        "finding_before": earlier.finding if earlier else None,
+        "reason_before": earlier.reason_code if earlier else None,
+    }
+
+
+def _why_unreadable(image: Image | None) -> str:
+    if image is not None and image.state in _WITHOUT_SCORE:
+        return "This file has no picture that a person could read."
+    return "This image has not been scored."

@@ -1,6 +1,6 @@
 """The states of an image and the allowed transitions as a table. Any other transition raises. Pure.
 
-The reading state of a scored image is independent of these states.
+The reading state of an image is independent of these states.
 """
 
 from __future__ import annotations
@@ -20,10 +20,15 @@ class ImageState(StrEnum):
 
 
 class ReviewState(StrEnum):
-    """Whether a reading of a scored image stands."""
+    """Whether a reading of an image is in force, and whether its reader wants another reader to look."""
 
     UNREAD = "unread"
     READ = "read"
+    SECOND_OPINION = "second_opinion"
+
+
+# A reading is in force in these.
+HAS_READING = (ReviewState.READ, ReviewState.SECOND_OPINION)
 
 
 class Outcome(StrEnum):

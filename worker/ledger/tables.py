@@ -458,19 +458,33 @@ class ProviderIdentity(Base):
 
 
 class Review(Base):
-    """A reading of a scored image. Undo adds a row that names the reading that it takes back."""
+    """A reading of an image, a change of one, or an undo. No row is ever changed, but its texts can be erased.
+
+    `supersedes_id` is the reading that was in force before this one; undo puts it in force again. `prediction_id` is null
+    if the image had no score. `score_shown`, `map_shown` and `open_ms` are null if nobody knows: see
+    `worker.ledger.findings.Seen`.
+    """
 
     __tablename__ = "review"
+    # The last reading of a reader is at the end of a range.
+    __table_args__ = (Index("ix_review_of_user", "user_id", "id"),)
 
     id: Mapped[int] = mapped_column(KEY, primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), index=True)
-    prediction_id: Mapped[int] = mapped_column(ForeignKey("prediction.id"))
-    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    prediction_id: Mapped[int | None] = mapped_column(ForeignKey("prediction.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
     action: Mapped[str] = mapped_column(String(20))
     finding: Mapped[str | None] = mapped_column(String(20))
+    reason_code: Mapped[str | None] = mapped_column(String(40))
     note: Mapped[str] = mapped_column(Text, default="")
+    other_finding: Mapped[str] = mapped_column(Text, default="", server_default="")
+    why: Mapped[str] = mapped_column(Text, default="", server_default="")
     salt: Mapped[str | None] = mapped_column(SALT)
     undoes_id: Mapped[int | None] = mapped_column(ForeignKey("review.id"), unique=True)
+    supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("review.id"))
+    score_shown: Mapped[bool | None]
+    map_shown: Mapped[bool | None]
+    open_ms: Mapped[int | None] = mapped_column(BigInteger)
     at: Mapped[datetime]
 
     user: Mapped[User] = relationship()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.ledger import actors
+from worker.ledger.findings import Action, state_after
 from worker.ledger.states import ImageState, Outcome, ReviewState
 
 Facts = dict[str, object]
@@ -30,6 +31,10 @@ _INSTANCE = (
 _STUDY = ("study_uid_seal", "accession_seal", "patient_key_seal", "age_years_seal", "age_source", "sex_seal")
 # What the row of an image has while it is scored.
 _SCORE = ("verdict", "p_pneumonia", "population", "scored_at", "review_state")
+# What the readings of earlier versions do not have: words beside the note, and the rest.
+_TYPED = ("other_finding", "why")
+_VISIBILITY = ("score_shown", "map_shown", "open_ms")
+_NO_READING: Facts = dict.fromkeys(("reason_code", "undoes_id", "supersedes_id", *_VISIBILITY))
 
 # The columns of each table whose values follow from the audit trail.
 PROVEN: dict[str, tuple[str, ...]] = {
@@ -61,7 +66,10 @@ PROVEN: dict[str, tuple[str, ...]] = {
     ),
     "rescore": ("image_id", "prediction_id", "reason_code", "at", "seen_by_id", "seen_at"),
     "erasure": ("image_id", "reason", "at"),
-    "review": ("image_id", "prediction_id", "user_id", "action", "finding", "note", "undoes_id", "at"),
+    "review": (
+        "image_id", "prediction_id", "user_id", "action", "finding", "reason_code", "note", "other_finding", "why",
+        "undoes_id", "supersedes_id", "score_shown", "map_shown", "open_ms", "at",
+    ),
     "access_batch": ("first_id", "last_id", "total", "sha256", "at"),
 }  # fmt: skip
 
@@ -237,6 +245,7 @@ def _retried(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
     facts.image.pop("retry_reason_seal", None)
     facts.image |= {
         **_state(facts, ImageState.PENDING),
+        "review_state": None,
         **_chosen(event.payload, "retry_reason_seal"),
         **_renamed(event.payload, why_sha256="retry_reason_sha256"),
     }
@@ -268,28 +277,44 @@ def _remove_maps(facts: ImageTrail) -> None:
         prediction["activation"] = b""
 
 
-def _read(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
-    said = event.payload
-    facts.reviews[said.get("review")] = {
-        **_renamed(said, prediction="prediction_id"),
-        **_chosen(said, "action", "finding", "note_seal", "note_sha256"),
-        **_by(event, image_id),
-        "undoes_id": None,
-    }
-    facts.image["review_state"] = ReviewState.READ
+def _read_as(action: Action) -> Callable[[ImageTrail, TrailEvent, int], None]:
+    """Return what follows from the event of a reading. The events of earlier versions have fewer facts."""
+
+    def follow(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
+        said = event.payload
+        typed = {name: "" for name in _TYPED if f"{name}_seal" not in said}
+        facts.reviews[said.get("review")] = {
+            **_NO_READING,
+            **typed,
+            **_renamed(said, prediction="prediction_id", reason="reason_code", supersedes="supersedes_id"),
+            **_chosen(said, "finding", "note_seal", "note_sha256", "other_finding_seal", "why_seal"),
+            **_chosen(said, *_VISIBILITY),
+            **_by(event, image_id),
+            # An earlier version says `confirm` or `override`: what this meant is in the finding.
+            "action": action,
+        }
+        facts.image["review_state"] = state_after(str(said.get("finding")))
+
+    return follow
 
 
 def _undone(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
     undone = event.payload.get("undoes")
     facts.reviews[event.payload.get("review")] = {
+        **_NO_READING,
+        **dict.fromkeys(_TYPED, ""),
+        "note": "",
+        **_chosen(event.payload, *_VISIBILITY),
         **_by(event, image_id),
         **_chosen(facts.reviews.get(undone, {}), "prediction_id"),
-        "action": "undo",
+        "action": Action.UNDO,
         "undoes_id": undone,
         "finding": None,
-        "note": "",
     }
-    facts.image["review_state"] = ReviewState.UNREAD
+    restored = facts.reviews.get(event.payload.get("restores"))
+    scored = facts.image.get("state") == ImageState.SCORED
+    unread = ReviewState.UNREAD if scored else None
+    facts.image["review_state"] = state_after(str(restored.get("finding"))) if restored else unread
 
 
 def _by(event: TrailEvent, image_id: int) -> Facts:
@@ -336,7 +361,8 @@ _IMAGE_EVENTS: dict[str, Callable[[ImageTrail, TrailEvent, int], None]] = {
     "erased": _erased,
     "bytes_removed": _bytes_removed,
     "numbers_erased": _identified,
-    "read": _read,
+    "read": _read_as(Action.READ),
+    "read_amended": _read_as(Action.AMEND),
     "read_undone": _undone,
 }
 

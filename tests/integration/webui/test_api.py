@@ -164,7 +164,7 @@ class TestActions:
 
     def test_reading_and_undo(self, client: FlaskClient, night: Night) -> None:
         reading = checked_document(
-            client.post("/api/v1/images/1/review", json={"action": "override", "note": "rotated"}),
+            client.post("/api/v1/images/1/review", json={"finding": "no_signs", "note": "rotated"}),
             "/api/v1/images/{image_id}/review",
             "post",
         )
@@ -174,15 +174,41 @@ class TestActions:
             "Somebody",
             2,
         )
-        again = client.post("/api/v1/images/1/review", json={"action": "confirm"})
+        again = client.post("/api/v1/images/1/review", json={"finding": "signs_of_pneumonia"})
         assert checked_document(again, "/api/v1/images/{image_id}/review", "post") == {
-            "error": "This image has already been read."
+            "error": "You have already read this image. You can change your reading."
         }
         undone = checked_document(client.post("/api/v1/undo"), "/api/v1/undo", "post")
-        assert undone == {"image": 1}
+        assert undone == {"image": 1, "review": reading["review"]}
         assert client.post("/api/v1/undo").status_code == 409
         with night.ledger.reading() as session:
             assert audit.verify(session).ok
+
+    def test_reading_is_changed_and_taken_back_by_its_number(self, client: FlaskClient) -> None:
+        url, path = "/api/v1/images/8/review", "/api/v1/images/{image_id}/review"
+        seen = {"prediction": 8, "score_shown": True, "map_shown": False, "open_ms": 900}
+        judged = {"finding": "cannot_be_judged", "reason": "wrong_view", "other_finding": "clip"}
+        first = checked_document(client.post(url, json=judged | seen), path, "post")
+        assert {name: first[name] for name in ("action", *judged)} == {"action": "read", **judged}
+        assert {name: first[name] for name in seen} == seen
+        for wrong in ({"why": ""}, {"why": "x", "finding": "cannot_be_judged"}):
+            change = {"finding": "no_signs", "amends": first["review"], **wrong}
+            assert client.post(url, json=change).status_code == 400
+        change = {"finding": "no_signs", "amends": first["review"], "why": "looked again"}
+        second = checked_document(client.post(url, json=change), path, "post")
+        assert (second["action"], second["supersedes"], second["why"]) == (
+            "amend", first["review"], "looked again"
+        )  # fmt: skip
+        rows = checked_document(
+            client.get("/api/v1/queue?verdict=clear&reading=read"), "/api/v1/queue", "get"
+        )
+        (row,) = rows["images"]
+        assert row["reading"] == {name: value for name, value in second.items() if name != "next"}
+        taken = client.post("/api/v1/undo", json={"review": second["review"]})
+        assert checked_document(taken, "/api/v1/undo", "post")["review"] == second["review"]
+        image = checked_document(client.get("/api/v1/images/8"), "/api/v1/images/{image_id}", "get")
+        assert image["finding"] == "cannot_be_judged"
+        assert [row["action"] for row in image["reviews"]] == ["read", "amend", "undo"]
 
     def test_retry_needs_a_reason(self, client: FlaskClient, night: Night, tmp_path: Path) -> None:
         path = tmp_path / "empty.jpg"
@@ -226,12 +252,15 @@ class TestErrors:
         [
             "",
             "[]",
-            '"confirm"',
+            '"no_signs"',
             "{}",
-            '{"action": 3}',
-            '{"action": "confirm", "note": 1}',
+            '{"finding": 3}',
+            '{"finding": "no_signs", "map_shown": "yes"}',
+            '{"finding": "no_signs", "open_ms": -1}',
+            '{"finding": "no_signs", "reason": "wrong_view"}',
+            '{"finding": "signs_of_pneumonia", "note": 1}',
             "{",
-            '{"action": "undo"}',
+            '{"action": "confirm"}',
         ],
     )
     def test_invalid_body_is_refused(self, shared_client: FlaskClient, document: str) -> None:

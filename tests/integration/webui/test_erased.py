@@ -11,7 +11,7 @@ from tests.integration.webui.night import RUN, Night
 from tests.unit.webui.test_openapi import DESCRIPTION
 from worker.erasing import Eraser
 from worker.ledger import retention, review
-from worker.ledger.review import Action
+from worker.ledger.findings import Finding, Statement
 from worker.store import open_store
 
 NOTE = "DOE^JANE: left base"
@@ -22,7 +22,7 @@ def erased(night: Night) -> Night:
     """The night after image 1, which was read with a note, and image 2 were erased."""
     reader_id = known_reader(night.ledger)
     with night.ledger.transaction() as session:
-        review.decide(session, 1, reader_id=reader_id, action=Action.CONFIRM, note=NOTE, at=AT)
+        review.decide(session, 1, reader_id=reader_id, statement=Statement(Finding.SIGNS, note=NOTE), at=AT)
     Eraser(night.ledger, open_store(night.settings)).erase([1, 2], who="os:1", why="asked for by letter")
     return night
 

@@ -54,19 +54,27 @@ NAMES = (
     "prevalence",
     "v",
     "next",
-    "action",
+    "finding",
     "note",
+    "other_finding",
+    "why",
+    "amends",
+    "review",
+    "prediction",
+    "score_shown",
+    "map_shown",
+    "open_ms",
     "reason",
     "name",
 )
 BODIES = (
     b"{",
     b"[]",
-    b'{"action":' + b"[" * 30_000 + b"}",
-    b'{"action":' + b"9" * 60_000 + b"}",
-    b'{"action":NaN}',
-    rb'{"action":"confirm","note":"\ud800"}',
-    rb'{"action":"confirm","note":"a\u0000b","reason":"a\u0000b"}',
+    b'{"finding":' + b"[" * 30_000 + b"}",
+    b'{"finding":' + b"9" * 60_000 + b"}",
+    b'{"finding":NaN}',
+    rb'{"finding":"signs_of_pneumonia","note":"\ud800"}',
+    rb'{"finding":"signs_of_pneumonia","note":"a\u0000b","reason":"a\u0000b"}',
     b"\xff\xfe",
 )
 
@@ -141,10 +149,13 @@ def test_form_and_json_hold_any_value(app: Flask, client: FlaskClient) -> None:
     for path in sorted({path for method, path in routes(app) if method == "POST" and "%" not in path}):
         for value in VALUES:
             check(client, "POST", path, data=dict.fromkeys(NAMES, value))
-            check(client, "POST", path, data={**dict.fromkeys(NAMES, value), "action": "confirm"})
+            check(client, "POST", path, data={**dict.fromkeys(NAMES, value), "finding": "signs_of_pneumonia"})
             check(client, "POST", path, json=dict.fromkeys(NAMES, value))
             check(
-                client, "POST", path, data=json.dumps({"action": "confirm", "note": value, "reason": value})
+                client,
+                "POST",
+                path,
+                data=json.dumps({"finding": "signs_of_pneumonia", "note": value, "reason": value}),
             )
         for body in BODIES:
             check(client, "POST", path, data=body, content_type="application/json")
@@ -159,7 +170,7 @@ def test_headers_hold_any_value(client: FlaskClient) -> None:
                 client,
                 "POST",
                 path,
-                json={"action": "confirm", "reason": "x"},
+                json={"finding": "signs_of_pneumonia", "reason": "x"},
                 headers={"User-Agent": header},
             )
         check(client, "GET", "/review/1", headers={"Cookie": header, "Referer": header, "Origin": header})

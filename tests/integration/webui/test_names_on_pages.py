@@ -54,7 +54,14 @@ def named(app: Flask, night: Night, tmp_path: Path) -> FlaskClient:
     night.score({9: 0.99, 10: 0.5, 13: 0.98}, rejected=[11])
     night.quarantine(14)
     assert (
-        client.post("/review/9/decide", data={"action": "confirm", "note": f"{PATIENT}: left"}).status_code
+        client.post(
+            "/review/9/decide",
+            data={
+                "finding": "signs_of_pneumonia",
+                "note": f"{PATIENT}: left",
+                "other_finding": f"clip of {PATIENT}",
+            },
+        ).status_code
         == 303
     )
     assert client.post("/rejected/11/retry", data={"reason": f"{PATIENT} again"}).status_code == 303
@@ -102,6 +109,7 @@ def test_pages_show_names_and_no_address_holds_one(named: FlaskClient) -> None:
         f"{PATIENT} 0.jpg",
         f"films of {PATIENT}",
         f"{PATIENT}: left",
+        f"clip of {PATIENT}",
         f"{PATIENT} again",
         f"{PATIENT} asked",
     ):

@@ -235,7 +235,7 @@ def test_nobody_reaches_only_what_everybody_may(app: Flask) -> None:
 def test_several_roles_allow_what_each_allows(app: Flask, night: Night) -> None:
     both = sign_in(app.test_client(), night.ledger, "Both", {Role.VIEWER, Role.ADMINISTRATOR})
     assert both.get("/review").status_code == both.get("/people").status_code == 200
-    assert both.post("/review/1/decide", data={"action": "confirm"}).status_code == 403
+    assert both.post("/review/1/decide", data={"finding": "signs_of_pneumonia"}).status_code == 403
 
 
 def test_rule_without_a_declaration_stops_the_start(app: Flask) -> None:

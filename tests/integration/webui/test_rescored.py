@@ -102,7 +102,7 @@ def test_queue_shows_the_flagged_image_as_unread(client: FlaskClient, upgraded: 
 
 def test_viewer_tells_the_earlier_verdict(reader: Reader, night: Night) -> None:
     ada = reader("Ada")
-    ada.post("/review/8/decide", data={"action": "confirm"})
+    ada.post("/review/8/decide", data={"finding": "signs_of_pneumonia"})
     rescore(night, 8)
     night.score({8: 0.91}, model_sha256=NEWER)
     page = ada.get("/review/8").text
@@ -134,21 +134,30 @@ def test_decision_on_the_earlier_score_is_refused(reader: Reader, night: Night) 
     shown = form.split('name="prediction" value="')[1].split('"')[0]
     rescore(night, 8)
     night.score({8: 0.91}, model_sha256=NEWER)
-    answer = ada.post("/review/8/decide", data={"action": "confirm", "prediction": shown})
+    answer = ada.post("/review/8/decide", data={"finding": "signs_of_pneumonia", "prediction": shown})
     assert answer.location == "/review/8"
     assert "scored again in the meantime" in ada.get("/review/8").text
-    programs = ada.post("/api/v1/images/8/review", json={"action": "confirm", "prediction": int(shown)})
+    programs = ada.post(
+        "/api/v1/images/8/review", json={"finding": "signs_of_pneumonia", "prediction": int(shown)}
+    )
     assert programs.status_code == 409
     document = ada.get("/api/v1/images/8").get_json()
     newest = document["predictions"][0]["prediction"]
     assert (
-        ada.post("/api/v1/images/8/review", json={"action": "confirm", "prediction": newest}).status_code
+        ada.post(
+            "/api/v1/images/8/review", json={"finding": "signs_of_pneumonia", "prediction": newest}
+        ).status_code
         == 200
     )
     for wrong in ("8", -1, True, 1.5):
-        answer = ada.post("/api/v1/images/1/review", json={"action": "confirm", "prediction": wrong})
+        answer = ada.post(
+            "/api/v1/images/1/review", json={"finding": "signs_of_pneumonia", "prediction": wrong}
+        )
         assert answer.status_code == 400
-    assert ada.post("/review/1/decide", data={"action": "confirm", "prediction": "x"}).status_code == 400
+    assert (
+        ada.post("/review/1/decide", data={"finding": "signs_of_pneumonia", "prediction": "x"}).status_code
+        == 400
+    )
 
 
 def follows(schema: str, document: Any) -> None:

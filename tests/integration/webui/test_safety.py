@@ -96,8 +96,8 @@ FOREIGN_ORIGINS = [
 def test_page_of_another_site_changes_nothing(reader: Reader, night: Night, headers: dict[str, str]) -> None:
     ada = reader("Ada")
     for url in ("/review/1/decide", "/review/undo", "/upload", "/rejected/1/retry", "/account/name"):
-        assert ada.post(url, data={"action": "confirm"}, headers=headers).status_code == 403
-    refused = ada.post("/api/v1/images/1/review", json={"action": "confirm"}, headers=headers)
+        assert ada.post(url, data={"finding": "signs_of_pneumonia"}, headers=headers).status_code == 403
+    refused = ada.post("/api/v1/images/1/review", json={"finding": "signs_of_pneumonia"}, headers=headers)
     assert refused.status_code == 403
     assert refused.get_json()["error"].startswith("This request came from a page of another site.")
     assert unread(night)
@@ -106,7 +106,10 @@ def test_page_of_another_site_changes_nothing(reader: Reader, night: Night, head
 def test_own_page_may_change_data(reader: Reader, night: Night) -> None:
     headers = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
     assert (
-        reader("Ada").post("/review/1/decide", data={"action": "confirm"}, headers=headers).status_code == 303
+        reader("Ada")
+        .post("/review/1/decide", data={"finding": "signs_of_pneumonia"}, headers=headers)
+        .status_code
+        == 303
     )
     assert not unread(night)
 
@@ -114,12 +117,15 @@ def test_own_page_may_change_data(reader: Reader, night: Night) -> None:
 def test_cookie_without_the_page_that_sent_it_changes_nothing(reader: Reader, night: Night) -> None:
     ada = reader("Ada")
     del ada.environ_base["HTTP_SEC_FETCH_SITE"]
-    refused = ada.post("/review/1/decide", data={"action": "confirm"})
+    refused = ada.post("/review/1/decide", data={"finding": "signs_of_pneumonia"})
     assert refused.status_code == 403
     assert "does not say which page it came from" in refused.text
     assert unread(night)
     origin = {"Origin": "http://localhost"}
-    assert ada.post("/review/1/decide", data={"action": "confirm"}, headers=origin).status_code == 303
+    assert (
+        ada.post("/review/1/decide", data={"finding": "signs_of_pneumonia"}, headers=origin).status_code
+        == 303
+    )
 
 
 # What a safe request may write: that a session is in use, that a process is alive, and who looked at what.
@@ -160,16 +166,20 @@ def test_methods_that_no_rule_has_are_refused(client: FlaskClient, method: str) 
     assert client.open("/review", method=method).status_code == 405
 
 
-def test_scripts_keep_nothing_in_the_browser_but_settings_of_the_viewer() -> None:
+def test_scripts_keep_nothing_in_the_browser_but_settings_and_drafts() -> None:
     scripts = {path.name: path.read_text() for path in (ROOT / "webui" / "static").glob("*.js")}
     # Window, inversion and opacity, until the tab is closed: nothing of an image or of a person.
     settings = scripts.pop("view_settings.js")
     assert re.findall(r"Storage\.\w+\((\w+)", settings) == ["KEY", "KEY"]
+    drafts = "drafts.js"
+    del scripts[drafts]
     everything = "".join(scripts.values())
     assert "fetch(" in everything
     assert not re.search(
         r"localStorage|sessionStorage|indexedDB|document\.cookie|caches\b|serviceWorker", everything
     )
+    kept = (ROOT / "webui" / "static" / drafts).read_text()
+    assert not re.search(r"localStorage|indexedDB|document\.cookie|caches\b|serviceWorker", kept)
 
 
 def test_browser_keeps_nothing_personal(client: FlaskClient) -> None:

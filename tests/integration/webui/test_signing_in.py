@@ -147,7 +147,7 @@ def test_first_administrator_is_asked_for_a_name_when_reading(unnamed: FlaskClie
     assert 'action="/account/name"' in unnamed.get("/review/1").text
     answer = unnamed.post("/account/name", data={"name": " Ada  Night ", "next": "/review/1"})
     assert (answer.status_code, answer.location) == (303, "/review/1")
-    assert unnamed.post("/review/1/decide", data={"action": "confirm"}).location == "/review/2"
+    assert unnamed.post("/review/1/decide", data={"finding": "signs_of_pneumonia"}).location == "/review/2"
     assert "Ada Night" in unnamed.get("/review/2").text
 
 
@@ -262,7 +262,7 @@ def test_open_page_of_a_disabled_person_is_sent_away(
     client.post(f"/people/{person(night.ledger, 'Ada')}/disable")
     answer = ada.get("/status/strip", headers={"HX-Request": "true"})
     assert (answer.status_code, answer.headers["HX-Redirect"]) == (401, "/sign-in")
-    assert ada.post("/review/1/decide", data={"action": "confirm"}).status_code == 401
+    assert ada.post("/review/1/decide", data={"finding": "signs_of_pneumonia"}).status_code == 401
     picture = ada.get("/images/1/picture", headers={"Sec-Fetch-Dest": "image"})
     assert picture.status_code == 401
 
@@ -300,9 +300,9 @@ def test_wrong_form_adds_nobody(
 def test_roles_hold_at_once(client: FlaskClient, reader: Reader, night: Night) -> None:
     ada, ada_id = reader("Ada"), person(night.ledger, "Ada")
     client.post(f"/people/{ada_id}/roles", data={"role": "viewer"})
-    assert ada.post("/review/1/decide", data={"action": "confirm"}).status_code == 403
+    assert ada.post("/review/1/decide", data={"finding": "signs_of_pneumonia"}).status_code == 403
     client.post(f"/people/{ada_id}/roles", data={"role": ["reader", "viewer"]})
-    assert ada.post("/review/1/decide", data={"action": "confirm"}).status_code == 303
+    assert ada.post("/review/1/decide", data={"finding": "signs_of_pneumonia"}).status_code == 303
 
 
 def test_last_administrator_stays(client: FlaskClient) -> None:

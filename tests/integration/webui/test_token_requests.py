@@ -86,7 +86,7 @@ class TestRequests:
 
     def test_no_token_reads(self, program: FlaskClient, night: Night) -> None:
         headers = bearer(night.ledger, list(Scope))
-        answer = program.post(IMAGE + "/review", json={"action": "confirm"}, headers=headers)
+        answer = program.post(IMAGE + "/review", json={"finding": "signs_of_pneumonia"}, headers=headers)
         assert (answer.status_code, "No token" in answer.get_json()["error"]) == (403, True)
 
     def test_request_without_identity_is_told_how_to_sign_in(self, program: FlaskClient) -> None:

@@ -150,7 +150,7 @@ def test_too_large_request_is_refused(tmp_path: Path) -> None:
 
 
 def test_files_sent_to_another_page_are_not_stored(reader: Reader, night: Night, fresh: list[File]) -> None:
-    answer = upload(reader("Ada"), fresh, "/review/1/decide", action="confirm")
+    answer = upload(reader("Ada"), fresh, "/review/1/decide", finding="signs_of_pneumonia")
     assert answer.status_code in {303, 413}
     assert not any(night.settings.incoming.glob("*"))
 

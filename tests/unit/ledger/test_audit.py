@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from tests.filling import AT, NOT_AN_IMAGE, arrival, fill, receive, score
 from worker.ledger import actors, audit, leases, review, users
 from worker.ledger.audit import Event, Verification
-from worker.ledger.review import Action
+from worker.ledger.findings import Finding, Statement
 from worker.ledger.roles import Role
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.tables import AuditEvent, ChainHead, User
@@ -146,7 +146,7 @@ def test_audit_trail_holds_nothing_that_a_person_typed(ledger: Ledger) -> None:
         leases.retry(session, 1, who=f"user:{reader_id}", why=why, at=AT)
     score(ledger, [2])
     with ledger.transaction() as session:
-        review.decide(session, 2, reader_id=reader_id, action=Action.CONFIRM, note=note, at=AT)
+        review.decide(session, 2, reader_id=reader_id, statement=Statement(Finding.SIGNS, note=note), at=AT)
     written = json.dumps([[e.kind, e.actor, e.subject, e.payload] for e in events(ledger)])
     assert [text for text in typed if text in written or audit.digest(text) in written] == []
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from tests.filling import (
@@ -24,13 +24,14 @@ from tests.filling import (
     result,
     score,
 )
-from tests.old_ledger import NOTE, fill_old_ledger
+from tests.old_ledger import NOTE, add_old_reading, fill_old_ledger
 from tests.triggers import switch_off_triggers
 from worker.access_chain import chain_accesses
 from worker.config import Settings
 from worker.ledger import (
     accesses,
     actors,
+    audit,
     comparison,
     erasures,
     identities,
@@ -45,12 +46,12 @@ from worker.ledger import (
 )
 from worker.ledger.accesses import Access, AccessKind
 from worker.ledger.comparison import Comparison, Mismatch
+from worker.ledger.findings import Finding, NotJudged, Seen, Statement
 from worker.ledger.rescores import CROPPED
-from worker.ledger.review import Action
 from worker.ledger.roles import Role, Scope
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane
-from worker.ledger.tables import User
+from worker.ledger.tables import Review, User
 from worker.ledger.trail_facts import CROP, PROVEN
 
 # A value of each type that no test row has.
@@ -61,6 +62,8 @@ OTHER = {
     "bool": "true",
     "time": "'2020-01-01 00:00:00+00:00'",
     "key": "2",
+    # A reading that nobody took back.
+    "reading": "5",
     "letter": "'x'",
     "json": "'{}'",
 }
@@ -81,7 +84,12 @@ TYPES = {
     "study": {"age_years": "real", "sex": "letter"},
     "instance": {"image_id": "key", "study_id": "key", "laterality": "letter"},
     "rescore": {"image_id": "key", "prediction_id": "key", "seen_by_id": "key"},
-    "review": {"image_id": "key", "prediction_id": "key", "user_id": "key", "undoes_id": "key"},
+    "review": {
+        **dict.fromkeys(("image_id", "prediction_id", "user_id", "supersedes_id"), "key"),
+        "undoes_id": "reading",
+        **dict.fromkeys(("score_shown", "map_shown"), "bool"),
+        "open_ms": "int",
+    },
     "operating_point": {"model_id": "key", "threshold": "real", "band_low": "real", "band_high": "real"},
     "model": {"card": "json"},
     "access_batch": {"first_id": "int", "last_id": "int", "total": "int"},
@@ -128,9 +136,13 @@ def night(ledger: Ledger) -> Ledger:
     record(ledger, known_model(ledger, "o" * 64), [result(3)])
     with ledger.transaction() as session:
         rescores.mark_seen(session, [1], reader_id=1, at=AT)
-        review.decide(session, 1, reader_id=1, action=Action.CONFIRM, note="left base", at=AT)
+        said = Statement(Finding.SIGNS, note="left base", other_finding="rib fracture")
+        first = review.decide(session, 1, reader_id=1, statement=said, at=AT, seen=Seen(1, False, False, 900))
+        changed = Statement(Finding.NOT_JUDGED, NotJudged.WRONG_VIEW)
+        review.amend(session, first.id, reader_id=1, statement=changed, why="a lateral view", at=AT)
+        review.undo(session, reader_id=1, at=AT, seen=Seen(None, True, True, 1_200))
         review.undo(session, reader_id=1, at=AT)
-        review.decide(session, 1, reader_id=2, action=Action.OVERRIDE, note="", at=AT)
+        review.decide(session, 1, reader_id=2, statement=Statement(Finding.NO_SIGNS), at=AT)
         accesses.record(session, Access(AccessKind.VIEW, "user:1", 1), AT)
     assert chain_accesses(ledger) == 1
     _add_token(ledger)
@@ -220,7 +232,7 @@ def test_difference_says_what_the_table_and_the_trail_have(night: Ledger) -> Non
     ("statement", "subject"),
     [
         pytest.param("DELETE FROM receipt WHERE id = 3", "receipt:3", id="a duplicate's receipt"),
-        pytest.param("DELETE FROM review WHERE id = 3", "review:3", id="a reading"),
+        pytest.param("DELETE FROM review WHERE id = 5", "review:5", id="a reading"),
         pytest.param("DELETE FROM instance WHERE id = 1", "instance:1", id="an instance"),
         pytest.param("DELETE FROM site_key WHERE id = 1", "site_key:1", id="a site key"),
         pytest.param("DELETE FROM rescore WHERE id = 1", "rescore:1", id="a rescore"),
@@ -312,7 +324,8 @@ def test_erased_text_is_counted_and_not_called_changed(night: Ledger) -> None:
         erase("user", "name", 1, "'(erased 1)'"),
         erase("run", "name", 1, "'(erased 1)'"),
         erase("api_token", "name", 1, "'(erased)'"),
-        erase("review", "note", 1, "''"),
+        "UPDATE review SET note = '', other_finding = '', salt = NULL WHERE id = 1",
+        erase("review", "why", 2, "''"),
         erase("image", "retry_reason", 1),
     )
     found = compared(night)
@@ -322,7 +335,9 @@ def test_erased_text_is_counted_and_not_called_changed(night: Ledger) -> None:
         "image.retry_reason": 1,
         "receipt.original_name": 1,
         "receipt.received_by": 1,
-        "review.note": 1,
+        "review.note": 2,
+        "review.other_finding": 1,
+        "review.why": 1,
         "run.name": 1,
         "user.name": 1,
     }
@@ -339,7 +354,10 @@ def test_erased_text_is_counted_and_not_called_changed(night: Ledger) -> None:
 )
 def test_half_erased_text_counts_as_changed(night: Ledger, half: str) -> None:
     execute(night, half)
-    assert compared(night).mismatches == [Mismatch("review:1", "note")]
+    found = compared(night).mismatches
+    assert Mismatch("review:1", "note") in found
+    # The other text of the reading has the same salt.
+    assert {mismatch.subject for mismatch in found} == {"review:1"}
 
 
 def test_leased_and_returned_images_match_the_trail(ledger: Ledger) -> None:
@@ -409,12 +427,45 @@ def test_upgraded_ledger_matches_and_what_is_unproven_is_counted(old_ledger: Led
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("action", "finding"), [("confirm", "no_signs"), ("override", "signs_of_pneumonia")])
+def test_readings_of_an_earlier_version_have_their_meaning(
+    database_url: str, action: str, finding: str
+) -> None:
+    """Image 4 is clear: to confirm that meant no signs, and on image 1, which is flagged, signs."""
+    ledger = Ledger(Settings(database_url=database_url).database)
+    fill_old_ledger(ledger)
+    add_old_reading(ledger, 4, 4, action=action, finding=finding)
+    schema.upgrade(ledger)
+    assert schema.differences(ledger) == []
+    with ledger.reading() as session:
+        rows = session.scalars(select(Review).order_by(Review.id)).all()
+        assert [(row.action, row.finding) for row in rows] == [
+            ("read", "signs_of_pneumonia"), ("undo", None), ("read", "signs_of_pneumonia"), ("read", finding)
+        ]  # fmt: skip
+        assert {row.score_shown for row in rows} == {None}
+        assert rows[1].undoes_id == 1
+        assert audit.verify(session).ok
+    assert compared(ledger).mismatches == []
+    with ledger.transaction() as session:
+        assert review.undo(session, reader_id=1, at=AT).image_id == 4
+    with ledger.transaction() as session:
+        review.amend(
+            session, 3, reader_id=1, statement=Statement(Finding.NO_SIGNS), why="looked again", at=AT
+        )
+    assert compared(ledger).mismatches == []
+    ledger.close()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "harm",
     [
         "UPDATE prediction SET p_pneumonia = 0.2 WHERE id = 1",
         "UPDATE image SET verdict = 'clear' WHERE id = 1",
         "UPDATE review SET note = 'other' WHERE id = 1",
+        "UPDATE review SET finding = 'no_signs' WHERE id = 1",
+        "UPDATE review SET other_finding = 'other' WHERE id = 1",
+        "UPDATE review SET score_shown = true WHERE id = 1",
         "UPDATE image SET retry_reason = 'other' WHERE id = 3",
         "UPDATE receipt SET sha256 = 'other' WHERE id = 1",
         "UPDATE operating_point SET threshold = 0.6 WHERE id = 1",
@@ -435,8 +486,7 @@ def test_upgraded_ledger_is_used_on_with_proofs(old_ledger: Ledger) -> None:
             session,
             4,
             reader_id=users.add(session, "Ben", {Role.READER}, actor=actors.PROGRAM, at=AT).id,
-            action=Action.CONFIRM,
-            note=NOTE,
+            statement=Statement(Finding.SIGNS, note=NOTE),
             at=AT,
         )
     score(old_ledger, [3, image.image_id])

@@ -32,9 +32,9 @@ from worker.imagefile.identity import AgeSource, Identity
 from worker.ledger import accesses, actors, erasures, leases, rescores, review, schema, users
 from worker.ledger.accesses import Access, AccessKind
 from worker.ledger.comparison import compare
+from worker.ledger.findings import Finding, Statement
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.receipts import ERASED_BEFORE, Arrival
-from worker.ledger.review import Action
 from worker.ledger.roles import Role
 from worker.ledger.seals import ERASED
 from worker.ledger.session import Ledger
@@ -102,7 +102,9 @@ def night(ledger: Ledger) -> Ledger:
     score(ledger, [1, 2])
     with ledger.transaction() as session:
         accesses.record(session, Access(AccessKind.ORIGINAL, "user:1", image_id=2, reason="a letter"), AT)
-        review.decide(session, 1, reader_id=1, action=Action.CONFIRM, note=f"{PATIENT}: left base", at=AT)
+        review.decide(
+            session, 1, reader_id=1, statement=Statement(Finding.SIGNS, note=f"{PATIENT}: left base"), at=AT
+        )
     return ledger
 
 
@@ -222,7 +224,7 @@ def test_erased_image_cannot_be_retried_read_or_leased(ledger: Ledger) -> None:
         leases.retry(session, 1, who="os:1", why="again", at=AT)
     reader_id = known_reader(ledger)
     with pytest.raises(review.ReviewRefused), ledger.transaction() as session:
-        review.decide(session, 1, reader_id=reader_id, action=Action.CONFIRM, note="", at=AT)
+        review.decide(session, 1, reader_id=reader_id, statement=Statement(Finding.SIGNS), at=AT)
     assert lease_images(ledger, [1]) == []
 
 

@@ -19,11 +19,12 @@ from tests.filling import (
     score,
 )
 from worker.ledger import leases, rescores, review
+from worker.ledger.findings import Finding, Seen, Statement
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.process_health import is_stalled, oldest_pending
 from worker.ledger.reading_queue import QueueFilter, open_image, queue
 from worker.ledger.rescores import CROPPED
-from worker.ledger.review import Action, ReviewRefused
+from worker.ledger.review import ReviewRefused
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState
 from worker.ledger.status import status_document
@@ -42,16 +43,21 @@ def score_with_newer_model(ledger: Ledger, ids: list[int], p_pneumonia: float = 
     assert record(ledger, known_model(ledger, NEWER), [result(i, p_pneumonia) for i in ids]) == len(ids)
 
 
-def read(ledger: Ledger, image_id: int, reader_id: int, **seen: int) -> None:
+def read(ledger: Ledger, image_id: int, reader_id: int, seen_prediction_id: int | None = None) -> None:
     with ledger.transaction() as session:
         review.decide(
-            session, image_id, reader_id=reader_id, action=Action.CONFIRM, note="", at=later(90), **seen
+            session,
+            image_id,
+            reader_id=reader_id,
+            statement=Statement(Finding.NO_SIGNS),
+            at=later(90),
+            seen=Seen(seen_prediction_id),
         )
 
 
 def undo(ledger: Ledger, reader_id: int) -> int:
     with ledger.transaction() as session:
-        return review.undo(session, reader_id=reader_id, at=later(120))
+        return review.undo(session, reader_id=reader_id, at=later(120)).image_id
 
 
 def seen(ledger: Ledger, *rescore_ids: int) -> int:

@@ -1,16 +1,35 @@
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import select
 
-from tests.filling import AT, assert_consistent, fill, image, known_reader, later, score
-from worker.ledger import reading_queue, review
+from tests.filling import (
+    AT,
+    NOT_AN_IMAGE,
+    arrival,
+    assert_consistent,
+    fill,
+    image,
+    known_model,
+    known_reader,
+    later,
+    lease_images,
+    receive,
+    record,
+    score,
+)
+from worker.ledger import actors, leases, reading_queue, review
+from worker.ledger.findings import Action, Finding, NotJudged, Seen, Statement
+from worker.ledger.predictions import RejectionRecord
 from worker.ledger.reading_queue import Cursor, QueueFilter
-from worker.ledger.review import Action, Finding, ReviewRefused
+from worker.ledger.review import ReviewRefused
 from worker.ledger.session import Ledger
 from worker.ledger.states import ReviewState
-from worker.ledger.tables import Review
+from worker.ledger.tables import AuditEvent, Review
 
 EVERYTHING = QueueFilter(verdicts=(), review=None)
 
@@ -22,14 +41,30 @@ def scored(ledger: Ledger, *scores: float) -> list[int]:
     return ids
 
 
-def decide(ledger: Ledger, image_id: int, reader: int, action: Action = Action.CONFIRM) -> Review:
+def decide(ledger: Ledger, image_id: int, reader: int, finding: Finding = Finding.SIGNS) -> Review:
     with ledger.transaction() as session:
-        return review.decide(session, image_id, reader_id=reader, action=action, note="seen", at=AT)
+        return review.decide(session, image_id, reader_id=reader, statement=Statement(finding), at=AT)
 
 
-def undo(ledger: Ledger, reader: int) -> int:
+def amend(ledger: Ledger, reading: int, reader: int, finding: Finding, why: str = "looked again") -> Review:
     with ledger.transaction() as session:
-        return review.undo(session, reader_id=reader, at=AT)
+        return review.amend(
+            session, reading, reader_id=reader, statement=Statement(finding), why=why, at=later(60)
+        )
+
+
+def undo(ledger: Ledger, reader: int, reading: int | None = None) -> int:
+    with ledger.transaction() as session:
+        return review.undo(session, reader_id=reader, at=AT, review_id=reading).image_id
+
+
+def in_force(ledger: Ledger, image_id: int) -> tuple[int, str] | None:
+    """Return id and finding of the reading in force."""
+    with ledger.reading() as session:
+        opened = reading_queue.open_image(session, image_id)
+        assert opened is not None
+        reading = review.standing_reviews(session, [opened]).get(image_id)
+        return (reading.id, reading.finding or "") if reading else None
 
 
 def claim(ledger: Ledger, image_id: int, reader: int, seconds: float = 0) -> bool:
@@ -102,11 +137,12 @@ def test_claim_releases_the_readers_previous_claim(ledger: Ledger) -> None:
     assert not claim(ledger, second, ben, seconds=1)
 
 
-def test_decide_rejects_undo(ledger: Ledger) -> None:
-    (only,) = scored(ledger, 0.9)
-    ada = known_reader(ledger)
-    with pytest.raises(ValueError, match="undo"), ledger.transaction() as session:
-        review.decide(session, only, reader_id=ada, action=Action.UNDO, note="", at=AT)
+@pytest.mark.parametrize(
+    ("finding", "reason"), [(Finding.NOT_JUDGED, None), (Finding.SIGNS, NotJudged.WRONG_VIEW)]
+)
+def test_only_an_image_that_cannot_be_judged_has_a_reason(finding: Finding, reason: NotJudged | None) -> None:
+    with pytest.raises(ValueError, match="technically_inadequate, wrong_view, not_a_chest"):
+        Statement(finding, reason)
 
 
 def test_next_unread_skips_claimed_images_and_wraps_around(ledger: Ledger) -> None:
@@ -135,22 +171,28 @@ def test_neighbours_follow_the_order_of_the_queue(ledger: Ledger) -> None:
     assert (first.before, first.after) == (None, ids[0])
 
 
+@pytest.mark.parametrize("score_given", [0.9, 0.5, 0.1])
 @pytest.mark.parametrize(
-    ("score_given", "action", "finding"),
+    "statement",
     [
-        (0.9, Action.CONFIRM, Finding.SIGNS),
-        (0.9, Action.OVERRIDE, Finding.NO_SIGNS),
-        (0.5, Action.CONFIRM, Finding.SIGNS),
-        (0.1, Action.CONFIRM, Finding.NO_SIGNS),
-        (0.1, Action.OVERRIDE, Finding.SIGNS),
+        Statement(Finding.SIGNS, note="left base", other_finding="old fracture"),
+        Statement(Finding.NO_SIGNS),
+        *(Statement(Finding.NOT_JUDGED, reason) for reason in NotJudged),
     ],
 )
-def test_reading_records_the_finding(
-    ledger: Ledger, score_given: float, action: Action, finding: Finding
+def test_finding_means_the_same_whatever_the_score(
+    ledger: Ledger, score_given: float, statement: Statement
 ) -> None:
     (only,) = scored(ledger, score_given)
-    act = decide(ledger, only, known_reader(ledger), action)
-    assert (act.finding, act.action, act.note) == (finding, action, "seen")
+    seen = Seen(prediction_id=1, score_shown=True, map_shown=False, open_ms=4_321)
+    with ledger.transaction() as session:
+        reading = review.decide(
+            session, only, reader_id=known_reader(ledger), statement=statement, at=AT, seen=seen
+        )
+    assert reading.action == Action.READ
+    assert (reading.finding, reading.reason_code) == (statement.finding, statement.reason)
+    assert (reading.note, reading.other_finding) == (statement.note, statement.other_finding)
+    assert (reading.score_shown, reading.map_shown, reading.open_ms) == (True, False, 4_321)
     assert image(ledger, only).review_state == ReviewState.READ
     assert in_queue(ledger, QueueFilter(verdicts=())) == []
     assert_consistent(ledger)
@@ -158,7 +200,10 @@ def test_reading_records_the_finding(
 
 def test_image_is_read_once(ledger: Ledger) -> None:
     (only,) = scored(ledger, 0.9)
-    decide(ledger, only, known_reader(ledger, "Ada"))
+    ada = known_reader(ledger, "Ada")
+    decide(ledger, only, ada)
+    with pytest.raises(ReviewRefused, match="You can change your reading"):
+        decide(ledger, only, ada)
     with pytest.raises(ReviewRefused, match="already been read"):
         decide(ledger, only, known_reader(ledger, "Ben"))
     assert not claim(ledger, only, known_reader(ledger, "Ben"))
@@ -206,9 +251,9 @@ def test_undo_adds_a_row_and_takes_back_one_reading(ledger: Ledger) -> None:
         for image_id, act in zip(ids, (first, second), strict=True):
             opened = reading_queue.open_image(session, image_id)
             assert opened is not None
-            assert [(r.action, r.undoes_id) for r in opened.reviews] == [("confirm", None), ("undo", act.id)]
+            assert [(r.action, r.undoes_id) for r in opened.reviews] == [("read", None), ("undo", act.id)]
             assert review.standing_reviews(session, [opened]) == {}
-    again = decide(ledger, ids[0], reader, Action.OVERRIDE)
+    again = decide(ledger, ids[0], reader, Finding.NO_SIGNS)
     with ledger.reading() as session:
         opened = reading_queue.open_image(session, ids[0])
         assert opened is not None
@@ -225,7 +270,7 @@ def test_queue_page_loads_only_standing_readings(ledger: Ledger) -> None:
         for image_id in ids:
             decide(ledger, image_id, ada)
             undo(ledger, ada)
-    stands = [decide(ledger, ids[0], ben), decide(ledger, ids[2], ada, Action.OVERRIDE)]
+    stands = [decide(ledger, ids[0], ben), decide(ledger, ids[2], ada, Finding.NO_SIGNS)]
     with ledger.reading() as session:
         page = reading_queue.queue(session, EVERYTHING)
         loaded = [row.id for row in session.identity_map.values() if isinstance(row, Review)]
@@ -248,6 +293,147 @@ def test_undo_never_takes_back_another_readers_reading(ledger: Ledger) -> None:
     with pytest.raises(ReviewRefused, match="nothing to undo"):
         undo(ledger, ada)
     assert image(ledger, only).review_state == ReviewState.READ
+
+
+def test_undo_takes_back_the_reading_that_it_names(ledger: Ledger) -> None:
+    ids = scored(ledger, 0.9, 0.8)
+    ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
+    first, _ = decide(ledger, ids[0], ada), decide(ledger, ids[1], ada)
+    with pytest.raises(ReviewRefused, match="no reading of yours"):
+        undo(ledger, ben, first.id)
+    assert undo(ledger, ada, first.id) == ids[0]
+    with pytest.raises(ReviewRefused, match="already taken this reading back"):
+        undo(ledger, ada, first.id)
+    assert [image(ledger, i).review_state for i in ids] == [ReviewState.UNREAD, ReviewState.READ]
+    assert_consistent(ledger)
+
+
+def test_change_of_a_reading_keeps_the_earlier_one(ledger: Ledger) -> None:
+    (only,) = scored(ledger, 0.9)
+    ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
+    first = decide(ledger, only, ada)
+    with pytest.raises(ValueError, match="needs a reason"):
+        amend(ledger, first.id, ada, Finding.NO_SIGNS, why=" ")
+    with pytest.raises(ReviewRefused, match="no reading of yours"):
+        amend(ledger, first.id, ben, Finding.NO_SIGNS)
+    second = amend(ledger, first.id, ada, Finding.NO_SIGNS)
+    assert (second.supersedes_id, second.action, second.why) == (first.id, Action.AMEND, "looked again")
+    assert in_force(ledger, only) == (second.id, Finding.NO_SIGNS)
+    with pytest.raises(ReviewRefused, match="a later one is"):
+        amend(ledger, first.id, ada, Finding.SIGNS)
+    assert_consistent(ledger)
+
+    assert undo(ledger, ada) == only
+    assert in_force(ledger, only) == (first.id, Finding.SIGNS)
+    assert_consistent(ledger)
+    assert undo(ledger, ada) == only
+    assert in_force(ledger, only) is None
+    assert image(ledger, only).review_state == ReviewState.UNREAD
+    assert_consistent(ledger)
+
+
+def test_event_of_a_change_says_what_was_before_and_holds_no_words(ledger: Ledger) -> None:
+    (only,) = scored(ledger, 0.9)
+    ada = known_reader(ledger)
+    first = decide(ledger, only, ada)
+    statement = Statement(Finding.NOT_JUDGED, NotJudged.WRONG_VIEW, "Doe moved", "Doe has a clip")
+    with ledger.transaction() as session:
+        review.amend(session, first.id, reader_id=ada, statement=statement, why="Doe called", at=AT)
+    with ledger.reading() as session:
+        event = session.scalars(select(AuditEvent).where(AuditEvent.kind == "read_amended")).one()
+    said = json.loads(event.payload)
+    assert (event.actor, event.subject) == (f"user:{ada}", f"image:{only}")
+    assert (said["finding_before"], said["finding"], said["reason"]) == (
+        "signs_of_pneumonia", "cannot_be_judged", "wrong_view"
+    )  # fmt: skip
+    assert {"score_shown", "map_shown", "open_ms", "why_seal", "note_seal", "other_finding_seal"} <= set(said)
+    assert "Doe" not in event.payload
+
+
+def test_second_opinion_is_given_by_another_reader(ledger: Ledger) -> None:
+    (only,) = scored(ledger, 0.9)
+    ada, ben = known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
+    first = decide(ledger, only, ada, Finding.SECOND_OPINION)
+    assert in_queue(ledger, QueueFilter()) == []
+    assert in_queue(ledger, QueueFilter(review=ReviewState.SECOND_OPINION)) == [only]
+    with pytest.raises(ReviewRefused, match="already read"):
+        decide(ledger, only, ada)
+    assert claim(ledger, only, ben)
+    second = decide(ledger, only, ben, Finding.NO_SIGNS)
+    assert second.supersedes_id == first.id
+    assert in_force(ledger, only) == (second.id, Finding.NO_SIGNS)
+    with pytest.raises(ReviewRefused, match="a later one is"):
+        undo(ledger, ada)
+    assert_consistent(ledger)
+    undo(ledger, ben)
+    assert in_force(ledger, only) == (first.id, Finding.SECOND_OPINION)
+    assert image(ledger, only).review_state == ReviewState.SECOND_OPINION
+    assert_consistent(ledger)
+
+
+def rejected(ledger: Ledger) -> int:
+    """Return an image that the gate rejected."""
+    (only,) = fill(ledger, 1)
+    lease_images(ledger, [only])
+    record(ledger, known_model(ledger), [], [RejectionRecord(only, "not_a_chest", "No chest.")])
+    return only
+
+
+def test_rejected_image_is_read_without_a_score_until_it_is_retried(ledger: Ledger) -> None:
+    only, ada = rejected(ledger), known_reader(ledger)
+    assert claim(ledger, only, ada)
+    reading = decide(ledger, only, ada)
+    assert reading.prediction_id is None
+    assert (image(ledger, only).state, image(ledger, only).review_state) == ("rejected", ReviewState.READ)
+    assert in_queue(ledger, EVERYTHING) == []
+    assert_consistent(ledger)
+    undo(ledger, ada)
+    assert image(ledger, only).review_state is None
+    assert_consistent(ledger)
+    again = decide(ledger, only, ada)
+    with ledger.transaction() as session:
+        leases.retry(session, only, who=actors.user(ada), why="other gate", at=AT)
+    assert image(ledger, only).review_state is None
+    score(ledger, [only])
+    assert image(ledger, only).review_state == ReviewState.UNREAD
+    with pytest.raises(ReviewRefused, match="scored again"):
+        undo(ledger, ada, again.id)
+    with pytest.raises(ReviewRefused, match="Look at its new score"), ledger.transaction() as session:
+        review.decide(
+            session,
+            only,
+            reader_id=ada,
+            statement=Statement(Finding.SIGNS),
+            at=AT,
+            seen=Seen(prediction_id=0),
+        )
+    assert_consistent(ledger)
+
+
+def test_file_without_a_picture_cannot_be_read(ledger: Ledger) -> None:
+    ada = known_reader(ledger)
+    with ledger.transaction() as session:
+        receive(session, replace(arrival(1, rejection=NOT_AN_IMAGE), format=None))
+    assert not claim(ledger, 1, ada)
+    with pytest.raises(ReviewRefused, match="no picture"):
+        decide(ledger, 1, ada)
+
+
+def test_undoable_is_the_last_reading_in_force(ledger: Ledger) -> None:
+    ids = scored(ledger, 0.9, 0.8)
+    ada = known_reader(ledger)
+
+    def next_undo() -> int | None:
+        with ledger.reading() as session:
+            reading = review.undoable(session, ada)
+            return reading.image.id if reading else None
+
+    assert next_undo() is None
+    decide(ledger, ids[0], ada)
+    decide(ledger, ids[1], ada)
+    assert next_undo() == ids[1]
+    undo(ledger, ada)
+    assert next_undo() == ids[0]
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "a_b", "0.5_x", "1_2_3"])

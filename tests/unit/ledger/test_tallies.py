@@ -25,10 +25,10 @@ from tests.filling import (
 )
 from worker.config import Settings
 from worker.ledger import leases, reading_queue, reports, rescores, review, schema, tallies
+from worker.ledger.findings import Finding, Statement
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.reading_queue import QueueFilter
 from worker.ledger.rescores import CROPPED
-from worker.ledger.review import Action
 from worker.ledger.session import Ledger
 from worker.ledger.states import TRANSITIONS, ImageState, ReviewState
 from worker.ledger.tables import Image, ImageTally, Prediction, Receipt, Run
@@ -74,7 +74,7 @@ def _steps(ledger: Ledger) -> list[Callable[[], object]]:
 
     def read() -> None:
         with ledger.transaction() as session:
-            review.decide(session, 1, reader_id=reader, action=Action.CONFIRM, note="", at=AT)
+            review.decide(session, 1, reader_id=reader, statement=Statement(Finding.SIGNS), at=AT)
 
     def undo() -> None:
         with ledger.transaction() as session:
@@ -135,7 +135,7 @@ def test_tallied_count_equals_the_length_of_the_list(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 5, run="two"), p_pneumonia=0.5)
     reader = known_reader(ledger)
     with ledger.transaction() as session:
-        review.decide(session, ids[0], reader_id=reader, action=Action.CONFIRM, note="", at=AT)
+        review.decide(session, ids[0], reader_id=reader, statement=Statement(Finding.SIGNS), at=AT)
     with ledger.reading() as session:
         for wanted, length in (
             (QueueFilter(), 2),

@@ -10,7 +10,7 @@ from tests.filling import AT, fill, known_reader, later, score
 from worker.ledger import accesses, audit, review, trail
 from worker.ledger.accesses import Access, AccessKind
 from worker.ledger.audit_codes import MEANINGS, meaning
-from worker.ledger.review import Action
+from worker.ledger.findings import Finding, Statement
 from worker.ledger.session import Ledger
 from worker.ledger.trail import Entry, TrailCursor, TrailFilter
 
@@ -30,7 +30,7 @@ def morning(ledger: Ledger) -> Ledger:
     access(ledger, later(10))
     access(ledger, later(20), 1)
     with ledger.transaction() as session:
-        review.decide(session, 1, reader_id=reader, action=Action.CONFIRM, note="", at=later(30))
+        review.decide(session, 1, reader_id=reader, statement=Statement(Finding.SIGNS), at=later(30))
     access(ledger, later(40), 2, "user:2")
     return ledger
 

@@ -18,7 +18,7 @@ from webui.access.identity import COOKIE
 from webui.access.permissions import Permission, declared, of_scopes
 from worker import DISCLAIMER
 from worker.config import ROOT, Settings
-from worker.ledger.review import Action, Finding
+from worker.ledger.findings import Action, Finding
 from worker.ledger.roles import Scope
 from worker.ledger.states import ImageState
 
