@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,17 +13,34 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from tests.filling import arrival, fill, identity, known_model, lease_images, receive, record, result, score
+from tests.filling import (
+    AT,
+    arrival,
+    fill,
+    identity,
+    known_model,
+    known_reader,
+    lease_images,
+    receive,
+    record,
+    result,
+    score,
+)
 from tests.ledgers import current_ledger
 from worker import DISCLAIMER
-from worker.ledger import heartbeats
+from worker.config import ROOT
+from worker.ledger import erasures, heartbeats, review
+from worker.ledger.findings import Finding, NotJudged, Seen, Statement
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.reports import find_run
 from worker.ledger.session import Ledger, utc_now
+from worker.ledger.states import ImageState, ReviewState
 from worker.ledger.studies import PATIENT_COLUMNS
 from worker.ledger.tables import Image
-from worker.report.content import read_report, report_of
-from worker.report.csv_table import escape_formula
+from worker.report import content, html_page
+from worker.report import text as text_format
+from worker.report.content import READING_COLUMNS, read_report, report_of
+from worker.report.csv_table import COLUMNS, escape_formula
 from worker.report.formats import FORMATS
 
 NAMES = (
@@ -51,8 +69,8 @@ def night(tmp_path: Path) -> Iterator[Ledger]:
 
 def written(ledger: Ledger, form: str) -> str:
     with ledger.reading() as session:
-        content = read_report(session, None)
-    return FORMATS[form](content)
+        report = read_report(session, None)
+    return FORMATS[form](report)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -126,8 +144,8 @@ def test_csv_says_whether_files_are_accounted_for(night: Ledger) -> None:
 
 def test_csv_runs_no_formula_in_a_spreadsheet(night: Ledger) -> None:
     rows = list(csv.DictReader(io.StringIO(written(night, "csv"))))
-    assert [row["file"] for row in rows] == [f"'{NAMES[0]}", NAMES[1], NAMES[2], f"'{NAMES[4]}"]
-    assert [row["state"] for row in rows] == ["scored", "scored", "scored", "rejected"]
+    assert [row["file"] for row in rows] == [f"'{NAMES[0]}", *NAMES[1:4], f"'{NAMES[4]}"]
+    assert [row["state"] for row in rows] == [*["scored"] * 4, "rejected"]
     for row in rows:
         assert not [cell for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
 
@@ -233,7 +251,7 @@ def test_documents_hold_the_population_of_each_image(mixed: Ledger) -> None:
     listed = {row["image"]: row["population"] for row in document["flagged_images"]}
     assert listed == {1: "outside", 2: "outside", 4: "unknown", 5: "unknown", 6: "inside"}
     rows = list(csv.DictReader(io.StringIO(written(mixed, "csv"))))
-    assert {int(row["image"]): row["population"] for row in rows} == listed
+    assert {int(row["image"]): row["population"] for row in rows} == listed | {3: "unknown"}
     assert {(row["outside_population"], row["unknown_age"]) for row in rows} == {("2", "3")}
 
 
@@ -277,3 +295,129 @@ def test_report_for_who_may_not_see_images_says_nothing_of_patients(described: L
         assert run is not None
         report = report_of(session, run, names=False)
     assert str(identity(1).age_source) not in "".join(write(report) for write in FORMATS.values())
+
+
+NOTE, OTHER, WHY = "=left base\nDoe", "old fracture", "Doe called"
+WORDS = (NOTE, OTHER, WHY)
+
+
+@pytest.fixture
+def read_night(night: Ledger) -> Ledger:
+    """The night, with readings of a flagged, the clear and the rejected image."""
+    ada, ben = known_reader(night, "Ada"), known_reader(night, "=Ben")
+    with night.transaction() as session:
+        seen = Seen(1, score_shown=True, map_shown=False, open_ms=4_321)
+        first = review.decide(session, 1, reader_id=ada, statement=Statement(Finding.SIGNS), at=AT)
+        said = Statement(Finding.NOT_JUDGED, NotJudged.WRONG_VIEW, NOTE, OTHER)
+        review.amend(session, first.id, reader_id=ada, statement=said, why=WHY, at=AT, seen=seen)
+        review.decide(session, 4, reader_id=ben, statement=Statement(Finding.NO_SIGNS), at=AT)
+        wanted = Statement(Finding.SECOND_OPINION)
+        review.decide(session, 5, reader_id=ben, statement=wanted, at=AT, seen=Seen(0, score_shown=False))
+    return night
+
+
+def rows_of(text: str) -> dict[str, dict[str, str]]:
+    return {row["image"]: row for row in csv.DictReader(io.StringIO(text))}
+
+
+def test_csv_has_the_reading_of_each_image(read_night: Ledger) -> None:
+    rows = rows_of(written(read_night, "csv"))
+    assert list(rows) == ["1", "2", "3", "4", "5"]
+    assert {name: rows["1"][name] for name in READING_COLUMNS} == {
+        "finding": "cannot_be_judged",
+        "finding_reason": "wrong_view",
+        "other_finding": OTHER,
+        "note": f"'{NOTE}",
+        "reader": "Ada",
+        "reader_id": "1",
+        "read_at": "2026-03-01T22:00:00.000+00:00",
+        "reading": "2",
+        "amended": "yes",
+        "amended_why": WHY,
+        "score_shown": "yes",
+        "map_shown": "no",
+        "open_ms": "4321",
+    }
+    assert {rows["2"][name] for name in READING_COLUMNS} == {""}
+    assert (rows["4"]["verdict"], rows["4"]["finding"], rows["4"]["reader"]) == ("clear", "no_signs", "'=Ben")
+    assert (rows["5"]["p_pneumonia"], rows["5"]["finding"], rows["5"]["score_shown"]) == (
+        "", "second_opinion", "no"
+    )  # fmt: skip
+    assert rows["4"]["open_ms"] == rows["4"]["score_shown"] == ""
+
+
+def test_documents_have_the_reading_of_each_image(read_night: Ledger) -> None:
+    document = json.loads(written(read_night, "json"))
+    flagged, clear = document["flagged_images"][0], document["clear_images"][0]
+    assert (flagged["finding_reason"], flagged["note"], flagged["score_shown"]) == ("wrong_view", NOTE, True)
+    assert (clear["finding"], clear["reader"], clear["open_ms"]) == ("no_signs", "=Ben", None)
+    assert document["turned_away_images"][0]["finding"] == "second_opinion"
+    assert "Images for which a second opinion is wanted: 1." in document["look_at"]
+
+
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_people_read_findings_readers_and_words(read_night: Ledger, form: str) -> None:
+    text = html.unescape(written(read_night, form))
+    assert "Images that were read: 3" in text
+    for part in (
+        "cannot_be_judged",
+        "wrong_view",
+        "Ada",
+        "=Ben",
+        OTHER,
+        WHY,
+        "left base",
+        "4321",
+        "Clear: 1",
+    ):
+        assert part in text
+
+
+def test_every_image_of_the_run_has_a_row(read_night: Ledger) -> None:
+    with read_night.transaction() as session:
+        receive(session, arrival(100), run="=1+1<b>")
+        erasures.erase(session, [2], who="os:1", why="asked", at=AT)
+    rows = rows_of(written(read_night, "csv"))
+    assert [(row["image"], row["state"]) for row in rows.values() if row["state"] not in {"scored", "rejected"}] == [
+        ("2", "erased"), ("6", "pending")
+    ]  # fmt: skip
+    assert len(rows) == 6
+
+
+def test_report_without_names_has_findings_and_no_words(read_night: Ledger) -> None:
+    with read_night.reading() as session:
+        run = find_run(session, None)
+        assert run is not None
+        report = report_of(session, run, names=False)
+    texts = {form: write(report) for form, write in FORMATS.items()}
+    for text in texts.values():
+        assert not [word for word in ("Ada", "Ben", "Doe", "left base", OTHER) if word in text]
+    rows = rows_of(texts["csv"])
+    assert (rows["1"]["finding"], rows["1"]["reader"], rows["1"]["reader_id"]) == (
+        "cannot_be_judged", "reader 1", "1"
+    )  # fmt: skip
+
+
+def test_erasure_removes_the_words_of_readers_from_reports(read_night: Ledger) -> None:
+    with read_night.transaction() as session:
+        erasures.erase(session, [1], who="os:1", why="asked", at=AT)
+    for form in FORMATS:
+        text = written(read_night, form)
+        assert not [word for word in WORDS if word.split("\n")[0].lstrip("=") in text]
+
+
+def test_lists_for_people_say_that_they_are_cut(night: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (content, text_format, html_page):
+        monkeypatch.setattr(module, "SHOWN", 2)
+    for form in ("text", "html"):
+        with night.reading() as session:
+            report = read_report(session, None, whole=False)
+        assert len(report.figures.flagged) == 2
+        assert "Only the first 2 of 3 flagged or uncertain images are listed." in FORMATS[form](report)
+
+
+def test_data_dictionary_names_each_column_and_code() -> None:
+    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(COLUMNS)
+    for code in (*Finding, *NotJudged, *ReviewState, *ImageState):
+        assert f"`{code}`" in page

@@ -15,7 +15,7 @@ from worker.ledger import reports
 from worker.ledger.accesses import AccessKind
 from worker.ledger.runs import public_name, run_at
 from worker.report.content import report_of
-from worker.report.formats import FORMATS
+from worker.report.formats import FORMATS, WHOLE
 
 api = Blueprint("api_runs", __name__, url_prefix="/api/v1")
 
@@ -50,7 +50,12 @@ def report(run: str) -> ResponseReturnValue:
         found = run_at(session, run)
         if found is None:
             abort(404, f"There is no run {run}.")
-        content = report_of(session, found, names=identity.current().may(Permission.IMAGES))
+        content = report_of(
+            session,
+            found,
+            names=identity.current().may(Permission.IMAGES),
+            whole=format_name in WHOLE,
+        )
         name = public_name(found.id, found.name)
     record(AccessKind.EXPORT, format_name, run_id=found.id)
     text = FORMATS[format_name](content)

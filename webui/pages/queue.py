@@ -6,7 +6,6 @@ from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
 from webui import actions
-from webui.access import identity
 from webui.access.on_record import record_search
 from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies

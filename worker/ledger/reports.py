@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, func, select
 from sqlalchemy.orm import Session, joinedload
 
-from worker.ledger import canary, reading_queue, studies
+from worker.ledger import canary, reading_queue, review
 from worker.ledger.file_counts import FileCounts, file_counts_by_run
 from worker.ledger.reading_queue import QueueFilter
-from worker.ledger.tables import Image, Receipt, Run
+from worker.ledger.states import HAS_READING, ImageState, ReviewState
+from worker.ledger.tables import Image, ImageTally, Instance, Receipt, Review, Run, Study, User
 
 _SLOWEST = 5
 # No page may count the rows of a large table.
@@ -21,8 +22,17 @@ _LATEST_REASONS = 1_000
 # The columns of an image that a report shows; for a thousand images it is faster to read no others.
 _REPORTED = (
     Image.id, Image.verdict, Image.p_pneumonia, Image.review_state, Image.phantom, Image.original_name,
-    Image.state, Image.reason_code, Image.reason, Image.population,
+    Image.state, Image.reason_code, Image.reason, Image.population, Image.received_at, Image.scored_at,
 )  # fmt: skip
+# Of the reading in force, with the name of its reader.
+_READINGS = (
+    Review.image_id, Review.id, Review.action, Review.finding, Review.reason_code, Review.note, Review.other_finding,
+    Review.why, Review.user_id, Review.at, Review.score_shown, Review.map_shown, Review.open_ms, User.name,
+)  # fmt: skip
+# A list of a report that is longer would not fit into the memory of a small machine. The report says so.
+LISTED = 100_000
+_TO_READ, _CLEAR = ("flagged", "uncertain"), ("clear",)
+_OTHER_STATES = (ImageState.PENDING, ImageState.LEASED, ImageState.ERASED)
 
 
 @dataclass(frozen=True)
@@ -41,15 +51,24 @@ class RunSummary:
 class RunFigures:
     """The figures of a run's morning report.
 
-    `flagged` and `rejected` (which includes quarantined images) are rows with the attributes of an `Image`
-    that a report shows; `slowest` are the images that took longest to score. `patients` has what is known of the
-    patients of the former, by the id of the image: rows with age_years, age_source, sex and view.
+    `flagged` (which includes uncertain images), `clear`, `rejected` (which includes quarantined images) and `others`
+    (pending, being scored, erased) are rows with the attributes of an `Image` that a report shows: together, every image
+    of the run. `slowest` are the images that took longest to score. `patients` has what is known of the patients, by the
+    id of the image: rows with age_years, age_source, sex and view. `readings` has the readings in force, by the id of
+    the image: rows with the attributes of a `Review`, and the name of the reader. `patients` and `readings` are of the
+    listed images. `read` and `second_opinions` count the images of the run that were read, and of these the images for
+    which a second opinion is wanted.
     """
 
     run: RunSummary
     flagged: Sequence[Any] = field(default_factory=list)
     rejected: Sequence[Any] = field(default_factory=list)
     slowest: Sequence[Image] = field(default_factory=list)
+    clear: Sequence[Any] = field(default_factory=list)
+    others: Sequence[Any] = field(default_factory=list)
+    readings: Mapping[int, Any] = field(default_factory=dict)
+    read: int = 0
+    second_opinions: int = 0
     patients: Mapping[int, Any] = field(default_factory=dict)
 
 
@@ -89,23 +108,36 @@ def find_run(session: Session, name: str | None) -> Run | None:
     return session.scalars(select(Run).where(Run.name == name)).one_or_none()
 
 
-def run_figures(session: Session, run: Run, *, limit: int = 1_000) -> RunFigures:
-    """Return the figures of a run's report. `limit` cuts the lists, not the file count."""
-    urgent = reading_queue.most_urgent(session, QueueFilter(review=None, run=str(run.id)), limit=limit)
-    flagged = session.execute(
-        select(*_REPORTED)
-        .join(urgent, Image.id == urgent.c.id)
-        .order_by(urgent.c.p_pneumonia.desc(), urgent.c.id)
-    ).all()
-    rejected = session.execute(_with_reason(select(*_REPORTED), run.id, None, limit)).all()
+def run_figures(session: Session, run: Run, *, limit: int | None = None) -> RunFigures:
+    """Return the figures of a run's report. `limit` cuts each list, not the counts; None: at `LISTED`."""
+    size = limit or LISTED
+    flagged, clear = (_scored(session, run, verdicts, size) for verdicts in (_TO_READ, _CLEAR))
+    rejected = session.execute(_with_reason(select(*_REPORTED), run.id, None, size)).all()
+    # An image that waits or was erased has no reading state: the condition lets an index find it.
+    waiting = Image.run_id == run.id, Image.review_state.is_(None), Image.state.in_(_OTHER_STATES)
+    # Sorted here: the index has them in the order of other columns, which are all null.
+    others = sorted(session.execute(select(*_REPORTED).where(*waiting).limit(size)), key=lambda row: row.id)
     slowest = session.scalars(
         select(Image)
         .where(Image.run_id == run.id, Image.compute_ms.is_not(None))
         .order_by(Image.compute_ms.desc(), Image.id.desc())
         .limit(_SLOWEST)
     ).all()
-    patients = studies.patients(session, [image.id for image in (*flagged, *rejected)])
-    return RunFigures(summary(session, run), flagged, rejected, slowest, patients)
+    # Of a whole run, a join is faster than many ids, and SQLite has a limit for these.
+    listed = [image.id for image in (*flagged, *clear, *rejected, *others)] if limit else None
+    tallied = {row[0]: int(row[1]) for row in session.execute(_tallied(run))}
+    return RunFigures(
+        run=summary(session, run),
+        flagged=flagged,
+        clear=clear,
+        rejected=rejected,
+        others=others,
+        slowest=slowest,
+        patients=_patients(session, run, listed),
+        readings=_readings(session, run, listed),
+        read=sum(tallied.values()),
+        second_opinions=tallied.get(ReviewState.SECOND_OPINION, 0),
+    )
 
 
 def rejected_images(
@@ -130,6 +162,40 @@ def latest_reasons(session: Session, *, among: int = _LATEST_REASONS) -> dict[st
     counted = select(latest.c.reason_code, total.label("number")).group_by(latest.c.reason_code)
     rows = session.execute(counted.order_by(total.desc(), latest.c.reason_code))
     return {row.reason_code: row.number for row in rows}
+
+
+def _scored(session: Session, run: Run, verdicts: Sequence[str], limit: int) -> Sequence[Any]:
+    """Return the scored images of a run with these verdicts, the highest score first."""
+    wanted = QueueFilter(verdicts, review=None, run=str(run.id))
+    urgent = reading_queue.most_urgent(session, wanted, limit=limit)
+    rows = select(*_REPORTED).join(urgent, Image.id == urgent.c.id)
+    return session.execute(rows.order_by(urgent.c.p_pneumonia.desc(), urgent.c.id)).all()
+
+
+def _patients(session: Session, run: Run, image_ids: Sequence[int] | None) -> dict[int, Any]:
+    known = select(Instance.image_id, Study.age_years, Study.age_source, Study.sex, Instance.view)
+    known = known.outerjoin(Instance.study).join(Image, Image.id == Instance.image_id)
+    rows = session.execute(known.where(*_of_run(run, image_ids)))
+    return {row.image_id: row for row in rows}
+
+
+def _readings(session: Session, run: Run, image_ids: Sequence[int] | None) -> dict[int, Any]:
+    read = Image.review_state.in_(HAS_READING), *_of_run(run, image_ids)
+    in_force = review.last_readings().join(Image, Image.id == Review.image_id).where(*read)
+    readings = select(*_READINGS).join(User, User.id == Review.user_id).where(Review.id.in_(in_force))
+    return {row.image_id: row for row in session.execute(readings)}
+
+
+def _of_run(run: Run, image_ids: Sequence[int] | None) -> list[ColumnElement[bool]]:
+    """Return the condition of these images; without ids, of all images of the run."""
+    return [Image.run_id == run.id if image_ids is None else Image.id.in_(image_ids)]
+
+
+def _tallied(run: Run) -> Select[str, int]:
+    """Select the number of images of a run in each reading state that has a reading."""
+    read = ImageTally.run_id == run.id, ImageTally.review_state.in_(HAS_READING)
+    totals = select(ImageTally.review_state, func.sum(ImageTally.total)).where(*read)
+    return totals.group_by(ImageTally.review_state)
 
 
 def _summaries(session: Session, runs: Sequence[Run]) -> list[RunSummary]:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from worker.card.population import Population
 from worker.ledger import populations, rescores
+from worker.ledger.findings import Action
 from worker.ledger.process_health import process_health, troubles
 from worker.ledger.reports import RunFigures, find_run, run_figures
 from worker.ledger.runs import public_name
@@ -24,7 +25,19 @@ FLAGGED_COLUMNS = (
     "image", "verdict", "p_pneumonia", "review", "phantom", "population", *PATIENT_COLUMNS, "file"
 )  # fmt: skip
 REJECTED_COLUMNS = ("image", "state", "code", "reason", "file")
+# The reading in force: docs/report.md says what each column means.
+READING_COLUMNS = (
+    "finding", "finding_reason", "other_finding", "note", "reader", "reader_id", "read_at", "reading", "amended",
+    "amended_why", "score_shown", "map_shown", "open_ms",
+)  # fmt: skip
+# What people read in a table beside the image.
+READINGS_TABLE = (
+    "image", "finding", "finding_reason", "reader", "read_at", "score_shown", "map_shown", "open_ms", "amended",
+    "other_finding", "note", "amended_why",
+)  # fmt: skip
 SLOWEST_COLUMNS = ("image", "compute_ms")
+# Formats that people read list no more of each kind. CSV and JSON list all.
+SHOWN = 1_000
 
 
 @dataclass(frozen=True)
@@ -35,23 +48,25 @@ class Report:
     look_at: Sequence[str]
 
 
-def read_report(session: Session, run_name: str | None) -> Report:
-    """Read the report of a run from the ledger; without a name, of the latest run.
+def read_report(session: Session, run_name: str | None, *, whole: bool = True) -> Report:
+    """Read the report of a run from the ledger; without a name, of the latest run. `whole` as in `report_of`.
 
     Raises LookupError if there is no such run.
     """
     run = find_run(session, run_name)
     if run is None:
         raise LookupError(f"There is no run named {run_name!r}." if run_name else "There is no run yet.")
-    return report_of(session, run)
+    return report_of(session, run, whole=whole)
 
 
-def report_of(session: Session, run: Run, *, names: bool = True) -> Report:
-    """Read the report of a run from the ledger.
+def report_of(session: Session, run: Run, *, names: bool = True, whole: bool = True) -> Report:
+    """Read the report of a run from the ledger. Unless it is `whole`, each list ends after `SHOWN` images.
 
-    Without `names`, numbers stand where people or files gave a name, and nothing is said of the patients.
+    Without `names`, numbers stand where people or files gave a name, nothing is said of the patients, and what readers
+    wrote in their own words is left out.
     """
-    figures, statuses = run_figures(session, run), process_health(session, ledger_time(session))
+    figures = run_figures(session, run, limit=None if whole else SHOWN)
+    statuses = process_health(session, ledger_time(session))
     # No heartbeat at all means that Nightread was stopped on purpose: that is not a problem.
     problems = (
         troubles(
@@ -72,8 +87,11 @@ def _without_names(figures: RunFigures) -> RunFigures:
         figures,
         run=run,
         patients={},
+        readings={image_id: _without_words(reading) for image_id, reading in figures.readings.items()},
         flagged=[_without_name(image) for image in figures.flagged],
+        clear=[_without_name(image) for image in figures.clear],
         rejected=[_without_name(image) for image in figures.rejected],
+        others=[_without_name(image) for image in figures.others],
     )
 
 
@@ -82,17 +100,34 @@ def _without_name(image: Row[Any]) -> Any:
     return SimpleNamespace(**{**values, "original_name": f"image {image.id}"})
 
 
+def _without_words(reading: Row[Any]) -> Any:
+    values = reading._mapping  # noqa: SLF001 - the public name of SQLAlchemy
+    nameless = {"name": f"reader {reading.user_id}", "note": "", "other_finding": "", "why": ""}
+    return SimpleNamespace(**{**values, **nameless})
+
+
 def open_work(figures: RunFigures) -> list[str]:
     """Return one sentence for each kind of image in the run that still needs a person or a worker."""
     counts = figures.run.file_counts
     sentences = {
         "Flagged or uncertain images to read: {}.": counts.unread,
+        "Images for which a second opinion is wanted: {}.": figures.second_opinions,
         "Quarantined images: {}. Scoring failed on every attempt. Check the reason, then retry the images.": (
             counts.quarantined
         ),
         "Images that are pending or being scored: {}.": counts.pending + counts.leased,
     }
     return [sentence.format(count) for sentence, count in sentences.items() if count]
+
+
+def readings_sentence(figures: RunFigures) -> str:
+    """Return the sentence with the number of images that were read."""
+    return f"Images that were read: {figures.read}."
+
+
+def cut_sentence(listed: int, total: int, kind: str) -> str:
+    """Return the sentence that says that a list is not complete; empty if it is."""
+    return f"Only the first {listed:,} of {total:,} {kind} images are listed." if listed < total else ""
 
 
 def file_count_sentence(figures: RunFigures) -> str:
@@ -149,6 +184,44 @@ def flagged_row(figures: RunFigures, image: Row[Any]) -> dict[str, object]:
         "population": "outside" if image.population == Population.OUTSIDE else "",
         "file": image.original_name,
     }
+
+
+def reading_row(figures: RunFigures, image_id: int) -> dict[str, Any]:
+    """Return the reading in force of an image, with the keys of `READING_COLUMNS`; None: not known, or not read."""
+    reading = figures.readings.get(image_id)
+    if reading is None:
+        return dict.fromkeys(READING_COLUMNS)
+    return {
+        "finding": reading.finding,
+        "finding_reason": reading.reason_code,
+        "other_finding": reading.other_finding,
+        "note": reading.note,
+        "reader": reading.name,
+        "reader_id": reading.user_id,
+        "read_at": reading.at.isoformat(timespec="milliseconds"),
+        "reading": reading.id,
+        "amended": reading.action == Action.AMEND,
+        "amended_why": reading.why,
+        "score_shown": reading.score_shown,
+        "map_shown": reading.map_shown,
+        "open_ms": reading.open_ms,
+    }
+
+
+def reading_cells(figures: RunFigures, image_id: int) -> dict[str, object]:
+    """Return `reading_row` for a table: yes, no, or empty for what is not known."""
+    words = {True: "yes", False: "no", None: ""}
+    return {
+        name: words[value] if value is None or isinstance(value, bool) else value
+        for name, value in reading_row(figures, image_id).items()
+    }
+
+
+def readings_table(figures: RunFigures) -> list[dict[str, object]]:
+    """Return the first readings in force as rows with the keys of `READINGS_TABLE`, in the order of the lists."""
+    listed = (*figures.flagged, *figures.clear, *figures.rejected)
+    read = [image.id for image in listed if image.id in figures.readings]
+    return [{"image": image_id, **reading_cells(figures, image_id)} for image_id in read[:SHOWN]]
 
 
 def rejected_row(image: Row[Any]) -> dict[str, object]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
+from typing import Any
+
+from sqlalchemy import Row
 
 from worker import DISCLAIMER
+from worker.ledger.reports import RunFigures
 from worker.ledger.studies import PATIENT_COLUMNS
 from worker.report import content
-from worker.report.content import FLAGGED_COLUMNS, Report
+from worker.report.content import FLAGGED_COLUMNS, READING_COLUMNS, Report
 
 # With the lookalikes of the minus sign that have no compatible form.
 _FORMULA_STARTS = (
@@ -23,33 +27,62 @@ _FORMULA_STARTS = (
     "\N{EN DASH}",
 )
 
+_COUNTS = ("outside_population", "unknown_age")
+_TYPED = ("other_finding", "note", "reader", "amended_why")
+# New columns stand at the end: programs may count them.
+COLUMNS = (
+    "run",
+    *(name for name in FLAGGED_COLUMNS if name not in {"population", "file", *PATIENT_COLUMNS}),
+    *("state", "reason", "file", "balanced", "disclaimer", "population"),
+    *_COUNTS,
+    *PATIENT_COLUMNS,
+    *READING_COLUMNS,
+    *("run_id", "reason_code", "received_at", "scored_at"),
+)
+
 
 def as_csv(report: Report) -> str:
-    """Return a table with one row for each flagged, uncertain, rejected or quarantined image.
+    """Return a table with one row for each image of the run: `docs/report.md` says what each column means.
 
-    Every row also has what is known of the patient, the disclaimer, and of the run: `balanced`, whether all files are
-    accounted for, and the numbers of scored images of patients outside the population and of unknown age.
+    Flagged and uncertain images come first, then clear ones, each the highest score first, then rejected and quarantined
+    ones, then those that wait or were erased.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    names = [name for name in FLAGGED_COLUMNS if name not in {"population", "file", *PATIENT_COLUMNS}]
-    of_run = ("outside_population", "unknown_age")
-    # New columns stand at the end: programs may count them.
-    last = ["file", "balanced", "disclaimer", "population", *of_run, *PATIENT_COLUMNS]
-    writer.writerow(["run", *names, "state", "reason", *last])
+    writer.writerow(COLUMNS)
     figures = report.figures
-    counts = figures.run.file_counts
-    run, balanced = escape_formula(figures.run.name), "yes" if counts.balanced else "NO"
-    for image in (*figures.flagged, *figures.rejected):
-        row = content.flagged_row(figures, image)
-        values = [row[name] for name in names]
-        reason, file = escape_formula(image.reason or ""), escape_formula(image.original_name)
-        population = [image.population or "", *(getattr(counts, number) for number in of_run)]
-        patient = [row[name] for name in PATIENT_COLUMNS]
-        writer.writerow(
-            [run, *values, image.state, reason, file, balanced, DISCLAIMER, *population, *patient]
-        )
+    for image in (*figures.flagged, *figures.clear, *figures.rejected, *figures.others):
+        row = _of_run(report) | _of_image(figures, image)
+        writer.writerow([row[name] for name in COLUMNS])
     return buffer.getvalue()
+
+
+def _of_run(report: Report) -> dict[str, object]:
+    counts = report.figures.run.file_counts
+    return {
+        "run": escape_formula(report.figures.run.name),
+        "run_id": report.figures.run.id,
+        "balanced": "yes" if counts.balanced else "NO",
+        "disclaimer": DISCLAIMER,
+        **{number: getattr(counts, number) for number in _COUNTS},
+    }
+
+
+def _of_image(figures: RunFigures, image: Row[Any]) -> dict[str, object]:
+    reading = content.reading_cells(figures, image.id)
+    return {
+        **content.flagged_row(figures, image),
+        **reading,
+        **{name: escape_formula(str(reading[name])) for name in _TYPED},
+        "state": image.state,
+        "reason_code": image.reason_code or "",
+        "reason": escape_formula(image.reason or ""),
+        "file": escape_formula(image.original_name),
+        # Of an image with a known age, too: `flagged_row` names only those outside.
+        "population": image.population or "",
+        "received_at": image.received_at.isoformat(timespec="milliseconds"),
+        "scored_at": image.scored_at.isoformat(timespec="milliseconds") if image.scored_at else "",
+    }
 
 
 def escape_formula(name: str) -> str:

@@ -16,3 +16,5 @@ FORMATS: dict[str, Callable[[Report], str]] = {
     "csv": as_csv,
     "json": as_json,
 }
+# Programs read these, and need every image. People read the others.
+WHOLE = frozenset({"csv", "json"})

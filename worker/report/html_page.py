@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
+from typing import Any
 
 from worker import DISCLAIMER
+from worker.ledger.reports import RunFigures
 from worker.report import content
-from worker.report.content import FLAGGED_COLUMNS, REJECTED_COLUMNS, SLOWEST_COLUMNS, Report
+from worker.report.content import (
+    FLAGGED_COLUMNS,
+    READINGS_TABLE,
+    REJECTED_COLUMNS,
+    SHOWN,
+    SLOWEST_COLUMNS,
+    Report,
+)
 
 
 def as_html(report: Report) -> str:
@@ -20,15 +30,27 @@ def as_html(report: Report) -> str:
         f"{html.escape(counts.equation)}</p>",
         f"<h2>Flagged or uncertain: {counts.flagged} ({counts.uncertain} uncertain), {counts.unread} unread</h2>",
         f"<p>{html.escape(content.population_sentence(figures))}</p>",
-        _html_table(FLAGGED_COLUMNS, [content.flagged_row(figures, image) for image in figures.flagged]),
+        _scored(figures, figures.flagged, counts.flagged, "flagged or uncertain"),
+        f"<h2>Clear: {counts.scored - counts.flagged}</h2>",
+        _scored(figures, figures.clear, counts.scored - counts.flagged, "clear"),
+        f"<h2>{html.escape(content.readings_sentence(figures).rstrip('.'))}</h2>",
+        _html_table(READINGS_TABLE, content.readings_table(figures)),
         f"<h2>{html.escape(content.rejected_sentence(figures).rstrip('.'))}</h2>",
-        _html_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.rejected]),
+        _html_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.rejected[:SHOWN]]),
         "<h2>Slowest images</h2>",
         _html_table(SLOWEST_COLUMNS, content.slowest_rows(figures)),
         "<h2>To do</h2>",
         "".join(f"<p>{html.escape(sentence)}</p>" for sentence in report.look_at) or "<p>Nothing.</p>",
     ]
     return _PAGE.format(title=html.escape(figures.run.name), body="\n".join(body))
+
+
+def _scored(figures: RunFigures, images: Sequence[Any], total: int, kind: str) -> str:
+    """Return the first of these images as a table, and the sentence that says if there are more."""
+    shown = images[:SHOWN]
+    table = _html_table(FLAGGED_COLUMNS, [content.flagged_row(figures, image) for image in shown])
+    cut = content.cut_sentence(len(shown), total, kind)
+    return f"{table}<p>{html.escape(cut)}</p>" if cut else table
 
 
 def _html_table(names: tuple[str, ...], rows: list[dict[str, object]]) -> str:

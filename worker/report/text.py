@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from worker import DISCLAIMER
+from worker.ledger.reports import RunFigures
 from worker.report import content
-from worker.report.content import FLAGGED_COLUMNS, REJECTED_COLUMNS, Report
+from worker.report.content import FLAGGED_COLUMNS, READINGS_TABLE, REJECTED_COLUMNS, SHOWN, Report
 from worker.terminal import printable
 
 
@@ -21,10 +25,16 @@ def as_text(report: Report) -> str:
         "",
         f"Flagged or uncertain: {counts.flagged} ({counts.uncertain} uncertain), {counts.unread} unread.",
         *filter(None, [content.population_sentence(figures)]),
-        *_table(FLAGGED_COLUMNS, [content.flagged_row(figures, image) for image in figures.flagged]),
+        *_scored(figures, figures.flagged, counts.flagged, "flagged or uncertain"),
+        "",
+        f"Clear: {counts.scored - counts.flagged}.",
+        *_scored(figures, figures.clear, counts.scored - counts.flagged, "clear"),
+        "",
+        content.readings_sentence(figures),
+        *_table(READINGS_TABLE, content.readings_table(figures)),
         "",
         content.rejected_sentence(figures),
-        *_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.rejected]),
+        *_table(REJECTED_COLUMNS, [content.rejected_row(image) for image in figures.rejected[:SHOWN]]),
     ]
     if figures.slowest:
         slowest = ", ".join(
@@ -34,6 +44,13 @@ def as_text(report: Report) -> str:
     if report.look_at:
         lines += ["", "To do:", *(f"  {printable(sentence)}" for sentence in report.look_at)]
     return "\n".join(lines) + "\n"
+
+
+def _scored(figures: RunFigures, images: Sequence[Any], total: int, kind: str) -> list[str]:
+    """Return the first of these images as a table, and the sentence that says if there are more."""
+    shown = images[:SHOWN]
+    table = _table(FLAGGED_COLUMNS, [content.flagged_row(figures, image) for image in shown])
+    return [*table, *filter(None, [content.cut_sentence(len(shown), total, kind)])]
 
 
 def _table(names: tuple[str, ...], rows: list[dict[str, object]]) -> list[str]:

@@ -139,3 +139,56 @@ def test_retry_of_all_needs_a_reason_and_a_page(
 ) -> None:
     assert reader("Ada").post("/rejected/retry", data=form).status_code == 400
     assert state(night, unscored[0]) == ImageState.REJECTED
+
+
+@pytest.fixture
+def gate_rejected(night: Night, phantom_folder: Path) -> int:
+    """The id of an image that the gate rejected."""
+    accepted = night.accept(phantoms(phantom_folder, [601]))
+    night.score({}, rejected=[accepted[0].image_id])
+    return accepted[0].image_id
+
+
+def test_rejected_image_is_read_without_a_score_in_the_full_viewer(
+    reader: Reader, night: Night, gate_rejected: int
+) -> None:
+    ada = reader("Ada")
+    assert f'<a href="/review/{gate_rejected}">Read without a score</a>' in ada.get("/rejected").text
+    page = ada.get(f"/review/{gate_rejected}").text
+    for part in ('id="decide"', 'id="picture"', 'id="zoom-in"', 'name="score_shown" value="0"', "no score"):
+        assert part in page
+    assert 'id="show-map"' not in page
+    assert ada.get(f"/images/{gate_rejected}/picture").status_code == 200
+    assert ada.post(f"/review/{gate_rejected}/claim").status_code == 204
+    sent = {"finding": "cannot_be_judged/not_a_chest", "prediction": "0", "score_shown": "0"}
+    answer = ada.post(f"/review/{gate_rejected}/decide", data=sent)
+    assert answer.location == "/rejected"
+    page = ada.get("/rejected").text
+    assert "Read by Ada: cannot be judged: not a chest." in page
+    assert "Recorded: cannot be judged: not a chest, phantom-601.jpg." in page
+    report = ada.get("/api/v1/runs/1/report?format=json").get_json()
+    (row,) = report["turned_away_images"]
+    assert (row["finding_reason"], row["score_shown"]) == ("not_a_chest", False)
+    assert ada.post("/review/undo").location == f"/review/{gate_rejected}"
+    assert state(night, gate_rejected) == ImageState.REJECTED
+
+
+def test_reading_without_a_score_is_refused_once_there_is_one(
+    reader: Reader, night: Night, gate_rejected: int
+) -> None:
+    ada = reader("Ada")
+    page = ada.get(f"/review/{gate_rejected}").text
+    assert 'name="prediction" value="0"' in page
+    ada.post(f"/rejected/{gate_rejected}/retry", data={"reason": "another gate"})
+    night.score({gate_rejected: 0.9})
+    late = {"finding": "no_signs", "prediction": "0"}
+    answer = ada.post(f"/review/{gate_rejected}/decide", data=late, follow_redirects=True)
+    assert "Look at its new score first." in answer.text
+
+
+def test_file_without_a_picture_offers_no_reading(reader: Reader, unscored: tuple[int, int]) -> None:
+    ada = reader("Ada")
+    assert f'href="/review/{unscored[0]}">Read without' not in ada.get("/rejected").text
+    assert 'id="decide"' not in ada.get(f"/review/{unscored[0]}").text
+    refused = ada.post(f"/review/{unscored[0]}/decide", data={"finding": "no_signs"}, follow_redirects=True)
+    assert "no picture that a person could read" in refused.text
