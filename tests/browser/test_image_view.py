@@ -189,7 +189,7 @@ def test_one_to_one_and_fit(viewer: Page) -> None:
     assert sheet[0] + sheet[2] / 2 == pytest.approx(stage[0] + stage[2] / 2, abs=1)
     bar, text = box(viewer, ".ruler-bar"), viewer.locator("#ruler-text").inner_text()
     assert text == f"{bar[2]:.0f} px"
-    press(viewer, "f")
+    press(viewer, "w")
     expect(viewer.locator("#zoom")).to_have_text("fit")
     assert (box(viewer, "#sheet") == stage).all()
 
