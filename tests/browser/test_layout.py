@@ -241,6 +241,7 @@ def test_nothing_moves_for_who_asks_for_less_motion(house: Site, open_page: Call
     page = open_page(reduced_motion="no-preference")
     sign_in(page, house)
     page.goto(f"{house.url}/review/1")
+    page.evaluate("() => { document.body.style.transition = 'opacity 1s'; }")
     assert page.evaluate(moving) > 0
     page.emulate_media(reduced_motion="reduce")
     assert page.evaluate(moving) == 0

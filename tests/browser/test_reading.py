@@ -206,7 +206,7 @@ def test_draft_of_a_note_survives_reload_and_navigation_until_it_is_sent(
     expect(page).to_have_url(f"{site.url}/review/2")
     reading = reading_of(site, 1)
     assert (reading.finding, reading.note, reading.other_finding) == ("no_signs", "left base", "old fracture")
-    assert page.evaluate("Object.keys(sessionStorage).filter(key => key.startsWith('draft'))") == []
+    page.wait_for_function("() => !Object.keys(sessionStorage).some(key => key.startsWith('draft'))")
 
 
 def test_u_takes_back_the_reading_in_front_of_the_reader(site: Site, open_page: OpenPage) -> None:

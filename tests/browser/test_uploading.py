@@ -52,7 +52,7 @@ def test_verdicts_appear_without_reloading(
 
     page.goto(f"{nightread_up.url}/review?verdict=any")
     page.locator(".row").first.click()
-    for key in ("c", "o", "c"):
+    for key in ("1", "2", "1"):
         wait_until_shown(page)
         before = page.url
         press(page, key)
