@@ -5,17 +5,23 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tests.browser.serving import launch, press, serving, sign_in, wait_until_shown
+from tests.conftest import HANG_S
 from tests.integration.webui.night import RUN, Night, open_night, phantoms
 from worker.config import ROOT
 from worker.ledger import heartbeats
 from worker.ledger.session import utc_now
+from worker.renditions.bounded import NoRendition
+from worker.renditions.maker import Maker
+from worker.renditions.pack import Kind
 from worker.screening import open_screener
+from worker.store import open_store
 
 _NIGHT = 24
 _WIDTH = 900
@@ -63,10 +69,21 @@ def _create_night(folder: Path) -> tuple[Night, str]:
     new = phantoms(phantom_folder, range(900, 904), _WIDTH)
     sent = night.accept([*new, phantom_folder / "phantom-000.jpg", unreadable / "letter.pdf"], run="morning")
     screener.screen([item.image_id for item in sent[:3]])
+    _make_renditions(night)
     with night.ledger.transaction() as session:
         for name in ("sweeper", "watch", "web", "worker"):
             heartbeats.record_heartbeat(session, name, period_s=3600, at=utc_now())
     return night, f"{sent[0].receipt_id}-{sent[-1].receipt_id}"
+
+
+def _make_renditions(night: Night) -> None:
+    """Make every thumbnail before a page asks for it: a busy machine would show that there is none yet."""
+    store = open_store(night.settings)
+    maker = Maker(night.settings, store)
+    for sha256 in store.hashes():
+        # A file that cannot be shown has none.
+        with suppress(NoRendition):
+            maker.make(sha256, Kind.FULL, wall_s=HANG_S)
 
 
 def _save(page: Page, url: str, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the provider says, and every way in which it can say something wrong. A real HTTP provider in a thread."""
+"""Right and wrong answers of an OpenID provider, which runs over HTTP in a thread."""
 
 from __future__ import annotations
 

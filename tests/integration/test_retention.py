@@ -1,4 +1,4 @@
-"""What is older than the settings allow goes once a day, and images that wait keep everything."""
+"""Old data is removed once a day, as the settings say; images that wait for a reader keep everything."""
 
 from __future__ import annotations
 

@@ -189,6 +189,7 @@ def test_what_the_program_creates_is_closed_to_others(
         os.umask(before)
     stack.drop("a.jpg", phantoms[0].read_bytes())
     assert stack.wait_until_done(1).scored == 1
+    wait_for(lambda: any(stack.settings.data.rglob("*.zip")), "the renditions of the image")
     assert stack.stop() == 0
     made_by_the_test = {stack.settings.data, share, *stack.settings.data.glob("nightread.sqlite3*")}
     made = {path for path in stack.settings.data.rglob("*") if not path.is_symlink()} - made_by_the_test

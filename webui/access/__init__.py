@@ -1,1 +1,1 @@
-"""Who may come in: identity of a request, permissions, sessions."""
+"""Access control: the identity of a request, permissions, sessions."""

@@ -1,4 +1,4 @@
-"""Who makes a request: the person of a session, a program with an API token, or nobody."""
+"""The identity of a request: a signed-in person, a program with an API token, or nobody."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class NoName(Exception):  # noqa: N818 - names what is missing
 
 @dataclass(frozen=True)
 class Identity:
-    """Who makes a request.
+    """The person or program that makes a request.
 
     Attributes:
         actor: as the audit trail holds it.
@@ -54,7 +54,7 @@ class Identity:
 
     @cached_property
     def permissions(self) -> frozenset[Permission]:
-        """What the request may do."""
+        """The permissions of the request."""
         if not self.is_signed_in:
             return frozenset({Permission.EVERYONE})
         allowed = of_roles(frozenset() if self.lacks_second_factor else self.roles)

@@ -1,33 +1,29 @@
 // Drafts of notes: kept in this tab for one image and one person until they are sent, so that they survive a reload and a
 // look at another image. The browser removes them when the tab is closed, and when the person signs out.
+import { keep, kept, remove } from "./tab_storage.js";
 
 const PREFIX = "draft:";
 
 // The page after a reading says whose reading of which image was recorded.
 for (const said of document.querySelectorAll("[data-sent]")) {
-  for (const key of Object.keys(sessionStorage)) {
-    const draft = `${PREFIX}${said.dataset.sent}`;
-    if (key === draft || key.startsWith(`${draft}:`)) {
-      sessionStorage.removeItem(key);
-    }
-  }
+  const draft = `${PREFIX}${said.dataset.sent}`;
+  remove((key) => key === draft || key.startsWith(`${draft}:`));
 }
 
 // Fills the fields of a form from its draft, and keeps what is typed. `onChange(isKept)` is called with every change.
 export function keepDraft(form, onChange) {
-  const key = `${PREFIX}${form.dataset.draft}`;
+  const draft = `${PREFIX}${form.dataset.draft}`;
   const fields = [...form.querySelectorAll("textarea")];
-  const kept = JSON.parse(sessionStorage.getItem(key) ?? "{}");
+  const words = kept(draft);
   for (const field of fields) {
-    field.value = kept[field.name] ?? field.value;
+    field.value = words?.[field.name] ?? field.value;
   }
-  const show = () => onChange(sessionStorage.getItem(key) !== null);
+  const show = () => onChange(kept(draft) !== null);
   form.addEventListener("input", () => {
-    const words = Object.fromEntries(fields.map((field) => [field.name, field.value]));
     if (fields.some((field) => field.value !== field.defaultValue)) {
-      sessionStorage.setItem(key, JSON.stringify(words));
+      keep(draft, Object.fromEntries(fields.map((field) => [field.name, field.value])));
     } else {
-      sessionStorage.removeItem(key);
+      remove((key) => key === draft);
     }
     show();
   });

@@ -12,7 +12,7 @@ const PRESETS = {
 // What a picture of 8 bits holds.
 export const EIGHT_BITS = { lowest: 0, highest: 255, voi_low: 0, voi_high: 255, inverted: false };
 
-async function drawn(canvas, source) {
+function drawn(canvas, source) {
   const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
   Object.assign(canvas, { width: source.naturalWidth ?? source.width, height: source.naturalHeight ?? source.height });
   context.drawImage(source, 0, 0);
@@ -21,7 +21,7 @@ async function drawn(canvas, source) {
 
 // Loads the codes of a picture of 8 bits from its <img>.
 export async function codesOfPicture(canvas, picture) {
-  const { context, pixels } = await drawn(canvas, picture);
+  const { context, pixels } = drawn(canvas, picture);
   const { data } = pixels;
   return { context, pixels, codes: Uint16Array.from({ length: data.length / 4 }, (_, i) => data[4 * i] * 257) };
 }
@@ -33,7 +33,7 @@ export async function codesOfValues(canvas) {
     throw new Error(answer.statusText);
   }
   const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  const { context, pixels } = await drawn(canvas, bitmap);
+  const { context, pixels } = drawn(canvas, bitmap);
   bitmap.close();
   const { data } = pixels;
   return { context, pixels, codes: Uint16Array.from({ length: data.length / 4 }, (_, i) => data[4 * i] * 256 + data[4 * i + 1]) };
@@ -98,7 +98,7 @@ export class GreyWindow {
     }
   }
 
-  // `darkest` and `brightest` are shares of what is shown as sent.
+  // The darkest and the brightest value are given as shares of the range that is shown as sent.
   showShares([darkest, brightest]) {
     const [low, high] = this.grey.inverted ? [1 - brightest, 1 - darkest] : [darkest, brightest];
     const { level, width } = this.start;
@@ -118,7 +118,7 @@ export class GreyWindow {
     this.show();
   }
 
-  // Up is brighter, and right is more contrast. A drag across the picture changes the window by half of the range.
+  // Up is brighter, and right is more contrast. A drag of 1,000 pixels changes level or width by the whole range.
   drag(across, down) {
     const darker = this.grey.inverted ? -down : down;
     this.level.value = Number(this.level.value) + darker * this.range / 1000;
@@ -133,14 +133,17 @@ export class GreyWindow {
   }
 
   show() {
-    const isAsSent = this.settings.window.preset === "sent";
-    if (isAsSent) {
+    if (this.isAsSent) {
       this.canvas.hidden = true;
       this.text.textContent = this.defaultText;
       return;
     }
     this.text.textContent = `Window ${this.written(this.level)} / ${this.written(this.width)} (level / width), set by you. R resets it.`;
     this.frame ??= requestAnimationFrame(() => this.draw());
+  }
+
+  get isAsSent() {
+    return this.settings.window.preset === "sent";
   }
 
   written(slider) {
@@ -151,7 +154,7 @@ export class GreyWindow {
     try {
       this.loaded ??= await this.load(this.canvas);
       this.paint();
-      this.canvas.hidden = this.settings.window.preset === "sent";
+      this.canvas.hidden = this.isAsSent;
     } catch {
       this.text.textContent = "The values of the original cannot be loaded, so the window cannot be changed.";
     } finally {

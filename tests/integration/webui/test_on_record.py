@@ -1,4 +1,4 @@
-"""Who saw what is on record before it is sent: one row for each view, search, export and refusal."""
+"""Each view, search, export and refusal is on record, as one row, before the answer is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pages and API say of patients outside the model's population, and of unknown age."""
+"""Pages and API on patients outside the model's population, and of unknown age."""
 
 from __future__ import annotations
 

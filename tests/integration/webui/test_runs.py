@@ -130,7 +130,7 @@ def test_strip_counts_unread_and_pending_images(app: Flask, night: Night, phanto
 
 
 def test_list_and_run_show_the_same_counts(client: FlaskClient) -> None:
-    """What the list calls flagged, the run does not call something else."""
+    """Compare the counts of a run on the two pages by their names."""
     listing, run = client.get("/runs").text, client.get("/runs/1").text
     told = dict(re.findall(r'data-label="(Scored|Flagged|Uncertain|Rejected|Quarantined)">(\d+)', listing))
     assert told == {"Scored": "8", "Flagged": "4", "Uncertain": "2", "Rejected": "0", "Quarantined": "0"}

@@ -168,18 +168,15 @@ def test_methods_that_no_rule_has_are_refused(client: FlaskClient, method: str) 
 
 def test_scripts_keep_nothing_in_the_browser_but_settings_and_drafts() -> None:
     scripts = {path.name: path.read_text() for path in (ROOT / "webui" / "static").glob("*.js")}
-    # Window, inversion and opacity, until the tab is closed: nothing of an image or of a person.
-    settings = scripts.pop("view_settings.js")
-    assert re.findall(r"Storage\.\w+\((\w+)", settings) == ["KEY", "KEY"]
-    drafts = "drafts.js"
-    del scripts[drafts]
+    keeping = {name for name, script in scripts.items() if "./tab_storage.js" in script}
+    assert keeping == {"view_settings.js", "drafts.js"}
+    storage = scripts.pop("tab_storage.js")
     everything = "".join(scripts.values())
     assert "fetch(" in everything
     assert not re.search(
         r"localStorage|sessionStorage|indexedDB|document\.cookie|caches\b|serviceWorker", everything
     )
-    kept = (ROOT / "webui" / "static" / drafts).read_text()
-    assert not re.search(r"localStorage|indexedDB|document\.cookie|caches\b|serviceWorker", kept)
+    assert not re.search(r"localStorage|indexedDB|document\.cookie|caches\b|serviceWorker", storage)
 
 
 def test_browser_keeps_nothing_personal(client: FlaskClient) -> None:
