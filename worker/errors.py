@@ -77,7 +77,7 @@ REJECTIONS: dict[str, str] = {
     "dicom_palette": "The grey values of the DICOM object are numbers of colours in a palette, as {tag} says. "
     "Send the grey image (MONOCHROME1 or MONOCHROME2).",
     "dicom_other_body_part": "The DICOM object states {stated} ({tag}). Nightread scores frontal chest images. If this is one, "
-    "read it without a score, and have the device state CHEST.",
+    "have the device state CHEST, and send it again.",
     "dicom_other_view": "The DICOM object states {stated} ({tag}). Nightread scores frontal views only (PA or AP).",
     "stated_view": "The view was stated as {view}. Nightread scores frontal views only (PA or AP).",
     "outside_population": "The patient's age lies outside of those for which the model's figures hold ({ages}), and the setting "
