@@ -27,6 +27,7 @@ wheels:  ## Download what `make setup WHEELS=folder` installs on a machine witho
 		--requirement lock/serve.txt --dest $(or $(WHEELS),build/wheels)
 
 test-fast: $(FAST)  ## Run the fast tests: no TensorFlow, browser or PostgreSQL; measure coverage: COVERAGE=1
+	$(if $(COVERAGE),rm -f .coverage .coverage.*)
 	.venv-fast/bin/python $(if $(COVERAGE),-m coverage run --omit "training/*$(comma)bench/*") -m pytest --part fast -n 2 --dist worksteal $(ARGS)
 
 test-slow: $(DEVELOP)  ## Run the other tests: real servers, a real browser, TensorFlow, minutes
