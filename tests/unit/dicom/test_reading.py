@@ -24,6 +24,8 @@ from pydicom.uid import (
 )
 
 from tests.dicom_objects import LOSSLESS, as_file, grey_object, phantom_values, without_meta, without_preamble
+from worker.dicom.header import identity_of
+from worker.dicom.patients import patient_key
 from worker.dicom.picture import decode
 from worker.dicom.reading import START_BYTES, is_dicom, read_header, read_object
 from worker.errors import RejectedImage
@@ -290,3 +292,13 @@ def test_compressed_syntax_with_native_pixels_is_rejected() -> None:
     data = OBJECT.replace(b"1.2.840.10008.1.2.1\0\x02\0", b"1.2.840.10008.1.2.5\0\x02\0")
     assert data != OBJECT
     assert code(data) == "dicom_damaged"
+
+
+def test_one_patient_in_two_character_sets_has_one_key() -> None:
+    keys = set()
+    for character_set in ("ISO_IR 192", "ISO_IR 100"):
+        data = as_file(
+            grey_object(phantom_values(width=120), SpecificCharacterSet=character_set, PatientID="M\u00fc-1")
+        )
+        keys.add(identity_of(read_header(io.BytesIO(data), len(data)), b"k" * 32).patient_key)
+    assert keys == {patient_key(None, "M\u00fc-1", b"k" * 32)}
