@@ -131,6 +131,12 @@ def test_services_screen_a_folder_with_their_own_rights(
         wait_for(lambda: count_scored(ledger) == len(phantoms), "every phantom's score")
         assert list((project / "data" / "inbox").iterdir()) == []
         web = f"http://127.0.0.1:{containers.environment('web')['NIGHTREAD_PORT']}"
+        code = SERVICES["web"]["healthcheck"]["test"][-1].replace("http://127.0.0.1:8000", web)
+        # The worker may score every phantom before the page listens.
+        wait_for(
+            lambda: subprocess.run([sys.executable, "-c", code], check=False).returncode == 0,
+            "the page's health check",
+        )
         headers = bearer(ledger, {Scope.IMAGES_READ, Scope.IMAGES_WRITE})
         assert upload(web, "a.jpg", distinct(phantoms[0].read_bytes(), 1), headers)[1]["outcome"] == "new"
         assert fetch(f"{web}/images/1/picture", headers).startswith(b"\x89PNG")
@@ -138,8 +144,6 @@ def test_services_screen_a_folder_with_their_own_rights(
             _, program, *arguments = SERVICES[name]["healthcheck"]["test"]
             assert program == "nightread"
             assert containers.run(name, *arguments).returncode == 0
-        code = SERVICES["web"]["healthcheck"]["test"][-1].replace("http://127.0.0.1:8000", web)
-        wait_for(lambda: subprocess.run([sys.executable, "-c", code], check=False).returncode == 0)
         assert_secrets_are_in_files_only(project, processes=3)
 
 
