@@ -130,6 +130,7 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         urlencode({"verdict": verdict, "reading": reading, "run": run, "after": after})
         for verdict, reading, run, after in product(VERDICTS, READING, ["", samples.runs[-1]], ["", "0.3_1"])
     ]
+    queries += _ordered_and_filtered(samples)
     reports_of = product(samples.runs, ("text", "html", "csv", "json"))
     return {
         "home.show": ["/"],
@@ -140,6 +141,10 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         "upload.rows": ["/upload/rows?receipts=1-50"],
         "runs.listing": ["/runs"],
         "runs.show": [f"/runs/{run}" for run in samples.runs],
+        "queue.news": [
+            f"/review/news?{urlencode({'since': since, 'shown': 1, 'verdict': verdict})}"
+            for since, verdict in product([1, 1_000_000_000], ["to-read", "any"])
+        ],
         "rejected.show": ["/rejected", f"/rejected?before={samples.images[len(samples.images) // 2]}"],
         "rescored.show": ["/rescored"],
         "models.listing": ["/models"],
@@ -178,6 +183,33 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         "api_health.status": ["/api/v1/status"],
         "api_health.description": ["/api/v1/openapi.json"],
     }
+
+
+def _ordered_and_filtered(samples: Samples) -> list[str]:
+    """Return queries of the queue by each order, from both ends of a page, and by each filter."""
+    middle = {"score": "0.3_1", "closest": "0.3_1", "oldest": "1767225600000000.0_1"}
+    orders: list[dict[str, object]] = [
+        {"order": order, "run": run, place: middle[order], "reading": reading}
+        for order, run, place, reading in product(
+            middle, ["", samples.runs[-1]], ["after", "before"], ["unread", "any"]
+        )
+    ]
+    everything = {"verdict": "any", "reading": "any"}
+    filters: list[dict[str, object]] = [
+        {"low": 0.2, "high": 0.3, "order": order, **everything} for order in middle
+    ]
+    filters += [
+        {"state": state, "run": run}
+        for state, run in product(["without-score", "any"], ["", samples.runs[0]])
+    ]
+    filters += [
+        {"source": "upload", **everything},
+        {"age": "1-5", "sex": "F", "view": "PA", **everything},
+        {"sex": "unknown", "order": "closest", **everything},
+        {"reader": 1, "reading": "read", "order": "oldest"},
+        {"reason": "blank"},
+    ]
+    return [urlencode(query) for query in [*orders, *filters]]
 
 
 @contextmanager

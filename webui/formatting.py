@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from datetime import datetime
 
@@ -60,6 +61,7 @@ def install(app: Flask) -> None:
     app.add_template_filter(visible, "visible")
     app.add_template_filter(when, "when")
     app.add_template_filter(probability, "probability")
+    app.add_template_filter(exact_probability, "exact_probability")
     app.add_template_filter(duration, "duration")
     app.add_template_filter(age, "age")
     app.add_template_filter(AGE_SOURCES.get, "age_source")
@@ -79,13 +81,12 @@ def visible(text: str) -> str:
 
 
 def when(at: datetime | None) -> str:
-    """Return a time element that shows UTC, with the local time as its tooltip; a dash for None."""
+    """Return a time element that shows UTC and says so; a dash for None. `page.js` shows the browser's local time."""
     if at is None:
         return "\N{EN DASH}"
     iso = at.isoformat(timespec="seconds")
-    local = at.astimezone().strftime("%Y-%m-%d %H:%M:%S local time")
     utc = at.strftime("%Y-%m-%d %H:%M:%S UTC")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, local, utc)
+    return Markup('<time datetime="{}">{}</time>').format(iso, utc)
 
 
 def probability(value: float) -> str:
@@ -95,6 +96,13 @@ def probability(value: float) -> str:
     if 0.995 <= value < 1:  # noqa: PLR2004
         return ">0.99"
     return f"{value:.2f}"
+
+
+def exact_probability(value: float) -> str:
+    """Return a probability with enough decimals to tell it from 0 and 1, and from others near them: two to eight."""
+    rest = min(value, 1 - value)
+    decimals = 2 if rest >= 0.01 or rest <= 0 else min(8, math.ceil(-math.log10(rest)) + 1)  # noqa: PLR2004
+    return f"{value:.{decimals}f}"
 
 
 def age(years: float) -> str:

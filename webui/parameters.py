@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 from flask import abort, request
 
+from webui.dependencies import dependencies
 from webui.formatting import as_sentence
 from webui.ids import LARGEST_ID, id_of
 from webui.json_depth import has_too_many_parts
 from webui.queue_view import QueueView
+from worker.ledger.session import ledger_time
 from worker.ledger.states import IllegalTransition
 
 
@@ -28,9 +32,14 @@ def bad_request_on_value_error() -> Iterator[None]:
 
 
 def queue_view_parameter() -> QueueView:
-    """Return the filter and cursor of the URL."""
+    """Return the filter, order and cursor of the URL, with the time limit of the settings."""
     with bad_request_on_value_error():
-        return QueueView.parse(request.args)
+        queue_view = QueueView.parse(request.args)
+    read_within_s = dependencies().settings.read_within_s
+    if not read_within_s:
+        return queue_view
+    with dependencies().ledger.reading() as session:
+        return replace(queue_view, overdue_from=ledger_time(session) - timedelta(seconds=read_within_s))
 
 
 def before_parameter() -> int | None:

@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 from worker.errors import TransientFailure
+from worker.ledger import reading_queue
+from worker.ledger.reading_queue import QueueFilter
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.status import status_document
 
@@ -17,7 +19,7 @@ _MAX_AGE_S = 5.0
 
 
 class StatusCache:
-    """One status document, shared by all threads."""
+    """One status document, shared by all threads. The number of images to read is never old."""
 
     def __init__(self, ledger: Ledger) -> None:
         """Read nothing yet."""
@@ -34,7 +36,16 @@ class StatusCache:
                 self._document = self._read_ledger()
                 finished = time.monotonic()
                 self._valid_until = finished + min(_MAX_AGE_S, _KEEP_FACTOR * (finished - started))
-            return self._document
+            document = self._document
+        return None if document is None else self._with_fresh_number(document)
+
+    def _with_fresh_number(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        """Replace the number of images to read, so that it is the same one everywhere on a page."""
+        try:
+            with self._ledger.reading() as session:
+                return document | {"unread": reading_queue.count(session, QueueFilter())}
+        except TransientFailure:
+            return None
 
     def _read_ledger(self) -> dict[str, Any] | None:
         try:

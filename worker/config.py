@@ -375,6 +375,12 @@ class Settings(BaseSettings):
         gt=0,
         description="The same as `NIGHTREAD_SESSION_IDLE_S`, for administrators.",
     )
+    read_within_s: float = Field(
+        0,
+        ge=0,
+        le=_YEAR_S,
+        description="Seconds from the arrival of an image until it should be read. An unread one that waits longer comes first in the reading queue, and says so; 0: no limit.",
+    )
     claim_s: float = Field(
         900.0, gt=0, description="Seconds for which a reader's claim on an image is valid."
     )

@@ -69,7 +69,7 @@ FAULTS = """([longestWord, headerShare, headerPx, finger]) => {
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const element = node.parentElement;
     const text = node.data.trim();
-    if (!text || element.closest("script, style, noscript, .skip, svg, option, [title].one-line") || !shown(element)) {
+    if (!text || element.closest("script, style, noscript, .skip, svg, option, [title].one-line, [title].clamped") || !shown(element)) {
       continue;
     }
     range.selectNodeContents(node);
@@ -89,7 +89,7 @@ FAULTS = """([longestWord, headerShare, headerPx, finger]) => {
     }
   }
   for (const element of document.body.querySelectorAll("*")) {
-    if (element.closest("svg, .stage, .skip, select, textarea, [title].one-line") || !element.innerText?.trim() || !shown(element)) {
+    if (element.closest("svg, .stage, .skip, select, textarea, [title].one-line, [title].clamped") || !element.innerText?.trim() || !shown(element)) {
       continue;
     }
     const { overflowX, overflowY } = style(element);

@@ -74,7 +74,7 @@ def record_search(queue_view: QueueView) -> None:
         with dependencies().ledger.reading() as session:
             run = run_at(session, queue_view.run)
             run_id = None if run is None else run.id
-    record(AccessKind.SEARCH, f"{queue_view.verdict}/{queue_view.reading}", run_id=run_id)
+    record(AccessKind.SEARCH, queue_view.code, run_id=run_id)
 
 
 def record_uploads(receipts: str) -> None:

@@ -21,16 +21,22 @@ api = Blueprint("api_reading", __name__, url_prefix="/api/v1")
 @api.get("/queue")
 @needs(Permission.IMAGES)
 def queue() -> ResponseReturnValue:
-    """Return a page of the queue. `next` is the `after` of the next page."""
+    """Return a page of the queue. `next` is the `after` of the next page, `previous` the `before` of the previous one."""
     queue_view = queue_view_parameter()
     record_search(queue_view)
     with dependencies().ledger.reading() as session:
-        page = reading_queue.queue(session, queue_view.filter, after=queue_view.after)
+        page = reading_queue.queue(
+            session, queue_view.filter, after=queue_view.after, before=queue_view.before
+        )
         patients = studies.patients(session, [image.id for image in page.images])
         return {
             "disclaimer": DISCLAIMER,
             "total": page.total,
+            "total_exact": page.whole.exact,
+            "first": page.first,
+            "searched": page.searched,
             "next": str(page.next) if page.next else None,
+            "previous": str(page.previous) if page.previous else None,
             "images": [
                 queue_row(image, page.standing.get(image.id), patients.get(image.id)) for image in page.images
             ],

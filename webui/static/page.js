@@ -1,12 +1,48 @@
-// On every page: local times in tooltips, and a warning in the status strip when the server stops responding.
+// On every page: local times, with UTC on demand, and a warning in the status strip when the server stops responding.
 
-function showLocalTimes(root) {
-  for (const time of root.querySelectorAll("time[datetime]")) {
-    time.title = `${new Date(time.dateTime).toLocaleString()} local time`;
+let inUtc = false;
+
+function twoDigits(number) {
+  return String(number).padStart(2, "0");
+}
+
+function localText(at) {
+  const day = [at.getFullYear(), twoDigits(at.getMonth() + 1), twoDigits(at.getDate())].join("-");
+  return `${day} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(twoDigits).join(":")}`;
+}
+
+// The server sends UTC, which the tooltip keeps.
+function showTimes() {
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    time.dataset.utc ??= time.textContent;
+    const local = localText(new Date(time.dateTime));
+    time.textContent = inUtc ? time.dataset.utc : local;
+    time.title = inUtc ? `${local} local time` : time.dataset.utc;
   }
 }
 
-showLocalTimes(document);
+function offerUtc() {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const choice = document.createElement("button");
+  choice.type = "button";
+  choice.className = "plain";
+  choice.id = "times";
+  const name = () => { choice.textContent = inUtc ? "Times: UTC. Switch to local times" : `Times: ${zone}. Switch to UTC`; };
+  choice.addEventListener("click", () => {
+    inUtc = !inUtc;
+    name();
+    showTimes();
+  });
+  name();
+  document.querySelector("footer.bottom").append(" ", choice);
+}
+
+showTimes();
+document.body.addEventListener("htmx:afterSettle", showTimes);
+document.addEventListener("nightread:times", showTimes);
+if (document.querySelector("time[datetime]")) {
+  offerUtc();
+}
 
 const strip = document.getElementById("strip");
 let lastResponse = new Date();

@@ -1,50 +1,25 @@
-"""The reading queue: lists of scored images, the highest score first, in pages."""
+"""The reading queue: lists of images in an order that the reader chose, in pages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import product
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Subquery, or_, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from worker.ledger.review import NEEDS_READING, standing_reviews
-from worker.ledger.runs import run_at
-from worker.ledger.states import ReviewState
-from worker.ledger.tables import Image, ImageTally, Instance, Prediction, Rescore, Review
+from worker.ledger.queue_filter import Asked, QueueFilter, asked
+from worker.ledger.queue_order import Cursor, Order, Part, Place, merged
+from worker.ledger.queue_search import PARTS, SEARCHED, Total, count_above, walk, whole
+from worker.ledger.review import standing_reviews
+from worker.ledger.tables import Image, Instance, Prediction, Rescore, Review
+
+__all__ = ["Cursor", "Order", "Part", "Place", "QueueFilter"]
 
 PAGE_SIZE = 50
-_VERDICTS = (*NEEDS_READING, "clear")
-
-
-@dataclass(frozen=True)
-class QueueFilter:
-    """A filter of scored images; an empty field does not restrict the list. `run` as in `worker.ledger.runs.run_at`."""
-
-    verdicts: Sequence[str] = NEEDS_READING
-    review: ReviewState | None = ReviewState.UNREAD
-    run: str | None = None
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """The end of a page: the next page starts after this score and id (keyset paging)."""
-
-    p_pneumonia: float
-    image_id: int
-
-    def __str__(self) -> str:
-        """Return the cursor as text for a URL; `repr` keeps every bit of the float."""
-        return f"{self.p_pneumonia!r}_{self.image_id}"
-
-    @classmethod
-    def parse(cls, text: str) -> Cursor:
-        """Parse the text of a cursor. Raises ValueError if it is not one."""
-        p_pneumonia, image_id = text.split("_")
-        return cls(float(p_pneumonia), int(image_id))
+# A reader who goes on to the next image does not wait for more searches than this.
+_SEARCHES = 5
 
 
 @dataclass(frozen=True)
@@ -62,80 +37,96 @@ class QueuePage:
     Attributes:
         images: the images of this page, in order.
         standing: the standing reading of each image that has one, by the image's id.
-        next: the cursor of the next page; None on the last page.
-        total: number of images in the whole list.
+        next: the cursor that the next page starts after; None on the last page.
+        previous: the cursor that the previous page ends before; None on the first page.
+        first: the position of the first image in the list, from 1; None for an empty page, or far down in the list.
+        whole: the size of the list.
+        searched: the number of images that were looked at, if the page ends for that reason; else None.
     """
 
     images: Sequence[Image]
     standing: Mapping[int, Review]
     next: Cursor | None
-    total: int
+    previous: Cursor | None
+    first: int | None
+    whole: Total
+    searched: int | None = None
+
+    @property
+    def total(self) -> int:
+        """The number of images in the whole list; at least so many, if `whole` says so."""
+        return self.whole.number
 
 
 def queue(
-    session: Session, queue_filter: QueueFilter, *, after: Cursor | None = None, size: int = PAGE_SIZE
+    session: Session,
+    queue_filter: QueueFilter,
+    *,
+    after: Cursor | None = None,
+    before: Cursor | None = None,
+    size: int = PAGE_SIZE,
 ) -> QueuePage:
-    """Return a page of scored images, the highest score first."""
-    urgent = most_urgent(session, queue_filter, after=after, limit=size + 1)
-    images = session.scalars(
-        select(Image)
-        .join(urgent, Image.id == urgent.c.id)
-        .order_by(urgent.c.p_pneumonia.desc(), urgent.c.id)
-        .options(
-            joinedload(Image.run),
-            joinedload(Image.claimed_by),
-        )
-    ).all()
-    page = images[:size]
-    has_next = len(images) > size and page[-1].p_pneumonia is not None
-    return QueuePage(
-        images=page,
-        standing=standing_reviews(session, page),
-        next=Cursor(page[-1].p_pneumonia or 0.0, page[-1].id) if has_next else None,
-        total=count(session, queue_filter),
-    )
+    """Return the page of a list that starts after a cursor, or that ends before one."""
+    question = asked(session, queue_filter)
+    if before is not None:
+        above = walk(session, question, before, size + 1, upwards=True)
+        if len(above.places) > size or above.stopped:
+            shown = list(reversed(above.places[:size]))
+            last = shown[-1] if shown else before
+            follows = walk(session, question, last, 1)
+            has_next = bool(follows.places or follows.stopped)
+            start = shown[0] if len(above.places) > size else above.stopped
+            return _page(session, question, shown, start, last if has_next else None, above.stopped)
+    # Before the second page stands the first one, whole.
+    below = walk(session, question, None if before else after, size + 1)
+    shown = list(below.places[:size])
+    end = shown[-1] if len(below.places) > size else below.stopped
+    start = None if before or after is None else shown[0] if shown else after
+    return _page(session, question, shown, start, end, below.stopped)
 
 
 def most_urgent(
     session: Session, queue_filter: QueueFilter, *, after: Cursor | None = None, limit: int
 ) -> Subquery:
     """Select `id` and `p_pneumonia` of the first images of a list, the highest score first, for a join."""
-    return _first(session, queue_filter, _below(after), limit).subquery()
+    question = asked(session, replace(queue_filter, order=Order.SCORE, overdue_from=None))
+    (scored,) = (stretch for stretch in question.stretches() if stretch.part is Part.SCORED)
+    rows = merged(scored.sorting, scored.kinds, after, limit).subquery()
+    return select(rows.c.id, rows.c.value.label("p_pneumonia")).subquery()
 
 
 def count(session: Session, queue_filter: QueueFilter) -> int:
-    """Return the number of scored images in a list, from the tallies."""
-    tallied = select(func.sum(ImageTally.total)).where(
-        ImageTally.review_state.in_([queue_filter.review] if queue_filter.review else list(ReviewState)),
-        ImageTally.verdict.in_(queue_filter.verdicts or _VERDICTS),
-    )
-    if queue_filter.run is not None:
-        tallied = tallied.where(ImageTally.run_id == _run_id(session, queue_filter.run))
-    return int(session.scalar(tallied) or 0)
+    """Return the number of images in a list; where no tally holds it, at least so many."""
+    return whole(session, asked(session, queue_filter)).number
 
 
 def next_unread(
-    session: Session, queue_filter: QueueFilter, *, after: Cursor | None, reader_id: int, at: datetime
+    session: Session, queue_filter: QueueFilter, *, after: Cursor | Place | None, reader_id: int, at: datetime
 ) -> int | None:
-    """Return the id of the next image that no other reader has claimed; after the last one, start from the top."""
+    """Return the id of the next image that no other reader has claimed; after the last one, start from the top.
+
+    A case that has passed its time limit comes before all others.
+    """
+    question = asked(session, queue_filter)
     free = or_(Image.claimed_until.is_(None), Image.claimed_until < at, Image.claimed_by_id == reader_id)
-    image_id: int | None = session.scalar(_first(session, queue_filter, [free, *_below(after)], 1))
-    if image_id is not None or after is None:
-        return image_id
-    first_id: int | None = session.scalar(_first(session, queue_filter, [free], 1))
-    return first_id
+    cursor = _cursor(after, queue_filter)
+    starts: list[tuple[Cursor | None, Sequence[Part]]] = [(None, PARTS)]
+    if cursor is not None:
+        starts = [(cursor, PARTS), *starts]
+        if cursor.part is not Part.OVERDUE:
+            starts = [(None, [Part.OVERDUE]), *starts]
+    for start, parts in starts:
+        image_id = _first_free(session, question, start, free, parts)
+        if image_id is not None:
+            return image_id
+    return None
 
 
-def neighbours(session: Session, queue_filter: QueueFilter, position: Cursor) -> Neighbours:
+def neighbours(session: Session, queue_filter: QueueFilter, position: Cursor | Place) -> Neighbours:
     """Return the images next to a place in the queue, whoever has claimed them."""
-    above = [
-        Image.p_pneumonia >= position.p_pneumonia,
-        or_(Image.p_pneumonia > position.p_pneumonia, Image.id < position.image_id),
-    ]
-    return Neighbours(
-        session.scalar(_first(session, queue_filter, above, 1, upwards=True)),
-        session.scalar(_first(session, queue_filter, _below(position), 1)),
-    )
+    question, cursor = asked(session, queue_filter), _cursor(position, queue_filter)
+    before, after = (walk(session, question, cursor, 1, upwards=upwards).places for upwards in (True, False))
+    return Neighbours(before[0].image_id if before else None, after[0].image_id if after else None)
 
 
 def image_id_of(session: Session, sha256: str) -> int | None:
@@ -162,55 +153,58 @@ def open_image(session: Session, image_id: int) -> Image | None:
     ).one_or_none()
 
 
-def _first(
+def _page(
     session: Session,
-    queue_filter: QueueFilter,
-    conditions: Sequence[ColumnElement[bool]],
-    limit: int,
-    *,
-    upwards: bool = False,
-) -> Select[Any]:
-    """Select the first ids and scores of a list, the highest score first, or upwards from its end.
-
-    Each verdict and reading state is a range of an index in this order. The first few rows of each range are
-    taken and then sorted, so the cost does not depend on the number of images.
-    """
-    run_condition = [] if queue_filter.run is None else [Image.run_id == _run_id(session, queue_filter.run)]
-    kinds = product(
-        [queue_filter.review] if queue_filter.review else ReviewState, queue_filter.verdicts or _VERDICTS
-    )
-    ranges = [
-        select(Image.id, Image.p_pneumonia)
-        .where(Image.review_state == review, Image.verdict == verdict, *run_condition, *conditions)
-        .order_by(*_order(Image, upwards=upwards))
-        .limit(limit)
-        .subquery()
-        for review, verdict in kinds
-    ]
-    rows = union_all(*(select(part) for part in ranges)).subquery()
-    order = _order(rows.c, upwards=upwards)
-    return select(rows.c.id, rows.c.p_pneumonia).order_by(*order).limit(limit)
-
-
-def _order(columns: Any, *, upwards: bool) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    return (
-        (columns.p_pneumonia.asc(), columns.id.desc())
-        if upwards
-        else (columns.p_pneumonia.desc(), columns.id.asc())
+    question: Asked,
+    places: Sequence[Cursor],
+    previous: Cursor | None,
+    following: Cursor | None,
+    stopped: Cursor | None,
+) -> QueuePage:
+    images = _images(session, [place.image_id for place in places])
+    above = count_above(session, question, places[0]) if previous and places else Total(0)
+    total = whole(session, question)
+    shown = Total(max(total.number, above.number + len(images)), exact=False)
+    return QueuePage(
+        images=images,
+        standing=standing_reviews(session, images),
+        next=following,
+        previous=previous,
+        first=above.number + 1 if above.exact and images else None,
+        whole=total if total.exact else shown,
+        searched=SEARCHED if stopped else None,
     )
 
 
-def _run_id(session: Session, reference: str) -> int:
-    """Return the id of a run; 0, which no run has, if there is none."""
-    run = run_at(session, reference)
-    return run.id if run else 0
+def _images(session: Session, image_ids: Sequence[int]) -> Sequence[Image]:
+    """Load images with what a list shows of them, in the order of the ids."""
+    rows = session.scalars(
+        select(Image)
+        .where(Image.id.in_(image_ids))
+        .options(joinedload(Image.run), joinedload(Image.claimed_by))
+    )
+    by_id = {image.id: image for image in rows}
+    return [by_id[image_id] for image_id in image_ids if image_id in by_id]
 
 
-def _below(after: Cursor | None) -> list[ColumnElement[bool]]:
-    if after is None:
-        return []
-    # The first condition follows from the second. It lets the database start at this place in the index.
-    return [
-        Image.p_pneumonia <= after.p_pneumonia,
-        or_(Image.p_pneumonia < after.p_pneumonia, Image.id > after.image_id),
-    ]
+def _first_free(
+    session: Session,
+    question: Asked,
+    start: Cursor | None,
+    free: ColumnElement[bool],
+    parts: Sequence[Part],
+) -> int | None:
+    for _ in range(_SEARCHES):
+        found = walk(session, question, start, 1, condition=free, parts=parts)
+        if found.places:
+            return found.places[0].image_id
+        if found.stopped is None:
+            return None
+        start = found.stopped
+    return None
+
+
+def _cursor(position: Cursor | Place | None, queue_filter: QueueFilter) -> Cursor | None:
+    if isinstance(position, Place):
+        return position.cursor(queue_filter.order, queue_filter.overdue_from)
+    return position

@@ -38,6 +38,9 @@ SALT = String(32)
 # An image has a reason exactly while it is rejected or quarantined.
 HAS_REASON = text("reason_code IS NOT NULL")
 UNSEEN = text("seen_at IS NULL")
+SCORED = text("verdict IS NOT NULL")
+WITHOUT_VERDICT = text("verdict IS NULL")
+STATED = text("accession IS NOT NULL")
 # Most events have these kinds or this actor. The others are found through small indexes.
 RARE_KIND = text("kind NOT IN ('received', 'scored')")
 NOT_THE_PROGRAM = text("actor <> 'nightread'")
@@ -97,6 +100,31 @@ class Image(Base):
         # One range for each reading state and verdict, in the order of the queue: of all runs, and of one run.
         Index("ix_image_queue", "review_state", "verdict", "p_pneumonia", "id"),
         Index("ix_image_queue_of_run", "run_id", "review_state", "verdict", "p_pneumonia", "id"),
+        # The same ranges by the time of arrival, and those of images without a score.
+        Index(
+            "ix_image_queue_by_time",
+            *("review_state", "verdict", "received_at", "id"),
+            sqlite_where=SCORED,
+            postgresql_where=SCORED,
+        ),
+        Index(
+            "ix_image_queue_by_time_of_run",
+            *("run_id", "review_state", "verdict", "received_at", "id"),
+            sqlite_where=SCORED,
+            postgresql_where=SCORED,
+        ),
+        Index(
+            "ix_image_without_score",
+            *("state", "received_at", "id"),
+            sqlite_where=WITHOUT_VERDICT,
+            postgresql_where=WITHOUT_VERDICT,
+        ),
+        Index(
+            "ix_image_without_score_of_run",
+            *("run_id", "state", "received_at", "id"),
+            sqlite_where=WITHOUT_VERDICT,
+            postgresql_where=WITHOUT_VERDICT,
+        ),
         Index("ix_image_waiting", "state", "lane", "id"),
         Index("ix_image_scored_in_run", "run_id", "scored_at"),
         Index("ix_image_slow_in_run", "run_id", "compute_ms"),
@@ -173,6 +201,7 @@ class Study(Base):
     """
 
     __tablename__ = "study"
+    __table_args__ = (Index("ix_study_accession", "accession", sqlite_where=STATED, postgresql_where=STATED),)
 
     id: Mapped[int] = mapped_column(KEY, primary_key=True)
     study_uid: Mapped[str | None] = mapped_column(String(64), index=True)

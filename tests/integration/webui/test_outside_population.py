@@ -58,7 +58,7 @@ def test_site_without_ages_reads_one_line_on_image_and_run(
     assert OUTSIDE not in page
     run = text_of(client, "/runs/2")
     assert "Patients of the scored images: 3 of unknown age." in run
-    assert "not known" not in text_of(client, "/review")
+    assert "of the patient is not known" not in text_of(client, "/review")
     listed = client.get("/api/v1/runs").get_json()["runs"][0]
     assert (listed["outside_population"], listed["unknown_age"]) == (0, 3)
 

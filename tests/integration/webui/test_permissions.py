@@ -67,6 +67,8 @@ ALLOWED: dict[str, frozenset[Role] | None] = {
     "audit.verify": AUDIT,
     "home.show": PEOPLE,
     "home.now": PEOPLE,
+    "queue.news": LOOK,
+    "queue.search": LOOK,
     "queue.show": LOOK,
     "viewer.show": LOOK,
     "viewer.claim": READ,
@@ -117,6 +119,8 @@ ALLOWED: dict[str, frozenset[Role] | None] = {
 TOKENS: dict[Scope, frozenset[str]] = {
     Scope.IMAGES_READ: frozenset(
         {
+            "queue.news",
+            "queue.search",
             "queue.show",
             "viewer.show",
             "runs.listing",

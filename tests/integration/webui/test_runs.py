@@ -125,7 +125,7 @@ def test_strip_warns_about_missing_heartbeats(client: FlaskClient, night: Night)
 def test_strip_counts_unread_and_pending_images(app: Flask, night: Night, phantom_folder: Path) -> None:
     night.accept(phantoms(phantom_folder, [701, 702]))
     strip = signed_in_client(app).get("/status/strip").text
-    assert "<b>6</b> unread" in strip
+    assert "<b>6</b> to read" in strip
     assert "<b>2</b> pending" in strip
 
 

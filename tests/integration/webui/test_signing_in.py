@@ -210,10 +210,11 @@ def test_pages_are_shown_while_the_ledger_cannot_be_written(app: Flask, reader: 
     assert ada.post("/account/name", data={"name": "Eve"}).status_code == 503
 
 
-def test_open_page_is_no_use(reader: Reader, night: Night) -> None:
+@pytest.mark.parametrize("asked_by_itself", ["/status/strip", "/review/news"])
+def test_open_page_is_no_use(reader: Reader, night: Night, asked_by_itself: str) -> None:
     ada = reader("Ada")
     age(night, seen_at=timedelta(hours=11))
-    assert ada.get("/status/strip").status_code == 200
+    assert ada.get(asked_by_itself).status_code == 200
     age(night, seen_at=timedelta(hours=2))
     assert not is_signed_in(ada)
 

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from webui.ids import LARGEST_ID, ids_of, ids_text
 from webui.queue_view import QueueView
-from worker.ledger.reading_queue import Cursor
+from worker.ledger.queue_order import LATEST, Cursor, Part
 
 IDS = st.integers(0, LARGEST_ID)
-CURSORS = st.builds(Cursor, st.floats(0, 1), IDS)
+TIMES = st.integers(0, int(LATEST)).map(float)
+CURSORS = st.builds(Cursor, st.floats(0, 1), IDS) | st.builds(
+    Cursor, TIMES, IDS, st.sampled_from([Part.OVERDUE, Part.WITHOUT_SCORE])
+)
 TEXTS = st.text(st.sampled_from("0123456789.eE+-_, nafi٣"), max_size=12) | st.text(max_size=12)
 RUNS = st.sampled_from(["", "night-2026-11-22"]) | st.integers(1, LARGEST_ID).map(str)
 
@@ -34,10 +37,10 @@ def test_query_of_a_view_gives_it_back(cursor: Cursor, verdict: str, reading: st
 def test_any_text_in_a_url_is_a_cursor_in_range_or_an_error(text: str) -> None:
     with suppress(ValueError):
         after = QueueView.parse({"after": text}).after
-        assert after is None or (0 <= after.p_pneumonia <= 1 and 0 <= after.image_id <= LARGEST_ID)
+        assert after is None or (0 <= after.key <= LATEST and 0 <= after.image_id <= LARGEST_ID)
 
 
-@given(st.builds(Cursor, st.floats(), st.integers()).filter(lambda cursor: not 0 <= cursor.p_pneumonia <= 1))
+@given(st.builds(Cursor, st.floats(), st.integers()).filter(lambda cursor: not 0 <= cursor.key <= 1))
 def test_a_cursor_with_another_score_is_an_error(cursor: Cursor) -> None:
     with pytest.raises(ValueError, match="after"):
         QueueView.parse({"after": str(cursor)})
