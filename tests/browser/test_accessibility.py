@@ -39,6 +39,8 @@ PAGES = (
 
 def problems(page: Page) -> list[str]:
     """Return rule, impact and place of each problem that axe-core finds."""
+    # An element may be visible before every style sheet has come.
+    page.wait_for_load_state()
     found = Axe().run(page).response["violations"]
     return [
         f"{rule['id']} ({rule['impact']}): {node['html'][:200]}" for rule in found for node in rule["nodes"]
