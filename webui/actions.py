@@ -1,9 +1,10 @@
-"""The actions of a reader on an image, from a page or over the API: claim, decide, change, undo, retry."""
+"""The actions of a reader on an image, from a page or over the API: claim, take over, decide, change, undo, retry."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 
 from flask import abort
 from sqlalchemy.orm import Session
@@ -13,8 +14,9 @@ from webui.access.permissions import Permission
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error
 from webui.queue_view import QueueView, cursor_of
-from worker.ledger import leases, reading_queue, rescores, review
+from worker.ledger import claims, leases, reading_queue, rescores, review
 from worker.ledger.findings import Finding, NotJudged, Seen, Statement
+from worker.ledger.repeats import recorded_before
 from worker.ledger.session import ledger_time
 from worker.ledger.states import IllegalTransition, ImageState, Lane
 from worker.ledger.tables import Image, Review, User
@@ -57,7 +59,9 @@ def decide(image_id: int, said: Statement, seen: Seen, queue_view: QueueView) ->
         image = session.get(Image, image_id)
         if image is None:
             abort(404, f"There is no image {image_id}.")
-        reading = review.decide(session, image_id, reader_id=reader.id, statement=said, at=at, seen=seen)
+        reading = recorded_before(
+            session, image_id, reader_id=reader.id, statement=said, seen=seen
+        ) or review.decide(session, image_id, reader_id=reader.id, statement=said, at=at, seen=seen)
         reading.user, reading.image = reader, image
         if image.state != ImageState.SCORED:
             return reading, None
@@ -75,14 +79,17 @@ def amend(image_id: int, review_id: int, said: Statement, seen: Seen, why: str) 
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         at = ledger_time(session)
         reader = session.get_one(User, identity.current().named_user_id)
-        reading = review.amend(
+        reason = cleaned_text(why, MAX_REASON)
+        reading = recorded_before(
             session,
-            review_id,
+            image_id,
             reader_id=reader.id,
             statement=said,
-            why=cleaned_text(why, MAX_REASON),
-            at=at,
             seen=seen,
+            amends=review_id,
+            why=reason,
+        ) or review.amend(
+            session, review_id, reader_id=reader.id, statement=said, why=reason, at=at, seen=seen
         )
         if reading.image_id != image_id:
             raise ValueError("this reading is of another image")
@@ -90,16 +97,39 @@ def amend(image_id: int, review_id: int, said: Statement, seen: Seen, why: str) 
     return reading
 
 
-def claim(image_id: int) -> bool:
-    """Claim the image for the reader and release the reader's other claims.
+def claim(image_id: int, *, renews: bool = False) -> datetime | None:
+    """Claim the image for the reader and release the reader's other claims, unless an open page renews its claim.
 
-    Returns False if the image needs no reading or if another reader has claimed it. Raises NoName.
+    Returns the end of the claim; None if the image needs no reading or if another reader has claimed it. Raises NoName.
     """
     claim_s = dependencies().settings.claim_s
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         at = ledger_time(session)
         reader_id = identity.current().named_user_id
-        return review.claim(session, image_id, reader_id=reader_id, claim_s=claim_s, at=at)
+        is_claimed = review.claim(
+            session, image_id, reader_id=reader_id, claim_s=claim_s, at=at, renews=renews
+        )
+    return at + timedelta(seconds=claim_s) if is_claimed else None
+
+
+def release(image_id: int, until: datetime | None) -> None:
+    """End the reader's claim on the image: with `until`, only the claim that ends then. Raises NoName."""
+    with dependencies().ledger.transaction() as session:
+        claims.release(session, image_id, reader_id=identity.current().named_user_id, until=until)
+
+
+def take_over(image_id: int, holder_id: int) -> str | None:
+    """Claim an image that another reader holds. Return the other's name; None if their claim had ended.
+
+    Raises ReviewRefused, NoName.
+    """
+    claim_s = dependencies().settings.claim_s
+    with dependencies().ledger.transaction() as session:
+        at, reader_id = ledger_time(session), identity.current().named_user_id
+        is_taken = claims.take_over(
+            session, image_id, reader_id=reader_id, holder_id=holder_id, claim_s=claim_s, at=at
+        )
+        return session.get_one(User, holder_id).name if is_taken else None
 
 
 def mark_seen(rescore_ids: Sequence[int]) -> int:

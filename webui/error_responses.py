@@ -13,6 +13,7 @@ from webui.access import bearer
 from webui.access.identity import NoName
 from webui.access.on_record import record_refusal
 from webui.formatting import as_sentence
+from webui.parameters import is_by_script, local_path
 from worker.errors import DatabaseAway, DiskFull, TransientFailure
 from worker.ledger.review import ReviewRefused
 from worker.ledger.states import IllegalTransition
@@ -64,7 +65,7 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
     headers = [pair for pair in error.get_headers() if pair[0] in {"Allow", "Retry-After", bearer.CHALLENGE}]
     if code == Unauthorized.code and "HX-Request" in request.headers:
         # A page that is open leaves its content when its session has ended.
-        headers.append(("HX-Redirect", url_for("sign_in.show")))
+        headers.append(("HX-Redirect", _sign_in_and_back()))
     if code in _REFUSED:
         record_refusal(code)
     return _response(code, own_sentence or _SENTENCES.get(code) or f"{error.name}.", headers)
@@ -107,4 +108,11 @@ def _response(code: int, sentence: str, headers: list[tuple[str, str]]) -> Respo
 
 
 def _is_for_program() -> bool:
-    return request.path.startswith(_PATHS_FOR_PROGRAMS)
+    return request.path.startswith(_PATHS_FOR_PROGRAMS) or is_by_script()
+
+
+def _sign_in_and_back() -> str:
+    """Return the address of the page for signing in, which leads back to the page that is open."""
+    opened = urlsplit(request.headers.get("HX-Current-URL", ""))
+    path = local_path(f"{opened.path}?{opened.query}".removesuffix("?"))
+    return url_for("sign_in.show", next=path if path != "/" else None)

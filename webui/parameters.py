@@ -97,6 +97,11 @@ def form_flag(name: str) -> bool | None:
     return {"1": True, "0": False}.get(request.form.get(name, ""))
 
 
+def is_by_script() -> bool:
+    """Return whether a script of a page sent the form: it wants a JSON document, whatever happens."""
+    return request.headers.get("Accept") == "application/json"
+
+
 def local_path(target: str) -> str:
     """Return the target if it is a path of this site, else the path of the first page.
 

@@ -12,7 +12,7 @@ from webui.access import bearer, identity
 from webui.access.permissions import Permission, declared, needs
 
 # What a page that is open asks for by itself does not count as use of a session.
-_POLLED = {"status.strip", "upload.rows", "home.now", "queue.news"}
+_POLLED = {"status.strip", "upload.rows", "home.now", "queue.news", "viewer.claim", "viewer.release"}
 
 
 class UndeclaredRule(Exception):  # noqa: N818 - the name says what is wrong

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webui import actions
@@ -14,7 +14,7 @@ from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
 from webui.formatting import finding, visible
 from webui.ids import id_of
-from webui.parameters import bad_request_on_value_error, form_flag, queue_view_parameter
+from webui.parameters import bad_request_on_value_error, form_flag, is_by_script, queue_view_parameter
 from webui.queue_view import QueueView, cursor_of
 from worker.ledger import reading_queue, review, users
 from worker.ledger.accesses import AccessKind
@@ -23,10 +23,16 @@ from worker.ledger.reading_queue import Neighbours
 from worker.ledger.related_images import COMPLETE_AFTER, related_images
 from worker.ledger.review import ReviewRefused
 from worker.ledger.session import ledger_time
-from worker.ledger.states import ImageState, ReviewState
+from worker.ledger.states import ImageState
 from worker.ledger.tables import Image, Review
 
 pages = Blueprint("viewer", __name__)
+
+# A heartbeat comes three times before a claim ends, and soon enough to say that another reader took it over.
+_LONGEST_HEARTBEAT_S = 30.0
+_OTHER_READER = ReviewRefused(
+    "Nothing was recorded: another person made this reading, before you signed in in this browser."
+)
 
 
 @pages.get("/review/<id:image_id>")
@@ -56,6 +62,7 @@ def show(image_id: int) -> ResponseReturnValue:
             undoable=actions.undoable(session),
             names=users.names_of(session, [receipt.received_by for receipt in image.receipts]),
             holder=_other_reader(image, ledger_time(session)),
+            heartbeat_s=min(dependencies().settings.claim_s / 3, _LONGEST_HEARTBEAT_S),
             queue_view=queue_view,
             unread_count=reading_queue.count(session, queue_view.unread),
             # An image without a score is in no list.
@@ -70,15 +77,43 @@ def show(image_id: int) -> ResponseReturnValue:
 @pages.post("/review/<id:image_id>/claim")
 @needs(Permission.READ)
 def claim(image_id: int) -> ResponseReturnValue:
-    """Claim an image that is on the reader's screen; answer with a sentence if another reader was faster."""
-    if actions.claim(image_id):
-        return "", 204
+    """Claim an image that is on the reader's screen, or renew the claim. Say until when, or show why not."""
+    queue_view = queue_view_parameter()
+    until = actions.claim(image_id, renews=bool(form_flag("renews")))
+    if until is not None:
+        return {"until": until.isoformat(timespec="microseconds")}
     with dependencies().ledger.reading() as session:
         image = reading_queue.open_image(session, image_id)
         if image is None:
             abort(404, f"There is no image {image_id}.")
-        sentence = _why_not(image, ledger_time(session))
-    return Response(sentence, mimetype="text/plain") if sentence else ("", 204)
+        holder = _other_reader(image, ledger_time(session))
+        return render_template("viewer_claimed.html", image=image, holder=holder, queue_view=queue_view)
+
+
+@pages.post("/review/<id:image_id>/release")
+@needs(Permission.READ)
+def release(image_id: int) -> ResponseReturnValue:
+    """End the claim of a page that the reader leaves: the one that ends at the time `until`."""
+    with bad_request_on_value_error():
+        until = request.form.get("until")
+        actions.release(image_id, datetime.fromisoformat(until) if until else None)
+    return "", 204
+
+
+@pages.post("/review/<id:image_id>/take-over")
+@needs(Permission.READ)
+def take_over(image_id: int) -> ResponseReturnValue:
+    """Take the claim over from the reader whom the page named, and open the image."""
+    queue_view = queue_view_parameter()
+    with bad_request_on_value_error():
+        holder_id = id_of(request.form.get("holder")) or 0
+    try:
+        holder = actions.take_over(image_id, holder_id)
+    except ReviewRefused as refusal:
+        return _refused(refusal, image_id, queue_view)
+    if holder is not None:
+        flash(f"You have taken this image over from {visible(holder)}. This is on record.", "claim")
+    return _redirect(image_id, queue_view)
 
 
 @pages.post("/review/<id:image_id>/decide")
@@ -91,19 +126,20 @@ def decide(image_id: int) -> ResponseReturnValue:
     queue_view = queue_view_parameter()
     with bad_request_on_value_error():
         said, seen, amends = _said(), _seen(), id_of(request.form.get("amends"))
+        made_by = id_of(request.form.get("reader"))
+    if made_by is not None and made_by != identity.current().user_id:
+        return _refused(_OTHER_READER, image_id, queue_view)
     try:
         if amends is not None:
             changed = actions.amend(image_id, amends, said, seen, request.form.get("why", ""))
-            flash(f"Changed: {_named(changed)}.", "reading")
-            return _open(image_id, queue_view)
+            return _go_on(f"Changed: {_named(changed)}.", "reading", image_id, queue_view)
         reading, next_id = actions.decide(image_id, said, seen, queue_view)
     except ReviewRefused as refusal:
-        flash(str(refusal), "problem")
-        return _redirect(image_id, queue_view)
-    flash(f"Recorded: {_named(reading)}.", "reading")
+        return _refused(refusal, image_id, queue_view)
+    sentence = f"Recorded: {_named(reading)}."
     if reading.prediction_id is None:
-        return redirect(url_for("rejected.show"), 303)
-    return _open(next_id, queue_view)
+        return _go_on(sentence, "reading", None, queue_view, to=url_for("rejected.show"))
+    return _go_on(sentence, "reading", next_id, queue_view)
 
 
 @pages.post("/review/undo")
@@ -116,11 +152,9 @@ def undo() -> ResponseReturnValue:
     try:
         undone = actions.undo(review_id, seen)
     except ReviewRefused as refusal:
-        flash(str(refusal), "problem")
-        return _redirect(None, queue_view)
+        return _refused(refusal, None, queue_view)
     now = "The reading before it is in force again" if undone.supersedes_id else "The image is unread again"
-    flash(f"Taken back: {_named(undone)}. {now}.", "undone")
-    return _open(undone.image_id, queue_view)
+    return _go_on(f"Taken back: {_named(undone)}. {now}.", "undone", undone.image_id, queue_view)
 
 
 def _said() -> Statement:
@@ -153,25 +187,39 @@ def _taken_back(image: Image) -> Review | None:
     return next(reading for reading in image.reviews if reading.id == last.undoes_id)
 
 
-def _redirect(image_id: int | None, queue_view: QueueView) -> ResponseReturnValue:
+def _address(image_id: int | None, queue_view: QueueView) -> str:
     if image_id is None:
-        return redirect(url_for("queue.show", **queue_view.below(None).query), 303)
-    return redirect(url_for("viewer.show", image_id=image_id, **queue_view.query), 303)
+        return url_for("queue.show", **queue_view.below(None).query)
+    return url_for("viewer.show", image_id=image_id, **queue_view.query)
 
 
-def _open(image_id: int | None, queue_view: QueueView) -> ResponseReturnValue:
-    """Claim an image and send the reader to it: without JavaScript, no page asks for the claim."""
-    if image_id is not None:
-        actions.claim(image_id)
-    return _redirect(image_id, queue_view)
+def _redirect(image_id: int | None, queue_view: QueueView) -> ResponseReturnValue:
+    address = _address(image_id, queue_view)
+    return {"open": address} if is_by_script() else redirect(address, 303)
 
 
-def _why_not(image: Image, at: datetime) -> str | None:
-    """Return why the reader cannot read an image that is open on their screen; None if nobody was faster."""
-    holder = _other_reader(image, at)
-    if holder is not None:
-        return f"{visible(holder)} has claimed this image until {image.claimed_until:%Y-%m-%d %H:%M:%S} UTC."
-    return "This image has already been read." if image.review_state == ReviewState.READ else None
+def _go_on(
+    sentence: str, category: str, image_id: int | None, queue_view: QueueView, to: str | None = None
+) -> ResponseReturnValue:
+    """Claim an image and send the reader to it, or to another page, which says what was recorded.
+
+    Without JavaScript, no page asks for the claim. A script that sends a reading late may be on another page by now: it
+    asks to go on only from the page of the reading (`go_on`). Else nothing is claimed, and the script says what was done.
+    """
+    address = to or _address(image_id, queue_view)
+    if not is_by_script() or form_flag("go_on"):
+        flash(sentence, category)
+        if image_id is not None:
+            actions.claim(image_id)
+    return {"open": address, "said": sentence} if is_by_script() else redirect(address, 303)
+
+
+def _refused(refusal: ReviewRefused, image_id: int | None, queue_view: QueueView) -> ResponseReturnValue:
+    """Say why nothing was recorded: to a script, which keeps what was typed, or on the page of the image."""
+    if is_by_script():
+        return {"error": str(refusal), "other_reader": refusal is _OTHER_READER}, 409
+    flash(str(refusal), "problem")
+    return redirect(_address(image_id, queue_view), 303)
 
 
 def _other_reader(image: Image, at: datetime) -> str | None:

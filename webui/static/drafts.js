@@ -4,10 +4,15 @@ import { keep, kept, remove } from "./tab_storage.js";
 
 const PREFIX = "draft:";
 
+// Removes the drafts of one person for one image.
+export function forgetDraft(name) {
+  const draft = `${PREFIX}${name}`;
+  remove((key) => key === draft || key.startsWith(`${draft}:`));
+}
+
 // The page after a reading says whose reading of which image was recorded.
 for (const said of document.querySelectorAll("[data-sent]")) {
-  const draft = `${PREFIX}${said.dataset.sent}`;
-  remove((key) => key === draft || key.startsWith(`${draft}:`));
+  forgetDraft(said.dataset.sent);
 }
 
 // Fills the fields of a form from its draft, and keeps what is typed. `onChange(isKept)` is called with every change.

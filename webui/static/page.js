@@ -51,7 +51,7 @@ function warnNoResponse() {
   strip.classList.add("stale");
   const warning = document.createElement("strong");
   warning.className = "warning";
-  warning.textContent = `No response from Nightread since ${lastResponse.toLocaleTimeString()}. Your readings are saved.`;
+  warning.textContent = `No response from Nightread since ${lastResponse.toLocaleTimeString()}. What it recorded is safe.`;
   strip.replaceChildren(warning);
 }
 

@@ -1,7 +1,16 @@
 // The reader's findings: one key sends one, or chooses it while a note is written. Says what the reader saw and for how long.
 import { keepDraft } from "./drafts.js";
+import { send } from "./sending.js";
+import { goOnFrom, sendReading, stay, unsentReading } from "./unsent.js";
 
 const byId = (id) => document.getElementById(id);
+// The path ends with it.
+const imageId = Number(location.pathname.split("/").pop());
+const NOT_DONE = {
+  unreachable: "Nightread cannot be reached. Nothing was changed; try again.",
+  unable: "Nightread cannot do this now. Nothing was changed; try again.",
+  signedOut: "You are signed out. Nothing was changed. Sign in again first.",
+};
 
 // Adds up the time for which the page is in front of the reader.
 class Stopwatch {
@@ -51,6 +60,101 @@ export class ReadingPanel {
     for (const form of document.querySelectorAll("form:has([name=open_ms])")) {
       form.addEventListener("submit", () => this.saySeen(form));
     }
+    for (const form of [this.decide, this.change].filter(Boolean)) {
+      form.addEventListener("submit", (event) => this.sendReading(event, form));
+    }
+    // A form for taking an image over comes later, when another reader claims it.
+    document.addEventListener("submit", (event) => {
+      if (event.target.matches(".undo, .take-over")) {
+        this.sendAct(event);
+      }
+    });
+    this.resume();
+  }
+
+  // The reading stays on the page, with its words, until Nightread has it.
+  sendReading(event, form) {
+    event.preventDefault();
+    if (this.isSending) {
+      event.stopImmediatePropagation();
+      return;
+    }
+    const fields = [...new FormData(form, event.submitter)].map(([name, value]) => [name, `${value}`]);
+    const chosen = event.submitter?.dataset.key ? event.submitter : form.querySelector("[name=finding]:checked");
+    this.wait(chosen);
+    sendReading(
+      {
+        image: imageId,
+        draft: this.draft,
+        finding: this.words(chosen),
+        address: form.getAttribute("action"),
+        page: `${location.pathname}${location.search}`,
+        fields,
+      },
+      () => this.free(),
+    );
+  }
+
+  // A page that is loaded again goes on from the reading that it had.
+  resume() {
+    const reading = unsentReading(imageId);
+    if (!reading) {
+      return;
+    }
+    const fields = new Map(reading.fields);
+    const form = fields.has("amends") ? this.change : this.decide;
+    for (const field of form?.querySelectorAll("textarea") ?? []) {
+      field.value = fields.get(field.name) ?? "";
+    }
+    this.wait(form?.querySelector(`[value="${fields.get("finding")}"]`));
+    goOnFrom(reading, () => this.free());
+  }
+
+  wait(chosen) {
+    this.isSending = true;
+    for (const button of this.decide?.querySelectorAll("[data-key]") ?? []) {
+      button.setAttribute("aria-pressed", button === chosen);
+    }
+  }
+
+  // The reader may decide again.
+  free() {
+    this.isSending = false;
+    this.chosen = null;
+    for (const button of this.decide?.querySelectorAll("[data-key]") ?? []) {
+      button.removeAttribute("aria-pressed");
+    }
+    stay();
+  }
+
+  async sendAct(event) {
+    if (event.defaultPrevented) {
+      return;
+    }
+    event.preventDefault();
+    if (this.isSending) {
+      stay();
+      return;
+    }
+    this.isSending = true;
+    const form = event.target;
+    const answer = await send(form.getAttribute("action"), [...new FormData(form), ["go_on", "1"]]);
+    if (answer.outcome === "recorded") {
+      location.assign(answer.open);
+      return;
+    }
+    this.free();
+    this.showHint(answer.sentence ?? NOT_DONE[answer.outcome]);
+  }
+
+  get draft() {
+    return this.decide?.dataset.draft ?? this.change.dataset.draft.split(":").slice(0, 2).join(":");
+  }
+
+  words(chosen) {
+    const words = (chosen.querySelector("b") ?? chosen.closest("label")).textContent.trim().replace(/\s*\d$/, "");
+    const isPart = chosen.closest("[aria-labelledby=not-judged]") !== null;
+    return (isPart ? `cannot be judged: ${words}` : words).toLowerCase();
   }
 
   listen(form) {
@@ -80,13 +184,23 @@ export class ReadingPanel {
   }
 
   press(number) {
-    if (this.decide) {
+    if (this.isSending) {
+      this.showHint("Your reading is not recorded yet. This page sends it again.");
+    } else if (this.decide) {
       this.submit(this.button(number));
     } else if (this.change && byId("amend").open) {
       this.change.querySelector(`[data-key="${number}"]`).click();
     } else if (this.change) {
       this.showHint("You have read this image. Press A to change your reading.");
+    } else {
+      this.showHint(this.whyNot());
     }
+  }
+
+  // What the page says of a reading that it does not allow.
+  whyNot() {
+    const said = document.querySelector(".decision [data-why]") ?? document.querySelector(".decision > p");
+    return said?.textContent.trim().replace(/\s+/g, " ") ?? "";
   }
 
   choose(number) {
@@ -123,7 +237,9 @@ export class ReadingPanel {
   }
 
   submit(button) {
-    if (!button.disabled && this.mayDecide()) {
+    if (button.disabled) {
+      this.showHint(this.whyNot());
+    } else if (this.mayDecide()) {
       this.decide.requestSubmit(button);
     }
   }

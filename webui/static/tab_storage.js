@@ -16,6 +16,15 @@ export function keep(key, value) {
   }
 }
 
+// Returns the pairs of key and value whose key begins with `prefix`.
+export function keptUnder(prefix) {
+  try {
+    return Object.keys(sessionStorage).filter((key) => key.startsWith(prefix)).map((key) => [key, kept(key)]).filter(([, value]) => value !== null);
+  } catch {
+    return [];
+  }
+}
+
 // Removes what `isOld(key)` chooses.
 export function remove(isOld) {
   try {

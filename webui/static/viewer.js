@@ -202,6 +202,9 @@ for (const submittedOnce of document.querySelectorAll("#decide, #change, .undo")
   });
 }
 
+// Nothing was recorded, and the page stays.
+document.addEventListener("nightread:stayed", () => { sent = false; });
+
 // A page that the browser restores from its history accepts input again.
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) {

@@ -94,6 +94,7 @@ MEANINGS: dict[str, Meaning] = {
     "read": Meaning("Reading recorded", Act.UPDATE),
     "read_amended": Meaning("Reading changed", Act.UPDATE),
     "read_undone": Meaning("Reading undone", Act.UPDATE),
+    "claim_taken_over": Meaning("Claim taken over", Act.UPDATE),
     # The program.
     "study_added": Meaning("Study added", Act.CREATE),
     "site_key_made": Meaning("Site key made", Act.CREATE, _ALERT, _SOFTWARE_CONFIGURATION),

@@ -35,18 +35,23 @@ def is_readable(image: Image) -> bool:
     return image.state in _WITHOUT_SCORE and image.format is not None and image.bytes_removed_at is None
 
 
-def claim(session: Session, image_id: int, *, reader_id: int, claim_s: float, at: datetime) -> bool:
+def claim(
+    session: Session, image_id: int, *, reader_id: int, claim_s: float, at: datetime, renews: bool = False
+) -> bool:
     """Claim an image for a reader for `claim_s` seconds and release the reader's other claims.
+
+    A page that renews its claim releases no other: the reader may have opened another image since, beside it.
 
     Returns False if the image does not need a reading or if another reader has claimed it.
     """
-    # A reader looks at one image at a time: a skipped image is free for others at once.
-    session.execute(
-        update(Image)
-        .where(Image.claimed_by_id == reader_id, Image.id != image_id)
-        .values(claimed_by_id=None, claimed_until=None)
-        .execution_options(synchronize_session=False)
-    )
+    if not renews:
+        # A reader looks at one image at a time: a skipped image is free for others at once.
+        session.execute(
+            update(Image)
+            .where(Image.claimed_by_id == reader_id, Image.id != image_id)
+            .values(claimed_by_id=None, claimed_until=None)
+            .execution_options(synchronize_session=False)
+        )
     image = session.scalars(select(Image).where(Image.id == image_id).with_for_update()).one_or_none()
     if image is None or not is_readable(image) or image.review_state == ReviewState.READ:
         return False
