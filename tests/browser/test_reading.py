@@ -311,6 +311,7 @@ def test_second_reader_sees_who_claimed_the_image(site: Site, open_page: OpenPag
     )
     expect(bob.locator("#decide")).to_have_count(0)
     press(bob, "1")
+    expect(bob.locator("#hint")).to_have_text(re.compile("^Ada has claimed this image until .*[.]$"))
     assert read(site) == []
 
 
@@ -331,9 +332,7 @@ def test_page_claims_its_image_only_while_it_is_on_the_screen(site: Site, open_p
     assert claimed_by(site, 1) == "Bob"
 
     ada.evaluate(SHOW)
-    expect(ada.get_by_role("alert")).to_contain_text(
-        re.compile(r"^Bob has claimed this image until .* UTC\.$")
-    )
+    expect(ada.get_by_role("alert")).to_contain_text("Bob has claimed this image until")
     expect(ada.locator("[data-key='1']")).to_be_disabled()
     press(ada, "1")
     open_and_claim(bob, site, 2)

@@ -73,6 +73,8 @@ ALLOWED: dict[str, frozenset[Role] | None] = {
     "viewer.show": LOOK,
     "viewer.claim": READ,
     "viewer.decide": READ,
+    "viewer.release": READ,
+    "viewer.take_over": READ,
     "viewer.undo": READ,
     "upload.show": READ,
     "upload.rows": READ,

@@ -166,10 +166,10 @@ def test_methods_that_no_rule_has_are_refused(client: FlaskClient, method: str) 
     assert client.open("/review", method=method).status_code == 405
 
 
-def test_scripts_keep_nothing_in_the_browser_but_settings_and_drafts() -> None:
+def test_scripts_keep_nothing_in_the_browser_but_settings_drafts_and_unsent_readings() -> None:
     scripts = {path.name: path.read_text() for path in (ROOT / "webui" / "static").glob("*.js")}
     keeping = {name for name, script in scripts.items() if "./tab_storage.js" in script}
-    assert keeping == {"view_settings.js", "drafts.js"}
+    assert keeping == {"view_settings.js", "drafts.js", "unsent.js"}
     storage = scripts.pop("tab_storage.js")
     everything = "".join(scripts.values())
     assert "fetch(" in everything

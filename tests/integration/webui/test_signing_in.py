@@ -263,6 +263,12 @@ def test_open_page_of_a_disabled_person_is_sent_away(
     client.post(f"/people/{person(night.ledger, 'Ada')}/disable")
     answer = ada.get("/status/strip", headers={"HX-Request": "true"})
     assert (answer.status_code, answer.headers["HX-Redirect"]) == (401, "/sign-in")
+    for opened, target in (
+        ("http://localhost/review/2?verdict=any", "/sign-in?next=/review/2?verdict%3Dany"),
+        ("http://localhost//elsewhere.example/", "/sign-in"),
+    ):
+        there = {"HX-Request": "true", "HX-Current-URL": opened}
+        assert ada.get("/status/strip", headers=there).headers["HX-Redirect"] == target
     assert ada.post("/review/1/decide", data={"finding": "signs_of_pneumonia"}).status_code == 401
     picture = ada.get("/images/1/picture", headers={"Sec-Fetch-Dest": "image"})
     assert picture.status_code == 401

@@ -1,0 +1,123 @@
+"""The end of a claim before its time: leaving the image, and another reader who takes it over."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from tests.filling import AT, assert_consistent, fill, image, known_reader, later, score
+from worker.ledger import audit, claims, review
+from worker.ledger.findings import Finding, Statement
+from worker.ledger.review import ReviewRefused
+from worker.ledger.session import Ledger
+from worker.ledger.tables import AuditEvent
+
+CLAIM_S = 900
+
+
+def claim(ledger: Ledger, image_id: int, reader: int, seconds: float = 0, *, renews: bool = False) -> bool:
+    with ledger.transaction() as session:
+        return review.claim(
+            session, image_id, reader_id=reader, claim_s=CLAIM_S, at=later(seconds), renews=renews
+        )
+
+
+def release(ledger: Ledger, image_id: int, reader: int, claimed_at: float | None = None) -> bool:
+    until = None if claimed_at is None else later(claimed_at) + timedelta(seconds=CLAIM_S)
+    with ledger.transaction() as session:
+        return claims.release(session, image_id, reader_id=reader, until=until)
+
+
+def take_over(ledger: Ledger, image_id: int, reader: int, holder: int, seconds: float = 10) -> bool:
+    with ledger.transaction() as session:
+        return claims.take_over(
+            session, image_id, reader_id=reader, holder_id=holder, claim_s=CLAIM_S, at=later(seconds)
+        )
+
+
+def taken_over(ledger: Ledger) -> list[AuditEvent]:
+    with ledger.reading() as session:
+        return list(session.scalars(select(AuditEvent).where(AuditEvent.kind == "claim_taken_over")))
+
+
+@pytest.fixture
+def readers(ledger: Ledger) -> tuple[int, int]:
+    """Two readers, and one image with a score."""
+    score(ledger, fill(ledger, 1))
+    return known_reader(ledger, "Ada"), known_reader(ledger, "Ben")
+
+
+def test_released_image_is_free_at_once(ledger: Ledger, readers: tuple[int, int]) -> None:
+    ada, ben = readers
+    claim(ledger, 1, ada)
+    assert not release(ledger, 1, ben), "nobody ends the claim of another reader"
+    assert release(ledger, 1, ada)
+    assert claim(ledger, 1, ben, seconds=1)
+
+
+def test_late_release_ends_no_newer_claim(ledger: Ledger, readers: tuple[int, int]) -> None:
+    ada, ben = readers
+    claim(ledger, 1, ada)
+    claim(ledger, 1, ada, seconds=5)
+    assert not release(ledger, 1, ada, claimed_at=0), "the same reader has claimed it again"
+    assert not claim(ledger, 1, ben, seconds=6)
+    assert release(ledger, 1, ada, claimed_at=5)
+    assert claim(ledger, 1, ben, seconds=7)
+
+
+def test_renewed_claim_releases_no_other(ledger: Ledger, readers: tuple[int, int]) -> None:
+    ada, _ = readers
+    score(ledger, fill(ledger, 2))
+    claim(ledger, 1, ada)
+    claim(ledger, 2, ada, seconds=1)
+    assert claim(ledger, 1, ada, seconds=2, renews=True)
+    assert [image(ledger, number).claimed_by_id for number in (1, 2)] == [ada, ada]
+
+
+def test_reader_takes_a_claim_over_on_record(ledger: Ledger, readers: tuple[int, int]) -> None:
+    ada, ben = readers
+    claim(ledger, 1, ada)
+    assert take_over(ledger, 1, ben, ada)
+    assert image(ledger, 1).claimed_by_id == ben
+    (event,) = taken_over(ledger)
+    assert (event.actor, event.subject) == (f"user:{ben}", "image:1")
+    assert f'"from_user":{ada}' in event.payload.replace(" ", "")
+    with ledger.transaction() as session, pytest.raises(ReviewRefused, match="Another reader"):
+        review.decide(session, 1, reader_id=ada, statement=Statement(Finding.SIGNS), at=later(20))
+    with ledger.reading() as session:
+        assert audit.verify(session).ok
+    assert_consistent(ledger)
+
+
+def test_ended_claim_is_taken_without_an_event(ledger: Ledger, readers: tuple[int, int]) -> None:
+    ada, ben = readers
+    assert not take_over(ledger, 1, ben, ada), "nobody holds it"
+    release(ledger, 1, ben)
+    claim(ledger, 1, ada)
+    assert not take_over(ledger, 1, ben, ada, seconds=CLAIM_S + 1)
+    assert image(ledger, 1).claimed_by_id == ben
+    assert taken_over(ledger) == []
+
+
+def test_claim_of_a_third_reader_is_not_taken_by_mistake(ledger: Ledger, readers: tuple[int, int]) -> None:
+    ada, ben = readers
+    cleo = known_reader(ledger, "Cleo")
+    claim(ledger, 1, cleo)
+    with pytest.raises(ReviewRefused, match="Yet another reader"):
+        take_over(ledger, 1, ben, ada)
+    assert image(ledger, 1).claimed_by_id == cleo
+
+
+def test_image_that_needs_no_reading_is_not_taken_over(ledger: Ledger, readers: tuple[int, int]) -> None:
+    ada, ben = readers
+    (pending,) = fill(ledger, 2)
+    for missing in (pending, 99):
+        with pytest.raises(ReviewRefused, match="cannot be read"):
+            take_over(ledger, missing, ben, ada)
+    with ledger.transaction() as session:
+        review.decide(session, 1, reader_id=ada, statement=Statement(Finding.SIGNS), at=AT)
+    with pytest.raises(ReviewRefused, match="already been read"):
+        take_over(ledger, 1, ben, ada)
+    assert taken_over(ledger) == []
