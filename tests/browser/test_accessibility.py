@@ -92,3 +92,34 @@ def test_pages_have_no_barriers(
     page.goto(f"{site.url}/tokens")
     found["a token"] = problems(page)
     assert {address: barriers for address, barriers in found.items() if barriers} == {}
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_claimed_image_and_unsent_reading_have_no_barriers(
+    site: Site, open_page: Callable[..., Page], width: int
+) -> None:
+    ada = open_page(
+        viewport={"width": width, "height": 800}, bypass_csp=True, expected=("ERR_", "htmx:", "/status/strip")
+    )
+    ben = open_page(viewport={"width": width, "height": 800}, bypass_csp=True)
+    sign_in(ada, site, "Ada Night")
+    sign_in(ben, site, "Ben Day")
+    with ada.expect_response("**/claim"):
+        ada.goto(f"{site.url}/review/1")
+    ben.goto(f"{site.url}/review/1")
+    expect(ben.get_by_role("button", name="Take over")).to_be_visible()
+    found = {"claimed": problems(ben)}
+    wait_until_shown(ada)
+    press(ada, "n")
+    ada.keyboard.type("left base " * 20)
+    press(ada, "Escape")
+    ada.route("**/decide*", lambda route: route.abort())
+    press(ada, "1")
+    expect(ada.locator("#unsent")).to_contain_text("Not sent yet")
+    found["unsent"] = problems(ada)
+    for page in (ada, ben):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ada.evaluate("document.querySelector('form.out').requestSubmit()")
+    expect(ada.get_by_role("dialog", name="1 reading is not recorded")).to_be_visible()
+    found["signing out"] = problems(ada)
+    assert found == {state: [] for state in found}

@@ -70,6 +70,13 @@ export class ReadingPanel {
       }
     });
     this.resume();
+    // A page that the browser restores from its history accepts input again.
+    window.addEventListener("pageshow", (event) => {
+      if (event.persisted) {
+        this.free();
+        this.resume();
+      }
+    });
   }
 
   // The reading stays on the page, with its words, until Nightread has it.
