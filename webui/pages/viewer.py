@@ -103,6 +103,8 @@ def decide(image_id: int) -> ResponseReturnValue:
     flash(f"Recorded: {_named(reading)}.", "reading")
     if reading.prediction_id is None:
         return redirect(url_for("rejected.show"), 303)
+    if next_id is None:
+        return redirect(url_for("summary.show", **queue_view.below(None).query), 303)
     return _open(next_id, queue_view)
 
 
