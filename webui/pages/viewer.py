@@ -86,7 +86,7 @@ def claim(image_id: int) -> ResponseReturnValue:
 def decide(image_id: int) -> ResponseReturnValue:
     """Record a reading, claim the next image of the reader's list and open it; or change the reader's own reading.
 
-    The field `amends` names the reading that is changed. Its image stays open.
+    The field `amends` names the reading that is changed. Its image stays open. After the last image, the summary follows.
     """
     queue_view = queue_view_parameter()
     with bad_request_on_value_error():

@@ -130,7 +130,7 @@ class Remaining:
 
 def latest_sitting(session: Session, reader_id: int) -> Sitting | None:
     """Return the reader's latest sitting, which may go on; None if they have read nothing yet."""
-    acts = session.execute(
+    acts: Sequence[Any] = session.execute(
         select(
             *(
                 Review.id,
@@ -181,12 +181,14 @@ def remaining(session: Session, reader_id: int | None, at: datetime) -> Remainin
 
 def names_of_runs(session: Session, run_ids: Sequence[int]) -> dict[int, str]:
     """Return the names of runs by their ids, in the order of the ids."""
-    rows = session.execute(select(Run.id, Run.name).where(Run.id.in_(run_ids))) if run_ids else []
+    if not run_ids:
+        return {}
+    rows = session.execute(select(Run.id, Run.name).where(Run.id.in_(run_ids)))
     names = {row.id: row.name for row in rows}
     return {run_id: names[run_id] for run_id in run_ids}
 
 
-def _sitting(acts: Sequence[Row[Any]], *, is_cut: bool) -> Sitting:
+def _sitting(acts: Sequence[Any], *, is_cut: bool) -> Sitting:
     taken_back = {act.undoes_id for act in acts if act.action == Action.UNDO}
     recorded = [act for act in acts if act.action != Action.UNDO]
     in_force = [act for act in recorded if act.id not in taken_back]
