@@ -212,17 +212,21 @@ def _total(tallies: Any) -> int:
 
 
 def _claimed(session: Session, reader_id: int | None, at: datetime) -> int:
-    """Count claims of other readers. Each reader has one at most: see `worker.ledger.review.claim`."""
-    # Greater than 0, and not `IS NOT NULL`: of that, SQLite reads the whole index.
-    statement = (
-        select(func.count())
-        .select_from(Image)
-        .where(
-            Image.claimed_by_id > 0,
-            Image.claimed_by_id != (reader_id or 0),
-            Image.claimed_until > at,
-            Image.review_state == ReviewState.UNREAD,
-            Image.verdict.in_(NEEDS_READING),
+    """Count the images to read that other readers have claimed.
+
+    Each reader has one claim at most (`worker.ledger.review.claim`). All are read, by their index, and counted here: with
+    more conditions, SQLite would choose the index of the queue and look at every image to read.
+    """
+    claims = session.execute(
+        select(Image.claimed_by_id, Image.claimed_until, Image.review_state, Image.verdict).where(
+            Image.claimed_by_id > 0
         )
     )
-    return session.scalar(statement) or 0
+    return sum(
+        claim.claimed_by_id != reader_id
+        and claim.claimed_until is not None
+        and claim.claimed_until > at
+        and claim.review_state == ReviewState.UNREAD
+        and claim.verdict in NEEDS_READING
+        for claim in claims
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -18,6 +19,7 @@ from worker.ledger import review, sitting
 from worker.ledger.findings import Finding, NotJudged, Seen, Statement
 from worker.ledger.roles import Role
 from worker.ledger.session import utc_now
+from worker.ledger.tables import Image
 
 SIGNS, NO_SIGNS = {"finding": "signs_of_pneumonia"}, {"finding": "no_signs"}
 
@@ -175,6 +177,9 @@ def test_what_remains_is_counted_and_linked(reader: Reader, night: Night, phanto
     )
     assert "Of the flagged or uncertain images, other readers have claimed 1 now." in page
     assert "other readers have claimed 1 now" in summary_of(bob), "each reader's own claim does not count"
+    with night.ledger.transaction() as session:
+        session.get_one(Image, 3).claimed_until = utc_now() - timedelta(seconds=1)
+    assert 'id="claimed"' not in summary_of(client), "a claim whose time is over"
     lists = re.findall(r'href="(/review[^"]*)"', page.split('id="remaining"')[1].split("</dl>")[0])
     numbers = []
     for address in lists:
@@ -234,3 +239,17 @@ def test_the_number_of_queries_does_not_depend_on_what_was_read(night: Night) ->
             assert sitting.names_of_runs(session, found.runs) == {1: RUN}
         numbers.append(len([statement for statement in statements if statement.startswith("SELECT")]))
     assert numbers == [2, 2, 2]
+
+
+def test_claims_are_found_by_their_own_index(night: Night) -> None:
+    """Not by that of the queue, which would look at every image to read."""
+    statements: list[tuple[str, Any]] = []
+    event.listen(
+        night.ledger.engine, "before_cursor_execute", lambda *given: statements.append((given[2], given[3]))
+    )
+    with night.ledger.reading() as session:
+        sitting.remaining(session, 1, utc_now())
+    (claims,) = [given for given in statements if "FROM image" in given[0].replace("image_tally", "")]
+    with night.ledger.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {claims[0]}", claims[1]).all()
+    assert [row[-1] for row in plan] == ["SEARCH image USING INDEX ix_image_claimed_by_id (claimed_by_id>?)"]
