@@ -33,7 +33,6 @@ def show() -> ResponseReturnValue:
             "summary.html",
             queue_view=queue_view,
             sitting=sitting,
-            pause_s=sittings.PAUSE.total_seconds(),
             longest=sittings.LONGEST,
             median_s=median(sitting.open_ms) / 1_000 if sitting and sitting.open_ms else None,
             findings=FINDINGS,
