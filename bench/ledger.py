@@ -145,6 +145,7 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
             f"/review/news?{urlencode({'since': since, 'shown': 1, 'verdict': verdict})}"
             for since, verdict in product([1, 1_000_000_000], ["to-read", "any"])
         ],
+        "summary.show": ["/review/summary", f"/review/summary?run={samples.runs[-1]}"],
         "rejected.show": ["/rejected", f"/rejected?before={samples.images[len(samples.images) // 2]}"],
         "rescored.show": ["/rescored"],
         "models.listing": ["/models"],

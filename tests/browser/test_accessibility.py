@@ -18,6 +18,7 @@ pytestmark = pytest.mark.browser
 PAGES = (
     "/",
     "/review",
+    "/review/summary",
     "/review/1",
     "/upload",
     "/upload?receipts=1-5",
@@ -80,6 +81,8 @@ def test_pages_have_no_barriers(
     press(page, "Control+Enter")
     expect(page.locator(".message.reading")).to_be_visible()
     found["after a reading"] = problems(page)
+    page.goto(f"{site.url}/review/summary")
+    found["summary of a reading"] = problems(page)
     page.goto(f"{site.url}/review/2")
     press(page, "a")
     found["change of a reading"] = problems(page)

@@ -10,7 +10,9 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.serving import Site, serving, sign_in
 from tests.integration.webui.night import open_night, phantoms, scored_night
-from worker.ledger import heartbeats
+from tests.signing_in import person
+from worker.ledger import heartbeats, review
+from worker.ledger.findings import Finding, NotJudged, Seen, Statement
 from worker.ledger.roles import Role
 from worker.ledger.session import utc_now
 
@@ -23,6 +25,7 @@ PAGES = (
     "/review",
     "/review?verdict=any&reading=any",
     "/review?verdict=clear&reading=read",
+    "/review/summary",
     "/review/1",
     "/review/7",
     "/upload",
@@ -194,6 +197,7 @@ def test_empty_pages_fit_every_screen(open_page: Callable[..., Page], tmp_path: 
         for address in (
             "/",
             "/review",
+            "/review/summary",
             "/upload",
             "/runs",
             "/rejected",
@@ -203,6 +207,32 @@ def test_empty_pages_fit_every_screen(open_page: Callable[..., Page], tmp_path: 
         ):
             page.goto(f"{site.url}{address}")
             found += faults_on_every_screen(page, f"empty {address}")
+        page.context.close()
+    night.ledger.close()
+    assert found == [], "\n".join(found)
+
+
+def test_a_summary_of_readings_fits_every_screen(
+    open_page: Callable[..., Page], phantom_folder: Path, tmp_path: Path
+) -> None:
+    night = scored_night(tmp_path / "data", (0.97, 0.93, 0.55, 0.2), phantom_folder)
+    (long,) = night.accept(
+        phantoms(phantom_folder, [710]), run="Thorax " + "0123456789" * 9, names=[LONG_NAME]
+    )
+    night.score({long.image_id: 0.9})
+    ada = person(night.ledger, "Ada Night")
+    findings = (*Finding, Finding.NO_SIGNS)
+    with night.ledger.transaction() as session:
+        for image_id, finding in enumerate(findings, 1):
+            reason = NotJudged.WRONG_VIEW if finding is Finding.NOT_JUDGED else None
+            statement, seen = Statement(finding, reason), Seen(score_shown=True, open_ms=3_700_000)
+            review.decide(session, image_id, reader_id=ada, statement=statement, at=utc_now(), seen=seen)
+    page = open_page()
+    with serving(night) as site:
+        sign_in(page, site)
+        page.goto(f"{site.url}/review/summary")
+        expect(page.get_by_role("link", name=LONG_NAME)).to_be_visible()
+        found = faults_on_every_screen(page, "a summary")
         page.context.close()
     night.ledger.close()
     assert found == [], "\n".join(found)

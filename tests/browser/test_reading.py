@@ -58,11 +58,16 @@ def test_reader_reads_the_whole_queue_by_keyboard(site: Site, open_page: OpenPag
     expect(page.locator(".message.undone")).to_contain_text("Taken back: no signs, phantom-001.jpg.")
     assert read(site) == [1]
 
-    for next_path in ("/review/3", "/review/4", "/review"):
+    for next_path in ("/review/3", "/review/4", "/review/summary"):
         wait_until_shown(page)
         press(page, "1")
         expect(page).to_have_url(f"{site.url}{next_path}")
-    expect(page.get_by_role("heading", name="No images to read.")).to_be_visible()
+    expect(page.locator(".message.reading")).to_contain_text("Recorded: signs of pneumonia, phantom-003.jpg.")
+    expect(page.locator("#findings")).to_contain_text("4")
+    expect(page.locator("#agreement")).to_contain_text("You agreed with the verdict of 3 of 3 images")
+    expect(page.locator("#apart")).to_contain_text("uncertain, you said signs")
+    expect(page.get_by_text("images open, together")).to_be_visible()
+    expect(page.locator("#remaining").get_by_role("link", name="clear, read by nobody")).to_be_visible()
     press(page, "z")
     expect(page).to_have_url(f"{site.url}/review/4")
     assert read(site) == [1, 2, 3]

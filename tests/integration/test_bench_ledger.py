@@ -156,7 +156,7 @@ def test_no_list_reads_a_whole_range_on_postgresql(postgres_url: str, tmp_path: 
             asked.setdefault(statement, parameters)
 
     event.listen(ledger.engine, "before_cursor_execute", note)
-    for name in ("queue.show", "queue.news"):
+    for name in ("queue.show", "queue.news", "summary.show"):
         for address in addresses(known)[name]:
             assert client.get(address).status_code == 200
     event.remove(ledger.engine, "before_cursor_execute", note)

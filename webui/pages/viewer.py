@@ -121,7 +121,7 @@ def take_over(image_id: int) -> ResponseReturnValue:
 def decide(image_id: int) -> ResponseReturnValue:
     """Record a reading, claim the next image of the reader's list and open it; or change the reader's own reading.
 
-    The field `amends` names the reading that is changed. Its image stays open.
+    The field `amends` names the reading that is changed. Its image stays open. After the last image, the summary follows.
     """
     queue_view = queue_view_parameter()
     with bad_request_on_value_error():
@@ -139,6 +139,9 @@ def decide(image_id: int) -> ResponseReturnValue:
     sentence = f"Recorded: {_named(reading)}."
     if reading.prediction_id is None:
         return _go_on(sentence, "reading", None, queue_view, to=url_for("rejected.show"))
+    if next_id is None:
+        summary = url_for("summary.show", **queue_view.below(None).query)
+        return _go_on(sentence, "reading", None, queue_view, to=summary)
     return _go_on(sentence, "reading", next_id, queue_view)
 
 

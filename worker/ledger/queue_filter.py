@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select, true, union_all
 from sqlalchemy.orm import Session, aliased
 
+from worker.ledger.findings import Action
 from worker.ledger.queue_order import Order, Part, Sorting, between
-from worker.ledger.review import NEEDS_READING, Action
+from worker.ledger.review import NEEDS_READING
 from worker.ledger.runs import run_at
 from worker.ledger.states import ImageState, ReviewState
 from worker.ledger.tables import (

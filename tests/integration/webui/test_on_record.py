@@ -85,6 +85,7 @@ def test_lists_documents_and_reports_are_on_record(client: FlaskClient, night: N
         "/api/v1/queue?reading=any",
         "/rejected",
         "/rescored",
+        "/review/summary",
         "/api/v1/rescored",
         f"/runs/{RUN}",
         f"/api/v1/runs/{RUN}/report?format=csv",
@@ -99,12 +100,13 @@ def test_lists_documents_and_reports_are_on_record(client: FlaskClient, night: N
         ("search", "to-read/any", None),
         ("search", "rejected", None),
         ("search", "rescored", None),
+        ("search", "summary", None),
         ("search", "rescored", None),
         ("search", "run", None),
         ("export", "csv", None),
         ("search", "uploads", None),
     ]
-    assert [row.run_id for row in rows(night)] == [None, None, 1, None, None, None, None, 1, 1, None]
+    assert [row.run_id for row in rows(night)] == [None, None, 1, None, None, None, None, None, 1, 1, None]
     assert not [row for row in rows(night) if MEANINGS[row.kind].event is None]
 
 

@@ -245,7 +245,7 @@ class TestDeciding:
         page = bob.get("/review/1?reading=second-opinion").text
         assert "<strong>second opinion wanted</strong>" in page
         answer = bob.post("/review/1/decide?reading=second-opinion", data={"finding": "no_signs"})
-        assert answer.location == "/review?reading=second-opinion"
+        assert answer.location == "/review/summary?reading=second-opinion"
         reading = standing(night, 1)
         assert reading is not None
         assert (reading.finding, reading.user.name) == ("no_signs", "Bob")
@@ -259,7 +259,7 @@ class TestDeciding:
         )
         assert (
             ada.post(f"/review/6/decide{query}", data={"finding": "signs_of_pneumonia"}).location
-            == f"/review{query}"
+            == f"/review/summary{query}"
         )
 
     def test_image_is_read_once(self, reader: Reader, night: Night) -> None:
