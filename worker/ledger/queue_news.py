@@ -11,8 +11,8 @@ from worker.ledger.runs import run_at
 from worker.ledger.states import ImageState, ReviewState
 from worker.ledger.tables import Image, ImageTally, Instance, Prediction, Review, Study, User
 
-# A page that says "1000 new" says enough.
-_MOST = 1_000
+# A page that says "200 new" says enough.
+_MOST = 200
 
 
 def mark(session: Session) -> int:
