@@ -242,7 +242,8 @@ document.addEventListener("submit", (event) => { isLeaving ||= !event.defaultPre
 document.addEventListener("nightread:stayed", () => { isLeaving = false; });
 document.addEventListener("htmx:beforeOnLoad", (event) => { isLeaving ||= event.detail.xhr.getResponseHeader("HX-Redirect") !== null; });
 window.addEventListener("beforeunload", (event) => {
-  if (readings.size > 0 && !isLeaving) {
+  // A browser asks nobody who has not touched the page.
+  if (readings.size > 0 && !isLeaving && navigator.userActivation?.hasBeenActive) {
     event.preventDefault();
   }
 });
