@@ -171,7 +171,7 @@ def test_window_inversion_and_opacity_stay_until_reset(site: Site, viewer: Page)
 
 def test_wheel_zooms_at_the_pointer(viewer: Page) -> None:
     stage, before = box(viewer, "#stage"), box(viewer, "#sheet")
-    x, y = stage[:2] + 200
+    x, y = (stage[:2] + 200).tolist()
     viewer.mouse.move(x, y)
     viewer.mouse.wheel(0, -400)
     expect(viewer.locator("#zoom")).not_to_have_text("fit")

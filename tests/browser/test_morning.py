@@ -85,7 +85,7 @@ def test_a_morning_of_two_readers_and_a_program(
     expect(ben).to_contain_text("1 session")
     ben.get_by_role("button", name="Disable").click()
     expect(ben).to_contain_text("disabled")
-    expect(second, "the open page notices by itself").to_have_url(f"{site}/sign-in")
+    expect(second, "the open page notices by itself").to_have_url(re.compile(r"/sign-in\?next=/review"))
     second.goto(f"{site}/review")
     expect(second).to_have_url(re.compile(r"/sign-in\?next="))
     sign_in_at_provider(second, site, "1001", refused=True)
