@@ -23,11 +23,10 @@ from worker.ledger.accesses import AccessKind
 from worker.ledger.audit import Event
 from worker.ledger.findings import Action, Finding
 from worker.ledger.predictions import ScoringModel
-from worker.ledger.review import NEEDS_READING
 from worker.ledger.roles import Role
 from worker.ledger.seals import seal
 from worker.ledger.session import Ledger, utc_now
-from worker.ledger.states import ImageState, Lane, Outcome, ReviewState, Source
+from worker.ledger.states import NEEDS_READING, ImageState, Lane, Outcome, ReviewState, Source
 from worker.ledger.tables import AccessRecord, Image, Instance, Prediction, Receipt, Review, Study
 from worker.ledger.trail_facts import CROP
 

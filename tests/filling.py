@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from worker.imagefile.identity import AgeSource, Identity
-from worker.ledger import actors, leases, predictions, receipts, tallies, users
+from worker.ledger import actors, leases, predictions, protocols, receipts, tallies, users
 from worker.ledger.audit import verify
 from worker.ledger.comparison import compare
 from worker.ledger.file_counts import FileCounts, file_counts
 from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord, ScoringModel
+from worker.ledger.protocols import Protocol
 from worker.ledger.receipts import Arrival, RecordedArrival
 from worker.ledger.roles import Role
-from worker.ledger.session import Ledger
+from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image, User
 
@@ -144,8 +146,9 @@ def record(
     refused: list[RejectionRecord] | None = None,
     *,
     owner: str = "w1",
+    random: Random | None = None,
 ) -> int:
-    """Record a worker's results and return for how many images."""
+    """Record a worker's results and return for how many images. With `random`, images are drawn."""
     with ledger.transaction() as session:
         return predictions.record(
             session,
@@ -156,16 +159,35 @@ def record(
             started_at=AT,
             at=later(1),
             versions={"nightread": "0"},
+            random=random,
         )
 
 
 def score(
-    ledger: Ledger, ids: list[int], *, p_pneumonia: float = 0.9, population: str | None = "inside"
+    ledger: Ledger,
+    ids: list[int],
+    *,
+    p_pneumonia: float = 0.9,
+    population: str | None = "inside",
+    random: Random | None = None,
 ) -> None:
-    """Lease and score images."""
+    """Lease and score images. With `random`, images are drawn."""
     lease_images(ledger, ids)
     scored = [result(i, p_pneumonia, population) for i in ids]
-    assert record(ledger, known_model(ledger), scored) == len(ids)
+    assert record(ledger, known_model(ledger), scored, random=random) == len(ids)
+
+
+def follow(ledger: Ledger, protocol: Protocol, *, why: str = "a test") -> None:
+    """Put a reading protocol in force."""
+    with ledger.transaction() as session:
+        protocols.change(session, protocol, who=actors.PROGRAM, why=why, at=ledger_time(session))
+
+
+def drawn(ledger: Ledger, clear: int, flagged: int) -> None:
+    """Score two images so that both are drawn. The protocol in force must draw every clear image."""
+    lease_images(ledger, [clear, flagged])
+    scored = [result(flagged), result(clear, 0.1)]
+    assert record(ledger, known_model(ledger), scored, random=Random(1)) == 2
 
 
 def known_reader(ledger: Ledger, name: str = "Ada") -> int:

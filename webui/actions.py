@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from flask import abort
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from webui.access import identity
 from webui.access.permissions import Permission
+from webui.blinding import Blinding, blinding
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error
 from webui.queue_view import QueueView, cursor_of
@@ -42,12 +44,23 @@ def statement(finding: str, reason: str, note: str, other_finding: str) -> State
     )
 
 
-def decide(image_id: int, said: Statement, seen: Seen, queue_view: QueueView) -> tuple[Review, int | None]:
-    """Record a reading of the image. Answers 404 for an unknown image.
+@dataclass(frozen=True)
+class Decided:
+    """A recorded reading.
 
-    Returns:
-        The reading, with its user and image loaded, and the id of the next image of the reader's list; None after an
-        image without a score, which is in no list.
+    Attributes:
+        reading: with its user and image loaded.
+        next_id: the id of the next image of the reader's list; None after an image without a score, which is in no list.
+        reveals: whether the reader decided without the score because of the protocol, and sees it now.
+    """
+
+    reading: Review
+    next_id: int | None
+    reveals: bool = False
+
+
+def decide(image_id: int, said: Statement, seen: Seen, queue_view: QueueView) -> Decided:
+    """Record a reading of the image. Answers 404 for an unknown image.
 
     Raises:
         ReviewRefused: the image has been read, cannot be read, was scored again, or another reader has claimed it.
@@ -59,16 +72,34 @@ def decide(image_id: int, said: Statement, seen: Seen, queue_view: QueueView) ->
         image = session.get(Image, image_id)
         if image is None:
             abort(404, f"There is no image {image_id}.")
+        hidden = blinding(session, [image])
+        is_hidden = hidden.hides_score(image)
+        seen = _shown(hidden, image, seen)
         reading = recorded_before(
             session, image_id, reader_id=reader.id, statement=said, seen=seen
-        ) or review.decide(session, image_id, reader_id=reader.id, statement=said, at=at, seen=seen)
+        ) or review.decide(
+            session,
+            image_id,
+            reader_id=reader.id,
+            statement=said,
+            at=at,
+            seen=seen,
+            adjudicates=identity.current().may(Permission.ADJUDICATE),
+        )
         reading.user, reading.image = reader, image
         if image.state != ImageState.SCORED:
-            return reading, None
+            return Decided(reading, None)
         next_id = reading_queue.next_unread(
             session, queue_view.unread, after=cursor_of(image), reader_id=reader.id, at=at
         )
-    return reading, next_id
+    return Decided(reading, next_id, reveals=is_hidden and hidden.protocol.is_blind)
+
+
+def _shown(hidden: Blinding, image: Image, seen: Seen) -> Seen:
+    """Return what a reader can have seen, whatever the request says."""
+    if hidden.hides_score(image):
+        return replace(seen, score_shown=False, map_shown=False)
+    return replace(seen, map_shown=False) if hidden.hides_map(image) else seen
 
 
 def amend(image_id: int, review_id: int, said: Statement, seen: Seen, why: str) -> Review:

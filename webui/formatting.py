@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from worker.imagefile.identity import AgeSource
 from worker.ledger.findings import Finding, NotJudged
-from worker.ledger.states import ImageState
+from worker.ledger.states import ImageState, is_to_read
 from worker.ledger.tables import Review
 
 # The one table of the words that people read for each state and verdict (docs/glossary.md).
@@ -70,6 +70,7 @@ def install(app: Flask) -> None:
     app.add_template_filter(finding, "finding")
     app.add_template_filter(choice, "choice")
     app.add_template_filter(reason_words, "reason_words")
+    app.add_template_test(lambda image: is_to_read(image.review_state, image.verdict), "to_read")
     app.jinja_env.globals.update(
         STATES=STATES, VERDICTS=VERDICTS, VERDICT_SYMBOLS=VERDICT_SYMBOLS, CHOICES=CHOICES
     )

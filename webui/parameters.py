@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from flask import abort, request
 
+from webui.blinding import without_hints
 from webui.dependencies import dependencies
 from webui.formatting import as_sentence
 from webui.ids import LARGEST_ID, id_of
@@ -32,13 +33,17 @@ def bad_request_on_value_error() -> Iterator[None]:
 
 
 def queue_view_parameter() -> QueueView:
-    """Return the filter, order and cursor of the URL, with the time limit of the settings."""
+    """Return the filter, order and cursor of the URL, with the time limit of the settings.
+
+    What would tell hidden scores is left out.
+    """
     with bad_request_on_value_error():
         queue_view = QueueView.parse(request.args)
     read_within_s = dependencies().settings.read_within_s
-    if not read_within_s:
-        return queue_view
     with dependencies().ledger.reading() as session:
+        queue_view = without_hints(session, queue_view)
+        if not read_within_s:
+            return queue_view
         return replace(queue_view, overdue_from=ledger_time(session) - timedelta(seconds=read_within_s))
 
 

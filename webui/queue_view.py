@@ -16,9 +16,8 @@ from webui.ids import LARGEST_ID, id_of
 from worker.errors import REJECTIONS
 from worker.ledger.queue_filter import WAITING, WITHOUT_SCORE, QueueFilter
 from worker.ledger.queue_order import LATEST, Cursor, Order, Part, Place
-from worker.ledger.review import NEEDS_READING
 from worker.ledger.runs import is_own_name
-from worker.ledger.states import ImageState, ReviewState, Source
+from worker.ledger.states import NEEDS_READING, ImageState, ReviewState, Source
 from worker.ledger.tables import Image
 
 VERDICTS: dict[str, tuple[str, ...]] = {
@@ -31,7 +30,9 @@ VERDICTS: dict[str, tuple[str, ...]] = {
 READING: dict[str, ReviewState | None] = {
     "unread": ReviewState.UNREAD,
     "read": ReviewState.READ,
+    "second-reader": ReviewState.READ_ONCE,
     "second-opinion": ReviewState.SECOND_OPINION,
+    "adjudication": ReviewState.DISAGREED,
     "any": None,
 }
 
@@ -164,8 +165,8 @@ class QueueView:
     @property
     def unread(self) -> QueueFilter:
         """The filter narrowed to images to read: the next image to decide on comes from these."""
-        wanted = self.filter.review is ReviewState.SECOND_OPINION
-        return self.filter if wanted else replace(self.filter, review=ReviewState.UNREAD)
+        waits = (ReviewState.READ_ONCE, ReviewState.SECOND_OPINION, ReviewState.DISAGREED)
+        return self.filter if self.filter.review in waits else replace(self.filter, review=ReviewState.UNREAD)
 
     @property
     def query(self) -> dict[str, Any]:

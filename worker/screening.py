@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from random import SystemRandom
 
 import numpy as np
 import structlog
@@ -157,6 +158,8 @@ class Screener:
         self._ledger = ledger
         self._store = store
         self._scorer = scorer
+        # Nobody must be able to tell beforehand which images are drawn.
+        self._random = SystemRandom()
         self._limits = limits_of(settings)
         self._population = population_check(settings, scorer.bundle)
         self.model = _register(ledger, scorer)
@@ -195,6 +198,7 @@ class Screener:
                 started_at=started_at,
                 at=ledger_time(session),
                 versions=self._scorer.versions,
+                random=self._random,
             )
         log.info(
             "screened images",

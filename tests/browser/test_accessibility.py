@@ -32,6 +32,7 @@ PAGES = (
     "/erase?images=1-3",
     "/tokens",
     "/people",
+    "/protocol",
     "/audit",
     "/audit?image=1",
     "/nothing-here",

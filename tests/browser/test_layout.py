@@ -39,6 +39,7 @@ PAGES = (
     "/account/tokens",
     "/tokens",
     "/people",
+    "/protocol",
     "/erase?images=1-3",
     "/audit",
     "/nothing-here",

@@ -12,8 +12,10 @@ from playwright.sync_api import Dialog, Page, expect
 
 from tests.browser.serving import Site, press, sign_in, wait_until_shown
 from tests.conftest import Stack
+from tests.filling import follow
 from tests.integration.webui.night import phantoms
 from worker.ledger import audit
+from worker.ledger.protocols import Protocol
 
 OpenPage = Callable[..., Page]
 
@@ -30,6 +32,8 @@ def test_verdicts_appear_without_reloading(
     broken.write_bytes(sent[0].read_bytes()[:100])
     page = open_page()
     sign_in(page, nightread_up)
+    # A drawn image would hide its score.
+    follow(nightread_up.ledger, Protocol(sample_share=0))
     page.goto(f"{nightread_up.url}/upload")
     page.evaluate("window.neverReloaded = true")
     page.locator("#files").set_input_files([*sent, broken])

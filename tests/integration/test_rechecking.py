@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from tests.conftest import Stack, make_settings, wait_for
 from tests.files import encoded
-from tests.filling import AT, fill, image, known_reader, later
+from tests.filling import AT, fill, follow, image, known_reader, later
 from tests.old_ledger import fill_old_ledger
 from worker import rechecking
 from worker.config import Settings
@@ -23,6 +23,7 @@ from worker.inference.film import Box
 from worker.ledger import leases, rescores, schema
 from worker.ledger.comparison import compare
 from worker.ledger.file_counts import file_counts
+from worker.ledger.protocols import Protocol
 from worker.ledger.reading_queue import open_image
 from worker.ledger.session import Ledger, ledger_time, utc_now
 from worker.ledger.status import status_document
@@ -114,6 +115,7 @@ def site(make_site: Callable[..., Site], film: bytes, page: bytes) -> Site:
 
 
 def test_film_on_a_page_is_scored_again_alone(site: Site) -> None:
+    follow(site.ledger, Protocol(sample_share=0))
     assert site.state(PAGE) == ("scored", "clear")
     assert site.rechecker.run() == 1
     with site.ledger.reading() as session:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from tests.conftest import make_settings
-from tests.filling import assert_consistent, give_age, image
+from tests.filling import assert_consistent, follow, give_age, image
 from worker.commands.replay import replay_image
 from worker.commands.screen_files import as_text, screen_files
 from worker.config import Settings
@@ -21,6 +21,7 @@ from worker.inference.triage import OperatingPoint
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
 from worker.ledger import canary, leases
+from worker.ledger.protocols import Protocol
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane, Source
 from worker.ledger.tables import Image, Prediction
@@ -220,6 +221,7 @@ def open_site(tmp_path: Path, ledger: Ledger, scorer: Scorer, **chosen: str) -> 
 def test_adult_is_scored_and_never_clear(site: Site, tmp_path: Path, images: list[bytes]) -> None:
     """At an operating point that calls every phantom clear."""
     point = OperatingPoint("lenient", 1.0, 1.0, 1.0)
+    follow(site.ledger, Protocol(sample_share=0))
     ids = site.accept(tmp_path, images)
     give_age(site.ledger, ids[0], 3)
     give_age(site.ledger, ids[1], 40)

@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import url_for
 
+from webui.blinding import Blinding
 from worker import DISCLAIMER
 from worker.card.identity import is_shipped
 from worker.ledger.models import RegisteredModel
@@ -18,24 +19,31 @@ from worker.ledger.studies import INSTANCE_COLUMNS, PATIENT_COLUMNS, STUDY_COLUM
 from worker.ledger.tables import Image, Prediction, Receipt, Rescore, Review
 
 
-def queue_row(image: Image, standing: Review | None, patient: object | None) -> dict[str, Any]:
+def queue_row(
+    image: Image, standing: Review | None, patient: object | None, hidden: Blinding
+) -> dict[str, Any]:
     """Return an image as a row of a list, with the reading in force.
 
     `patient` has what is known of the patient (`PATIENT_COLUMNS`).
     """
     return {
-        **_image_row(image, standing),
+        **_image_row(image, standing, hidden),
         **{name: getattr(patient, name, None) for name in PATIENT_COLUMNS},
     }
 
 
 def image_document(
-    image: Image, standing: Review | None, names: Mapping[str, str], related: RelatedImages
+    image: Image,
+    standing: Review | None,
+    names: Mapping[str, str],
+    related: RelatedImages,
+    hidden: Blinding,
 ) -> dict[str, Any]:
     """Return an image with its predictions, readings, receipts and identity. `names` has the names of actors."""
+    predictions = [] if hidden.hides_score(image) else image.predictions
     return {
         "disclaimer": DISCLAIMER,
-        **_image_row(image, standing),
+        **_image_row(image, standing, hidden),
         "format": image.format,
         "bytes": image.bytes,
         "width": image.width,
@@ -44,12 +52,14 @@ def image_document(
         **_identity(image, related),
         "erased_at": _iso(image.erasure.at) if image.erasure else None,
         "erased_why": image.erasure.reason if image.erasure else None,
-        "predictions": [_prediction(prediction) for prediction in image.predictions],
-        "reviews": [review_document(reading) for reading in image.reviews],
+        "predictions": [_prediction(prediction) for prediction in predictions],
+        "reviews": [review_document(reading) for reading in hidden.shown_readings(image)],
         "receipts": [_receipt(receipt, names) for receipt in image.receipts],
         "picture": url_for("images.picture", image_id=image.id),
         "original": url_for("images.original", image_id=image.id),
-        "map": url_for("images.activation", image_id=image.id) if image.prediction else None,
+        "map": url_for("images.activation", image_id=image.id)
+        if image.prediction and not hidden.hides_map(image)
+        else None,
     }
 
 
@@ -70,14 +80,17 @@ def review_document(reading: Review) -> dict[str, Any]:
         "score_shown": reading.score_shown,
         "map_shown": reading.map_shown,
         "open_ms": reading.open_ms,
+        "stage": reading.stage,
+        "protocol": reading.protocol_id,
         "reader": reading.user.name,
         "at": _iso(reading.at),
     }
 
 
-def rescore_row(rescore: Rescore) -> dict[str, Any]:
+def rescore_row(rescore: Rescore, hidden: Blinding) -> dict[str, Any]:
     """Return an image that was scored again, with its verdict before and now."""
     image = rescore.image
+    is_hidden = hidden.hides_score(image)
     return {
         "rescore": rescore.id,
         "rescored_at": _iso(rescore.at),
@@ -86,11 +99,11 @@ def rescore_row(rescore: Rescore) -> dict[str, Any]:
         "file": image.original_name,
         "sha256": image.sha256,
         "phantom": image.phantom,
-        "verdict_before": rescore.prediction.verdict,
-        "p_pneumonia_before": rescore.prediction.p_pneumonia,
+        "verdict_before": None if is_hidden else rescore.prediction.verdict,
+        "p_pneumonia_before": None if is_hidden else rescore.prediction.p_pneumonia,
         "state": image.state,
-        "verdict": image.verdict,
-        "p_pneumonia": image.p_pneumonia,
+        "verdict": None if is_hidden else image.verdict,
+        "p_pneumonia": None if is_hidden else image.p_pneumonia,
         "reason": image.reason,
     }
 
@@ -120,7 +133,9 @@ def model_document(model: RegisteredModel) -> dict[str, Any]:
     }
 
 
-def _image_row(image: Image, standing: Review | None) -> dict[str, Any]:
+def _image_row(image: Image, standing: Review | None, hidden: Blinding) -> dict[str, Any]:
+    is_hidden = hidden.hides_score(image)
+    shown = standing if hidden.shows(image, standing) else None
     return {
         "image": image.id,
         "file": image.original_name,
@@ -132,12 +147,13 @@ def _image_row(image: Image, standing: Review | None) -> dict[str, Any]:
         "state": image.state,
         "reason_code": image.reason_code,
         "reason": image.reason,
-        "verdict": image.verdict,
-        "p_pneumonia": image.p_pneumonia,
+        "score_hidden": is_hidden,
+        "verdict": None if is_hidden else image.verdict,
+        "p_pneumonia": None if is_hidden else image.p_pneumonia,
         "population": image.population,
         "review_state": image.review_state,
-        "finding": standing.finding if standing else None,
-        "reading": review_document(standing) if standing else None,
+        "finding": shown.finding if shown else None,
+        "reading": review_document(shown) if shown else None,
         "claimed_by": image.claimed_by.name if image.claimed_by else None,
         "claimed_until": _iso(image.claimed_until),
     }

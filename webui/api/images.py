@@ -12,6 +12,7 @@ from webui import actions
 from webui.access.on_record import record
 from webui.access.permissions import Permission, needs
 from webui.api.documents import image_document
+from webui.blinding import blinding
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error, json_text
 from webui.uploads import accept_upload
@@ -91,11 +92,14 @@ def _document(session: Session, image_id: int | None) -> dict[str, Any]:
         abort(404, "There is no such image.")
     names = users.names_of(session, [receipt.received_by for receipt in image.receipts])
     related = related_images(session, image, ledger_time(session))
-    return image_document(image, review.standing_reviews(session, [image]).get(image.id), names, related)
+    standing = review.standing_reviews(session, [image]).get(image.id)
+    return image_document(image, standing, names, related, blinding(session, [image]))
 
 
 def _state(session: Session, image_id: int) -> dict[str, Any]:
     image = reading_queue.open_image(session, image_id)
     if image is None:
         return {}
+    if blinding(session, [image]).hides_score(image):
+        return {"state": image.state, "verdict": None, "p_pneumonia": None}
     return {"state": image.state, "verdict": image.verdict, "p_pneumonia": image.p_pneumonia}

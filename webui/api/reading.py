@@ -9,6 +9,7 @@ from webui import actions
 from webui.access.on_record import record_search
 from webui.access.permissions import Permission, needs
 from webui.api.documents import queue_row, review_document
+from webui.blinding import blinding
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error, json_flag, json_id, json_text, queue_view_parameter
 from worker import DISCLAIMER
@@ -28,6 +29,7 @@ def queue() -> ResponseReturnValue:
         page = reading_queue.queue(
             session, queue_view.filter, after=queue_view.after, before=queue_view.before
         )
+        hidden = blinding(session, page.images)
         patients = studies.patients(session, [image.id for image in page.images])
         return {
             "disclaimer": DISCLAIMER,
@@ -38,7 +40,8 @@ def queue() -> ResponseReturnValue:
             "next": str(page.next) if page.next else None,
             "previous": str(page.previous) if page.previous else None,
             "images": [
-                queue_row(image, page.standing.get(image.id), patients.get(image.id)) for image in page.images
+                queue_row(image, page.standing.get(image.id), patients.get(image.id), hidden)
+                for image in page.images
             ],
         }
 
@@ -59,8 +62,8 @@ def decide(image_id: int) -> ResponseReturnValue:
         return review_document(actions.amend(image_id, amends, said, _seen(), json_text("why", ""))) | {
             "next": None
         }
-    reading, next_id = actions.decide(image_id, said, _seen(), queue_view_parameter())
-    return review_document(reading) | {"next": next_id}
+    decided = actions.decide(image_id, said, _seen(), queue_view_parameter())
+    return review_document(decided.reading) | {"next": decided.next_id}
 
 
 @api.post("/undo")

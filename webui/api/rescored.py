@@ -9,6 +9,7 @@ from webui import actions
 from webui.access.on_record import record
 from webui.access.permissions import Permission, needs
 from webui.api.documents import rescore_row
+from webui.blinding import blinding
 from webui.dependencies import dependencies
 from webui.parameters import after_parameter, json_ids
 from worker import DISCLAIMER
@@ -27,11 +28,12 @@ def listing() -> ResponseReturnValue:
     record(AccessKind.SEARCH, "rescored")
     with dependencies().ledger.reading() as session:
         rows = rescores.unseen(session, after=after_parameter() or 0, limit=_PAGE_SIZE)
+        hidden = blinding(session, [row.image for row in rows])
         return {
             "disclaimer": DISCLAIMER,
             "total": rescores.unseen_count(session),
             "next": rows[-1].id if rows else None,
-            "images": [rescore_row(row) for row in rows],
+            "images": [rescore_row(row, hidden) for row in rows],
         }
 
 

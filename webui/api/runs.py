@@ -9,6 +9,7 @@ from webui.access import identity
 from webui.access.on_record import record
 from webui.access.permissions import Permission, needs
 from webui.api.documents import run_document
+from webui.blinding import blinding_of_run
 from webui.dependencies import dependencies
 from webui.parameters import before_parameter
 from worker.ledger import reports
@@ -55,6 +56,7 @@ def report(run: str) -> ResponseReturnValue:
             found,
             names=identity.current().may(Permission.IMAGES),
             whole=format_name in WHOLE,
+            hidden=blinding_of_run(session, found.id),
         )
         name = public_name(found.id, found.name)
     record(AccessKind.EXPORT, format_name, run_id=found.id)

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from webui.access import identity
 from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
-from worker.ledger import reports
+from worker.ledger import queue_news, reports
 
 pages = Blueprint("home", __name__)
 
@@ -29,10 +29,11 @@ def now() -> ResponseReturnValue:
 
 def _page(template: str) -> ResponseReturnValue:
     """Render from tallies and the status document: the cost does not depend on the number of images."""
-    run = None
+    run, others = None, {}
     # The name of a run may name a patient.
     if identity.current().may(Permission.IMAGES):
         with dependencies().ledger.reading() as session:
             latest = reports.find_run(session, None)
             run = reports.summary(session, latest) if latest else None
-    return render_template(template, run=run)
+            others = queue_news.waiting_for_others(session)
+    return render_template(template, run=run, others=others)

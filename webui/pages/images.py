@@ -19,6 +19,7 @@ from webui import activation_picture
 from webui.access.on_record import record, record_picture
 from webui.access.permissions import Permission, needs
 from webui.actions import MAX_REASON, cleaned_text
+from webui.blinding import blinding
 from webui.dependencies import dependencies
 from webui.grey_scale import described, measured_at
 from webui.parameters import bad_request_on_value_error
@@ -139,6 +140,9 @@ def original(image_id: int) -> ResponseReturnValue:
 def activation(image_id: int) -> ResponseReturnValue:
     """Send the activation map in the aspect ratio of the image, over the part that was scored."""
     image, prediction = _scored(image_id)
+    with dependencies().ledger.reading() as session:
+        if blinding(session, [image]).hides_map(image):
+            abort(403, "You see the map when you have read this image.")
     data = activation_picture.map_png(
         prediction.activation,
         prediction.map_height,

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from webui import actions
 from webui.access.on_record import record, record_search
 from webui.access.permissions import Permission, needs
+from webui.blinding import blinding
 from webui.dependencies import dependencies
 from webui.ids import id_of
 from webui.parameters import bad_request_on_value_error, queue_view_parameter
@@ -32,12 +33,16 @@ def show() -> ResponseReturnValue:
     with dependencies().ledger.reading() as session:
         # Before the list is read: what comes in between counts as new.
         mark = queue_news.mark(session)
+        page = reading_queue.queue(
+            session, queue_view.filter, after=queue_view.after, before=queue_view.before
+        )
+        hidden = blinding(session, page.images)
         return render_template(
             "queue.html",
             queue_view=queue_view,
-            page=reading_queue.queue(
-                session, queue_view.filter, after=queue_view.after, before=queue_view.before
-            ),
+            page=page,
+            hidden=hidden,
+            others=queue_news.waiting_for_others(session, queue_view.run),
             mark=mark,
             threshold=threshold_in_use(session) if queue_view.order is Order.CLOSEST else None,
             read_within_s=dependencies().settings.read_within_s,
@@ -81,10 +86,12 @@ def search() -> ResponseReturnValue:
             raise ValueError(f"the text to search for must have 1 to {_LONGEST_TEXT} characters")
     record(AccessKind.SEARCH, "search")
     with dependencies().ledger.reading() as session:
+        page = image_search.search(session, text, below=below)
         return render_template(
             "queue_search.html",
             queue_view=QueueView(),
             text=text,
-            page=image_search.search(session, text, below=below),
+            page=page,
+            hidden=blinding(session, page.images),
             now=ledger_time(session),
         )

@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from webui import actions
 from webui.access.on_record import record
 from webui.access.permissions import Permission, needs
+from webui.blinding import blinding
 from webui.dependencies import dependencies
 from webui.ids import ids_of, ids_text
 from webui.parameters import after_parameter, bad_request_on_value_error
@@ -30,6 +31,7 @@ def show() -> ResponseReturnValue:
         return render_template(
             "rescored.html",
             rows=rows,
+            hidden=blinding(session, [row.image for row in rows]),
             total=rescores.unseen_count(session),
             finished=ids_text([row.id for row in rows if row.image.state in FINISHED]),
             next=rows[-1].id if len(rows) == PAGE_SIZE else None,

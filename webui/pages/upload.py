@@ -9,6 +9,7 @@ from webui.access import identity
 from webui.access.on_record import record_uploads
 from webui.access.permissions import Permission, needs
 from webui.actions import BROKER_UNREACHABLE
+from webui.blinding import blinding
 from webui.dependencies import dependencies
 from webui.ids import ids_of, ids_text
 from webui.parameters import bad_request_on_value_error
@@ -58,4 +59,6 @@ def _with_receipts(template: str) -> ResponseReturnValue:
     if shown:
         record_uploads(ids_text(shown))
     with dependencies().ledger.reading() as session:
-        return render_template(template, receipts=reports.receipts(session, shown))
+        receipts = reports.receipts(session, shown)
+        hidden = blinding(session, [receipt.image for receipt in receipts])
+        return render_template(template, receipts=receipts, hidden=hidden)

@@ -11,6 +11,8 @@ from webui import actions
 from webui.access import identity
 from webui.access.on_record import is_prefetch, record
 from webui.access.permissions import Permission, needs
+from webui.actions import Decided
+from webui.blinding import blinding
 from webui.dependencies import dependencies
 from webui.formatting import finding, visible
 from webui.ids import id_of
@@ -50,11 +52,19 @@ def show(image_id: int) -> ResponseReturnValue:
         if image is None:
             abort(404, f"There is no image {image_id}.")
         scored, standing = image.state == ImageState.SCORED, review.standing_reviews(session, [image])
+        related = related_images(session, image, ledger_time(session))
+        hidden = blinding(session, [image, *related.of_study, *related.earlier])
         page = render_template(
             "viewer.html",
             image=image,
             prediction=image.prediction,
-            related=related_images(session, image, ledger_time(session)),
+            related=related,
+            hidden=hidden,
+            waits=review.waits_for(
+                image,
+                read_before=image.id in hidden.own,
+                adjudicates=identity.current().may(Permission.ADJUDICATE),
+            ),
             complete_after_min=round(COMPLETE_AFTER.total_seconds() / 60),
             readable=review.is_readable(image),
             standing=standing.get(image_id),
@@ -133,16 +143,10 @@ def decide(image_id: int) -> ResponseReturnValue:
         if amends is not None:
             changed = actions.amend(image_id, amends, said, seen, request.form.get("why", ""))
             return _go_on(f"Changed: {_named(changed)}.", "reading", image_id, queue_view)
-        reading, next_id = actions.decide(image_id, said, seen, queue_view)
+        decided = actions.decide(image_id, said, seen, queue_view)
     except ReviewRefused as refusal:
         return _refused(refusal, image_id, queue_view)
-    sentence = f"Recorded: {_named(reading)}."
-    if reading.prediction_id is None:
-        return _go_on(sentence, "reading", None, queue_view, to=url_for("rejected.show"))
-    if next_id is None:
-        summary = url_for("summary.show", **queue_view.below(None).query)
-        return _go_on(sentence, "reading", None, queue_view, to=summary)
-    return _go_on(sentence, "reading", next_id, queue_view)
+    return _after(decided, image_id, queue_view)
 
 
 @pages.post("/review/undo")
@@ -158,6 +162,20 @@ def undo() -> ResponseReturnValue:
         return _refused(refusal, None, queue_view)
     now = "The reading before it is in force again" if undone.supersedes_id else "The image is unread again"
     return _go_on(f"Taken back: {_named(undone)}. {now}.", "undone", undone.image_id, queue_view)
+
+
+def _after(decided: Decided, image_id: int, queue_view: QueueView) -> ResponseReturnValue:
+    """Say what was recorded, and open what comes next: the same image, if its score was hidden until now."""
+    sentence = f"Recorded: {_named(decided.reading)}."
+    if decided.reading.prediction_id is None:
+        return _go_on(sentence, "reading", None, queue_view, to=url_for("rejected.show"))
+    if decided.reveals:
+        sentence += " Now you see the score. You can change your reading, or go on."
+        return _go_on(sentence, "reading", image_id, queue_view)
+    if decided.next_id is None:
+        summary = url_for("summary.show", **queue_view.below(None).query)
+        return _go_on(sentence, "reading", None, queue_view, to=summary)
+    return _go_on(sentence, "reading", decided.next_id, queue_view)
 
 
 def _said() -> Statement:

@@ -11,8 +11,7 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from worker.card.population import Population
-from worker.ledger.review import NEEDS_READING
-from worker.ledger.states import ImageState, Outcome, ReviewState
+from worker.ledger.states import NEEDS_READING, ImageState, Outcome, is_to_read
 from worker.ledger.tables import ImageTally, ReceiptTally
 
 # The columns that the tallies count by, besides the run.
@@ -112,7 +111,7 @@ def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> FileCou
         states[row.state] += total
         verdicts[row.verdict] += total if row.state == ImageState.SCORED else 0
         populations[row.population] += total if row.state == ImageState.SCORED else 0
-        unread += total if row.review_state == ReviewState.UNREAD and row.verdict in NEEDS_READING else 0
+        unread += total if is_to_read(row.review_state, row.verdict) else 0
     received, duplicates = outcomes.total(), outcomes[Outcome.DUPLICATE]
     by_state = {state.value: states[state] for state in ImageState}
     return FileCounts(

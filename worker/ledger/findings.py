@@ -19,6 +19,14 @@ class Action(StrEnum):
     UNDO = "undo"
 
 
+class Stage(StrEnum):
+    """Which reading of an image this is."""
+
+    FIRST = "first"
+    SECOND = "second"
+    ADJUDICATION = "adjudication"
+
+
 class Finding(StrEnum):
     """The finding of a reading."""
 
@@ -83,6 +91,19 @@ class Seen:
 NOT_KNOWN = Seen()
 
 
-def state_after(finding: str | None) -> ReviewState:
-    """Return the reading state of an image whose reading in force has this finding."""
-    return ReviewState.SECOND_OPINION if finding == Finding.SECOND_OPINION else ReviewState.READ
+def state_after(
+    finding: str | None, stage: Stage = Stage.FIRST, *, readers: int = 1, first_finding: str | None = None
+) -> ReviewState:
+    """Return the reading state of an image after a reading.
+
+    `readers` is the number of readers that the protocol asks for, `first_finding` the finding that a second reading is
+    compared with. A second reader who wants another opinion disagrees.
+    """
+    if stage is Stage.ADJUDICATION:
+        return ReviewState.READ
+    if stage is Stage.SECOND:
+        agrees = finding == first_finding and finding != Finding.SECOND_OPINION
+        return ReviewState.READ if agrees else ReviewState.DISAGREED
+    if finding == Finding.SECOND_OPINION:
+        return ReviewState.SECOND_OPINION
+    return ReviewState.READ_ONCE if readers > 1 else ReviewState.READ

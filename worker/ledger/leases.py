@@ -156,7 +156,7 @@ def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) 
     check_transition(before, ImageState.PENDING)
     image.state, image.attempts, image.queued_at = ImageState.PENDING, 0, None
     # A reading without a score stays in the history of the image.
-    image.review_state = image.claimed_by_id = image.claimed_until = None
+    image.review_state = image.drawn_rank = image.claimed_by_id = image.claimed_until = None
     image.retry_reason, image.salt = why, new_salt()
     sealed = seal(image.salt, why)
     details = {"from": before.value, "was": image.reason_code, "retry_reason_seal": sealed}

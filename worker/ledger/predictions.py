@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from random import Random
 from typing import Any
 
 from sqlalchemy import Row, exists, insert, select, update
 from sqlalchemy.orm import Session
 
-from worker.ledger import actors, audit, rechecks
-from worker.ledger.review import NEEDS_READING
-from worker.ledger.states import ImageState, ReviewState, check_transition
+from worker.ledger import actors, audit, draws, rechecks
+from worker.ledger.states import NEEDS_READING, NOT_READ, ImageState, ReviewState, check_transition
 from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction
 from worker.ledger.trail_facts import CROP
 
@@ -151,8 +151,11 @@ def record(
     started_at: datetime,
     at: datetime,
     versions: Mapping[str, str],
+    random: Random | None = None,
 ) -> int:
     """Record the results of a chunk and return the number of recorded images.
+
+    With `random`, images are drawn to be read without their scores: see `worker.ledger.draws`.
 
     An image whose lease `owner` no longer holds is left to the worker that holds it now. An image that this model
     scored before keeps its last prediction.
@@ -164,13 +167,15 @@ def record(
     kept_scores = [result for result in scored if still_leased.get(result.image_id) is False]
     restored = [result.image_id for result in scored if still_leased.get(result.image_id)]
     _leave_lease(session, ImageState.REJECTED, map(_rejected_columns, kept_rejections))
-    _leave_lease(session, ImageState.SCORED, (_scored_columns(result, at) for result in kept_scores))
+    verdicts = {result.image_id: result.verdict for result in kept_scores}
+    drawn = draws.draw(session, verdicts, random) if random else {}
+    _leave_lease(session, ImageState.SCORED, (_scored_columns(result, drawn, at) for result in kept_scores))
     if kept_scores:
         rows = [_prediction_row(result, owner, model, started_at, at, versions) for result in kept_scores]
         session.execute(insert(Prediction), rows)
     events = [
         *map(_rejected_event, kept_rejections),
-        *(_scored_event(result, model, versions) for result in kept_scores),
+        *(_scored_event(result, model, versions, drawn.get(result.image_id)) for result in kept_scores),
         *(_restore(session, image_id) for image_id in restored),
     ]
     audit.append(session, events, at)
@@ -184,7 +189,7 @@ def unread_since(session: Session, since: datetime, limit: int) -> Sequence[Row[
         .join(Prediction, Prediction.image_id == Image.id)
         .where(
             Prediction.finished_at >= since,
-            Image.review_state == ReviewState.UNREAD,
+            Image.review_state.in_(NOT_READ),
             Image.verdict.in_(NEEDS_READING),
         )
         .order_by(Prediction.finished_at, Prediction.id)
@@ -212,6 +217,7 @@ def _restore(session: Session, image_id: int) -> audit.Event:
         "scored_at": last.finished_at,
         "compute_ms": last.compute_ms,
         "review_state": ReviewState.UNREAD,
+        "drawn_rank": None,
     }
     _leave_lease(session, ImageState.SCORED, [columns])
     # The newer preprocessing may be in use again one day.
@@ -244,8 +250,9 @@ def _crop_columns(result: ScoreRecord) -> dict[str, int | None]:
     return dict(vars(result.crop)) if result.crop else dict.fromkeys(CROP)
 
 
-def _scored_columns(result: ScoreRecord, at: datetime) -> dict[str, object]:
+def _scored_columns(result: ScoreRecord, drawn: Mapping[int, float], at: datetime) -> dict[str, object]:
     """Return the columns that change in the row of a scored image."""
+    drawn_rank = drawn.get(result.image_id)
     return {
         "id": result.image_id,
         "verdict": result.verdict,
@@ -253,12 +260,15 @@ def _scored_columns(result: ScoreRecord, at: datetime) -> dict[str, object]:
         "population": result.population,
         "scored_at": at,
         "compute_ms": result.compute_ms,
-        "review_state": ReviewState.UNREAD,
+        "review_state": ReviewState.UNREAD if drawn_rank is None else ReviewState.DRAWN,
+        "drawn_rank": drawn_rank,
         **vars(result.facts),
     }
 
 
-def _scored_event(result: ScoreRecord, model: ScoringModel, versions: Mapping[str, str]) -> audit.Event:
+def _scored_event(
+    result: ScoreRecord, model: ScoringModel, versions: Mapping[str, str], drawn_rank: float | None
+) -> audit.Event:
     details = {
         **vars(result.facts),
         "model": model.model_sha256,
@@ -274,6 +284,7 @@ def _scored_event(result: ScoreRecord, model: ScoringModel, versions: Mapping[st
         **_crop_columns(result),
         "population": result.population,
         **_greyscale_hash(result),
+        **({} if drawn_rank is None else {"drawn_rank": drawn_rank}),
     }
     return audit.Event("scored", actors.PROGRAM, f"image:{result.image_id}", details)
 

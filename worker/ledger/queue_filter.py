@@ -13,9 +13,8 @@ from sqlalchemy.orm import Session, aliased
 
 from worker.ledger.findings import Action
 from worker.ledger.queue_order import Order, Part, Sorting, between
-from worker.ledger.review import NEEDS_READING
 from worker.ledger.runs import run_at
-from worker.ledger.states import ImageState, ReviewState
+from worker.ledger.states import NEEDS_READING, NOT_READ, ImageState, ReviewState, is_to_read
 from worker.ledger.tables import (
     Image,
     ImageTally,
@@ -28,6 +27,8 @@ from worker.ledger.tables import (
 )
 
 VERDICTS = (*NEEDS_READING, "clear")
+# Whoever sees the list must not learn the verdicts of these: the reader who decides first, or second, does not know them.
+HIDDEN = (ReviewState.DRAWN, ReviewState.READ_ONCE, ReviewState.DISAGREED)
 WAITING = (ImageState.PENDING, ImageState.LEASED)
 TURNED_AWAY = (ImageState.REJECTED, ImageState.QUARANTINED)
 WITHOUT_SCORE = (*TURNED_AWAY, *WAITING)
@@ -39,7 +40,9 @@ class QueueFilter:
 
     Attributes:
         verdicts, review: of the scored images. `review` also holds for images without a score: nobody has read them
-            until a reading of them is in force.
+            until a reading of them is in force. Drawn images are unread.
+        blind: whether the list must not tell verdicts that are hidden: images in the reading states of `HIDDEN` are
+            then listed with all verdicts, or not at all where the filter asks for one verdict or for scores.
         run: as in `worker.ledger.runs.run_at`.
         states: the states to list. Scored images come first.
         order: of the scored images. Images without a score are always listed by the time of their arrival.
@@ -65,6 +68,7 @@ class QueueFilter:
     reader: int | None = None
     reason: str | None = None
     overdue_from: datetime | None = None
+    blind: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,30 +111,41 @@ class Asked:
         reviews = self._reviews()
         unscored = [state for state in self.wanted.states if state is not ImageState.SCORED]
         nothing_read = [""] if ReviewState.UNREAD in reviews else []
+        scored = [
+            and_(ImageTally.review_state == review, ImageTally.verdict.in_(verdicts))
+            for review, verdicts in self._verdicts_by_review(reviews).items()
+        ]
         listed = or_(
             and_(ImageTally.state.in_(unscored), ImageTally.review_state.in_([*reviews, *nothing_read])),
-            and_(
-                true() if ImageState.SCORED in self.wanted.states else false(),
-                ImageTally.review_state.in_(reviews),
-                ImageTally.verdict.in_(self.wanted.verdicts or VERDICTS),
-            ),
+            and_(true() if ImageState.SCORED in self.wanted.states else false(), or_(false(), *scored)),
         )
         return and_(listed, *([] if self._run_id is None else [ImageTally.run_id == self._run_id]))
 
     def _reviews(self) -> Sequence[ReviewState]:
+        if self.wanted.review is ReviewState.UNREAD:
+            return NOT_READ
         return [self.wanted.review] if self.wanted.review else list(ReviewState)
+
+    def _verdicts_by_review(self, reviews: Sequence[ReviewState]) -> dict[ReviewState, Sequence[str]]:
+        """Return the verdicts of the images to list in each reading state."""
+        asked_for = self.wanted.verdicts or VERDICTS
+        hidden = asked_for
+        if self.wanted.blind:
+            tells_nothing = {*asked_for} >= {*NEEDS_READING} and self.wanted.scores == (None, None)
+            hidden = VERDICTS if tells_nothing else ()
+        return {review: hidden if review in HIDDEN else asked_for for review in reviews}
 
     def _overdue(self) -> Stretch:
         if self.wanted.overdue_from is None or ReviewState.UNREAD not in self._reviews():
             return Stretch(Part.OVERDUE, Sorting(Order.OLDEST), [])
-        kinds = self._scored_kinds([ReviewState.UNREAD], [v for v in self._verdicts() if v in NEEDS_READING])
+        kinds = self._scored_kinds(NOT_READ, of_unread=NEEDS_READING)
         late = Image.received_at <= self.wanted.overdue_from
         return Stretch(
             Part.OVERDUE, Sorting(Order.OLDEST), [[*kind, late] for kind in kinds], self._all(self._scores())
         )
 
     def _scored(self) -> Stretch:
-        kinds = self._scored_kinds(self._reviews(), self._verdicts())
+        kinds = self._scored_kinds(self._reviews())
         sorting = Sorting(self.wanted.order, self._threshold)
         if sorting.order is Order.OLDEST:
             return Stretch(Part.SCORED, sorting, kinds, self._all([*self._scores(), *self._in_time()]))
@@ -149,17 +164,17 @@ class Asked:
         ]
         return Stretch(Part.WITHOUT_SCORE, Sorting(Order.OLDEST), kinds, self._all([]))
 
-    def _verdicts(self) -> Sequence[str]:
-        return self.wanted.verdicts or VERDICTS
-
     def _scored_kinds(
-        self, reviews: Sequence[ReviewState], verdicts: Sequence[str]
+        self, reviews: Sequence[ReviewState], *, of_unread: Sequence[str] = VERDICTS
     ) -> list[list[ColumnElement[bool]]]:
+        """Return the ranges of these reading states. Those of unread images are narrowed to some verdicts."""
         if ImageState.SCORED not in self.wanted.states:
             return []
         return [
             [Image.review_state == review, Image.verdict == verdict, *self._of_run]
-            for review, verdict in product(reviews, verdicts)
+            for review, verdicts in self._verdicts_by_review(reviews).items()
+            for verdict in verdicts
+            if review is not ReviewState.UNREAD or verdict in of_unread
         ]
 
     def _scores(self) -> list[ColumnElement[bool]]:
@@ -172,8 +187,8 @@ class Asked:
         return [
             or_(
                 Image.received_at > self.wanted.overdue_from,
-                Image.review_state != ReviewState.UNREAD,
-                Image.verdict.not_in(NEEDS_READING),
+                and_(Image.review_state != ReviewState.UNREAD, Image.review_state != ReviewState.DRAWN),
+                and_(Image.review_state == ReviewState.UNREAD, Image.verdict.not_in(NEEDS_READING)),
             )
         ]
 
@@ -194,7 +209,7 @@ class Asked:
             if value is not None:
                 conditions.append(column == value if value else column.is_(None))
         if wanted.reader is not None:
-            conditions.append(_read_by(wanted.reader))
+            conditions.append(read_by(wanted.reader))
         if wanted.reason is not None:
             conditions.append(Image.reason_code == wanted.reason)
         return conditions
@@ -217,13 +232,14 @@ def _any_overdue(session: Session, overdue_from: datetime) -> bool:
     late = [
         select(Image.id)
         .where(
-            Image.review_state == ReviewState.UNREAD,
+            Image.review_state == review,
             Image.verdict == verdict,
             Image.received_at <= overdue_from,
         )
         .limit(1)
         .subquery()
-        for verdict in NEEDS_READING
+        for review, verdict in product(NOT_READ, VERDICTS)
+        if is_to_read(review, verdict)
     ]
     return session.scalar(union_all(*(select(rows.c.id) for rows in late)).limit(1)) is not None
 
@@ -256,7 +272,7 @@ def _of_age(low: float | None, high: float | None) -> ColumnElement[bool]:
     return and_(*limits, *([] if high is None else [Study.age_years < high]))
 
 
-def _read_by(reader: int) -> ColumnElement[bool]:
+def read_by(reader: int) -> ColumnElement[bool]:
     """Return the condition that a reading of this reader has not been taken back."""
     # The sum keeps databases from the index of readers, which would read all readings of one for each image.
     later = aliased(Review)
@@ -264,4 +280,4 @@ def _read_by(reader: int) -> ColumnElement[bool]:
     own = select(Review.id).where(
         Review.image_id == Image.id, Review.user_id + 0 == reader, Review.action != Action.UNDO, ~undone
     )
-    return and_(Image.review_state != ReviewState.UNREAD, _is_any(own))
+    return and_(Image.review_state.not_in(NOT_READ), _is_any(own))

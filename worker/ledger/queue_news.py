@@ -63,6 +63,21 @@ def without_score(session: Session, run: str | None = None) -> dict[ImageState, 
     return {state: totals.get(state, 0) for state in WITHOUT_SCORE}
 
 
+def waiting_for_others(session: Session, run: str | None = None) -> dict[ReviewState, int]:
+    """Return the number of images that wait for another reader or an adjudicator, of all runs or of one."""
+    waits = (ReviewState.READ_ONCE, ReviewState.SECOND_OPINION, ReviewState.DISAGREED)
+    statement = (
+        select(ImageTally.review_state, func.sum(ImageTally.total))
+        .where(ImageTally.review_state.in_(waits))
+        .group_by(ImageTally.review_state)
+    )
+    if run is not None:
+        found = run_at(session, run)
+        statement = statement.where(ImageTally.run_id == (found.id if found else 0))
+    totals = {state: int(total) for state, total in session.execute(statement)}
+    return {state: totals.get(state, 0) for state in waits}
+
+
 def readers(session: Session) -> dict[str, str]:
     """Return the names of those who have read an image, by their ids as text."""
     # Not EXISTS, for which PostgreSQL may read all readings.

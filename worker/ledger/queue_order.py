@@ -15,8 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Subquery, and_, literal, or_, select, union_all
 
-from worker.ledger.review import NEEDS_READING
-from worker.ledger.states import ReviewState
+from worker.ledger.states import is_to_read
 from worker.ledger.tables import Image
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,7 +46,7 @@ class Cursor:
     """A place in a list: pages end and start there (keyset paging).
 
     Attributes:
-        key: the score; in an order by time, the microseconds from 1970 until the image arrived.
+        key: the score, or the place of a drawn image among the scores; in an order by time, the microseconds from 1970 until the image arrived.
         image_id: the id of the image at this place.
         part: the part of the list.
     """
@@ -78,24 +77,24 @@ class Place:
     """Where an image stands in every list that holds it, whatever its order."""
 
     image_id: int
-    p_pneumonia: float | None
+    rank: float | None
     arrived: datetime
-    unread: bool
+    to_read: bool
 
     @classmethod
     def of(cls, image: Image) -> Place:
         """Return the place of an image."""
-        unread = image.review_state == ReviewState.UNREAD and image.verdict in NEEDS_READING
-        return cls(image.id, image.p_pneumonia, image.received_at, unread)
+        to_read = is_to_read(image.review_state, image.verdict)
+        return cls(image.id, image.queue_rank, image.received_at, to_read)
 
     def cursor(self, order: Order, overdue_from: datetime | None) -> Cursor:
         """Return the place as a cursor of a list in this order."""
         time = time_key(self.arrived)
-        if self.p_pneumonia is None:
+        if self.rank is None:
             return Cursor(time, self.image_id, Part.WITHOUT_SCORE)
-        if self.unread and overdue_from is not None and self.arrived <= overdue_from:
+        if self.to_read and overdue_from is not None and self.arrived <= overdue_from:
             return Cursor(time, self.image_id, Part.OVERDUE)
-        return Cursor(time if order is Order.OLDEST else self.p_pneumonia, self.image_id)
+        return Cursor(time if order is Order.OLDEST else self.rank, self.image_id)
 
 
 def time_key(arrived: datetime) -> float:
@@ -113,7 +112,7 @@ class Sorting:
     @property
     def column(self) -> Any:
         """The column that the index is sorted by."""
-        return Image.received_at if self.order is Order.OLDEST else Image.p_pneumonia
+        return Image.received_at if self.order is Order.OLDEST else Image.queue_rank
 
     @property
     def arms(self) -> Sequence[Arm]:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Subquery, or_, select
+from sqlalchemy import ColumnElement, Subquery, and_, not_, or_, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from worker.ledger.queue_filter import Asked, QueueFilter, asked
+from worker.ledger.queue_filter import Asked, QueueFilter, asked, read_by
 from worker.ledger.queue_order import Cursor, Order, Part, Place, merged
 from worker.ledger.queue_search import PARTS, SEARCHED, Total, count_above, walk, whole
 from worker.ledger.review import standing_reviews
+from worker.ledger.states import ReviewState
 from worker.ledger.tables import Image, Instance, Prediction, Rescore, Review
 
 __all__ = ["Cursor", "Order", "Part", "Place", "QueueFilter"]
@@ -88,11 +89,11 @@ def queue(
 def most_urgent(
     session: Session, queue_filter: QueueFilter, *, after: Cursor | None = None, limit: int
 ) -> Subquery:
-    """Select `id` and `p_pneumonia` of the first images of a list, the highest score first, for a join."""
+    """Select the `id` of the first images of a list, for a join: the highest scores, with drawn images among them."""
     question = asked(session, replace(queue_filter, order=Order.SCORE, overdue_from=None))
     (scored,) = (stretch for stretch in question.stretches() if stretch.part is Part.SCORED)
     rows = merged(scored.sorting, scored.kinds, after, limit).subquery()
-    return select(rows.c.id, rows.c.value.label("p_pneumonia")).subquery()
+    return select(rows.c.id).subquery()
 
 
 def count(session: Session, queue_filter: QueueFilter) -> int:
@@ -105,10 +106,13 @@ def next_unread(
 ) -> int | None:
     """Return the id of the next image that no other reader has claimed; after the last one, start from the top.
 
-    A case that has passed its time limit comes before all others.
+    In lists of images that were read, it is one that this reader has not read. A case that has passed its time limit comes before all others.
     """
     question = asked(session, queue_filter)
     free = or_(Image.claimed_until.is_(None), Image.claimed_until < at, Image.claimed_by_id == reader_id)
+    if queue_filter.review is not ReviewState.UNREAD:
+        # What waits for a second reader or an adjudicator waits for somebody else.
+        free = and_(free, not_(read_by(reader_id)))
     cursor = _cursor(after, queue_filter)
     starts: list[tuple[Cursor | None, Sequence[Part]]] = [(None, PARTS)]
     if cursor is not None:

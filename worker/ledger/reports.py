@@ -23,6 +23,7 @@ _LATEST_REASONS = 1_000
 _REPORTED = (
     Image.id, Image.verdict, Image.p_pneumonia, Image.review_state, Image.phantom, Image.original_name,
     Image.state, Image.reason_code, Image.reason, Image.population, Image.received_at, Image.scored_at,
+    Image.drawn_rank,
 )  # fmt: skip
 # Of the reading in force, with the name of its reader.
 _READINGS = (
@@ -166,10 +167,10 @@ def latest_reasons(session: Session, *, among: int = _LATEST_REASONS) -> dict[st
 
 def _scored(session: Session, run: Run, verdicts: Sequence[str], limit: int) -> Sequence[Any]:
     """Return the scored images of a run with these verdicts, the highest score first."""
-    wanted = QueueFilter(verdicts, review=None, run=str(run.id))
+    wanted = QueueFilter(verdicts, review=None, run=str(run.id), blind=False)
     urgent = reading_queue.most_urgent(session, wanted, limit=limit)
     rows = select(*_REPORTED).join(urgent, Image.id == urgent.c.id)
-    return session.execute(rows.order_by(urgent.c.p_pneumonia.desc(), urgent.c.id)).all()
+    return session.execute(rows.order_by(Image.p_pneumonia.desc(), Image.id)).all()
 
 
 def _patients(session: Session, run: Run, image_ids: Sequence[int] | None) -> dict[int, Any]:

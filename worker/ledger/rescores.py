@@ -107,6 +107,7 @@ def _remove_scores(session: Session, image_ids: Sequence[int], at: datetime) -> 
         "scored_at",
         "compute_ms",
         "review_state",
+        "drawn_rank",
         "claimed_by_id",
         "claimed_until",
     )

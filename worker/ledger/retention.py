@@ -16,11 +16,10 @@ from sqlalchemy.orm import Session
 
 from worker.ledger import actors, audit, studies
 from worker.ledger.erasures import HAS_TEXT, NO_TEXT, NOT_IN_INBOX
-from worker.ledger.review import NEEDS_READING
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.seals import ERASED, erased_unique
 from worker.ledger.session import update_rows
-from worker.ledger.states import ImageState, Outcome, ReviewState
+from worker.ledger.states import NEEDS_READING, WAITS_FOR_READER, ImageState, Outcome, ReviewState
 from worker.ledger.tables import (
     AccessReason,
     AccessRecord,
@@ -43,7 +42,7 @@ _WAITS = or_(
         func.coalesce(Image.review_state, "") == ReviewState.UNREAD,
         func.coalesce(Image.verdict, "").in_(NEEDS_READING),
     ),
-    func.coalesce(Image.review_state, "") == ReviewState.SECOND_OPINION,
+    func.coalesce(Image.review_state, "").in_(WAITS_FOR_READER),
 )
 
 

@@ -6,20 +6,19 @@ reading that it takes back. The reading in force of an image is the last one tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session, aliased, joinedload
 
-from worker.ledger import actors, audit
-from worker.ledger.findings import NOT_KNOWN, Action, Seen, Statement, state_after
+from worker.ledger import actors, audit, protocols
+from worker.ledger.findings import NOT_KNOWN, Action, Finding, Seen, Stage, Statement, state_after
 from worker.ledger.seals import new_salt, seal
 from worker.ledger.states import HAS_READING, ImageState, ReviewState
 from worker.ledger.tables import Image, Prediction, Review
 
-NEEDS_READING = ("flagged", "uncertain")
 # What a person reads without a score: the gate rejected it, or scoring failed.
 _WITHOUT_SCORE = (ImageState.REJECTED, ImageState.QUARANTINED)
 
@@ -33,6 +32,15 @@ def is_readable(image: Image) -> bool:
     if image.state == ImageState.SCORED:
         return image.verdict is not None
     return image.state in _WITHOUT_SCORE and image.format is not None and image.bytes_removed_at is None
+
+
+def waits_for(image: Image, *, read_before: bool, adjudicates: bool) -> bool:
+    """Return whether an image waits for this reader: who has read it, takes no other part in its reading."""
+    if not is_readable(image) or image.review_state == ReviewState.READ:
+        return False
+    if read_before and image.review_state in HAS_READING:
+        return False
+    return adjudicates or image.review_state != ReviewState.DISAGREED
 
 
 def claim(
@@ -69,8 +77,12 @@ def decide(
     statement: Statement,
     at: datetime,
     seen: Seen = NOT_KNOWN,
+    adjudicates: bool = False,
 ) -> Review:
-    """Record a reading. An image for which a second opinion is wanted can be read by another reader.
+    """Record a reading. Whom an image waits for says whether this reader may read it.
+
+    An image that waits for a second reader, or for another opinion, can be read by anybody who has not read it yet. One
+    on which two readers disagree can be read by another person who `adjudicates`.
 
     Raises ReviewRefused if the reader cannot read this image now.
     """
@@ -79,14 +91,24 @@ def decide(
     if image is None or not is_readable(image):
         raise ReviewRefused(_why_unreadable(image))
     earlier = standing_reviews(session, [image]).get(image_id)
-    if earlier is not None and earlier.user_id == reader_id:
-        raise ReviewRefused("You have already read this image. You can change your reading.")
+    chain = _chain(session, earlier)
+    if any(reading.user_id == reader_id for reading in chain):
+        own = earlier is not None and earlier.user_id == reader_id
+        raise ReviewRefused(
+            "You have already read this image."
+            + (" You can change your reading." if own else " It waits for another person.")
+        )
     if image.review_state == ReviewState.READ:
         raise ReviewRefused("This image has already been read.")
+    stage = _stage(image)
+    if stage is Stage.ADJUDICATION:
+        _check_adjudication(statement, adjudicates=adjudicates)
     if image.claimed_by_id not in {None, reader_id} and image.claimed_until and image.claimed_until > at:
         raise ReviewRefused("Another reader has claimed this image.")
     reading = _new_reading(session, image, statement, seen, earlier)
     reading.action, reading.user_id, reading.at = Action.READ, reader_id, at
+    reading.stage, reading.protocol_id = stage, protocols.in_force(session).id
+    _lead(session, image, reading, chain)
     return _record(session, image, reading, earlier)
 
 
@@ -110,6 +132,10 @@ def amend(
     earlier, image = _own_in_force(session, review_id, reader_id)
     reading = _new_reading(session, image, statement, seen, earlier)
     reading.action, reading.user_id, reading.at, reading.why = Action.AMEND, reader_id, at, why
+    reading.stage, reading.protocol_id = earlier.stage, earlier.protocol_id
+    if earlier.stage == Stage.ADJUDICATION:
+        _check_adjudication(statement, adjudicates=True)
+    _lead(session, image, reading, _chain(session, earlier))
     return _record(session, image, reading, earlier)
 
 
@@ -144,8 +170,7 @@ def undo(
         **_visibility(seen),
     )
     session.add(reading)
-    unread = ReviewState.UNREAD if image.state == ImageState.SCORED else None
-    image.review_state = state_after(restored.finding) if restored else unread
+    image.review_state = _leads_to(restored) if restored else _unread(image)
     session.flush()
     details = {
         "review": reading.id,
@@ -181,6 +206,18 @@ def standing_reviews(session: Session, images: Iterable[Image]) -> dict[int, Rev
     last = last_readings().where(Review.image_id.in_(read))
     readings = select(Review).where(Review.id.in_(last)).options(joinedload(Review.user))
     return {reading.image_id: reading for reading in session.scalars(readings)} if read else {}
+
+
+def read_by(session: Session, image_ids: Sequence[int], reader_id: int) -> set[int]:
+    """Return which of these images a reader has read at any time, whether or not the reading was taken back."""
+    read = Review.image_id.in_(image_ids), Review.user_id == reader_id
+    return set(session.scalars(select(Review.image_id).where(*read).distinct()))
+
+
+def read_in_run(session: Session, run_id: int, reader_id: int) -> set[int]:
+    """Return which images of a run a reader has read at any time."""
+    read = select(Review.image_id).join(Image, Image.id == Review.image_id)
+    return set(session.scalars(read.where(Image.run_id == run_id, Review.user_id == reader_id).distinct()))
 
 
 def last_readings() -> Select[Any]:
@@ -246,10 +283,57 @@ def _new_reading(
     )
 
 
+def _chain(session: Session, last: Review | None) -> list[Review]:
+    """Return the readings that led to the one in force, the last one first."""
+    chain = []
+    while last is not None:
+        chain.append(last)
+        last = session.get(Review, last.supersedes_id) if last.supersedes_id else None
+    return chain
+
+
+def _stage(image: Image) -> Stage:
+    stages = {ReviewState.READ_ONCE: Stage.SECOND, ReviewState.DISAGREED: Stage.ADJUDICATION}
+    return (
+        Stage.FIRST
+        if image.review_state is None
+        else stages.get(ReviewState(image.review_state), Stage.FIRST)
+    )
+
+
+def _check_adjudication(statement: Statement, *, adjudicates: bool) -> None:
+    """Raise ReviewRefused unless this person may end a disagreement, and ends it."""
+    if not adjudicates:
+        raise ReviewRefused("Two readers disagree on this image. An adjudicator decides.")
+    if statement.finding is Finding.SECOND_OPINION:
+        raise ReviewRefused("An adjudicator decides: no further opinion can be asked for.")
+
+
+def _lead(session: Session, image: Image, reading: Review, chain: Sequence[Review]) -> None:
+    """Set the reading state to which a reading leads, after the readings of `chain`."""
+    # An image without a score is read once.
+    readers = protocols.of(session, reading.protocol_id).readers if image.state == ImageState.SCORED else 1
+    stage = Stage(reading.stage or Stage.FIRST)
+    first = next((one.finding for one in chain if (one.stage or Stage.FIRST) == Stage.FIRST), None)
+    reading.leads_to = state_after(reading.finding, stage, readers=readers, first_finding=first)
+
+
+def _leads_to(reading: Review) -> str:
+    """Return the reading state while a reading is in force. Earlier versions did not record it."""
+    return reading.leads_to or state_after(reading.finding)
+
+
+def _unread(image: Image) -> ReviewState | None:
+    """Return the reading state of an image that nobody has read."""
+    if image.state != ImageState.SCORED:
+        return None
+    return ReviewState.UNREAD if image.drawn_rank is None else ReviewState.DRAWN
+
+
 def _record(session: Session, image: Image, reading: Review, earlier: Review | None) -> Review:
     """Add a reading and its event, and say on the image that it was read."""
     image.claimed_by_id = image.claimed_until = None
-    image.review_state = state_after(reading.finding)
+    image.review_state = _leads_to(reading)
     session.add(reading)
     session.flush()
     salt = reading.salt or ""
@@ -261,6 +345,9 @@ def _record(session: Session, image: Image, reading: Review, earlier: Review | N
         "note_seal": seal(salt, reading.note),
         **_seals(salt, other_finding=reading.other_finding, why=reading.why),
         "supersedes": reading.supersedes_id,
+        "stage": reading.stage,
+        "leads_to": reading.leads_to,
+        "protocol": reading.protocol_id,
         **_before(earlier),
         "score_shown": reading.score_shown,
         "map_shown": reading.map_shown,

@@ -16,8 +16,7 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from worker.ledger.findings import Action, Finding
-from worker.ledger.review import NEEDS_READING
-from worker.ledger.states import ImageState, ReviewState
+from worker.ledger.states import NOT_READ, ImageState, ReviewState, is_to_read
 from worker.ledger.tables import Image, ImageTally, Prediction, Review, Run
 
 # A longer time without a reading ends a sitting.
@@ -111,9 +110,11 @@ class Remaining:
     """What waits for readers, of all runs.
 
     Attributes:
-        to_read: flagged and uncertain images that nobody has read.
+        to_read: flagged, uncertain and drawn images that nobody has read.
         claimed: how many of these other readers have claimed now.
         second_opinions: images for which a second opinion is wanted.
+        second_readings: images that wait for the second of two readers.
+        adjudications: images on which two readers disagree.
         clear: clear images that nobody has read.
         rejected, quarantined: images without a score that nobody has read.
         pending: images that are pending or being scored.
@@ -122,6 +123,8 @@ class Remaining:
     to_read: int
     claimed: int
     second_opinions: int
+    second_readings: int
+    adjudications: int
     clear: int
     rejected: int
     quarantined: int
@@ -164,15 +167,17 @@ def remaining(session: Session, reader_id: int | None, at: datetime) -> Remainin
     tallies = session.execute(
         select(*kinds, func.sum(ImageTally.total).label("total")).group_by(*kinds)
     ).all()
-    unread = [tally for tally in tallies if tally.review_state in {"", ReviewState.UNREAD}]
+    unread = [tally for tally in tallies if tally.review_state in {"", *NOT_READ}]
     scored = [tally for tally in unread if tally.state == ImageState.SCORED]
     return Remaining(
-        to_read=_total(tally for tally in scored if tally.verdict in NEEDS_READING),
+        to_read=_total(tally for tally in scored if is_to_read(tally.review_state, tally.verdict)),
         claimed=_claimed(session, reader_id, at),
         second_opinions=_total(
             tally for tally in tallies if tally.review_state == ReviewState.SECOND_OPINION
         ),
-        clear=_total(tally for tally in scored if tally.verdict == "clear"),
+        second_readings=_total(tally for tally in tallies if tally.review_state == ReviewState.READ_ONCE),
+        adjudications=_total(tally for tally in tallies if tally.review_state == ReviewState.DISAGREED),
+        clear=_total(tally for tally in scored if not is_to_read(tally.review_state, tally.verdict)),
         rejected=_total(tally for tally in unread if tally.state == ImageState.REJECTED),
         quarantined=_total(tally for tally in unread if tally.state == ImageState.QUARANTINED),
         pending=_total(tally for tally in tallies if tally.state in {ImageState.PENDING, ImageState.LEASED}),
@@ -226,7 +231,6 @@ def _claimed(session: Session, reader_id: int | None, at: datetime) -> int:
         claim.claimed_by_id != reader_id
         and claim.claimed_until is not None
         and claim.claimed_until > at
-        and claim.review_state == ReviewState.UNREAD
-        and claim.verdict in NEEDS_READING
+        and is_to_read(claim.review_state, claim.verdict)
         for claim in claims
     )

@@ -20,15 +20,45 @@ class ImageState(StrEnum):
 
 
 class ReviewState(StrEnum):
-    """Whether a reading of an image is in force, and whether its reader wants another reader to look."""
+    """Whether a reading of an image is in force, and whom the image waits for."""
 
     UNREAD = "unread"
-    READ = "read"
+    # Nobody has read it, and it was drawn at random to be read without its score.
+    DRAWN = "drawn"
+    # It waits for the second of two readers, who does not see the first reading.
+    READ_ONCE = "read_once"
+    # Its reader wants another reader to look.
     SECOND_OPINION = "second_opinion"
+    # Two readers disagree: it waits for an adjudicator.
+    DISAGREED = "disagreed"
+    READ = "read"
 
 
+# Nobody has read it.
+NOT_READ = (ReviewState.UNREAD, ReviewState.DRAWN)
 # A reading is in force in these.
-HAS_READING = (ReviewState.READ, ReviewState.SECOND_OPINION)
+HAS_READING = (
+    ReviewState.READ,
+    ReviewState.SECOND_OPINION,
+    ReviewState.READ_ONCE,
+    ReviewState.DISAGREED,
+)
+# Whatever its verdict, an image waits for a person in these.
+WAITS_FOR_READER = (
+    ReviewState.DRAWN,
+    ReviewState.READ_ONCE,
+    ReviewState.SECOND_OPINION,
+    ReviewState.DISAGREED,
+)
+# The verdicts of the images that a person must read.
+NEEDS_READING = ("flagged", "uncertain")
+
+
+def is_to_read(review_state: str | None, verdict: str | None) -> bool:
+    """Return whether an image waits for its first reading: it is flagged or uncertain, or it was drawn."""
+    if review_state == ReviewState.DRAWN:
+        return True
+    return review_state == ReviewState.UNREAD and verdict in NEEDS_READING
 
 
 class Outcome(StrEnum):

@@ -9,6 +9,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    Computed,
     DateTime,
     Dialect,
     ForeignKey,
@@ -98,8 +99,8 @@ class Image(Base):
     __tablename__ = "image"
     __table_args__ = (
         # One range for each reading state and verdict, in the order of the queue: of all runs, and of one run.
-        Index("ix_image_queue", "review_state", "verdict", "p_pneumonia", "id"),
-        Index("ix_image_queue_of_run", "run_id", "review_state", "verdict", "p_pneumonia", "id"),
+        Index("ix_image_queue", "review_state", "verdict", "queue_rank", "id"),
+        Index("ix_image_queue_of_run", "run_id", "review_state", "verdict", "queue_rank", "id"),
         # The same ranges by the time of arrival, and those of images without a score.
         Index(
             "ix_image_queue_by_time",
@@ -165,6 +166,9 @@ class Image(Base):
     scored_at: Mapped[datetime | None]
     compute_ms: Mapped[float | None]
     review_state: Mapped[str | None] = mapped_column(String(20))
+    # The image was drawn to be read without its score, and stands at this place among the scores. See `worker.ledger.draws`.
+    drawn_rank: Mapped[float | None]
+    queue_rank: Mapped[float | None] = mapped_column(Computed("coalesce(drawn_rank, p_pneumonia)"))
     claimed_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"), index=True)
     claimed_until: Mapped[datetime | None]
     # Null: the image store has the bytes, or may have them again.
@@ -491,7 +495,9 @@ class Review(Base):
 
     `supersedes_id` is the reading that was in force before this one; undo puts it in force again. `prediction_id` is null
     if the image had no score. `score_shown`, `map_shown` and `open_ms` are null if nobody knows: see
-    `worker.ledger.findings.Seen`.
+    `worker.ledger.findings.Seen`. `stage` is a value of `worker.ledger.findings.Stage`, and `leads_to` the reading state
+    of the image while this reading is in force; earlier versions left both null. `protocol_id` is an id of a `SiteSetting`,
+    null for the default protocol.
     """
 
     __tablename__ = "review"
@@ -514,10 +520,28 @@ class Review(Base):
     score_shown: Mapped[bool | None]
     map_shown: Mapped[bool | None]
     open_ms: Mapped[int | None] = mapped_column(BigInteger)
+    stage: Mapped[str | None] = mapped_column(String(20))
+    leads_to: Mapped[str | None] = mapped_column(String(20))
+    protocol_id: Mapped[int | None] = mapped_column(BigInteger)
     at: Mapped[datetime]
 
     user: Mapped[User] = relationship()
     image: Mapped[Image] = relationship(back_populates="reviews")
+
+
+class SiteSetting(Base):
+    """A value that people chose for the whole site. No row is ever changed: the last one of a name is in force."""
+
+    __tablename__ = "site_setting"
+    __table_args__ = (Index("ix_site_setting_of_name", "name", "id"),)
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    name: Mapped[str] = mapped_column(String(40))
+    value: Mapped[dict[str, Any]] = mapped_column(JSON)
+    set_by: Mapped[str] = mapped_column(String(200))
+    why: Mapped[str] = mapped_column(Text)
+    salt: Mapped[str | None] = mapped_column(SALT)
+    at: Mapped[datetime]
 
 
 class Rescore(Base):

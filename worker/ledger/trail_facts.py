@@ -30,11 +30,12 @@ _INSTANCE = (
 )  # fmt: skip
 _STUDY = ("study_uid_seal", "accession_seal", "patient_key_seal", "age_years_seal", "age_source", "sex_seal")
 # What the row of an image has while it is scored.
-_SCORE = ("verdict", "p_pneumonia", "population", "scored_at", "review_state")
+_SCORE = ("verdict", "p_pneumonia", "population", "scored_at", "review_state", "drawn_rank")
 # What the readings of earlier versions do not have: words beside the note, and the rest.
 _TYPED = ("other_finding", "why")
 _VISIBILITY = ("score_shown", "map_shown", "open_ms")
-_NO_READING: Facts = dict.fromkeys(("reason_code", "undoes_id", "supersedes_id", *_VISIBILITY))
+_PROTOCOL = ("stage", "leads_to", "protocol_id")
+_NO_READING: Facts = dict.fromkeys(("reason_code", "undoes_id", "supersedes_id", *_VISIBILITY, *_PROTOCOL))
 
 # The columns of each table whose values follow from the audit trail.
 PROVEN: dict[str, tuple[str, ...]] = {
@@ -54,7 +55,7 @@ PROVEN: dict[str, tuple[str, ...]] = {
     "image": (
         "sha256", "bytes", "format", "width", "height", "phantom", "run_id", "lane", "state", "received_at",
         "reason_code", "reason", "retry_reason", "verdict", "p_pneumonia", "population", "scored_at", "review_state",
-        "bytes_removed_at",
+        "drawn_rank", "bytes_removed_at",
     ),
     "receipt": (
         "source", "original_name", "sha256", "bytes", "outcome", "reason_code", "reason", "image_id", "run_id",
@@ -68,8 +69,9 @@ PROVEN: dict[str, tuple[str, ...]] = {
     "erasure": ("image_id", "reason", "at"),
     "review": (
         "image_id", "prediction_id", "user_id", "action", "finding", "reason_code", "note", "other_finding", "why",
-        "undoes_id", "supersedes_id", "score_shown", "map_shown", "open_ms", "at",
+        "undoes_id", "supersedes_id", "score_shown", "map_shown", "open_ms", *_PROTOCOL, "at",
     ),
+    "site_setting": ("name", "value", "set_by", "why", "at"),
     "access_batch": ("first_id", "last_id", "total", "sha256", "at"),
 }  # fmt: skip
 
@@ -193,8 +195,10 @@ def _scored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
         **_chosen(said, "verdict", "p_pneumonia", "population", "format", "width", "height", "phantom"),
         **_state(facts, ImageState.SCORED),
         "scored_at": event.at,
-        "review_state": ReviewState.UNREAD,
+        # Only the events of drawn images have it.
+        "drawn_rank": said.get("drawn_rank"),
     }
+    facts.image["review_state"] = _unread(facts)
 
 
 def _rescored(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
@@ -221,6 +225,7 @@ def _restored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
         **_renamed(prediction, finished_at="scored_at"),
         **_state(facts, ImageState.SCORED),
         "review_state": ReviewState.UNREAD,
+        "drawn_rank": None,
     }
 
 
@@ -246,6 +251,7 @@ def _retried(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
     facts.image |= {
         **_state(facts, ImageState.PENDING),
         "review_state": None,
+        "drawn_rank": None,
         **_chosen(event.payload, "retry_reason_seal"),
         **_renamed(event.payload, why_sha256="retry_reason_sha256"),
     }
@@ -288,12 +294,13 @@ def _read_as(action: Action) -> Callable[[ImageTrail, TrailEvent, int], None]:
             **typed,
             **_renamed(said, prediction="prediction_id", reason="reason_code", supersedes="supersedes_id"),
             **_chosen(said, "finding", "note_seal", "note_sha256", "other_finding_seal", "why_seal"),
-            **_chosen(said, *_VISIBILITY),
+            **_chosen(said, *_VISIBILITY, "stage", "leads_to"),
+            **_renamed(said, protocol="protocol_id"),
             **_by(event, image_id),
             # An earlier version says `confirm` or `override`: what this meant is in the finding.
             "action": action,
         }
-        facts.image["review_state"] = state_after(str(said.get("finding")))
+        facts.image["review_state"] = _leads_to(said)
 
     return follow
 
@@ -312,9 +319,19 @@ def _undone(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
         "finding": None,
     }
     restored = facts.reviews.get(event.payload.get("restores"))
-    scored = facts.image.get("state") == ImageState.SCORED
-    unread = ReviewState.UNREAD if scored else None
-    facts.image["review_state"] = state_after(str(restored.get("finding"))) if restored else unread
+    facts.image["review_state"] = _leads_to(restored) if restored else _unread(facts)
+
+
+def _leads_to(reading: Mapping[str, Any]) -> object:
+    """Return the reading state after a reading. Events of earlier versions do not hold it."""
+    return reading.get("leads_to") or state_after(str(reading.get("finding")))
+
+
+def _unread(facts: ImageTrail) -> ReviewState | None:
+    """Return the reading state of an image that nobody has read."""
+    if facts.image.get("state") != ImageState.SCORED:
+        return None
+    return ReviewState.UNREAD if facts.image.get("drawn_rank") is None else ReviewState.DRAWN
 
 
 def _by(event: TrailEvent, image_id: int) -> Facts:
@@ -416,6 +433,11 @@ _ROW_EVENTS: dict[str, Callable[[TrailEvent], Facts]] = {
         "set_at": event.at,
         **_renamed(event.payload, model="model_id"),
         **_chosen(event.payload, "name", "threshold", "band_low", "band_high"),
+    },
+    "protocol_set": lambda event: {
+        "set_by": event.actor,
+        "at": event.at,
+        **_chosen(event.payload, "name", "value_sha256", "why_seal"),
     },
     "accesses_chained": lambda event: {
         "at": event.at,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
@@ -59,13 +59,29 @@ def read_report(session: Session, run_name: str | None, *, whole: bool = True) -
     return report_of(session, run, whole=whole)
 
 
-def report_of(session: Session, run: Run, *, names: bool = True, whole: bool = True) -> Report:
+class Blinding(Protocol):
+    """What a report must not tell the person who asks for it. An image is a row with the columns of a report."""
+
+    def hides_score(self, image: Any, /) -> bool:
+        """Return whether score and verdict are hidden."""
+
+    def shows(self, image: Any, reading: Any, /) -> bool:
+        """Return whether a reading may be shown."""
+
+
+def report_of(
+    session: Session, run: Run, *, names: bool = True, whole: bool = True, hidden: Blinding | None = None
+) -> Report:
     """Read the report of a run from the ledger. Unless it is `whole`, each list ends after `SHOWN` images.
+
+    An image whose score is `hidden` stands among the other ones, without it.
 
     Without `names`, numbers stand where people or files gave a name, nothing is said of the patients, and what readers
     wrote in their own words is left out.
     """
     figures = run_figures(session, run, limit=None if whole else SHOWN)
+    if hidden is not None:
+        figures = _blinded(figures, hidden)
     statuses = process_health(session, ledger_time(session))
     # No heartbeat at all means that Nightread was stopped on purpose: that is not a problem.
     problems = (
@@ -79,6 +95,28 @@ def report_of(session: Session, run: Run, *, names: bool = True, whole: bool = T
         else []
     )
     return Report(figures if names else _without_names(figures), [*open_work(figures), *problems])
+
+
+def _blinded(figures: RunFigures, hidden: Blinding) -> RunFigures:
+    images = {image.id: image for image in (*figures.flagged, *figures.clear, *figures.rejected)}
+    without = [_without_score(image) for image in images.values() if hidden.hides_score(image)]
+    return replace(
+        figures,
+        flagged=[image for image in figures.flagged if not hidden.hides_score(image)],
+        clear=[image for image in figures.clear if not hidden.hides_score(image)],
+        # In the order of arrival, which tells nothing.
+        others=[*sorted(without, key=lambda image: int(image.id)), *figures.others],
+        readings={
+            image_id: reading
+            for image_id, reading in figures.readings.items()
+            if image_id not in images or hidden.shows(images[image_id], reading)
+        },
+    )
+
+
+def _without_score(image: Row[Any]) -> Any:
+    values = image._mapping  # noqa: SLF001 - the public name of SQLAlchemy
+    return SimpleNamespace(**{**values, "verdict": None, "p_pneumonia": None})
 
 
 def _without_names(figures: RunFigures) -> RunFigures:
@@ -96,7 +134,7 @@ def _without_names(figures: RunFigures) -> RunFigures:
 
 
 def _without_name(image: Row[Any]) -> Any:
-    values = image._mapping  # noqa: SLF001 - the public name of SQLAlchemy
+    values = vars(image) if isinstance(image, SimpleNamespace) else image._mapping  # noqa: SLF001 - the public name
     return SimpleNamespace(**{**values, "original_name": f"image {image.id}"})
 
 

@@ -172,7 +172,7 @@ def test_what_remains_is_counted_and_linked(reader: Reader, night: Night, phanto
     bob.post("/review/3/claim")
     page = summary_of(client)
     assert part(page, "remaining").endswith(
-        "flagged or uncertain, read by nobody 5 second opinion wanted 1 clear, read by nobody 2"
+        "to read, read by nobody 5 for a second reader 0 for an adjudicator 0 second opinion wanted 1 clear, read by nobody 2"
         " rejected, read by nobody 1 quarantined, read by nobody 1 pending or being scored 1"
     )
     assert "Of the flagged or uncertain images, other readers have claimed 1 now." in page

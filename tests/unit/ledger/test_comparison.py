@@ -14,7 +14,9 @@ from tests.filling import (
     NOT_AN_IMAGE,
     arrival,
     assert_consistent,
+    drawn,
     fill,
+    follow,
     identity,
     known_model,
     known_reader,
@@ -47,6 +49,7 @@ from worker.ledger import (
 from worker.ledger.accesses import Access, AccessKind
 from worker.ledger.comparison import Comparison, Mismatch
 from worker.ledger.findings import Finding, NotJudged, Seen, Statement
+from worker.ledger.protocols import Protocol
 from worker.ledger.rescores import CROPPED
 from worker.ledger.roles import Role, Scope
 from worker.ledger.session import Ledger
@@ -68,7 +71,14 @@ OTHER = {
     "json": "'{}'",
 }
 TYPES = {
-    "image": {"bytes": "int", "width": "int", "height": "int", "phantom": "bool", "run_id": "key"},
+    "image": {
+        "drawn_rank": "real",
+        "bytes": "int",
+        "width": "int",
+        "height": "int",
+        "phantom": "bool",
+        "run_id": "key",
+    },
     "receipt": {"bytes": "int", "image_id": "key", "run_id": "key"},
     "prediction": {
         "operating_point_id": "key",
@@ -89,10 +99,12 @@ TYPES = {
         "undoes_id": "reading",
         **dict.fromkeys(("score_shown", "map_shown"), "bool"),
         "open_ms": "int",
+        "protocol_id": "int",
     },
     "operating_point": {"model_id": "key", "threshold": "real", "band_low": "real", "band_high": "real"},
     "model": {"card": "json"},
     "access_batch": {"first_id": "int", "last_id": "int", "total": "int"},
+    "site_setting": {"value": "json"},
 }
 
 
@@ -128,7 +140,9 @@ def night(ledger: Ledger) -> Ledger:
         receive(session, replace(arrival(3), identity=identity(3)))
         site_keys.put_in_force(session, "f" * 64, instead_of=None, who=actors.PROGRAM, at=AT)
         leases.retry(session, 1, who="user:1", why="sent again", at=AT)
-    score(ledger, [1, 2, 3])
+    follow(ledger, Protocol(sample_share=1))
+    drawn(ledger, clear=2, flagged=1)
+    score(ledger, [3])
     known_model(ledger, "n" * 64)
     with ledger.transaction() as session:
         rescores.rescore(session, {3: CROPPED}, AT)
@@ -234,6 +248,7 @@ def test_difference_says_what_the_table_and_the_trail_have(night: Ledger) -> Non
         pytest.param("DELETE FROM receipt WHERE id = 3", "receipt:3", id="a duplicate's receipt"),
         pytest.param("DELETE FROM review WHERE id = 5", "review:5", id="a reading"),
         pytest.param("DELETE FROM instance WHERE id = 1", "instance:1", id="an instance"),
+        pytest.param("DELETE FROM site_setting WHERE id = 1", "site_setting:1", id="a setting"),
         pytest.param("DELETE FROM site_key WHERE id = 1", "site_key:1", id="a site key"),
         pytest.param("DELETE FROM rescore WHERE id = 1", "rescore:1", id="a rescore"),
         pytest.param(

@@ -30,9 +30,8 @@ from worker.ledger import queue_search, reading_queue, review
 from worker.ledger.findings import Finding, Statement
 from worker.ledger.queue_filter import WAITING, WITHOUT_SCORE, QueueFilter
 from worker.ledger.queue_order import Cursor, Order, Part, Place
-from worker.ledger.review import NEEDS_READING
 from worker.ledger.session import Ledger
-from worker.ledger.states import ImageState, ReviewState
+from worker.ledger.states import NEEDS_READING, ImageState, ReviewState
 from worker.ledger.tables import Image
 
 EVERYTHING = QueueFilter(verdicts=(), review=None, states=(ImageState.SCORED, *WITHOUT_SCORE))

@@ -9,8 +9,7 @@ import pytest
 from webui.ids import LARGEST_ID
 from webui.queue_view import AGES, READING, SEXES, STATES, VERDICTS, VIEWS, QueueView
 from worker.ledger.queue_order import Cursor, Order, Part
-from worker.ledger.review import NEEDS_READING
-from worker.ledger.states import ReviewState
+from worker.ledger.states import NEEDS_READING, ReviewState
 
 
 def test_empty_query_is_the_first_page_of_unread_images() -> None:

@@ -1,0 +1,187 @@
+"""Reading protocols on the pages and over the API: what is hidden, from whom, and until when."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import update
+
+from tests.filling import follow
+from tests.integration.webui.night import Night
+from tests.signing_in import bearer, sign_in
+from worker.ledger.protocols import Protocol, Shown
+from worker.ledger.roles import Role, Scope
+from worker.ledger.states import ReviewState
+from worker.ledger.tables import Image
+
+BLIND = Protocol(score=Shown.AFTER_DECISION, sample_share=0)
+TWO_READERS = Protocol(readers=2, sample_share=0)
+# Every page that shows the score 0.97 of image 1, or its verdict, to somebody who may see it.
+TELLING = (
+    "/review?verdict=any",
+    "/review/1",
+    "/upload/rows?receipts=1-8",
+    "/api/v1/images/1",
+    "/api/v1/queue?verdict=any",
+)
+
+
+@pytest.fixture
+def ada(app: Flask, night: Night) -> FlaskClient:
+    return sign_in(app.test_client(), night.ledger, "Ada", {Role.READER})
+
+
+@pytest.fixture
+def ben(app: Flask, night: Night) -> FlaskClient:
+    return sign_in(app.test_client(), night.ledger, "Ben", {Role.READER})
+
+
+def decide(client: FlaskClient, image: int, finding: str = "signs_of_pneumonia") -> Any:
+    return client.post(
+        f"/review/{image}/decide", data={"finding": finding, "score_shown": "1", "map_shown": "1"}
+    )
+
+
+def draw(night: Night, *image_ids: int) -> None:
+    """Make images drawn ones, as the worker does when it scores them."""
+    with night.ledger.transaction() as session:
+        values = {"review_state": ReviewState.DRAWN, "drawn_rank": 0.5}
+        session.execute(update(Image).where(Image.id.in_(image_ids)).values(**values))
+
+
+@pytest.mark.parametrize("address", TELLING)
+def test_blind_protocol_tells_no_score_before_the_reader_has_decided(
+    night: Night, ada: FlaskClient, address: str
+) -> None:
+    assert "0.97" in ada.get(address).text
+    follow(night.ledger, BLIND)
+    assert "0.97" not in ada.get(address).text
+    answer = decide(ada, 1)
+    assert answer.headers["Location"] == "/review/1?order=oldest", (
+        "the reader sees the score of this image now"
+    )
+    everything = address.replace("verdict=any", "verdict=any&reading=read")
+    assert "0.97" in ada.get(everything).text
+
+
+def test_map_is_refused_until_the_reader_has_decided(
+    night: Night, ada: FlaskClient, ben: FlaskClient
+) -> None:
+    follow(night.ledger, Protocol(activation_map=Shown.AFTER_DECISION, sample_share=0))
+    assert ada.get("/images/1/map.png").status_code == 403
+    assert 'id="map"' not in ada.get("/review/1").text
+    decide(ada, 1)
+    assert ada.get("/images/1/map.png").status_code == 200
+    assert ben.get("/images/1/map.png").status_code == 200, "the image is read"
+
+
+def test_reading_says_that_nothing_was_shown_whatever_the_page_sends(night: Night, ada: FlaskClient) -> None:
+    follow(night.ledger, BLIND)
+    decide(ada, 1)
+    reading = ada.get("/api/v1/images/1").get_json()["reading"]
+    assert (reading["score_shown"], reading["map_shown"], reading["protocol"]) == (False, False, 1)
+
+
+def test_token_sees_every_score(app: Flask, night: Night) -> None:
+    follow(night.ledger, BLIND)
+    headers = bearer(night.ledger, {Scope.IMAGES_READ, Scope.REPORTS_READ})
+    document = app.test_client().get("/api/v1/images/1", headers=headers).get_json()
+    assert (document["verdict"], document["score_hidden"]) == ("flagged", False)
+    report = app.test_client().get("/api/v1/runs/1/report", headers=headers).get_json()
+    assert len(report["flagged_images"]) == 6
+
+
+def test_lists_of_a_blind_protocol_have_no_order_or_filter_that_tells(night: Night, ada: FlaskClient) -> None:
+    follow(night.ledger, BLIND)
+    for query in ("order=score", "order=closest", "low=0.9", "verdict=flagged"):
+        listed = ada.get(f"/api/v1/queue?{query}").get_json()["images"]
+        assert [row["image"] for row in listed] == [1, 2, 3, 4, 5, 6]
+    decide(ada, 2)
+    read = ada.get("/api/v1/queue?verdict=flagged&reading=read").get_json()["images"]
+    assert [row["image"] for row in read] == [2]
+
+
+def test_drawn_images_hide_what_they_are_until_they_are_read(night: Night, ada: FlaskClient) -> None:
+    draw(night, 1, 7)
+    rows = {row["image"]: row for row in ada.get("/api/v1/queue").get_json()["images"]}
+    assert set(rows) == {1, 2, 3, 4, 5, 6, 7}
+    assert {image for image, row in rows.items() if row["score_hidden"]} == {1, 7}
+    assert [rows[image]["verdict"] for image in (1, 7)] == [None, None]
+    for image in (1, 7):
+        page = ada.get(f"/review/{image}").text
+        assert 'id="hidden-score"' in page
+        assert ada.get(f"/images/{image}/map.png").status_code == 403
+    assert decide(ada, 7).headers["Location"] != "/review/7", "the next image opens at once"
+    assert ada.get("/api/v1/images/7").get_json()["verdict"] == "clear"
+
+
+@pytest.mark.parametrize("format_name", ["json", "csv", "html", "text"])
+def test_report_of_a_person_hides_what_the_page_hides(
+    night: Night, ada: FlaskClient, format_name: str
+) -> None:
+    address = f"/api/v1/runs/1/report?format={format_name}"
+    assert "0.97" in ada.get(address).text
+    draw(night, 1)
+    assert "0.97" not in ada.get(address).text
+    if format_name == "json":
+        hidden = [row for row in ada.get(address).get_json()["other_images"] if row["image"] == 1]
+        assert len(hidden) == 1
+    decide(ada, 1)
+    assert "0.97" in ada.get(address).text
+
+
+def test_second_reader_does_not_see_the_first_reading(
+    night: Night, ada: FlaskClient, ben: FlaskClient
+) -> None:
+    follow(night.ledger, TWO_READERS)
+    decide(ada, 1, "no_signs")
+    for address in ("/review/1", "/review?reading=second-reader", "/api/v1/images/1"):
+        page = ben.get(address).text
+        assert "no_signs" not in page.replace('value="no_signs"', "")
+        assert "<strong>No signs" not in page
+        assert "read by Ada" not in page
+    assert "no_signs" not in json.dumps(ben.get("/api/v1/runs/1/report").get_json())
+    assert "You are the second reader" in ben.get("/review/1").text
+    assert "It waits for another reader" not in ben.get("/review/1").text
+    decide(ben, 1, "no_signs")
+    assert ben.get("/api/v1/images/1").get_json()["review_state"] == "read"
+    assert [row["stage"] for row in ben.get("/api/v1/images/1").get_json()["reviews"]] == ["first", "second"]
+
+
+def test_adjudicator_ends_a_disagreement(
+    app: Flask, night: Night, ada: FlaskClient, ben: FlaskClient
+) -> None:
+    follow(night.ledger, TWO_READERS)
+    chen = sign_in(app.test_client(), night.ledger, "Chen", {Role.ADJUDICATOR})
+    dora = sign_in(app.test_client(), night.ledger, "Dora", {Role.READER})
+    decide(ada, 1)
+    decide(ben, 1, "no_signs")
+    assert "An adjudicator decides" in dora.get("/review/1").text
+    decide(dora, 1)
+    assert "Two readers disagree" in dora.get("/review/1").text
+    for page in (chen.get("/").text, chen.get("/review").text):
+        assert "1 for an adjudicator" in page
+    page = chen.get("/review/1").text
+    assert "Your reading decides" in page
+    assert 'value="second_opinion"' not in page
+    decide(chen, 1)
+    document = chen.get("/api/v1/images/1").get_json()
+    assert (document["review_state"], document["finding"]) == ("read", "signs_of_pneumonia")
+
+
+def test_administrator_changes_the_protocol_with_a_reason(app: Flask, night: Night, ada: FlaskClient) -> None:
+    eve = sign_in(app.test_client(), night.ledger, "Eve", {Role.ADMINISTRATOR})
+    chosen = {"score": "after_decision", "activation_map": "first", "readers": "2", "sample_per_cent": "7"}
+    assert ada.post("/protocol", data={**chosen, "why": "x"}).status_code == 403
+    assert eve.post("/protocol", data=chosen).status_code == 400
+    assert eve.post("/protocol", data={**chosen, "readers": "many", "why": "x"}).status_code == 400
+    assert eve.post("/protocol", data={**chosen, "sample_per_cent": "nan", "why": "x"}).status_code == 400
+    assert eve.post("/protocol", data={**chosen, "why": "our study begins"}).status_code == 303
+    page = ada.get("/protocol").text
+    for words in ("two readers", "7 % of clear images", "our study begins", "by Eve"):
+        assert words in page
+    assert "Change the protocol" not in page
