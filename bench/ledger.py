@@ -152,6 +152,7 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         "models.show": [f"/models/{samples.model}"],
         "account.show": ["/account"],
         "people.show": ["/people"],
+        "protocol.show": ["/protocol"],
         "tokens.own": ["/account/tokens"],
         "tokens.every": ["/tokens"],
         "erasures.show": ["/erase"],
