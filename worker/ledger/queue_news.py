@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, func, or_, select
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from worker.ledger.queue_filter import WITHOUT_SCORE, QueueFilter, asked
@@ -51,31 +54,27 @@ def new_images(session: Session, wanted: QueueFilter, since: int, shown: int) ->
 
 def without_score(session: Session, run: str | None = None) -> dict[ImageState, int]:
     """Return the number of images in each state without a score that nobody has read, of all runs or of one."""
-    statement = (
-        select(ImageTally.state, func.sum(ImageTally.total))
-        .where(ImageTally.state.in_(WITHOUT_SCORE), ImageTally.review_state.in_(["", ReviewState.UNREAD]))
-        .group_by(ImageTally.state)
-    )
-    if run is not None:
-        found = run_at(session, run)
-        statement = statement.where(ImageTally.run_id == (found.id if found else 0))
-    totals = {state: int(total) for state, total in session.execute(statement)}
+    nobody_read = ImageTally.state.in_(WITHOUT_SCORE), ImageTally.review_state.in_(["", ReviewState.UNREAD])
+    totals = _totals(session, ImageTally.state, nobody_read, run)
     return {state: totals.get(state, 0) for state in WITHOUT_SCORE}
 
 
 def waiting_for_others(session: Session, run: str | None = None) -> dict[ReviewState, int]:
     """Return the number of images that wait for another reader or an adjudicator, of all runs or of one."""
     waits = (ReviewState.READ_ONCE, ReviewState.SECOND_OPINION, ReviewState.DISAGREED)
-    statement = (
-        select(ImageTally.review_state, func.sum(ImageTally.total))
-        .where(ImageTally.review_state.in_(waits))
-        .group_by(ImageTally.review_state)
-    )
+    totals = _totals(session, ImageTally.review_state, [ImageTally.review_state.in_(waits)], run)
+    return {state: totals.get(state, 0) for state in waits}
+
+
+def _totals(
+    session: Session, kind: Any, conditions: Sequence[ColumnElement[bool]], run: str | None
+) -> dict[str, int]:
+    """Add the tallies that meet the conditions up, by kind."""
+    statement = select(kind, func.sum(ImageTally.total)).where(*conditions).group_by(kind)
     if run is not None:
         found = run_at(session, run)
         statement = statement.where(ImageTally.run_id == (found.id if found else 0))
-    totals = {state: int(total) for state, total in session.execute(statement)}
-    return {state: totals.get(state, 0) for state in waits}
+    return {value: int(total) for value, total in session.execute(statement)}
 
 
 def readers(session: Session) -> dict[str, str]:
