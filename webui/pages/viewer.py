@@ -61,8 +61,10 @@ def show(image_id: int) -> ResponseReturnValue:
             related=related,
             hidden=hidden,
             waits=review.waits_for(
+                session,
                 image,
-                read_before=image.id in hidden.own,
+                standing.get(image_id),
+                reader_id=identity.current().user_id,
                 adjudicates=identity.current().may(Permission.ADJUDICATE),
             ),
             complete_after_min=round(COMPLETE_AFTER.total_seconds() / 60),

@@ -34,11 +34,13 @@ def is_readable(image: Image) -> bool:
     return image.state in _WITHOUT_SCORE and image.format is not None and image.bytes_removed_at is None
 
 
-def waits_for(image: Image, *, read_before: bool, adjudicates: bool) -> bool:
-    """Return whether an image waits for this reader: who has read it, takes no other part in its reading."""
+def waits_for(
+    session: Session, image: Image, standing: Review | None, *, reader_id: int | None, adjudicates: bool
+) -> bool:
+    """Return whether an image waits for this reader. A person whose reading led to the one in force has had their turn."""
     if not is_readable(image) or image.review_state == ReviewState.READ:
         return False
-    if read_before and image.review_state in HAS_READING:
+    if _took_part(session, standing, reader_id):
         return False
     return adjudicates or image.review_state != ReviewState.DISAGREED
 
@@ -91,8 +93,7 @@ def decide(
     if image is None or not is_readable(image):
         raise ReviewRefused(_why_unreadable(image))
     earlier = standing_reviews(session, [image]).get(image_id)
-    chain = _chain(session, earlier)
-    if any(reading.user_id == reader_id for reading in chain):
+    if _took_part(session, earlier, reader_id):
         own = earlier is not None and earlier.user_id == reader_id
         raise ReviewRefused(
             "You have already read this image."
@@ -108,7 +109,7 @@ def decide(
     reading = _new_reading(session, image, statement, seen, earlier)
     reading.action, reading.user_id, reading.at = Action.READ, reader_id, at
     reading.stage, reading.protocol_id = stage, protocols.in_force(session).id
-    _lead(session, image, reading, chain)
+    _lead(session, image, reading, _chain(session, earlier))
     return _record(session, image, reading, earlier)
 
 
@@ -290,6 +291,11 @@ def _chain(session: Session, last: Review | None) -> list[Review]:
         chain.append(last)
         last = session.get(Review, last.supersedes_id) if last.supersedes_id else None
     return chain
+
+
+def _took_part(session: Session, last: Review | None, reader_id: int | None) -> bool:
+    """Return whether a reading of this person led to the one in force."""
+    return any(reading.user_id == reader_id for reading in _chain(session, last))
 
 
 def _stage(image: Image) -> Stage:

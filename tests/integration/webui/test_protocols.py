@@ -152,6 +152,21 @@ def test_second_reader_does_not_see_the_first_reading(
     assert [row["stage"] for row in ben.get("/api/v1/images/1").get_json()["reviews"]] == ["first", "second"]
 
 
+def test_reader_whose_reading_was_taken_back_can_be_the_second_reader(
+    night: Night, ada: FlaskClient, ben: FlaskClient
+) -> None:
+    follow(night.ledger, TWO_READERS)
+    decide(ada, 1)
+    assert 'id="decide"' not in ada.get("/review/1").text
+    ada.post("/review/undo", data={})
+    # Undo claims the image again; the next one that Ada opens releases it.
+    ada.post("/review/2/claim")
+    decide(ben, 1)
+    assert 'id="decide"' in ada.get("/review/1").text
+    decide(ada, 1)
+    assert ada.get("/api/v1/images/1").get_json()["review_state"] == "read"
+
+
 def test_adjudicator_ends_a_disagreement(
     app: Flask, night: Night, ada: FlaskClient, ben: FlaskClient
 ) -> None:
