@@ -81,7 +81,11 @@ def receive(
 
 def give_age(ledger: Ledger, image_id: int, age: float) -> None:
     """Record the age of an image's patient: the file arrives again, with it this time."""
-    known = Identity(age_years=age, age_source=AgeSource.FORM)
+    identify(ledger, image_id, Identity(age_years=age, age_source=AgeSource.FORM))
+
+
+def identify(ledger: Ledger, image_id: int, known: Identity) -> None:
+    """Record what is known of an image: the file arrives again, with a header this time."""
     with ledger.transaction() as session:
         row = session.get_one(Image, image_id)
         again = replace(arrival(image_id), sha256=row.sha256, identity=known)

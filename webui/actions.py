@@ -75,9 +75,10 @@ def decide(image_id: int, said: Statement, seen: Seen, queue_view: QueueView) ->
         hidden = blinding(session, [image])
         is_hidden = hidden.hides_score(image)
         seen = _shown(hidden, image, seen)
-        reading = recorded_before(
-            session, image_id, reader_id=reader.id, statement=said, seen=seen
-        ) or review.decide(
+        before = recorded_before(session, image_id, reader_id=reader.id, statement=said, seen=seen)
+        # The answer to a reading that is sent again was lost, and with it the score.
+        is_hidden = is_hidden or (before is not None and not before.score_shown)
+        reading = before or review.decide(
             session,
             image_id,
             reader_id=reader.id,

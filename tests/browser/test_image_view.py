@@ -64,7 +64,7 @@ def drag(page: Page, start: tuple[int, int], by: tuple[int, int], button: str = 
 def box(page: Page, element: str) -> np.ndarray:
     found = page.locator(element).bounding_box()
     assert found is not None
-    return np.array([found["x"], found["y"], found["width"], found["height"]])
+    return np.array([found["x"], found["y"], found["width"], found["height"]], float)
 
 
 def expect_window(page: Page, darkest: float, brightest: float) -> None:

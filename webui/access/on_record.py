@@ -63,8 +63,13 @@ def record_picture(image_id: int, code: str) -> None:
 
 
 def is_prefetch() -> bool:
-    """Return whether a browser asks before anybody opens what it asks for (W3C Fetch, `Sec-Purpose`)."""
-    return "prefetch" in request.headers.get("Sec-Purpose", "")
+    """Return whether a browser asks before anybody opens what it asks for.
+
+    Either the browser says so (W3C Fetch, `Sec-Purpose`), or a page of ours, which cannot set that header for the picture
+    that it keeps for the next image. An address that a person opens is no prefetch (W3C Fetch Metadata).
+    """
+    by_page = "ahead" in request.args and request.headers.get("Sec-Fetch-Dest") == "image"
+    return by_page or "prefetch" in request.headers.get("Sec-Purpose", "")
 
 
 def record_search(queue_view: QueueView) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
 from webui import actions
 from webui.access import identity
@@ -46,20 +47,24 @@ def show(image_id: int) -> ResponseReturnValue:
     """
     if is_prefetch():
         return "", 204
-    queue_view = queue_view_parameter()
+    return _page(image_id, queue_view_parameter())
+
+
+def _page(image_id: int, queue_view: QueueView) -> str:
+    """Return the page of an image, and record the view."""
     with dependencies().ledger.reading() as session:
         image = reading_queue.open_image(session, image_id)
         if image is None:
             abort(404, f"There is no image {image_id}.")
         scored, standing = image.state == ImageState.SCORED, review.standing_reviews(session, [image])
         related = related_images(session, image, ledger_time(session))
-        hidden = blinding(session, [image, *related.of_study, *related.earlier])
         page = render_template(
             "viewer.html",
             image=image,
             prediction=image.prediction,
             related=related,
-            hidden=hidden,
+            beside=[other for other in related.earlier if _has_picture(other)],
+            hidden=blinding(session, [image]),
             waits=review.waits_for(
                 session,
                 image,
@@ -81,6 +86,7 @@ def show(image_id: int) -> ResponseReturnValue:
             neighbours=reading_queue.neighbours(session, queue_view.filter, cursor_of(image))
             if scored
             else Neighbours(None, None),
+            ahead=_ahead(session, image, queue_view),
         )
     record(AccessKind.VIEW, "page", image_id=image_id)
     return page
@@ -216,9 +222,32 @@ def _address(image_id: int | None, queue_view: QueueView) -> str:
     return url_for("viewer.show", image_id=image_id, **queue_view.query)
 
 
+def _has_picture(image: Image) -> bool:
+    """Return whether the second viewport can show an image."""
+    return review.is_readable(image) and image.bytes_removed_at is None
+
+
+def _ahead(session: Session, image: Image, queue_view: QueueView) -> Image | None:
+    """Return the image whose picture the page fetches ahead: the one that a decision would open now."""
+    who = identity.current()
+    if image.state != ImageState.SCORED or not who.may(Permission.READ) or who.user_id is None:
+        return None
+    at = ledger_time(session)
+    next_id = reading_queue.next_unread(
+        session, queue_view.unread, after=cursor_of(image), reader_id=who.user_id, at=at
+    )
+    return None if next_id in {None, image.id} else session.get(Image, next_id)
+
+
 def _redirect(image_id: int | None, queue_view: QueueView) -> ResponseReturnValue:
+    """Open an image, or the queue."""
     address = _address(image_id, queue_view)
-    return {"open": address} if is_by_script() else redirect(address, 303)
+    return _opened(image_id, queue_view, address) if is_by_script() else redirect(address, 303)
+
+
+def _opened(image_id: int | None, queue_view: QueueView, address: str) -> dict[str, str]:
+    """Return what a script opens. It gets the page of an image at once, without another request (`static/in_place.js`)."""
+    return {"open": address} if image_id is None else {"open": address, "page": _page(image_id, queue_view)}
 
 
 def _go_on(
@@ -230,11 +259,14 @@ def _go_on(
     asks to go on only from the page of the reading (`go_on`). Else nothing is claimed, and the script says what was done.
     """
     address = to or _address(image_id, queue_view)
-    if not is_by_script() or form_flag("go_on"):
-        flash(sentence, category)
-        if image_id is not None:
-            actions.claim(image_id)
-    return {"open": address, "said": sentence} if is_by_script() else redirect(address, 303)
+    if is_by_script() and not form_flag("go_on"):
+        return {"open": address, "said": sentence}
+    flash(sentence, category)
+    if image_id is not None:
+        actions.claim(image_id)
+    if not is_by_script():
+        return redirect(address, 303)
+    return {**_opened(image_id, queue_view, address), "said": sentence}
 
 
 def _refused(refusal: ReviewRefused, image_id: int | None, queue_view: QueueView) -> ResponseReturnValue:

@@ -1,5 +1,6 @@
 // Drafts of notes: kept in this tab for one image and one person until they are sent, so that they survive a reload and a
 // look at another image. The browser removes them when the tab is closed, and when the person signs out.
+import { onEachPage } from "./page_life.js";
 import { keep, kept, remove } from "./tab_storage.js";
 
 const PREFIX = "draft:";
@@ -11,9 +12,11 @@ export function forgetDraft(name) {
 }
 
 // The page after a reading says whose reading of which image was recorded.
-for (const said of document.querySelectorAll("[data-sent]")) {
-  forgetDraft(said.dataset.sent);
-}
+onEachPage(() => {
+  for (const said of document.querySelectorAll("[data-sent]")) {
+    forgetDraft(said.dataset.sent);
+  }
+});
 
 // Fills the fields of a form from its draft, and keeps what is typed. `onChange(isKept)` is called with every change.
 export function keepDraft(form, onChange) {

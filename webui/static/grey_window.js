@@ -10,7 +10,7 @@ const PRESETS = {
 };
 
 // What a picture of 8 bits holds.
-export const EIGHT_BITS = { lowest: 0, highest: 255, voi_low: 0, voi_high: 255, inverted: false };
+const EIGHT_BITS = { lowest: 0, highest: 255, voi_low: 0, voi_high: 255, inverted: false };
 
 function drawn(canvas, source) {
   const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
@@ -20,14 +20,14 @@ function drawn(canvas, source) {
 }
 
 // Loads the codes of a picture of 8 bits from its <img>.
-export async function codesOfPicture(canvas, picture) {
+async function codesOfPicture(canvas, picture) {
   const { context, pixels } = drawn(canvas, picture);
   const { data } = pixels;
   return { context, pixels, codes: Uint16Array.from({ length: data.length / 4 }, (_, i) => data[4 * i] * 257) };
 }
 
 // Loads the codes of the original: red holds the upper 8 bits of each code, green the lower 8.
-export async function codesOfValues(canvas) {
+async function codesOfValues(canvas) {
   const answer = await fetch(canvas.dataset.values);
   if (!answer.ok) {
     throw new Error(answer.statusText);
@@ -39,16 +39,26 @@ export async function codesOfValues(canvas) {
   return { context, pixels, codes: Uint16Array.from({ length: data.length / 4 }, (_, i) => data[4 * i] * 256 + data[4 * i + 1]) };
 }
 
+// Returns what a window needs to know of an image, and the sentence to show about it; null if the server does not say.
+export async function greyScaleOf(canvas, picture) {
+  if (!canvas.dataset.grey) {
+    return { grey: EIGHT_BITS, text: "", load: () => codesOfPicture(canvas, picture) };
+  }
+  const answer = await fetch(canvas.dataset.grey).catch(() => null);
+  return answer?.ok ? { ...await answer.json(), load: codesOfValues } : null;
+}
+
 // `grey` is what the grey scale is made of: see `GreyFacts` in worker/dicom/facts.py. The picture is an <img> as it was
-// sent. A canvas over it shows every other window. `load` gives the codes, `settings` keep the window.
+// sent. A canvas over it shows every other window. `load` gives the codes, `settings` keep the
+// window, and `find` returns a control by its name.
 export class GreyWindow {
-  constructor(canvas, grey, load, settings) {
+  constructor(canvas, grey, load, settings, find = (name) => document.getElementById(name)) {
     Object.assign(this, { canvas, grey, load, settings });
     this.range = Math.max(grey.highest - grey.lowest, 1e-9);
-    this.level = document.getElementById("level");
-    this.width = document.getElementById("width");
-    this.preset = document.getElementById("preset");
-    this.text = document.getElementById("window-shown");
+    this.level = find("level");
+    this.width = find("width");
+    this.preset = find("preset");
+    this.text = find("window-shown");
     this.defaultText = this.text.textContent;
     this.setUpControls();
     this.restore();

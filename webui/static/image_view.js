@@ -3,11 +3,11 @@
 const MAX_SCALE = 12;
 const PAN_STEP = 60;
 
-// `size` is the width and height of the original in pixels.
+// `size` is the width and height of the original in pixels. `find` returns a control of the image by its name.
 export class ImageView {
-  constructor(stage, sheet, size) {
-    Object.assign(this, { stage, sheet, size });
-    this.scaleText = document.getElementById("zoom");
+  constructor(stage, sheet, size, find = (name) => document.getElementById(name)) {
+    Object.assign(this, { stage, sheet, size, find });
+    this.scaleText = find("zoom");
     this.followers = [];
     this.quarterTurns = 0;
     this.listen();
@@ -24,7 +24,7 @@ export class ImageView {
       "turn": () => this.turn(),
     };
     for (const [id, act] of Object.entries(buttons)) {
-      document.getElementById(id).addEventListener("click", act);
+      this.find(id).addEventListener("click", act);
     }
     this.stage.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });
     this.stage.addEventListener("pointerdown", (event) => this.onDown(event));
@@ -99,6 +99,21 @@ export class ImageView {
     for (const follow of this.followers) {
       follow();
     }
+  }
+
+  // The zoom, and the point of the sheet in the middle of the stage, as shares of its width and height.
+  get place() {
+    const box = this.stage.getBoundingClientRect();
+    const { scale } = this;
+    return { scale, across: (0.5 - this.x / box.width) / scale, down: (0.5 - this.y / box.height) / scale };
+  }
+
+  set place({ scale, across, down }) {
+    const box = this.stage.getBoundingClientRect();
+    this.scale = scale;
+    this.x = box.width * (0.5 - across * scale);
+    this.y = box.height * (0.5 - down * scale);
+    this.applyPosition();
   }
 
   limited(offset, length) {

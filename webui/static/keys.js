@@ -1,4 +1,5 @@
 // Keyboard shortcuts that do nothing while a person types into a field.
+import { endOfPage } from "./page_life.js";
 
 function isTextField(element) {
   return element.matches("textarea, select, input:not([type=checkbox], [type=radio], [type=range])");
@@ -28,5 +29,5 @@ export function onKeys(actions, { repeatable = [], unless = () => false } = {}) 
     if (action(event) !== false) {
       event.preventDefault();
     }
-  });
+  }, { signal: endOfPage() });
 }

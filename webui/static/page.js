@@ -1,4 +1,5 @@
 // On every page: local times, with UTC on demand, and a warning in the status strip when the server stops responding.
+import { onEachPage } from "./page_life.js";
 
 let inUtc = false;
 
@@ -37,7 +38,7 @@ function offerUtc() {
   document.querySelector("footer.bottom").append(" ", choice);
 }
 
-showTimes();
+onEachPage(showTimes);
 document.body.addEventListener("htmx:afterSettle", showTimes);
 document.addEventListener("nightread:times", showTimes);
 if (document.querySelector("time[datetime]")) {

@@ -1,11 +1,11 @@
 // The reader's findings: one key sends one, or chooses it while a note is written. Says what the reader saw and for how long.
 import { keepDraft } from "./drafts.js";
+import { open } from "./in_place.js";
+import { endOfPage } from "./page_life.js";
 import { send } from "./sending.js";
 import { goOnFrom, sendReading, stay, unsentReading } from "./unsent.js";
 
 const byId = (id) => document.getElementById(id);
-// The path ends with it.
-const imageId = Number(location.pathname.split("/").pop());
 const NOT_DONE = {
   unreachable: "Nightread cannot be reached. Nothing was changed; try again.",
   unable: "Nightread cannot do this now. Nothing was changed; try again.",
@@ -17,7 +17,8 @@ class Stopwatch {
   constructor() {
     this.total = 0;
     this.since = null;
-    document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? this.run() : this.pause()));
+    const change = () => (document.visibilityState === "visible" ? this.run() : this.pause());
+    document.addEventListener("visibilitychange", change, { signal: endOfPage() });
   }
 
   start() {
@@ -48,6 +49,8 @@ export class ReadingPanel {
   constructor({ mayDecide, showHint }) {
     this.mayDecide = mayDecide;
     this.showHint = showHint;
+    // The path ends with it.
+    this.imageId = Number(location.pathname.split("/").pop());
     this.decide = byId("decide");
     this.change = byId("change");
     this.chosen = null;
@@ -68,7 +71,7 @@ export class ReadingPanel {
       if (event.target.matches(".undo, .take-over")) {
         this.sendAct(event);
       }
-    });
+    }, { signal: endOfPage() });
     this.resume();
     // A page that the browser restores from its history accepts input again.
     window.addEventListener("pageshow", (event) => {
@@ -76,7 +79,7 @@ export class ReadingPanel {
         this.free();
         this.resume();
       }
-    });
+    }, { signal: endOfPage() });
   }
 
   // The reading stays on the page, with its words, until Nightread has it.
@@ -91,20 +94,20 @@ export class ReadingPanel {
     this.wait(chosen);
     sendReading(
       {
-        image: imageId,
+        image: this.imageId,
         draft: this.draft,
         finding: this.words(chosen),
         address: form.getAttribute("action"),
         page: `${location.pathname}${location.search}`,
         fields,
       },
-      () => this.free(),
+      this.goingOn,
     );
   }
 
   // A page that is loaded again goes on from the reading that it had.
   resume() {
-    const reading = unsentReading(imageId);
+    const reading = unsentReading(this.imageId);
     if (!reading) {
       return;
     }
@@ -114,7 +117,11 @@ export class ReadingPanel {
       field.value = fields.get(field.name) ?? "";
     }
     this.wait(form?.querySelector(`[value="${fields.get("finding")}"]`));
-    goOnFrom(reading, () => this.free());
+    goOnFrom(reading, this.goingOn);
+  }
+
+  get goingOn() {
+    return { free: () => this.free(), open: (answer) => open(answer.open, answer.page) };
   }
 
   wait(chosen) {
@@ -147,7 +154,7 @@ export class ReadingPanel {
     const form = event.target;
     const answer = await send(form.getAttribute("action"), [...new FormData(form), ["go_on", "1"]]);
     if (answer.outcome === "recorded") {
-      location.assign(answer.open);
+      open(answer.open, answer.page);
       return;
     }
     this.free();

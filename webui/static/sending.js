@@ -1,8 +1,9 @@
 // Sends a form by script, so that a lost connection costs a sentence and not the page.
 const TIMEOUT_MS = 20_000;
 
-// What became of it: `recorded` with `open`, the page to go on to; `refused` with a sentence; `signedOut`; `otherReader`;
-// `unreachable`; or `unable`, when the server, or a proxy before it, cannot do it now.
+// What became of it: `recorded` with `open`, the address to go on to, and `page`, its HTML, if it is the page of an image;
+// `refused` with a sentence; `signedOut`; `otherReader`; `unreachable`; or `unable`, when the server, or a proxy before it,
+// cannot do it now.
 export async function send(address, fields) {
   const answer = await fetch(address, {
     method: "POST",

@@ -7,7 +7,8 @@ function mayBeUnreachable() {
   return !navigator.onLine || strip?.classList.contains("stale") || document.querySelector("#unsent:not([hidden])") !== null;
 }
 
-function say() {
+// Says that the page stays, and lets the reader act on it again.
+export function sayUnreachable() {
   document.getElementById("stayed")?.remove();
   const sentence = document.createElement("p");
   sentence.id = "stayed";
@@ -15,6 +16,7 @@ function say() {
   sentence.setAttribute("role", "status");
   sentence.textContent = "Nightread cannot be reached, so this page stays. Try again in a moment.";
   (document.querySelector(".decision") ?? document.getElementById("main")).prepend(sentence);
+  stay();
 }
 
 document.addEventListener("click", async (event) => {
@@ -28,7 +30,6 @@ document.addEventListener("click", async (event) => {
   if (answer) {
     location.assign(link.href);
   } else {
-    say();
-    stay();
+    sayUnreachable();
   }
 });

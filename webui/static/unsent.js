@@ -1,6 +1,7 @@
 // Readings that Nightread has not recorded yet. This tab keeps each with its words and sends it again, until it is recorded,
 // refused or removed: from whatever page, but only while the person who made it is signed in. Nobody else sees its words.
 import { forgetDraft } from "./drafts.js";
+import { onEachPage } from "./page_life.js";
 import { send } from "./sending.js";
 import { keep, keptUnder, remove } from "./tab_storage.js";
 
@@ -20,7 +21,8 @@ const readings = new Map();
 const outcomes = new Map();
 const box = document.createElement("div");
 box.id = "unsent";
-// The reading that was made on this page: the page goes on from it. `free()` lets the reader decide again.
+// The reading that was made on this page: the page goes on from it. `free()` lets the reader decide again, and `open()` opens
+// what comes next.
 let here = null;
 let isSending = false;
 let tries = 0;
@@ -43,12 +45,12 @@ function forget(key) {
 }
 
 // Keeps a reading and sends it. `{ image, draft, finding, address, fields }`
-export function sendReading(reading, free) {
+export function sendReading(reading, page) {
   const kept = { ...reading, user, userName };
   const key = keyOf(kept);
   readings.set(key, kept);
   keep(key, kept);
-  goOnFrom(kept, free);
+  goOnFrom(kept, page);
 }
 
 // Returns the reader's reading of an image that waits to be sent.
@@ -57,8 +59,8 @@ export function unsentReading(image) {
   return reading && !reading.refusal ? reading : null;
 }
 
-export function goOnFrom(reading, free) {
-  here = { key: keyOf(reading), free };
+export function goOnFrom(reading, { free, open }) {
+  here = { key: keyOf(reading), free, open };
   outcomes.delete(here.key);
   tries = 0;
   window.setTimeout(() => { if (isSending) { show(); } }, PATIENCE_MS);
@@ -105,7 +107,7 @@ async function sendOne(key, reading) {
     forgetDraft(reading.draft);
     if (goesOn()) {
       isLeaving = true;
-      location.assign(answer.open);
+      here.open(answer);
     } else {
       say(answer.said);
     }
@@ -258,7 +260,11 @@ function sendNow() {
 load();
 box.setAttribute("role", "status");
 box.hidden = true;
-(document.querySelector(".decision") ?? document.getElementById("main")).prepend(box);
+onEachPage(() => {
+  here = null;
+  isLeaving = false;
+  (document.querySelector(".decision") ?? document.getElementById("main")).prepend(box);
+});
 warnBeforeSigningOut();
 window.addEventListener("online", sendNow);
 document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") { sendNow(); } });

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from worker.ledger.tables import Image, Instance, Study
 
@@ -21,9 +21,9 @@ class RelatedImages:
     """The images that belong with an image, without it.
 
     Attributes:
-        of_study: the other images of its study, in the order of arrival, at most `SHOWN`.
+        of_study: the other images of its study, in the order of arrival, at most `SHOWN`. Their instances are loaded.
         earlier: the images of its patient that arrived before it and belong to another study, the latest first, at
-            most `SHOWN`.
+            most `SHOWN`. Their instances are loaded.
         earlier_total: the number of all these.
         complete: whether nothing has arrived for the study for `COMPLETE_AFTER`; None if the image has no study UID.
     """
@@ -42,7 +42,9 @@ def related_images(session: Session, image: Image, at: datetime) -> RelatedImage
     of_study = _of_study(session, study)
     # Sorted here: a patient has few images, and no index has them in their order.
     earlier = sorted(session.scalars(_earlier(image, study)), reverse=True)
-    shown = session.scalars(select(Image).where(Image.id.in_(earlier[:SHOWN])))
+    shown = session.scalars(
+        select(Image).where(Image.id.in_(earlier[:SHOWN])).options(joinedload(Image.instance))
+    )
     last = max([image.received_at, *(other.received_at for other in of_study)])
     return RelatedImages(
         of_study=[other for other in of_study if other.id != image.id][:SHOWN],
@@ -63,7 +65,8 @@ def _of_study(session: Session, study: Study) -> Sequence[Image]:
     if study.study_uid is None:
         return []
     same = Study.study_uid == study.study_uid, Study.patient_key.is_not_distinct_from(study.patient_key)
-    return sorted(session.scalars(_images().where(*same)), key=lambda other: other.id)
+    of_study = _images().where(*same).options(joinedload(Image.instance))
+    return sorted(session.scalars(of_study), key=lambda other: other.id)
 
 
 def _earlier(image: Image, study: Study) -> Select[int]:

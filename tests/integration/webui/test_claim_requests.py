@@ -61,8 +61,9 @@ def test_script_that_takes_over_gets_a_document(reader: Reader, night: Night) ->
     ada_id = person(night.ledger, "Ada")
     refused = bob.post("/review/1/take-over", data={"holder": ada_id + 100}, headers=headers)
     assert (refused.status_code, "Yet another reader" in refused.get_json()["error"]) == (409, True)
-    taken = bob.post("/review/1/take-over", data={"holder": ada_id}, headers=headers)
-    assert taken.get_json() == {"open": "/review/1"}
+    taken = bob.post("/review/1/take-over", data={"holder": ada_id}, headers=headers).get_json()
+    assert taken["open"] == "/review/1"
+    assert "You have taken this image over from Ada" in taken["page"]
 
 
 def test_taking_over_is_in_the_trail(client: FlaskClient, reader: Reader, night: Night) -> None:

@@ -77,6 +77,18 @@ def test_prefetch_is_recorded_and_is_a_view_when_shown(client: FlaskClient, nigh
     assert on(night) == [("prefetch", "picture", 1), ("view", "page", 1)]
 
 
+def test_picture_that_a_page_fetches_ahead_is_a_prefetch(client: FlaskClient, night: Night) -> None:
+    assert client.get("/images/1/picture?ahead=1", headers={"Sec-Fetch-Dest": "image"}).status_code == 200
+    assert on(night) == [("prefetch", "picture", 1)]
+
+
+def test_address_that_a_person_opens_is_a_view_although_it_says_ahead(
+    client: FlaskClient, night: Night
+) -> None:
+    client.get("/images/1/picture?ahead=1", headers={"Sec-Fetch-Dest": "document"})
+    assert on(night) == [("view", "picture", 1)]
+
+
 def test_lists_documents_and_reports_are_on_record(client: FlaskClient, night: Night) -> None:
     sha256 = client.get("/api/v1/images/2").get_json()["sha256"]
     for address in (

@@ -86,6 +86,17 @@ def test_reading_says_that_nothing_was_shown_whatever_the_page_sends(night: Nigh
     assert (reading["score_shown"], reading["map_shown"], reading["protocol"]) == (False, False, 1)
 
 
+def test_blind_reading_that_is_sent_again_shows_the_score(night: Night, ada: FlaskClient) -> None:
+    """The answer to the first one was lost, so the reader has not seen the score yet."""
+    follow(night.ledger, BLIND)
+    said = {"finding": "no_signs", "score_shown": "0", "map_shown": "0", "open_ms": "900", "go_on": "1"}
+    script = {"Accept": "application/json"}
+    answers = [ada.post("/review/1/decide", data=said, headers=script).get_json() for _ in range(2)]
+    assert [answer["open"] for answer in answers] == 2 * ["/review/1?order=oldest"]
+    assert all("Now you see the score" in answer["said"] for answer in answers)
+    assert "0.97" in answers[1]["page"]
+
+
 def test_token_sees_every_score(app: Flask, night: Night) -> None:
     follow(night.ledger, BLIND)
     headers = bearer(night.ledger, {Scope.IMAGES_READ, Scope.REPORTS_READ})

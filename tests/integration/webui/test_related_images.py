@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
 
@@ -62,6 +63,30 @@ def test_viewer_links_the_images_that_belong_with_it(client: FlaskClient) -> Non
     assert 'href="/review/2"' in of_study
     assert 'href="/review/1"' in earlier
     assert not [number for number in (2, 3, 4) if f'href="/review/{number}"' in earlier]
+
+
+@pytest.mark.usefixtures("patient")
+def test_list_of_earlier_images_says_nothing_that_leads_the_reader(client: FlaskClient) -> None:
+    """Only when it arrived, its view, and whether it was read: no score, no verdict, no finding."""
+    answer = client.post("/review/1/decide", data={"finding": "signs_of_pneumonia", "prediction": "1"})
+    assert answer.status_code == 303
+    page = client.get("/review/3").text
+    lists = re.findall(r'<option value="/images/1/picture.*?</option>|id="earlier".*?</dd>', page, re.DOTALL)
+    assert len(lists) == 2
+    for text in lists:
+        assert ", PA, read" in text
+        assert not re.search(r"flagged|uncertain|clear|signs|0\.\d", text)
+    assert ", PA, not read" in page.partition('id="study"')[2].partition("</dd>")[0]
+
+
+@pytest.mark.usefixtures("patient")
+def test_earlier_image_without_a_picture_is_not_offered_beside(client: FlaskClient, night: Night) -> None:
+    assert 'id="beside"' in client.get("/review/3").text
+    with night.ledger.transaction() as session:
+        session.execute(update(Image).where(Image.id == 1).values(bytes_removed_at=AT))
+    page = client.get("/review/3").text
+    assert 'id="beside"' not in page
+    assert 'href="/review/1"' in page.partition('id="earlier"')[2].partition("</dd>")[0]
 
 
 @pytest.mark.usefixtures("patient")
