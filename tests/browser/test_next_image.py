@@ -129,12 +129,14 @@ def test_page_that_is_left_releases_its_image_although_the_next_one_is_not_claim
     site: Site, viewer: Page
 ) -> None:
     """Nobody reads an image twice, so the next page claims nothing, and ends no other claim by doing so."""
+    viewer.goto(f"{site.url}/review/1?reading=any")
+    wait_until_shown(viewer)
     press(viewer, "1")
-    expect(viewer).to_have_url(f"{site.url}/review/2")
+    expect(viewer).to_have_url(f"{site.url}/review/2?reading=any")
     wait_until_shown(viewer)
     wait_for(lambda: claimed(site) == [2])
     press(viewer, "k")
-    expect(viewer).to_have_url(f"{site.url}/review/1")
+    expect(viewer).to_have_url(f"{site.url}/review/1?reading=any")
     wait_for(lambda: claimed(site) == [])
 
 
