@@ -381,13 +381,18 @@ def audit() -> None:
     metavar="SEQ:HASH",
     help="Number and hash of an event that the audit trail must have: keep them where nobody can change them.",
 )
-def verify(as_json: bool, public_key: Path | None, at_least: tuple[int, str] | None) -> None:
+@click.option("--asked-in", type=ID, hidden=True)
+def verify(
+    as_json: bool, public_key: Path | None, at_least: tuple[int, str] | None, asked_in: int | None
+) -> None:
     """Verify the audit trail, the tables against it, and every checkpoint. Exit code 1 if anything is wrong."""
     from worker.commands.verify import as_text
     from worker.commands.verify import verify as verify_all
 
     settings = start("audit")
-    report = verify_all(settings, open_ledger(settings), public_key=public_key, at_least=at_least)
+    report = verify_all(
+        settings, open_ledger(settings), public_key=public_key, at_least=at_least, asked_in=asked_in
+    )
     click.echo(json_text(report.document()) if as_json else as_text(report, settings))
     sys.exit(0 if report.ok else 1)
 
