@@ -23,13 +23,13 @@ class Verification:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> bool:
-        """Start one, unless one is running. Return whether it was started."""
+    def start(self, asked_in: int) -> bool:
+        """Start one, unless one is running. Return whether it was started. `asked_in` is as in `worker.commands.verify`."""
         with self._lock:
             if self.is_running:
                 return False
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "worker.cli", "audit", "verify"],
+                [sys.executable, "-P", "-m", "worker.cli", "audit", "verify", "--asked-in", str(asked_in)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -229,16 +229,15 @@ def status(as_json: bool, refresh: bool, process: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def report(run_name: str | None, format_name: str, as_json: bool) -> None:
     """Print the morning report of a run. Exit code 1 if files are unaccounted for."""
-    from worker.report.content import read_report
-    from worker.report.formats import FORMATS, WHOLE
+    from worker.commands import report as report_command
+    from worker.report.formats import FORMATS
 
     settings = start("report")
     form = "json" if as_json else format_name
-    with open_ledger(settings).reading() as session:
-        try:
-            content = read_report(session, run_name, whole=form in WHOLE)
-        except LookupError as error:
-            fail(str(error.args[0]))
+    try:
+        content = report_command.read(open_ledger(settings), run_name, form)
+    except LookupError as error:
+        fail(str(error.args[0]))
     click.echo(FORMATS[form](content), nl=False)
     sys.exit(0 if content.figures.run.file_counts.balanced else 1)
 
@@ -382,13 +381,18 @@ def audit() -> None:
     metavar="SEQ:HASH",
     help="Number and hash of an event that the audit trail must have: keep them where nobody can change them.",
 )
-def verify(as_json: bool, public_key: Path | None, at_least: tuple[int, str] | None) -> None:
+@click.option("--asked-in", type=ID, hidden=True)
+def verify(
+    as_json: bool, public_key: Path | None, at_least: tuple[int, str] | None, asked_in: int | None
+) -> None:
     """Verify the audit trail, the tables against it, and every checkpoint. Exit code 1 if anything is wrong."""
     from worker.commands.verify import as_text
     from worker.commands.verify import verify as verify_all
 
     settings = start("audit")
-    report = verify_all(settings, open_ledger(settings), public_key=public_key, at_least=at_least)
+    report = verify_all(
+        settings, open_ledger(settings), public_key=public_key, at_least=at_least, asked_in=asked_in
+    )
     click.echo(json_text(report.document()) if as_json else as_text(report, settings))
     sys.exit(0 if report.ok else 1)
 

@@ -125,9 +125,9 @@ UNFOLD = """() => {
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) -> Iterator[Site]:
-    """A site with long names, a rejected and a quarantined image, an upload that waits and two troubles."""
+    """A site with long names and a long score, a rejected and a quarantined image, an upload that waits and two troubles."""
     folder = tmp_path_factory.mktemp("house")
-    night = scored_night(folder / "data", (0.97, 0.93, 0.71, 0.55, 0.2), phantom_folder)
+    night = scored_night(folder / "data", (0.99999934, 0.93, 0.71, 0.55, 0.2), phantom_folder)
     broken = folder / "broken.jpg"
     broken.write_bytes(b"")
     one, two, three = phantoms(phantom_folder, [700, 701, 702])

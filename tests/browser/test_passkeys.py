@@ -180,7 +180,7 @@ def test_app_is_set_up_and_used_without_javascript(site: Site, open_page: OpenPa
 
 @pytest.mark.parametrize("width", [1280, 640])
 def test_pages_of_the_app_have_no_axe_findings(address: str, open_page: OpenPage, width: int) -> None:
-    page = open_page(viewport={"width": width, "height": 800})
+    page = open_page(REFUSED, viewport={"width": width, "height": 800})
     enter(page, address)
     page.goto(f"{address}/account")
     app = page.get_by_role("region", name="Authenticator app")
@@ -194,4 +194,12 @@ def test_pages_of_the_app_have_no_axe_findings(address: str, open_page: OpenPage
     assert_accessible(page)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing is cut off"
     page.goto(f"{address}/account")
+    assert_accessible(page)
+    page.context.clear_cookies()
+    enter(page, address)
+    expect(page.get_by_label("Code of your authenticator app, or a recovery code")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_label("Code of your authenticator app, or a recovery code").fill("no code")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("This code is wrong")
     assert_accessible(page)

@@ -7,10 +7,14 @@ from collections.abc import Callable
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
+from sqlalchemy import select
 
 from tests.browser.serving import Site, sign_in
 from tests.integration.webui.test_passphrases import OTHER, OWN, give_passphrase
+from worker.ledger import actors, sign_ins
 from worker.ledger.roles import Role
+from worker.ledger.session import ledger_time
+from worker.ledger.tables import User
 from worker.passphrases.hashing import hashed
 
 pytestmark = pytest.mark.browser
@@ -82,5 +86,24 @@ def test_pages_have_no_axe_findings(site: Site, open_page: OpenPage, width: int)
     sign_in(page, site, "Adam", {Role.ADMINISTRATOR, Role.READER})
     page.goto(f"{site.url}/people")
     expect(page.get_by_role("button", name="Reset sign-in")).to_be_visible()
+    assert_accessible(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing is cut off"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_page_of_a_link_has_no_axe_findings(site: Site, open_page: OpenPage, width: int) -> None:
+    with site.ledger.transaction() as session:
+        ada = session.scalars(select(User).where(User.name == "Ada")).one()
+        key = sign_ins.make_link(session, ada, actor=actors.PROGRAM, at=ledger_time(session))
+    page = open_page(("410 (GONE)",), viewport={"width": width, "height": 800})
+    page.goto(f"{site.url}/sign-in")
+    # A page that leads to a link is asked first.
+    page.evaluate("address => { location.href = address; }", f"{site.url}/sign-in/{key}")
+    expect(page.get_by_text("This link signs you in as Ada, once.")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Home")).to_be_visible()
+    page.goto(f"{site.url}/sign-in/{key}")
+    expect(page.get_by_text("This link was used before")).to_be_visible()
     assert_accessible(page)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing is cut off"

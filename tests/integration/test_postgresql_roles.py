@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.filling import AT, assert_consistent, fill, known_reader, later, score
 from tests.roles import make_roles, url_as
 from worker.access_chain import chain_accesses
+from worker.commands import audit_export, report
 from worker.config import Settings
-from worker.errors import TransientFailure
+from worker.errors import TransientFailure, WrongSettings
 from worker.ledger import accesses, erasures, retention, review, schema
 from worker.ledger.accesses import Access, AccessKind
 from worker.ledger.findings import Finding, Statement
 from worker.ledger.session import Ledger
+from worker.ledger.tables import AccessRecord
+from worker.ledger.trail import TrailFilter
 
 pytestmark = pytest.mark.postgres
 
@@ -98,3 +101,17 @@ def test_auditor_reads_and_changes_nothing(application: Ledger, postgres_url: st
     with pytest.raises(DBAPIError, match="permission denied"), auditor.transaction() as session:
         session.execute(text("UPDATE image SET lane = 'urgent'"))
     auditor.close()
+
+
+def test_auditor_exports_nothing_that_cannot_go_on_record(application: Ledger, postgres_url: str) -> None:
+    fill(application, 8)
+    auditor = Ledger(url_as("nightread_auditor", postgres_url))
+    with pytest.raises(WrongSettings, match="may only read"):
+        audit_export.export(auditor, "csv", TrailFilter())
+    with pytest.raises(WrongSettings, match="may only read"):
+        report.read(auditor, None, "csv")
+    auditor.close()
+    assert report.read(application, None, "csv").figures.run.name
+    with application.reading() as session:
+        (access,) = session.scalars(select(AccessRecord))
+        assert (access.kind, access.code) == (AccessKind.EXPORT, "csv")

@@ -37,11 +37,11 @@ def show() -> ResponseReturnValue:
     with dependencies().ledger.reading() as session:
         page = trail.page(session, wanted, below)
         last = trail.last_verification(session)
-        actors = [entry.actor for entry in page.entries] + ([last.actor] if last else [])
+        actors = [entry.actor for entry in page.entries]
         return render_template(
             "audit.html",
             page=page,
-            names=users.names_of(session, actors),
+            names=users.names_of(session, [*actors, *((last.actor, last.asked_by) if last else ())]),
             people=[(user(person.id), person.name) for person in users.everybody(session)],
             programs=(PROGRAM, ANONYMOUS),
             kinds=sorted(MEANINGS, key=lambda kind: MEANINGS[kind].words),
@@ -57,12 +57,15 @@ def show() -> ResponseReturnValue:
 @needs(Permission.AUDIT)
 def verify() -> ResponseReturnValue:
     """Start a verification of the audit trail. Its result appears on the page, and is on record."""
-    if dependencies().verification.start():
-        event = audit.Event("trail_verification_started", identity.current().actor, "trail", {})
-        with dependencies().ledger.transaction() as session:
-            audit.append(session, [event])
-    else:
+    verification = dependencies().verification
+    if verification.is_running:
         flash("A verification is already running.")
+        return redirect(url_for("audit.show"), 303)
+    event = audit.Event("trail_verification_started", identity.current().actor, "trail", {})
+    with dependencies().ledger.transaction() as session:
+        audit.append(session, [event])
+        asked_in = audit.lock(session).seq
+    verification.start(asked_in)
     return redirect(url_for("audit.show"), 303)
 
 

@@ -60,10 +60,12 @@ def verify(
     *,
     public_key: Path | None = None,
     at_least: tuple[int, str] | None = None,
+    asked_in: int | None = None,
 ) -> TrailReport:
     """Run all checks, and record that. Raises WrongSettings when there are checkpoints but no valid public key.
 
-    `public_key` and `at_least` are as in `worker.checkpoints`.
+    `public_key` and `at_least` are as in `worker.checkpoints`. `asked_in` is the number of the event that an auditor
+    asked for this verification, if one did on the page.
     """
     with ledger.reading() as session:
         trail = audit.verify(session)
@@ -72,18 +74,20 @@ def verify(
             comparison = compare(session, advance)
     checkpoints = Checkpoints(settings.checkpoints_path, settings.checkpoint_key_path, public_key)
     report = TrailReport(trail, comparison, checkpoints.check(ledger, at_least))
-    _record(ledger, report)
+    _record(ledger, report, asked_in)
     return report
 
 
-def _record(ledger: Ledger, report: TrailReport) -> None:
+def _record(ledger: Ledger, report: TrailReport, asked_in: int | None) -> None:
     """Append an event that says who verified and what came out. A role that may only read leaves none."""
-    details = {
+    details: dict[str, object] = {
         "ok": report.ok,
         "events": report.trail.events,
         "mismatches": report.comparison.mismatch_count,
         "checkpoints": report.checkpoints.checkpoints,
     }
+    if asked_in is not None:
+        details["asked_in"] = asked_in
     event = audit.Event("trail_verified", actors.operating_system_user(), "trail", details)
     try:
         with ledger.transaction() as session:

@@ -128,11 +128,15 @@ class TrailPage:
 
 @dataclass(frozen=True)
 class LastVerification:
-    """The last time that somebody verified the audit trail: when, who, and whether all was well."""
+    """The last time that somebody verified the audit trail: when, who, and whether all was well.
+
+    `asked_by` is the auditor who asked for it on the page; None: nobody did.
+    """
 
     at: datetime
     actor: str
     ok: bool
+    asked_by: str | None = None
 
 
 def page(
@@ -172,9 +176,12 @@ def last_verification(session: Session) -> LastVerification | None:
     row = session.execute(verified.order_by(AuditEvent.seq.desc()).limit(1)).one_or_none()
     if row is None:
         return None
-    return LastVerification(
-        datetime.fromisoformat(row.at), row.actor, bool(json.loads(row.payload).get("ok"))
+    details = json.loads(row.payload)
+    asked = select(AuditEvent.actor).where(
+        AuditEvent.seq == details.get("asked_in"), AuditEvent.kind == "trail_verification_started"
     )
+    asked_by = session.scalar(asked) if "asked_in" in details else None
+    return LastVerification(datetime.fromisoformat(row.at), row.actor, bool(details.get("ok")), asked_by)
 
 
 def _events(session: Session, wanted: TrailFilter, below: int, size: int) -> list[Entry]:

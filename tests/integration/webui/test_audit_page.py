@@ -16,6 +16,7 @@ from tests.integration.webui.night import Night
 from tests.signing_in import person, sign_in
 from webui import verification
 from worker.commands.verify import verify
+from worker.ledger import actors, trail
 from worker.ledger.roles import Role
 from worker.ledger.tables import AccessRecord
 
@@ -58,6 +59,12 @@ def test_auditor_verifies_the_trail(
     auditor.post("/audit/verify")
     assert "A verification is already running." in auditor.get("/audit").text
     wait_for(lambda: "all is well." in auditor.get("/audit").text, "the result of the verification")
+    with night.ledger.reading() as session:
+        last = trail.last_verification(session)
+    assert last is not None
+    assert last.actor == actors.operating_system_user()
+    assert last.asked_by == f"user:{person(night.ledger, 'Aud', {Role.AUDITOR})}"
+    assert f"by {last.actor} for Aud" in auditor.get("/audit").text
     page = auditor.get("/audit?kind=trail_verification_started").text
     assert page.count("Verification of the audit trail started") == 2, "the filter and one event"
     assert "Aud" in page

@@ -22,8 +22,9 @@ from tests.unit.ledger.test_audit import do_harm
 from worker.config import ROOT, Settings
 from worker.intake.phantoms import is_own_phantom
 from worker.ledger import actors, audit, trail
+from worker.ledger.accesses import AccessKind
 from worker.ledger.session import Ledger
-from worker.ledger.tables import ChainHead
+from worker.ledger.tables import AccessRecord, ChainHead, Run
 
 pytestmark = pytest.mark.slow
 
@@ -165,6 +166,18 @@ def test_verification_and_export_are_themselves_on_record(ledger: Ledger) -> Non
         assert last is not None
         assert (last.actor, last.ok) == (actors.operating_system_user(), True)
     assert nightread("audit", "export", "--since", "yesterday").returncode == 2
+
+
+@pytest.mark.parametrize("form", ["text", "csv"])
+def test_report_of_the_command_line_is_on_record(ledger: Ledger, form: str) -> None:
+    fill(ledger, 1)
+    assert nightread("report", "--run", "monday").returncode == 1
+    assert nightread("report", "--format", form).returncode == 0
+    with ledger.reading() as session:
+        (access,) = session.query(AccessRecord)
+        assert (access.kind, access.code) == (AccessKind.EXPORT, form)
+        assert access.actor == actors.operating_system_user()
+        assert access.run_id == session.query(Run).one().id
 
 
 def test_changed_row_fails_verify_and_check(ledger: Ledger) -> None:

@@ -110,6 +110,20 @@ def test_last_verification_says_who_and_how_it_ended(ledger: Ledger) -> None:
         assert trail.last_verification(session) == trail.LastVerification(AT, "os:5", ok=False)
 
 
+@pytest.mark.parametrize(("asked_in", "asked_by"), [(1, "user:3"), (2, None), (9, None)])
+def test_last_verification_names_who_asked_for_it(
+    ledger: Ledger, asked_in: int, asked_by: str | None
+) -> None:
+    with ledger.transaction() as session:
+        audit.append(session, [audit.Event("trail_verification_started", "user:3", "trail", {})], AT)
+        audit.append(session, [audit.Event("token_revoked", "user:4", "api_token:1", {})], AT)
+        details = {"ok": True, "asked_in": asked_in}
+        audit.append(session, [audit.Event("trail_verified", "os:0", "trail", details)], AT)
+    with ledger.reading() as session:
+        last = trail.LastVerification(AT, "os:0", ok=True, asked_by=asked_by)
+        assert trail.last_verification(session) == last
+
+
 def test_each_kind_of_access_has_a_meaning_with_a_code() -> None:
     assert [kind for kind in AccessKind if MEANINGS[kind].event is None] == []
     assert meaning("a_kind_of_a_later_version").words == "A kind of a later version"
