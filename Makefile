@@ -84,7 +84,7 @@ mutants: $(MUTANTS)  ## Change triage, stability, states and audit trail in many
 train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder with train/, TABLE=csv
 	$(BIN)/nightread train --data $(DATA) $(if $(TABLE),--table $(TABLE)) --out $(or $(OUT),runs/nightread)
 
-pictures: $(DEVELOP)  ## Draw docs/pictures again, from phantoms
+pictures: $(DEVELOP)  ## Draw docs/pictures again, and every page into build/pictures, from phantoms
 	$(BIN)/python -m tests.browser.pictures
 
 clean:  ## Remove the environments (never data/)

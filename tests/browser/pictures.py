@@ -1,22 +1,34 @@
-"""Screenshots for the documentation, of phantoms only: `python -m tests.browser.pictures [FOLDER]`."""
+"""Screenshots of phantoms only: `python -m tests.browser.pictures [FOLDER]`.
+
+`FOLDER` (default: docs/pictures) gets those of the documentation, 1280 x 800. Every page, dark and light, on a desk and on
+a tablet, goes to build/pictures, for people who look at them. Those are not committed.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 import sys
 import tempfile
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
-from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from PIL import Image as Picture
+from playwright.sync_api import Browser, Page, sync_playwright
+from sqlalchemy import select
 
-from tests.browser.serving import launch, press, serving, sign_in, wait_until_shown
+from tests.browser.serving import Site, launch, press, serving, sign_in, wait_until_shown
+from tests.browser.test_layout import PAGES
 from tests.conftest import HANG_S
 from tests.integration.webui.night import RUN, Night, open_night, phantoms
+from tests.signing_in import person
 from worker.config import ROOT
-from worker.ledger import heartbeats
+from worker.ledger import heartbeats, review
+from worker.ledger.findings import Finding, NotJudged, Seen, Statement
+from worker.ledger.roles import Role
 from worker.ledger.session import utc_now
+from worker.ledger.tables import Image
 from worker.renditions.bounded import NoRendition
 from worker.renditions.maker import Maker
 from worker.renditions.pack import Kind
@@ -26,14 +38,17 @@ from worker.store import open_store
 _NIGHT = 24
 _WIDTH = 900
 _LARGEST_BYTES = 200_000
+_EVERY = ROOT / "build" / "pictures"
+_SCREENS = {"desk": (1440, 900), "tablet": (820, 1180)}
 
 
 def main() -> None:
     """Create a ledger of phantoms and save screenshots of its pages."""
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "pictures"
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        night, uploaded = _create_night(Path(folder))
+    for folder in (target, _EVERY):
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+        night, uploaded = _create_night(Path(scratch))
         browser = launch(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         with serving(night) as site:
@@ -47,8 +62,61 @@ def main() -> None:
             _save(page, f"{site.url}/runs/{RUN}", target / "runs.png")
             _save(page, f"{site.url}/rejected", target / "rejected.png")
             _save(page, f"{site.url}/models", target / "models.png")
+            _read(night)
+            for theme, screen in product(("dark", "light"), _SCREENS):
+                _save_every_page(browser, site, uploaded, theme, screen)
         browser.close()
         night.ledger.close()
+
+
+def _save_every_page(browser: Browser, site: Site, uploaded: str, theme: str, screen: str) -> None:
+    """Save a picture of each page, whole, as somebody with every role sees it."""
+    width, height = _SCREENS[screen]
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if theme == "dark" else "light",
+        has_touch=screen == "tablet",
+    )
+    page = context.new_page()
+    page.goto(f"{site.url}/sign-in")
+    _save_whole(page, "sign-in", theme, screen)
+    sign_in(page, site, "Ada Night", tuple(Role))
+    for address in (each.replace("receipts=1-8", f"receipts={uploaded}") for each in PAGES):
+        page.goto(f"{site.url}{address}")
+        name = re.sub(r"\W+", "-", address).strip("-") or "home"
+        _save_whole(page, name, theme, screen)
+        if address == "/review/1":
+            wait_until_shown(page)
+            press(page, "m")
+            _save_whole(page, f"{name}-map", theme, screen)
+            press(page, "?")
+            _save_whole(page, f"{name}-keys", theme, screen)
+    context.close()
+
+
+def _save_whole(page: Page, name: str, theme: str, screen: str) -> None:
+    page.wait_for_load_state("networkidle")
+    path = _EVERY / f"{name}-{theme}-{screen}.png"
+    page.screenshot(path=path, animations="disabled", full_page=True)
+    sys.stdout.write(f"{path.name}\n")
+
+
+def _read(night: Night) -> None:
+    """Record some readings, one of them with a note, so that pages and summary have something to show."""
+    reader_id = person(night.ledger, "Ada Night")
+    said = (
+        Statement(Finding.SIGNS, note="right base"),
+        Statement(Finding.NO_SIGNS),
+        Statement(Finding.NOT_JUDGED, NotJudged.INADEQUATE),
+        Statement(Finding.SECOND_OPINION),
+    )
+    with night.ledger.transaction() as session:
+        unread = session.scalars(select(Image.id).where(Image.verdict == "flagged").order_by(Image.id.desc()))
+        for image_id, statement in zip(unread.all(), said, strict=False):
+            seen = Seen(score_shown=True, map_shown=False, open_ms=9_000)
+            review.decide(
+                session, image_id, reader_id=reader_id, statement=statement, at=utc_now(), seen=seen
+            )
 
 
 def _create_night(folder: Path) -> tuple[Night, str]:
@@ -64,7 +132,7 @@ def _create_night(folder: Path) -> tuple[Night, str]:
     unreadable.mkdir()
     (unreadable / "letter.pdf").write_bytes(b"%PDF-1.7")
     (unreadable / "empty.jpg").write_bytes(b"")
-    Image.new("CMYK", (400, 320), (20, 10, 10, 90)).save(unreadable / "printed.jpg")
+    Picture.new("CMYK", (400, 320), (20, 10, 10, 90)).save(unreadable / "printed.jpg")
     night.accept([unreadable / "empty.jpg", unreadable / "printed.jpg"])
     new = phantoms(phantom_folder, range(900, 904), _WIDTH)
     sent = night.accept([*new, phantom_folder / "phantom-000.jpg", unreadable / "letter.pdf"], run="morning")
@@ -91,8 +159,8 @@ def _save(page: Page, url: str, path: Path) -> None:
     if url:
         page.goto(url)
     page.wait_for_load_state("networkidle")
-    screenshot = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
-    screenshot.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE).save(
+    screenshot = Picture.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
+    screenshot.quantize(256, Picture.Quantize.MAXCOVERAGE, kmeans=3, dither=Picture.Dither.NONE).save(
         path, optimize=True
     )
     size = path.stat().st_size
