@@ -74,9 +74,9 @@ def _save_every_page(browser: Browser, site: Site, uploaded: str, theme: str, sc
     width, height = _SCREENS[screen]
     context = browser.new_context(
         viewport={"width": width, "height": height},
-        color_scheme="dark" if theme == "dark" else "light",
         has_touch=screen == "tablet",
     )
+    context.add_cookies([{"name": "nightread_theme", "value": theme, "url": site.url}])
     page = context.new_page()
     page.goto(f"{site.url}/sign-in")
     _save_whole(page, "sign-in", theme, screen)
