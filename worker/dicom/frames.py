@@ -22,7 +22,7 @@ from worker.dicom.encoding import Coding
 from worker.dicom.form import Form, check_bytes
 from worker.dicom.parsing import DAMAGED
 from worker.dicom.pixel_element import coding_of
-from worker.errors import RejectedImage
+from worker.errors import RejectedImage, raise_fault
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -60,6 +60,7 @@ def stored_values(dataset: Dataset, form: Form) -> NDArray[np.uint16] | NDArray[
             frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
             values = _DECODERS[coding](checked(frame, coding, form))
     except (*DAMAGED, RuntimeError) as error:
+        raise_fault(error)
         raise RejectedImage("dicom_pixels_damaged") from error
     if values.shape != (form.rows, form.columns):
         raise RejectedImage("dicom_frame_kind")
