@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -42,13 +43,13 @@ def hostile_objects(width: int = 320) -> dict[str, bytes]:
     }
 
 
-def _film(width: int, name: str, **elements: object) -> Dataset:
+def _film(width: int, name: str, **elements: Any) -> Dataset:
     """Return a chest whose instance UID belongs to this name."""
     uid = f"2.25.{zlib.crc32(name.encode())}"
     return grey_object(phantom_values(_BITS, width), **{"SOPInstanceUID": uid, **elements})
 
 
-def _file(width: int, name: str, syntax: UID = ExplicitVRLittleEndian, **elements: object) -> bytes:
+def _file(width: int, name: str, syntax: UID = ExplicitVRLittleEndian, **elements: Any) -> bytes:
     return as_file(_film(width, name, **elements), syntax)
 
 
@@ -222,7 +223,7 @@ def _restated(data: bytes, real: UID, stated: UID) -> bytes:
 
 
 def _pixels(width: int) -> Iterator[tuple[str, bytes]]:
-    numbers: dict[str, dict[str, object]] = {
+    numbers: dict[str, dict[str, Any]] = {
         "two frames": {"NumberOfFrames": 2},
         "a million frames": {"NumberOfFrames": 1_000_000},
         "no frame": {"NumberOfFrames": 0},
@@ -270,7 +271,7 @@ def _grey_scales(width: int) -> Iterator[tuple[str, bytes]]:
     two[0].LUTDescriptor = [4096, 0]
     empty = lut(0, table)
     del empty[0].LUTData
-    scales: dict[str, dict[str, object]] = {
+    scales: dict[str, dict[str, Any]] = {
         "rescale slope 0": {"RescaleSlope": "0", "RescaleIntercept": "0"},
         "rescale slope 1e300": {"RescaleSlope": "1e300", "RescaleIntercept": "0"},
         "window width 0": {"WindowCenter": 2000, "WindowWidth": 0},
@@ -301,7 +302,7 @@ def _grey_scales(width: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _texts(width: int) -> Iterator[tuple[str, bytes]]:
-    texts: dict[str, dict[str, object]] = {
+    texts: dict[str, dict[str, Any]] = {
         "path as UID": {"SOPInstanceUID": "../../../../etc/passwd"},
         "long UID": {"SOPInstanceUID": "1." * 300 + "1"},
         "unknown character set": {"SpecificCharacterSet": "ISO_IR 999999", "PatientID": "4711"},

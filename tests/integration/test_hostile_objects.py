@@ -67,10 +67,9 @@ def test_each_hostile_object_gets_one_outcome(stack: Stack, tmp_path: Path) -> N
 
     # DCMTK does not send what it cannot read itself. The receiver answers all the others, and then one that is whole.
     good = write(radiograph(1), tmp_path / "good.dcm")
-    for program, options in ((STORESCU, []), (DCMSEND, ["--decompress-never"])):
-        for path in files:
-            call(program, stack.settings.dicom_port, *options, path)
-        call(program, stack.settings.dicom_port, *options, good)
+    for program, option in ((STORESCU, "-R"), (DCMSEND, "--decompress-never")):
+        call(program, stack.settings.dicom_port, "--no-halt", option, *files)
+        call(program, stack.settings.dicom_port, good)
     counts = stack.wait_until_done(0)
     assert (counts.quarantined, counts.balanced) == (0, True)
     with stack.ledger.reading() as session:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+from typing import Any
 
 import pytest
 import structlog
@@ -96,7 +97,7 @@ def test_defect_in_one_header_leaves_the_identity_of_others(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("elements", [{"ViewPosition": "LL"}, {"BodyPartExamined": "LEG"}])
-def test_radiograph_that_its_tags_refuse_has_a_picture_to_read(elements: dict[str, str]) -> None:
+def test_radiograph_that_its_tags_refuse_has_a_picture_to_read(elements: dict[str, Any]) -> None:
     values = phantom_values(width=100)
     recognised = found(as_file(grey_object(values, **elements)))
     assert isinstance(recognised.outcome, RejectedImage)
@@ -112,7 +113,7 @@ def test_radiograph_that_its_tags_refuse_has_a_picture_to_read(elements: dict[st
         {"ViewPosition": "LL", "PhotometricInterpretation": "RGB"},
     ],
 )
-def test_other_refused_object_has_no_picture_to_read(elements: dict[str, object]) -> None:
+def test_other_refused_object_has_no_picture_to_read(elements: dict[str, Any]) -> None:
     recognised = found(as_file(grey_object(phantom_values(width=100), **elements)))
     assert isinstance(recognised.outcome, RejectedImage)
     assert recognised.readable is None
