@@ -32,6 +32,7 @@ CODES = {
     "rescale slope NaN": "dicom_tag_unreadable",
     "empty photometric interpretation": "dicom_tag_missing",
 }
+HARMFUL = ("deflate", "deep", "many", "65535", "10000", "RLE bomb", "thousands")
 SCORED = ("window width 0", "VOI LUT with two descriptors", "group length 4294967295 of group 8")
 
 
@@ -65,10 +66,12 @@ def test_each_hostile_object_gets_one_outcome(stack: Stack, tmp_path: Path) -> N
         (rows[path.name].state, rows[path.name].reason) for path in files
     ]
 
-    # DCMTK does not send what it cannot read itself. The receiver answers all the others, and then one that is whole.
+    # DCMTK does not send what it cannot read itself, and takes minutes to read bombs and nests. The receiver answers all
+    # the others, and then one that is whole.
+    sent_files = [path for name, path in zip(objects, files, strict=True) if not name.startswith(HARMFUL)]
     good = write(radiograph(1), tmp_path / "good.dcm")
     for program, option in ((STORESCU, "-R"), (DCMSEND, "--decompress-never")):
-        call(program, stack.settings.dicom_port, "--no-halt", option, *files)
+        call(program, stack.settings.dicom_port, "--no-halt", option, *sent_files)
         call(program, stack.settings.dicom_port, good)
     counts = stack.wait_until_done(0)
     assert (counts.quarantined, counts.balanced) == (0, True)
@@ -79,7 +82,7 @@ def test_each_hostile_object_gets_one_outcome(stack: Stack, tmp_path: Path) -> N
         )
         assert session.scalars(of_good).all()[0] == "new"
     assert sent is not None
-    assert sent > len(objects) // 2
+    assert sent > len(objects) // 2, stack.log_tail()
     assert "Traceback" not in stack.log.read_text()
     assert "Planted" not in stack.log.read_text()
     assert not list(stack.settings.incoming.iterdir())
