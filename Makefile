@@ -70,7 +70,7 @@ chaos: $(DEVELOP)  ## Run the long form of the tests that kill processes and cut
 	$(BIN)/python -m pytest -m "long or not long" tests/chaos --timeout 3600 $(ARGS)
 
 fuzz: $(DEVELOP)  ## Fuzz inspection, decoder, renditions and DICOM (Linux on x86-64): SECONDS=number for each
-	@for target in inspection model_input renditions dicom; do mkdir -p build/fuzz/$$target && $(BIN)/python -m tests.fuzz $$target \
+	@for target in inspection model_input renditions dicom_header dicom; do mkdir -p build/fuzz/$$target && $(BIN)/python -m tests.fuzz $$target \
 		-max_total_time=$(or $(SECONDS),120) -timeout=20 -max_len=8192 -artifact_prefix=build/fuzz/$$target- \
 		build/fuzz/$$target tests/fuzz/corpus || exit 1; done
 

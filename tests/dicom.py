@@ -73,6 +73,8 @@ def call(
         [*prefix, program, "-v", "-aet", calling, "-aec", called, *options, "127.0.0.1", str(port), *files],
         capture_output=True,
         text=True,
+        # A sender may print what stands in an object.
+        errors="replace",
         check=False,
         timeout=HANG_S,
     )

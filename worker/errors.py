@@ -6,6 +6,8 @@ same work is tried again. `ModelUnusable` stops the worker.
 
 from __future__ import annotations
 
+import errno
+
 # code -> the sentence that a person reads. The code that rejects fills `{...}`.
 REJECTIONS: dict[str, str] = {
     "empty": "The file is empty.",
@@ -84,8 +86,20 @@ REJECTIONS: dict[str, str] = {
     "NIGHTREAD_OUTSIDE_POPULATION says not to score such images. Read the image without a score.",
     "unknown_age": "The patient's age is not known, so nobody can tell whether the model's figures hold ({ages}), and the "
     "settings say not to score such images. Read the image without a score, or send the age with the image.",
+    "header_defect": "Nightread cannot read the header of this file, and has no rule for it. The file is kept. Report the place "
+    "that the log names, and retry the image after an update.",
     "changed_in_store": "The stored bytes have changed since the file arrived. Check the disk of the image store.",
 }
+
+
+def raise_fault(error: BaseException) -> None:
+    """Raise an error again if it is a fault of this machine, such as a disk that cannot be read: it says nothing of a file.
+
+    A failed system call has a number (errno(3)). Libraries raise OSError without one for damaged data. EINVAL comes from
+    a position that the file itself states (lseek(2)).
+    """
+    if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
+        raise error
 
 
 class RejectedImage(Exception):  # noqa: N818 - an outcome, not an error

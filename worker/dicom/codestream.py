@@ -6,6 +6,7 @@ fills what a cut frame lacks with grey.
 
 from __future__ import annotations
 
+import random
 import struct
 
 from worker.dicom.encoding import Coding
@@ -33,6 +34,10 @@ _CODESTREAM_START = b"\xff\x4f\xff\x51"
 _SIZES = struct.Struct(">4sHH8IHBBB")
 # A JP2 file around the codestream, which PS3.5, A.4.4 forbids and some writers add.
 _BOX_START, _LONGEST_BOXES = b"\0\0\0\x0cjP  ", 4096
+# Bits of any value, and no marker.
+_MORE_DATA = bytes(random.Random(1).choices(range(1, 255), k=512))
+# ITU-T T.800, A.4.2: start of a tile-part with its tile and its length.
+_TILE_PART, _START_OF_TILE_PART = struct.Struct(">HHHL"), 0xFF90
 _PRECISION_BITS, _MOST_BITS = 0x7F, 16
 
 
@@ -54,9 +59,22 @@ def checked(frame: bytes, coding: Coding, form: Form) -> bytes:
         raise RejectedImage(
             "dicom_frame_size", width=columns, height=rows, columns=form.columns, rows=form.rows
         )
-    if not frame.endswith(_END):
+    if not frame.endswith(_END) or (coding is Coding.JPEG_2000 and not _is_whole(frame)):
         raise RejectedImage("truncated")
     return frame
+
+
+def with_more_data(frame: bytes) -> tuple[bytes, int]:
+    """Return a checked JPEG frame with more data of its first scan, and the predictor of that scan.
+
+    A decoder that has the pixels of the whole picture leaves these data alone. The predictor is 1 to 7 in a lossless
+    frame, and 0 in others (ITU-T T.81, B.2.3 and H.1.2.1).
+    """
+    segments = jpeg_segments(frame)
+    header_end = next((end for marker, _, end in segments if marker == START_OF_SCAN), len(frame))
+    data_end = next((start for _, start, _ in segments), len(frame))
+    kept = frame[:data_end].rstrip(b"\xff")
+    return kept + _MORE_DATA + frame[data_end:], frame[header_end - 3]
 
 
 def _jpeg_sizes(frame: bytes, coding: Coding) -> tuple[int, int, int, int]:
@@ -83,6 +101,29 @@ def _jpeg_2000_sizes(frame: bytes) -> tuple[int, int, int, int]:
     if (across, down) != (1, 1):
         raise RejectedImage("dicom_frame_kind")
     return right - left, bottom - top, components, (precision & _PRECISION_BITS) + 1
+
+
+def _is_whole(frame: bytes) -> bool:
+    """Return whether a JPEG 2000 codestream has a part of each tile, and all bytes of each part.
+
+    OpenJPEG leaves tiles that are not there black, and shows one of which bytes are missing without its details.
+    """
+    _, _, _, right, bottom, _, _, across, down, tiles_left, tiles_top, *_ = _SIZES.unpack_from(frame)
+    if not (across and down):
+        return False
+    wanted = -(-(right - tiles_left) // across) * -(-(bottom - tiles_top) // down)
+    # The codestream begins with a marker that has no length.
+    at, found = 2, set()
+    while at + _TILE_PART.size <= len(frame):
+        marker, length, tile, part_length = _TILE_PART.unpack_from(frame, at)
+        if marker == _START_OF_TILE_PART:
+            found.add(tile)
+            # The last part may have no length: it reaches to the end.
+            length = (part_length or len(frame) - at) - 2
+        if length <= 0:
+            break
+        at += 2 + length
+    return len(found) == wanted and at <= len(frame)
 
 
 def _without_boxes(frame: bytes) -> bytes:

@@ -157,6 +157,8 @@ class _Process:
 
 
 def _grey(document: dict[str, Any], values: bytes) -> Grey:
+    if "fault" in document:
+        raise TransientFailure(f"decoding a DICOM object failed: {document['fault']}")
     if "code" in document:
         if document["code"] not in REJECTIONS:
             raise KeyError(document["code"])

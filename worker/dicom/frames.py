@@ -17,12 +17,12 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import RLELossless
 
-from worker.dicom.codestream import checked
+from worker.dicom.codestream import checked, with_more_data
 from worker.dicom.encoding import Coding
 from worker.dicom.form import Form, check_bytes
 from worker.dicom.parsing import DAMAGED
 from worker.dicom.pixel_element import coding_of
-from worker.errors import RejectedImage
+from worker.errors import RejectedImage, raise_fault
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -37,6 +37,9 @@ _RLE_HEAD = struct.Struct("<16L")
 # A byte below begins a literal run, a byte above a repeated one; itself it stands for nothing (PS3.5, G.3.1).
 _NO_RUN = 128
 _BYTE_BITS = 8
+_AXES = 2
+# A writer that leaves the last bits out harms no more than a row of blocks.
+_LAST_ROWS = 8
 
 
 def stored_values(dataset: Dataset, form: Form) -> NDArray[np.uint16] | NDArray[np.int16]:
@@ -60,6 +63,7 @@ def stored_values(dataset: Dataset, form: Form) -> NDArray[np.uint16] | NDArray[
             frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
             values = _DECODERS[coding](checked(frame, coding, form))
     except (*DAMAGED, RuntimeError) as error:
+        raise_fault(error)
         raise RejectedImage("dicom_pixels_damaged") from error
     if values.shape != (form.rows, form.columns):
         raise RejectedImage("dicom_frame_kind")
@@ -135,9 +139,18 @@ def _segment_bytes(segment: bytes) -> int:
 
 
 def _jpeg(frame: bytes) -> NDArray[np.generic]:
+    """Decode a JPEG frame. Raises RejectedImage (`truncated`) if data are missing before its end."""
     import imagecodecs
 
     values: NDArray[np.generic] = imagecodecs.jpeg8_decode(frame)
+    longer, predictor = with_more_data(frame)
+    # libjpeg decodes missing data as pixels that do not differ from their prediction: the one to the left, or a grey. A
+    # border of a film is as plain. If data are missing, it also decodes what is put in their place.
+    plain = values.ndim == _AXES and bool((values[-1] == values[-1, 0]).all())
+    if (plain or predictor > 1) and not np.array_equal(
+        imagecodecs.jpeg8_decode(longer)[:-_LAST_ROWS], values[:-_LAST_ROWS]
+    ):
+        raise RejectedImage("truncated")
     return values
 
 

@@ -35,9 +35,9 @@ from worker.dicom.encoding import (
 from worker.dicom.pixel_element import PIXEL_TAGS, attach, check_whole, find_pixels, stated_bytes
 from worker.dicom.tags import named
 from worker.dicom.wanted import KEYWORDS
-from worker.errors import RejectedImage
+from worker.errors import RejectedImage, raise_fault
 
-# What pydicom raises for damaged and hostile objects.
+# What pydicom raises for damaged and hostile objects. An OSError can also be a fault of this machine: see `raise_fault`.
 DAMAGED = (
     ArithmeticError,
     AttributeError,
@@ -162,6 +162,7 @@ def _read(file: BoundedFile, encoding: Encoding, *, meta: bool = False) -> Datas
             raise RejectedImage("truncated") from None
         raise
     except (*DAMAGED, TooManyReads) as error:
+        raise_fault(error)
         if file.exhausted or isinstance(error, RecursionError | TooManyReads):
             raise RejectedImage("too_many_parts") from None
         raise RejectedImage("truncated" if file.ended_early else "dicom_damaged") from None

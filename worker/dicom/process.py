@@ -4,7 +4,8 @@ It limits itself before it loads a decoder: address space for all time, processo
 It ends with its standard input, so it does not outlive the process that started it.
 
 Messages (all numbers big endian): an object is its length in eight bytes, then its bytes. An answer is the length of
-a JSON document in four bytes, the document, and the grey values if the document has `shape`.
+a JSON document in four bytes, the document, and the grey values if the document has `shape`. A document with `fault` says
+nothing of the object: this machine failed.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ def _decoded(data: bytes) -> tuple[dict[str, Any], bytes]:
         return {"code": rejected.code, "detail": rejected.detail}, b""
     except MemoryError:
         return {"code": "dicom_needs_memory", "detail": {}}, b""
+    except OSError as fault:
+        return {"fault": str(fault.strerror)}, b""
 
 
 def _answer(target: BinaryIO, document: dict[str, Any], values: bytes) -> None:

@@ -43,6 +43,7 @@ def read_header(file: BinaryIO, size: int) -> Dataset:
     Raises:
         RejectedImage: `not_an_image`, `dicom_damaged`, `dicom_tag_wrong`, `dicom_transfer_syntax`, `truncated`,
             `too_many_parts` or `dicom_not_installed`.
+        OSError: the file cannot be read.
     """
     return _read(file, size, with_pixels=False)
 

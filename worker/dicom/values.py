@@ -25,7 +25,6 @@ _UNREADABLE = (
     AttributeError,
     LookupError,
     NotImplementedError,
-    OSError,
     RecursionError,
     TypeError,
     ValueError,

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
-from worker.errors import RejectedImage
+from worker.errors import RejectedImage, raise_fault
 from worker.imagefile.limits import LONGEST_HEADER, Limits, check_bytes, check_parts, check_pixels
 from worker.imagefile.parts import PNG_START
 
@@ -38,7 +38,7 @@ class Inspection:
 
 
 def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
-    """Inspect a file of `size` bytes, from its first byte. Raises RejectedImage with the reason."""
+    """Inspect a file of `size` bytes, from its first byte. Raises RejectedImage with the reason, or OSError."""
     check_bytes(size, limits)
     header = file.read(HEADER_BYTES)
     file.seek(0)
@@ -54,6 +54,7 @@ def inspect(file: BinaryIO, size: int, limits: Limits) -> Inspection:
             _check_image(image, header, limits)
             return Inspection(_name(image), image.width, image.height)
     except _DAMAGED as error:
+        raise_fault(error)
         raise RejectedImage("undecodable", detail="its header is damaged") from error
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from worker.errors import RejectedImage
+from worker.errors import RejectedImage, raise_fault
 from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
 from worker.inference import gate
 from worker.inference.decoding import decode_to_grey
@@ -117,6 +117,7 @@ def decode_film(picture: Picture, side: int, version: str = PREPROCESSING_VERSIO
     except _TRUNCATED:
         raise RejectedImage("truncated") from None
     except _DAMAGED as error:
+        raise_fault(error)
         raise _as_rejection(error) from error
 
 
@@ -208,7 +209,8 @@ def _upright(image: Image.Image) -> Image.Image:
     """Rotate the image as its EXIF orientation says; broken EXIF data are ignored."""
     try:
         return ImageOps.exif_transpose(image)
-    except (*_TRUNCATED, *_DAMAGED):
+    except (*_TRUNCATED, *_DAMAGED) as error:
+        raise_fault(error)
         return image
 
 
@@ -216,7 +218,8 @@ def _is_turned(image: Image.Image) -> bool:
     """Return whether `_upright` swaps width and height."""
     try:
         return image.getexif().get(_ORIENTATION) in _TURNED
-    except (*_TRUNCATED, *_DAMAGED):
+    except (*_TRUNCATED, *_DAMAGED) as error:
+        raise_fault(error)
         return False
 
 

@@ -11,6 +11,9 @@ The libraries are imported when a runtime is made, because they are large.
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import ModelUnusable
+
+_STANDARD_ERROR = 2
+# How LiteRT begins a line that is no warning.
+_NOTICE = b"INFO: "
+_BLOCK = 64 * 1024
 
 
 class Runtime(Protocol):
@@ -53,8 +61,9 @@ class LiteRtRuntime:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            self._interpreter: Any = Interpreter(model_content=model.read_bytes(), num_threads=1)
-            self._interpreter.allocate_tensors()
+            with _without_notices():
+                self._interpreter: Any = Interpreter(model_content=model.read_bytes(), num_threads=1)
+                self._interpreter.allocate_tensors()
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelUnusable(f"{model} cannot be loaded by LiteRT: {error}.") from error
         self._input = self._interpreter.get_input_details()[0]
@@ -75,6 +84,35 @@ class LiteRtRuntime:
     def versions(self) -> dict[str, str]:
         """See `Runtime.versions`."""
         return {"ai-edge-litert": version("ai-edge-litert")}
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keep the notices of LiteRT off standard error, which is for people. It has no setting for this.
+
+    It writes to the descriptor. Whatever else is written there meanwhile follows afterwards.
+    """
+    sys.stderr.flush()
+    standard_error = os.dup(_STANDARD_ERROR)
+    read_end, write_end = os.pipe()
+    # Nobody reads before the end, and another process may keep the pipe open: what is more than it holds is lost.
+    os.set_blocking(write_end, False)
+    os.set_blocking(read_end, False)
+    os.dup2(write_end, _STANDARD_ERROR)
+    os.close(write_end)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(standard_error, _STANDARD_ERROR)
+        os.close(standard_error)
+        written = b""
+        with suppress(BlockingIOError):
+            while block := os.read(read_end, _BLOCK):
+                written += block
+        os.close(read_end)
+        kept = [line for line in written.splitlines(keepends=True) if not line.startswith(_NOTICE)]
+        os.write(_STANDARD_ERROR, b"".join(kept))
 
 
 class TensorFlowRuntime:

@@ -72,7 +72,10 @@ class Accepted:
 
 @dataclass(frozen=True)
 class _FileFacts:
-    """The facts read from a file: its bytes, its hash, and its header or the reason for the rejection."""
+    """The facts read from a file: its bytes, its hash, its header, and why it is rejected.
+
+    A rejected file has an `inspection` if a person may read its picture.
+    """
 
     content: BinaryIO
     sha256: str
@@ -302,7 +305,8 @@ class Acceptor:
         recognised = recognise(content, size, self._limits, self.site_keys.key)
         outcome, identity = recognised.outcome, recognised.identity
         if isinstance(outcome, RejectedImage):
-            return _FileFacts(content, sha256, phantom, None, (outcome.code, outcome.sentence), identity)
+            rejection = outcome.code, outcome.sentence
+            return _FileFacts(content, sha256, phantom, recognised.readable, rejection, identity)
         return _FileFacts(content, sha256, phantom, outcome, None, identity)
 
     def _store_one(
@@ -390,7 +394,7 @@ def _with_stated(facts: _FileFacts, stated: Identity | None) -> _FileFacts:
     if facts.rejection or not is_side_view(stated.view):
         return facts
     refused = RejectedImage("stated_view", view=stated.view)
-    return replace(facts, inspection=None, rejection=(refused.code, refused.sentence))
+    return replace(facts, rejection=(refused.code, refused.sentence))
 
 
 @lru_cache(maxsize=1_000)

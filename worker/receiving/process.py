@@ -10,6 +10,7 @@ from contextlib import suppress
 import structlog
 
 from worker.config import Settings
+from worker.defects import log_defect
 from worker.errors import TransientFailure, WrongSettings
 from worker.heartbeat import Heartbeat
 from worker.intake.accept import Acceptor
@@ -17,7 +18,6 @@ from worker.ledger.schema import open_ledger
 from worker.queue.dispatch import Dispatcher
 from worker.queue.memory_limit import limit_memory
 from worker.receiving.counting import Counts
-from worker.receiving.defects import log_thread_error
 from worker.receiving.server import Receiver
 from worker.receiving.storing import Storing
 from worker.repetition import run_repeatedly, stop_on_signals
@@ -78,7 +78,16 @@ def _keep_quiet() -> None:
     for name in ("pydicom", "pynetdicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     warnings.simplefilter("ignore")
-    threading.excepthook = log_thread_error
+    threading.excepthook = _log_thread_error
+
+
+def _log_thread_error(arguments: threading.ExceptHookArgs) -> None:
+    """Log that a thread ended with an error, instead of printing it.
+
+    A peer can bring pynetdicom to raise an error of its own, as often as it likes: such a thread just ends.
+    """
+    if arguments.exc_value is not None and not arguments.exc_type.__module__.startswith("pynetdicom."):
+        log_defect("a thread of the receiver ended", arguments.exc_value)
 
 
 def _listening(settings: Settings, storing: Storing, counts: Counts) -> Receiver:

@@ -20,11 +20,11 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from worker.addresses import is_loopback
 from worker.config import Settings
+from worker.defects import log_defect
 from worker.ledger.receiver_tallies import Kind
 from worker.receiving.connection import BoundedSocket
 from worker.receiving.contexts import offered_contexts
 from worker.receiving.counting import Counts
-from worker.receiving.defects import log_defect
 from worker.receiving.messages import BoundedMessages
 from worker.receiving.places import Place, Places
 from worker.receiving.storing import Storing

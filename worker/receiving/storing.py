@@ -15,6 +15,7 @@ import structlog
 from pydicom.dataset import Dataset
 
 from worker.config import Settings
+from worker.defects import log_defect
 from worker.errors import DatabaseAway, DiskFull, TransientFailure
 from worker.intake.accept import Accepted, Acceptor
 from worker.intake.source import Candidate
@@ -23,7 +24,6 @@ from worker.ledger.receiver_tallies import Kind
 from worker.ledger.states import Lane, Outcome, Source
 from worker.outages import DATABASE, OUTAGES
 from worker.receiving.counting import Counts
-from worker.receiving.defects import log_defect
 from worker.receiving.incoming import IncomingObject, file_start
 
 if TYPE_CHECKING:

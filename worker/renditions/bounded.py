@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from worker.decoder_environment import decoder_environment
-from worker.renditions.process import REFUSED
+from worker.renditions.process import FAULT, REFUSED
 
 _POLL_S = 0.05
 _LONGEST_SENTENCE = 500
@@ -83,6 +83,8 @@ def _wait(process: subprocess.Popen[bytes], wall_s: float, stop: threading.Event
 def _refusal(status: int, message: str) -> NoRendition:
     if status == REFUSED:
         return NoRendition(message, lasting=True)
+    if status == FAULT:
+        return NoRendition("The image store cannot read this image, or the disk is full.", lasting=False)
     if status == -signal.SIGXCPU:
         return NoRendition("The image takes too long to decode, so it is not shown.", lasting=True)
     if status == -signal.SIGKILL:

@@ -17,7 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from worker.dicom.facts import GreyFacts, Voi
 from worker.dicom.reading import START_BYTES, is_dicom, read_header
-from worker.errors import RejectedImage
+from worker.errors import RejectedImage, raise_fault
 from worker.imagefile.grey_range import HIGHEST, robust_range, spread
 from worker.imagefile.limits import LONGEST_HEADER, check_parts
 from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
@@ -54,6 +54,7 @@ def draw(data: bytes, max_pixels: int) -> tuple[Facts, dict[Kind, bytes]]:
     except RejectedImage:
         raise
     except _DAMAGED as error:
+        raise_fault(error)
         raise RejectedImage("undecodable", detail="it is damaged, or neither JPEG nor PNG") from error
     if grey.mode == "L":
         return Facts(*size, bits=8), _encoded(grey, grey)
@@ -88,14 +89,16 @@ def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; broken EXIF data are ignored."""
     try:
         return int(image.getexif().get(0x0112, 1))
-    except _DAMAGED:
+    except _DAMAGED as error:
+        raise_fault(error)
         return 1
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except _DAMAGED:
+    except _DAMAGED as error:
+        raise_fault(error)
         return image
 
 

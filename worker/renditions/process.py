@@ -1,17 +1,19 @@
 """The bounded process: makes the pack of one file. Standard input is the file, standard output is the pack.
 
 It limits itself before it reads: address space, processor time and the size of what it writes (setrlimit(2)).
-Exit status 3 means that the file cannot be shown; standard error then has the sentence.
+Exit status 3 means that the file cannot be shown; standard error then has the sentence. Exit status 4 means that this
+machine failed, which says nothing of the file.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import resource
 import sys
 
-REFUSED = 3
+REFUSED, FAULT = 3, 4
 # SIGXCPU comes first, so that the caller can tell why the process ended; SIGKILL follows.
 _KILLED_LATER_S = 5
 # More than any pack: 4,096 x 4,096 pixels of 16 bits, twice.
@@ -33,6 +35,11 @@ def main(sha256: str, memory_bytes: int, cpu_s: int, niceness: int, max_pixels: 
     except MemoryError:
         sys.stderr.write("Showing the image needs more memory than NIGHTREAD_RENDITION_MEMORY_BYTES.")
         return REFUSED
+    except OSError as fault:
+        if fault.errno == errno.EFBIG:
+            sys.stderr.write("The picture is too large to be shown.")
+            return REFUSED
+        return FAULT
 
 
 def _make(sha256: str, max_pixels: int) -> int:

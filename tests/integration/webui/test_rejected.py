@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from pydicom.uid import CTImageStorage
 
+from tests.dicom_objects import as_file, grey_object, phantom_values
+from tests.filling import assert_consistent
 from tests.integration.webui.conftest import Reader
 from tests.integration.webui.night import Night, phantoms
 from worker.ledger import audit
@@ -171,6 +174,30 @@ def test_rejected_image_is_read_without_a_score_in_the_full_viewer(
     assert (row["finding_reason"], row["score_shown"]) == ("not_a_chest", False)
     assert ada.post("/review/undo").location == f"/review/{gate_rejected}"
     assert state(night, gate_rejected) == ImageState.REJECTED
+
+
+def test_object_that_its_tags_refuse_is_read_without_a_score(
+    reader: Reader, night: Night, tmp_path: Path
+) -> None:
+    lateral, ct = tmp_path / "lateral.dcm", tmp_path / "ct.dcm"
+    lateral.write_bytes(as_file(grey_object(phantom_values(width=320), ViewPosition="LL")))
+    ct.write_bytes(as_file(grey_object(phantom_values(width=320), SOPClassUID=CTImageStorage)))
+    readable, closed = (accepted.image_id for accepted in night.accept([lateral, ct]))
+    ada = reader("Ada")
+    assert re.findall(r'href="/review/(\d+)">Read without', ada.get("/rejected").text) == [str(readable)]
+    page = ada.get(f"/review/{readable}").text
+    for part in ('id="decide"', 'id="picture"', "frontal views only"):
+        assert part in page
+    assert ada.get(f"/images/{readable}/picture").status_code == 200
+    assert ada.get(f"/images/{readable}/values.png").status_code == 200
+    assert ada.post(f"/images/{readable}/original", data={"reason": "why not"}).status_code in {403, 404}
+    sent = {"finding": "no_signs", "prediction": "0", "score_shown": "0"}
+    assert ada.post(f"/review/{readable}/decide", data=sent).location == "/rejected"
+    assert "Read by Ada: no signs" in ada.get("/rejected").text
+    assert state(night, readable) == ImageState.REJECTED
+    refused = ada.post(f"/review/{closed}/decide", data=sent, follow_redirects=True)
+    assert "no picture that a person could read" in refused.text
+    assert_consistent(night.ledger)
 
 
 def test_reading_without_a_score_is_refused_once_there_is_one(

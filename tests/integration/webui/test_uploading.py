@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from werkzeug.test import TestResponse
 
+from tests.hostile_objects import hostile_objects
 from tests.integration.webui.conftest import Reader
 from tests.integration.webui.night import RUN, Night, copies, open_night, phantoms
 from tests.signing_in import signed_in_client
@@ -199,3 +202,15 @@ def test_hostile_names_are_escaped(
 def test_upload_without_files_says_so(reader: Reader) -> None:
     answer = reader("Ada").post("/upload", data={}, follow_redirects=True)
     assert "No file was selected." in answer.text
+
+
+def test_each_hostile_object_gets_an_answer(client: FlaskClient, night: Night) -> None:
+    objects = hostile_objects(width=160)
+    for number, data in enumerate(objects.values()):
+        assert upload(client, [(f"{number}.dcm", data)]).status_code == 303
+    with night.ledger.reading() as session:
+        counts = file_counts(session)
+        outcomes = Counter(session.scalars(select(Receipt.outcome).where(Receipt.source == "upload")))
+    assert counts.balanced
+    assert outcomes["new"] + outcomes["rejected"] == len(objects)
+    assert outcomes["rejected"] > len(objects) // 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import multiprocessing
 import os
 import signal
@@ -21,8 +23,9 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 from tests.conftest import HANG_S, wait_for
 from tests.dicom_objects import as_file, grey_object, phantom_values, with_pixels
 from worker.config import ROOT, Settings
-from worker.dicom.decoder import Bounds, Decoder, bounds_of
-from worker.dicom.picture import decode
+from worker.dicom import process
+from worker.dicom.decoder import Bounds, Decoder, _grey, bounds_of
+from worker.dicom.picture import Picture, decode
 from worker.errors import RejectedImage, TransientFailure
 
 pytestmark = pytest.mark.slow
@@ -128,6 +131,16 @@ def test_object_that_needs_too_much_memory_is_rejected() -> None:
     with closing(Decoder(replace(BOUNDS, memory_bytes=TIGHT_BYTES))) as decoder:
         assert code(decoder, as_file(grey_object(values))) == "dicom_needs_memory"
         assert decoder.decode(OBJECT).grey8.shape == VALUES.shape
+
+
+def test_fault_of_the_machine_is_no_reason_to_reject(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_data: bytes) -> Picture:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("worker.dicom.picture.decode", fail)
+    document, values = process._decoded(OBJECT)
+    with pytest.raises(TransientFailure, match=os.strerror(errno.EIO)):
+        _grey(json.loads(json.dumps(document)), values)
 
 
 def test_nothing_is_started_before_the_first_object() -> None:

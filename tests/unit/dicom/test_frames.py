@@ -13,6 +13,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
@@ -98,6 +99,30 @@ def test_cut_frame_is_rejected(syntax: UID) -> None:
     plain = as_file(grey_object(VALUES))
     outcomes = {code(with_pixels(plain, syntax, frame[: len(frame) * part // 8 * 2])) for part in (1, 2, 3)}
     assert outcomes <= {"truncated", "dicom_pixels_damaged", "dicom_pixel_bytes"}
+
+
+@pytest.mark.parametrize("border", [0, 20])
+@pytest.mark.parametrize("syntax", [*WITH_HEADER, JPEGLossless, JPEGBaseline8Bit], ids=lambda s: s.name)
+def test_frame_that_lacks_data_before_its_end_is_rejected(syntax: UID, border: int) -> None:
+    """libjpeg shows the rest as plain grey. A plain border of a whole film is no reason to reject it."""
+    bits = 8 if syntax == JPEGBaseline8Bit else 12
+    values = phantom_values(bits, 160)
+    values[len(values) - border :] = 100
+    plain = as_file(grey_object(values, bits))
+    frame = frame_of(as_file(grey_object(values, bits), syntax))
+    half, end = len(frame) // 2, len(frame.rstrip(b"\0")) - 2
+    for lacking in (frame[:half] + ENDS, frame[: end - 2_000] + ENDS):
+        assert code(with_pixels(plain, syntax, lacking)) in {"truncated", "dicom_pixels_damaged"}
+    decode(with_pixels(plain, syntax, frame))
+
+
+def test_codestream_that_lacks_a_tile_is_rejected() -> None:
+    """Each header states four times as many pixels: OpenJPEG would show the tiles that are not there as black."""
+    frame = frame_of(as_file(grey_object(VALUES), JPEG2000Lossless))
+    rows, columns = VALUES.shape
+    larger = frame[:8] + struct.pack(">LL", 2 * columns, 2 * rows) + frame[16:]
+    stated = stating(as_file(grey_object(VALUES)), Rows=2 * rows, Columns=2 * columns)
+    assert code(with_pixels(stated, JPEG2000Lossless, larger)) == "truncated"
 
 
 @pytest.mark.parametrize("syntax", WITH_HEADER, ids=lambda syntax: syntax.name)

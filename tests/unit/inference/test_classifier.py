@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ from worker.errors import ModelUnusable
 from worker.inference.bundle import load_bundle
 from worker.inference.classifier import FULL_SCALE, Classifier, Scores, scores_of
 from worker.inference.preprocess import to_model_input
-from worker.inference.runtime import LiteRtRuntime, Runtime, TensorFlowRuntime, open_runtime
+from worker.inference.runtime import (
+    LiteRtRuntime,
+    Runtime,
+    TensorFlowRuntime,
+    _without_notices,
+    open_runtime,
+)
 from worker.phantom import draw_phantom
 
 # TensorFlow is in the training environment alone.
@@ -148,6 +155,17 @@ def test_versions_name_the_software_that_computes(classifier: Classifier) -> Non
 @pytest.mark.training
 def test_the_versions_of_the_reference_name_keras() -> None:
     assert "keras" in Classifier(BUNDLE, "tensorflow").versions
+
+
+def test_notices_of_litert_stay_off_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    runtime = LiteRtRuntime(BUNDLE.folder / "model.tflite")
+    assert capfd.readouterr().err == ""
+    os.write(2, b"a line after it\n")
+    with _without_notices():
+        os.write(2, b"INFO: a notice\nERROR: another thread's line\n")
+    assert capfd.readouterr().err == "a line after it\nERROR: another thread's line\n"
+    assert runtime.run(np.zeros((1, BUNDLE.side, BUNDLE.side), dtype=np.uint8)).shape[0] == 1
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

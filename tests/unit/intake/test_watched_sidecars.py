@@ -13,6 +13,7 @@ from tests.dicom_objects import as_file, grey_object, phantom_values
 from tests.files import jpeg
 from tests.filling import assert_consistent
 from tests.unit.intake.test_watcher import Inbox
+from worker.ledger.review import is_readable
 from worker.ledger.tables import Image, Instance, Study
 
 HEADER = "file,patient,age_years,sex,view\n"
@@ -161,3 +162,4 @@ def test_stated_lateral_view_is_rejected(make_inbox: Callable[..., Inbox]) -> No
     with inbox.ledger.reading() as session:
         row = session.scalars(select(Image)).one()
     assert (row.state, row.reason_code) == ("rejected", "stated_view")
+    assert is_readable(row)

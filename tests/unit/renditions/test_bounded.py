@@ -6,6 +6,7 @@ import hashlib
 import io
 import threading
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 import structlog
@@ -16,7 +17,7 @@ from tests.files import encoded, grey, jpeg
 from worker.config import Settings
 from worker.decoder_environment import decoder_environment
 from worker.renditions.area import RenditionArea
-from worker.renditions.bounded import NoRendition
+from worker.renditions.bounded import NoRendition, make_pack
 from worker.renditions.maker import Maker
 from worker.renditions.on_demand import WAITING, OnDemand
 from worker.renditions.pack import Kind
@@ -84,6 +85,18 @@ def test_changed_bytes_are_never_shown(settings: Settings, store: Store) -> None
     with pytest.raises(NoRendition, match="have changed"):
         OnDemand(settings, store).get(sha256, Kind.FULL)
     assert not pack_of(store, sha256).exists()
+
+
+def test_disk_that_fails_is_no_answer_about_an_image(settings: Settings, tmp_path: Path) -> None:
+    data, bounds = jpeg(), Maker(settings, open_store(settings)).bounds
+    film = tmp_path / "film"
+    film.write_bytes(data)
+    # A file that is open for writing only cannot be read. The device is a full disk.
+    for mode, target in (("ab", tmp_path / "pack"), ("rb", Path("/dev/full"))):
+        with film.open(mode) as source, target.open("wb") as pack:
+            with pytest.raises(NoRendition, match="cannot read this image, or the disk is full") as failure:
+                make_pack(cast("BinaryIO", source), pack, hashlib.sha256(data).hexdigest(), bounds)
+            assert not failure.value.lasting
 
 
 def test_costly_file_ends_its_process_and_is_remembered(tmp_path: Path) -> None:
