@@ -28,9 +28,10 @@ def test_figures_lie_between_the_points_beside_the_threshold() -> None:
     assert astuple(found.npv) == pytest.approx((0.7 / 1.2, 0.9 / 1.1))
 
 
-def test_threshold_beside_a_point_may_lie_on_either_side_of_it() -> None:
+@pytest.mark.parametrize("threshold", [0.59997, 0.60003])
+def test_threshold_beside_a_point_may_lie_on_either_side_of_it(threshold: float) -> None:
     """A card rounds its thresholds to four decimals."""
-    (found,) = at_threshold(card_with(), 0.60003, 0.5)
+    (found,) = at_threshold(card_with(), threshold, 0.5)
     assert found.sensitivity == Range(0.2, 0.8)
 
 
