@@ -153,6 +153,7 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         "account.show": ["/account"],
         "people.show": ["/people"],
         "protocol.show": ["/protocol"],
+        "thresholds.show": ["/thresholds"],
         "tokens.own": ["/account/tokens"],
         "tokens.every": ["/tokens"],
         "erasures.show": ["/erase"],

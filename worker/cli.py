@@ -19,6 +19,7 @@ import click
 from worker import DISCLAIMER, __version__
 from worker.cli_people import tokens, users
 from worker.cli_support import ID, check_line, fail, json_text, open_ledger, start
+from worker.cli_thresholds import thresholds
 from worker.errors import ModelUnusable, SchemaOutdated, TransientFailure, WrongSettings
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def nightread() -> None:
 
 nightread.add_command(users)
 nightread.add_command(tokens)
+nightread.add_command(thresholds)
 
 
 @nightread.command()

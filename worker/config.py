@@ -113,7 +113,8 @@ class Settings(BaseSettings):
         "litert", description="`litert`, or `tensorflow` to score with the float reference `model.keras`."
     )
     operating_point: str = Field(
-        "", description="Name of an operating point of the model; empty: the model's default."
+        "",
+        description="Name of an operating point of the model, for a site that has put none in force; empty: the model's default.",
     )
     outside_population: Literal["score", "reject"] = Field(
         "score",

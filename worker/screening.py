@@ -184,15 +184,17 @@ class Screener:
             return 0
         log.debug("leased images", images=[image.id for image in leased])
         try:
-            scored, rejections = self._examine(leased, owner)
+            examined, rejections = self._examine(leased, owner)
         except Exception as failure:
             self._release(leased, owner, failure)
             raise
         with self._ledger.transaction() as session:
+            # The site may have put another operating point in force since this process started, or this chunk.
+            model, scored = predictions.follow_site(session, self.model, examined)
             count = predictions.record(
                 session,
                 owner=owner,
-                model=self.model,
+                model=model,
                 scored=scored,
                 rejected=rejections,
                 started_at=started_at,

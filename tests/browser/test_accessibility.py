@@ -33,6 +33,7 @@ PAGES = (
     "/tokens",
     "/people",
     "/protocol",
+    "/thresholds?point=screen",
     "/audit",
     "/audit?image=1",
     "/nothing-here",

@@ -40,6 +40,7 @@ PAGES = (
     "/tokens",
     "/people",
     "/protocol",
+    "/thresholds?point=screen",
     "/erase?images=1-3",
     "/audit",
     "/nothing-here",

@@ -17,14 +17,15 @@ from worker.config import Settings
 from worker.dicom.decoder import Decoder, bounds_of
 from worker.errors import ModelUnusable, StoreAway, TransientFailure
 from worker.imagefile.limits import Limits
-from worker.inference.triage import OperatingPoint
+from worker.inference.triage import OperatingPoint, triage
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
-from worker.ledger import canary, leases
+from worker.ledger import canary, leases, thresholds
 from worker.ledger.protocols import Protocol
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane, Source
-from worker.ledger.tables import Image, Prediction
+from worker.ledger.tables import Image, Model, Prediction
+from worker.ledger.thresholds import Point
 from worker.screening import Prepared, Scorer, ScoringResult, Screener, open_scorer
 from worker.store import Store, open_store
 
@@ -233,6 +234,37 @@ def test_adult_is_scored_and_never_clear(site: Site, tmp_path: Path, images: lis
     assert (counts.inside_population, counts.outside_population, counts.unknown_age) == (1, 1, 1)
     assert counts.unread == 1
     assert replay_image(site.settings, site.ledger, ids[1])["computed"]["population"] == "outside"
+
+
+def put_in_force(ledger: Ledger, point: Point | None) -> None:
+    with ledger.transaction() as session:
+        model = session.scalars(select(Model)).one()
+        thresholds.change(session, model, point, who="user:1", why="a test", at=utc_now())
+
+
+def test_running_screener_follows_the_point_that_the_site_puts_in_force(
+    site: Site, tmp_path: Path, images: list[bytes]
+) -> None:
+    """Each image is scored before or after a change, and follows what is in force when it is recorded."""
+    follow(site.ledger, Protocol(sample_share=0))
+    ids = site.accept(tmp_path, images)
+    chosen = [None, Point("none-clear", 0.0, 0.0, 1.0), Point("all-clear", 1.0, 1.0, 1.0)]
+    screener = Screener(site.settings, site.ledger, site.store, site.scorer)
+    names = []
+    for image_id, point in zip(ids, chosen, strict=True):
+        if point is not None:
+            put_in_force(site.ledger, point)
+        screener.screen([image_id])
+        (row,) = predictions_of(site.ledger, [image_id])
+        names.append((row.operating_point.name, row.verdict))
+    default = site.scorer.point
+    (first,) = predictions_of(site.ledger, ids[:1])
+    assert names == [
+        (default.name, triage(first.p_pneumonia, default, cropped=first.crop is not None).value),
+        ("none-clear", "uncertain"),
+        ("all-clear", "clear"),
+    ]
+    assert_consistent(site.ledger)
 
 
 def predictions_of(ledger: Ledger, ids: list[int]) -> list[Prediction]:

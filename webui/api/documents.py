@@ -16,7 +16,7 @@ from worker.ledger.models import RegisteredModel
 from worker.ledger.related_images import RelatedImages
 from worker.ledger.reports import RunSummary
 from worker.ledger.studies import INSTANCE_COLUMNS, PATIENT_COLUMNS, STUDY_COLUMNS
-from worker.ledger.tables import Image, Prediction, Receipt, Rescore, Review
+from worker.ledger.tables import Image, OperatingPointRow, Prediction, Receipt, Rescore, Review
 
 
 def queue_row(
@@ -52,6 +52,7 @@ def image_document(
         **_identity(image, related),
         "erased_at": _iso(image.erasure.at) if image.erasure else None,
         "erased_why": image.erasure.reason if image.erasure else None,
+        "operating_point": _point(image.operating_point) if predictions and image.operating_point else None,
         "predictions": [_prediction(prediction) for prediction in predictions],
         "reviews": [review_document(reading) for reading in hidden.shown_readings(image)],
         "receipts": [_receipt(receipt, names) for receipt in image.receipts],
@@ -159,8 +160,16 @@ def _image_row(image: Image, standing: Review | None, hidden: Blinding) -> dict[
     }
 
 
+def _point(point: OperatingPointRow) -> dict[str, Any]:
+    return {
+        "name": point.name,
+        "threshold": point.threshold,
+        "band_low": point.band_low,
+        "band_high": point.band_high,
+    }
+
+
 def _prediction(prediction: Prediction) -> dict[str, Any]:
-    point = prediction.operating_point
     return {
         "prediction": prediction.id,
         "p_normal": prediction.p_normal,
@@ -179,12 +188,7 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
             "version": prediction.model.version,
             "sha256": prediction.model.sha256,
         },
-        "operating_point": {
-            "name": point.name,
-            "threshold": point.threshold,
-            "band_low": point.band_low,
-            "band_high": point.band_high,
-        },
+        "operating_point": _point(prediction.operating_point),
         "started_at": _iso(prediction.started_at),
         "finished_at": _iso(prediction.finished_at),
         "compute_ms": prediction.compute_ms,

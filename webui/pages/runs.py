@@ -12,7 +12,7 @@ from webui.dependencies import dependencies
 from webui.parameters import before_parameter
 from worker.card.flagged_share import unexpected_share
 from worker.card.reading import operating_points, read_card
-from worker.ledger import reports
+from worker.ledger import reports, thresholds
 from worker.ledger.accesses import AccessKind
 from worker.ledger.models import registered_models
 from worker.ledger.reports import RunSummary
@@ -58,6 +58,9 @@ def _unexpected_share(session: Session, run: RunSummary) -> str | None:
     models = registered_models(session)
     used = models[0].operating_point if models else None
     if used is None or run.first_scored_at is None or run.first_scored_at < models[0].model.active_since:
+        return None
+    if thresholds.changed_since(session, run.first_scored_at):
+        # Some verdicts of the run may follow another point than the one in use.
         return None
     counts = run.file_counts
     for point in operating_points(read_card(models[0].model.card)):

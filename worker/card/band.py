@@ -1,6 +1,8 @@
-"""The lower end of an operating point's band, for triage and for the pages that show it. Pure."""
+"""The scores at which the verdict of an operating point changes: for triage, for re-triage, and for pages. Pure."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 # A score of a film that was cut out of a page can be lower than that of the film alone: the largest fall near
 # the band was 0.41, to 0.31 below the band. So such an image is clear only this far below the band.
@@ -18,3 +20,30 @@ def clear_below(band_low: float, *, cropped: bool, outside: bool = False) -> flo
     if outside:
         return 0.0
     return max(0.0, band_low - CAUTION_AFTER_CROP) if cropped else band_low
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """All that decides a verdict besides the score and the image; each is 0..1.
+
+    Attributes:
+        flagged_from: an image at or above it is flagged.
+        clear_below: an image below it is clear.
+        clear_below_if_cropped: the same for a film that was cut out of a margin or a page.
+    """
+
+    flagged_from: float
+    clear_below: float
+    clear_below_if_cropped: float
+
+    @classmethod
+    def of_band(cls, band_low: float, band_high: float) -> Bounds:
+        """Return the bounds of an operating point."""
+        return cls(band_high, clear_below(band_low, cropped=False), clear_below(band_low, cropped=True))
+
+    def verdict(self, p_pneumonia: float, *, cropped: bool, outside: bool) -> str:
+        """Return `flagged`, `uncertain` or `clear` for a score; the image of a patient outside is never clear."""
+        if p_pneumonia >= self.flagged_from:
+            return "flagged"
+        limit = self.clear_below_if_cropped if cropped else self.clear_below
+        return "uncertain" if outside or p_pneumonia >= limit else "clear"

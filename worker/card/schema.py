@@ -157,8 +157,9 @@ class SpreadSection(TolerantSection):
 
 
 class RocSection(TolerantSection):
-    """A ROC curve as two lists of equal length."""
+    """A ROC curve as two lists of equal length. `threshold` has the threshold of each point, in cards that state it."""
 
+    threshold: list[float] = []
     sensitivity: list[float] = []
     specificity: list[float] = []
 

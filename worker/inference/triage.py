@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.card.band import clear_below
+from worker.card.band import Bounds
 
 
 class Verdict(StrEnum):
@@ -65,10 +65,8 @@ def triage(
         ValueError: the score is not a number in 0..1.
     """
     _check(p_pneumonia)
-    if p_pneumonia >= point.band_high:
-        return Verdict.FLAGGED
-    limit = clear_below(point.band_low, cropped=cropped, outside=outside)
-    return Verdict.UNCERTAIN if p_pneumonia >= limit else Verdict.CLEAR
+    bounds = Bounds.of_band(point.band_low, point.band_high)
+    return Verdict(bounds.verdict(p_pneumonia, cropped=cropped, outside=outside))
 
 
 def confidence(p_pneumonia: float) -> float:

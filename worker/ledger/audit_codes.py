@@ -102,6 +102,8 @@ MEANINGS: dict[str, Meaning] = {
     "model_registered": Meaning("Model registered", Act.CREATE, _ALERT, _SOFTWARE_CONFIGURATION),
     "card_replaced": Meaning("Card of a model replaced", Act.UPDATE, _ALERT, _SOFTWARE_CONFIGURATION),
     "operating_point_set": Meaning("Operating point set", Act.UPDATE, _ALERT, _SOFTWARE_CONFIGURATION),
+    "thresholds_set": Meaning("Operating point put in force", Act.UPDATE, _ALERT, _SOFTWARE_CONFIGURATION),
+    "retriaged": Meaning("Unread images triaged again", Act.UPDATE),
     "protocol_set": Meaning("Reading protocol set", Act.UPDATE, _ALERT, _SOFTWARE_CONFIGURATION),
     "tallies_repaired": Meaning("Tallies counted again", Act.UPDATE),
     # The trail.

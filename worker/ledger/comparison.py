@@ -19,6 +19,7 @@ from worker.ledger import access_batches, audit
 from worker.ledger.accesses import AccessKind
 from worker.ledger.seals import is_erased, seal, sealed_value
 from worker.ledger.tables import (
+    RARE_KIND,
     AccessBatch,
     AccessReason,
     AccessRecord,
@@ -43,7 +44,7 @@ from worker.ledger.tables import (
     Totp,
     User,
 )
-from worker.ledger.trail_facts import PROVEN, Facts, TrailEvent, image_facts, row_facts
+from worker.ledger.trail_facts import PROVEN, RETRIAGED, Facts, TrailEvent, image_facts, row_facts
 
 # Only this many differences are kept, and all are counted.
 KEPT = 100
@@ -66,6 +67,11 @@ _WITH_EVENTS: tuple[type[Any], ...] = (
 )
 _OF_IMAGES: tuple[type[Any], ...] = (Receipt, Instance, Prediction, Review, Rescore, Erasure)
 _HIDDEN = ("_seal", "_sha256")
+# What `TrailEvent.parse` takes.
+_EVENT = (
+    *(AuditEvent.at, AuditEvent.kind, AuditEvent.actor, AuditEvent.subject, AuditEvent.payload),
+    AuditEvent.seq,
+)
 Row = RowMapping | Mapping[str, Any]
 
 
@@ -145,6 +151,8 @@ class _Comparer:
         self._session = session
         self.result = Comparison()
         self._model_hashes: dict[int, str] = dict(session.execute(select(Model.id, Model.sha256)).all())
+        of_all = select(*_EVENT).where(RARE_KIND, AuditEvent.kind == RETRIAGED).order_by(AuditEvent.seq)
+        self._retriages = [TrailEvent.parse(*row) for row in session.execute(of_all)]
 
     def compare_table(self, table: type[Any]) -> None:
         """Compare the rows of a table in which each row has events of its own."""
@@ -206,7 +214,8 @@ class _Comparer:
         parts: Mapping[type[Any], Sequence[Row]],
         events: Collection[TrailEvent],
     ) -> None:
-        facts = image_facts(image_id, events)
+        predictions = {self._model_hashes.get(row["model_id"]): row for row in parts[Prediction]}
+        facts = image_facts(image_id, self._with_retriages(events), _scores(predictions))
         if image is not None:
             self._compare_row("image", image_id, _unleased(image), facts.image)
         elif events:
@@ -217,7 +226,6 @@ class _Comparer:
         self._compare_all("rescore", {row["id"]: row for row in parts[Rescore]}, facts.rescores)
         self._compare_all("erasure", {row["id"]: row for row in parts[Erasure]}, facts.erasures)
         self._compare_all("instance", {row["id"]: row for row in parts[Instance]}, facts.instances)
-        predictions = {self._model_hashes.get(row["model_id"]): row for row in parts[Prediction]}
         self._compare_all("prediction", predictions, facts.predictions, missing=f"image:{image_id}")
         first = receipts.get(facts.first_receipt)
         # The name of an image is a copy of the name in its first receipt.
@@ -225,6 +233,12 @@ class _Comparer:
             self.result.add(Mismatch(f"image:{image_id}", "original_name"))
         if facts.erasures:
             self._find_texts(parts)
+
+    def _with_retriages(self, events: Collection[TrailEvent]) -> Collection[TrailEvent]:
+        """Return the events about an image and the re-triages of all images, in their order."""
+        if not self._retriages or not events:
+            return events
+        return sorted([*events, *self._retriages], key=lambda event: event.seq)
 
     def _find_texts(self, parts: Mapping[type[Any], Sequence[Row]]) -> None:
         """Report each text that is still there although the image was erased."""
@@ -280,8 +294,7 @@ class _Comparer:
         return rows
 
     def _events(self, subjects: Iterator[str]) -> dict[str, list[TrailEvent]]:
-        columns = AuditEvent.at, AuditEvent.kind, AuditEvent.actor, AuditEvent.subject, AuditEvent.payload
-        about = select(*columns).where(AuditEvent.subject.in_(list(subjects))).order_by(AuditEvent.seq)
+        about = select(*_EVENT).where(AuditEvent.subject.in_(list(subjects))).order_by(AuditEvent.seq)
         events: dict[str, list[TrailEvent]] = defaultdict(list)
         for row in self._session.execute(about):
             event = TrailEvent.parse(*row)
@@ -321,6 +334,11 @@ def _is_erased(row: Row, fact: str) -> bool:
     """Return whether text and salt are gone. A text that was recorded without a salt has none to lose."""
     typed = fact.endswith("_seal") or fact in {"note_sha256", "retry_reason_sha256"}
     return typed and is_erased(row["salt"], row[column_of(fact)], row["id"])
+
+
+def _scores(predictions: Mapping[str | None, Row]) -> dict[str, float]:
+    """Return the scores of an image's predictions, by the SHA-256 of their models."""
+    return {sha256: row["p_pneumonia"] for sha256, row in predictions.items() if sha256 is not None}
 
 
 def _digest(value: object) -> str | None:

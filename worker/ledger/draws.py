@@ -32,10 +32,15 @@ def draw(session: Session, verdicts: Mapping[int, str], random: Random) -> dict[
     sampled = [
         image_id for image_id, verdict in verdicts.items() if verdict == _SAMPLED and random.random() < share
     ]
-    missing = _waiting(session, _SAMPLED) + len(sampled) - _waiting(session, _BESIDE)
+    missing = missing_beside(session, len(sampled))
     flagged = [image_id for image_id, verdict in verdicts.items() if verdict == _BESIDE]
     beside = random.sample(flagged, max(0, min(missing, len(flagged))))
     return {image_id: random.random() for image_id in (*sampled, *beside)}
+
+
+def missing_beside(session: Session, sampled: int) -> int:
+    """Return how many flagged images must be drawn so that as many wait as clear ones with `sampled` more of these."""
+    return _waiting(session, _SAMPLED) + sampled - _waiting(session, _BESIDE)
 
 
 def _canaries(session: Session, image_ids: Sequence[int]) -> set[int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from worker.ledger import thresholds
 from worker.ledger.tables import Model, OperatingPointRow, Prediction, PredictionTally
 
 
@@ -19,7 +20,8 @@ class RegisteredModel:
         model: its row.
         in_use: whether it is the model that scores now.
         scored: number of images it has scored.
-        operating_point: the operating point of its latest prediction; None if it has scored nothing.
+        operating_point: the operating point that the site has in force for it, else that of its latest prediction; None if
+            it has scored nothing.
     """
 
     model: Model
@@ -34,7 +36,7 @@ def registered_models(session: Session) -> list[RegisteredModel]:
     scored = {tally.model_id: tally.total for tally in session.scalars(select(PredictionTally))}
     in_use = _model_in_use(session, models)
     registered = [
-        RegisteredModel(model, model is in_use, scored.get(model.id, 0), _latest_point(session, model))
+        RegisteredModel(model, model is in_use, scored.get(model.id, 0), _point_in_use(session, model))
         for model in models
     ]
     return sorted(registered, key=lambda candidate: not candidate.in_use)
@@ -48,6 +50,20 @@ def find_model(models: Sequence[RegisteredModel], sha256: str) -> RegisteredMode
 def model_in_use(session: Session) -> Model | None:
     """Return the model that scores now; None before a worker has registered one."""
     return _model_in_use(session, _latest_first(session))
+
+
+def unused_point(session: Session) -> str | None:
+    """Return a sentence if the site's operating point is for another model than the one that scores now, else None."""
+    setting = thresholds.latest(session)
+    if setting is None or setting.point is None:
+        return None
+    model = model_in_use(session)
+    if model is None or model.sha256 == setting.model_sha256:
+        return None
+    return (
+        f"The operating point {setting.point.name} was set for another model ({setting.model_sha256[:12]}), so the model "
+        f"that scores now ({model.sha256[:12]}) does not use it. Set a point for this model on the page Thresholds."
+    )
 
 
 def _latest_first(session: Session) -> Sequence[Model]:
@@ -66,7 +82,15 @@ def _model_in_use(session: Session, models: Sequence[Model]) -> Model | None:
     return next(model for model in models if model.id == latest.model_id)
 
 
-def _latest_point(session: Session, model: Model) -> OperatingPointRow | None:
+def _point_in_use(session: Session, model: Model) -> OperatingPointRow | None:
+    setting = thresholds.in_force(session, model.sha256)
+    if setting is not None:
+        return session.get(OperatingPointRow, setting.operating_point_id)
+    return latest_point(session, model)
+
+
+def latest_point(session: Session, model: Model) -> OperatingPointRow | None:
+    """Return the operating point of the model's latest prediction; None if it has scored nothing."""
     # By id, because PostgreSQL would otherwise search row by row from the latest prediction of any model.
     latest = select(func.max(Prediction.id)).where(Prediction.model_id == model.id).scalar_subquery()
     return session.scalars(

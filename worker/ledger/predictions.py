@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -11,7 +11,9 @@ from typing import Any
 from sqlalchemy import Row, exists, insert, select, update
 from sqlalchemy.orm import Session
 
-from worker.ledger import actors, audit, draws, rechecks
+from worker.card.band import Bounds
+from worker.card.population import Population
+from worker.ledger import actors, audit, draws, rechecks, thresholds
 from worker.ledger.states import NEEDS_READING, NOT_READ, ImageState, ReviewState, check_transition
 from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction
 from worker.ledger.trail_facts import CROP
@@ -113,32 +115,28 @@ def register_model(
         model.card = card
         replaced: dict[str, object] = {"card_sha256": card_sha256}
         events.append(audit.Event("card_replaced", actors.PROGRAM, f"model:{model.id}", replaced))
-    row = session.scalars(
-        select(OperatingPointRow).where(
-            OperatingPointRow.model_id == model.id,
-            OperatingPointRow.name == point_name,
-            OperatingPointRow.threshold == point["threshold"],
-            OperatingPointRow.band_low == point["band_low"],
-            OperatingPointRow.band_high == point["band_high"],
-        )
-    ).first()
-    if row is None:
-        row = OperatingPointRow(
-            model_id=model.id,
-            name=point_name,
-            set_by="bundle",
-            why="from the model's card",
-            set_at=at,
-            **point,
-        )
-        session.add(row)
-        session.flush()
-        point_details: dict[str, object] = {"model": model.id, "name": point_name, **point}
-        events.append(
-            audit.Event("operating_point_set", actors.PROGRAM, f"operating_point:{row.id}", point_details)
-        )
     audit.append(session, events, at)
-    return ScoringModel(model.id, sha256, row.id, point_name)
+    of_card = thresholds.Point(point_name, **point)
+    point_id = thresholds.row_of(session, model, of_card, who=actors.PROGRAM, at=at)
+    return ScoringModel(model.id, sha256, point_id, point_name)
+
+
+def follow_site(
+    session: Session, model: ScoringModel, scored: Sequence[ScoreRecord]
+) -> tuple[ScoringModel, Sequence[ScoreRecord]]:
+    """Return model and results at the operating point that the site has in force for this model; else as they are.
+
+    It locks the audit trail, so no other point can be put in force before the results are recorded.
+    """
+    audit.lock(session)
+    setting = thresholds.in_force(session, model.model_sha256)
+    if setting is None or setting.point is None or setting.operating_point_id is None:
+        return model, scored
+    bounds = setting.point.bounds
+    followed = replace(
+        model, operating_point_id=setting.operating_point_id, operating_point=setting.point.name
+    )
+    return followed, [replace(result, verdict=_verdict(bounds, result)) for result in scored]
 
 
 def record(
@@ -176,7 +174,7 @@ def record(
     events = [
         *map(_rejected_event, kept_rejections),
         *(_scored_event(result, model, versions, drawn.get(result.image_id)) for result in kept_scores),
-        *(_restore(session, image_id) for image_id in restored),
+        *(_restore(session, image_id, model) for image_id in restored),
     ]
     audit.append(session, events, at)
     return len(events)
@@ -204,14 +202,32 @@ def _still_leased(session: Session, ids: Sequence[int], owner: str, model_id: in
     return {row[0]: bool(row[1]) for row in session.execute(select(Image.id, by_this_model).where(*leased))}
 
 
-def _restore(session: Session, image_id: int) -> audit.Event:
-    """Give an image its last prediction again. Only a change back to an earlier model leads here."""
+def _verdict(bounds: Bounds, result: ScoreRecord) -> str:
+    outside = result.population == Population.OUTSIDE
+    return bounds.verdict(result.p_pneumonia, cropped=result.crop is not None, outside=outside)
+
+
+def _restore(session: Session, image_id: int, model: ScoringModel) -> audit.Event:
+    """Give an image its last prediction again, with the verdict of the operating point in use.
+
+    Only a change back to an earlier model leads here.
+    """
     last = session.scalars(
         select(Prediction).where(Prediction.image_id == image_id).order_by(Prediction.id.desc()).limit(1)
     ).one()
+    details: dict[str, object] = {"model": session.get_one(Model, last.model_id).sha256}
+    verdict, other_point = last.verdict, None
+    if last.model_id == model.model_id and last.operating_point_id != model.operating_point_id:
+        other_point = model.operating_point_id
+        point = session.get_one(OperatingPointRow, other_point)
+        outside = last.population == Population.OUTSIDE
+        bounds = Bounds.of_band(point.band_low, point.band_high)
+        verdict = bounds.verdict(last.p_pneumonia, cropped=last.crop is not None, outside=outside)
+        details |= {"verdict": verdict, "operating_point": other_point}
     columns = {
         "id": image_id,
-        "verdict": last.verdict,
+        "verdict": verdict,
+        "operating_point_id": other_point,
         "p_pneumonia": last.p_pneumonia,
         "population": last.population,
         "scored_at": last.finished_at,
@@ -222,8 +238,7 @@ def _restore(session: Session, image_id: int) -> audit.Event:
     _leave_lease(session, ImageState.SCORED, [columns])
     # The newer preprocessing may be in use again one day.
     rechecks.check_again(session, last.model_id, last.id)
-    sha256 = session.get_one(Model, last.model_id).sha256
-    return audit.Event("restored", actors.PROGRAM, f"image:{image_id}", {"model": sha256})
+    return audit.Event("restored", actors.PROGRAM, f"image:{image_id}", details)
 
 
 def _prediction_row(
@@ -262,6 +277,7 @@ def _scored_columns(result: ScoreRecord, drawn: Mapping[int, float], at: datetim
         "compute_ms": result.compute_ms,
         "review_state": ReviewState.UNREAD if drawn_rank is None else ReviewState.DRAWN,
         "drawn_rank": drawn_rank,
+        "operating_point_id": None,
         **vars(result.facts),
     }
 

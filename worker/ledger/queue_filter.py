@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select, true, union_all
 from sqlalchemy.orm import Session, aliased
 
+from worker.ledger import thresholds
 from worker.ledger.findings import Action
 from worker.ledger.queue_order import Order, Part, Sorting, between
 from worker.ledger.runs import run_at
@@ -19,6 +20,7 @@ from worker.ledger.tables import (
     Image,
     ImageTally,
     Instance,
+    Model,
     OperatingPointRow,
     Prediction,
     Receipt,
@@ -245,14 +247,18 @@ def _any_overdue(session: Session, overdue_from: datetime) -> bool:
 
 
 def threshold_in_use(session: Session) -> float:
-    """Return the threshold of the operating point of the latest prediction; a half if there is none."""
+    """Return the threshold that the model of the latest prediction follows now; a half if there is none."""
     latest = select(func.max(Prediction.id)).scalar_subquery()
-    threshold = session.scalar(
-        select(OperatingPointRow.threshold)
+    row = session.execute(
+        select(OperatingPointRow.threshold, Model.sha256)
         .join(Prediction, Prediction.operating_point_id == OperatingPointRow.id)
+        .join(Model, Model.id == Prediction.model_id)
         .where(Prediction.id == latest)
-    )
-    return 0.5 if threshold is None else threshold
+    ).one_or_none()
+    if row is None:
+        return 0.5
+    setting = thresholds.in_force(session, row.sha256)
+    return setting.point.threshold if setting and setting.point else row.threshold
 
 
 def tallied_total(session: Session, question: Asked) -> int:

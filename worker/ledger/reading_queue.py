@@ -151,6 +151,7 @@ def open_image(session: Session, image_id: int) -> Image | None:
             selectinload(Image.receipts),
             selectinload(Image.predictions).joinedload(Prediction.model),
             selectinload(Image.predictions).joinedload(Prediction.operating_point),
+            joinedload(Image.retriaged_by),
             selectinload(Image.reviews).joinedload(Review.user),
             selectinload(Image.rescores).joinedload(Rescore.prediction),
         )

@@ -108,6 +108,7 @@ def _remove_scores(session: Session, image_ids: Sequence[int], at: datetime) -> 
         "compute_ms",
         "review_state",
         "drawn_rank",
+        "operating_point_id",
         "claimed_by_id",
         "claimed_until",
     )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, and_, case, func, select
 from sqlalchemy.orm import Session
 
 from worker.ledger.findings import Action, Finding
@@ -131,6 +131,16 @@ class Remaining:
     pending: int
 
 
+# A re-triage gave the image another verdict than its prediction in force has, before it was read.
+_VERDICT = case(
+    (
+        and_(Image.operating_point_id.is_not(None), Image.scored_at == Prediction.finished_at),
+        Image.verdict,
+    ),
+    else_=Prediction.verdict,
+).label("verdict")
+
+
 def latest_sitting(session: Session, reader_id: int) -> Sitting | None:
     """Return the reader's latest sitting, which may go on; None if they have read nothing yet."""
     acts: Sequence[Any] = session.execute(
@@ -144,7 +154,7 @@ def latest_sitting(session: Session, reader_id: int) -> Sitting | None:
                 Review.undoes_id,
             ),
             *(Review.score_shown, Review.open_ms, Review.at),
-            *(Prediction.verdict, Prediction.p_pneumonia, Image.original_name, Image.run_id),
+            *(_VERDICT, Prediction.p_pneumonia, Image.original_name, Image.run_id),
         )
         .join(Image, Image.id == Review.image_id)
         .outerjoin(Prediction, Prediction.id == Review.prediction_id)

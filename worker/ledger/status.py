@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.ledger import canary, populations, receiver_tallies, rescores
+from worker.ledger import canary, models, populations, receiver_tallies, rescores
 from worker.ledger.file_counts import file_counts
 from worker.ledger.process_health import oldest_pending, oldest_unfinished, process_health, troubles
 from worker.ledger.tables import Prediction
@@ -44,6 +44,7 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
             waited_s=_seconds_since(oldest_unfinished(session), at),
             rescored=rescored,
             populations=populations.unexpected(session),
+            thresholds=models.unused_point(session),
         ),
     }
 

@@ -171,6 +171,8 @@ class Image(Base):
     queue_rank: Mapped[float | None] = mapped_column(Computed("coalesce(drawn_rank, p_pneumonia)"))
     claimed_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"), index=True)
     claimed_until: Mapped[datetime | None]
+    # The operating point that the verdict follows since a re-triage; null: that of the prediction. See `worker.ledger.retriage`.
+    operating_point_id: Mapped[int | None] = mapped_column(BigInteger)
     # Null: the image store has the bytes, or may have them again.
     bytes_removed_at: Mapped[datetime | None]
 
@@ -183,6 +185,9 @@ class Image(Base):
     receipts: Mapped[list[Receipt]] = relationship(back_populates="image", order_by="Receipt.id")
     rescores: Mapped[list[Rescore]] = relationship(back_populates="image", order_by="Rescore.id")
     erasure: Mapped[Erasure | None] = relationship()
+    retriaged_by: Mapped[OperatingPointRow | None] = relationship(
+        primaryjoin="foreign(Image.operating_point_id) == OperatingPointRow.id", viewonly=True
+    )
     instance: Mapped[Instance | None] = relationship(back_populates="image")
 
     @property
@@ -195,6 +200,20 @@ class Image(Base):
     def prediction(self) -> Prediction | None:
         """The prediction in force, of the loaded `predictions`; None unless the image is scored."""
         return self.predictions[0] if self.state == ImageState.SCORED and self.predictions else None
+
+    @property
+    def operating_point(self) -> OperatingPointRow | None:
+        """The operating point of the verdict; None without one. `predictions` and `retriaged_by` must be loaded."""
+        prediction = self.prediction
+        return self.retriaged_by or (prediction.operating_point if prediction else None)
+
+    @property
+    def clear_below(self) -> float:
+        """The score below which the image is clear; 0 without a verdict. What `operating_point` needs must be loaded."""
+        point, prediction = self.operating_point, self.prediction
+        if point is None or prediction is None:
+            return 0.0
+        return prediction.clear_below_at(point)
 
 
 class Study(Base):
@@ -351,9 +370,13 @@ class Prediction(Base):
 
     @property
     def clear_below(self) -> float:
-        """The score below which the image is clear. `operating_point` must be loaded."""
+        """The score below which the image was clear when it was scored. `operating_point` must be loaded."""
+        return self.clear_below_at(self.operating_point)
+
+    def clear_below_at(self, point: OperatingPointRow) -> float:
+        """Return the score below which the image is clear at an operating point."""
         outside = self.population == Population.OUTSIDE
-        return clear_below(self.operating_point.band_low, cropped=self.crop is not None, outside=outside)
+        return clear_below(point.band_low, cropped=self.crop is not None, outside=outside)
 
 
 class ReceiptTally(Base):

@@ -15,13 +15,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from worker.card.population import Population
 from worker.ledger import actors
 from worker.ledger.findings import Action, state_after
+from worker.ledger.retriage_rule import Rule
 from worker.ledger.states import ImageState, Outcome, ReviewState
 
 Facts = dict[str, object]
+# The kind of the events that are about all unread images at once. Their subject is the operating point.
+RETRIAGED = "retriaged"
 
 CROP = ("crop_left", "crop_top", "crop_right", "crop_bottom")
 # What events say of an instance and of a study. Both are sealed, but for what leads to nobody.
@@ -30,7 +35,9 @@ _INSTANCE = (
 )  # fmt: skip
 _STUDY = ("study_uid_seal", "accession_seal", "patient_key_seal", "age_years_seal", "age_source", "sex_seal")
 # What the row of an image has while it is scored.
-_SCORE = ("verdict", "p_pneumonia", "population", "scored_at", "review_state", "drawn_rank")
+_SCORE = (
+    "verdict", "p_pneumonia", "population", "scored_at", "review_state", "drawn_rank", "operating_point_id",
+)  # fmt: skip
 # What the readings of earlier versions do not have: words beside the note, and the rest.
 _TYPED = ("other_finding", "why")
 _VISIBILITY = ("score_shown", "map_shown", "open_ms")
@@ -55,7 +62,7 @@ PROVEN: dict[str, tuple[str, ...]] = {
     "image": (
         "sha256", "bytes", "format", "width", "height", "phantom", "run_id", "lane", "state", "received_at",
         "reason_code", "reason", "retry_reason", "verdict", "p_pneumonia", "population", "scored_at", "review_state",
-        "drawn_rank", "bytes_removed_at",
+        "drawn_rank", "operating_point_id", "bytes_removed_at",
     ),
     "receipt": (
         "source", "original_name", "sha256", "bytes", "outcome", "reason_code", "reason", "image_id", "run_id",
@@ -85,9 +92,10 @@ class TrailEvent:
     actor: str
     subject: str
     payload: Mapping[str, Any]
+    seq: int = 0
 
     @classmethod
-    def parse(cls, at: str, kind: str, actor: str, subject: str, payload: str) -> TrailEvent:
+    def parse(cls, at: str, kind: str, actor: str, subject: str, payload: str, seq: int = 0) -> TrailEvent:
         """Return the event with its payload parsed. No payload of ours holds lists or objects."""
         try:
             parsed = json.loads(payload)
@@ -95,7 +103,7 @@ class TrailEvent:
             parsed = None
         details = parsed.items() if isinstance(parsed, dict) else ()
         flat = {name: value for name, value in details if not isinstance(value, dict | list)}
-        return cls(at, kind, actor, subject, flat)
+        return cls(at, kind, actor, subject, flat, seq)
 
 
 @dataclass
@@ -111,6 +119,8 @@ class ImageTrail:
         rescores: facts about each time that the image lost its score to be scored again, by id.
         erasures: facts about the erasure of the image, by id. If there is one, no row may hold a text.
         instances: facts about how the image was taken, by id. There is at most one.
+        model: the SHA-256 of the model of the prediction in force; None without one.
+        scores: the exact scores, by the SHA-256 of the model: the trail holds six decimals.
     """
 
     image: Facts = field(default_factory=dict)
@@ -121,11 +131,19 @@ class ImageTrail:
     rescores: dict[object, Facts] = field(default_factory=dict)
     erasures: dict[object, Facts] = field(default_factory=dict)
     instances: dict[object, Facts] = field(default_factory=dict)
+    model: object = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
-def image_facts(image_id: int, events: Iterable[TrailEvent]) -> ImageTrail:
-    """Follow the events about an image, in their order."""
-    facts = ImageTrail()
+def image_facts(
+    image_id: int, events: Iterable[TrailEvent], scores: Mapping[str, float] | None = None
+) -> ImageTrail:
+    """Follow the events about an image, and the re-triages of all images, in their order.
+
+    `scores` are those of its predictions, by the SHA-256 of their models. A re-triage compares a score with all its digits,
+    and the trail proves the first six.
+    """
+    facts = ImageTrail(scores=scores or {})
     for event in events:
         follow = _IMAGE_EVENTS.get(event.kind)
         if follow is not None:
@@ -197,7 +215,9 @@ def _scored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
         "scored_at": event.at,
         # Only the events of drawn images have it.
         "drawn_rank": said.get("drawn_rank"),
+        "operating_point_id": None,
     }
+    facts.model = said.get("model")
     facts.image["review_state"] = _unread(facts)
 
 
@@ -226,7 +246,50 @@ def _restored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
         **_state(facts, ImageState.SCORED),
         "review_state": ReviewState.UNREAD,
         "drawn_rank": None,
+        # Only the events of images that follow another operating point than their prediction have these.
+        **_chosen(event.payload, "verdict"),
+        "operating_point_id": event.payload.get("operating_point"),
     }
+    facts.model = event.payload.get("model")
+
+
+def _retriaged(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
+    """Follow a re-triage of all unread images: this one may be meant, and get another verdict."""
+    try:
+        rule = Rule.parse(event.payload)
+    except (KeyError, TypeError, ValueError):
+        return
+    is_unread = facts.image.get("review_state") == ReviewState.UNREAD
+    if not is_unread or facts.model != rule.model_sha256:
+        return
+    if not rule.covers(facts.image.get("run_id"), datetime.fromisoformat(str(facts.image["received_at"]))):
+        return
+    prediction = facts.predictions.get(facts.model, {})
+    triaged = rule.apply(
+        image_id,
+        facts.image.get("verdict"),
+        _exact_score(facts),
+        cropped=prediction.get("crop_left") is not None,
+        outside=prediction.get("population") == Population.OUTSIDE,
+    )
+    facts.image |= {
+        "verdict": triaged.verdict,
+        "operating_point_id": _id_in(event.subject),
+        "drawn_rank": None if triaged.drawn_rank is None else f"{triaged.drawn_rank:.6f}",
+    }
+    facts.image["review_state"] = _unread(facts)
+
+
+def _exact_score(facts: ImageTrail) -> float:
+    """Return the score of the prediction in force: of its row if the trail agrees, else what the trail says."""
+    said = str(facts.image.get("p_pneumonia"))
+    exact = facts.scores.get(str(facts.model))
+    return float(said) if exact is None or f"{exact:.6f}" != said else exact
+
+
+def _id_in(subject: str) -> int | None:
+    number = subject.rpartition(":")[2]
+    return int(number) if number.isdecimal() else None
 
 
 def _ended(state: ImageState) -> Callable[[ImageTrail, TrailEvent, int], None]:
@@ -375,6 +438,7 @@ _IMAGE_EVENTS: dict[str, Callable[[ImageTrail, TrailEvent, int], None]] = {
     "rescored": _rescored,
     "rescore_seen": _rescore_seen,
     "restored": _restored,
+    RETRIAGED: _retriaged,
     "erased": _erased,
     "bytes_removed": _bytes_removed,
     "numbers_erased": _identified,
@@ -438,6 +502,12 @@ _ROW_EVENTS: dict[str, Callable[[TrailEvent], Facts]] = {
         "set_by": event.actor,
         "at": event.at,
         **_chosen(event.payload, "name", "value_sha256", "why_seal"),
+    },
+    "thresholds_set": lambda event: {
+        "set_by": event.actor,
+        "at": event.at,
+        **_renamed(event.payload, setting="name"),
+        **_chosen(event.payload, "value_sha256", "why_seal"),
     },
     "accesses_chained": lambda event: {
         "at": event.at,

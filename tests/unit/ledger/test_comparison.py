@@ -78,6 +78,7 @@ TYPES = {
         "height": "int",
         "phantom": "bool",
         "run_id": "key",
+        "operating_point_id": "key",
     },
     "receipt": {"bytes": "int", "image_id": "key", "run_id": "key"},
     "prediction": {

@@ -1,0 +1,41 @@
+"""The page of the thresholds in the browser, without JavaScript: a new point is tried, and then put in force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.serving import Site, sign_in
+from tests.filling import assert_consistent, follow, image
+from worker.ledger.protocols import Protocol
+from worker.ledger.roles import Role
+
+pytestmark = pytest.mark.browser
+
+
+def test_administrator_tries_a_point_and_puts_it_in_force(site: Site, open_page: Callable[..., Page]) -> None:
+    """Of five unread images, the new point flags number 4 and makes number 5 uncertain."""
+    follow(site.ledger, Protocol(sample_share=0))
+    page = open_page(java_script_enabled=False)
+    sign_in(page, site, "Eve", [Role.ADMINISTRATOR, Role.READER])
+    page.goto(f"{site.url}/people")
+    page.get_by_role("link", name="Thresholds").click()
+    expect(page.locator("#in-force")).to_contain_text("In force: balanced")
+    page.locator("select[name=point]").select_option(":new")
+    page.locator("input[name=name]").fill("ours")
+    page.locator("input[name=band_high]").fill("0.5")
+    page.locator("input[name=threshold]").fill("0.4")
+    page.locator("input[name=band_low]").fill("0.1")
+    page.get_by_role("button", name="See what would change").click()
+    expect(page.get_by_text("Of 5 unread images, 2 would get another verdict.")).to_be_visible()
+    expect(page.locator("#in-force")).to_contain_text("In force: balanced")
+    page.get_by_label("Give these unread images the new verdicts").check()
+    page.get_by_label("Reason for the change").fill("two cases were missed")
+    page.get_by_role("button", name="Put ours in force").click()
+    expect(page.get_by_text("2 of 5 unread images have another verdict.")).to_be_visible()
+    expect(page.locator("#in-force")).to_contain_text("In force: ours")
+    expect(page.locator("#in-force")).to_contain_text("two cases were missed")
+    assert (image(site.ledger, 4).verdict, image(site.ledger, 5).verdict) == ("flagged", "uncertain")
+    assert_consistent(site.ledger)

@@ -1,0 +1,237 @@
+"""Gives unread images the verdict of another operating point, and counts beforehand what would change.
+
+A re-triage changes the verdict of images that nobody has read. It changes no score, no prediction and no reading. Images
+that were drawn to be read without their scores keep verdict and place: they are read anyway, and stay the sample that
+they were drawn as. Of those that become clear, a share is drawn, as when they are scored, and flagged ones beside them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import Session, aliased
+
+from worker.card.band import Bounds
+from worker.card.population import Population
+from worker.ledger import actors, audit, draws, protocols, thresholds
+from worker.ledger.retriage_rule import Rule
+from worker.ledger.runs import CANARY_RUN
+from worker.ledger.states import NEEDS_READING, ImageState, ReviewState
+from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction, Run
+from worker.ledger.thresholds import Point
+
+_VERDICTS = ("flagged", "uncertain", "clear")
+_PAGE = 5_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a person wants to put in force.
+
+    Attributes:
+        point: the operating point; None: the one that holds without the site.
+        without_site: that one.
+        retriages: whether unread images get the verdicts of the new point.
+        since: only those that arrived then or later; None: all.
+    """
+
+    point: Point | None
+    without_site: Point | None
+    retriages: bool = False
+    since: datetime | None = None
+
+    @property
+    def effective(self) -> Point:
+        """The point that new images will follow. Raises ValueError if nobody knows it."""
+        point = self.point or self.without_site
+        if point is None:
+            raise ValueError(
+                "the model's card has no point that holds without the site's: name a point instead"
+            )
+        return point
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The numbers of unread images by their verdicts before and after a re-triage.
+
+    Attributes:
+        counts: (before, after) -> number.
+        drawn: of those that are to be read without their score from now on; 0 in a count beforehand.
+    """
+
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    drawn: int = 0
+
+    @property
+    def unread(self) -> int:
+        """All images that the re-triage looks at."""
+        return sum(self.counts.values())
+
+    @property
+    def changed(self) -> int:
+        """Those whose verdict changes."""
+        return sum(total for (before, after), total in self.counts.items() if before != after)
+
+    @property
+    def more_to_read(self) -> int:
+        """How many more images wait for a reader because of their verdict; negative: fewer."""
+        return self._to_read(1) - self._to_read(0)
+
+    def becoming(self, verdict: str) -> int:
+        """Return how many images get a verdict that they did not have."""
+        return sum(
+            total for (before, after), total in self.counts.items() if after == verdict and before != verdict
+        )
+
+    def _to_read(self, side: int) -> int:
+        return sum(total for verdicts, total in self.counts.items() if verdicts[side] in NEEDS_READING)
+
+
+def count(session: Session, model_sha256: str, bounds: Bounds, since: datetime | None) -> Changes:
+    """Return what a re-triage would change. It reads every unread image that the model has scored since then."""
+    triaged = _triage(session, Rule(model_sha256, bounds, since, _canary_run(session)))
+    return Changes({verdicts: len(image_ids) for verdicts, image_ids in triaged.items()})
+
+
+def put_in_force(
+    session: Session, model: Model, choice: Choice, *, who: str, why: str, at: datetime
+) -> Changes | None:
+    """Put a point in force, and give unread images its verdicts if this was chosen. Return what this changed.
+
+    Raises ValueError as `thresholds.change` does; a re-triage alone is allowed.
+    """
+    setting = thresholds.change(session, model, choice.point, who=who, why=why, at=at, again=choice.retriages)
+    if not choice.retriages:
+        return None
+    point_id = setting.operating_point_id
+    if point_id is None:
+        point_id = thresholds.row_of(session, model, choice.effective, who=actors.PROGRAM, at=at)
+    return retriage(session, model, point_id, setting_id=setting.id, since=choice.since, who=who, at=at)
+
+
+def retriage(
+    session: Session,
+    model: Model,
+    operating_point_id: int,
+    *,
+    setting_id: int,
+    since: datetime | None,
+    who: str,
+    at: datetime,
+) -> Changes:
+    """Give the unread images of a model the verdicts of an operating point, and record it as one event.
+
+    `setting_id` is the row of the site's setting that says why.
+    """
+    audit.lock(session)
+    point = session.get_one(OperatingPointRow, operating_point_id)
+    bounds = Bounds.of_band(point.band_low, point.band_high)
+    rule = Rule(model.sha256, bounds, since, _canary_run(session), secrets.token_hex(16))
+    triaged = _triage(session, rule)
+    rule, drawn = _draw(session, rule, triaged)
+    for (before, after), image_ids in triaged.items():
+        values = {"operating_point_id": operating_point_id} | ({} if before == after else {"verdict": after})
+        _update(session, image_ids, values)
+    _mark_drawn(session, rule, drawn)
+    changes = Changes({verdicts: len(image_ids) for verdicts, image_ids in triaged.items()}, len(drawn))
+    details: dict[str, object] = {
+        **rule.payload,
+        "setting": setting_id,
+        "unread": changes.unread,
+        "changed": changes.changed,
+        **{verdict: changes.becoming(verdict) for verdict in _VERDICTS},
+        "drawn": changes.drawn,
+    }
+    subject = f"operating_point:{operating_point_id}"
+    audit.append(session, [audit.Event("retriaged", who, subject, details)], at)
+    return changes
+
+
+def _canary_run(session: Session) -> int | None:
+    return session.scalar(select(Run.id).where(Run.name == CANARY_RUN))
+
+
+def _triage(session: Session, rule: Rule) -> dict[tuple[str, str], list[int]]:
+    """Return the ids of the images that a rule is about, by their verdicts before and after it.
+
+    Python decides, not SQL, so that scoring, re-triage and the verification of the trail have one rule.
+    """
+    triaged: dict[tuple[str, str], list[int]] = defaultdict(list)
+    columns = Image.id, Image.verdict, Prediction.p_pneumonia, Prediction.population, Prediction.crop_left
+    rows = (
+        select(*columns)
+        .select_from(Image)
+        .join(Prediction, Prediction.image_id == Image.id)
+        .where(*_meant(rule))
+        .order_by(Image.id)
+        .execution_options(yield_per=_PAGE)
+    )
+    for image_id, before, p_pneumonia, population, crop_left in session.execute(rows):
+        is_outside = population == Population.OUTSIDE
+        after = rule.bounds.verdict(p_pneumonia, cropped=crop_left is not None, outside=is_outside)
+        triaged[str(before), after].append(image_id)
+    return dict(triaged)
+
+
+def _meant(rule: Rule) -> list[ColumnElement[bool]]:
+    """Return the conditions for images and their predictions in force, which must be joined."""
+    later = aliased(Prediction)
+    conditions = [
+        Image.review_state == ReviewState.UNREAD,
+        # The range of the index that holds only images with a verdict.
+        Image.verdict.in_(_VERDICTS),
+        Image.state == ImageState.SCORED,
+        Prediction.model_id == select(Model.id).where(Model.sha256 == rule.model_sha256).scalar_subquery(),
+        ~select(later.id).where(later.image_id == Image.id, later.id > Prediction.id).exists(),
+    ]
+    if rule.canary_run is not None:
+        conditions.append(Image.run_id != rule.canary_run)
+    if rule.since is not None:
+        conditions.append(Image.received_at >= rule.since)
+    return conditions
+
+
+def _draw(
+    session: Session, rule: Rule, triaged: Mapping[tuple[str, str], Sequence[int]]
+) -> tuple[Rule, list[int]]:
+    """Return the rule with its shares, and the images that it draws.
+
+    The protocol's share of the images that become clear is drawn, and so many flagged ones that about as many wait.
+    """
+    rule = replace(rule, sample_share=protocols.in_force(session).protocol.sample_share)
+    sampled = [
+        image_id
+        for (before, after), image_ids in triaged.items()
+        if before != after == "clear"
+        for image_id in image_ids
+        if rule.is_sampled(image_id)
+    ]
+    if not sampled:
+        return rule, []
+    flagged = [
+        image_id for (_, after), image_ids in triaged.items() if after == "flagged" for image_id in image_ids
+    ]
+    missing = max(0, draws.missing_beside(session, len(sampled)))
+    rule = replace(rule, beside_share=min(1.0, missing / len(flagged)) if flagged else 0.0)
+    return rule, [*sampled, *filter(rule.is_beside, flagged)]
+
+
+def _update(session: Session, image_ids: Sequence[int], values: Mapping[str, object]) -> None:
+    for first in range(0, len(image_ids), _PAGE):
+        page = update(Image).where(Image.id.in_(image_ids[first : first + _PAGE])).values(values)
+        session.execute(page.execution_options(synchronize_session=False))
+
+
+def _mark_drawn(session: Session, rule: Rule, image_ids: Sequence[int]) -> None:
+    if image_ids:
+        rows = [
+            {"id": image_id, "review_state": ReviewState.DRAWN, "drawn_rank": rule.rank(image_id)}
+            for image_id in image_ids
+        ]
+        session.execute(update(Image), rows)
