@@ -33,6 +33,7 @@ PAGES = (
     "/tokens",
     "/people",
     "/protocol",
+    "/agreement",
     "/audit",
     "/audit?image=1",
     "/nothing-here",

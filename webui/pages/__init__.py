@@ -2,6 +2,7 @@
 
 from webui.pages import (
     account,
+    agreement,
     audit,
     authenticator,
     erasures,
@@ -37,6 +38,7 @@ BLUEPRINTS = (
     models.pages,
     people.pages,
     protocol.pages,
+    agreement.pages,
     erasures.pages,
     account.pages,
     audit.pages,
