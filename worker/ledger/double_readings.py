@@ -76,9 +76,7 @@ def latest_pairs(session: Session, *, among: int = LATEST) -> DoubleReadings:
             func.count().label("number"),
             func.min(pair.c.at).label("earliest"),
             func.max(pair.c.at).label("latest"),
-        )
-        .group_by(*counted)
-        .order_by(*counted)
+        ).group_by(*counted)
     ).all()
     pairs = [
         EqualPairs(
@@ -96,7 +94,15 @@ def latest_pairs(session: Session, *, among: int = LATEST) -> DoubleReadings:
         for row in rows
         if row.is_first_made
     ]
+    pairs.sort(key=_place)
     return DoubleReadings(pairs, sum(row.number for row in rows if not row.is_first_made))
+
+
+def _place(pair: EqualPairs) -> tuple[Any, ...]:
+    return (
+        *(pair.first_reader, pair.second_reader, pair.first, pair.second),
+        *(pair.decided or "", pair.waits, pair.score_shown),
+    )
 
 
 def _pairs(among: int) -> Select[Any]:
