@@ -205,7 +205,10 @@ def test_runs_of_one_share_are_counted_together(ledger: Ledger) -> None:
 def test_change_of_the_protocol_that_keeps_the_share_divides_nothing(ledger: Ledger) -> None:
     read_all(ledger, night(ledger, "one", 0))
     follow(ledger, BLIND, later(2))
-    read_all(ledger, night(ledger, "two", 10))
+    ids = night(ledger, "two", 10)
+    with ledger.transaction() as session:
+        session.execute(update(Image).where(Image.id.in_(ids)).values(scored_at=later(3)))
+    read_all(ledger, ids)
     assert list(extent(ledger).runs) == [2, 1]
 
 
