@@ -138,7 +138,7 @@ def _latest_second_readings(among: int) -> Any:
     made = select(
         *(Review.id, Review.image_id, Review.user_id, Review.finding, Review.score_shown, Review.at)
     )
-    # The condition is the one of the index, as text: a parameter would keep the database from using it.
+    # The condition is the one of the index, as text: a plan that is kept for any parameter could not use the index.
     made = made.where(SECOND_READING, Review.action == Action.READ)
     return made.order_by(Review.id.desc()).limit(among).subquery("second_reading")
 

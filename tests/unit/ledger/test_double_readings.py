@@ -98,11 +98,11 @@ def test_equal_pairs_are_counted_by_reader_and_finding(ledger: Ledger) -> None:
 
 
 def test_pair_says_whether_a_score_may_have_been_seen(ledger: Ledger) -> None:
-    shown = ((False, False), (False, True), (False, None), (True, False))
-    for image_id, (first, second) in zip(two_readers(ledger, 4), shown, strict=True):
+    shown = ((False, False), (False, True), (False, None), (True, False), (None, False))
+    for image_id, (first, second) in zip(two_readers(ledger, 5), shown, strict=True):
         decide(ledger, image_id, ADA, seen=Seen(score_shown=first))
         decide(ledger, image_id, BEN, seen=Seen(score_shown=second))
-    assert [(pair.score_shown, pair.number) for pair in readings(ledger).pairs] == [(False, 1), (True, 3)]
+    assert [(pair.score_shown, pair.number) for pair in readings(ledger).pairs] == [(False, 1), (True, 4)]
 
 
 def test_a_disagreement_waits_until_an_adjudicator_decides(ledger: Ledger) -> None:
