@@ -6,14 +6,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from worker.imagefile.identity import AgeSource, Identity
-from worker.ledger import actors, leases, predictions, protocols, receipts, tallies, users
+from worker.ledger import actors, leases, predictions, protocols, receipts, review, tallies, users
 from worker.ledger.audit import verify
 from worker.ledger.comparison import compare
 from worker.ledger.file_counts import FileCounts, file_counts
+from worker.ledger.findings import NOT_KNOWN, Finding, Seen, Statement
 from worker.ledger.predictions import ImageFacts, RejectionRecord, ScoreRecord, ScoringModel
 from worker.ledger.protocols import Protocol
 from worker.ledger.receipts import Arrival, RecordedArrival
@@ -199,6 +200,29 @@ def known_reader(ledger: Ledger, name: str = "Ada") -> int:
     with ledger.transaction() as session:
         user = session.scalars(select(User).where(User.name == name)).one_or_none()
         return (user or users.add(session, name, {Role.READER}, actor=actors.PROGRAM, at=AT)).id
+
+
+def read_twice(
+    ledger: Ledger, image_id: int, first: Finding, second: Finding, seen: Seen = NOT_KNOWN
+) -> None:
+    """Let Ada and Ben read an image. The protocol must ask for two readers."""
+    for name, finding in (("Ada", first), ("Ben", second)):
+        reader_id = known_reader(ledger, name)
+        with ledger.transaction() as session:
+            review.decide(
+                session,
+                image_id,
+                reader_id=reader_id,
+                statement=Statement(finding),
+                at=ledger_time(session),
+                seen=seen,
+            )
+
+
+def make_patients(ledger: Ledger) -> None:
+    """Make images of patients of all phantoms."""
+    with ledger.transaction() as session:
+        session.execute(update(Image).values(phantom=False))
 
 
 def image(ledger: Ledger, image_id: int) -> Image:

@@ -34,6 +34,7 @@ PAGES = (
     "/people",
     "/protocol",
     "/thresholds?point=screen",
+    "/agreement",
     "/audit",
     "/audit?image=1",
     "/nothing-here",

@@ -41,6 +41,7 @@ PAGES = (
     "/people",
     "/protocol",
     "/thresholds?point=screen",
+    "/agreement",
     "/erase?images=1-3",
     "/audit",
     "/nothing-here",
@@ -206,6 +207,7 @@ def test_empty_pages_fit_every_screen(open_page: Callable[..., Page], tmp_path: 
             "/rejected?reason=blank",
             "/rescored",
             "/models",
+            "/agreement",
         ):
             page.goto(f"{site.url}{address}")
             found += faults_on_every_screen(page, f"empty {address}")

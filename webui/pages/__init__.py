@@ -2,6 +2,7 @@
 
 from webui.pages import (
     account,
+    agreement,
     audit,
     authenticator,
     erasures,
@@ -39,6 +40,7 @@ BLUEPRINTS = (
     people.pages,
     protocol.pages,
     thresholds.pages,
+    agreement.pages,
     erasures.pages,
     account.pages,
     audit.pages,

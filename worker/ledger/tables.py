@@ -42,6 +42,7 @@ UNSEEN = text("seen_at IS NULL")
 SCORED = text("verdict IS NOT NULL")
 WITHOUT_VERDICT = text("verdict IS NULL")
 STATED = text("accession IS NOT NULL")
+SECOND_READING = text("stage = 'second'")
 # Most events have these kinds or this actor. The others are found through small indexes.
 RARE_KIND = text("kind NOT IN ('received', 'scored')")
 NOT_THE_PROGRAM = text("actor <> 'nightread'")
@@ -524,8 +525,11 @@ class Review(Base):
     """
 
     __tablename__ = "review"
-    # The last reading of a reader is at the end of a range.
-    __table_args__ = (Index("ix_review_of_user", "user_id", "id"),)
+    __table_args__ = (
+        # The last reading of a reader is at the end of a range.
+        Index("ix_review_of_user", "user_id", "id"),
+        Index("ix_review_second", "id", sqlite_where=SECOND_READING, postgresql_where=SECOND_READING),
+    )
 
     id: Mapped[int] = mapped_column(KEY, primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("image.id"), index=True)
