@@ -97,7 +97,12 @@ def _save_every_page(browser: Browser, site: Site, uploaded: str, theme: str, sc
 def _save_whole(page: Page, name: str, theme: str, screen: str) -> None:
     page.wait_for_load_state("networkidle")
     path = _EVERY / f"{name}-{theme}-{screen}.png"
-    page.screenshot(path=path, animations="disabled", full_page=True)
+    width, height = _SCREENS[screen]
+    # A screenshot of the full page would forget that the tablet has a touch screen.
+    whole = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": width, "height": max(height, whole)})
+    page.screenshot(path=path, animations="disabled")
+    page.set_viewport_size({"width": width, "height": height})
     sys.stdout.write(f"{path.name}\n")
 
 

@@ -53,10 +53,12 @@ LONGEST_WORD = 14
 DARK, LIGHT = "rgb(10, 12, 15)", "rgb(244, 246, 248)"
 # The side of the smallest target under a finger (WCAG 2.2, 2.5.5).
 FINGER_PX = 44
+# A checkbox or a radio button itself, in its label, is no larger than this.
+BOX_PX = 24
 LONG_NAME = "Thorax_posterior-anterior_" + "0123456789" * 9 + " of the ward for children and adolescents.jpg"
 
 # Returns a sentence for each fault of the layout.
-FAULTS = """([longestWord, headerShare, headerPx, finger]) => {
+FAULTS = """([longestWord, headerShare, headerPx, finger, largestBox]) => {
   const faults = [];
   const root = document.documentElement;
   const named = (element) => `<${element.tagName.toLowerCase()} class="${element.className?.baseVal ?? element.className}">`;
@@ -106,8 +108,13 @@ FAULTS = """([longestWord, headerShare, headerPx, finger]) => {
     }
   }
   if (innerWidth < 700) {
-    for (const control of document.querySelectorAll("button, select, summary, .button, input:not([type=checkbox], [type=range], [type=file], [type=hidden])")) {
-      const { width, height } = control.getBoundingClientRect();
+    for (const control of document.querySelectorAll("button, select, summary, .button, input:not([type=range], [type=file], [type=hidden])")) {
+      const box = control.matches("[type=checkbox], [type=radio]");
+      // The label around a box is its target.
+      const { width, height } = ((box && control.closest("label")) || control).getBoundingClientRect();
+      if (box && shown(control) && control.getBoundingClientRect().height > largestBox) {
+        faults.push(`too large for a box: ${control.name} in ${named(control.parentElement)}`);
+      }
       if (shown(control) && (height < finger || width < finger)) {
         faults.push(`too small for a finger: ${Math.round(width)} x ${Math.round(height)} px, ${control.innerText || control.name} in ${named(control)}`);
       }
@@ -150,7 +157,7 @@ def faults(page: Page, width: int, height: int) -> list[str]:
     """Return what is wrong with the layout of the page on a screen of this size."""
     page.set_viewport_size({"width": width, "height": height})
     page.wait_for_function("width => innerWidth === width", arg=width)
-    found: list[str] = page.evaluate(FAULTS, [LONGEST_WORD, HEADER_SHARE, HEADER_PX, FINGER_PX])
+    found: list[str] = page.evaluate(FAULTS, [LONGEST_WORD, HEADER_SHARE, HEADER_PX, FINGER_PX, BOX_PX])
     return found
 
 

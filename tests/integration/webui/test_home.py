@@ -37,7 +37,7 @@ def test_home_says_what_needs_doing(app: Flask, night: Night, phantom_folder: Pa
         heartbeats.record_heartbeat(session, "worker", period_s=3600, at=utc_now(), trouble="no broker")
     page = signed_in_client(app).get("/").text
     text = text_of(page)
-    assert "To read 6 flagged, uncertain or drawn" in text
+    assert "To read 6 flagged, uncertain, or a random sample" in text
     assert "Without a score 2 1 rejected, 1 quarantined." in text
     assert "is waiting: no broker." in text
     assert "No watch process is running." in text
