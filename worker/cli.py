@@ -502,14 +502,15 @@ def check(read_bytes: bool, repair: bool) -> None:
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
 def backup(target: Path) -> None:
     """Copy the database to TARGET while it is in use."""
-    from worker.ledger import maintenance
+    from worker.commands import backup as backup_command
+    from worker.ledger.maintenance import BackupFailed
 
     if not target.absolute().parent.is_dir():
         raise click.BadParameter(f"the folder {target.absolute().parent} does not exist", param_hint="TARGET")
     settings = start("db")
     try:
-        maintenance.backup(open_ledger(settings), target)
-    except maintenance.BackupFailed as error:
+        backup_command.write(open_ledger(settings), target)
+    except BackupFailed as error:
         fail(str(error))
     click.echo(f"The database was copied to {target}.", err=True)
     if settings.site_key_path.exists():

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.serving import Site, press, sign_in, wait_until_shown
 from tests.integration.webui.night import RUN, phantoms
+from tests.signing_in import session_key
 from worker.ledger.roles import Role
 
 pytestmark = pytest.mark.browser
@@ -89,7 +90,11 @@ def test_pages_have_no_barriers(
     page.goto(f"{site.url}/review/2")
     press(page, "a")
     found["change of a reading"] = problems(page)
+    session_key(site.ledger, "Ada Night", tuple(Role))
     page.goto(f"{site.url}/people")
+    page.get_by_text("2 sessions, last used").click()
+    expect(page.get_by_role("button", name="End the session of Ada Night")).to_have_count(1)
+    found["sessions of a person"] = problems(page)
     page.get_by_role("button", name="New sign-in link").click()
     found["link"] = problems(page)
     page.goto(f"{site.url}/account/tokens")

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import update
 
 from tests.browser.serving import Site, serving, sign_in
 from tests.integration.webui.night import open_night, phantoms, scored_night
-from tests.signing_in import person
+from tests.signing_in import person, session_key
 from worker.ledger import heartbeats, review
 from worker.ledger.findings import Finding, NotJudged, Seen, Statement
 from worker.ledger.roles import Role
 from worker.ledger.session import utc_now
+from worker.ledger.tables import BrowserSession
 
 pytestmark = pytest.mark.browser
 
@@ -55,6 +57,10 @@ DARK, LIGHT = "rgb(10, 12, 15)", "rgb(244, 246, 248)"
 FINGER_PX = 44
 # A checkbox or a radio button itself, in its label, is no larger than this.
 BOX_PX = 24
+BROWSER = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 "
+    "Safari/537.36 Edg/131.0.2903.86"
+)
 LONG_NAME = "Thorax_posterior-anterior_" + "0123456789" * 9 + " of the ward for children and adolescents.jpg"
 
 # Returns a sentence for each fault of the layout.
@@ -153,6 +159,12 @@ def house(tmp_path_factory: pytest.TempPathFactory, phantom_folder: Path) -> Ite
     night.ledger.close()
 
 
+def name_browsers(site: Site) -> None:
+    """Give every session the long name that a real browser has."""
+    with site.ledger.transaction() as session:
+        session.execute(update(BrowserSession).values(browser=BROWSER))
+
+
 def faults(page: Page, width: int, height: int) -> list[str]:
     """Return what is wrong with the layout of the page on a screen of this size."""
     page.set_viewport_size({"width": width, "height": height})
@@ -174,7 +186,9 @@ def test_every_page_fits_every_screen(house: Site, open_page: Callable[..., Page
     page = open_page(expected=("404",))
     page.goto(f"{house.url}/sign-in")
     found = faults_on_every_screen(page, "/sign-in")
+    session_key(house.ledger, "Dr. Wilhelmina Featherstonehaugh-Cholmondeley", tuple(Role))
     sign_in(page, house, "Dr. Wilhelmina Featherstonehaugh-Cholmondeley", tuple(Role))
+    name_browsers(house)
     for address in PAGES:
         page.goto(f"{house.url}{address}")
         found += faults_on_every_screen(page, address)

@@ -100,6 +100,13 @@ def test_times_are_local_with_utc_on_demand(site: Site, open_page: OpenPage) -> 
     expect(time).to_have_text(utc)
 
 
+def test_browser_whose_time_is_utc_offers_no_switch(site: Site, open_page: OpenPage) -> None:
+    page = open_page(timezone_id="UTC")
+    sign_in(page, site)
+    expect(page.locator("footer.bottom")).to_contain_text("Times: UTC")
+    expect(page.get_by_role("button", name="Times")).to_have_count(0)
+
+
 def test_filters_and_times_work_without_scripts(site: Site, open_page: OpenPage) -> None:
     page = open_page(java_script_enabled=False)
     sign_in(page, site)

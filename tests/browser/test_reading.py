@@ -348,14 +348,42 @@ def test_page_claims_its_image_only_while_it_is_on_the_screen(site: Site, open_p
     assert read(site) == []
 
 
-def test_name_form_leads_back_to_the_image(site: Site, open_page: OpenPage) -> None:
-    page = open_page()
+def sign_in_without_a_name(page: Page, site: Site) -> None:
+    """Sign the first administrator in, who has entered no name yet."""
     with site.ledger.transaction() as session:
         at = ledger_time(session)
         first = users.first_administrator(session, at)
         key = sign_ins.make_link(session, first, actor=actors.PROGRAM, at=at)
     page.goto(f"{site.url}/sign-in/{key}")
     expect(page.get_by_role("heading", name="Home")).to_be_visible()
+
+
+def test_key_of_a_finding_asks_for_the_name_first(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    sign_in_without_a_name(page, site)
+    page.goto(f"{site.url}/review/2")
+    wait_until_shown(page)
+    page.keyboard.press("1")
+    expect(page.locator("#hint")).to_have_text(
+        "Enter your name before you read: it stands beside your readings."
+    )
+    assert read(site) == []
+
+
+def test_key_of_a_finding_says_that_a_waiting_image_cannot_be_read(
+    site: Site, open_page: OpenPage, phantom_folder: Path
+) -> None:
+    (waiting,) = site.night.accept(phantoms(phantom_folder, [711]))
+    page = open_page()
+    sign_in(page, site)
+    page.goto(f"{site.url}/review/{waiting.image_id}")
+    press(page, "1")
+    expect(page.locator("#hint")).to_have_text("This image cannot be read now.")
+
+
+def test_name_form_leads_back_to_the_image(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    sign_in_without_a_name(page, site)
     page.goto(f"{site.url}/review/2?verdict=flagged")
     page.get_by_label("Your name").fill("Ada")
     page.get_by_role("button", name="Continue").click()

@@ -18,8 +18,10 @@ from tests.files import distinct
 from tests.filling import assert_consistent
 from worker import DISCLAIMER
 from worker.config import Settings
+from worker.ledger import actors
+from worker.ledger.accesses import AccessKind
 from worker.ledger.session import Ledger
-from worker.ledger.tables import Image
+from worker.ledger.tables import AccessRecord, Image
 from worker.store import open_store
 
 pytestmark = pytest.mark.stack
@@ -93,6 +95,10 @@ def test_replay_computes_the_same_prediction(night: Stack) -> None:
     assert document["recorded"] == document["computed"]
     assert document["recorded"]["p_pneumonia"] == pytest.approx(scored.p_pneumonia, abs=1e-6)
     assert "The numbers are the same." in night.run("replay", str(scored.id)).stdout
+    with night.ledger.reading() as session:
+        views = session.scalars(select(AccessRecord).where(AccessRecord.code == "replay")).all()
+        assert [(view.kind, view.image_id) for view in views] == [(AccessKind.VIEW, scored.id)] * 2
+        assert {view.actor for view in views} == {actors.operating_system_user()}
 
 
 def test_replay_finds_an_altered_prediction(night: Stack, tmp_path: Path) -> None:

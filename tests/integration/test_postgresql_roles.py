@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
@@ -11,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.filling import AT, assert_consistent, fill, known_reader, later, score
 from tests.roles import make_roles, url_as
 from worker.access_chain import chain_accesses
-from worker.commands import audit_export, report
+from worker.commands import audit_export, backup, replay, report
 from worker.config import Settings
 from worker.errors import TransientFailure, WrongSettings
 from worker.ledger import accesses, erasures, retention, review, schema
@@ -103,13 +104,21 @@ def test_auditor_reads_and_changes_nothing(application: Ledger, postgres_url: st
     auditor.close()
 
 
-def test_auditor_exports_nothing_that_cannot_go_on_record(application: Ledger, postgres_url: str) -> None:
-    fill(application, 8)
+def test_auditor_exports_nothing_that_cannot_go_on_record(
+    application: Ledger, postgres_url: str, tmp_path: Path
+) -> None:
+    ids = fill(application, 8)
+    score(application, ids)
     auditor = Ledger(url_as("nightread_auditor", postgres_url))
     with pytest.raises(WrongSettings, match="may only read"):
         audit_export.export(auditor, "csv", TrailFilter())
     with pytest.raises(WrongSettings, match="may only read"):
         report.read(auditor, None, "csv")
+    with pytest.raises(WrongSettings, match="may only read"):
+        backup.write(auditor, tmp_path / "copy")
+    with pytest.raises(WrongSettings, match="may only read"):
+        replay.replay_image(Settings(data=tmp_path), auditor, ids[0])
+    assert list(tmp_path.iterdir()) == []
     auditor.close()
     assert report.read(application, None, "csv").figures.run.name
     with application.reading() as session:

@@ -138,9 +138,16 @@ def confirm(user_id: int, present: str) -> None:
     _check_present(user, present)
 
 
-def count_try(account: str) -> Try:
-    """Count a try at something that is not signing in with a passphrase. Raises NotSignedIn if there were too many."""
-    tried = Try(account, request.remote_addr or "")
+def count_try(kind: str, account: str, user_id: int | None) -> Try:
+    """Count a try at something that is not signing in with a passphrase. Raises NotSignedIn if there were too many.
+
+    Args:
+        kind: of the try. Each kind has counters of its own.
+        account: what is tried.
+        user_id: whose it is; None: nobody's. A browser that this person has used has limits of its own.
+    """
+    device = devices.device_of(user_id) if user_id is not None else None
+    tried = Try(f"{kind}:{account}", request.remote_addr or "", f"{kind}:{device}" if device else None)
     _check_limits(tried)
     return tried
 

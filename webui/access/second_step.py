@@ -55,7 +55,7 @@ def check_code(user_id: int, code: str) -> Method:
     Raises:
         NotSignedIn: the code is wrong or was used before, or there were too many tries.
     """
-    tried = passphrase_sign_in.count_try(f"second:{user_id}")
+    tried = passphrase_sign_in.count_try("second", str(user_id), user_id)
     with dependencies().ledger.transaction() as session:
         at = ledger_time(session)
         method = _method_of(session, user_id, code, at)

@@ -38,7 +38,8 @@ def sign_in() -> ResponseReturnValue:
     _check_possible()
     answer = json_object()
     try:
-        tried = passphrase_sign_in.count_try(f"passkey:{passkeys.credential_id_of(answer)}")
+        credential_id = passkeys.credential_id_of(answer)
+        tried = passphrase_sign_in.count_try("passkey", credential_id, _owner_id(credential_id))
         user_id, key = _start_session(answer)
     except NotSignedIn as refusal:
         return {"error": refusal.sentence}, refusal.status, refusal.headers
@@ -112,6 +113,12 @@ def remove(passkey_id: int) -> ResponseReturnValue:
         sign_ins.end_all(session, user, actor=who.actor, at=at, but=who.session_id)
     flash("The passkey was removed. Your other sessions ended.")
     return redirect(url_for("account.show"), 303)
+
+
+def _owner_id(credential_id: str) -> int | None:
+    with dependencies().ledger.reading() as session:
+        passkey = second_factors.find_passkey(session, credential_id)
+        return passkey.user_id if passkey is not None else None
 
 
 def _start_session(answer: dict[str, Any]) -> tuple[int, str]:

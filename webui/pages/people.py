@@ -117,6 +117,21 @@ def end_sessions(user_id: int) -> ResponseReturnValue:
     return _change(user_id, end)
 
 
+@pages.post("/people/<id:user_id>/sessions/<id:session_id>/end")
+@needs(Permission.MANAGE)
+def end_session(user_id: int, session_id: int) -> ResponseReturnValue:
+    """End one session of a person."""
+    actor = identity.current().actor
+
+    def end(session: Session, user: User, at: datetime) -> None:
+        if not sign_ins.end(session, session_id, user_id=user.id, actor=actor, at=at):
+            abort(404, "This person has no such session, or it has ended.")
+
+    answer = _change(user_id, end)
+    flash("The session was ended.")
+    return answer
+
+
 def _change(user_id: int, change: _Change) -> ResponseReturnValue:
     try:
         with dependencies().ledger.transaction() as session:

@@ -22,8 +22,19 @@ function showTimes() {
   }
 }
 
+// In winter and in summer.
+function isAlwaysUtc() {
+  const year = new Date().getFullYear();
+  return [0, 6].every((month) => new Date(year, month).getTimezoneOffset() === 0);
+}
+
 function offerUtc() {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const footer = document.querySelector("footer.bottom");
+  if (isAlwaysUtc()) {
+    footer.append(` Times: ${zone}`);
+    return;
+  }
   const choice = document.createElement("button");
   choice.type = "button";
   choice.className = "plain";
@@ -35,7 +46,7 @@ function offerUtc() {
     showTimes();
   });
   name();
-  document.querySelector("footer.bottom").append(" ", choice);
+  footer.append(" ", choice);
 }
 
 onEachPage(showTimes);

@@ -214,7 +214,7 @@ export class ReadingPanel {
   // What the page says of a reading that it does not allow.
   whyNot() {
     const said = document.querySelector(".decision [data-why]") ?? document.querySelector(".decision > p");
-    return said?.textContent.trim().replace(/\s+/g, " ") ?? "";
+    return said?.textContent.trim().replace(/\s+/g, " ") ?? "This image cannot be read now.";
   }
 
   choose(number) {

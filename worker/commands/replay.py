@@ -6,11 +6,13 @@ import hashlib
 from typing import Any
 
 from worker.card.identity import network_of
+from worker.commands import access
 from worker.config import Settings
 from worker.errors import ModelUnusable, RejectedImage
 from worker.imagefile.limits import limits_of
 from worker.inference.bundle import Bundle
 from worker.inference.preprocess import WHOLE_PICTURE
+from worker.ledger.accesses import AccessKind
 from worker.ledger.reading_queue import open_image
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.session import Ledger
@@ -25,10 +27,11 @@ _DECIMALS = 6
 
 
 def replay_image(settings: Settings, ledger: Ledger, image_id: int) -> dict[str, Any]:
-    """Return the recorded and the newly computed numbers of an image's prediction.
+    """Return the recorded and the newly computed numbers of an image's prediction, after this view was recorded.
 
     Raises LookupError if there is no such image or prediction, or if the image cannot be read;
-    ModelUnusable if the prediction was made by another model than the one in the settings.
+    ModelUnusable if the prediction was made by another model than the one in the settings;
+    WrongSettings or TransientFailure if it cannot be recorded: see `worker.commands.access`.
     """
     with ledger.reading() as session:
         image = open_image(session, image_id)
@@ -44,6 +47,7 @@ def replay_image(settings: Settings, ledger: Ledger, image_id: int) -> dict[str,
             raise LookupError(f"Image {image_id} is {image.state} and has no prediction.")
         prediction = image.predictions[0]
         model = prediction.model
+    access.record(ledger, AccessKind.VIEW, "replay", image_id=image_id)
     return _compare(settings, image, prediction, model)
 
 

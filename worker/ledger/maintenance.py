@@ -85,14 +85,19 @@ def _comparison_results(comparison: Comparison) -> list[CheckResult]:
     return results
 
 
+def check_target(target: Path) -> None:
+    """Raise BackupFailed if there is a file where a backup is to be written."""
+    if target.exists():
+        raise BackupFailed(f"{target} already exists. A backup never overwrites a file.")
+
+
 def backup(ledger: Ledger, target: Path) -> None:
     """Write a consistent copy of the database to a file in an existing folder while the database is in use.
 
     SQLite is copied by its backup API, PostgreSQL by pg_dump in the custom format. An unfinished copy is
     removed. Raises BackupFailed.
     """
-    if target.exists():
-        raise BackupFailed(f"{target} already exists. A backup never overwrites a file.")
+    check_target(target)
     unfinished = target.with_name(f"{target.name}.part")
     try:
         if ledger.engine.dialect.name == "sqlite":

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from sqlalchemy import ColumnElement, TextClause, select
+from sqlalchemy import ColumnElement, TextClause, case, select
 from sqlalchemy.orm import Session
 
 from worker.ledger import audit, studies
@@ -30,6 +30,8 @@ _LAST = 2**63 - 1
 _JITTER = timedelta(days=1)
 # Far from the ends of the calendar, so that a day can be added and taken off.
 _FIRST_DAY, _LAST_DAY = datetime(1970, 1, 2, tzinfo=UTC), datetime(9998, 12, 31, tzinfo=UTC)
+# The details of the other kinds are long, and not all of them are words.
+_DETAILS = case((AuditEvent.kind == "sign_in_failed", AuditEvent.payload)).label("details")
 Condition = ColumnElement[bool] | TextClause
 
 
@@ -187,7 +189,9 @@ def last_verification(session: Session) -> LastVerification | None:
 def _events(session: Session, wanted: TrailFilter, below: int, size: int) -> list[Entry]:
     if wanted.kind in set(AccessKind):
         return []
-    events = select(AuditEvent.seq, AuditEvent.at, AuditEvent.kind, AuditEvent.actor, AuditEvent.subject)
+    events = select(
+        AuditEvent.seq, AuditEvent.at, AuditEvent.kind, AuditEvent.actor, AuditEvent.subject, _DETAILS
+    )
     events = events.where(AuditEvent.seq < below, *_of_event(wanted), *_time_of_event(session, wanted))
     return [
         Entry(
@@ -198,9 +202,20 @@ def _events(session: Session, wanted: TrailFilter, below: int, size: int) -> lis
             row.actor,
             _image_of(row.subject),
             row.subject,
+            _code_of_event(row.details),
         )
         for row in session.execute(events.order_by(AuditEvent.seq.desc()).limit(size))
     ]
+
+
+def _code_of_event(details: str | None) -> str:
+    """Return what an event says in words of the program: of a failed sign-in its method and the reason."""
+    try:
+        words = json.loads(details or "{}")
+        return ":".join(str(words[name]) for name in ("method", "reason") if name in words)
+    except (ValueError, TypeError):
+        # Somebody changed the event. A verification says so, and the page still shows the others.
+        return ""
 
 
 def _of_event(wanted: TrailFilter) -> Iterator[Condition]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.integration.webui.night import Night
 from tests.signing_in import person, sign_in
 from webui import verification
 from worker.commands.verify import verify
-from worker.ledger import actors, trail
+from worker.ledger import actors, audit, trail
 from worker.ledger.roles import Role
 from worker.ledger.tables import AccessRecord
 
@@ -148,6 +149,24 @@ def test_export_sends_what_the_filter_lets_through(
     assert "Ada" not in answer.text
     assert "phantom-00" not in answer.text
     assert auditor.get("/audit/export?format=pdf").status_code == 400
+
+
+def test_failed_sign_in_says_how_and_why(auditor: FlaskClient, app: Flask, night: Night) -> None:
+    browser = app.test_client()
+    browser.get("/sign-in/wrong")
+    browser.post("/sign-in", data={"name": "Nobody", "passphrase": "seven brown cows sing"})
+    with night.ledger.transaction() as session:
+        audit.append(session, [audit.Event("sign_in_failed", actors.ANONYMOUS, "user:1", {})])
+    page = auditor.get("/audit?kind=sign_in_failed").text
+    details = re.findall(r'data-label="Details"[^>]*>event \d+([^<]*)<', page)
+    assert details == ["", ", passphrase: unknown name", ", link: wrong link"]
+    exported = auditor.get("/audit/export?kind=sign_in_failed").text
+    codes = [row["code"] for row in csv.DictReader(io.StringIO(exported))]
+    assert codes == ["", "passphrase:unknown_name", "link:wrong_link"]
+    whole = csv.DictReader(io.StringIO(auditor.get("/audit/export").text))
+    others = [row for row in whole if row["source"] == "event" and row["kind"] != "sign_in_failed"]
+    assert "signed_in" in {row["kind"] for row in others}
+    assert {row["code"] for row in others} == {""}, "other events keep their details"
 
 
 def test_each_use_of_the_trail_is_on_record(auditor: FlaskClient, night: Night) -> None:

@@ -16,7 +16,8 @@ from werkzeug.test import TestResponse
 from tests.integration.webui.night import Night, open_night
 from tests.signing_in import Browser, person, sign_in
 from webui import create_app
-from webui.access import devices
+from webui.access import devices, sign_in_limits
+from webui.access.sign_in_limits import Try
 from worker.ledger import actors, audit, passphrases, sign_ins
 from worker.ledger.comparison import compare
 from worker.ledger.roles import Role
@@ -223,6 +224,31 @@ def test_attack_keeps_nobody_from_signing_in_where_they_did_before(app: Flask) -
         try_in(app.test_client(), f"Somebody {number}", OTHER)
     assert try_in(app.test_client()).status_code == 429
     assert try_in(browser).status_code == 303
+
+
+def use_up_the_limit_of_all(app: Flask) -> None:
+    """Try many names from many addresses, until the limit of all tries together is reached."""
+    with app.app_context():
+        limits = sign_in_limits.current()
+    waits = [limits.take(Try(f"name:{number}", f"198.51.100.{number % 100}")) for number in range(200)]
+    assert waits.count(0) < 200
+
+
+def test_attack_on_all_keeps_out_new_browsers_only(app: Flask, night: Night, own_hash: str) -> None:
+    give_passphrase(night, "Ben", own_hash)
+    known, signed_in, linked = app.test_client(), app.test_client(), app.test_client()
+    for browser in (known, signed_in):
+        assert try_in(browser).status_code == 303
+    known.post("/sign-out")
+    use_up_the_limit_of_all(app)
+    assert try_in(app.test_client(), "Ben").status_code == 429, "nobody has tried Ben's account"
+    assert try_in(known).status_code == 303
+    assert is_signed_in(signed_in)
+    with night.ledger.transaction() as session:
+        row, at = session.get_one(User, user(night, "Ben").id), ledger_time(session)
+        key = sign_ins.make_link(session, row, actor=actors.PROGRAM, at=at)
+    linked.get(f"/sign-in/{key}")
+    assert is_signed_in(linked)
 
 
 def test_link_makes_a_browser_known(app: Flask, night: Night) -> None:

@@ -67,6 +67,7 @@ ALLOWED: dict[str, frozenset[Role] | None] = {
     "people.disable": MANAGE,
     "people.enable": MANAGE,
     "people.end_sessions": MANAGE,
+    "people.end_session": MANAGE,
     "audit.show": AUDIT,
     "audit.export": AUDIT,
     "audit.verify": AUDIT,

@@ -20,6 +20,7 @@ from tests.integration.webui.test_passphrases import (
     give_passphrase,
     is_signed_in,
     try_in,
+    use_up_the_limit_of_all,
     user,
 )
 from tests.signing_in import Browser, sign_in
@@ -27,12 +28,12 @@ from webui import create_app
 from webui.access import second_step, totp
 from webui.access.identity import COOKIE
 from worker.config import ROLES, Settings
-from worker.ledger import identities, sign_ins
+from worker.ledger import actors, identities, second_factors, sign_ins
 from worker.ledger.comparison import compare
 from worker.ledger.roles import Role
 from worker.ledger.session import ledger_time
 from worker.ledger.sign_ins import Method
-from worker.ledger.tables import Passkey, Totp
+from worker.ledger.tables import Passkey, Totp, User
 from worker.passphrases.hashing import hashed
 
 SECOND_STEP = "/sign-in/second-step?next=/"
@@ -132,6 +133,45 @@ def test_wrong_codes_are_limited(app: Flask, ada: FlaskClient, clock: type[Clock
     answer = second(browser, code_of(secret))
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_attack_on_all_leaves_second_factors_of_known_browsers_alone(
+    app: Flask, night: Night, ada: FlaskClient, clock: type[Clock]
+) -> None:
+    secret, _ = set_up(ada)
+    new = app.test_client()
+    assert try_in(new).location == SECOND_STEP
+    ada.post("/sign-out")
+    with night.ledger.transaction() as session:
+        row, at = session.get_one(User, user(night).id), ledger_time(session)
+        second_factors.add_passkey(
+            session,
+            row,
+            name="Phone",
+            credential_id="AAAA",
+            public_key=b"x",
+            sign_count=0,
+            actor=actors.PROGRAM,
+            at=at,
+        )
+    use_up_the_limit_of_all(app)
+    clock.now_s += 30
+    passkey = {"credential": {"id": "AAAA"}, "state": ""}
+    assert second(new, code_of(secret)).status_code == 429
+    assert new.post("/sign-in/passkey", json=passkey).status_code == 429
+    assert ada.post("/sign-in/passkey", json=passkey).status_code == 400, (
+        "counted as this browser's, and wrong"
+    )
+    assert try_in(ada).location == SECOND_STEP
+    assert second(ada, code_of(secret)).status_code == 303
+
+
+def test_wrong_codes_are_limited_in_a_known_browser(app: Flask, ada: FlaskClient) -> None:
+    set_up(ada)
+    ada.post("/sign-out")
+    try_in(ada)
+    answers = [second(ada, f"00000{number % 10}").status_code for number in range(12)]
+    assert answers == [400] * 10 + [429] * 2
 
 
 def test_recovery_code_works_once(app: Flask, night: Night, ada: FlaskClient) -> None:

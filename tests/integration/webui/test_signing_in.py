@@ -347,6 +347,45 @@ def test_administrator_ends_sessions(client: FlaskClient, reader: Reader, night:
     assert kinds(night)[-1] == "session_ended"
 
 
+def test_administrator_sees_sessions_without_addresses_and_ends_one(
+    client: FlaskClient, reader: Reader, night: Night
+) -> None:
+    ada, elsewhere, ben = reader("Ada"), reader("Ada"), reader("Ben")
+    with night.ledger.transaction() as session:
+        newest = session.scalars(select(BrowserSession).order_by(BrowserSession.id.desc()).limit(3)).all()
+        for row, browser in zip(newest, ("Lynx <9>", "Mosaic", "Arena"), strict=True):
+            row.browser, row.address = browser, "203.0.113.7"
+    page = client.get("/people").text
+    assert "Lynx &lt;9&gt;" in page
+    assert "203.0.113.7" not in page
+    (address,) = re.findall(r'Mosaic.*?action="(/people/\d+/sessions/\d+/end)"', page, re.DOTALL)
+    assert ada.post(address).status_code == 403
+    answer = client.post(address, follow_redirects=True)
+    assert "The session was ended." in answer.text
+    assert "Mosaic" not in answer.text
+    assert [is_signed_in(browser) for browser in (ada, elsewhere, ben)] == [True, False, True]
+    with night.ledger.reading() as session:
+        ended = session.scalars(select(AuditEvent).order_by(AuditEvent.seq.desc()).limit(1)).one()
+    assert (ended.kind, ended.actor) == (
+        "session_ended",
+        f"user:{person(night.ledger, 'Somebody', set(Role))}",
+    )
+    assert ended.subject == f"user:{person(night.ledger, 'Ada')}"
+    assert client.post(address).status_code == 404, "it has ended"
+
+
+def test_session_of_one_person_is_not_ended_at_another(
+    client: FlaskClient, reader: Reader, night: Night
+) -> None:
+    ada, ben_id = reader("Ada"), person(night.ledger, "Ben")
+    with night.ledger.reading() as session:
+        newest = session.scalars(select(BrowserSession.id).order_by(BrowserSession.id.desc()).limit(1)).one()
+    assert client.post(f"/people/{ben_id}/sessions/{newest}/end").status_code == 404
+    assert client.post(f"/people/999/sessions/{newest}/end").status_code == 404
+    assert is_signed_in(ada)
+    assert "/sessions/" not in client.get("/people").text.split("<h2>Somebody")[1].split("</li>")[0]
+
+
 def test_unknown_person_is_404(client: FlaskClient) -> None:
     for action in ("link", "roles", "disable", "enable", "end-sessions"):
         assert client.post(f"/people/999/{action}", data={"role": "reader"}).status_code == 404

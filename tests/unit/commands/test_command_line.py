@@ -180,6 +180,21 @@ def test_report_of_the_command_line_is_on_record(ledger: Ledger, form: str) -> N
         assert access.run_id == session.query(Run).one().id
 
 
+def test_backup_is_on_record_and_in_its_own_copy(ledger: Ledger, tmp_path: Path) -> None:
+    fill(ledger, 1)
+    assert nightread("db", "backup", "copy").returncode == 0
+    assert nightread("db", "backup", "copy").returncode == 1, (
+        "it never overwrites a file, and exports nothing"
+    )
+    copy = Ledger(f"sqlite:///{tmp_path / 'copy'}")
+    for kept in (ledger, copy):
+        with kept.reading() as session:
+            (access,) = session.query(AccessRecord)
+            assert (access.kind, access.code, access.run_id) == (AccessKind.EXPORT, "backup", None)
+            assert access.actor == actors.operating_system_user()
+    copy.close()
+
+
 def test_changed_row_fails_verify_and_check(ledger: Ledger) -> None:
     (image_id,) = fill(ledger, 1)
     assert "The tables match the audit trail." in nightread("audit", "verify").stdout

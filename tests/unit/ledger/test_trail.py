@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.filling import AT, fill, known_reader, later, score
-from worker.ledger import accesses, audit, review, trail
+from tests.unit.ledger.test_audit import do_harm
+from worker.ledger import accesses, audit, review, sign_ins, trail
 from worker.ledger.accesses import Access, AccessKind
 from worker.ledger.audit_codes import MEANINGS, meaning
 from worker.ledger.findings import Finding, Statement
 from worker.ledger.session import Ledger
+from worker.ledger.sign_ins import Failure, Method
 from worker.ledger.trail import Entry, TrailCursor, TrailFilter
 
 
@@ -127,3 +129,21 @@ def test_last_verification_names_who_asked_for_it(
 def test_each_kind_of_access_has_a_meaning_with_a_code() -> None:
     assert [kind for kind in AccessKind if MEANINGS[kind].event is None] == []
     assert meaning("a_kind_of_a_later_version").words == "A kind of a later version"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE audit_event SET payload = 'not JSON' WHERE seq = 2",
+        "UPDATE audit_event SET payload = '5' WHERE seq = 2",
+        """UPDATE audit_event SET payload = '["method"]' WHERE seq = 2""",
+    ],
+)
+def test_failed_sign_in_that_was_changed_hides_nothing(ledger: Ledger, harm: str) -> None:
+    with ledger.transaction() as session:
+        sign_ins.record_failure(session, None, Method.PASSKEY, Failure.WRONG_PASSKEY, AT)
+        sign_ins.record_failure(session, None, Method.TOTP, Failure.WRONG_CODE, AT)
+    do_harm(ledger, harm)
+    with ledger.reading() as session:
+        entries = trail.page(session, TrailFilter()).entries
+    assert [entry.code for entry in entries] == ["", "passkey:wrong_passkey"]
