@@ -1,6 +1,6 @@
 """A synthetic ledger of any size, to measure pages and checks on the data of many years.
 
-Every image is marked as a phantom. Rows are inserted in bulk. The audit events are appended by the
+Every image is marked as a phantom, but for some nights that two people have read: statistics leave phantoms out. Rows are inserted in bulk. The audit events are appended by the
 ledger's own function, so a synthetic ledger passes `nightread db check` like a real one.
 """
 
@@ -10,7 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from worker.access_chain import chain_accesses
 from worker.ledger import actors, audit, predictions, receipts, runs, studies, users
 from worker.ledger.accesses import AccessKind
 from worker.ledger.audit import Event
-from worker.ledger.findings import Action, Finding
+from worker.ledger.findings import Action, Finding, Stage
 from worker.ledger.predictions import ScoringModel
 from worker.ledger.roles import Role
 from worker.ledger.seals import seal
@@ -56,6 +56,9 @@ _UNREAD_RUNS = 2
 _SEEN = {"score_shown": True, "map_shown": False, "open_ms": 8_000}
 _NOT_SEEN = dict.fromkeys(_SEEN)
 _IMAGES_OF_PATIENT = 3
+# The latest nights, which two people have read to the end: how many, and their share of all images and largest size.
+_NIGHTS_READ_TWICE, _SHARE_READ_TWICE, _NIGHT = 8, 0.02, 500
+_DRAWN, _SECOND_AGREES = 0.05, 0.9
 Row = dict[str, Any]
 
 
@@ -79,6 +82,15 @@ class _Context:
 
 
 @dataclass
+class _Last:
+    """The ids of the last rows."""
+
+    receipts: int = 0
+    predictions: int = 0
+    reviews: int = 0
+
+
+@dataclass
 class _Rows:
     """The rows of a batch of images, before they are inserted."""
 
@@ -99,17 +111,30 @@ def fill_ledger(ledger: Ledger, count: int, advance: Callable[[int], None] = lam
     with ledger.transaction() as session:
         if receipts.any_image(session):
             raise ValueError("this ledger already has images; an empty one is needed")
-        context = _create_context(session, count)
-    generator = _Generator(context, count)
-    for first in range(1, count + 1, _BATCH):
-        numbers = range(first, min(first + _BATCH, count + 1))
+        night = min(_NIGHT, int(count * _SHARE_READ_TWICE) // _NIGHTS_READ_TWICE)
+        read_twice = night * _NIGHTS_READ_TWICE
+        context = _create_context(session, count - read_twice)
+        nights = _nights_read_twice(session, context, count - read_twice, night)
+    last = _Last()
+    generator = _Generator(context, count - read_twice, last)
+    for numbers in _batches(range(1, count - read_twice + 1)):
         with ledger.transaction() as session:
             _write(session, generator.generate(numbers))
         with ledger.transaction() as session:
             _insert(session, AccessRecord, [_view(number, context) for number in numbers])
         advance(len(numbers))
+    second = _ReadTwice(nights, count, last)
+    for numbers in _batches(range(count - read_twice + 1, count + 1)):
+        with ledger.transaction() as session:
+            _write(session, second.generate(numbers))
+        advance(len(numbers))
     _finish(ledger)
     chain_accesses(ledger, max_age_s=0)
+
+
+def _batches(numbers: range) -> Iterator[range]:
+    for first in range(0, len(numbers), _BATCH):
+        yield numbers[first : first + _BATCH]
 
 
 def _view(number: int, context: _Context) -> Row:
@@ -129,10 +154,11 @@ def _view(number: int, context: _Context) -> Row:
 class _Generator:
     """Generates the rows of the images in order and counts them."""
 
-    def __init__(self, context: _Context, count: int) -> None:
-        self._context, self._count = context, count
+    _ARE_PHANTOMS = True
+
+    def __init__(self, context: _Context, count: int, last: _Last) -> None:
+        self._context, self._count, self._last = context, count, last
         self._random = random.Random(count)
-        self._receipts = self._predictions = self._reviews = 0
         self._run = 0
         self._rows = _Rows()
 
@@ -159,7 +185,7 @@ class _Generator:
             "bytes": 200_000 + number % 50_000,
             "width": 1400,
             "height": 1000,
-            "phantom": True,
+            "phantom": self._ARE_PHANTOMS,
             "original_name": f"phantom-{number:07d}.jpg",
             "run_id": self._context.runs[self._run],
             "lane": Lane.OVERNIGHT.value,
@@ -177,6 +203,7 @@ class _Generator:
             "population": None,
             "compute_ms": None,
             "review_state": None,
+            "drawn_rank": None,
         }
         identity = self._add_identity(image)
         self._add_receipt(image, Outcome.REJECTED if code == "empty" else Outcome.NEW, identity)
@@ -240,14 +267,14 @@ class _Generator:
         }
 
     def _add_receipt(self, image: Row, outcome: Outcome, identity: Row) -> None:
-        self._receipts += 1
-        salt = _salt(self._receipts)
+        self._last.receipts += 1
+        salt = _salt(self._last.receipts)
         self._rows.receipts.append(
             {
-                "id": self._receipts,
+                "id": self._last.receipts,
                 "source": Source.FOLDER.value,
                 "original_name": image["original_name"],
-                "arrival": f"synthetic:{self._receipts}",
+                "arrival": f"synthetic:{self._last.receipts}",
                 "sha256": image["sha256"],
                 "bytes": image["bytes"],
                 "outcome": outcome.value,
@@ -261,7 +288,7 @@ class _Generator:
         )
         details: Row = {
             **identity,
-            "receipt": self._receipts,
+            "receipt": self._last.receipts,
             "outcome": outcome.value,
             "source": Source.FOLDER.value,
             "run": image["run_id"],
@@ -276,7 +303,7 @@ class _Generator:
         self._add_event(image, "received", details, image["received_at"])
 
     def _add_prediction(self, image: Row, at: datetime) -> None:
-        self._predictions += 1
+        self._last.predictions += 1
         p = self._random.random() ** 3
         verdict = (
             "flagged" if p >= _POINT["band_high"] else "uncertain" if p >= _POINT["band_low"] else "clear"
@@ -286,11 +313,12 @@ class _Generator:
             verdict=verdict, p_pneumonia=p, population=_POPULATION, scored_at=at, compute_ms=compute_ms
         )
         image["review_state"] = ReviewState.UNREAD.value
+        image["drawn_rank"] = self._draw_rank(verdict)
         model = self._context.models[self._run >= len(self._context.runs) // 2]
         numbers = {"p_normal": 1 - p, "p_bacterial": 0.7 * p, "p_viral": 0.3 * p, "p_pneumonia": p}
         self._rows.predictions.append(
             {
-                "id": self._predictions,
+                "id": self._last.predictions,
                 "image_id": image["id"],
                 "model_id": model.model_id,
                 "operating_point_id": model.operating_point_id,
@@ -321,10 +349,20 @@ class _Generator:
             **dict.fromkeys(CROP),
             "population": _POPULATION,
         }
+        if image["drawn_rank"] is not None:
+            details["drawn_rank"] = image["drawn_rank"]
         self._add_event(image, "scored", details | numbers, at)
-        chance = _READ if verdict in NEEDS_READING else _READ_THOUGH_CLEAR
-        if self._run < len(self._context.runs) - _UNREAD_RUNS and self._random.random() < chance:
+        if self._is_read(image):
             self._add_reading(image, at + timedelta(hours=9))
+
+    def _draw_rank(self, verdict: str) -> float | None:
+        """Return the place of a drawn image in the queue; None for any other."""
+        del verdict
+        return None
+
+    def _is_read(self, image: Row) -> bool:
+        chance = _READ if image["verdict"] in NEEDS_READING else _READ_THOUGH_CLEAR
+        return self._run < len(self._context.runs) - _UNREAD_RUNS and self._random.random() < chance
 
     def _add_reading(self, image: Row, at: datetime) -> None:
         agrees = self._random.random() < _READ
@@ -337,15 +375,22 @@ class _Generator:
             image["review_state"] = ReviewState.READ.value
 
     def _add_review(
-        self, image: Row, reader: int, at: datetime, action: Action, finding: str | None, undoes: int | None
+        self,
+        image: Row,
+        reader: int,
+        at: datetime,
+        action: Action,
+        finding: str | None,
+        undoes: int | None,
+        protocol: Row | None = None,
     ) -> int:
-        self._reviews += 1
-        salt = _salt(self._reviews)
+        self._last.reviews += 1
+        salt = _salt(self._last.reviews)
         self._rows.reviews.append(
             {
-                "id": self._reviews,
+                "id": self._last.reviews,
                 "image_id": image["id"],
-                "prediction_id": self._predictions,
+                "prediction_id": self._last.predictions,
                 "user_id": reader,
                 "action": action.value,
                 "finding": finding,
@@ -356,26 +401,66 @@ class _Generator:
                 "undoes_id": undoes,
                 **dict.fromkeys(("reason_code", "supersedes_id")),
                 **(_NOT_SEEN if action is Action.UNDO else _SEEN),
+                **(protocol or dict.fromkeys(("stage", "leads_to"))),
                 "at": at,
             }
         )
-        details: Row = {"review": self._reviews, "undoes": undoes, "restores": None}
+        details: Row = {"review": self._last.reviews, "undoes": undoes, "restores": None}
         if action is not Action.UNDO:
             details = {
-                "review": self._reviews,
-                "prediction": self._predictions,
+                "review": self._last.reviews,
+                "prediction": self._last.predictions,
                 "finding": finding,
                 "reason": None,
                 "note_seal": seal(salt, ""),
                 "supersedes": None,
+                **(protocol or {}),
                 **_SEEN,
             }
         kind = "read_undone" if action is Action.UNDO else "read"
         self._add_event(image, kind, details, at, f"user:{reader}")
-        return self._reviews
+        return self._last.reviews
 
     def _add_event(self, image: Row, kind: str, payload: Row, at: datetime, actor: str = "nightread") -> None:
         self._rows.events.append(Event(kind, actor, f"image:{image['id']}", payload, at))
+
+
+class _ReadTwice(_Generator):
+    """Generates nights without phantoms, each of whose images that needs a reader was read by two people or three."""
+
+    _ARE_PHANTOMS = False
+
+    def _draw_state(self, number: int) -> tuple[ImageState, str | None]:
+        del number
+        return ImageState.SCORED, None
+
+    def _draw_rank(self, verdict: str) -> float | None:
+        is_drawn = verdict != "uncertain" and self._random.random() < _DRAWN
+        return round(self._random.random(), 6) if is_drawn else None
+
+    def _is_read(self, image: Row) -> bool:
+        return image["verdict"] in NEEDS_READING or image["drawn_rank"] is not None
+
+    def _add_reading(self, image: Row, at: datetime) -> None:
+        first, second, adjudicator = self._random.sample(self._context.readers, 3)
+        likely, other = (
+            (Finding.SIGNS, Finding.NO_SIGNS)
+            if image["verdict"] in NEEDS_READING
+            else (Finding.NO_SIGNS, Finding.SIGNS)
+        )
+        found = [likely, likely if self._random.random() < _SECOND_AGREES else other]
+        ends = ReviewState.READ if found[0] is found[1] else ReviewState.DISAGREED
+        self._read(image, first, at, found[0], Stage.FIRST, ReviewState.READ_ONCE)
+        self._read(image, second, at, found[1], Stage.SECOND, ends)
+        if ends is ReviewState.DISAGREED:
+            self._read(image, adjudicator, at, likely, Stage.ADJUDICATION, ReviewState.READ)
+        image["review_state"] = ReviewState.READ.value
+
+    def _read(
+        self, image: Row, reader: int, at: datetime, found: Finding, stage: Stage, leads_to: ReviewState
+    ) -> None:
+        protocol = {"stage": stage.value, "leads_to": leads_to.value}
+        self._add_review(image, reader, at, Action.READ, found.value, None, protocol)
 
 
 def _salt(number: int) -> str:
@@ -392,6 +477,15 @@ def _create_context(session: Session, count: int) -> _Context:
         users.add(session, name, {Role.READER}, actor=actors.PROGRAM, at=started[0]).id for name in _READERS
     ]
     return _Context(models, readers, nights, first_images, started)
+
+
+def _nights_read_twice(session: Session, context: _Context, before: int, night: int) -> _Context:
+    """Make the latest runs, `night` images each, after the image with the id `before`."""
+    latest = context.started[-1]
+    started = [latest + timedelta(hours=1 + number) for number in range(_NIGHTS_READ_TWICE)]
+    nights = [runs.run_named(session, f"read-twice-{number}", at).id for number, at in enumerate(started, 1)]
+    first_images = [before + 1 + number * night for number in range(_NIGHTS_READ_TWICE)]
+    return replace(context, runs=nights, first_images=first_images, started=started)
 
 
 def _first_of_runs(count: int) -> Iterator[int]:

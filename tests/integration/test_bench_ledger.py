@@ -20,7 +20,7 @@ from tests.filling import assert_consistent, fill
 from webui import create_app
 from webui.dependencies import EXTENSION
 from worker.config import ROOT, Settings
-from worker.ledger import schema
+from worker.ledger import double_readings, missed_cases, schema
 from worker.ledger.session import Ledger
 
 # Files as they are: the static ones, stored originals, and the outline of a film that was cut out. Pages for people who
@@ -38,7 +38,8 @@ NOT_MEASURED = {
     "provider.begin",
     "provider.come_back",
 }
-COUNT = 2_000
+# Of these, 40 are read twice.
+COUNT = 2_040
 # Tables that grow with every image; the tallies and the runs do not.
 LARGE = ("image", "study", "instance", "receipt", "prediction", "review", "audit_event", "access_record")
 
@@ -70,6 +71,18 @@ def test_bench_ledger_measures_pages_readings_writes_and_commands(database_url: 
         > 0
     )
     assert not (tmp_path / "not used").exists()
+
+
+def test_synthetic_ledger_has_what_agreement_and_missed_cases_are_counted_from(ledger: Ledger) -> None:
+    fill_ledger(ledger, 5 * COUNT)
+    with ledger.reading() as session:
+        counted = missed_cases.extent(session)
+        read = missed_cases.read(session, list(counted.runs))
+        pairs = double_readings.latest_pairs(session).pairs
+    assert {f"read-twice-{number}" for number in range(1, 9)} <= set(counted.runs.values())
+    assert read.sample.read > 0
+    assert read.unread == 0
+    assert sum(equal.number for equal in pairs) >= read.shown.read
 
 
 def test_bench_ledger_leaves_a_ledger_in_use_alone(ledger: Ledger, tmp_path: Path) -> None:
