@@ -1,4 +1,4 @@
-"""What an arriving file is: a fault of this machine is no answer about it, and no header stops the intake."""
+"""A file is recognised when it arrives: a fault of this machine rejects no file, and no header ends the intake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command shows or writes goes on record before it does so, under the number of the system's user."""
+"""Records what a command shows or writes, before it does so, under the number of the system's user."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from worker.ledger.actors import operating_system_user
 from worker.ledger.retriage import Changes, Choice
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.thresholds import Point, Setting
-from worker.ledger.thresholds_overview import ListedPoint, Overview, Source, overview
+from worker.ledger.thresholds_overview import ChosenBy, ListedPoint, Overview, overview
 from worker.terminal import printable
 
 _NO_MODEL = "no model is known yet: start `nightread worker` first"
@@ -164,7 +164,7 @@ def _in_force(shown: Overview) -> str:
         who = _who(shown.setting, shown.names)
         minute = who["since"][:16].replace("T", " ")
         return f"{shown.in_force.name}, since {minute} UTC, set by {who['set_by']}: {who['why']}"
-    is_default = shown.source is Source.CARD
+    is_default = shown.source is ChosenBy.CARD
     source = "the default of the model's card" if is_default else "from the setting NIGHTREAD_OPERATING_POINT"
     return f"{shown.in_force.name}, {source}"
 

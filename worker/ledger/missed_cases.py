@@ -1,4 +1,4 @@
-"""What was read of whole runs, to estimate how many cases the model misses from the clear images that were drawn.
+"""Counts the readings of finished runs: the number of cases that the model misses is estimated from them.
 
 Counted are runs that are read to the end: nothing in them waits for a worker or a reader. So every drawn image has a
 final reading, and no number tells what an image is that somebody must still read without its score. All clear images

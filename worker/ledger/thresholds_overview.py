@@ -16,7 +16,7 @@ from worker.ledger.thresholds import Point, Setting
 _CHANGES = 50
 
 
-class Source(StrEnum):
+class ChosenBy(StrEnum):
     """What put an operating point in force."""
 
     SITE = "site"
@@ -65,7 +65,7 @@ class Overview:
     model: Model
     points: Sequence[ListedPoint]
     in_force: ListedPoint | None
-    source: Source
+    source: ChosenBy
     setting: Setting | None
     without_site: Point | None
     unused: str | None
@@ -90,7 +90,7 @@ def overview(session: Session, named: str) -> Overview | None:
         model=model,
         points=points,
         in_force=None if point is None else _listed(points, point),
-        source=Source.SITE if setting else Source.SETTING if named else Source.CARD,
+        source=ChosenBy.SITE if setting else ChosenBy.SETTING if named else ChosenBy.CARD,
         setting=setting,
         without_site=without_site,
         unused=models.unused_point(session),
@@ -104,7 +104,14 @@ def _points(session: Session, model: Model) -> list[ListedPoint]:
         ListedPoint(is_of_card=True, **asdict(point)) for point in operating_points(read_card(model.card))
     ]
     of_site = [
-        ListedPoint(row.name, False, False, row.threshold, row.band_low, row.band_high)  # noqa: FBT003
+        ListedPoint(
+            name=row.name,
+            is_of_card=False,
+            is_default=False,
+            threshold=row.threshold,
+            band_low=row.band_low,
+            band_high=row.band_high,
+        )
         for row in thresholds.site_points(session, model.id)
     ]
     return [*of_card, *of_site]

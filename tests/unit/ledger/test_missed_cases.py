@@ -1,4 +1,4 @@
-"""What was read of runs that are read to the end, to estimate how many cases the model misses."""
+"""The readings of finished runs are counted, so that missed cases can be estimated."""
 
 from __future__ import annotations
 
