@@ -184,7 +184,7 @@ def test_what_remains_is_counted_and_linked(reader: Reader, night: Night, phanto
     numbers = []
     for address in lists:
         heading = text_of("<main" + client.get(address.replace("&amp;", "&")).text.split('id="heading"')[1])
-        numbers.append(int(re.findall(r"Review (\d+)", heading)[0]))
+        numbers.append(int(re.findall(r"Queue (\d+)", heading)[0]))
     assert numbers == [5, 1, 2, 1, 1, 1], "each list has as many images as its link says"
 
 
