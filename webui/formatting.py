@@ -9,6 +9,7 @@ from datetime import datetime
 from flask import Flask
 from markupsafe import Markup
 
+from worker.durations import duration
 from worker.imagefile.identity import AgeSource
 from worker.ledger.findings import Finding, NotJudged
 from worker.ledger.states import ImageState, is_to_read
@@ -117,16 +118,6 @@ def age(years: float) -> str:
 def reason_words(code: str) -> str:
     """Return the code of a reason as words: `not_a_chest` is "not a chest", `dicom_colour` "DICOM colour"."""
     return code.replace("_", " ").replace("dicom", "DICOM").replace("cmyk", "CMYK")
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in its two largest units."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def finding(reading: Review) -> str:
