@@ -12,6 +12,7 @@ from markupsafe import Markup
 from worker.durations import duration
 from worker.imagefile.identity import AgeSource
 from worker.ledger.findings import Finding, NotJudged
+from worker.ledger.leases import retry_may_help
 from worker.ledger.states import ImageState, is_to_read
 from worker.ledger.tables import Review
 
@@ -71,6 +72,7 @@ def install(app: Flask) -> None:
     app.add_template_filter(finding, "finding")
     app.add_template_filter(choice, "choice")
     app.add_template_filter(reason_words, "reason_words")
+    app.add_template_test(retry_may_help, "worth_a_retry")
     app.add_template_test(lambda image: is_to_read(image.review_state, image.verdict), "to_read")
     app.jinja_env.globals.update(
         STATES=STATES, VERDICTS=VERDICTS, VERDICT_SYMBOLS=VERDICT_SYMBOLS, CHOICES=CHOICES
