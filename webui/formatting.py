@@ -9,8 +9,10 @@ from datetime import datetime
 from flask import Flask
 from markupsafe import Markup
 
+from worker.durations import duration
 from worker.imagefile.identity import AgeSource
 from worker.ledger.findings import Finding, NotJudged
+from worker.ledger.leases import retry_may_help
 from worker.ledger.states import ImageState, is_to_read
 from worker.ledger.tables import Review
 
@@ -70,6 +72,7 @@ def install(app: Flask) -> None:
     app.add_template_filter(finding, "finding")
     app.add_template_filter(choice, "choice")
     app.add_template_filter(reason_words, "reason_words")
+    app.add_template_test(retry_may_help, "worth_a_retry")
     app.add_template_test(lambda image: is_to_read(image.review_state, image.verdict), "to_read")
     app.jinja_env.globals.update(
         STATES=STATES, VERDICTS=VERDICTS, VERDICT_SYMBOLS=VERDICT_SYMBOLS, CHOICES=CHOICES
@@ -117,16 +120,6 @@ def age(years: float) -> str:
 def reason_words(code: str) -> str:
     """Return the code of a reason as words: `not_a_chest` is "not a chest", `dicom_colour` "DICOM colour"."""
     return code.replace("_", " ").replace("dicom", "DICOM").replace("cmyk", "CMYK")
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in its two largest units."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def finding(reading: Review) -> str:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 _LOWEST_PRIORITY = 19
 # Exit statuses of the command: all is well, or it found a problem. The trail then says which.
@@ -23,11 +24,16 @@ class Verification:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, asked_in: int) -> bool:
-        """Start one, unless one is running. Return whether it was started. `asked_in` is as in `worker.commands.verify`."""
+    def start(self, record: Callable[[], int]) -> bool:
+        """Start one, unless one is running. Return whether it was started.
+
+        `record` puts on record that it begins, and returns the number of that event, as `asked_in` of
+        `worker.commands.verify`. Of two requests at the same moment, only one is recorded.
+        """
         with self._lock:
             if self.is_running:
                 return False
+            asked_in = record()
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "worker.cli", "audit", "verify", "--asked-in", str(asked_in)],
                 stdin=subprocess.DEVNULL,

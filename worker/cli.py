@@ -241,6 +241,8 @@ def report(run_name: str | None, format_name: str, as_json: bool) -> None:
     except LookupError as error:
         fail(str(error.args[0]))
     click.echo(FORMATS[form](content), nl=False)
+    for sentence in content.cut:
+        click.echo(sentence, err=True)
     sys.exit(0 if content.figures.run.file_counts.balanced else 1)
 
 

@@ -91,6 +91,17 @@ REJECTIONS: dict[str, str] = {
     "changed_in_store": "The stored bytes have changed since the file arrived. Check the disk of the image store.",
 }
 
+# Codes for which a file is rejected again, whatever the settings, the machine and the model bundle: only another version of
+# Nightread may take it. A retry may help with every other code.
+LASTING = frozenset({
+    "empty", "not_an_image", "unsupported_format", "cmyk", "sixteen_bit", "unsupported_jpeg", "animated", "transparent",
+    "too_many_parts", "too_many_scans", "truncated", "damaged", "undecodable", "stated_view",
+    "dicom_damaged", "dicom_transfer_syntax", "dicom_tag_missing", "dicom_tag_wrong", "dicom_tag_unreadable",
+    "dicom_high_bit", "dicom_frame_size", "dicom_pixel_bytes", "dicom_frame_kind", "dicom_pixels_damaged",
+    "dicom_other_object", "dicom_other_modality", "dicom_secondary_capture", "dicom_for_processing", "dicom_no_pixels",
+    "dicom_multi_frame", "dicom_colour", "dicom_palette", "dicom_other_body_part", "dicom_other_view",
+})  # fmt: skip
+
 
 def raise_fault(error: BaseException) -> None:
     """Raise an error again if it is a fault of this machine, such as a disk that cannot be read: it says nothing of a file.

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import click
 
+from worker.durations import duration
+
 _LINE_EVERY_S = 60.0
 
 
@@ -29,7 +31,7 @@ def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
         if now - last >= _LINE_EVERY_S and done:
             last = now
             eta_s = (now - started) / done * (total - done)
-            click.echo(f"{label}: {done} of {total}, about {eta_s / 60:.0f} min left", err=True)
+            click.echo(f"{label}: {done} of {total}, about {duration(eta_s)} left", err=True)
 
     yield advance
-    click.echo(f"{label}: {done} of {total} in {time.monotonic() - started:.1f} s", err=True)
+    click.echo(f"{label}: {done} of {total} in {duration(time.monotonic() - started)}", err=True)

@@ -76,7 +76,7 @@ def launch(playwright: Playwright) -> Browser:
 def sign_in(
     page: Page, site: Site | Stack, name: str = "Ada Night", roles: Collection[Role] = (Role.READER,)
 ) -> None:
-    """Sign a person in, and open the review queue."""
+    """Sign a person in, and open the queue."""
     key = session_key(site.ledger, name, roles)
     page.context.add_cookies([{"name": COOKIE, "value": key, "url": site.url, "sameSite": "Strict"}])
     page.goto(f"{site.url}/review")

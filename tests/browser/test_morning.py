@@ -119,7 +119,7 @@ def sign_in_at_provider(page: Page, site: str, subject: str, *, refused: bool = 
     if refused:
         expect(page.get_by_text("Your account in Nightread is disabled.")).to_be_visible()
     else:
-        expect(page.get_by_role("link", name="Review")).to_be_visible()
+        expect(page.get_by_role("link", name="Queue")).to_be_visible()
 
 
 def read_one(page: Page, site: str, row: int) -> None:

@@ -70,7 +70,7 @@ def test_empty_page_fills_itself(site: Site, open_page: OpenPage, tmp_path: Path
     site.night.accept(phantoms(tmp_path / "new", [80], 96))
     site.night.score({6: 0.99})
     expect(page.locator(".row")).to_have_count(1)
-    expect(page.get_by_role("heading", name="Review 1")).to_be_visible()
+    expect(page.get_by_role("heading", name="Queue 1")).to_be_visible()
     expect(page.get_by_label("Verdict")).to_be_focused()
     press(page, "Escape")
     press(page, "j")

@@ -39,7 +39,7 @@ def read(site: Site) -> list[int]:
 def test_reader_reads_the_whole_queue_by_keyboard(site: Site, open_page: OpenPage) -> None:
     page = open_page()
     sign_in(page, site)
-    expect(page.get_by_role("heading", name="Review 4")).to_be_visible()
+    expect(page.get_by_role("heading", name="Queue 4")).to_be_visible()
     press(page, "j")
     expect(page.locator(".row").first).to_be_focused()
     press(page, "Enter")

@@ -186,7 +186,7 @@ def is_asked_before_leaving(page: Page, address: str) -> bool:
         dialog.dismiss()
 
     page.once("dialog", stay)
-    page.get_by_role("link", name="Review").click()
+    page.get_by_role("link", name="Queue").click()
     if not asked:
         expect(page).to_have_url(address)
     return asked == ["beforeunload"]

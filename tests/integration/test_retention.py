@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
 from tests.conftest import HANG_S
 from tests.filling import AT, assert_consistent, image, known_reader
@@ -22,12 +22,14 @@ from tests.integration.webui.night import RUN, Night, open_night, phantoms
 from tests.signing_in import session_key
 from worker.config import ROOT, Settings
 from worker.errors import TransientFailure
-from worker.ledger import leases, review
+from worker.ledger import leases, protocols, review, thresholds
 from worker.ledger.comparison import compare
 from worker.ledger.findings import Finding, Statement
+from worker.ledger.protocols import Protocol
 from worker.ledger.session import utc_now
 from worker.ledger.states import IllegalTransition
-from worker.ledger.tables import BrowserSession, Image
+from worker.ledger.tables import BrowserSession, Image, Model, SiteSetting
+from worker.ledger.thresholds import Point
 from worker.renditions.area import RenditionArea
 from worker.retention import Retention
 from worker.store import Store, open_store
@@ -212,6 +214,30 @@ def test_image_without_bytes_cannot_be_retried(later: Night) -> None:
     retention_of(later, keep_bytes_days=30).run_all()
     with pytest.raises(IllegalTransition, match="not kept any more"), later.ledger.transaction() as session:
         leases.retry(session, 4, who="user:1", why="again", at=utc_now())
+
+
+def test_reasons_of_protocols_and_thresholds_are_removed(later: Night) -> None:
+    """They are texts that a person typed. What they put in force stays in force."""
+    with later.ledger.transaction() as session:
+        model = session.scalars(select(Model)).one()
+        point, why, at = Point("low", 0.2, 0.1, 0.3), f"missed {PATIENT}", utc_now()
+        protocols.change(session, Protocol(readers=2), who="user:1", why=why, at=at)
+        thresholds.change(session, model, point, who="user:1", why=why, at=at)
+    kept = retention_of(later, keep_text_days=30)
+    before = kept.due()["text"]
+    assert kept.run_all() == {"text": before}
+    with later.ledger.reading() as session:
+        rows = session.scalars(select(SiteSetting).order_by(SiteSetting.id)).all()
+        assert [(row.name, row.why, row.salt) for row in rows] == [
+            ("protocol", "(erased)", None),
+            ("operating_point", "(erased)", None),
+        ]
+        assert protocols.in_force(session).protocol.readers == 2
+        setting = thresholds.latest(session)
+        assert setting is not None
+        assert setting.point == point
+        assert compare(session).erased["site_setting.why"] == len(rows)
+    assert_consistent(later.ledger)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

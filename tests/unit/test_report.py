@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import update
 
 from tests.filling import (
@@ -28,8 +29,9 @@ from tests.filling import (
 )
 from tests.ledgers import current_ledger
 from worker import DISCLAIMER
+from worker.cli import nightread
 from worker.config import ROOT
-from worker.ledger import erasures, heartbeats, review
+from worker.ledger import erasures, heartbeats, reports, review
 from worker.ledger.findings import Finding, NotJudged, Seen, Statement
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.reports import find_run
@@ -40,7 +42,7 @@ from worker.ledger.tables import Image
 from worker.report import content, html_page
 from worker.report import text as text_format
 from worker.report.content import READING_COLUMNS, read_report, report_of
-from worker.report.csv_table import COLUMNS, escape_formula
+from worker.report.csv_table import COLUMNS, NOT_LISTED, escape_formula
 from worker.report.formats import FORMATS
 
 NAMES = (
@@ -416,8 +418,26 @@ def test_lists_for_people_say_that_they_are_cut(night: Ledger, monkeypatch: pyte
         assert "Only the first 2 of 3 flagged or uncertain images are listed." in FORMATS[form](report)
 
 
+def test_whole_lists_say_how_many_images_are_missing(
+    night: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert written(night, "csv").count("not_listed") == 0
+    monkeypatch.setattr(reports, "LISTED", 2)
+    sentence = "Only the first 2 of 3 flagged or uncertain images are listed. Missing: 1."
+    rows = list(csv.DictReader(io.StringIO(written(night, "csv"))))
+    assert [(row["image"], row["state"], row["reason"]) for row in rows if row["state"] == "not_listed"] == [
+        ("", "not_listed", sentence)
+    ]
+    assert len(rows) == 2 + 1 + 1 + 1, "flagged, clear, rejected, and the row that says so"
+    assert json.loads(written(night, "json"))["look_at"][0] == sentence
+    monkeypatch.setenv("NIGHTREAD_DATA", str(tmp_path))
+    monkeypatch.setenv("NIGHTREAD_DATABASE_URL", f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    done = CliRunner().invoke(nightread, ["report", "--format", "csv"])
+    assert (done.exit_code, done.stderr.splitlines()[-1:]) == (0, [sentence]), done.output
+
+
 def test_data_dictionary_names_each_column_and_code() -> None:
     page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(COLUMNS)
-    for code in (*Finding, *NotJudged, *ReviewState, *ImageState):
+    for code in (*Finding, *NotJudged, *ReviewState, *ImageState, NOT_LISTED):
         assert f"`{code}`" in page

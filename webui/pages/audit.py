@@ -57,16 +57,17 @@ def show() -> ResponseReturnValue:
 @needs(Permission.AUDIT)
 def verify() -> ResponseReturnValue:
     """Start a verification of the audit trail. Its result appears on the page, and is on record."""
-    verification = dependencies().verification
-    if verification.is_running:
+    if not dependencies().verification.start(_record_start):
         flash("A verification is already running.")
-        return redirect(url_for("audit.show"), 303)
+    return redirect(url_for("audit.show"), 303)
+
+
+def _record_start() -> int:
+    """Record that a verification begins, and return the number of the event."""
     event = audit.Event("trail_verification_started", identity.current().actor, "trail", {})
     with dependencies().ledger.transaction() as session:
         audit.append(session, [event])
-        asked_in = audit.lock(session).seq
-    verification.start(asked_in)
-    return redirect(url_for("audit.show"), 303)
+        return audit.lock(session).seq
 
 
 @pages.get("/audit/export")

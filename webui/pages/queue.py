@@ -1,4 +1,4 @@
-"""Review: the reading queue, in the order and with the filters that the reader chose."""
+"""Queue: the images to read, in the order and with the filters that the reader chose."""
 
 from __future__ import annotations
 

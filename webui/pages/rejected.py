@@ -1,4 +1,4 @@
-"""Rejected: the images without a score, with their reasons; each can be read without a score, and one or all retried."""
+"""Rejected: the images without a score, with their reasons; each can be read without a score, and retried where that may help."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
 from webui.ids import ids_of, ids_text
 from webui.parameters import bad_request_on_value_error, before_parameter
-from worker.ledger import reports, review
+from worker.ledger import leases, reports, review
 from worker.ledger.accesses import AccessKind
 
 pages = Blueprint("rejected", __name__)
@@ -32,13 +32,15 @@ def show() -> ResponseReturnValue:
         images = reports.rejected_images(
             session, reason_code=reason, before=before_parameter(), size=_PAGE_SIZE
         )
+        worth_a_retry = [i.id for i in images if not i.bytes_removed_at and leases.retry_may_help(i)]
         return render_template(
             "rejected.html",
             images=images,
             older=images[-1].id if len(images) == _PAGE_SIZE else None,
             reason=reason,
             reasons=reports.latest_reasons(session),
-            shown=ids_text([image.id for image in images if not image.bytes_removed_at]),
+            shown=ids_text(worth_a_retry),
+            retried_together=len(worth_a_retry),
             readable={image.id for image in images if review.is_readable(image)},
             standing=review.standing_reviews(session, images),
             undoable=actions.undoable(session),

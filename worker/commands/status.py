@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from worker.card.identity import is_shipped
+from worker.durations import duration
 from worker.ledger.file_counts import equation
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.models import registered_models
@@ -73,7 +74,7 @@ def _rate_line(status: dict[str, Any]) -> str:
         return ""
     if status["eta_s"] is None:
         return "  No image has been scored in the last minute."
-    return f"  {status['images_per_s']:.1f} images a second, about {status['eta_s'] / 60:.0f} min left"
+    return f"  {status['images_per_s']:.1f} images a second, about {duration(status['eta_s'])} left"
 
 
 def _canary_line(canary: dict[str, Any] | None) -> str:
@@ -98,6 +99,6 @@ def _process_names(status: dict[str, Any]) -> set[str]:
 
 def _process_line(process: dict[str, Any]) -> str:
     label = "SILENT  " if process["silent"] else "WAITING " if process["trouble"] else "ok      "
-    age_s = process["heartbeat_age_s"]
-    line = f"  {label} {process['name']:<8} on {process['host']}, heartbeat {age_s:.0f} s ago"
+    age = duration(process["heartbeat_age_s"])
+    line = f"  {label} {process['name']:<8} on {process['host']}, heartbeat {age} ago"
     return f"{line}: {process['trouble']}" if process["trouble"] else line

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, false, or_, select, update
 from sqlalchemy.orm import Session
 
+from worker.errors import LASTING
 from worker.ledger import actors, audit
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.seals import new_salt, seal
@@ -130,6 +131,11 @@ def expire(
 def any_expired(session: Session, *, lease_s: float, at: datetime) -> bool:
     """Return whether a lease has expired; call it before `expire`, which takes the write lock."""
     return session.scalar(select(Image.id).where(_expired(lease_s, at)).limit(1)) is not None
+
+
+def retry_may_help(image: Image) -> bool:
+    """Return whether a retry of a rejected or quarantined image can end otherwise with this version of Nightread."""
+    return image.state == ImageState.QUARANTINED or image.reason_code not in LASTING
 
 
 def retry(session: Session, image_id: int, *, who: str, why: str, at: datetime) -> Lane:

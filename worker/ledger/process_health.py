@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
+from worker.durations import duration
 from worker.ledger.canary import CanaryResult
 from worker.ledger.heartbeats import WORKER, ProcessStatus, process_statuses
 from worker.ledger.states import ImageState, Lane
@@ -97,12 +98,12 @@ def troubles(
     for status in statuses:
         process = f"{status.name} on {status.host}"
         if status.silent:
-            sentences.append(f"{process} has sent no heartbeat for {status.heartbeat_age_s:.0f} s.")
+            sentences.append(f"{process} has sent no heartbeat for {duration(status.heartbeat_age_s)}.")
         elif status.trouble:
             sentences.append(f"{process} is waiting: {status.trouble}.")
     worker_fails = WORKER not in running or any(s.name == WORKER and not s.ok for s in statuses)
     if worker_fails and waited_s is not None:
-        sentences.append(f"The oldest image has waited for {waited_s:.0f} s.")
+        sentences.append(f"The oldest image has waited for {duration(waited_s)}.")
     if rescored:
         images = "1 image was" if rescored == 1 else f"{rescored} images were"
         sentences.append(
@@ -119,7 +120,7 @@ def _with_silent_scoring(status: ProcessStatus) -> ProcessStatus:
         return status
     told = " and ".join(
         f"scoring process {scoring.number} (process id {scoring.pid}) has made no progress"
-        f" for {scoring.heartbeat_age_s:.0f} s"
+        f" for {duration(scoring.heartbeat_age_s)}"
         for scoring in silent
     )
     return replace(status, trouble=told, ok=False)

@@ -30,7 +30,7 @@ _READINGS = (
     Review.image_id, Review.id, Review.action, Review.finding, Review.reason_code, Review.note, Review.other_finding,
     Review.why, Review.user_id, Review.at, Review.score_shown, Review.map_shown, Review.open_ms, User.name,
 )  # fmt: skip
-# A list of a report that is longer would not fit into the memory of a small machine. The report says so.
+# A list of a report that is longer would not fit into the memory of a small machine. The report says how many are missing.
 LISTED = 100_000
 _TO_READ, _CLEAR = ("flagged", "uncertain"), ("clear",)
 _OTHER_STATES = (ImageState.PENDING, ImageState.LEASED, ImageState.ERASED)

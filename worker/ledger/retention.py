@@ -32,6 +32,7 @@ from worker.ledger.tables import (
     Review,
     Run,
     SignInLink,
+    SiteSetting,
     Study,
 )
 
@@ -218,6 +219,15 @@ def _remove_access_reasons(session: Session, access_ids: Sequence[int], at: date
     _record_number(session, "access_reasons_erased", len(access_ids), at)
 
 
+def _setting_reasons(before: datetime) -> Select[Any]:
+    return select(SiteSetting.id).where(SiteSetting.at < before, SiteSetting.why != ERASED)
+
+
+def _remove_setting_reasons(session: Session, setting_ids: Sequence[int], at: datetime) -> None:
+    update_rows(session, SiteSetting, SiteSetting.id.in_(setting_ids), why=ERASED, salt=None)
+    _record(session, "texts_erased", "site_setting", setting_ids, at)
+
+
 def _sessions(before: datetime) -> Select[Any]:
     last_use = func.coalesce(BrowserSession.ended_at, BrowserSession.seen_at)
     return select(BrowserSession.id).where(last_use < before)
@@ -248,6 +258,7 @@ TEXT = (
     Step(_retry_reasons, _remove_retry_reasons),
     Step(_erasure_reasons, _remove_erasure_reasons),
     Step(_access_reasons, _remove_access_reasons),
+    Step(_setting_reasons, _remove_setting_reasons),
 )
 SESSIONS = (Step(_sessions, _remove_sessions), Step(_links, _remove_links))
 

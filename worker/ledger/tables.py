@@ -557,7 +557,10 @@ class Review(Base):
 
 
 class SiteSetting(Base):
-    """A value that people chose for the whole site. No row is ever changed: the last one of a name is in force."""
+    """A value that people chose for the whole site. The last row of a name is in force, and no row is ever changed.
+
+    Only the reason, which a person typed, can be erased, with its salt.
+    """
 
     __tablename__ = "site_setting"
     __table_args__ = (Index("ix_site_setting_of_name", "name", "id"),)

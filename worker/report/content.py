@@ -42,10 +42,14 @@ SHOWN = 1_000
 
 @dataclass(frozen=True)
 class Report:
-    """A run's figures, and one sentence for each thing that a person should do or look into."""
+    """A run's figures, and one sentence for each thing that a person should do or look into.
+
+    `cut` has a sentence for each list that should be whole and is not, because it is longer than `LISTED`.
+    """
 
     figures: RunFigures
     look_at: Sequence[str]
+    cut: Sequence[str] = ()
 
 
 def read_report(session: Session, run_name: str | None, *, whole: bool = True) -> Report:
@@ -80,6 +84,7 @@ def report_of(
     wrote in their own words is left out.
     """
     figures = run_figures(session, run, limit=None if whole else SHOWN)
+    cut = _cut_sentences(figures) if whole else []
     if hidden is not None:
         figures = _blinded(figures, hidden)
     statuses = process_health(session, ledger_time(session))
@@ -95,7 +100,7 @@ def report_of(
         if statuses
         else []
     )
-    return Report(figures if names else _without_names(figures), [*open_work(figures), *problems])
+    return Report(figures if names else _without_names(figures), [*open_work(figures), *problems], cut)
 
 
 def _blinded(figures: RunFigures, hidden: Blinding) -> RunFigures:
@@ -167,6 +172,22 @@ def readings_sentence(figures: RunFigures) -> str:
 def cut_sentence(listed: int, total: int, kind: str) -> str:
     """Return the sentence that says that a list is not complete; empty if it is."""
     return f"Only the first {listed:,} of {total:,} {kind} images are listed." if listed < total else ""
+
+
+def _cut_sentences(figures: RunFigures) -> list[str]:
+    """Return a sentence for each list of a report that ends early, with the number of images that are missing."""
+    counts = figures.run.file_counts
+    lists = {
+        "flagged or uncertain": (figures.flagged, counts.flagged),
+        "clear": (figures.clear, counts.scored - counts.flagged),
+        "rejected or quarantined": (figures.rejected, counts.rejected + counts.quarantined),
+        "waiting or erased": (figures.others, counts.pending + counts.leased + counts.erased),
+    }
+    return [
+        f"{cut_sentence(len(images), total, kind)} Missing: {total - len(images):,}."
+        for kind, (images, total) in lists.items()
+        if len(images) < total
+    ]
 
 
 def file_count_sentence(figures: RunFigures) -> str:

@@ -28,6 +28,8 @@ _FORMULA_STARTS = (
 )
 
 _COUNTS = ("outside_population", "unknown_age")
+# The state in a row that stands for images that are missing.
+NOT_LISTED = "not_listed"
 _TYPED = ("other_finding", "note", "reader", "amended_why")
 # New columns stand at the end: programs may count them.
 COLUMNS = (
@@ -45,7 +47,7 @@ def as_csv(report: Report) -> str:
     """Return a table with one row for each image of the run: `docs/report.md` says what each column means.
 
     Flagged and uncertain images come first, then clear ones, each the highest score first, then rejected and quarantined
-    ones, then those that wait or were erased.
+    ones, then those that wait or were erased. If a list is cut, a last row without an image says so.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
@@ -53,6 +55,9 @@ def as_csv(report: Report) -> str:
     figures = report.figures
     for image in (*figures.flagged, *figures.clear, *figures.rejected, *figures.others):
         row = _of_run(report) | _of_image(figures, image)
+        writer.writerow([row[name] for name in COLUMNS])
+    for sentence in report.cut:
+        row = dict.fromkeys(COLUMNS, "") | _of_run(report) | {"state": NOT_LISTED, "reason": sentence}
         writer.writerow([row[name] for name in COLUMNS])
     return buffer.getvalue()
 

@@ -39,7 +39,7 @@ def document(report: Report) -> dict[str, object]:
         "other_images": [_other_image(figures, image) for image in figures.others],
         "turned_away_why": content.reason_counts(figures),
         "slowest": content.slowest_rows(figures),
-        "look_at": list(report.look_at),
+        "look_at": [*report.cut, *report.look_at],
     }
 
 

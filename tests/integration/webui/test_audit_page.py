@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,31 @@ def test_auditor_verifies_the_trail(
     page = auditor.get("/audit?kind=trail_verification_started").text
     assert page.count("Verification of the audit trail started") == 2, "the filter and one event"
     assert "Aud" in page
+
+
+@pytest.mark.usefixtures("usual_priority")
+def test_two_requests_at_once_record_one_verification(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one comes while the first one records that it begins."""
+    monkeypatch.setenv("NIGHTREAD_DATA", str(night.settings.data))
+    one, recorded = verification.Verification(), [1]
+    started: list[bool] = []
+
+    def record_again() -> int:
+        recorded.append(2)
+        return 2
+
+    second = threading.Thread(target=lambda: started.append(one.start(record_again)))
+
+    def record() -> int:
+        second.start()
+        # It must wait, so it cannot end.
+        second.join(1)
+        return 1
+
+    assert one.start(record)
+    second.join()
+    assert (recorded, started) == ([1], [False])
+    wait_for(lambda: not one.is_running, "the end of the verification")
 
 
 @pytest.mark.usefixtures("usual_priority")

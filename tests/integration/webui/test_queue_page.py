@@ -50,6 +50,17 @@ def text_of(client: FlaskClient, address: str, element: str) -> str:
     return " ".join(unescape(re.sub("<[^>]*>", " ", found.group(1))).split()) if found else ""
 
 
+def test_menu_title_heading_and_links_call_the_page_queue(client: FlaskClient) -> None:
+    """One page has one name, which is that of the glossary."""
+    page = client.get("/review").text
+    menu = re.findall(r'<a href="/review"[^>]*>([^<]*)</a>', page)
+    titles = re.findall(r"<title>(\w+)", page)
+    assert (menu[0], *titles) == ("Queue", "Queue")
+    assert text_of(client, "/review", "heading").split()[0] == "Queue"
+    assert re.search(r'id="back" href="/review"[^>]*>Queue</a>', client.get("/review/1").text)
+    assert 'href="/review">Go to the queue</a>' in client.get("/review/999").text
+
+
 @pytest.mark.parametrize(
     ("query", "ids", "words"),
     [
@@ -156,7 +167,7 @@ def test_one_number_of_images_to_read(client: FlaskClient, night: Night) -> None
         session.get_one(Image, 1).review_state = ReviewState.READ
     page = client.get("/review").text
     assert "<b>4</b> to read" in page
-    assert text_of(client, "/review", "heading") == "Review 4"
+    assert text_of(client, "/review", "heading") == "Queue 4"
     with night.ledger.reading() as session:
         assert reading_queue.count(session, QueueFilter()) == 4
 

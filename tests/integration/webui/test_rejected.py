@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image as Picture
 from pydicom.uid import CTImageStorage
 
 from tests.dicom_objects import as_file, grey_object, phantom_values
 from tests.filling import assert_consistent
 from tests.integration.webui.conftest import Reader
 from tests.integration.webui.night import Night, phantoms
-from worker.ledger import audit
+from worker.errors import LASTING, REJECTIONS
+from worker.ledger import audit, leases
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Image
 
@@ -45,7 +47,29 @@ def test_page_lists_rejected_and_quarantined_images_with_reasons(
         ">rejected</span>",
     ):
         assert text in page
-    assert len(re.findall(r'action="/rejected/\d+/retry"', page)) == 2
+    assert re.findall(r'action="/rejected/(\d+)/retry"', page) == [str(unscored[1])]
+
+
+def test_file_that_can_never_be_an_image_offers_no_retry(
+    reader: Reader, night: Night, tmp_path: Path, gate_rejected: int
+) -> None:
+    """An upgrade may take it: the page names the command."""
+    pdf = tmp_path / "letter.pdf"
+    pdf.write_bytes(b"%PDF-1.4 a letter")
+    (letter,) = night.accept([pdf])
+    ada = reader("Ada")
+    page = ada.get("/rejected").text
+    assert re.findall(r'action="/rejected/(\d+)/retry"', page) == [str(gate_rejected)]
+    assert page.count("<details") == 0, "one image is not retried with others"
+    for address in ("/rejected", f"/review/{letter.image_id}"):
+        assert f"nightread retry {letter.image_id} --why" in ada.get(address).text
+    assert f"nightread retry {gate_rejected}" not in ada.get(f"/review/{gate_rejected}").text
+
+
+def test_quarantined_image_is_always_worth_a_retry() -> None:
+    assert leases.retry_may_help(Image(state="quarantined", reason_code="damaged"))
+    assert not leases.retry_may_help(Image(state="rejected", reason_code="damaged"))
+    assert set(REJECTIONS) >= LASTING
 
 
 def test_empty_page_says_so(client: FlaskClient, night: Night) -> None:
@@ -56,7 +80,6 @@ def test_empty_page_says_so(client: FlaskClient, night: Night) -> None:
 def test_retry_makes_an_image_pending(reader: Reader, night: Night, unscored: tuple[int, int]) -> None:
     ada = reader("Ada")
     for image_id in unscored:
-        assert f'action="/rejected/{image_id}/retry"' in ada.get("/rejected").text
         answer = ada.post(f"/rejected/{image_id}/retry", data={"reason": "more memory"})
         assert answer.location == "/rejected"
         assert state(night, image_id) == ImageState.PENDING
@@ -111,22 +134,23 @@ def test_list_is_filtered_by_reason(client: FlaskClient, unscored: tuple[int, in
 
 
 def test_all_images_of_a_filtered_page_are_retried(reader: Reader, night: Night, tmp_path: Path) -> None:
-    files = [tmp_path / f"bad-{number}.jpg" for number in range(3)]
+    files = [tmp_path / f"small-{number}.png" for number in range(3)]
     for number, path in enumerate(files):
-        path.write_bytes(b"no image %d" % number)
+        Picture.new("L", (10, 10), number).save(path)
     empty = tmp_path / "empty.jpg"
     empty.write_bytes(b"")
     night.accept([*files, empty])
     ada = reader("Ada")
-    page = ada.get("/rejected?reason=not_an_image").text
-    assert "Retry all 3 images of this page" in page
+    page = ada.get("/rejected?reason=too_small").text
+    assert "Retry all 3 images of this page</summary>" in page
+    assert "Retry all 3 images of this page that a retry may help" in ada.get("/rejected").text
     shown = page.split('name="images" value="')[1].split('"')[0]
     assert shown == "9-11"
     # Another person was faster with one of them.
     assert reader("Bob").post("/rejected/10/retry", data={"reason": "mine"}).status_code == 303
-    form = {"images": shown, "code": "not_an_image", "reason": "a new decoder"}
+    form = {"images": shown, "code": "too_small", "reason": "a lower limit"}
     answer = ada.post("/rejected/retry", data=form)
-    assert answer.location == "/rejected?reason=not_an_image"
+    assert answer.location == "/rejected?reason=too_small"
     assert [state(night, image_id) for image_id in (9, 10, 11, 12)] == [*["pending"] * 3, "rejected"]
     assert "2 of 3 images are pending again." in ada.get("/rejected").text
     with night.ledger.reading() as session:

@@ -93,7 +93,7 @@ def test_every_reading_counts_once_and_disagreements_are_links(reader: Reader, n
         "uncertain, you said no signs 1 cannot be judged, or second opinion wanted 2"
     )
     text = text_of(page)
-    assert "from the first to the last reading 15 min 0 s" in text
+    assert "from the first to the last reading 15 min" in text
     assert "images open, together 30 s for one reading, median 6 s" in text
     assert "How long an image was open is known of 3 of 7 readings." in text
     assert 'id="shown"' not in page, "no score was shown"
@@ -184,7 +184,7 @@ def test_what_remains_is_counted_and_linked(reader: Reader, night: Night, phanto
     numbers = []
     for address in lists:
         heading = text_of("<main" + client.get(address.replace("&amp;", "&")).text.split('id="heading"')[1])
-        numbers.append(int(re.findall(r"Review (\d+)", heading)[0]))
+        numbers.append(int(re.findall(r"Queue (\d+)", heading)[0]))
     assert numbers == [5, 1, 2, 1, 1, 1], "each list has as many images as its link says"
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import update
 
 from tests.filling import fill, later, lease_images, score
 from worker.commands.status import as_text, document
+from worker.durations import duration
 from worker.ledger import heartbeats
 from worker.ledger.heartbeats import ProcessStatus
 from worker.ledger.process_health import STALLED_S, is_stalled, troubles
@@ -82,7 +83,7 @@ def test_worker_that_leases_no_pending_image_is_a_problem(ledger: Ledger) -> Non
     beat(ledger, LATE, "worker", "watch", "sweeper")
     assert said(ledger, LATE) == [
         "worker is waiting: images are pending, but this worker leases none of them.",
-        f"The oldest image has waited for {LATE:.0f} s.",
+        f"The oldest image has waited for {duration(LATE)}.",
     ]
     with ledger.reading() as session:
         signs = {sign["name"]: sign for sign in status_document(session, later(LATE))["processes"]}
@@ -102,9 +103,20 @@ def test_silent_and_missing_processes_are_named(ledger: Ledger) -> None:
     assert not [line for line in shown(ledger) if "MISSING" in line]
     beat(ledger, 100, "worker")
     assert said(ledger, 100) == [
-        "sweeper has sent no heartbeat for 100 s.",
-        "watch has sent no heartbeat for 100 s.",
+        "sweeper has sent no heartbeat for 1 min 40 s.",
+        "watch has sent no heartbeat for 1 min 40 s.",
     ]
+
+
+def test_long_waits_are_told_in_minutes_and_hours(ledger: Ledger) -> None:
+    beat(ledger, 0, "watch", "sweeper", "worker")
+    beat(ledger, 794, "watch", "sweeper")
+    assert said(ledger, 794) == ["worker has sent no heartbeat for 13 min."]
+    with ledger.reading() as session:
+        status = status_document(session, later(7_500))
+    lines = as_text(status | {"model": None, "pending": 9_000, "eta_s": 7_500.0, "images_per_s": 1.2})
+    assert "heartbeat 2 h 5 min ago" in lines
+    assert "1.2 images a second, about 2 h 5 min left" in lines
 
 
 def test_unaccounted_files_are_the_first_problem() -> None:
@@ -123,8 +135,8 @@ def test_silent_worker_is_reported_as_silent_when_stalled(ledger: Ledger) -> Non
     with ledger.transaction() as session:
         session.execute(update(Process).where(Process.name != "worker").values(beat_at=later(LATE)))
     assert said(ledger, LATE) == [
-        f"worker has sent no heartbeat for {LATE:.0f} s.",
-        f"The oldest image has waited for {LATE:.0f} s.",
+        f"worker has sent no heartbeat for {duration(LATE)}.",
+        f"The oldest image has waited for {duration(LATE)}.",
     ]
 
 

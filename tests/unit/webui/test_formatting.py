@@ -1,4 +1,4 @@
-"""webui.formatting: labels, file names, probabilities, durations and times as people read them."""
+"""webui.formatting: labels, file names, probabilities and times as people read them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from webui.formatting import STATES, VERDICT_SYMBOLS, VERDICTS, duration, probability, visible, when
+from webui.formatting import STATES, VERDICT_SYMBOLS, VERDICTS, probability, visible, when
 from worker.inference.triage import Verdict
 from worker.ledger.states import ImageState
 
@@ -44,13 +44,6 @@ def test_hidden_characters_become_visible(name: str, shown: str) -> None:
 )
 def test_probability_is_not_rounded_to_certainty(value: float, text: str) -> None:
     assert probability(value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 0 s"), (61, "1 min 1 s"), (7_322, "2 h 2 min")]
-)
-def test_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_time_is_utc_and_says_so() -> None:
