@@ -26,9 +26,9 @@ class Dimension(StrEnum):
 
 
 # Each group of ages and the first age, in years, above it. The queue has the same groups.
-_AGES: Mapping[str, float] = {"under-1": 1, "1-5": 6, "6-17": 18, "18-64": 65, "65-or-more": float("inf")}
+AGES: Mapping[str, float] = {"under-1": 1, "1-5": 6, "6-17": 18, "18-64": 65, "65-or-more": float("inf")}
 # Each group of sizes and the first length above it: of the shorter side of an image, in pixels.
-_SIZES: Mapping[str, float] = {
+SIZES: Mapping[str, float] = {
     "under-512": 512,
     "512-1023": 1024,
     "1024-2047": 2048,
@@ -66,12 +66,12 @@ class Traits:
         side = min(self.width, self.height) if self.width and self.height else None
         return {
             Dimension.ALL: EVERYTHING,
-            Dimension.AGE: _band(self.age_years, _AGES),
+            Dimension.AGE: _band(self.age_years, AGES),
             Dimension.SEX: self.sex or UNKNOWN,
             Dimension.VIEW: self.view or UNKNOWN,
             Dimension.SOURCE: self._sender(),
             Dimension.MACHINE: self._machine(),
-            Dimension.SIZE: _band(side, _SIZES),
+            Dimension.SIZE: _band(side, SIZES),
         }
 
     def _sender(self) -> str:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from worker.ledger import audit
 from worker.ledger.monitor_counts import Group, day_of, start_of
-from worker.ledger.monitored_groups import EVERYTHING, Dimension
+from worker.ledger.monitored_groups import Dimension
 from worker.ledger.tables import AuditEvent, Image, MonitorDay, MonitorState, Prediction
 from worker.monitor.counts import Counts
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from random import Random
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.filling import arrival, known_model, known_reader, result
@@ -18,7 +18,6 @@ from worker.ledger import (
     erasures,
     leases,
     monitor_counts,
-    monitoring,
     predictions,
     protocols,
     receipts,
@@ -27,20 +26,20 @@ from worker.ledger import (
     review,
 )
 from worker.ledger.findings import Action, Finding, NotJudged, Statement
-from worker.ledger.monitor_counts import NO_MODEL, Group
-from worker.ledger.monitored_groups import Dimension, Traits
+from worker.ledger.monitor_counts import Group
+from worker.ledger.monitored_groups import Dimension
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.protocols import Protocol
 from worker.ledger.rescores import CROPPED
 from worker.ledger.retriage import Choice
 from worker.ledger.review import ReviewRefused
 from worker.ledger.runs import CANARY_RUN
-from worker.ledger.session import Ledger, ledger_time
+from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState, Lane, ReviewState, Source
 from worker.ledger.tables import Image, Model, MonitorDay, Prediction, Review
 from worker.ledger.thresholds import Point
-from worker.monitor.counts import Counts, Findings, total
-from worker.monitoring import count_all, count_some, rebuild
+from worker.monitor.counts import Counts, total
+from worker.monitoring import count_all, rebuild
 
 START = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 FIRST = START.date()
