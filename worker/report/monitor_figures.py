@@ -98,7 +98,8 @@ class Figures:
     """The figures of a group in a period. `None` figures of a group that is too small to be shown.
 
     Attributes:
-        name: of the period (its first day) or of the group.
+        key: of the period (its first day) or of the group.
+        name: the words for it.
         first, last: its days.
         images: with a score.
         is_small: whether it is too small: then every other figure is empty.
@@ -107,6 +108,7 @@ class Figures:
         from_earlier: how far they lie from those of this site in the `EARLIER_DAYS` before.
     """
 
+    key: str
     name: str
     first: date
     last: date
@@ -253,7 +255,9 @@ class _Reader:
                 for row in of_group
                 if row.day >= firsts[0] and row.group.model_id not in {self._model.id, NO_MODEL}
             ),
-            whole=self._figures(names[self._asked.group], max(recent, first_ever), last, whole),
+            whole=self._figures(
+                (self._asked.group, names[self._asked.group]), max(recent, first_ever), last, whole
+            ),
             periods=self._periods(firsts, last, days),
             groups=self._groups(of_dimension, names, max(recent, first_ever), last),
             choices=names,
@@ -299,7 +303,7 @@ class _Reader:
             counts = total(counts for day, counts in days.items() if first <= day <= end)
             before = first - timedelta(days=EARLIER_DAYS)
             earlier = _scores(counts for day, counts in days.items() if before <= day < first)
-            made.append(self._figures(first.isoformat(), first, end, counts, earlier))
+            made.append(self._figures((first.isoformat(),) * 2, first, end, counts, earlier))
         return made
 
     def _groups(
@@ -309,7 +313,9 @@ class _Reader:
         for row in self._of_model(rows):
             of_groups[row.group.name].append(row.counts)
         return [
-            self._figures(names[name], first, last, total(of_groups[name]), is_reader=self._of_readers)
+            self._figures(
+                (name, names[name]), first, last, total(of_groups[name]), is_reader=self._of_readers
+            )
             for name in names
             if name in of_groups
         ]
@@ -320,7 +326,7 @@ class _Reader:
 
     def _figures(
         self,
-        name: str,
+        called: tuple[str, str],
         first: date,
         last: date,
         counts: Counts,
@@ -329,9 +335,9 @@ class _Reader:
         is_reader: bool | None = None,
     ) -> Figures:
         if is_small(counts):
-            return Figures(name, first, last, is_small=True)
+            return Figures(*called, first, last, is_small=True)
         judged = counts.to_read.judged + counts.clear_read.judged
-        made = Figures(name, first, last, counts.images, judged=judged)
+        made = Figures(*called, first, last, counts.images, judged=judged)
         if self._is_reader if is_reader is None else is_reader:
             return replace(made, **_of_reader(counts))
         scores = self._start.expected.scores
