@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
@@ -241,7 +241,7 @@ def _samples(document: Mapping[str, Mapping[str, Any]]) -> dict[str, Sample]:
     }
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Any], Any]] = {
     "scored": tuple,
     "rejected": dict,
     "flagged_read": _findings,
