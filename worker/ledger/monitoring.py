@@ -180,6 +180,12 @@ def extent(session: Session) -> tuple[date, date] | None:
     return None if first is None else (first, last)
 
 
+def counted_until(session: Session, last: date) -> datetime | None:
+    """Return when a day up to `last` was counted last; None if no such day has an image."""
+    latest = select(MonitorDay.as_of).where(MonitorDay.day <= last).order_by(MonitorDay.as_of.desc()).limit(1)
+    return session.scalar(latest)
+
+
 def keep_found(session: Session, day: date, alerts: Iterable[Mapping[str, Any]], at: datetime) -> None:
     """Keep what the monitor found in the days up to `day`."""
     value = {"day": day.isoformat(), "alerts": list(alerts)}
@@ -196,6 +202,12 @@ def found(session: Session) -> Found | None:
     if row is None:
         return None
     return Found(date.fromisoformat(row.value["day"]), row.at, row.value["alerts"])
+
+
+def attention(session: Session) -> list[Mapping[str, Any]]:
+    """Return the alerts that need attention, as they are kept."""
+    kept = found(session)
+    return [] if kept is None else [alert for alert in kept.alerts if alert["attention"]]
 
 
 def _latest_first(days: Iterable[date]) -> tuple[date, ...]:
