@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from worker.ledger import models, monitor_counts, monitoring
 from worker.ledger.monitor_counts import NO_MODEL, day_of
 from worker.ledger.monitored_groups import Dimension
+from worker.ledger.monitoring import DayCounts
 from worker.ledger.session import Ledger, ledger_time
 from worker.monitor.alerts import Alert, Group, alerts, need_attention
 from worker.monitor.counts import Counts
@@ -117,14 +118,16 @@ def _groups(session: Session, model_id: int, last: date) -> tuple[dict[Group, di
         first = (first - timedelta(days=1)).replace(day=1)
     extent = monitoring.extent(session)
     first = max(first, extent[0]) if extent else first
-    groups: dict[Group, dict[date, Counts]] = defaultdict(dict)
+    rows: dict[Group, dict[date, list[DayCounts]]] = defaultdict(lambda: defaultdict(list))
     for dimension in Dimension:
         for row in monitoring.counts(session, dimension, first, last):
             if row.group.model_id in {model_id, NO_MODEL}:
                 name = "" if dimension is Dimension.ALL else row.group.name
-                days = groups[dimension.value, name]
-                days[row.day] = days[row.day] + row.counts if row.day in days else row.counts
-    return dict(groups), first
+                rows[dimension.value, name][row.day].append(row)
+    groups = {
+        group: {day: monitoring.added(of_day) for day, of_day in days.items()} for group, days in rows.items()
+    }
+    return groups, first
 
 
 def _document(alert: Alert, *, attention: bool) -> Mapping[str, Any]:

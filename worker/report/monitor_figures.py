@@ -7,11 +7,13 @@ left out, too.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from sqlalchemy.orm import Session
 
@@ -25,12 +27,13 @@ from worker.ledger.monitoring import DayCounts, Found
 from worker.ledger.session import ledger_time
 from worker.ledger.tables import Model, OperatingPointRow
 from worker.monitor import drift, estimates
-from worker.monitor.counts import NO_BINS, Bins, Counts, total
+from worker.monitor.counts import NO_BINS, Bins, Counts
 from worker.monitor.drift import Drift
-from worker.monitor.estimates import CalibrationBin, Estimate, is_small
+from worker.monitor.estimates import SMALL, CalibrationBin, Estimate, is_small
 
 # Scores are compared with those of so many days before the period.
 EARLIER_DAYS = 56
+_TOO_FEW = Estimate(None, why_not=f"Fewer than {SMALL} images were scored.")
 _NO_SAMPLE_OF_READERS = (
     "Clear images are drawn for all readers together, so this is not known for one reader."
 )
@@ -240,9 +243,9 @@ class _Reader:
         of_dimension = (
             [] if self._asked.dimension is Dimension.ALL else self._rows(None, recent, last, withheld)
         )
-        days = _by_day(self._of_model(of_group))
+        days = self._of_model(of_group)
         names = self._words({row.group.name for row in of_dimension} | {self._asked.group})
-        whole = total(counts for day, counts in days.items() if day >= recent)
+        whole = monitoring.added(row for row in days if row.day >= recent)
         return replace(
             self._start,
             first=max(firsts[0], first_ever),
@@ -251,7 +254,7 @@ class _Reader:
             as_of=max((row.as_of for row in of_group), default=None),
             withheld=sum(firsts[0] <= day for day in withheld),
             others=sum(
-                row.counts.images
+                sum(row.document.get("scored", ()))
                 for row in of_group
                 if row.day >= firsts[0] and row.group.model_id not in {self._model.id, NO_MODEL}
             ),
@@ -296,25 +299,29 @@ class _Reader:
         words = {str(user_id): known.get(actors.user(user_id), f"reader {user_id}") for user_id in ids}
         return {name: words.get(name, name) for name in _in_order(groups)}
 
-    def _periods(self, firsts: Sequence[date], last: date, days: Mapping[date, Counts]) -> list[Figures]:
+    def _periods(self, firsts: Sequence[date], last: date, days: Sequence[DayCounts]) -> list[Figures]:
         ends = [*(first - timedelta(days=1) for first in firsts[1:]), last]
         made = []
         for first, end in zip(firsts, ends, strict=True):
-            counts = total(counts for day, counts in days.items() if first <= day <= end)
+            counts = monitoring.added(row for row in days if first <= row.day <= end)
             before = first - timedelta(days=EARLIER_DAYS)
-            earlier = _scores(counts for day, counts in days.items() if before <= day < first)
+            earlier = _scores(row for row in days if before <= row.day < first)
             made.append(self._figures((first.isoformat(),) * 2, first, end, counts, earlier))
         return made
 
     def _groups(
         self, rows: Sequence[DayCounts], names: Mapping[str, str], first: date, last: date
     ) -> list[Figures]:
-        of_groups: dict[str, list[Counts]] = defaultdict(list)
+        of_groups: dict[str, list[DayCounts]] = defaultdict(list)
         for row in self._of_model(rows):
-            of_groups[row.group.name].append(row.counts)
+            of_groups[row.group.name].append(row)
         return [
             self._figures(
-                (name, names[name]), first, last, total(of_groups[name]), is_reader=self._of_readers
+                (name, names[name]),
+                first,
+                last,
+                monitoring.added(of_groups[name]),
+                is_reader=self._of_readers,
             )
             for name in names
             if name in of_groups
@@ -343,13 +350,7 @@ class _Reader:
         scores = self._start.expected.scores
         return replace(
             made,
-            flagged=estimates.share_flagged(counts),
-            rejected=estimates.share_rejected(counts),
-            overridden=estimates.override_rate(counts),
-            sensitivity=estimates.sensitivity(counts),
-            specificity=estimates.specificity(counts),
-            ppv=estimates.ppv(counts),
-            npv=estimates.npv(counts),
+            **_shares(json.dumps(counts.to_json())),
             from_card=None if scores is None else drift.drift_from_shares(counts.scored, scores),
             from_earlier=None if earlier is None else drift.drift(counts.scored, earlier),
         )
@@ -400,15 +401,24 @@ def _waits(counts: Counts) -> bool:
     return bool(counts.to_read_unread or any(sample.unread for sample in counts.samples.values()))
 
 
-def _by_day(rows: Iterable[DayCounts]) -> dict[date, Counts]:
-    days: dict[date, Counts] = {}
-    for row in rows:
-        days[row.day] = days[row.day] + row.counts if row.day in days else row.counts
-    return days
+def _scores(rows: Iterable[DayCounts]) -> Bins:
+    bins = (row.document["scored"] for row in rows if row.document.get("scored"))
+    return tuple(map(sum, zip(NO_BINS, *bins, strict=True)))
 
 
-def _scores(counts: Iterable[Counts]) -> Bins:
-    return tuple(map(sum, zip(NO_BINS, *(of_day.scored for of_day in counts), strict=True)))
+@lru_cache(maxsize=2_000)
+def _shares(document: str) -> Mapping[str, Estimate]:
+    """Return the shares of counts, as the JSON of them. Intervals take time, and most periods never change again."""
+    counts = Counts.from_json(json.loads(document))
+    return {
+        "flagged": estimates.share_flagged(counts) if counts.images >= SMALL else _TOO_FEW,
+        "rejected": estimates.share_rejected(counts),
+        "overridden": estimates.override_rate(counts),
+        "sensitivity": estimates.sensitivity(counts),
+        "specificity": estimates.specificity(counts),
+        "ppv": estimates.ppv(counts),
+        "npv": estimates.npv(counts),
+    }
 
 
 def _in_order(groups: Collection[str]) -> list[str]:
