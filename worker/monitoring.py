@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -145,17 +145,13 @@ def _document(alert: Alert, *, attention: bool) -> Mapping[str, Any]:
     }
 
 
-def count_all(ledger: Ledger, advance: Callable[[int, int], None] = lambda _counted, _left: None) -> None:
-    """Count until no day is left. `advance` is called with the days that a step counted and those that are left."""
-    while True:
-        step = count_some(ledger)
-        advance(step.counted, step.left)
-        if not step.left:
-            return
-
-
-def rebuild(ledger: Ledger, advance: Callable[[int, int], None] = lambda _counted, _left: None) -> None:
-    """Count every day anew. Raises TransientFailure; the sweeper then goes on where this stopped."""
+def begin(ledger: Ledger) -> None:
+    """Have every day counted anew. Raises TransientFailure."""
     with ledger.transaction() as session:
         monitoring.begin(session, ledger_time(session))
-    count_all(ledger, advance)
+
+
+def count_all(ledger: Ledger) -> None:
+    """Count until no day is left. Raises TransientFailure."""
+    while count_some(ledger).left:
+        pass
