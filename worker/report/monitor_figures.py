@@ -29,7 +29,7 @@ from worker.ledger.tables import Model, OperatingPointRow
 from worker.monitor import drift, estimates
 from worker.monitor.counts import NO_BINS, Bins, Counts
 from worker.monitor.drift import Drift
-from worker.monitor.estimates import SMALL, CalibrationBin, Estimate, is_small
+from worker.monitor.estimates import SMALL, CalibrationBin, Estimate
 
 # Scores are compared with those of so many days before the period.
 EARLIER_DAYS = 56
@@ -265,7 +265,7 @@ class _Reader:
             groups=self._groups(of_dimension, names, max(recent, first_ever), last),
             choices=names,
             rejected=_rejected(whole),
-            calibration=() if self._is_reader or is_small(whole) else estimates.calibration(whole),
+            calibration=() if self._is_reader or whole.images < SMALL else estimates.calibration(whole),
         )
 
     @property
@@ -341,7 +341,7 @@ class _Reader:
         *,
         is_reader: bool | None = None,
     ) -> Figures:
-        if is_small(counts):
+        if _is_small(counts):
             return Figures(*called, first, last, is_small=True)
         judged = counts.to_read.judged + counts.clear_read.judged
         made = Figures(*called, first, last, counts.images, judged=judged)
@@ -397,6 +397,11 @@ def expected_scores(card: Card) -> list[float] | None:
     return None
 
 
+def _is_small(counts: Counts) -> bool:
+    """Return whether a group is too small to be shown. An empty one tells nothing of anybody."""
+    return 0 < counts.images + counts.turned_away < SMALL
+
+
 def _waits(counts: Counts) -> bool:
     return bool(counts.to_read_unread or any(sample.unread for sample in counts.samples.values()))
 
@@ -410,9 +415,11 @@ def _scores(rows: Iterable[DayCounts]) -> Bins:
 def _shares(document: str) -> Mapping[str, Estimate]:
     """Return the shares of counts, as the JSON of them. Intervals take time, and most periods never change again."""
     counts = Counts.from_json(json.loads(document))
-    return {
-        "flagged": estimates.share_flagged(counts) if counts.images >= SMALL else _TOO_FEW,
-        "rejected": estimates.share_rejected(counts),
+    rejected = {"rejected": estimates.share_rejected(counts)}
+    if counts.images < SMALL:
+        return dict.fromkeys(SHARES, _TOO_FEW) | rejected
+    return rejected | {
+        "flagged": estimates.share_flagged(counts),
         "overridden": estimates.override_rate(counts),
         "sensitivity": estimates.sensitivity(counts),
         "specificity": estimates.specificity(counts),
@@ -437,7 +444,7 @@ def _in_order(groups: Collection[str]) -> list[str]:
 
 
 def _rejected(whole: Counts) -> list[Rejected]:
-    if is_small(whole):
+    if _is_small(whole):
         return []
     reasons = sorted(whole.rejected.items(), key=lambda reason: (-reason[1], reason[0]))
     return [

@@ -8,25 +8,42 @@ from datetime import UTC, date, datetime, timedelta
 from random import Random
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from tests.filling import arrival, known_model, known_reader, result
+from tests.filling import (
+    AT,
+    arrival,
+    assert_consistent,
+    fill,
+    follow,
+    known_model,
+    known_reader,
+    later,
+    lease_images,
+    receive,
+    record,
+    result,
+    score,
+)
 from worker.imagefile.identity import AgeSource, Identity
 from worker.ledger import (
     actors,
+    audit,
     erasures,
     leases,
     monitor_counts,
+    monitoring,
     predictions,
     protocols,
     receipts,
     rescores,
     retriage,
     review,
+    runs,
 )
 from worker.ledger.findings import Action, Finding, NotJudged, Statement
-from worker.ledger.monitor_counts import Group
+from worker.ledger.monitor_counts import NO_MODEL, Group
 from worker.ledger.monitored_groups import Dimension
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.protocols import Protocol
@@ -38,8 +55,8 @@ from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState, Lane, ReviewState, Source
 from worker.ledger.tables import Image, Model, MonitorDay, Prediction, Review
 from worker.ledger.thresholds import Point
-from worker.monitor.counts import Counts, total
-from worker.monitoring import begin, count_all
+from worker.monitor.counts import Counts, Findings, Judged, Sample, bins_of, total
+from worker.monitoring import Step, begin, count_all, count_some
 
 START = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 FIRST = START.date()
@@ -252,3 +269,200 @@ def test_cache_equals_a_direct_count_after_any_history(ledger: Ledger, seed: int
     begin(ledger)
     count_all(ledger)
     assert kept(ledger) == before
+
+
+def counted(ledger: Ledger, day: date = FIRST) -> dict[Group, Counts]:
+    with ledger.reading() as session:
+        return monitor_counts.count_day(session, day)
+
+
+def of_all(ledger: Ledger, day: date = FIRST) -> Counts:
+    """Return what is counted of all images of a day, whichever model scored them."""
+    return total(counts for group, counts in counted(ledger, day).items() if group.dimension is Dimension.ALL)
+
+
+def scored(ledger: Ledger, *scores: float) -> list[int]:
+    """Return images that were scored a second after `AT`; none is drawn."""
+    ids = fill(ledger, *range(1, 1 + len(scores)))
+    for image_id, p_pneumonia in zip(ids, scores, strict=True):
+        score(ledger, [image_id], p_pneumonia=p_pneumonia)
+    return ids
+
+
+def draw(ledger: Ledger, *image_ids: int) -> None:
+    with ledger.transaction() as session:
+        values = {"review_state": ReviewState.DRAWN, "drawn_rank": 0.5}
+        session.execute(update(Image).where(Image.id.in_(image_ids)).values(**values))
+
+
+def decide(ledger: Ledger, image_id: int, finding: Finding, name: str = "Ada") -> None:
+    reader_id = known_reader(ledger, name)
+    with ledger.transaction() as session:
+        review.decide(session, image_id, reader_id=reader_id, statement=Statement(finding), at=later(90_000))
+
+
+def test_images_are_counted_by_verdict_finding_and_draw(ledger: Ledger) -> None:
+    flagged, unread, uncertain, clear, drawn, waiting, read = scored(
+        ledger, 0.91, 0.97, 0.5, 0.01, 0.12, 0.13, 0.3
+    )
+    draw(ledger, drawn, waiting)
+    decide(ledger, flagged, Finding.NO_SIGNS)
+    decide(ledger, uncertain, Finding.SIGNS)
+    decide(ledger, drawn, Finding.SIGNS)
+    decide(ledger, read, Finding.SIGNS)
+    counts = of_all(ledger)
+    assert (counts.flagged, counts.uncertain, counts.clear) == (2, 1, 4)
+    assert counts.scored == bins_of([0.91, 0.97, 0.5, 0.01, 0.12, 0.13, 0.3])
+    assert (counts.flagged_read, counts.uncertain_read) == (Findings(0, 1), Findings(1))
+    assert counts.to_read_unread == 1
+    assert counts.to_read_by_score == Judged(bins_of([0.5]), bins_of([0.91]))
+    sample = Sample(4, Findings(1), 1, Judged(bins_of([0.12])))
+    assert counts.samples == {"0.05": sample}
+    assert counts.clear_read_undrawn == Findings(1)
+    assert (counts.overridden, counts.contradictable) == (3, 3)
+    assert clear not in {flagged, unread}
+
+
+def test_a_reading_that_is_not_final_counts_as_unread(ledger: Ledger) -> None:
+    first, second = scored(ledger, 0.9, 0.9)
+    decide(ledger, first, Finding.SECOND_OPINION)
+    follow(ledger, Protocol(readers=2))
+    decide(ledger, second, Finding.SIGNS)
+    assert of_all(ledger).to_read_unread == 2
+    assert of_all(ledger).flagged_read == Findings()
+
+
+def test_readings_belong_to_the_reader_of_the_one_in_force(ledger: Ledger) -> None:
+    first, second = scored(ledger, 0.9, 0.1)
+    draw(ledger, second)
+    decide(ledger, first, Finding.SIGNS, "Ada")
+    decide(ledger, second, Finding.NO_SIGNS, "Ben")
+    groups = {group.name: counts for group, counts in counted(ledger).items() if group.dimension == "reader"}
+    ada, ben = (groups[str(known_reader(ledger, name))] for name in ("Ada", "Ben"))
+    assert (ada.images, ada.flagged_read) == (1, Findings(1))
+    assert (ben.images, ben.samples, ben.clear_read_undrawn) == (1, {}, Findings(0, 1))
+
+
+def test_phantoms_canaries_and_erased_images_do_not_count(ledger: Ledger) -> None:
+    _, phantom, erased, canary = scored(ledger, 0.9, 0.9, 0.9, 0.9)
+    with ledger.transaction() as session:
+        session.get_one(Image, phantom).phantom = True
+        erasures.erase(session, [erased], who=actors.PROGRAM, why="a test", at=later(2))
+        run = runs.run_named(session, CANARY_RUN, AT)
+        session.get_one(Image, canary).run_id = run.id
+    assert of_all(ledger).images == 1
+
+
+def test_rejected_images_count_on_the_day_of_arrival_without_a_model(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        receive(session, arrival(1, rejection=("not_an_image", "It is none.")))
+    (image_id,) = fill(ledger, 2)
+    lease_images(ledger, [image_id])
+    model = known_model(ledger)
+    record(ledger, model, [], [RejectionRecord(image_id, "blank", "It is blank.")])
+    everything = Group(Dimension.ALL, "all", NO_MODEL)
+    assert counted(ledger)[everything] == Counts(rejected={"blank": 1, "not_an_image": 1})
+    assert counted(ledger, FIRST + timedelta(days=1)) == {}
+
+
+def test_share_is_the_one_at_the_time_of_the_score(ledger: Ledger) -> None:
+    """A change of the protocol between two scores makes two strata."""
+    scored(ledger, 0.1)
+    with ledger.transaction() as session:
+        changed = Protocol(sample_share=0.2)
+        protocols.change(session, changed, who=actors.PROGRAM, why="a test", at=later(60))
+    hospital = Hospital(ledger, Random(1), at=later(120), number=10)
+    hospital.score_images(hospital.receive(1))
+    with ledger.transaction() as session:
+        session.execute(update(Image).values(verdict="clear"))
+    assert {share: sample.clear for share, sample in of_all(ledger).samples.items()} == {"0.05": 1, "0.2": 1}
+
+
+def test_share_of_an_image_that_became_clear_is_that_of_the_retriage(ledger: Ledger) -> None:
+    scored(ledger, 0.7, 0.1)
+    follow(ledger, Protocol(sample_share=0.4))
+    with ledger.transaction() as session:
+        model = session.get_one(Model, known_model(ledger).model_id)
+        point = Point.of_site("ours", 0.8, 0.8, 0.8)
+        choice = Choice(point, point, retriages=True)
+        retriage.put_in_force(session, model, choice, who=actors.PROGRAM, why="a test", at=later(99))
+    assert {share: sample.clear for share, sample in of_all(ledger).samples.items()} == {"0.05": 1, "0.4": 1}
+
+
+def test_a_reading_of_an_old_image_refreshes_its_day_only(ledger: Ledger) -> None:
+    hospital = Hospital(ledger, Random(1))
+    old = hospital.receive(2)
+    hospital.score_images(old)
+    for _ in range(9):
+        hospital.at += timedelta(days=1)
+        hospital.score_images(hospital.receive(2))
+    count_all(ledger)
+    assert count_some(ledger) == Step(0, 0)
+    decide(ledger, old[0], Finding.SIGNS)
+    assert count_some(ledger) == Step(1, 0)
+    assert kept(ledger) == counted_slowly(ledger)
+
+
+def test_events_that_change_no_count_refresh_nothing(ledger: Ledger) -> None:
+    ids = scored(ledger, 0.1)
+    count_all(ledger)
+    with ledger.transaction() as session:
+        audit.append(session, [audit.Event("texts_erased", actors.PROGRAM, f"image:{ids[0]}", {})])
+        session.execute(update(Image).values(verdict="flagged"))
+    assert count_some(ledger) == Step(0, 0)
+    assert kept(ledger) != counted_slowly(ledger), "no event told of this change"
+
+
+def test_days_are_counted_a_few_at_a_time_and_none_is_lost(ledger: Ledger) -> None:
+    hospital = Hospital(ledger, Random(1))
+    for _ in range(10):
+        hospital.at += timedelta(days=1)
+        hospital.score_images(hospital.receive(1))
+    assert count_some(ledger) == Step(7, 3)
+    decide(ledger, 1, Finding.SIGNS)
+    assert count_some(ledger).left == 0
+    assert kept(ledger) == counted_slowly(ledger)
+
+
+def test_counts_of_a_process_that_was_overtaken_are_dropped(ledger: Ledger) -> None:
+    ids = scored(ledger, 0.9)
+    with ledger.reading() as session:
+        before = monitoring.mark(session)
+        after = monitoring.advance(session, before)
+        outdated = monitor_counts.count_days(session, after.stale)
+    decide(ledger, ids[0], Finding.SIGNS)
+    count_all(ledger)
+    with ledger.transaction() as session:
+        assert not monitoring.keep(session, before, after.without(after.stale), outdated, later(0))
+    assert kept(ledger) == counted_slowly(ledger)
+
+
+def test_day_without_an_image_any_more_has_no_row(ledger: Ledger) -> None:
+    ids = scored(ledger, 0.9)
+    count_all(ledger)
+    assert kept(ledger)
+    with ledger.transaction() as session:
+        erasures.erase(session, ids, who=actors.PROGRAM, why="a test", at=later(2))
+    count_all(ledger)
+    assert kept(ledger) == {}
+
+
+def test_documents_add_up_like_counts(ledger: Ledger) -> None:
+    hospital = Hospital(ledger, Random(7))
+    for _ in range(40):
+        hospital.live()
+    count_all(ledger)
+    with ledger.reading() as session:
+        rows = monitoring.counts(session, Dimension.ALL, FIRST, FIRST + timedelta(days=60))
+    assert len(rows) > 3
+    assert monitoring.added(rows) == total(row.counts for row in rows)
+
+
+def test_counting_leaves_the_audit_trail_alone(ledger: Ledger) -> None:
+    scored(ledger, 0.9)
+    with ledger.reading() as session:
+        before = audit.head(session)
+    count_all(ledger)
+    with ledger.reading() as session:
+        assert audit.head(session) == before
+    assert_consistent(ledger)
