@@ -176,7 +176,7 @@ def _found(planted: Planted, raised: Sequence[Sequence[Alert]]) -> Document:
         "years": len(firsts),
         "found": len(days),
         "days_median": median(days) if days else None,
-        "days_nine_in_ten": days[int(math.ceil(0.9 * len(firsts))) - 1]
+        "days_nine_in_ten": days[math.ceil(0.9 * len(firsts)) - 1]
         if len(days) >= 0.9 * len(firsts)
         else None,
         "days_most": days[-1] if days else None,
@@ -210,8 +210,11 @@ def _poisson_upper(number: int) -> float:
     low, high = float(number), number + 20 * (1 + number**0.5)
     for _ in range(60):
         middle = (low + high) / 2
-        terms = np.exp(-middle + np.cumsum([0.0, *np.log(middle / np.arange(1, number + 1))]))
-        low, high = (middle, high) if float(terms.sum()) > 0.025 else (low, middle)  # noqa: PLR2004
+        tail = sum(
+            math.exp(count * math.log(middle) - middle - math.lgamma(count + 1))
+            for count in range(number + 1)
+        )
+        low, high = (middle, high) if tail > 0.025 else (low, middle)  # noqa: PLR2004
     return high
 
 
