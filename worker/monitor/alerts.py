@@ -14,7 +14,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from worker.monitor.causes import Cause, cause_of
-from worker.monitor.changes import BASELINE_DAYS, Change, changes_of_all, limit, sure
+from worker.monitor.changes import BASELINE_DAYS, Change, changes_of_all, difference, limit, sure
 from worker.monitor.counts import Counts, total
 from worker.monitor.estimates import SMALL, Estimate
 from worker.monitor.figures import Figure, Series, all_series, is_read
@@ -22,9 +22,13 @@ from worker.monitor.sentences import sentence
 
 # A group of images: a dimension, such as "machine", and its value. All images are the group ("all", "").
 Group = tuple[str, str]
-READER = "reader"
+ALL, READER = "all", "reader"
 # Changes of a figure in several groups are one alert if no more days lie between them.
-TOGETHER_DAYS = 14
+TOGETHER_DAYS = 21
+# A group stands for a change of all images only if it changed so many times as much.
+MUCH_MORE = 1.5
+# Changes of several figures that lie no more days apart have one cause.
+SETTLING_DAYS = 7
 # An alert needs attention for so many days after it was found.
 ATTENTION_DAYS = 28
 
@@ -88,8 +92,11 @@ def alerts(groups: Mapping[Group, Mapping[date, Counts]], first: date, last: dat
         np.array([one.series.trials for one in watched]),
         limit(len(watched)),
     )
+    changed: dict[Group, list[int]] = {}
+    for one, places in zip(watched, found, strict=True):
+        changed.setdefault(one.group, []).extend(change.since for change in places)
     raised = [
-        _alert(one, places, place, days, len(watched))
+        _alert(_Raised(one, places, place), changed[one.group], days, len(watched))
         for one, places in zip(watched, found, strict=True)
         for place in range(len(places))
     ]
@@ -113,18 +120,42 @@ def _watched(group: Group, counts: Mapping[date, Counts], days: Sequence[date]) 
     return [_Watched(group, of_days, each, series) for each in series if sum(each.trials) >= SMALL]
 
 
-def _alert(
-    watched: _Watched, found: Sequence[Change], place: int, days: Sequence[date], series: int
-) -> Alert:
-    change = found[place]
-    start = found[place - 1].since if place else 0
-    end = found[place + 1].since if place + 1 < len(found) else len(days)
+@dataclass(frozen=True)
+class _Raised:
+    """One of the changes that were found in a series."""
+
+    watched: _Watched
+    found: Sequence[Change]
+    place: int
+
+    @property
+    def change(self) -> Change:
+        return self.found[self.place]
+
+    @property
+    def start(self) -> int:
+        """The place of the first day of the time before the change."""
+        return self.found[self.place - 1].since if self.place else 0
+
+    @property
+    def end(self) -> int:
+        """The place after the last day of the change."""
+        is_last = self.place + 1 == len(self.found)
+        return len(self.watched.days) if is_last else self.found[self.place + 1].since
+
+    @property
+    def z(self) -> float:
+        """How clear the change is by now, or was on the day on which it was found."""
+        series, start, end = self.watched.series, self.start, self.end
+        by_now = difference(series.events[start:end], series.trials[start:end], self.change.since - start)
+        return max(abs(by_now), abs(self.change.z))
+
+
+def _alert(raised: _Raised, changed: Sequence[int], days: Sequence[date], series: int) -> Alert:
+    """Describe a change. `changed` has the places of all changes of the group, of any figure."""
+    watched, change = raised.watched, raised.change
     estimate = watched.series.estimate
-    before = estimate(_known(watched, start, change.since))
-    now = estimate(_known(watched, change.since, end))
     rose = (change.z > 0) != watched.series.falls
-    # Readings come later than scores: what is known up to the last day explains it best.
-    cause = cause_of(watched.siblings, start, change.since, end)
     dimension, group = watched.group
     alert = Alert(
         dimension=dimension,
@@ -133,14 +164,26 @@ def _alert(
         since=days[change.since],
         found=days[change.found],
         rose=rose,
-        before=before,
-        now=now,
-        cause=cause,
+        before=estimate(_known(watched, raised.start, change.since)),
+        now=estimate(_known(watched, change.since, raised.end)),
+        cause=_cause(raised, changed),
         sentence="",
-        sure=sure(change.z, series),
-        z=abs(change.z) if rose else -abs(change.z),
+        sure=sure(raised.z, series),
+        z=raised.z if rose else -raised.z,
     )
     return replace(alert, sentence=_sentence(alert))
+
+
+def _cause(raised: _Raised, changed: Sequence[int]) -> Cause:
+    """Return what explains a change: what happened to the group at other times must not, if the rest is enough to tell."""
+    watched, since = raised.watched, raised.change.since
+    start = max((day for day in changed if day < since - SETTLING_DAYS), default=0)
+    end = min((day for day in changed if day > since + SETTLING_DAYS), default=len(watched.days))
+    figure, siblings = watched.series.figure, watched.siblings
+    cause = cause_of(figure, siblings, start, since, end)
+    if cause == Cause.UNDECIDED:
+        return cause_of(figure, siblings, raised.start, since, raised.end)
+    return cause
 
 
 def _sentence(alert: Alert) -> str:
@@ -158,7 +201,7 @@ def _sentence(alert: Alert) -> str:
 def _known(watched: _Watched, start: int, end: int) -> Counts:
     """Add up the days that count for a series."""
     trials = watched.series.trials
-    needs_readings = watched.series.figure in (Figure.PREVALENCE, Figure.SPECIFICITY, Figure.SENSITIVITY)
+    needs_readings = watched.series.figure in (Figure.FOUND, Figure.SPECIFICITY, Figure.SENSITIVITY)
     return total(
         watched.days[day]
         for day in range(start, end)
@@ -168,19 +211,30 @@ def _known(watched: _Watched, start: int, end: int) -> Counts:
 
 def _together(raised: Sequence[Alert]) -> list[Alert]:
     """Join the alerts of one figure, direction and time: the clearest one names the other groups."""
-    kept: list[Alert] = []
+    clusters: list[list[Alert]] = []
     for alert in sorted(raised, key=lambda alert: -abs(alert.z)):
-        for place, known in enumerate(kept):
-            if _is_same(known, alert):
-                other = alert.dimension, alert.group
-                if other != (known.dimension, known.group) and other not in known.also:
-                    kept[place] = replace(
-                        known, also=(*known.also, other), found=min(known.found, alert.found)
-                    )
-                break
+        known = next((cluster for cluster in clusters if _is_same(cluster[0], alert)), None)
+        if known is None:
+            clusters.append([alert])
         else:
-            kept.append(alert)
-    return kept
+            known.append(alert)
+    return [_joined(cluster) for cluster in clusters]
+
+
+def _joined(cluster: Sequence[Alert]) -> Alert:
+    """Return the alert of the clearest group, or of all images if no group changed much more than these."""
+    clearest = cluster[0]
+    of_all = next((alert for alert in cluster if alert.dimension == ALL), None)
+    chosen = of_all if of_all and _size(clearest) < MUCH_MORE * _size(of_all) else clearest
+    also = dict.fromkeys((alert.dimension, alert.group) for alert in cluster)
+    also.pop((chosen.dimension, chosen.group))
+    return replace(chosen, also=tuple(also), found=min(alert.found for alert in cluster))
+
+
+def _size(alert: Alert) -> float:
+    """Return the difference of a figure."""
+    before, now = alert.before.value, alert.now.value
+    return 0.0 if before is None or now is None else abs(now - before)
 
 
 def _is_same(first: Alert, second: Alert) -> bool:

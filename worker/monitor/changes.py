@@ -35,8 +35,10 @@ FALSE_ALARMS_A_YEAR = 0.5
 DAYS_A_YEAR = 365
 # A series of a year without any change crosses a limit `z` with the probability LOOKS x P(|normal| >= z), or less.
 LOOKS = 2_000
-# Days without an alarm at the beginning, and after a change: what was usual must be known first.
+# Days with trials before any alarm, at the beginning and after a change: what was usual must be known first.
 BASELINE_DAYS = 28
+# The first day of a change is estimated once more with so many days after it was found.
+SEEN_AFTERWARDS = 28
 # So many trials before and after a change, or nothing is compared.
 TRIALS = 10
 # A change is looked for so many days back: steps keep the cost low. What lies farther back was found earlier.
@@ -52,7 +54,7 @@ class Change:
         found: the place of the day on which the scan finds it.
         before: events and trials between the change before and this one.
         after: the same from this change to the next one, or to the end.
-        z: the signed root of the likelihood ratio on the day it was found; above 0 if the share rose.
+        z: the signed root of the likelihood ratio on the day on which it was found; above 0 if the share rose.
     """
 
     since: int
@@ -104,7 +106,7 @@ def difference(events: Sequence[int], trials: Sequence[int], since: int) -> floa
     if not 0 < since < len(events):
         return 0.0
     totals = _Totals.of(np.array([events], dtype=np.float64), np.array([trials], dtype=np.float64))
-    return float(_z(totals, 0, np.array([since]), np.array([len(events)]))[0, 0])
+    return float(_z(totals, 0, np.array([since]), np.array([len(events)]), baseline=0)[0, 0])
 
 
 @dataclass(frozen=True)
@@ -131,21 +133,30 @@ class _Totals:
 
 def _of_one(totals: _Totals, days: int, at_least: float) -> list[Change]:
     """Find the changes of one series, each from the one before on."""
-    marks: list[tuple[int, int, float]] = []
+    found: list[tuple[int, float]] = []
     first = 0
     while True:
-        scanned = _scan(totals, first, days)[:, 0, :]
-        alarms = np.flatnonzero(np.abs(scanned).max(axis=0) >= at_least)
+        scanned = np.abs(_scan(totals, first, days)[:, 0, :]).max(axis=0)
+        alarms = np.flatnonzero(scanned >= at_least)
         if not len(alarms):
             break
         day = first + int(alarms[0])
-        since, z = _best(totals, first, day)
-        marks.append((since, day, z))
-        first = since
-    ends = [0, *(since for since, _, _ in marks), days]
-    between = [_sums(totals, start, end) for start, end in itertools.pairwise(ends)]
+        first, z = _best(totals, first, day, day)
+        found.append((day, z))
+    return _described(totals, found, days)
+
+
+def _described(totals: _Totals, found: Sequence[tuple[int, float]], days: int) -> list[Change]:
+    """Estimate the first day of each change once more, with the days after it was found, and count events and trials."""
+    starts = [0]
+    for place, (day, _) in enumerate(found):
+        following = found[place + 1][0] if place + 1 < len(found) else days
+        until = max(day, min(day + SEEN_AFTERWARDS, following - 1))
+        starts.append(_best(totals, starts[-1], day, until)[0])
+    between = [_sums(totals, start, end) for start, end in itertools.pairwise([*starts, days])]
     return [
-        Change(*mark[:2], between[place], between[place + 1], mark[2]) for place, mark in enumerate(marks)
+        Change(starts[place + 1], day, between[place], between[place + 1], z)
+        for place, (day, z) in enumerate(found)
     ]
 
 
@@ -166,20 +177,38 @@ def _scan(totals: _Totals, first: int, days: int) -> Numbers:
     return z
 
 
-def _best(totals: _Totals, first: int, day: int) -> tuple[int, float]:
-    """Return since when the share differs most, as seen on a day, and z."""
-    since = np.arange(max(first + BASELINE_DAYS, day + 1 - LAGS[-1]), day + 1)
-    z = _z(totals, first, since, np.full_like(since, day + 1))[0]
-    best = int(np.argmax(np.abs(z)))
-    return int(since[best]), float(z[best])
+def _best(totals: _Totals, first: int, day: int, until: int) -> tuple[int, float]:
+    """Return since when, up to a day, the share differs most, as seen on the day `until`, and z.
+
+    The likelihood alone decides on the day: how much earlier days vary depends on the candidate.
+    """
+    since = np.arange(min(day, max(first + BASELINE_DAYS, day + 1 - LAGS[-1])), day + 1)
+    end = np.full_like(since, until + 1)
+    best = int(np.argmax(np.abs(_signed_ratio(totals, first, since, end, BASELINE_DAYS)[0])))
+    z = _z(totals, first, since[[best]], end[[best]])
+    return int(since[best]), float(z[0, 0])
 
 
-def _z(totals: _Totals, first: int, since: NDArray[Any], end: NDArray[Any]) -> Numbers:
+def _z(
+    totals: _Totals,
+    first: int,
+    since: NDArray[Any],
+    end: NDArray[Any],
+    *,
+    baseline: int = BASELINE_DAYS,
+) -> Numbers:
     """Return the signed root of the likelihood ratio of the days from `since` to `end` against those from `first` to `since`."""
-    before_events = totals.events[:, since] - totals.events[:, [first]]
-    before = totals.trials[:, since] - totals.trials[:, [first]]
-    after_events = totals.events[:, end] - totals.events[:, since]
-    after = totals.trials[:, end] - totals.trials[:, since]
+    ratio = _signed_ratio(totals, first, since, end, baseline)
+    z: Numbers = np.sign(ratio) * np.sqrt(_without_dispersion(np.abs(ratio), totals, first, since))
+    return z
+
+
+def _signed_ratio(
+    totals: _Totals, first: int, since: NDArray[Any], end: NDArray[Any], baseline: int
+) -> Numbers:
+    """Return the likelihood ratio, below 0 if the share fell, and 0 where too little is known."""
+    before_events, before, days = _between(totals, first, since)
+    after_events, after, _ = _between(totals, since, end)
     events, trials = before_events + after_events, before + after
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = events * after / trials
@@ -191,8 +220,19 @@ def _z(totals: _Totals, first: int, since: NDArray[Any], end: NDArray[Any]) -> N
             + _log_likelihood(events - here, before)
             - _log_likelihood(events, trials)
         )
-        z = np.sign(corrected) * np.sqrt(_without_dispersion(np.maximum(0, ratio), totals, first, since))
-    return np.where((before >= TRIALS) & (after >= TRIALS), z, 0.0)
+    is_enough = (days >= baseline) & (before >= TRIALS) & (after >= TRIALS)
+    return np.where(is_enough, np.sign(corrected) * np.maximum(0, ratio), 0.0)
+
+
+def _between(
+    totals: _Totals, first: int | NDArray[Any], end: NDArray[Any]
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Return events, trials, and days with trials, from `first` to before `end`."""
+    start = np.atleast_1d(first)
+    events, trials, days = (
+        part[:, end] - part[:, start] for part in (totals.events, totals.trials, totals.days)
+    )
+    return events, trials, days
 
 
 def _log_likelihood(events: Numbers, trials: Numbers) -> Numbers:
@@ -208,14 +248,14 @@ def _without_dispersion(ratio: Numbers, totals: _Totals, first: int, since: NDAr
     That number is Pearson's statistic, an estimate from a limited number of days. So the quotient follows Student's
     distribution, and is turned into a normal variable (D. L. Wallace, Annals of Mathematical Statistics 30 (1959), 1124-1130).
     """
-    events = totals.events[:, since] - totals.events[:, [first]]
-    trials = totals.trials[:, since] - totals.trials[:, [first]]
+    events, trials, days = _between(totals, first, since)
     squares = totals.squares[:, since] - totals.squares[:, [first]]
-    degrees = totals.days[:, since] - totals.days[:, [first]] - 1
-    share = events / trials
-    dispersion = (squares - events * share) / (share * (1 - share)) / degrees
-    factor = ((8 * degrees + 1) / (8 * degrees + 3)) ** 2
-    divided = factor * degrees * np.log1p(ratio / dispersion / degrees)
+    degrees = days - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = events / trials
+        dispersion = (squares - events * share) / (share * (1 - share)) / degrees
+        factor = ((8 * degrees + 1) / (8 * degrees + 3)) ** 2
+        divided = factor * degrees * np.log1p(ratio / dispersion / degrees)
     return np.where((degrees > 0) & (dispersion > 1), divided, ratio)
 
 

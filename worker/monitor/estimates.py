@@ -135,8 +135,15 @@ def prevalence(counts: Counts) -> Estimate:
     others = [(stratum, stratum.read.without_signs) for stratum in sampled]
     read = counts.to_read
     judged = read.judged + sum(stratum.read.judged for stratum in sampled)
-    limits = share_of_all(read.with_signs, read.without_signs, signs, others)
-    return Estimate(*limits, judged, sampled=True)
+    unread = counts.to_read_unread
+    # Nobody knows what the unread ones are: the limits allow for all or none of them.
+    _, low, _ = share_of_all(read.with_signs, read.without_signs + unread, signs, others)
+    _, _, high = share_of_all(read.with_signs + unread, read.without_signs, signs, others)
+    as_read = round(unread * read.with_signs / read.judged)
+    share, _, _ = share_of_all(
+        read.with_signs + as_read, read.without_signs + unread - as_read, signs, others
+    )
+    return Estimate(share, low, high, judged, sampled=True)
 
 
 def calibration(counts: Counts) -> list[CalibrationBin]:
@@ -210,4 +217,7 @@ def _of_all(
     limits = map(figure, counted_share(shown, parts, counts.to_read_unread))
     low, high = sorted(limits)
     judged = shown + sum(count for _, count in parts)
-    return Estimate(figure(shown / (shown + behind)), low, high, judged, sampled=True)
+    # The value takes the unread ones for such as were read; the limits allow for anything.
+    read = counts.to_read.read
+    all_shown = shown * (read + counts.to_read_unread) / read if read else 0.0
+    return Estimate(figure(all_shown / (all_shown + behind)), low, high, judged, sampled=True)

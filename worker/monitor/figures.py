@@ -1,6 +1,7 @@
 """Which figures the monitor watches for changes, and what it counts of each on a day. Pure.
 
-Each is a share of events among trials. Three of them hardly depend on how many images have signs, so they tell a change of
+Each is a share of events among trials. *found* is the share of images that are flagged or uncertain and have signs. Three
+others hardly depend on how many images have signs, so they tell a change of
 the model or of the images from a change of the patients:
 
 - *sensitivity*: of the found images and the drawn missed ones, the missed ones. Both grow with the prevalence alike.
@@ -19,7 +20,6 @@ from worker.monitor.estimates import (
     UNREAD,
     Estimate,
     override_rate,
-    prevalence,
     sensitivity,
     share_flagged,
     share_rejected,
@@ -40,7 +40,7 @@ class Figure(StrEnum):
     SCORES = "scores"
     SPECIFICITY = "specificity"
     SENSITIVITY = "sensitivity"
-    PREVALENCE = "prevalence"
+    FOUND = "found"
     OVERRIDES = "overrides"
 
 
@@ -122,7 +122,10 @@ def _of_readings(days: Sequence[Counts]) -> list[Series]:
 
     series = [
         _series(
-            Figure.PREVALENCE, days, when_read(lambda day: (day.to_read.with_signs, day.images)), prevalence
+            Figure.FOUND,
+            days,
+            when_read(lambda day: (day.to_read.with_signs, day.images)),
+            lambda counts: _share(counts.to_read.with_signs, counts.images),
         ),
         _series(
             Figure.SPECIFICITY,
@@ -181,5 +184,5 @@ def _series(
 
 def _share(events: int, trials: int) -> Estimate:
     if not trials:
-        return Estimate(None, why_not="No image has a low score.")
+        return Estimate(None, why_not="There is no image to count.")
     return Estimate(events / trials, *proportion(events, trials), trials)

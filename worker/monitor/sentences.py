@@ -14,7 +14,7 @@ _NAMES = {
     Figure.SCORES: "the upper part of the low scores",
     Figure.SPECIFICITY: "the specificity",
     Figure.SENSITIVITY: "the sensitivity",
-    Figure.PREVALENCE: "the share of images with signs",
+    Figure.FOUND: "the share of images that are flagged or uncertain and have signs",
     Figure.OVERRIDES: "the share of overridden verdicts",
 }
 _CAUSES = {
