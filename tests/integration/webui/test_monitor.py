@@ -162,7 +162,7 @@ def test_blind_protocol_withholds_days_from_people_and_not_from_programs(
     reader = client(app, night, Role.READER)
     assert "Not shown: 1 day with images that wait for a reader." in reader.get("/monitor").text
     assert document(reader)["whole"]["images"] == 50
-    token = bearer(night.ledger, Scope.REPORTS_READ)
+    token = bearer(night.ledger, {Scope.REPORTS_READ})
     assert app.test_client().get("/api/v1/monitor", headers=token).get_json()["whole"]["images"] == 110
 
 
