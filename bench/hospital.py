@@ -24,9 +24,9 @@ import numpy as np
 
 from bench.simulated_hospital import (
     ALL,
+    DAYS_VARY,
     FIRST_DAY,
     IMAGES_A_DAY,
-    QUIET,
     Group,
     Plan,
     counts_of,
@@ -114,19 +114,20 @@ PLANTED = (
         (Figure.SENSITIVITY,),
         False,  # noqa: FBT003
         (Cause.MODEL, Cause.BOTH),
-        45,
+        60,
     ),
 )
 
 
-def quiet(random: np.random.Generator, years: int, images_a_day: float) -> Document:
+def quiet(random: np.random.Generator, years: int, images_a_day: float, days_vary: float) -> Document:
     """Count the alarms of years without any change."""
-    raised, series = _years(random, QUIET, years, images_a_day, "Quiet years")
+    raised, series = _years(random, Plan(days_vary=days_vary), years, images_a_day, "Quiet years")
     number = sum(len(of_year) for of_year in raised)
     # The exact upper limit of a Poisson rate, two-sided 95 %: F. Garwood, Biometrika 28 (1936), 437-442.
     return {
         "years": years,
         "images_a_day": images_a_day,
+        "days_vary": days_vary,
         "series": series,
         "false_alarms": number,
         "false_alarms_a_year": number / years,
@@ -207,7 +208,7 @@ def _is_explained(alert: Alert) -> bool:
 
 def _poisson_upper(number: int) -> float:
     """Return the mean of which a Poisson variable is `number` or less with probability 2.5 %."""
-    low, high = float(number), number + 20 * (1 + number**0.5)
+    low, high = float(number), number + 20 * (1 + math.sqrt(number))
     for _ in range(60):
         middle = (low + high) / 2
         tail = sum(
@@ -354,8 +355,10 @@ def text(document: Document) -> str:
     lines = [f"seed {document['seed']}, {document['seconds']} s"]
     for part in document.get("quiet", []):
         rate = f"{part['false_alarms_a_year']:.3f} a year (at most {part['false_alarms_a_year_at_most']:.3f})"
-        years = f"{part['years']} years of {part['images_a_day']:g} images a day, {part['series']} series"
-        lines += [f"quiet: {years}: {part['false_alarms']} false alarms, {rate}, {dict(part['by_figure'])}"]
+        years = f"{part['years']} years of {part['images_a_day']:g} images a day, days vary by {part['days_vary']:g}"
+        lines += [
+            f"quiet: {years}, {part['series']} series: {part['false_alarms']} false alarms, {rate}, {dict(part['by_figure'])}"
+        ]
     for part in document.get("eventful", []):
         lines += [f"eventful: {', '.join(f'{name} {value}' for name, value in part.items())}"]
     for part in document.get("coverage", []):
@@ -390,6 +393,13 @@ def is_kept(document: Document) -> bool:
 @click.option("--eventful-years", type=click.IntRange(0), default=40, show_default=True)
 @click.option("--repetitions", type=click.IntRange(0), default=2_000, show_default=True)
 @click.option("--images-a-day", type=click.FloatRange(20), default=IMAGES_A_DAY, show_default=True)
+@click.option(
+    "--days-vary",
+    type=click.FloatRange(0, 1),
+    default=DAYS_VARY,
+    show_default=True,
+    help="How much the share with signs varies from day to day in quiet years.",
+)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def main(
@@ -398,6 +408,7 @@ def main(
     eventful_years: int,
     repetitions: int,
     images_a_day: float,
+    days_vary: float,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -406,7 +417,7 @@ def main(
     random = np.random.default_rng(seed)
     document: Document = {"seed": seed}
     if quiet_years:
-        document["quiet"] = [quiet(random, quiet_years, images_a_day)]
+        document["quiet"] = [quiet(random, quiet_years, images_a_day, days_vary)]
     if eventful_years:
         document["eventful"] = events(random, eventful_years, images_a_day)
     if repetitions:

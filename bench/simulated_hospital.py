@@ -36,8 +36,7 @@ DIMENSIONS: Mapping[str, Mapping[str, float]] = {
 READERS = tuple(f"reader {number}" for number in range(1, 7))
 ALL: Group = ("all", "")
 PREVALENCE = 0.08
-# The share with signs varies from day to day by so much (standard deviation of its logarithm).
-PREVALENCE_VARIES = 0.1
+DAYS_VARY = 0.1
 # Logits of the scores: mean and standard deviation without and with signs.
 WITHOUT_SIGNS, WITH_SIGNS = (-2.4, 1.2), (1.9, 1.6)
 BAND_LOW, BAND_HIGH = 0.35, 0.5
@@ -57,8 +56,10 @@ class Plan:
         scanner: the name of a machine, the day of its replacement, and by how much the logits of its scores then rise.
         failure: a dimension and its group, the day from which the model fails on it, and by how much the logits of its images
             with signs then fall.
+        days_vary: how much the share with signs varies from day to day: the standard deviation of its logarithm.
     """
 
+    days_vary: float = DAYS_VARY
     prevalence: Numbers = field(default_factory=lambda: np.ones(DAYS))
     scanner: tuple[str, int, float] | None = None
     failure: tuple[Group, int, float] | None = None
@@ -117,7 +118,7 @@ def simulate(random: np.random.Generator, plan: Plan = QUIET, images_a_day: floa
         name: random.choice(len(shares), size=len(days), p=list(shares.values())).astype(np.int8)
         for name, shares in DIMENSIONS.items()
     }
-    usual = PREVALENCE * plan.prevalence * np.exp(random.normal(0, PREVALENCE_VARIES, DAYS))
+    usual = PREVALENCE * plan.prevalence * np.exp(random.normal(0, plan.days_vary, DAYS))
     has_signs = random.random(len(days)) < usual[days]
     score = 1 / (1 + np.exp(-_logits(random, plan, days, groups, has_signs)))
     verdict = np.where(score >= BAND_HIGH, _FLAGGED, np.where(score >= BAND_LOW, _UNCERTAIN, _CLEAR))

@@ -25,8 +25,8 @@ Group = tuple[str, str]
 ALL, READER = "all", "reader"
 # Changes of a figure in several groups are one alert if no more days lie between them.
 TOGETHER_DAYS = 21
-# A group stands for a change of all images only if it changed so many times as much.
-MUCH_MORE = 1.5
+# A group is named in place of all images only if it changed so many times as much, and about as clearly.
+MUCH_MORE, AS_CLEAR, BEYOND_DOUBT = 1.5, 0.7, 10.0
 # Changes of several figures that lie no more days apart have one cause.
 SETTLING_DAYS = 7
 # An alert needs attention for so many days after it was found.
@@ -222,13 +222,25 @@ def _together(raised: Sequence[Alert]) -> list[Alert]:
 
 
 def _joined(cluster: Sequence[Alert]) -> Alert:
-    """Return the alert of the clearest group, or of all images if no group changed much more than these."""
-    clearest = cluster[0]
+    """Return the alert of the group whose change it is: that of all images, or the clearest one that changed much more."""
     of_all = next((alert for alert in cluster if alert.dimension == ALL), None)
-    chosen = of_all if of_all and _size(clearest) < MUCH_MORE * _size(of_all) else clearest
+    larger = [
+        alert
+        for alert in cluster
+        if of_all is None
+        or (_size(alert) >= MUCH_MORE * _size(of_all) and _clearness(alert) >= AS_CLEAR * _clearness(of_all))
+    ]
+    clearest = max(larger, key=lambda alert: (_clearness(alert), _size(alert)), default=cluster[0])
+    chosen = clearest if larger or of_all is None else of_all
     also = dict.fromkeys((alert.dimension, alert.group) for alert in cluster)
     also.pop((chosen.dimension, chosen.group))
-    return replace(chosen, also=tuple(also), found=min(alert.found for alert in cluster))
+    found = min(alert.found for alert in cluster if alert.found >= min(chosen.since, chosen.found))
+    return replace(chosen, also=tuple(also), found=found)
+
+
+def _clearness(alert: Alert) -> float:
+    """Return |z| up to where a change is beyond doubt. Larger numbers say more about how much days vary than about the change."""
+    return min(abs(alert.z), BEYOND_DOUBT)
 
 
 def _size(alert: Alert) -> float:

@@ -34,7 +34,7 @@ Numbers = NDArray[np.float64]
 FALSE_ALARMS_A_YEAR = 0.5
 DAYS_A_YEAR = 365
 # A series of a year without any change crosses a limit `z` with the probability LOOKS x P(|normal| >= z), or less.
-LOOKS = 2_000
+LOOKS = 4_000
 # Days with trials before any alarm, at the beginning and after a change: what was usual must be known first.
 BASELINE_DAYS = 28
 # The first day of a change is estimated once more with so many days after it was found.
@@ -264,4 +264,4 @@ def sure(z: float, series: int) -> str:
     years = 1 / max(false_alarms_a_year(z, series), 1e-9)
     if years >= 1000:  # noqa: PLR2004 - years
         return "Chance alone would show such a change less often than once in 1,000 years."
-    return f"Chance alone would show such a change at most once in {math.floor(years):,} years."
+    return f"Chance alone would show such a change at most once in {math.floor(years + 1e-6):,} years."
