@@ -51,4 +51,4 @@ def rebuild() -> None:
 
     settings = start("monitor")
     days = commands.rebuild(open_ledger(settings))
-    click.echo(f"{days} days were counted.", err=True)
+    click.echo(f"Days that were counted: {days}.", err=True)

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -85,7 +85,7 @@ class Compared:
 
     last: date
     model_id: int
-    as_of: object
+    as_of: datetime
 
 
 def compare(ledger: Ledger, before: Compared | None = None) -> Compared | None:

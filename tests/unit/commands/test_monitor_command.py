@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner, Result
 
 from tests.filling import fill, known_model, score
+from tests.ledgers import current_ledger
 from tests.monitored import everything, keep_days, some, yesterday
+from worker.cli import nightread
 from worker.commands import monitor
+from worker.config import Settings
 from worker.ledger import monitoring
 from worker.ledger.monitored_groups import Dimension
 from worker.ledger.session import Ledger, ledger_time
@@ -49,3 +56,31 @@ def test_rebuild_counts_what_is_there(ledger: Ledger) -> None:
         assert extent is not None
         (row,) = monitoring.counts(session, Dimension.ALL, *extent)
     assert row.counts.images == 2
+
+
+@pytest.fixture
+def own_ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ledger:
+    """The ledger of the command, with two scored images."""
+    monkeypatch.setenv("NIGHTREAD_DATA", str(tmp_path / "data"))
+    opened = current_ledger(Settings(data=tmp_path / "data").database)
+    score(opened, fill(opened, 1, 2))
+    return opened
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(nightread, ["monitor", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result
+
+
+def test_commands_count_and_show(own_ledger: Ledger) -> None:
+    assert "Days that were counted: 1." in run("rebuild").stderr
+    document = json.loads(run("show", "--json", "--period", "day").stdout)
+    assert document["periods"][0]["too_small"]
+    assert "2026-03-01" in run("show", "--period", "day", "--until", "2026-03-01").stdout
+
+
+def test_wrong_group_is_refused_with_a_sentence(own_ledger: Ledger) -> None:
+    refused = run("show", "--group", "F")
+    assert (refused.exit_code, refused.stderr) == (1, "--group needs --by.\n")
+    assert run("show", "--by", "name").exit_code == 2
