@@ -132,8 +132,8 @@ def fill_ledger(ledger: Ledger, count: int, advance: Callable[[int], None] = lam
             _write(session, second.generate(numbers))
         advance(len(numbers))
     with ledger.transaction() as session:
-        last = utc_now().date() - timedelta(days=1)
-        fill_monitor(session, last, count // DAYS, [model.model_id for model in context.models])
+        yesterday = utc_now().date() - timedelta(days=1)
+        fill_monitor(session, yesterday, count // DAYS, [model.model_id for model in context.models])
     _finish(ledger)
     chain_accesses(ledger, max_age_s=0)
 

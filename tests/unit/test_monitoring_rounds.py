@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
+from sqlalchemy.orm import Session
 
 from tests.filling import fill, known_model, known_reader, score
 from tests.monitored import everything, keep_days, some, yesterday
@@ -132,13 +133,13 @@ def test_sweeper_counts_and_compares_in_its_rounds(ledger: Ledger, monkeypatch: 
     assert _readings(ledger) == 1
 
 
-def _extent(session: object) -> tuple[object, object]:
-    extent = monitoring.extent(session)  # type: ignore[arg-type]
+def _extent(session: Session) -> tuple[date, date]:
+    extent = monitoring.extent(session)
     assert extent is not None
     return extent
 
 
 def _readings(ledger: Ledger) -> int:
     with ledger.reading() as session:
-        (row,) = monitoring.counts(session, Dimension.ALL, *_extent(session))  # type: ignore[arg-type]
+        (row,) = monitoring.counts(session, Dimension.ALL, *_extent(session))
     return row.counts.flagged_read.read

@@ -12,7 +12,7 @@ from webui.dependencies import dependencies
 from webui.monitor_charts import calibration_chart, psi_chart, share_chart
 from webui.parameters import bad_request_on_value_error
 from worker.monitor.estimates import SMALL
-from worker.report.monitor_figures import EARLIER_DAYS, Figures, MonitorFigures, monitor_figures
+from worker.report.monitor_figures import EARLIER_DAYS, MonitorFigures, monitor_figures
 
 pages = Blueprint("monitor", __name__)
 
@@ -53,7 +53,6 @@ def show() -> ResponseReturnValue:
         query=monitor_query.query,
         earlier_days=EARLIER_DAYS,
         smallest=SMALL,
-        any_known=_any_known(figures.periods),
     )
 
 
@@ -68,12 +67,3 @@ def _charts_of_scores(figures: MonitorFigures) -> list[object]:
         charts.append(psi_chart("from_card", "Drift from the card (PSI)", figures.periods))
     charts.append(psi_chart("from_earlier", "Drift from earlier days (PSI)", figures.periods))
     return charts
-
-
-def _any_known(periods: list[Figures]) -> bool:
-    """Return whether a figure from readings is known for any period."""
-    return any(
-        (estimate := getattr(period, name)) is not None and estimate.value is not None
-        for period in periods
-        for name, _ in _OF_READINGS
-    )

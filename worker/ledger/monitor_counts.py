@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from worker.ledger import protocols
@@ -167,7 +167,7 @@ class Shares:
         return self._shares[bisect_right(self._since, scored_at)]
 
 
-def _retriages() -> Select[Any]:
+def _retriages() -> Any:
     # The condition is the one of the index.
     events = select(AuditEvent.subject, AuditEvent.payload).where(RARE_KIND, AuditEvent.kind == "retriaged")
     return events.order_by(AuditEvent.seq)
@@ -216,7 +216,7 @@ _TRAITS = (
 )
 
 
-def _scored_images(day: date) -> Select[Any]:
+def _scored_images(day: date) -> Any:
     """Select the images whose last score is of a day. The index of the times of predictions finds them."""
     reading, undo, later = aliased(Review), aliased(Review), aliased(Prediction)
     is_taken_back = select(undo.id).where(undo.undoes_id == reading.id).exists()
@@ -247,7 +247,7 @@ def _scored_images(day: date) -> Select[Any]:
     return _of_patients(images)
 
 
-def _rejected_images(first: date, last: date) -> Select[Any]:
+def _rejected_images(first: date, last: date) -> Any:
     """Select the rejected images that arrived from one day to another. The condition is that of the index."""
     images = select(Image.received_at, Image.reason_code, *_TRAITS).select_from(Image)
     return _of_patients(
@@ -260,7 +260,7 @@ def _rejected_images(first: date, last: date) -> Select[Any]:
     )
 
 
-def _of_patients(images: Select[Any]) -> Select[Any]:
+def _of_patients(images: Any) -> Any:
     """Add the traits of images, and leave out phantoms and canaries."""
     first = select(func.min(Receipt.id)).where(Receipt.image_id == Image.id).correlate(Image)
     return (

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -356,7 +357,7 @@ class _Reader:
         )
 
 
-def _of_reader(counts: Counts) -> dict[str, Estimate]:
+def _of_reader(counts: Counts) -> dict[str, Any]:
     """Return the figures of the images that one person read last. The others need all images, or the drawn ones."""
     unknown = Estimate(None, why_not=_NO_SAMPLE_OF_READERS)
     made = dict.fromkeys(SHARES, unknown)
@@ -412,7 +413,7 @@ def _scores(rows: Iterable[DayCounts]) -> Bins:
 
 
 @lru_cache(maxsize=2_000)
-def _shares(document: str) -> Mapping[str, Estimate]:
+def _shares(document: str) -> Mapping[str, Any]:
     """Return the shares of counts, as the JSON of them. Intervals take time, and most periods never change again."""
     counts = Counts.from_json(json.loads(document))
     rejected = {"rejected": estimates.share_rejected(counts)}

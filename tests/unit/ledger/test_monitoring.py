@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -44,7 +47,7 @@ from worker.ledger import (
 )
 from worker.ledger.findings import Action, Finding, NotJudged, Statement
 from worker.ledger.monitor_counts import NO_MODEL, Group
-from worker.ledger.monitored_groups import Dimension
+from worker.ledger.monitored_groups import Dimension, Traits
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.protocols import Protocol
 from worker.ledger.rescores import CROPPED
@@ -53,9 +56,9 @@ from worker.ledger.review import ReviewRefused
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState, Lane, ReviewState, Source
-from worker.ledger.tables import Image, Model, MonitorDay, Prediction, Review
+from worker.ledger.tables import AuditEvent, Image, Model, MonitorDay, Prediction, Review, SiteSetting
 from worker.ledger.thresholds import Point
-from worker.monitor.counts import Counts, Findings, Judged, Sample, bins_of, total
+from worker.monitor.counts import NO_BINS, Counts, Findings, Judged, Sample, bins_of, total
 from worker.monitoring import Step, begin, count_all, count_some
 
 START = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
@@ -99,7 +102,7 @@ class Hospital:
         thing()
         self.happened.append(thing.__name__)
 
-    def receive(self, count: int, *, run: str = "night", **fields: object) -> list[int]:
+    def receive(self, count: int, *, run: str = "night", **fields: Any) -> list[int]:
         arrivals = []
         for _ in range(count):
             self.number += 1
@@ -246,14 +249,93 @@ def kept(ledger: Ledger) -> dict[tuple[date, Group], Counts]:
 
 
 def counted_slowly(ledger: Ledger) -> dict[tuple[date, Group], Counts]:
-    """Count every day from the images themselves."""
-    days = [FIRST + timedelta(days=number) for number in range(-1, 40)]
+    """Count every image by itself, from the objects of the ledger and without a query of `monitor_counts`."""
+    counted: dict[tuple[date, Group], list[Counts]] = defaultdict(list)
     with ledger.reading() as session:
-        return {
-            (day, group): counts
-            for day in days
-            for group, counts in monitor_counts.count_day(session, day).items()
+        settings = session.scalars(select(SiteSetting).where(SiteSetting.name == "protocol")).all()
+        retriages = {
+            event.subject: json.loads(event.payload)["sample_share"]
+            for event in session.scalars(select(AuditEvent).where(AuditEvent.kind == "retriaged"))
         }
+        for image in session.scalars(select(Image).order_by(Image.id)):
+            if image.phantom or image.run.name == CANARY_RUN or _got_back(image):
+                continue
+            groups = _groups(image)
+            if image.state == ImageState.REJECTED:
+                assert image.reason_code is not None
+                counts = Counts(rejected={image.reason_code: 1})
+                for dimension, name in groups.items():
+                    counted[image.received_at.date(), Group(dimension, name, NO_MODEL)].append(counts)
+            elif image.state == ImageState.SCORED:
+                assert image.scored_at is not None
+                model_id = image.predictions[0].model_id
+                share = _share(image, settings, retriages)
+                for dimension, name in groups.items():
+                    counted[image.scored_at.date(), Group(dimension, name, model_id)].append(
+                        _one(image, share)
+                    )
+                if (reading := _final(image)) is not None:
+                    group = Group(Dimension.READER, str(reading.user_id), model_id)
+                    counted[image.scored_at.date(), group].append(_one(image, None))
+    return {key: total(counts) for key, counts in counted.items()}
+
+
+def _got_back(image: Image) -> bool:
+    newest = max((prediction.id for prediction in image.predictions), default=0)
+    return any(rescore.prediction_id == newest for rescore in image.rescores)
+
+
+def _groups(image: Image) -> dict[Dimension, str]:
+    known, first = image.instance, image.receipts[0]
+    study = known.study if known else None
+    return Traits(
+        age_years=study and study.age_years,
+        sex=study and study.sex,
+        view=known and known.view,
+        manufacturer=known and known.manufacturer,
+        station_class=known and known.station_class,
+        width=image.width,
+        height=image.height,
+        source=first.source,
+        received_by=first.received_by,
+    ).groups()
+
+
+def _share(image: Image, settings: Sequence[SiteSetting], retriages: Mapping[str, str]) -> str:
+    retriaged = retriages.get(f"operating_point:{image.operating_point_id}")
+    if retriaged is not None and image.predictions[0].verdict != "clear":
+        return f"{float(retriaged):g}"
+    assert image.scored_at is not None
+    shares = [0.05, *(row.value["sample_share"] for row in settings if row.at <= image.scored_at)]
+    return f"{shares[-1]:g}"
+
+
+def _final(image: Image) -> Review | None:
+    if image.review_state != ReviewState.READ:
+        return None
+    undone = {review.undoes_id for review in image.reviews}
+    return [one for one in image.reviews if one.action != Action.UNDO and one.id not in undone][-1]
+
+
+def _one(image: Image, share: str | None) -> Counts:
+    """Return the counts of one scored image. Without a share, a drawn image counts as one that was not."""
+    assert image.p_pneumonia is not None
+    bins, reading = bins_of([image.p_pneumonia]), _final(image)
+    finding = reading.finding if reading else None
+    found = Findings(
+        int(finding == Finding.SIGNS), int(finding == Finding.NO_SIGNS), int(finding == Finding.NOT_JUDGED)
+    )
+    judged = Judged(
+        bins if finding == Finding.SIGNS else NO_BINS, bins if finding == Finding.NO_SIGNS else NO_BINS
+    )
+    if image.verdict != "clear":
+        read = {f"{image.verdict}_read": found, str(image.verdict): 1}
+        unread = int(reading is None)
+        return Counts(scored=bins, to_read_unread=unread, to_read_by_score=judged, **read)  # type: ignore[arg-type]
+    if share is None or image.drawn_rank is None:
+        samples = {} if share is None else {share: Sample(1)}
+        return Counts(scored=bins, clear=1, samples=samples, clear_read_undrawn=found)
+    return Counts(scored=bins, clear=1, samples={share: Sample(1, found, int(reading is None), judged)})
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -401,6 +483,23 @@ def test_a_reading_of_an_old_image_refreshes_its_day_only(ledger: Ledger) -> Non
     decide(ledger, old[0], Finding.SIGNS)
     assert count_some(ledger) == Step(1, 0)
     assert kept(ledger) == counted_slowly(ledger)
+
+
+def test_a_retriage_refreshes_every_day(ledger: Ledger) -> None:
+    """Its event names no image."""
+    hospital = Hospital(ledger, Random(1))
+    for _ in range(3):
+        hospital.at += timedelta(days=1)
+        hospital.score_images(hospital.receive(3))
+    count_all(ledger)
+    before = kept(ledger)
+    with ledger.transaction() as session:
+        model = session.get_one(Model, hospital.model.model_id)
+        point = Point.of_site("ours", 0.05, 0.05, 0.05)
+        choice = Choice(point, point, retriages=True)
+        retriage.put_in_force(session, model, choice, who=actors.PROGRAM, why="a test", at=hospital.at)
+    assert count_some(ledger) == Step(3, 0)
+    assert kept(ledger) == counted_slowly(ledger) != before
 
 
 def test_events_that_change_no_count_refresh_nothing(ledger: Ledger) -> None:

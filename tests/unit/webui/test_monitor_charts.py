@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -57,9 +58,8 @@ def test_expected_share_stays_inside_the_diagram() -> None:
 @pytest.mark.parametrize("psi", [0.0, 0.05, 3.0, 400.0])
 def test_every_index_fits(psi: float) -> None:
     (period,) = periods(None)
-    chart = psi_chart(
-        "from_card", "Drift", [Figures(*list(vars(period).values())[:4], from_card=Drift(psi, p=0.5, n=99))]
-    )
+    drifted = replace(period, from_card=Drift(psi, p=0.5, n=99))
+    chart = psi_chart("from_card", "Drift", [drifted])
     (dot,) = chart.dots
     assert TOP <= dot.y <= BOTTOM
 
