@@ -56,7 +56,17 @@ from worker.ledger.review import ReviewRefused
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState, Lane, ReviewState, Source
-from worker.ledger.tables import AuditEvent, Image, Model, MonitorDay, Prediction, Review, SiteSetting
+from worker.ledger.tables import (
+    AuditEvent,
+    Image,
+    Instance,
+    Model,
+    MonitorDay,
+    Prediction,
+    Review,
+    SiteSetting,
+    Study,
+)
 from worker.ledger.thresholds import Point
 from worker.monitor.counts import NO_BINS, Counts, Findings, Judged, Sample, bins_of, total
 from worker.monitoring import Step, begin, count_all, count_some
@@ -286,14 +296,14 @@ def _got_back(image: Image) -> bool:
 
 
 def _groups(image: Image) -> dict[Dimension, str]:
-    known, first = image.instance, image.receipts[0]
-    study = known.study if known else None
+    known, first = image.instance or Instance(), image.receipts[0]
+    study = known.study or Study()
     return Traits(
-        age_years=study and study.age_years,
-        sex=study and study.sex,
-        view=known and known.view,
-        manufacturer=known and known.manufacturer,
-        station_class=known and known.station_class,
+        age_years=study.age_years,
+        sex=study.sex,
+        view=known.view,
+        manufacturer=known.manufacturer,
+        station_class=known.station_class,
         width=image.width,
         height=image.height,
         source=first.source,
