@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy.orm import Session
 
+from tests.conftest import make_settings
 from tests.filling import fill, known_model, known_reader, score
+from tests.ledgers import current_ledger
 from tests.monitored import everything, keep_days, some, yesterday
 from webui.metrics import exposition
 from worker.ledger import heartbeats, monitoring, review
@@ -17,7 +20,10 @@ from worker.ledger.monitored_groups import Dimension
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.status import status_document
 from worker.monitoring import Monitoring, compare
+from worker.queue.dispatch import Dispatcher
+from worker.queue.sweeper import Sweeper
 from worker.report.content import read_report
+from worker.store import open_store
 
 DAYS, JUMP = 120, 20
 
@@ -143,3 +149,13 @@ def _readings(ledger: Ledger) -> int:
     with ledger.reading() as session:
         (row,) = monitoring.counts(session, Dimension.ALL, *_extent(session))
     return row.counts.flagged_read.read
+
+
+def test_cleaning_of_the_sweeper_counts(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path / "data")
+    ledger, store = current_ledger(settings.database), open_store(settings)
+    store.make()
+    score(ledger, fill(ledger, 1))
+    Sweeper(settings, ledger, store, Dispatcher(settings, ledger)).clean()
+    assert found(ledger) is not None
+    ledger.close()
