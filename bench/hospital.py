@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from statistics import median
@@ -24,6 +24,7 @@ import numpy as np
 
 from bench.simulated_hospital import (
     ALL,
+    DAYS,
     DAYS_VARY,
     FIRST_DAY,
     IMAGES_A_DAY,
@@ -45,6 +46,7 @@ from worker.progress import progress
 Document = dict[str, Any]
 # A change is the planted one if it is estimated to begin so many days around it.
 NEAR = 28
+LAST_DAY = FIRST_DAY + timedelta(DAYS - 1)
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,15 @@ PLANTED = (
 
 def quiet(random: np.random.Generator, years: int, images_a_day: float, days_vary: float) -> Document:
     """Count the alarms of years without any change."""
-    raised, series = _years(random, Plan(days_vary=days_vary), years, images_a_day, "Quiet years")
-    number = sum(len(of_year) for of_year in raised)
+    raised: list[Alert] = []
+    series = 0
+    with progress(years, "Quiet years") as advance:
+        for _ in range(years):
+            counts = counts_of(simulate(random, Plan(days_vary=days_vary), images_a_day))
+            raised += alerts(counts, FIRST_DAY, LAST_DAY)
+            series = series or series_watched(counts, FIRST_DAY, LAST_DAY)
+            advance(1)
+    number = len(raised)
     # The exact upper limit of a Poisson rate, two-sided 95 %: F. Garwood, Biometrika 28 (1936), 437-442.
     return {
         "years": years,
@@ -133,60 +142,70 @@ def quiet(random: np.random.Generator, years: int, images_a_day: float, days_var
         "false_alarms_a_year": number / years,
         "false_alarms_a_year_at_most": _poisson_upper(number) / years,
         "stated": FALSE_ALARMS_A_YEAR,
-        "by_figure": Counter(alert.figure.value for of_year in raised for alert in of_year),
+        "by_figure": Counter(alert.figure.value for alert in raised),
     }
 
 
 def events(random: np.random.Generator, years: int, images_a_day: float) -> list[Document]:
     """Say after how many days each planted change is found, and how often its cause is named."""
-    raised, _ = _years(random, eventful(), years, images_a_day, "Eventful years")
-    documents = [_found(planted, raised) for planted in PLANTED]
-    others = [alert for of_year in raised for alert in of_year if not _is_explained(alert)]
-    return [*documents, {"name": "alarms far from any planted change", "a_year": len(others) / years}]
-
-
-def _years(
-    random: np.random.Generator, plan: Plan, years: int, images_a_day: float, title: str
-) -> tuple[list[list[Alert]], int]:
-    last = FIRST_DAY + timedelta(364)
-    raised, series = [], 0
-    with progress(years, title) as advance:
+    plan = eventful()
+    found: dict[str, list[_Found]] = {planted.name: [] for planted in PLANTED}
+    others = 0
+    with progress(years, "Eventful years") as advance:
         for _ in range(years):
             counts = counts_of(simulate(random, plan, images_a_day))
-            raised.append(alerts(counts, FIRST_DAY, last))
-            series = series or series_watched(counts, FIRST_DAY, last)
+            raised = alerts(counts, FIRST_DAY, LAST_DAY)
+            others += sum(not _is_explained(alert) for alert in raised)
+            for planted in PLANTED:
+                found[planted.name] += _found(planted, counts, raised)
             advance(1)
-    return raised, series
+    documents = [_document(planted, found[planted.name], years) for planted in PLANTED]
+    return [*documents, {"name": "alarms far from any planted change", "a_year": others / years}]
 
 
-def _found(planted: Planted, raised: Sequence[Sequence[Alert]]) -> Document:
-    firsts = [
-        min(
-            (alert for alert in of_year if _is_of(planted, alert)),
-            key=lambda alert: alert.found,
-            default=None,
-        )
-        for of_year in raised
-    ]
+@dataclass(frozen=True)
+class _Found:
+    """After how many days a planted change was found, and its cause as named a week later and at the end of the year."""
+
+    days: int
+    after_a_week: Cause
+    at_the_end: Cause
+
+
+def _found(
+    planted: Planted, counts: Mapping[Group, Mapping[date, Counts]], raised: Sequence[Alert]
+) -> list[_Found]:
+    first = _first(planted, raised)
+    if first is None:
+        return []
+    a_week_later = min(LAST_DAY, first.found + timedelta(7))
+    early = _first(planted, alerts(counts, FIRST_DAY, a_week_later))
     # The counts of a day are complete on the next one.
-    days = sorted((alert.found - planted.since).days + 1 for alert in firsts if alert)
-    causes = Counter(alert.cause.value for alert in firsts if alert)
+    days = (first.found - planted.since).days + 1
+    return [_Found(days, early.cause if early else Cause.UNDECIDED, first.cause)]
+
+
+def _first(planted: Planted, raised: Sequence[Alert]) -> Alert | None:
+    of_planted = (alert for alert in raised if _is_of(planted, alert))
+    return min(of_planted, key=lambda alert: alert.found, default=None)
+
+
+def _document(planted: Planted, found: Sequence[_Found], years: int) -> Document:
+    days = sorted(one.days for one in found)
     in_time = sum(number <= planted.within for number in days)
+    nine_in_ten = math.ceil(0.9 * years)
     return {
         "name": planted.name,
-        "years": len(firsts),
+        "years": years,
         "found": len(days),
         "days_median": median(days) if days else None,
-        "days_nine_in_ten": days[math.ceil(0.9 * len(firsts)) - 1]
-        if len(days) >= 0.9 * len(firsts)
-        else None,
+        "days_nine_in_ten": days[nine_in_ten - 1] if len(days) >= nine_in_ten else None,
         "days_most": days[-1] if days else None,
         "promised_days": planted.within,
-        "in_time": in_time,
-        "causes": causes,
-        "cause_right": sum(causes[cause.value] for cause in planted.causes),
-        "cause_undecided": causes[Cause.UNDECIDED.value],
-        "kept": in_time >= 0.9 * len(firsts),
+        "causes_after_a_week": dict(Counter(one.after_a_week.value for one in found)),
+        "causes": dict(Counter(one.at_the_end.value for one in found)),
+        "causes_right": sum(one.at_the_end in planted.causes for one in found),
+        "kept": in_time >= nine_in_ten,
     }
 
 
@@ -414,14 +433,13 @@ def main(
 ) -> None:
     """Measure false alarms, days to detection and coverage on a simulated hospital."""
     began = time.perf_counter()
-    random = np.random.default_rng(seed)
     document: Document = {"seed": seed}
     if quiet_years:
-        document["quiet"] = [quiet(random, quiet_years, images_a_day, days_vary)]
+        document["quiet"] = [quiet(np.random.default_rng(seed), quiet_years, images_a_day, days_vary)]
     if eventful_years:
-        document["eventful"] = events(random, eventful_years, images_a_day)
+        document["eventful"] = events(np.random.default_rng(seed), eventful_years, images_a_day)
     if repetitions:
-        document["coverage"] = coverage(random, repetitions)
+        document["coverage"] = coverage(np.random.default_rng(seed), repetitions)
     document["seconds"] = round(time.perf_counter() - began)
     click.echo(json.dumps(document, indent=2) if as_json else text(document))
     raise SystemExit(0 if is_kept(document) else 1)

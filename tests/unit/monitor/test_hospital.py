@@ -25,7 +25,7 @@ def test_each_planted_change_is_found_in_time_with_its_cause(
 ) -> None:
     document = found[planted.name]
     assert document["days_most"] <= planted.within
-    assert document["cause_right"] == 1
+    assert document["causes_right"] == 1
     assert document["kept"]
 
 
