@@ -17,7 +17,7 @@ from worker.monitor.causes import Cause, cause_of
 from worker.monitor.changes import BASELINE_DAYS, Change, changes_of_all, difference, limit, sure
 from worker.monitor.counts import Counts, total
 from worker.monitor.estimates import SMALL, Estimate
-from worker.monitor.figures import Figure, Series, all_series, is_read
+from worker.monitor.figures import Figure, Series, all_series
 from worker.monitor.sentences import sentence
 
 # A group of images: a dimension, such as "machine", and its value. All images are the group ("all", "").
@@ -199,14 +199,9 @@ def _sentence(alert: Alert) -> str:
 
 
 def _known(watched: _Watched, start: int, end: int) -> Counts:
-    """Add up the days that count for a series."""
+    """Add up the days that count for a series: a day that is not read yet has no trials in a series that needs readings."""
     trials = watched.series.trials
-    needs_readings = watched.series.figure in (Figure.FOUND, Figure.SPECIFICITY, Figure.SENSITIVITY)
-    return total(
-        watched.days[day]
-        for day in range(start, end)
-        if trials[day] and (not needs_readings or is_read(watched.days[day]))
-    )
+    return total(watched.days[day] for day in range(start, end) if trials[day])
 
 
 def _together(raised: Sequence[Alert]) -> list[Alert]:

@@ -11,7 +11,7 @@ import pytest
 
 from bench.hospital import Mix, draw
 from worker.monitor.alerts import Alert, Group, alerts, need_attention, series_watched
-from worker.monitor.causes import Cause
+from worker.monitor.causes import Cause, cause_of
 from worker.monitor.counts import BINS, Counts, Findings, Sample
 from worker.monitor.figures import Figure, all_series, is_read
 
@@ -85,6 +85,19 @@ def test_a_model_that_finds_more_is_no_other_prevalence() -> None:
     found = raised({ALL: days_of(poor, USUAL)})
     assert Cause.PATIENTS not in {one.cause for one in found}
     assert of(found, Figure.FOUND).cause == Cause.MODEL
+
+
+def test_readers_who_err_do_not_make_another_prevalence_the_models() -> None:
+    """By readers who take 3 of 100 images without signs for such with them, the sensitivity rises by 12 points."""
+    before = replace(USUAL, prevalence=0.08, readers_err=0.03)
+    found = raised({ALL: days_of(before, replace(before, prevalence=0.16))})
+    assert of(found, Figure.FLAGGED).cause == Cause.PATIENTS
+    assert of(found, Figure.SENSITIVITY).rose
+
+
+def test_a_changed_sensitivity_is_the_models_by_itself() -> None:
+    assert cause_of(Figure.SENSITIVITY, [], 0, 50, 100) == Cause.MODEL
+    assert cause_of(Figure.FLAGGED, [], 0, 50, 100) == Cause.UNDECIDED
 
 
 def test_without_readings_the_cause_is_undecided() -> None:
