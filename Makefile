@@ -11,7 +11,7 @@ BIN := .venv-dev/bin
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup wheels test-fast test-slow test coverage-report check hooks bench bench-dicom bench-ledger bench-reading chaos fuzz mutants train pictures clean
+.PHONY: help run setup wheels test-fast test-slow test coverage-report check hooks bench bench-dicom bench-hospital bench-ledger bench-reading chaos fuzz mutants train pictures clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-dicom: $(DEVELOP)  ## Measure DICOM objects of four transfer syntaxes: COU
 bench-ledger: $(DEVELOP)  ## Measure pages and audit trail on SQLite and PostgreSQL: COUNT=images
 	$(BIN)/nightread bench-ledger $(or $(COUNT),1000000)
 	$(BIN)/python -m tests.on_postgresql $(BIN)/nightread bench-ledger $(or $(COUNT),1000000)
+
+bench-hospital: $(DEVELOP)  ## Measure the monitor on a simulated hospital: false alarms, days to detection, coverage
+	$(BIN)/python -m bench.hospital $(ARGS)
 
 bench-reading: $(DEVELOP)  ## Measure the wait for the next image in a real browser: COUNT=images
 	$(BIN)/python -m tests.browser.reading_times $(or $(COUNT),30)

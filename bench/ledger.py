@@ -155,6 +155,10 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         "protocol.show": ["/protocol"],
         "thresholds.show": ["/thresholds"],
         "agreement.show": ["/agreement"],
+        "monitor.show": [
+            f"/monitor?{urlencode({'period': period, 'by': by})}"
+            for period, by in product(("day", "week", "month"), ("all", "age", "machine", "reader"))
+        ],
         "tokens.own": ["/account/tokens"],
         "tokens.every": ["/tokens"],
         "erasures.show": ["/erase"],
@@ -178,6 +182,13 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         "api_reading.queue": [f"/api/v1/queue?{query}" for query in queries],
         "api_runs.listing": ["/api/v1/runs"],
         "api_runs.report": [f"/api/v1/runs/{run}/report?format={form}" for run, form in reports_of],
+        "api_monitor.show": [
+            "/api/v1/monitor",
+            *[
+                f"/api/v1/monitor?format=csv&by=sex&table={table}"
+                for table in ("periods", "groups", "calibration")
+            ],
+        ],
         "api_agreement.show": [f"/api/v1/agreement?format={form}" for form in ("csv", "json")],
         "api_rescored.listing": ["/api/v1/rescored"],
         "api_models.listing": ["/api/v1/models"],

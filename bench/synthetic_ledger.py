@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
+from bench.synthetic_monitor import DAYS, fill_monitor
 from worker.access_chain import chain_accesses
 from worker.ledger import actors, audit, predictions, receipts, runs, studies, users
 from worker.ledger.accesses import AccessKind
@@ -106,6 +107,8 @@ class _Rows:
 def fill_ledger(ledger: Ledger, count: int, advance: Callable[[int], None] = lambda _: None) -> None:
     """Fill an empty ledger with `count` images, their receipts, predictions, readings and events.
 
+    The counts of the monitor are invented: those of as many images in one year.
+
     The rows are the same at every call, except for their times. Raises ValueError if the ledger has images.
     """
     with ledger.transaction() as session:
@@ -128,6 +131,9 @@ def fill_ledger(ledger: Ledger, count: int, advance: Callable[[int], None] = lam
         with ledger.transaction() as session:
             _write(session, second.generate(numbers))
         advance(len(numbers))
+    with ledger.transaction() as session:
+        yesterday = utc_now().date() - timedelta(days=1)
+        fill_monitor(session, yesterday, count // DAYS, [model.model_id for model in context.models])
     _finish(ledger)
     chain_accesses(ledger, max_age_s=0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from worker.ledger.receiver_tallies import OF_OBJECTS, Kind
 from worker.ledger.states import ImageState
+from worker.monitor.figures import Figure
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _GAUGES = {
@@ -48,6 +49,7 @@ class _StatusCollector(Collector):
             yield from _counts(self._status)
             yield from _processes(self._status["processes"])
             yield from _receiver(self._status["receiver"])
+            yield _monitor(self._status["monitor"])
             if self._status["canary"] is not None:
                 ok = self._status["canary"]["ok"] is not False
                 yield _gauge("canary_ok", "0 if the latest canary failed, else 1.", ok)
@@ -98,6 +100,18 @@ def _receiver(totals: Mapping[str, int]) -> Iterator[CounterMetricFamily]:
     for kind in Kind:
         (objects if kind in OF_OBJECTS else ended).add_metric([kind.value], totals[kind.value])
     yield from (objects, ended)
+
+
+def _monitor(changes: Sequence[Mapping[str, Any]]) -> GaugeMetricFamily:
+    """Return how many changes need attention. Groups are no labels: they come and go, and readers are among them."""
+    alerts = GaugeMetricFamily(
+        "nightread_monitor_alerts",
+        "Changes of the model's figures that need attention, by figure.",
+        labels=["figure"],
+    )
+    for figure in Figure:
+        alerts.add_metric([figure.value], sum(change["figure"] == figure for change in changes))
+    return alerts
 
 
 def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:

@@ -36,6 +36,7 @@ PAGES = (
     "/protocol",
     "/thresholds?point=screen",
     "/agreement",
+    "/monitor?by=age",
     "/audit",
     "/audit?image=1",
     "/nothing-here",

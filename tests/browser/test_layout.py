@@ -44,6 +44,7 @@ PAGES = (
     "/protocol",
     "/thresholds?point=screen",
     "/agreement",
+    "/monitor?by=age",
     "/erase?images=1-3",
     "/audit",
     "/nothing-here",
@@ -229,6 +230,7 @@ def test_empty_pages_fit_every_screen(open_page: Callable[..., Page], tmp_path: 
             "/rescored",
             "/models",
             "/agreement",
+            "/monitor",
         ):
             page.goto(f"{site.url}{address}")
             found += faults_on_every_screen(page, f"empty {address}")

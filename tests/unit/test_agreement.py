@@ -8,15 +8,15 @@ from itertools import pairwise
 
 import pytest
 
-from worker.report.agreement import Estimate, agreement, cohens_kappa, gwets_ac1, table_of_pairs
-from worker.report.missed import ReadCounts, missed
-from worker.report.proportions import (
+from worker.proportions import (
     binomial_tail,
     clopper_pearson,
     hypergeometric_tail,
     number_in_a_finite_set,
     wilson,
 )
+from worker.report.agreement import Estimate, agreement, cohens_kappa, gwets_ac1, table_of_pairs
+from worker.report.missed import ReadCounts, missed
 
 # The vignette "overview" of the R package irrCAC prints the figures of this table, cont3x3abstractors.
 ABSTRACTORS = [[13, 0, 0], [0, 20, 7], [0, 4, 56]]

@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.ledger import canary, models, populations, receiver_tallies, rescores
+from worker.ledger import canary, models, monitoring, populations, receiver_tallies, rescores
 from worker.ledger.file_counts import file_counts
 from worker.ledger.process_health import oldest_pending, oldest_unfinished, process_health, troubles
 from worker.ledger.tables import Prediction
 
 _RATE_WINDOW_S = 60.0
+_OF_CHANGE = ("dimension", "group", "figure", "since", "found", "sentence", "sure")
 
 
 def status_document(session: Session, at: datetime) -> dict[str, Any]:
@@ -23,9 +24,11 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
     `eta_s` is 0 when no image is pending or being scored, and null when the rate is 0. `oldest_waiting_s`
     is the time since the oldest pending image arrived, or lost its score to be scored again; null when none is
     pending. `rescored_unseen` is the number of images that were scored again after an upgrade and that nobody has
-    seen. `receiver` says how often the receiver did or refused what (`worker.ledger.receiver_tallies`). `troubles` has a sentence for each problem that a person should look into.
+    seen. `receiver` says how often the receiver did or refused what (`worker.ledger.receiver_tallies`). `monitor` has what changed in the figures of the model and needs attention
+    (`worker.monitoring`). `troubles` has a sentence for each problem that a person should look into.
     """
     counts, images_per_s, statuses = file_counts(session), rate(session, at), process_health(session, at)
+    changes = monitoring.attention(session)
     latest_canary, rescored = canary.latest_canary(session, at), rescores.unseen_count(session)
     unfinished = counts.pending + counts.leased
     return {
@@ -37,6 +40,7 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
         "canary": asdict(latest_canary) if latest_canary else None,
         "rescored_unseen": rescored,
         "receiver": {kind.value: total for kind, total in receiver_tallies.totals(session).items()},
+        "monitor": [{name: change[name] for name in _OF_CHANGE} for change in changes],
         "troubles": troubles(
             statuses,
             balanced=counts.balanced,
@@ -45,6 +49,7 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
             rescored=rescored,
             populations=populations.unexpected(session),
             thresholds=models.unused_point(session),
+            monitor=[f"Monitor: {change['sentence']}" for change in changes],
         ),
     }
 

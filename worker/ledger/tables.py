@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -679,6 +679,32 @@ class ReceiverTally(Base):
 
     kind: Mapped[str] = mapped_column(String(40), primary_key=True)
     total: Mapped[int] = mapped_column(BigInteger)
+
+
+class MonitorDay(Base):
+    """What was counted of one group of images on one UTC day: see `worker.monitor.counts.Counts`.
+
+    It can be counted anew from the images at any time, and is never the truth. `model_id` is 0 for images without a score.
+    """
+
+    __tablename__ = "monitor_day"
+
+    dimension: Mapped[str] = mapped_column(String(20), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True, index=True)
+    group_name: Mapped[str] = mapped_column(String(60), primary_key=True)
+    model_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    counts: Mapped[dict[str, Any]] = mapped_column(JSON)
+    as_of: Mapped[datetime]
+
+
+class MonitorState(Base):
+    """How far the monitor has counted, and what it found: see `worker.ledger.monitoring`."""
+
+    __tablename__ = "monitor_state"
+
+    name: Mapped[str] = mapped_column(String(20), primary_key=True)
+    value: Mapped[dict[str, Any]] = mapped_column(JSON)
+    at: Mapped[datetime]
 
 
 class AuditEvent(Base):

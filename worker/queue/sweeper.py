@@ -1,7 +1,7 @@
 """The sweeper: publishes lost images again, ends expired leases, and quarantines images that keep failing.
 
-It also removes what is left of erased images and what is older than the settings allow. While nothing waits, it asks
-the scoring processes to check older predictions.
+It also removes what is left of erased images and what is older than the settings allow, and keeps the counts of the
+monitor. While nothing waits, it asks the scoring processes to check older predictions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from worker.ledger.models import model_in_use
 from worker.ledger.rechecks import Target
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.states import Lane
+from worker.monitoring import Monitoring
 from worker.outages import BROKER, OUTAGES
 from worker.queue.dispatch import Dispatcher
 from worker.retention import Retention
@@ -36,6 +37,7 @@ class Sweeper:
         self._dispatcher = dispatcher
         self._eraser = Eraser(ledger, store)
         self._retention = Retention(settings, ledger, store)
+        self._monitoring = Monitoring(ledger)
 
     def sweep(self) -> None:
         """Run once. Raises TransientFailure when the database or the image store is out of reach."""
@@ -46,12 +48,13 @@ class Sweeper:
     def clean(self) -> None:
         """Remove the bytes of erased images that are still there, and some of what is older than the settings allow.
 
-        To be called after all other work: a file that cannot be deleted must not keep images waiting.
+        Then count some days for the monitor. To be called after all other work: a file that cannot be deleted must not keep images waiting.
 
         Raises TransientFailure: the database or the image store failed.
         """
         self._eraser.finish()
         self._retention.run_some()
+        self._monitoring.run_some()
 
     def _expire(self) -> None:
         lease_s = self._settings.lease_s

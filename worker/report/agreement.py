@@ -9,7 +9,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from worker.report.proportions import Z, wilson
+from worker.proportions import Z, wilson
 
 Table = Sequence[Sequence[int]]
 

@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from worker.card.population import Population
-from worker.ledger import models, populations, rescores
+from worker.ledger import models, monitoring, populations, rescores
 from worker.ledger.findings import Action
 from worker.ledger.process_health import process_health, troubles
 from worker.ledger.reports import RunFigures, find_run, run_figures
@@ -96,6 +96,7 @@ def report_of(
             rescored=rescores.unseen_count(session),
             populations=populations.unexpected(session),
             thresholds=models.unused_point(session),
+            monitor=[f"Monitor: {change['sentence']}" for change in monitoring.attention(session)],
         )
         if statuses
         else []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker.proportions import ALPHA, clopper_pearson, number_in_a_finite_set
 from worker.report.agreement import Estimate
-from worker.report.proportions import ALPHA, clopper_pearson, number_in_a_finite_set
 
 
 @dataclass(frozen=True)

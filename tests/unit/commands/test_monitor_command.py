@@ -1,0 +1,86 @@
+"""`nightread monitor`: the figures as text and JSON, and counting anew."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.filling import fill, known_model, score
+from tests.ledgers import current_ledger
+from tests.monitored import everything, keep_days, some, yesterday
+from worker.cli import nightread
+from worker.commands import monitor
+from worker.config import Settings
+from worker.ledger import monitoring
+from worker.ledger.monitored_groups import Dimension
+from worker.ledger.session import Ledger, ledger_time
+from worker.ledger.tables import MonitorDay
+
+
+def shown(ledger: Ledger, by: str = "all", group: str = "all") -> str:
+    return monitor.as_text(monitor.read(ledger, period="day", by=by, group=group, until=None))
+
+
+def test_empty_ledger_says_that_nothing_was_compared(ledger: Ledger) -> None:
+    assert shown(ledger).splitlines() == ["No days were compared yet.", "No image was scored yet."]
+
+
+def test_figures_stand_in_lines(ledger: Ledger) -> None:
+    model_id = known_model(ledger).model_id
+    keep_days(ledger, {yesterday(ledger): {everything(model_id): some(100, 20)}})
+    with ledger.transaction() as session:
+        alert = {"attention": True, "sentence": "Something rose.", "sure": "Surely."}
+        monitoring.keep_found(session, yesterday(ledger), [alert], ledger_time(session))
+    lines = shown(ledger).splitlines()
+    assert lines[0] == "CHANGED  Something rose. Surely."
+    (row,) = [line for line in lines if line.startswith(yesterday(ledger).isoformat())]
+    assert row.split()[1:3] == ["100", "20.0%"]
+
+
+def test_group_needs_a_dimension(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match="--group needs --by"):
+        shown(ledger, group="F")
+
+
+def test_rebuild_counts_what_is_there(ledger: Ledger) -> None:
+    score(ledger, fill(ledger, 1, 2))
+    assert monitor.rebuild(ledger) == 1
+    with ledger.transaction() as session:
+        session.query(MonitorDay).update({"counts": {}})
+    assert monitor.rebuild(ledger) == 1
+    with ledger.reading() as session:
+        extent = monitoring.extent(session)
+        assert extent is not None
+        (row,) = monitoring.counts(session, Dimension.ALL, *extent)
+    assert row.counts.images == 2
+
+
+@pytest.fixture
+def own_ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ledger:
+    """The ledger of the command, with two scored images."""
+    monkeypatch.setenv("NIGHTREAD_DATA", str(tmp_path / "data"))
+    opened = current_ledger(Settings(data=tmp_path / "data").database)
+    score(opened, fill(opened, 1, 2))
+    return opened
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(nightread, ["monitor", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result
+
+
+def test_commands_count_and_show(own_ledger: Ledger) -> None:
+    assert "Days that were counted: 1." in run("rebuild").stderr
+    document = json.loads(run("show", "--json", "--period", "day").stdout)
+    assert document["periods"][0]["too_small"]
+    assert "2026-03-01" in run("show", "--period", "day", "--until", "2026-03-01").stdout
+
+
+def test_wrong_group_is_refused_with_a_sentence(own_ledger: Ledger) -> None:
+    refused = run("show", "--group", "F")
+    assert (refused.exit_code, refused.stderr) == (1, "--group needs --by.\n")
+    assert run("show", "--by", "name").exit_code == 2

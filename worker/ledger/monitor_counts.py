@@ -1,0 +1,313 @@
+"""Counts the images of one UTC day for the monitor, from the rows themselves.
+
+An image counts on the day of its last score, with the present verdict and the final reading made against that score. A
+rejected image counts on the day on which it arrived. Left out are phantoms, canaries, erased images, and images that got
+an earlier score back: they did not take part in the draw of clear images.
+
+The share of clear images that was drawn is known for each image: it is that of the reading protocol at the time of the
+score, or of the re-triage that made the image clear.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy.orm import Session, aliased
+
+from worker.ledger import protocols
+from worker.ledger.findings import Action, Finding
+from worker.ledger.monitored_groups import Dimension, Traits
+from worker.ledger.protocols import Protocol
+from worker.ledger.runs import CANARY_RUN
+from worker.ledger.states import ImageState, ReviewState
+from worker.ledger.tables import (
+    RARE_KIND,
+    AuditEvent,
+    Image,
+    Instance,
+    Prediction,
+    Receipt,
+    Rescore,
+    Review,
+    Run,
+    Study,
+)
+from worker.monitor.counts import BINS, Bins, Counts, Findings, Judged, Sample, bin_of
+
+# The model of images without a score.
+NO_MODEL = 0
+# More changes of a protocol than any site makes.
+_CHANGES = 1_000
+_PAGE = 5_000
+# The final findings, with their names in `Findings`; any other reading waits for another one.
+_FINAL = {
+    Finding.SIGNS.value: "with_signs",
+    Finding.NO_SIGNS.value: "without_signs",
+    Finding.NOT_JUDGED.value: "not_judged",
+}
+_CLEAR = "clear"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of images that one model scored; `NO_MODEL` for images without a score."""
+
+    dimension: Dimension
+    name: str
+    model_id: int
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What is counted of an image with a score.
+
+    Attributes:
+        place: of its score, among twentieths.
+        verdict: the present one.
+        share: of the clear images that was drawn, as decimal text; empty for an image that is not clear.
+        is_drawn: whether it was drawn.
+        finding: a name of `Findings`; None without a final reading.
+    """
+
+    place: int
+    verdict: str
+    share: str
+    is_drawn: bool
+    finding: str | None
+
+
+@dataclass
+class _Tally:
+    """The numbers of images of a group, by what is counted of each."""
+
+    scored: Counter[_Scored] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def counts(self, *, draws: bool) -> Counts:
+        """Return the numbers as `Counts`. Unless `draws`, no clear image counts as drawn."""
+        verdicts: Counter[str] = Counter()
+        for one, number in self.scored.items():
+            verdicts[one.verdict] += number
+        to_read = {one: number for one, number in self.scored.items() if one.verdict != _CLEAR}
+        clear = {one: number for one, number in self.scored.items() if one.verdict == _CLEAR}
+        undrawn = {one: number for one, number in clear.items() if not (draws and one.is_drawn)}
+        shares = sorted({one.share for one in clear}) if draws else []
+        return Counts(
+            scored=_bins(self.scored),
+            flagged=verdicts["flagged"],
+            uncertain=verdicts["uncertain"],
+            clear=verdicts[_CLEAR],
+            rejected=dict(sorted(self.rejected.items())),
+            flagged_read=_findings({one: n for one, n in to_read.items() if one.verdict == "flagged"}),
+            uncertain_read=_findings({one: n for one, n in to_read.items() if one.verdict == "uncertain"}),
+            to_read_unread=sum(number for one, number in to_read.items() if one.finding is None),
+            to_read_by_score=_judged(to_read),
+            samples={
+                share: _sample({one: n for one, n in clear.items() if one.share == share}) for share in shares
+            },
+            clear_read_undrawn=_findings(undrawn),
+        )
+
+
+def count_day(session: Session, day: date) -> dict[Group, Counts]:
+    """Return the counts of every group that has an image on a UTC day. It reads each image of the day."""
+    return count_days(session, [day])[day]
+
+
+def count_days(session: Session, days: Collection[date]) -> dict[date, dict[Group, Counts]]:
+    """Return `count_day` of some days. Rejected images are looked up once for all."""
+    tallies: dict[date, dict[Group, _Tally]] = {day: defaultdict(_Tally) for day in days}
+    shares = Shares(session)
+    for day in days:
+        _count_scored(session, day, shares, tallies[day])
+    _count_rejected(session, tallies)
+    return {
+        day: {
+            group: tally.counts(draws=group.dimension is not Dimension.READER)
+            for group, tally in of_day.items()
+        }
+        for day, of_day in tallies.items()
+    }
+
+
+def day_of(at: datetime) -> date:
+    """Return the UTC day of a time."""
+    return at.astimezone(UTC).date()
+
+
+def start_of(day: date) -> datetime:
+    """Return the first moment of a UTC day."""
+    return datetime.combine(day, time(), UTC)
+
+
+class Shares:
+    """The shares of clear images that were drawn, by the time of the score or by the operating point of a re-triage."""
+
+    def __init__(self, session: Session) -> None:
+        """Read the changes of the protocol, and the re-triages."""
+        history = [(row.at, made) for row, made in reversed(protocols.history(session, limit=_CHANGES))]
+        self._since = [at for at, _ in history]
+        self._shares = [_text(made.sample_share) for made in (Protocol(), *(made for _, made in history))]
+        self._of_points = {
+            subject.removeprefix("operating_point:"): _text(float(json.loads(payload)["sample_share"]))
+            for subject, payload in session.execute(_retriages())
+        }
+
+    def of(self, scored_at: datetime, retriaged_to: int | None) -> str:
+        """Return the share as text. `retriaged_to` is the operating point of a re-triage that made the image clear."""
+        if retriaged_to is not None and (share := self._of_points.get(str(retriaged_to))) is not None:
+            return share
+        return self._shares[bisect_right(self._since, scored_at)]
+
+
+def _retriages() -> Any:
+    # The condition is the one of the index.
+    events = select(AuditEvent.subject, AuditEvent.payload).where(RARE_KIND, AuditEvent.kind == "retriaged")
+    return events.order_by(AuditEvent.seq)
+
+
+def _text(share: float) -> str:
+    return f"{share:.6g}"
+
+
+def _count_scored(session: Session, day: date, shares: Shares, tallies: dict[Group, _Tally]) -> None:
+    for row in session.execute(_scored_images(day)):
+        is_clear = row.verdict == _CLEAR
+        became_clear = is_clear and row.first_verdict != _CLEAR
+        finding = _FINAL.get(row.finding or "")
+        fact = _Scored(
+            bin_of(row.p_pneumonia),
+            row.verdict,
+            shares.of(row.scored_at, row.operating_point_id if became_clear else None) if is_clear else "",
+            row.drawn_rank is not None,
+            finding,
+        )
+        groups = _traits(row).groups()
+        if finding is not None:
+            groups[Dimension.READER] = str(row.reader_id)
+        for dimension, name in groups.items():
+            tallies[Group(dimension, name, row.model_id)].scored[fact] += 1
+
+
+def _count_rejected(session: Session, tallies: Mapping[date, dict[Group, _Tally]]) -> None:
+    if not tallies:
+        return
+    for row in session.execute(_rejected_images(min(tallies), max(tallies))):
+        of_day = tallies.get(day_of(row.received_at))
+        if of_day is not None:
+            for dimension, name in _traits(row).groups().items():
+                of_day[Group(dimension, name, NO_MODEL)].rejected[row.reason_code] += 1
+
+
+def _traits(row: Any) -> Traits:
+    return Traits(**{name: getattr(row, name) for name in Traits.__dataclass_fields__})
+
+
+_TRAITS = (
+    *(Study.age_years, Study.sex, Instance.view, Instance.manufacturer, Instance.station_class),
+    *(Image.width, Image.height, Receipt.source, Receipt.received_by),
+)
+
+
+def _scored_images(day: date) -> Any:
+    """Select the images whose last score is of a day. The index of the times of predictions finds them."""
+    reading, undo, later = aliased(Review), aliased(Review), aliased(Prediction)
+    is_taken_back = select(undo.id).where(undo.undoes_id == reading.id).exists()
+    last = (
+        select(func.max(reading.id))
+        .where(reading.image_id == Image.id, reading.action != Action.UNDO, ~is_taken_back)
+        .correlate(Image)
+        .scalar_subquery()
+    )
+    is_read = Image.review_state == ReviewState.READ
+    is_current = ~select(later.id).where(later.image_id == Image.id, later.id > Prediction.id).exists()
+    images = (
+        select(
+            *(Prediction.model_id, Prediction.verdict.label("first_verdict")),
+            *(Image.p_pneumonia, Image.verdict, Image.scored_at, Image.drawn_rank, Image.operating_point_id),
+            *(Review.finding, Review.user_id.label("reader_id")),
+            *_TRAITS,
+        )
+        .select_from(Prediction)
+        .join(Image, Image.id == Prediction.image_id)
+        .outerjoin(Review, and_(is_read, Review.id == case((is_read, last))))
+        .where(
+            Prediction.finished_at >= start_of(day),
+            Prediction.finished_at < start_of(day + timedelta(days=1)),
+            *(Image.state == ImageState.SCORED, is_current, ~_got_back()),
+        )
+    )
+    return _of_patients(images)
+
+
+def _rejected_images(first: date, last: date) -> Any:
+    """Select the rejected images that arrived from one day to another. The condition is that of the index."""
+    images = select(Image.received_at, Image.reason_code, *_TRAITS).select_from(Image)
+    return _of_patients(
+        images.where(
+            Image.reason_code.is_not(None),
+            Image.state == ImageState.REJECTED,
+            Image.received_at >= start_of(first),
+            Image.received_at < start_of(last + timedelta(days=1)),
+        )
+    )
+
+
+def _of_patients(images: Any) -> Any:
+    """Add the traits of images, and leave out phantoms and canaries."""
+    first = select(func.min(Receipt.id)).where(Receipt.image_id == Image.id).correlate(Image)
+    return (
+        images.join(Run, Run.id == Image.run_id)
+        .join(Receipt, Receipt.id == first.scalar_subquery())
+        .outerjoin(Instance, Instance.image_id == Image.id)
+        .outerjoin(Study, Study.id == Instance.study_id)
+        .where(~Image.phantom, Run.name != CANARY_RUN)
+        .execution_options(yield_per=_PAGE)
+    )
+
+
+def _got_back() -> ColumnElement[bool]:
+    """Return whether an image has an earlier score again. It was not drawn anew."""
+    later = aliased(Prediction)
+    was_scored_anew = select(later.id).where(
+        later.image_id == Rescore.image_id, later.id > Rescore.prediction_id
+    )
+    return select(Rescore.id).where(Rescore.image_id == Image.id, ~was_scored_anew.exists()).exists()
+
+
+def _sample(clear: Mapping[_Scored, int]) -> Sample:
+    drawn = {one: number for one, number in clear.items() if one.is_drawn}
+    return Sample(
+        clear=sum(clear.values()),
+        read=_findings(drawn),
+        unread=sum(number for one, number in drawn.items() if one.finding is None),
+        by_score=_judged(drawn),
+    )
+
+
+def _findings(images: Mapping[_Scored, int]) -> Findings:
+    return Findings(
+        **{name: sum(n for one, n in images.items() if one.finding == name) for name in _FINAL.values()}
+    )
+
+
+def _judged(images: Mapping[_Scored, int]) -> Judged:
+    found = (
+        _bins({one: number for one, number in images.items() if one.finding == name})
+        for name in ("with_signs", "without_signs")
+    )
+    return Judged(*found)
+
+
+def _bins(images: Mapping[_Scored, int]) -> Bins:
+    bins = [0] * BINS
+    for one, number in images.items():
+        bins[one.place] += number
+    return tuple(bins)
