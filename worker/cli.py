@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker import DISCLAIMER, __version__
+from worker.cli_models import models
 from worker.cli_people import tokens, users
 from worker.cli_support import ID, check_line, fail, json_text, open_ledger, start
 from worker.cli_thresholds import thresholds
@@ -106,6 +107,7 @@ def nightread() -> None:
 nightread.add_command(users)
 nightread.add_command(tokens)
 nightread.add_command(thresholds)
+nightread.add_command(models)
 
 
 @nightread.command()
