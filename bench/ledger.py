@@ -62,12 +62,13 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Samples:
-    """A sample of the ledger to request: images of every kind, unread images, runs, a model, the hash of an image."""
+    """A sample of the ledger to request: images of every kind, unread images, runs, two models, the hash of an image."""
 
     images: Sequence[int]
     unread: Sequence[int]
     runs: Sequence[str]
     model: str
+    other_model: str
     sha256: str
 
 
@@ -150,6 +151,8 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         "rescored.show": ["/rescored"],
         "models.listing": ["/models"],
         "models.show": [f"/models/{samples.model}"],
+        "models.compare": [f"/models/compare?a={samples.other_model}&b={samples.model}"],
+        "models.compare_csv": [f"/models/compare.csv?a={samples.other_model}&b={samples.model}"],
         "account.show": ["/account"],
         "people.show": ["/people"],
         "protocol.show": ["/protocol"],
@@ -256,6 +259,7 @@ def take_samples(ledger: Ledger, count: int) -> Samples:
             unread=[image.id for image in unread],
             runs=list(reports.run_names(session, size=_SAMPLES)),
             model=models.registered_models(session)[-1].model.sha256,
+            other_model=models.registered_models(session)[0].model.sha256,
             sha256=unread[0].sha256,
         )
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from bench.synthetic_monitor import DAYS, fill_monitor
 from worker.access_chain import chain_accesses
-from worker.ledger import actors, audit, predictions, receipts, runs, studies, users
+from worker.ledger import actors, audit, predictions, receipts, runs, shadows, studies, users
 from worker.ledger.accesses import AccessKind
 from worker.ledger.audit import Event
 from worker.ledger.findings import Action, Finding, Stage
@@ -27,8 +27,9 @@ from worker.ledger.predictions import ScoringModel
 from worker.ledger.roles import Role
 from worker.ledger.seals import seal
 from worker.ledger.session import Ledger, utc_now
+from worker.ledger.shadows import SCORED, Page, ShadowRecord
 from worker.ledger.states import NEEDS_READING, ImageState, Lane, Outcome, ReviewState, Source
-from worker.ledger.tables import AccessRecord, Image, Instance, Prediction, Receipt, Review, Study
+from worker.ledger.tables import AccessRecord, Image, Instance, Model, Prediction, Receipt, Review, Study
 from worker.ledger.trail_facts import CROP
 
 # Sizes of the runs as fractions of all images, in turn: 1/10 to 1/100.
@@ -60,6 +61,7 @@ _IMAGES_OF_PATIENT = 3
 # The latest nights, which two people have read to the end: how many, and their share of all images and largest size.
 _NIGHTS_READ_TWICE, _SHARE_READ_TWICE, _NIGHT = 8, 0.02, 500
 _DRAWN, _SECOND_AGREES = 0.05, 0.9
+_CANDIDATE_SEED = 3
 Row = dict[str, Any]
 
 
@@ -134,8 +136,28 @@ def fill_ledger(ledger: Ledger, count: int, advance: Callable[[int], None] = lam
     with ledger.transaction() as session:
         yesterday = utc_now().date() - timedelta(days=1)
         fill_monitor(session, yesterday, count // DAYS, [model.model_id for model in context.models])
+    _have_candidate_score(ledger, context, range(count - read_twice + 1, count + 1))
     _finish(ledger)
     chain_accesses(ledger, max_age_s=0)
+
+
+def _have_candidate_score(ledger: Ledger, context: _Context, numbers: range) -> None:
+    """Have the earlier model score the nights that two people have read, as a candidate."""
+    scores = random.Random(_CANDIDATE_SEED)
+    with ledger.transaction() as session:
+        candidate = session.get_one(Model, context.models[0].model_id)
+        shadows.change(session, candidate, who=actors.PROGRAM, why=_REASON, at=utc_now())
+    for batch in _batches(numbers):
+        with ledger.transaction() as session:
+            of_batch = Prediction.image_id.between(batch[0], batch[-1])
+            known = dict(
+                session.execute(select(Prediction.image_id, Prediction.p_pneumonia).where(of_batch)).all()
+            )
+            results = []
+            for number in batch:
+                p = min(1.0, max(0.0, round(known[number] + scores.gauss(0, 0.1), 6)))
+                results.append(ShadowRecord(number, SCORED, 1 - p, p / 2, p / 2, p))
+            shadows.finish(session, Page(candidate.id, [], 1), results, _VERSIONS, utc_now())
 
 
 def _batches(numbers: range) -> Iterator[range]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker import DISCLAIMER, __version__
+from worker.cli_models import models
 from worker.cli_monitor import monitor
 from worker.cli_people import tokens, users
 from worker.cli_support import ID, check_line, fail, json_text, open_ledger, start
@@ -108,6 +109,7 @@ nightread.add_command(users)
 nightread.add_command(tokens)
 nightread.add_command(thresholds)
 nightread.add_command(monitor)
+nightread.add_command(models)
 
 
 @nightread.command()

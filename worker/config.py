@@ -104,6 +104,10 @@ class Settings(BaseSettings):
     broker_url: str = _secret("URL of Redis or Valkey; empty: the bundled Valkey.")
     store: str = Field("", description="Folder of the image store; empty: `store` in the data folder.")
     model: Path = Field(ROOT / "models" / "nightread-0.2.0", description="Folder of the model bundle.")
+    models: str = Field(
+        "",
+        description="Folder of further model bundles, which a person may make active; empty: `models` in the data folder.",
+    )
     model_sha256: str = Field(
         "",
         pattern="^([0-9a-f]{64})?$",
@@ -434,6 +438,7 @@ class Settings(BaseSettings):
         "data",
         "inbox",
         "model",
+        "models",
         "store",
         "checkpoints",
         "checkpoint_key",
@@ -651,6 +656,11 @@ class Settings(BaseSettings):
         return Path(self.store).expanduser().absolute() if self.store else self.data / "store"
 
     @property
+    def models_path(self) -> Path:
+        """The folder of further model bundles."""
+        return Path(self.models).expanduser().absolute() if self.models else self.data / "models"
+
+    @property
     def checkpoints_path(self) -> Path:
         """The file to which signed checkpoints are appended."""
         chosen = Path(self.checkpoints).expanduser().absolute()
@@ -707,6 +717,7 @@ class Settings(BaseSettings):
             Place("the folder of uploads", self.incoming, "NIGHTREAD_DATA", exclusive=True),
             Place("the broker's folder", self.data / "broker", "NIGHTREAD_DATA", exclusive=True),
             Place("the model's folder", self.model, "NIGHTREAD_MODEL", folder=True),
+            Place("the folder of models", self.models_path, self.setting_of("models"), folder=True),
             Place("the file of checkpoints", self.checkpoints_path, self.setting_of("checkpoints")),
             Place("the key of checkpoints", self.checkpoint_key_path, self.setting_of("checkpoint_key")),
             Place("the key of phantoms", self.phantom_key_path, self.setting_of("phantom_key")),

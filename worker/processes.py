@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import threading
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import structlog
 from celery.platforms import SecurityWarning
 
 from worker.access_chain import chain_accesses
+from worker.catalogue import BundleReport, active_sha256, open_active, open_bundle
 from worker.checkpoint_sender import CheckpointSender
 from worker.checkpoints import Checkpoints
 from worker.config import Settings
-from worker.errors import TransientFailure
+from worker.errors import ModelUnusable, TransientFailure
 from worker.heartbeat import Heartbeat, fork_lock
-from worker.inference.bundle import load_bundle
+from worker.inference.bundle import Bundle
 from worker.intake.accept import Acceptor
 from worker.intake.canary import Canary
 from worker.intake.lost_ledger import LostLedger
@@ -28,6 +29,7 @@ from worker.intake.site_key import SiteKeys
 from worker.intake.watcher import FolderMonitor
 from worker.ledger.heartbeats import deregister_scoring
 from worker.ledger.schema import open_ledger
+from worker.ledger.session import Ledger
 from worker.ledger.states import Lane
 from worker.queue import bundled_broker
 from worker.queue.app import make_app
@@ -36,7 +38,6 @@ from worker.queue.sweeper import Sweeper
 from worker.queue.tasks import register
 from worker.renditions.ahead import AheadOfReading
 from worker.repetition import Schedule, run_repeatedly, stop_on_signals
-from worker.screening import choose_point
 from worker.store import open_store
 
 log = structlog.get_logger(__name__)
@@ -110,14 +111,19 @@ def watch(settings: Settings) -> int:
 
 
 def work(settings: Settings) -> int:
-    """Run the Celery worker until SIGTERM and return its exit status. Raises ModelUnusable before it starts."""
-    bundle = load_bundle(settings.model, settings.runtime, settings.model_sha256)
-    choose_point(settings, bundle)
-    if not bundle.verified:
-        log.warning("the model is not verified: it is none that Nightread ships", model=bundle.sha256)
+    """Run the Celery worker until SIGTERM and return its exit status.
+
+    While this machine cannot use the model that the site has made active, take no work and say so. Raises ModelUnusable
+    before it starts if the site has chosen none, and the bundle of NIGHTREAD_MODEL cannot be used.
+    """
     ledger = open_ledger(settings.database)
     with suppress(TransientFailure), ledger.transaction(without_fsync=True) as session:
         deregister_scoring(session)
+    bundle = _wait_for_model(settings, ledger)
+    if bundle is None:
+        return 0
+    if not bundle.verified:
+        log.warning("the model is not verified: it is none that Nightread ships", model=bundle.sha256)
     # Celery warns that a worker must not run as root, because of pickled messages. Only JSON is accepted here.
     warnings.simplefilter("ignore", SecurityWarning)
     app = make_app(settings)
@@ -133,10 +139,53 @@ def work(settings: Settings) -> int:
         without_heartbeat=True,
         quiet=True,
     )
-    with Heartbeat(settings, ledger, "worker", lock=fork_lock(ledger)):
+    lock, stop = fork_lock(ledger), threading.Event()
+    report = BundleReport(settings, ledger, lock)
+    reporting = threading.Thread(
+        target=run_repeatedly,
+        args=(stop, settings.heartbeat_s, report.run, None, []),
+        name="bundles",
+        daemon=True,
+    )
+    with Heartbeat(settings, ledger, "worker", lock=lock):
         log.info("the worker starts", processes=settings.workers, model=f"{bundle.name}-{bundle.version}")
+        reporting.start()
         worker.start()
+        stop.set()
+        reporting.join()
     return int(worker.exitcode or 0)
+
+
+def _wait_for_model(settings: Settings, ledger: Ledger) -> Bundle | None:
+    """Return the bundle that scores, once this machine can use it; None if the worker is stopped while it waits.
+
+    Raises ModelUnusable if the site has chosen no model and the bundle of NIGHTREAD_MODEL cannot be used.
+    """
+    with suppress(TransientFailure):
+        try:
+            return open_active(settings, ledger)
+        except ModelUnusable as unusable:
+            if active_sha256(ledger) is None:
+                raise
+            log.warning("the worker takes no work until it can use the active model", error=str(unusable))
+            return _waited(settings, ledger)
+    # The database is away. The scoring processes find out which model is active when it is back.
+    return open_bundle(settings, None)
+
+
+def _waited(settings: Settings, ledger: Ledger) -> Bundle | None:
+    stop = stop_on_signals()
+    report = BundleReport(settings, ledger, nullcontext())
+    with Heartbeat(settings, ledger, "worker") as heartbeat:
+        while not stop.is_set():
+            with suppress(TransientFailure):
+                try:
+                    return open_active(settings, ledger)
+                except ModelUnusable as unusable:
+                    heartbeat.waits(str(unusable).rstrip("."))
+                report.run()
+            stop.wait(settings.heartbeat_s)
+    return None
 
 
 def broker(settings: Settings) -> int:

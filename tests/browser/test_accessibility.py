@@ -28,6 +28,7 @@ PAGES = (
     "/rejected",
     "/rescored",
     "/models",
+    "/models/compare",
     "/account",
     "/account/tokens",
     "/erase?images=1-3",

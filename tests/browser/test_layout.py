@@ -37,6 +37,7 @@ PAGES = (
     "/rejected",
     "/rescored",
     "/models",
+    "/models/compare",
     "/account",
     "/account/tokens",
     "/tokens",

@@ -1,13 +1,18 @@
-"""Models: the list of models, and the card of one."""
+"""Models: the list of models and the card of one; which one is active, which one is tried, and how two compare."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from flask import Blueprint, abort, render_template, request
+from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
+from webui.access import identity
 from webui.access.permissions import Permission, needs
+from webui.actions import MAX_REASON, cleaned_text
 from webui.charts import charts
 from webui.dependencies import dependencies
 from webui.expected_counts import expected_counts, prevalence_per_cent
@@ -25,7 +30,14 @@ from worker.card.reading import (
     spreads,
 )
 from worker.card.text import explained, label, population_text, recipe_text, rows_of, tables_of, title
+from worker.ledger import bundles, model_choice
+from worker.ledger.bundles import KnownBundles
 from worker.ledger.models import RegisteredModel, find_model, registered_models
+from worker.ledger.models_overview import ModelsOverview, overview
+from worker.ledger.session import ledger_time
+from worker.ledger.shadows import IMAGES
+from worker.ledger.tables import Model
+from worker.report.model_comparison import SMALLEST, ModelComparison, as_csv, model_comparison
 
 pages = Blueprint("models", __name__)
 pages.add_app_template_filter(label, "label")
@@ -33,37 +45,169 @@ pages.add_app_template_filter(title, "title_of")
 
 # The loss of each epoch is of no use on this page.
 _HIDDEN = ("history",)
+# More discordant images would make the page long; the counts name all.
+_DISCORDANT = 200
 
 
 @pages.get("/models")
 @needs(Permission.MODELS)
 def listing() -> ResponseReturnValue:
     """Show the models, and the card of the one in use."""
-    models = _models()
-    return _page(models, models[0] if models else None)
+    shown, models = _models()
+    return _page(shown, models, models[0] if models else None)
 
 
 @pages.get("/models/<sha256>")
 @needs(Permission.MODELS)
 def show(sha256: str) -> ResponseReturnValue:
     """Show the models, and the card of this one."""
-    models = _models()
+    shown, models = _models()
     selected = find_model(models, sha256)
     if selected is None:
         abort(404, "There is no model with this SHA-256.")
-    return _page(models, selected)
+    return _page(shown, models, selected)
 
 
-def _models() -> list[RegisteredModel]:
+@pages.post("/models/<sha256>/activate")
+@needs(Permission.MANAGE)
+def activate(sha256: str) -> ResponseReturnValue:
+    """Make a model active."""
+
+    def change(session: Session, known: KnownBundles, why: str, at: datetime) -> str:
+        who = identity.current().actor
+        active = model_choice.activate(session, known, sha256, who=who, why=why, at=at)
+        return f"{active.title} is active. Images that are scored from now on get its scores."
+
+    return _changed(change, sha256)
+
+
+@pages.post("/models/<sha256>/shadow")
+@needs(Permission.MANAGE)
+def shadow(sha256: str) -> ResponseReturnValue:
+    """Have a model score images in the background."""
+
+    def change(session: Session, known: KnownBundles, why: str, at: datetime) -> str:
+        who, images, since = identity.current().actor, _images(), _since()
+        model_choice.shadow(session, known, sha256, who=who, why=why, at=at, images=images, since=since)
+        return "The candidate scores images while nothing waits."
+
+    return _changed(change, sha256)
+
+
+@pages.post("/models/shadow-off")
+@needs(Permission.MANAGE)
+def shadow_off() -> ResponseReturnValue:
+    """Stop shadow scoring."""
+
+    def change(session: Session, known: KnownBundles, why: str, at: datetime) -> str:
+        model_choice.shadow(session, known, None, who=identity.current().actor, why=why, at=at)
+        return "Nothing is scored in the background any more. What the candidate said is kept."
+
+    return _changed(change, None)
+
+
+@pages.get("/models/compare")
+@needs(Permission.MODELS)
+def compare() -> ResponseReturnValue:
+    """Compare two models on the images that people have read; without two of them, let the reader choose."""
     with dependencies().ledger.reading() as session:
-        return registered_models(session)
+        models = registered_models(session)
+        return render_template(
+            "models_compare.html",
+            models=models,
+            compared=_compared(session, models),
+            smallest=SMALLEST,
+            most=_DISCORDANT,
+        )
 
 
-def _page(models: list[RegisteredModel], selected: RegisteredModel | None) -> ResponseReturnValue:
+@pages.get("/models/compare.csv")
+@needs(Permission.REPORTS)
+def compare_csv() -> ResponseReturnValue:
+    """Send the figures of the comparison as a table."""
+    with dependencies().ledger.reading() as session:
+        compared = _compared(session, registered_models(session))
+        if compared is None:
+            abort(400, "The address must name two models: a and b.")
+        text = as_csv(compared)
+    headers = {"Content-Disposition": 'attachment; filename="nightread-models.csv"'}
+    return Response(text, mimetype="text/csv", headers=headers)
+
+
+def _compared(session: Session, models: list[RegisteredModel]) -> ModelComparison | None:
+    """Return the comparison of the models that the address names; None without two."""
+    hashes = [request.args.get(name, "") for name in ("a", "b")]
+    if not all(hashes):
+        return None
+    chosen = [find_model(models, sha256) for sha256 in hashes]
+    if chosen[0] is None or chosen[1] is None:
+        abort(404, "There is no model with this SHA-256.")
+    with bad_request_on_value_error():
+        if chosen[0].model.id == chosen[1].model.id:
+            raise ValueError("choose two different models")
+        named = dependencies().settings.operating_point
+        return model_comparison(session, chosen[0].model, chosen[1].model, named=named)
+
+
+def _changed(
+    change: Callable[[Session, KnownBundles, str, datetime], str], sha256: str | None
+) -> ResponseReturnValue:
+    """Make a change, say so, and show the page again. A change that cannot be made is answered with 400."""
+    with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
+        why = cleaned_text(request.form.get("why", ""), MAX_REASON)
+        at = ledger_time(session)
+        try:
+            told = change(session, bundles.known(session, at), why, at)
+        except LookupError as error:
+            raise ValueError(error.args[0]) from None
+    flash(told)
+    target = url_for("models.show", sha256=sha256) if sha256 else url_for("models.listing")
+    return redirect(target, 303)
+
+
+def _images() -> int:
+    try:
+        return int(request.form.get("images", "").strip() or IMAGES)
+    except ValueError:
+        raise ValueError("the number of images must be a whole number") from None
+
+
+def _since() -> datetime | None:
+    text = request.form.get("since", "").strip()
+    if not text:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise ValueError("the day must be written as 2026-05-31") from None
+
+
+def _models() -> tuple[ModelsOverview, list[RegisteredModel]]:
+    """Return what is known of the models: those that are registered, and then those whose bundle a worker has."""
+    with dependencies().ledger.reading() as session:
+        shown = overview(session, ledger_time(session))
+        models = registered_models(session)
+    registered = {model.model.sha256 for model in models}
+    found = [
+        RegisteredModel(_unregistered(bundle.sha256, bundle), in_use=False, scored=0, operating_point=None)
+        for bundle in shown.known.unique()
+        if bundle.sha256 and bundle.sha256 not in registered
+    ]
+    return shown, models + found
+
+
+def _unregistered(sha256: str, bundle: bundles.FoundBundle) -> Model:
+    """Return a model that is in no table, so that its card can be shown."""
+    return Model(sha256=sha256, name=bundle.name, version=bundle.version, card=dict(bundle.card or {}))
+
+
+def _page(
+    shown: ModelsOverview, models: list[RegisteredModel], selected: RegisteredModel | None
+) -> ResponseReturnValue:
     with bad_request_on_value_error():
         prevalence = prevalence_per_cent(request.args.get("prevalence", ""))
     if selected is None:
-        return render_template("models.html", models=models, selected=None)
+        return render_template("models.html", models=models, selected=None, shown=shown)
     card = read_card(selected.model.card)
     points = operating_points(card)
     sets = figure_sets(card)
@@ -72,6 +216,9 @@ def _page(models: list[RegisteredModel], selected: RegisteredModel | None) -> Re
     return render_template(
         "models.html",
         models=models,
+        shown=shown,
+        listed={listed.sha256: listed for listed in shown.models if listed.sha256},
+        shadow_images=IMAGES,
         selected=selected,
         verified=is_shipped(selected.model.sha256, selected.model.card),
         card=card,

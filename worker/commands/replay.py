@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from worker.card.identity import network_of
+from worker.catalogue import find_bundles, open_scorer_of
 from worker.commands import access
 from worker.config import Settings
 from worker.errors import ModelUnusable, RejectedImage
@@ -18,7 +19,7 @@ from worker.ledger.runs import CANARY_RUN
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Image, Model, Prediction
-from worker.screening import open_scorer, population_check
+from worker.screening import Scorer, open_scorer, population_check
 from worker.store import open_store
 
 _NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia")
@@ -99,13 +100,21 @@ def _population(settings: Settings, bundle: Bundle, image: Image) -> str | None:
         return rejected.code
 
 
-def _compare(settings: Settings, image: Image, prediction: Prediction, model: Model) -> dict[str, Any]:
+def _scorer_of(settings: Settings, model: Model) -> Scorer:
+    """Load the model of a prediction: its bundle, or one with the same network. Raises ModelUnusable."""
+    if any(found.sha256 == model.sha256 for found in find_bundles(settings)):
+        return open_scorer_of(settings, model.sha256)
     scorer = open_scorer(settings)
     if scorer.bundle.network_sha256 != network_of(model.sha256, model.card):
         raise ModelUnusable(
             f"The prediction was made by model {model.name} {model.version} "
-            f"({model.sha256[:12]}). Set NIGHTREAD_MODEL to the folder of this model."
+            f"({model.sha256[:12]}). Set NIGHTREAD_MODEL to the folder of this model, or put it into {settings.models_path}."
         )
+    return scorer
+
+
+def _compare(settings: Settings, image: Image, prediction: Prediction, model: Model) -> dict[str, Any]:
+    scorer = _scorer_of(settings, model)
     try:
         data = _read(settings, image)
         prepared = scorer.prepare_again(data, limits_of(settings), _preprocessing_of(prediction))

@@ -38,6 +38,7 @@ from worker.ledger.tables import (
     Rescore,
     Review,
     Run,
+    ShadowPrediction,
     SiteKey,
     SiteSetting,
     Study,
@@ -63,6 +64,7 @@ _WITH_EVENTS: tuple[type[Any], ...] = (
     ApiToken,
     Model,
     OperatingPointRow,
+    ShadowPrediction,
     AccessBatch,
 )
 _OF_IMAGES: tuple[type[Any], ...] = (Receipt, Instance, Prediction, Review, Rescore, Erasure)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, func, or_, select
+from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from worker.ledger import protocols
@@ -166,6 +166,18 @@ def read(session: Session, runs: Sequence[int]) -> Read:
     return Read(_counted(findings[False]), _counted(findings[True]), unread, clear)
 
 
+def final_readings(session: Session, runs: Sequence[int]) -> Sequence[Row[int, str | None, str | None]]:
+    """Return `image_id`, `verdict` and `finding` of each image that `read` counts as read to the end, by id."""
+    last, is_counted = _last_reading(), _is_counted(runs)
+    return session.execute(
+        select(Image.id.label("image_id"), Image.verdict, Review.finding)
+        .select_from(Image)
+        .join(Review, Review.id == last)
+        .where(*is_counted, Review.prediction_id.is_not(None))
+        .order_by(Image.id)
+    ).all()
+
+
 def _counted(found: Counter[str]) -> Findings:
     return Findings(
         found[Finding.SIGNS], found[Finding.NO_SIGNS], found[Finding.NOT_JUDGED], found["score first"]
@@ -264,29 +276,38 @@ def _kinds(runs: Sequence[int]) -> Any:
 
 def _final_readings(runs: Sequence[int]) -> Any:
     """Select the number of final readings by the verdict that they were made against, finding and protocol."""
+    kinds = Prediction.verdict, Review.finding, Review.protocol_id
+    return (
+        select(*kinds, func.count().label("number"))
+        .select_from(Image)
+        .join(Review, Review.id == _last_reading())
+        .join(Prediction, Prediction.id == Review.prediction_id)
+        .where(*_is_counted(runs))
+        .group_by(*kinds)
+    )
+
+
+def _last_reading() -> ScalarSelect[int]:
+    """Select the id of the row's reading in force."""
     final = aliased(Review)
     undo = aliased(Review)
     is_taken_back = select(undo.id).where(undo.undoes_id == final.id).exists()
-    last = (
+    return (
         select(func.max(final.id))
         .where(final.image_id == Image.id, final.action != Action.UNDO, ~is_taken_back)
         .correlate(Image)
         .scalar_subquery()
     )
-    kinds = Prediction.verdict, Review.finding, Review.protocol_id
+
+
+def _is_counted(runs: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition of the images of the runs that were read because of their verdict or because they were drawn."""
     # A function of the column, so that SQLite finds the images by their runs and does not go through all that were read.
     is_read = func.coalesce(Image.review_state, "") == ReviewState.READ
-    is_counted = or_(
+    is_chosen = or_(
         Image.verdict.in_(NEEDS_READING), and_(Image.verdict == _CLEAR, Image.drawn_rank.is_not(None))
     )
-    return (
-        select(*kinds, func.count().label("number"))
-        .select_from(Image)
-        .join(Review, Review.id == last)
-        .join(Prediction, Prediction.id == Review.prediction_id)
-        .where(*_counts(runs), is_read, is_counted)
-        .group_by(*kinds)
-    )
+    return *_counts(runs), is_read, is_chosen
 
 
 def _counts(runs: Sequence[int]) -> tuple[ColumnElement[bool], ...]:

@@ -1,4 +1,4 @@
-"""The models that workers have registered: which one is in use, and how many images each has scored."""
+"""The registered models: which one is in use, and how many images each has scored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.ledger import thresholds
+from worker.ledger import active_models, shadows, thresholds
 from worker.ledger.tables import Model, OperatingPointRow, Prediction, PredictionTally
 
 
@@ -71,14 +71,23 @@ def _latest_first(session: Session) -> Sequence[Model]:
 
 
 def _model_in_use(session: Session, models: Sequence[Model]) -> Model | None:
-    """Return the model that scored last, or a model that a worker has registered at its start since then."""
+    """Return the model that the site has made active.
+
+    Without a choice of the site: the model that scored last, or one that a worker has registered at its start since then.
+    """
+    active = active_models.in_force(session)
+    if active is not None:
+        return next((model for model in models if model.sha256 == active.model_sha256), None)
+    # No worker has started with a model that was registered as a candidate.
+    candidates = shadows.candidates(session)
+    started = [model for model in models if model.sha256 not in candidates]
     latest = session.execute(
         select(Prediction.model_id, Prediction.finished_at)
         .order_by(Prediction.finished_at.desc(), Prediction.id.desc())
         .limit(1)
     ).one_or_none()
-    if latest is None or not models or models[0].active_since > latest.finished_at:
-        return models[0] if models else None
+    if latest is None or (started and started[0].active_since > latest.finished_at):
+        return started[0] if started else None
     return next(model for model in models if model.id == latest.model_id)
 
 

@@ -85,14 +85,15 @@ def troubles(
     rescored: int = 0,
     populations: Sequence[str] = (),
     thresholds: str | None = None,
+    candidates: Sequence[str] = (),
     monitor: Sequence[str] = (),
 ) -> list[str]:
     """Return a sentence for each problem that a person should look into. Pure.
 
     `waited_s` is the time since the oldest image arrived that is not finished. It is told if the worker is at fault.
     `rescored` is the number of images that were scored again and that nobody has seen. `populations` says which patients
-    were not expected. `thresholds` says that the site's operating point is not used. `monitor` says what has changed in the
-    model's figures.
+    were not expected. `thresholds` says that the site's operating point is not used, `candidates` which workers cannot use
+    the candidate, and `monitor` what has changed in the model's figures.
     """
     sentences = [] if balanced else ["Files are unaccounted for: run `nightread db check`."]
     running = {status.name for status in statuses}
@@ -111,7 +112,7 @@ def troubles(
         sentences.append(
             f"{images} scored again after an upgrade. Open the page Scored again to see the new results."
         )
-    sentences += [*populations, *([thresholds] if thresholds else []), *monitor]
+    sentences += [*populations, *([thresholds] if thresholds else []), *candidates, *monitor]
     return [*sentences, canary.trouble] if canary and canary.trouble else sentences
 
 

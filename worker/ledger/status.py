@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.ledger import canary, models, monitoring, populations, receiver_tallies, rescores
+from worker.ledger import canary, models, models_overview, monitoring, populations, receiver_tallies, rescores
 from worker.ledger.file_counts import file_counts
 from worker.ledger.process_health import oldest_pending, oldest_unfinished, process_health, troubles
 from worker.ledger.tables import Prediction
@@ -49,6 +49,7 @@ def status_document(session: Session, at: datetime) -> dict[str, Any]:
             rescored=rescored,
             populations=populations.unexpected(session),
             thresholds=models.unused_point(session),
+            candidates=models_overview.troubles(session, at),
             monitor=[f"Monitor: {change['sentence']}" for change in changes],
         ),
     }

@@ -380,6 +380,43 @@ class Prediction(Base):
         return clear_below(point.band_low, cropped=self.crop is not None, outside=outside)
 
 
+class ShadowPrediction(Base):
+    """What a candidate said about an image in the background. Nothing but the comparison of models reads it.
+
+    `outcome` is `scored` or the code of a rejection, `unchecked` if the image ended its process each time. The scores are
+    null unless it is `scored`. `cropped`: the film was cut out of a margin or a page. `population` is as in `Prediction`.
+    """
+
+    __tablename__ = "shadow_prediction"
+    __table_args__ = (UniqueConstraint("model_id", "image_id"),)
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("image.id"))
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
+    outcome: Mapped[str] = mapped_column(String(40))
+    p_normal: Mapped[float | None]
+    p_bacterial: Mapped[float | None]
+    p_viral: Mapped[float | None]
+    p_pneumonia: Mapped[float | None]
+    cropped: Mapped[bool]
+    population: Mapped[str | None] = mapped_column(String(10))
+    versions: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+
+
+class ShadowWork(Base):
+    """Which worker scores images with a candidate: nobody else may until `busy_until`.
+
+    `attempts` counts that worker and the workers that died before with the same images.
+    """
+
+    __tablename__ = "shadow_work"
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), primary_key=True)
+    attempts: Mapped[int]
+    busy_until: Mapped[datetime | None]
+
+
 class ReceiptTally(Base):
     """The number of receipts with each outcome in a run. Triggers keep the tallies: see `tallies`."""
 
@@ -670,6 +707,25 @@ class Process(Base):
     trouble: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (UniqueConstraint("name", "host"),)
+
+
+class Bundle(Base):
+    """A model bundle that the worker of a host has found there. The worker writes all rows of its host anew.
+
+    `problem` says why the worker cannot use it; null: it can. `sha256` and `card` are null if the card cannot be read.
+    """
+
+    __tablename__ = "bundle"
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    host: Mapped[str] = mapped_column(String(200), index=True)
+    folder: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(String(100))
+    version: Mapped[str] = mapped_column(String(50))
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    card: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    problem: Mapped[str | None] = mapped_column(Text)
+    at: Mapped[datetime]
 
 
 class ReceiverTally(Base):

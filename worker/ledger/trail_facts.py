@@ -79,6 +79,10 @@ PROVEN: dict[str, tuple[str, ...]] = {
         "undoes_id", "supersedes_id", "score_shown", "map_shown", "open_ms", *_PROTOCOL, "at",
     ),
     "site_setting": ("name", "value", "set_by", "why", "at"),
+    "shadow_prediction": (
+        "image_id", "model_id", "outcome", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "cropped", "population",
+        "versions", "at",
+    ),
     "access_batch": ("first_id", "last_id", "total", "sha256", "at"),
 }  # fmt: skip
 
@@ -420,6 +424,24 @@ def _passphrase(event: TrailEvent) -> Facts:
     return _chosen(event.payload, "passphrase_hash_sha256")
 
 
+def _setting(event: TrailEvent) -> Facts:
+    return {
+        "set_by": event.actor,
+        "at": event.at,
+        **_renamed(event.payload, setting="name"),
+        **_chosen(event.payload, "value_sha256", "why_seal"),
+    }
+
+
+def _shadow_scored(event: TrailEvent) -> Facts:
+    numbers = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "cropped", "population")
+    return {
+        "at": event.at,
+        **_renamed(event.payload, image="image_id", model="model_id"),
+        **_chosen(event.payload, "outcome", *numbers, "versions_sha256"),
+    }
+
+
 def _chosen(said: Mapping[str, Any], *names: str) -> Facts:
     return {name: said[name] for name in names if name in said}
 
@@ -503,12 +525,10 @@ _ROW_EVENTS: dict[str, Callable[[TrailEvent], Facts]] = {
         "at": event.at,
         **_chosen(event.payload, "name", "value_sha256", "why_seal"),
     },
-    "thresholds_set": lambda event: {
-        "set_by": event.actor,
-        "at": event.at,
-        **_renamed(event.payload, setting="name"),
-        **_chosen(event.payload, "value_sha256", "why_seal"),
-    },
+    "thresholds_set": _setting,
+    "model_activated": _setting,
+    "shadow_set": _setting,
+    "shadow_scored": _shadow_scored,
     "accesses_chained": lambda event: {
         "at": event.at,
         **_chosen(event.payload, "first_id", "last_id", "total", "sha256"),

@@ -15,6 +15,7 @@ from worker.ledger.states import Lane
 
 SCREEN_TASK = "nightread.screen"
 RECHECK_TASK = "nightread.recheck"
+SHADOW_TASK = "nightread.shadow"
 # A publisher gives up on a broker that does not answer after this time; the sweeper tries again.
 _CONNECT_TIMEOUT_S = 2.0
 # Longer than the one-second blocking read of a worker; otherwise each idle second would look like an error.

@@ -18,7 +18,7 @@ from worker.ledger.leases import PendingImage
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.states import Lane
 from worker.outages import BROKER, OUTAGES
-from worker.queue.app import RECHECK_TASK, SCREEN_TASK, make_app
+from worker.queue.app import RECHECK_TASK, SCREEN_TASK, SHADOW_TASK, make_app
 
 log = structlog.get_logger(__name__)
 
@@ -67,9 +67,16 @@ class Dispatcher:
 
     def publish_recheck(self) -> bool:
         """Ask a scoring process to check older predictions. Return False when the broker is out of reach."""
+        return self._ask(RECHECK_TASK)
+
+    def publish_shadow(self) -> bool:
+        """Ask a scoring process to score images with the candidate. Return False when the broker is out of reach."""
+        return self._ask(SHADOW_TASK)
+
+    def _ask(self, task: str) -> bool:
         try:
             with _broker_errors():
-                self._app.send_task(RECHECK_TASK, queue=Lane.OVERNIGHT.value, retry=False)
+                self._app.send_task(task, queue=Lane.OVERNIGHT.value, retry=False)
         except BrokerAway as error:
             OUTAGES.failed(BROKER, error)
             return False

@@ -1,7 +1,8 @@
 """The sweeper: publishes lost images again, ends expired leases, and quarantines images that keep failing.
 
 It also removes what is left of erased images and what is older than the settings allow, and keeps the counts of the
-monitor. While nothing waits, it asks the scoring processes to check older predictions.
+monitor. While nothing waits, it asks the scoring processes to check older predictions, and then to score images with the
+candidate.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from worker.config import Settings
 from worker.erasing import Eraser
 from worker.errors import BrokerAway
 from worker.inference.preprocess import versions_before
-from worker.ledger import leases, rechecks
+from worker.ledger import leases, rechecks, shadows
 from worker.ledger.models import model_in_use
 from worker.ledger.rechecks import Target
 from worker.ledger.session import Ledger, ledger_time
@@ -42,8 +43,8 @@ class Sweeper:
     def sweep(self) -> None:
         """Run once. Raises TransientFailure when the database or the image store is out of reach."""
         self._expire()
-        if self._requeue():
-            self._recheck()
+        if self._requeue() and not self._recheck():
+            self._shadow()
 
     def clean(self) -> None:
         """Remove the bytes of erased images that are still there, and some of what is older than the settings allow.
@@ -100,14 +101,25 @@ class Sweeper:
             self._dispatcher.publish_pending(images)
         return not images and len(empty) == len(Lane)
 
-    def _recheck(self) -> None:
-        """Ask for a check of older predictions if one is due. If the message is lost, the next round asks again."""
+    def _recheck(self) -> bool:
+        """Ask for a check of older predictions if one is due. If the message is lost, the next round asks again.
+
+        Return whether anything else has to wait.
+        """
         with self._ledger.reading() as session:
             model = None if leases.any_unfinished(session) else model_in_use(session)
             if model is None:
-                return
+                return True
             preprocessing = rechecks.preprocessing_of(model.card)
             target = Target(model.id, preprocessing, versions_before(preprocessing))
             due = rechecks.is_due(session, target, lease_s=self._settings.lease_s, at=ledger_time(session))
         if due:
             self._dispatcher.publish_recheck()
+        return due
+
+    def _shadow(self) -> None:
+        """Ask for images to be scored with the candidate if some are left. A lost message does no harm, either."""
+        with self._ledger.reading() as session:
+            due = shadows.is_due(session, lease_s=self._settings.lease_s, at=ledger_time(session))
+        if due:
+            self._dispatcher.publish_shadow()

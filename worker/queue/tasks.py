@@ -1,4 +1,7 @@
-"""The Celery tasks, which screen a chunk of images or check older predictions, and the setup of each scoring process."""
+"""The Celery tasks, and the setup of each scoring process.
+
+A task screens a chunk of images, checks older predictions, or scores images with a candidate.
+"""
 
 from __future__ import annotations
 
@@ -12,34 +15,53 @@ import structlog
 from billiard.process import current_process
 from celery import Celery, signals
 
+from worker.catalogue import active_sha256, open_scorer_of
 from worker.config import Settings
 from worker.errors import DatabaseAway, ModelUnusable, TransientFailure
 from worker.heartbeat import Heartbeat
 from worker.ledger.heartbeats import scoring_name
 from worker.ledger.session import Ledger
 from worker.outages import DATABASE, OUTAGES
-from worker.queue.app import RECHECK_TASK, SCREEN_TASK
+from worker.queue.app import RECHECK_TASK, SCREEN_TASK, SHADOW_TASK
 from worker.queue.memory_limit import limit_memory
 from worker.rechecking import Rechecker
-from worker.screening import Scorer, Screener, open_scorer
+from worker.screening import Screener
+from worker.shadowing import Shadower
 from worker.store import Store, open_store
 
 log = structlog.get_logger(__name__)
 
 
-class _LazyProcess:
+class _ScoringProcess:
     """Loads what one scoring process needs: in the child process, never in its parent."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._loaded: tuple[str | None, Screener, Rechecker] | None = None
 
-    @cached_property
     def screener(self) -> Screener:
-        return Screener(self._settings, self._ledger, self._store, self._scorer)
+        """Return the screener of the active model. Raises ModelUnusable or TransientFailure."""
+        return self._active()[1]
+
+    def rechecker(self) -> Rechecker:
+        """Return the rechecker of the active model. Raises ModelUnusable or TransientFailure."""
+        return self._active()[2]
+
+    def _active(self) -> tuple[str | None, Screener, Rechecker]:
+        """Load the active model if it is another one than before. Until it is loaded, no image is leased."""
+        sha256 = active_sha256(self._ledger)
+        if self._loaded is None or self._loaded[0] != sha256:
+            scorer = open_scorer_of(self._settings, sha256)
+            screener = Screener(self._settings, self._ledger, self._store, scorer)
+            rechecker = Rechecker(self._settings, self._ledger, self._store, scorer, screener)
+            if self._loaded is not None:
+                log.info("another model is active", model=scorer.bundle.sha256)
+            self._loaded = sha256, screener, rechecker
+        return self._loaded
 
     @cached_property
-    def rechecker(self) -> Rechecker:
-        return Rechecker(self._settings, self._ledger, self._store, self._scorer, self.screener)
+    def shadower(self) -> Shadower:
+        return Shadower(self._settings, self._ledger, self._store)
 
     @cached_property
     def _ledger(self) -> Ledger:
@@ -50,48 +72,45 @@ class _LazyProcess:
         return open_store(self._settings)
 
     @cached_property
-    def _scorer(self) -> Scorer:
-        return open_scorer(self._settings)
-
-    @cached_property
     def heartbeat(self) -> Heartbeat:
         """The heartbeats of this scoring process; Celery numbers the processes from 0, and reuses the numbers."""
         number = current_process().index + 1
         return Heartbeat(self._settings, Ledger(self._settings.database), scoring_name(number))
 
-    def load(self) -> None:
-        """Load the screener now instead of with the first task."""
-        self.screener  # noqa: B018 - the first access loads it
-
 
 def register(app: Celery, settings: Settings) -> None:
     """Register the tasks, and load the model in each scoring process when it starts."""
-    lazy = _LazyProcess(settings)
+    process = _ScoringProcess(settings)
 
     def screen(image_ids: list[int]) -> None:
         # No retry here: the images are pending again, or will be when their lease ends.
         with _failures_logged("a chunk could not be scored; it is tried again later", images=image_ids):
-            lazy.screener.screen(image_ids)
+            process.screener().screen(image_ids)
 
     def recheck() -> None:
         with _failures_logged("older predictions could not be checked; it is tried again later"):
-            lazy.rechecker.run()
+            process.rechecker().run()
+
+    def shadow() -> None:
+        with _failures_logged("the candidate could not score; it is tried again later"):
+            process.shadower.run()
 
     app.task(name=SCREEN_TASK)(screen)
     app.task(name=RECHECK_TASK)(recheck)
+    app.task(name=SHADOW_TASK)(shadow)
 
     def warm_up(**_: object) -> None:
         limit_memory(settings.worker_memory_bytes)
-        lazy.heartbeat.__enter__()
+        process.heartbeat.__enter__()
         # Celery kills a child that needs more than 4 seconds here. TensorFlow does, so it is loaded later.
         if settings.runtime == "litert":
             try:
-                lazy.load()
+                process.screener()
             except (ModelUnusable, TransientFailure) as failure:
                 log.warning("the model could not be loaded yet", error=str(failure))
 
     def stop(**_: object) -> None:
-        lazy.heartbeat.__exit__(None, None, None)
+        process.heartbeat.__exit__(None, None, None)
 
     signals.worker_process_init.connect(warm_up, weak=False)
     signals.worker_process_shutdown.connect(stop, weak=False)

@@ -68,7 +68,8 @@ def ledger() -> Ledger:
         (["up"], {"NIGHTREAD_HOST": "not a host"}, 2, "NIGHTREAD_HOST: 'not a host' is not an address"),
         (["status"], {"NIGHTREAD_WORKER": "4"}, 2, "Did you mean NIGHTREAD_WORKERS?"),
         (["up"], {"NIGHTREAD_STORE": "data/inbox"}, 2, "must not be or lie in"),
-        (["worker"], {"NIGHTREAD_MODEL": "/nowhere"}, 1, "/nowhere"),
+        # Which model scores may stand in the database.
+        (["worker"], {"NIGHTREAD_MODEL": "/nowhere"}, 1, "The database is not up to date."),
         (["retry", "1", "--why", b"\xff"], {}, 2, "printable characters"),
         (["retry", "1", "--why", "x" * 201], {}, 2, "at most 200"),
         (["retry", "1", "--why", "a\nb"], {}, 2, "one line"),

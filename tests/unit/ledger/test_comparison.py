@@ -42,6 +42,7 @@ from worker.ledger import (
     review,
     schema,
     second_factors,
+    shadows,
     site_keys,
     tokens,
     users,
@@ -53,8 +54,9 @@ from worker.ledger.protocols import Protocol
 from worker.ledger.rescores import CROPPED
 from worker.ledger.roles import Role, Scope
 from worker.ledger.session import Ledger
+from worker.ledger.shadows import ShadowRecord
 from worker.ledger.states import Lane
-from worker.ledger.tables import Review, User
+from worker.ledger.tables import Model, Review, User
 from worker.ledger.trail_facts import CROP, PROVEN
 
 # A value of each type that no test row has.
@@ -63,6 +65,7 @@ OTHER = {
     "real": "0.123",
     "text": "'other'",
     "bool": "true",
+    "no": "false",
     "time": "'2020-01-01 00:00:00+00:00'",
     "key": "2",
     # A reading that nobody took back.
@@ -106,6 +109,7 @@ TYPES = {
     "model": {"card": "json"},
     "access_batch": {"first_id": "int", "last_id": "int", "total": "int"},
     "site_setting": {"value": "json"},
+    "shadow_prediction": {"image_id": "key", "model_id": "key", "cropped": "no", "versions": "json"},
 }
 
 
@@ -161,10 +165,23 @@ def night(ledger: Ledger) -> Ledger:
         accesses.record(session, Access(AccessKind.VIEW, "user:1", 1), AT)
     assert chain_accesses(ledger) == 1
     _add_token(ledger)
+    _add_shadow(ledger)
     with ledger.transaction() as session:
         identities.arrive(session, "https://id.example", "7", names=["Eva"], roles={Role.READER}, at=AT)
     _add_second_factors(ledger)
     return ledger
+
+
+def _add_shadow(ledger: Ledger) -> None:
+    """Have a candidate score image 1. Row 1 of the settings stays the reading protocol."""
+    with ledger.transaction() as session:
+        known = session.scalars(select(Model).where(Model.sha256 == "o" * 64)).one()
+        shadows.change(session, known, who="user:1", why="a trial", at=AT)
+        page = shadows.next_page(session, size=1, lease_s=60, at=AT)
+        assert page is not None
+        (image,) = page.images
+        scored = ShadowRecord(image.id, "scored", 0.1, 0.7, 0.2, 0.9, cropped=True, population="inside")
+        shadows.finish(session, page, [scored], {"nightread": "1"}, AT)
 
 
 def _add_second_factors(ledger: Ledger) -> None:
@@ -223,7 +240,7 @@ def _is_named_when_changed(ledger: Ledger, table: str, column: str) -> bool:
         found = comparison.compare(session).mismatches
         session.rollback()
     # A row that belongs to another image is one without an event there.
-    what = "event" if column == "image_id" else column
+    what = "event" if column == "image_id" and table != "shadow_prediction" else column
     return any((mismatch.subject, mismatch.what) == (f"{table}:1", what) for mismatch in found)
 
 
