@@ -29,7 +29,7 @@ from worker.ledger.tables import Image, ImageTally, Prediction, Rescore, Review,
 
 # A page looks at so many of the latest runs, and counts so many images: more would take longer than a page may.
 RUNS, IMAGES = 200, 5_000
-_CLEAR = "clear"
+CLEAR = "clear"
 _WAITS_FOR_WORKER = (ImageState.PENDING, ImageState.LEASED)
 # More changes of a protocol than any site makes.
 _CHANGES = 1_000
@@ -158,11 +158,11 @@ def read(session: Session, runs: Sequence[int]) -> Read:
     for row in session.execute(_final_readings(runs)):
         if row.protocol_id not in blind:
             blind[row.protocol_id] = protocols.of(session, row.protocol_id).is_blind
-        of_kind = findings[row.verdict == _CLEAR]
+        of_kind = findings[row.verdict == CLEAR]
         of_kind[row.finding] += row.number
         of_kind["score first"] += 0 if blind[row.protocol_id] else row.number
-    unread = sum(number for (verdict, is_read), number in counts.items() if verdict != _CLEAR and not is_read)
-    clear = sum(number for (verdict, _), number in counts.items() if verdict == _CLEAR)
+    unread = sum(number for (verdict, is_read), number in counts.items() if verdict != CLEAR and not is_read)
+    clear = sum(number for (verdict, _), number in counts.items() if verdict == CLEAR)
     return Read(_counted(findings[False]), _counted(findings[True]), unread, clear)
 
 
@@ -259,11 +259,32 @@ def _choose(
 def _kinds(runs: Sequence[int]) -> Any:
     """Select the number of images of the runs by verdict and reading state."""
     kinds = Image.verdict, Image.review_state
-    return select(*kinds, func.count().label("number")).where(*_counts(runs)).group_by(*kinds)
+    return select(*kinds, func.count().label("number")).where(*that_count(runs)).group_by(*kinds)
 
 
 def _final_readings(runs: Sequence[int]) -> Any:
-    """Select the number of final readings by the verdict that they were made against, finding and protocol."""
+    """Select the number of final readings by the verdict of the image, finding and protocol.
+
+    No re-triage changes the verdict of an image that was read. So it is the verdict that the reading was made against, also
+    if a re-triage changed it before.
+    """
+    kinds = Image.verdict, Review.finding, Review.protocol_id
+    # A function of the column, so that SQLite finds the images by their runs and does not go through all that were read.
+    is_read = func.coalesce(Image.review_state, "") == ReviewState.READ
+    is_counted = or_(
+        Image.verdict.in_(NEEDS_READING), and_(Image.verdict == CLEAR, Image.drawn_rank.is_not(None))
+    )
+    return (
+        select(*kinds, func.count().label("number"))
+        .select_from(Image)
+        .join(Review, is_last_reading())
+        .where(*that_count(runs), is_read, is_counted)
+        .group_by(*kinds)
+    )
+
+
+def is_last_reading() -> ColumnElement[bool]:
+    """Return the condition that joins an image with its last reading that was not taken back."""
     final = aliased(Review)
     undo = aliased(Review)
     is_taken_back = select(undo.id).where(undo.undoes_id == final.id).exists()
@@ -273,23 +294,10 @@ def _final_readings(runs: Sequence[int]) -> Any:
         .correlate(Image)
         .scalar_subquery()
     )
-    kinds = Prediction.verdict, Review.finding, Review.protocol_id
-    # A function of the column, so that SQLite finds the images by their runs and does not go through all that were read.
-    is_read = func.coalesce(Image.review_state, "") == ReviewState.READ
-    is_counted = or_(
-        Image.verdict.in_(NEEDS_READING), and_(Image.verdict == _CLEAR, Image.drawn_rank.is_not(None))
-    )
-    return (
-        select(*kinds, func.count().label("number"))
-        .select_from(Image)
-        .join(Review, Review.id == last)
-        .join(Prediction, Prediction.id == Review.prediction_id)
-        .where(*_counts(runs), is_read, is_counted)
-        .group_by(*kinds)
-    )
+    return Review.id == last
 
 
-def _counts(runs: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
+def that_count(runs: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
     """Return the condition of the images that count: an image has a verdict exactly while it is scored."""
     later = aliased(Prediction)
     was_scored_anew = select(later.id).where(
