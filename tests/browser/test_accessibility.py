@@ -35,6 +35,7 @@ PAGES = (
     "/people",
     "/protocol",
     "/thresholds?point=screen",
+    "/thresholds/workbench",
     "/agreement",
     "/audit",
     "/audit?image=1",

@@ -43,6 +43,7 @@ PAGES = (
     "/people",
     "/protocol",
     "/thresholds?point=screen",
+    "/thresholds/workbench",
     "/agreement",
     "/erase?images=1-3",
     "/audit",
@@ -229,6 +230,7 @@ def test_empty_pages_fit_every_screen(open_page: Callable[..., Page], tmp_path: 
             "/rescored",
             "/models",
             "/agreement",
+            "/thresholds/workbench",
         ):
             page.goto(f"{site.url}{address}")
             found += faults_on_every_screen(page, f"empty {address}")

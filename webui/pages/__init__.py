@@ -25,6 +25,7 @@ from webui.pages import (
     tokens,
     upload,
     viewer,
+    workbench,
 )
 
 BLUEPRINTS = (
@@ -40,6 +41,7 @@ BLUEPRINTS = (
     people.pages,
     protocol.pages,
     thresholds.pages,
+    workbench.pages,
     agreement.pages,
     erasures.pages,
     account.pages,

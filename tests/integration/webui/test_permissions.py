@@ -57,6 +57,10 @@ ALLOWED: dict[str, frozenset[Role] | None] = {
     "protocol.change": MANAGE,
     "thresholds.show": PEOPLE,
     "thresholds.change": MANAGE,
+    "workbench.show": PEOPLE,
+    "workbench.figures": PEOPLE,
+    "workbench.figures_csv": REPORT,
+    "workbench.cases_csv": REPORT,
     "agreement.show": PEOPLE,
     "erasures.show": MANAGE,
     "erasures.erase": MANAGE,
@@ -142,6 +146,8 @@ TOKENS: dict[Scope, frozenset[str]] = {
             "models.show",
             "protocol.show",
             "thresholds.show",
+            "workbench.show",
+            "workbench.figures",
             "agreement.show",
             "images.picture",
             "images.values",
@@ -163,7 +169,9 @@ TOKENS: dict[Scope, frozenset[str]] = {
     Scope.IMAGES_WRITE: frozenset({"upload.show", "upload.rows", "upload.send", "api_images.send"}),
     Scope.RETRY: frozenset({"rejected.retry", "rejected.retry_all", "api_images.retry"}),
     Scope.ORIGINALS_READ: frozenset({"images.original"}),
-    Scope.REPORTS_READ: frozenset({"api_runs.report", "api_agreement.show"}),
+    Scope.REPORTS_READ: frozenset(
+        {"api_runs.report", "api_agreement.show", "workbench.figures_csv", "workbench.cases_csv"}
+    ),
     Scope.AUDIT_READ: frozenset({"audit.show", "audit.export", "audit.verify"}),
     Scope.METRICS: frozenset({"api_health.metrics", "api_health.status"}),
 }
