@@ -117,8 +117,11 @@ def test_text_says_what_the_weighted_images_stand_for(tiny: Path, chests: Path, 
         rows.writerow(["file", "label", "weight"])
         for image in images:
             rows.writerow([image.path, *(("pneumonia", 2) if image.pneumonia else ("normal", 1.5))])
-    answer = CliRunner().invoke(cli.evaluate, ["--bundle", str(tiny), "--table", str(table)])
-    assert "these images stand for 85." in answer.stdout
+    report = tmp_path / "report.html"
+    arguments = ["--bundle", str(tiny), "--table", str(table), "--report", str(report)]
+    answer = CliRunner().invoke(cli.evaluate, arguments)
+    assert "these images stand for 85" in answer.stdout
+    assert "With the weights of the table, these images stand for 85." in report.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "many", ""])
