@@ -157,6 +157,10 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         "people.show": ["/people"],
         "protocol.show": ["/protocol"],
         "thresholds.show": ["/thresholds"],
+        "workbench.show": ["/thresholds/workbench"],
+        "workbench.figures": ["/thresholds/workbench/figures?threshold=0.4&moved=threshold"],
+        "workbench.figures_csv": ["/thresholds/workbench/figures.csv"],
+        "workbench.cases_csv": ["/thresholds/workbench/cases.csv"],
         "agreement.show": ["/agreement"],
         "monitor.show": [
             f"/monitor?{urlencode({'period': period, 'by': by})}"

@@ -7,6 +7,7 @@ from typing import cast
 
 from flask import current_app
 
+from webui.read_cases_cache import ReadCasesCache
 from webui.status_cache import StatusCache
 from webui.verification import Verification
 from worker.config import Settings
@@ -21,7 +22,7 @@ EXTENSION = "nightread"
 
 
 class Dependencies:
-    """Ledger, image store, renditions, acceptor, dispatcher, status cache and verification. Building it connects to nothing."""
+    """Ledger, image store, renditions, acceptor, dispatcher, two caches and verification. Building it connects to nothing."""
 
     def __init__(self, settings: Settings) -> None:
         """Build everything from the settings."""
@@ -32,6 +33,7 @@ class Dependencies:
         self.acceptor = Acceptor(settings, self.ledger, self.store)
         self.dispatcher = Dispatcher(settings, self.ledger)
         self.status_cache = StatusCache(self.ledger)
+        self.read_cases = ReadCasesCache()
         self.verification = Verification()
 
     @cached_property

@@ -17,16 +17,16 @@ _NEGLIGIBLE = 1e-15
 _HALVINGS = 60
 
 
-def wilson(count: int, total: int) -> tuple[float, float]:
-    """Return the score interval of a proportion.
+def wilson(count: int, total: int, z: float = Z) -> tuple[float, float]:
+    """Return the score interval of a proportion, for a quantile `z` of the normal distribution.
 
     E. B. Wilson, Journal of the American Statistical Association 22 (1927), 209-212; recommended by R. G. Newcombe,
     Statistics in Medicine 17 (1998), 857-872 (there method 3). Raises ValueError unless 0 <= count <= total, total > 0.
     """
     _check(count, total)
-    share, z2 = count / total, Z * Z
+    share, z2 = count / total, z * z
     middle = share + z2 / (2 * total)
-    spread = Z * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
+    spread = z * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
     scale = 1 + z2 / total
     low = 0.0 if count == 0 else (middle - spread) / scale
     high = 1.0 if count == total else (middle + spread) / scale

@@ -36,6 +36,7 @@ PAGES = (
     "/people",
     "/protocol",
     "/thresholds?point=screen",
+    "/thresholds/workbench",
     "/agreement",
     "/monitor?by=age",
     "/audit",

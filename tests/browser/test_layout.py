@@ -44,6 +44,7 @@ PAGES = (
     "/people",
     "/protocol",
     "/thresholds?point=screen",
+    "/thresholds/workbench",
     "/agreement",
     "/monitor?by=age",
     "/erase?images=1-3",
@@ -232,6 +233,7 @@ def test_empty_pages_fit_every_screen(open_page: Callable[..., Page], tmp_path: 
             "/models",
             "/agreement",
             "/monitor",
+            "/thresholds/workbench",
         ):
             page.goto(f"{site.url}{address}")
             found += faults_on_every_screen(page, f"empty {address}")

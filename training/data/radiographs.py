@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ class Radiograph:
         subtype: NORMAL, BACTERIAL or VIRAL; None: pneumonia of unknown kind.
         patient: identifier. All images of a patient are on one side of a split.
         traits: age_years, sex and view, as far as the table has them.
+        weight: for how many images it stands, more than 0; None: the table has no weights.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class Radiograph:
     subtype: int | None
     patient: str
     traits: dict[str, str] = field(default_factory=dict)
+    weight: float | None = None
 
 
 def list_folders(root: Path) -> list[Radiograph]:
@@ -65,7 +68,8 @@ def list_folders(root: Path) -> list[Radiograph]:
 def list_table(table: Path) -> list[Radiograph]:
     """List the images of a CSV with the columns file and label.
 
-    Paths are relative to the table. `label` is normal or pneumonia, or bacterial or viral.
+    Paths are relative to the table. `label` is normal or pneumonia, or bacterial or viral. `weight`, which a table need not
+    have, is the number of images for which an image stands.
 
     Raises:
         WrongInput: the table is missing, or a row is not valid.
@@ -89,7 +93,21 @@ def _from_row(table: Path, row: dict[str, str]) -> Radiograph:
     if not path.is_file():
         raise WrongInput(f"{table} names {row['file']}, which does not exist.")
     traits = {key: row[key] for key in ("age_years", "sex", "view") if row.get(key)}
-    return Radiograph(path, label != "normal", subtypes[label], row.get("patient_id") or path.stem, traits)
+    patient = row.get("patient_id") or path.stem
+    return Radiograph(path, label != "normal", subtypes[label], patient, traits, _weight(table, row))
+
+
+def _weight(table: Path, row: dict[str, str]) -> float | None:
+    text = row.get("weight")
+    if text is None:
+        return None
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 < weight < math.inf:
+        raise WrongInput(f"{table} has the weight {text!r}. A weight must be a number above 0.")
+    return weight
 
 
 def subtype_of(path: Path, *, pneumonia: bool) -> int | None:

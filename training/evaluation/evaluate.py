@@ -17,6 +17,7 @@ from training.evaluation import consequences
 from training.evaluation.metrics import LabelledScores, confusion, error_by_chance, with_intervals
 from training.evaluation.ranking import Flags
 from training.evaluation.scoring import ScoredImages, labelled_scores, score_images
+from training.evaluation.weighted import weighted
 from worker.inference.bundle import LABELS, Bundle
 from worker.inference.triage import OperatingPoint
 
@@ -71,6 +72,7 @@ def document_of(
         **with_intervals(scored, point.threshold, repeats, SEED),
         "ece_by_chance": error_by_chance(scored, SEED),
         "confusion": confusion(scored, point.threshold),
+        "weighted": weighted(images, repeats, SEED),
         "confusion_of_classes": _confusion_of_classes(scored),
         "operating_point": consequences.described(point),
         "operating_points": consequences.at_each_point(scored, bundle, repeats, SEED),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from training.evaluation import exact, ranking
 from training.evaluation.ranking import Counts, Flags, Floats, Ranking
+from worker.card.confusion import Confusion
 
 Metric = float | None
 Measured = dict[str, Metric]
@@ -83,14 +84,14 @@ def measure(scored: LabelledScores, threshold: float) -> Measured:
     those of p_pneumonia.
     """
     tp, fn, fp, tn = confusion(scored, threshold).values()
-    total, ranked = tp + fn + fp + tn, scored.ranking
+    counted, total, ranked = Confusion(tp, fn, fp, tn, tp + fn, fp + tn), tp + fn + fp + tn, scored.ranking
     squares = (scored.p - scored.pneumonia) ** 2
     return {
         "auc": ranking.auc(ranked),
-        "accuracy": _ratio(tp + tn, total),
-        "precision": _ratio(tp, tp + fp),
-        "recall": _ratio(tp, tp + fn),
-        "specificity": _ratio(tn, tn + fp),
+        "accuracy": counted.accuracy,
+        "precision": counted.ppv,
+        "recall": counted.sensitivity,
+        "specificity": counted.specificity,
         "f1": _ratio(2 * tp, 2 * tp + fp + fn),
         "sensitivity_at_specificity_90": ranking.sensitivity_at_specificity_90(ranked),
         "specificity_at_sensitivity_95": ranking.specificity_at_sensitivity_95(ranked),

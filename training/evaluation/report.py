@@ -50,6 +50,7 @@ def write_report(path: Path, images: ScoredImages, document: Json, root: Path) -
 def _sections(images: ScoredImages, document: Json, root: Path) -> Iterator[Section]:
     yield Section("Summary", _summary(document))
     yield Section("Metrics", [_figures(document)])
+    yield Section("With the weights of the table", list(_weighted(document)))
     yield Section("Discrimination", list(_discrimination(images, document)))
     yield Section("Decisions", list(decisions(images, document)))
     yield Section("Expected results for 1,000 images", list(consequences(document)))
@@ -82,6 +83,18 @@ def _key(document: Json, name: str) -> str:
 def _figures(document: Json) -> Table:
     rows = [(NAMES.get(name, name), interval(document, name), meaning) for name, meaning in MEANINGS.items()]
     return Table(["", "value [95\u00a0% interval]", "meaning"], rows)
+
+
+def _weighted(document: Json) -> Iterator[Block]:
+    if document["weighted"] is None:
+        return
+    yield Prose(
+        f"With the weights of the table, these images stand for {document['weighted']['stands_for']:,.0f}. "
+        "All other figures of this report count each image once."
+    )
+    names = ("recall", "specificity", "precision", "prevalence")
+    rows = [(NAMES.get(name, name), interval(document["weighted"], name)) for name in names]
+    yield Table(["", "value [95\u00a0% interval]"], rows)
 
 
 def _discrimination(images: ScoredImages, document: Json) -> Iterator[Block]:

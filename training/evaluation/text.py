@@ -44,6 +44,7 @@ def as_text(document: dict[str, Any]) -> str:
         f"A perfectly calibrated model would have an ece of {document['ece_by_chance']:.3f} here by chance alone.",
         "",
         *_confusion(document["confusion"]),
+        *_weighted(document["weighted"]),
         "",
         *_verdicts(document["verdicts_by_truth"]),
         *(line for mix in document["per_1000"] for line in ("", *_per_1000(mix))),
@@ -51,6 +52,18 @@ def as_text(document: dict[str, Any]) -> str:
     for trait, groups in (document["subgroups"] | document["subgroup_pairs"]).items():
         lines += ["", *(_subgroup(group_name(trait, name), group) for name, group in groups.items())]
     return "\n".join(lines).replace("\u00a0", " ")
+
+
+def _weighted(section: dict[str, Any] | None) -> list[str]:
+    if section is None:
+        return []
+    stands_for = f"{section['stands_for']:,.1f}".removesuffix(".0")
+    names = ("recall", "specificity", "precision", "prevalence")
+    return [
+        "",
+        f"With the weights of the table, these images stand for {stands_for}. All other figures count each image once.",
+        *(f"{name:30}{figure(section, name)}" for name in names),
+    ]
 
 
 def percent(share: float) -> str:

@@ -26,6 +26,7 @@ from webui.pages import (
     tokens,
     upload,
     viewer,
+    workbench,
 )
 
 BLUEPRINTS = (
@@ -41,6 +42,7 @@ BLUEPRINTS = (
     people.pages,
     protocol.pages,
     thresholds.pages,
+    workbench.pages,
     agreement.pages,
     monitor.pages,
     erasures.pages,

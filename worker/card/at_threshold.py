@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker.card.confusion import positive_predictive_value
 from worker.card.schema import Card, RocSection
 
 # A card holds thresholds with four decimals.
@@ -55,7 +56,8 @@ def at_threshold(card: Card, threshold: float, prevalence: float) -> list[AtThre
     ]
 
 
-def _at(name: str, roc: RocSection, threshold: float, prevalence: float) -> AtThreshold:
+def rates_at(roc: RocSection, threshold: float) -> tuple[Range, Range]:
+    """Return sensitivity and specificity at a threshold, each between the two points of the curve beside it."""
     points = list(zip(roc.threshold, roc.sensitivity, roc.specificity, strict=True))
     above = [point for point in points if point[0] >= threshold + _ROUNDED]
     below = [point for point in points if point[0] <= threshold - _ROUNDED]
@@ -67,16 +69,22 @@ def _at(name: str, roc: RocSection, threshold: float, prevalence: float) -> AtTh
         max((spared for _, _, spared in below), default=0.0),
         min((spared for _, _, spared in above), default=1.0),
     )
+    return Range(*sensitivity), Range(*specificity)
+
+
+def _at(name: str, roc: RocSection, threshold: float, prevalence: float) -> AtThreshold:
+    sensitivity, specificity = rates_at(roc, threshold)
+    ends = ((sensitivity.low, specificity.low), (sensitivity.high, specificity.high))
     return AtThreshold(
         name,
-        Range(*sensitivity),
-        Range(*specificity),
-        Range(*(_ppv(*ends, prevalence) for ends in zip(sensitivity, specificity, strict=True))),
-        Range(*(_ppv(*ends, 1 - prevalence) for ends in zip(specificity, sensitivity, strict=True))),
+        sensitivity,
+        specificity,
+        Range(*(_ppv(found, spared, prevalence) for found, spared in ends)),
+        Range(*(_ppv(spared, found, 1 - prevalence) for found, spared in ends)),
     )
 
 
-def _ppv(found: float, spared: float, prevalence: float) -> float | None:
-    """Return Bayes' rule for the positives; with the roles of both classes exchanged, for the negatives."""
-    true, false = prevalence * found, (1 - prevalence) * (1 - spared)
-    return true / (true + false) if true + false > 0 else None
+def _ppv(found: float | None, spared: float | None, prevalence: float) -> float | None:
+    if found is None or spared is None:
+        return None
+    return positive_predictive_value(found, 1 - spared, prevalence)

@@ -29,7 +29,7 @@ from worker.ledger.tables import Image, ImageTally, Prediction, Rescore, Review,
 
 # A page looks at so many of the latest runs, and counts so many images: more would take longer than a page may.
 RUNS, IMAGES = 200, 5_000
-_CLEAR = "clear"
+CLEAR = "clear"
 _WAITS_FOR_WORKER = (ImageState.PENDING, ImageState.LEASED)
 # More changes of a protocol than any site makes.
 _CHANGES = 1_000
@@ -158,22 +158,21 @@ def read(session: Session, runs: Sequence[int]) -> Read:
     for row in session.execute(_final_readings(runs)):
         if row.protocol_id not in blind:
             blind[row.protocol_id] = protocols.of(session, row.protocol_id).is_blind
-        of_kind = findings[row.verdict == _CLEAR]
+        of_kind = findings[row.verdict == CLEAR]
         of_kind[row.finding] += row.number
         of_kind["score first"] += 0 if blind[row.protocol_id] else row.number
-    unread = sum(number for (verdict, is_read), number in counts.items() if verdict != _CLEAR and not is_read)
-    clear = sum(number for (verdict, _), number in counts.items() if verdict == _CLEAR)
+    unread = sum(number for (verdict, is_read), number in counts.items() if verdict != CLEAR and not is_read)
+    clear = sum(number for (verdict, _), number in counts.items() if verdict == CLEAR)
     return Read(_counted(findings[False]), _counted(findings[True]), unread, clear)
 
 
 def final_readings(session: Session, runs: Sequence[int]) -> Sequence[Row[int, str | None, str | None]]:
     """Return `image_id`, `verdict` and `finding` of each image that `read` counts as read to the end, by id."""
-    last, is_counted = _last_reading(), _is_counted(runs)
     return session.execute(
         select(Image.id.label("image_id"), Image.verdict, Review.finding)
         .select_from(Image)
-        .join(Review, Review.id == last)
-        .where(*is_counted, Review.prediction_id.is_not(None))
+        .join(Review, is_last_reading())
+        .where(*_is_counted(runs), Review.prediction_id.is_not(None))
         .order_by(Image.id)
     ).all()
 
@@ -271,33 +270,37 @@ def _choose(
 def _kinds(runs: Sequence[int]) -> Any:
     """Select the number of images of the runs by verdict and reading state."""
     kinds = Image.verdict, Image.review_state
-    return select(*kinds, func.count().label("number")).where(*_counts(runs)).group_by(*kinds)
+    return select(*kinds, func.count().label("number")).where(*that_count(runs)).group_by(*kinds)
 
 
 def _final_readings(runs: Sequence[int]) -> Any:
-    """Select the number of final readings by the verdict that they were made against, finding and protocol."""
-    kinds = Prediction.verdict, Review.finding, Review.protocol_id
+    """Select the number of final readings by the verdict of the image, finding and protocol.
+
+    No re-triage changes the verdict of an image that was read. So it is the verdict that the reading was made against, also
+    if a re-triage changed it before.
+    """
+    kinds = Image.verdict, Review.finding, Review.protocol_id
     return (
         select(*kinds, func.count().label("number"))
         .select_from(Image)
-        .join(Review, Review.id == _last_reading())
-        .join(Prediction, Prediction.id == Review.prediction_id)
+        .join(Review, is_last_reading())
         .where(*_is_counted(runs))
         .group_by(*kinds)
     )
 
 
-def _last_reading() -> ScalarSelect[int]:
-    """Select the id of the row's reading in force."""
+def is_last_reading() -> ColumnElement[bool]:
+    """Return the condition that joins an image with its last reading that was not taken back."""
     final = aliased(Review)
     undo = aliased(Review)
     is_taken_back = select(undo.id).where(undo.undoes_id == final.id).exists()
-    return (
+    last = (
         select(func.max(final.id))
         .where(final.image_id == Image.id, final.action != Action.UNDO, ~is_taken_back)
         .correlate(Image)
         .scalar_subquery()
     )
+    return Review.id == last
 
 
 def _is_counted(runs: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
@@ -305,12 +308,12 @@ def _is_counted(runs: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
     # A function of the column, so that SQLite finds the images by their runs and does not go through all that were read.
     is_read = func.coalesce(Image.review_state, "") == ReviewState.READ
     is_chosen = or_(
-        Image.verdict.in_(NEEDS_READING), and_(Image.verdict == _CLEAR, Image.drawn_rank.is_not(None))
+        Image.verdict.in_(NEEDS_READING), and_(Image.verdict == CLEAR, Image.drawn_rank.is_not(None))
     )
-    return *_counts(runs), is_read, is_chosen
+    return *that_count(runs), is_read, is_chosen
 
 
-def _counts(runs: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
+def that_count(runs: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
     """Return the condition of the images that count: an image has a verdict exactly while it is scored."""
     later = aliased(Prediction)
     was_scored_anew = select(later.id).where(

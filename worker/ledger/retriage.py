@@ -134,7 +134,7 @@ def retriage(
     bounds = Bounds.of_band(point.band_low, point.band_high)
     rule = Rule(model.sha256, bounds, since, _canary_run(session), secrets.token_hex(16))
     triaged = _triage(session, rule)
-    rule, drawn = _draw(session, rule, triaged)
+    rule, drawn = _draw(session, replace(rule, not_drawn=_open_images(session, at)), triaged)
     for (before, after), image_ids in triaged.items():
         values = {"operating_point_id": operating_point_id} | ({} if before == after else {"verdict": after})
         _update(session, image_ids, values)
@@ -155,6 +155,17 @@ def retriage(
 
 def _canary_run(session: Session) -> int | None:
     return session.scalar(select(Run.id).where(Run.name == CANARY_RUN))
+
+
+def _open_images(session: Session, at: datetime) -> frozenset[int]:
+    """Return the images that somebody has claimed: a reader who may have seen a score cannot read without it.
+
+    Each reader has one claim at most, so these are few.
+    """
+    claims = session.execute(select(Image.id, Image.claimed_until).where(Image.claimed_by_id > 0))
+    return frozenset(
+        claim.id for claim in claims if claim.claimed_until is not None and claim.claimed_until > at
+    )
 
 
 def _triage(session: Session, rule: Rule) -> dict[tuple[str, str], list[int]]:
@@ -217,6 +228,7 @@ def _draw(
     flagged = [
         image_id for (_, after), image_ids in triaged.items() if after == "flagged" for image_id in image_ids
     ]
+    flagged = [image_id for image_id in flagged if image_id not in rule.not_drawn]
     missing = max(0, draws.missing_beside(session, len(sampled)))
     rule = replace(rule, beside_share=min(1.0, missing / len(flagged)) if flagged else 0.0)
     return rule, [*sampled, *filter(rule.is_beside, flagged)]

@@ -38,6 +38,7 @@ class Rule:
         seed: decides which images are drawn.
         sample_share: the share of the images that become clear that are drawn, 0..1.
         beside_share: the share of the flagged images that are drawn beside them, 0..1.
+        not_drawn: images that are never drawn, because somebody had them open and may have seen their scores.
     """
 
     model_sha256: str
@@ -47,6 +48,7 @@ class Rule:
     seed: str = ""
     sample_share: float = 0.0
     beside_share: float = 0.0
+    not_drawn: frozenset[int] = frozenset()
 
     @property
     def payload(self) -> dict[str, object]:
@@ -61,6 +63,8 @@ class Rule:
             "seed": self.seed,
             "sample_share": repr(self.sample_share),
             "beside_share": repr(self.beside_share),
+            # A payload holds no lists.
+            "not_drawn": " ".join(map(str, sorted(self.not_drawn))),
         }
 
     @classmethod
@@ -75,6 +79,8 @@ class Rule:
             str(payload["seed"]),
             float(payload["sample_share"]),
             float(payload["beside_share"]),
+            # Earlier versions drew images that somebody had open, too.
+            frozenset(map(int, payload.get("not_drawn", "").split())),
         )
 
     def covers(self, run_id: object, received_at: datetime) -> bool:
@@ -93,11 +99,11 @@ class Rule:
 
     def is_sampled(self, image_id: int) -> bool:
         """Return whether an image is drawn if it becomes clear."""
-        return self._chance("sample", image_id) < self.sample_share
+        return image_id not in self.not_drawn and self._chance("sample", image_id) < self.sample_share
 
     def is_beside(self, image_id: int) -> bool:
         """Return whether an image is drawn if it is flagged."""
-        return self._chance("beside", image_id) < self.beside_share
+        return image_id not in self.not_drawn and self._chance("beside", image_id) < self.beside_share
 
     def rank(self, image_id: int) -> float:
         """Return the place of a drawn image."""

@@ -62,6 +62,10 @@ ALLOWED: dict[str, frozenset[Role] | None] = {
     "models.shadow_off": MANAGE,
     "models.compare": PEOPLE,
     "models.compare_csv": REPORT,
+    "workbench.show": PEOPLE,
+    "workbench.figures": PEOPLE,
+    "workbench.figures_csv": REPORT,
+    "workbench.cases_csv": REPORT,
     "agreement.show": PEOPLE,
     "monitor.show": PEOPLE,
     "erasures.show": MANAGE,
@@ -150,6 +154,8 @@ TOKENS: dict[Scope, frozenset[str]] = {
             "models.compare",
             "protocol.show",
             "thresholds.show",
+            "workbench.show",
+            "workbench.figures",
             "agreement.show",
             "monitor.show",
             "images.picture",
@@ -172,7 +178,16 @@ TOKENS: dict[Scope, frozenset[str]] = {
     Scope.IMAGES_WRITE: frozenset({"upload.show", "upload.rows", "upload.send", "api_images.send"}),
     Scope.RETRY: frozenset({"rejected.retry", "rejected.retry_all", "api_images.retry"}),
     Scope.ORIGINALS_READ: frozenset({"images.original"}),
-    Scope.REPORTS_READ: frozenset({"api_runs.report", "api_agreement.show", "api_monitor.show", "models.compare_csv"}),
+    Scope.REPORTS_READ: frozenset(
+        {
+            "api_runs.report",
+            "api_agreement.show",
+            "api_monitor.show",
+            "models.compare_csv",
+            "workbench.figures_csv",
+            "workbench.cases_csv",
+        }
+    ),
     Scope.AUDIT_READ: frozenset({"audit.show", "audit.export", "audit.verify"}),
     Scope.METRICS: frozenset({"api_health.metrics", "api_health.status"}),
 }

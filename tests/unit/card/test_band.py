@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from worker.card.band import clear_below
+from worker.card.band import Bounds, clear_below
 from worker.inference.triage import OperatingPoint, Verdict, triage
 
 
@@ -29,3 +29,10 @@ def test_patient_outside_the_population_is_never_clear(cropped: bool) -> None:
 def test_film_that_was_cut_out_is_clear_later() -> None:
     assert clear_below(0.5, cropped=True) == pytest.approx(0.15)
     assert clear_below(0.3, cropped=True) == 0
+
+
+def test_score_at_the_upper_end_is_flagged_and_a_patient_outside_is_never_clear() -> None:
+    bounds = Bounds.of_band(0.4, 0.6)
+    verdicts = [bounds.verdict(p, cropped=False, outside=False) for p in (0.6, 0.59, 0.4, 0.39)]
+    assert verdicts == ["flagged", "uncertain", "uncertain", "clear"]
+    assert bounds.verdict(0.0, cropped=False, outside=True) == "uncertain"

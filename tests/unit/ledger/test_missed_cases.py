@@ -219,3 +219,13 @@ def test_page_counts_as_many_whole_runs_as_it_can(ledger: Ledger) -> None:
     assert (list(chosen.runs), chosen.images, chosen.earlier, chosen.too_large) == ([3, 2], 12, True, 0)
     chosen = extent(ledger, images=5)
     assert (list(chosen.runs), chosen.share, chosen.too_large) == ([], None, 3)
+
+
+def test_image_that_a_retriage_made_clear_and_drew_is_part_of_the_sample(ledger: Ledger) -> None:
+    """Its prediction says flagged; the verdict that it was drawn with is clear."""
+    ids = night(ledger)
+    with ledger.transaction() as session:
+        session.execute(update(Image).where(Image.id == ids[1]).values(verdict="clear"))
+    draw(ledger, ids[1])
+    read_all(ledger, ids)
+    assert counted(ledger) == Read(Findings(2, 0, 0, 2), Findings(0, 2, 0, 2), 0, 4)

@@ -34,6 +34,7 @@ from worker.ledger.findings import Finding, Statement
 from worker.ledger.predictions import Crop, ScoreRecord, ScoringModel
 from worker.ledger.protocols import Protocol
 from worker.ledger.retriage import Changes
+from worker.ledger.retriage_rule import Rule
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.schema import MIGRATIONS
 from worker.ledger.session import Ledger
@@ -464,3 +465,28 @@ def test_many_points_in_a_row_are_proven(ledger: Ledger) -> None:
         assert_consistent(ledger)
     score(ledger, fill(ledger, 900))
     assert_consistent(ledger)
+
+
+def test_image_that_somebody_has_open_is_not_drawn(ledger: Ledger) -> None:
+    """Their page shows its score. It gets the new verdict all the same, and the trail proves both."""
+    follow(ledger, Protocol(sample_share=1))
+    ids = scored(ledger, 0.9, 0.9, 0.9)
+    ada, ben = known_reader(ledger), known_reader(ledger, "Ben")
+    with ledger.transaction() as session:
+        review.claim(session, ids[0], reader_id=ada, claim_s=600, at=AT)
+        review.claim(session, ids[1], reader_id=ben, claim_s=30, at=AT)
+    done = triage_again(ledger, HIGH)
+    assert verdicts(ledger, ids) == ["clear"] * 3
+    states = [image(ledger, image_id).review_state for image_id in ids]
+    assert states == [ReviewState.UNREAD, ReviewState.DRAWN, ReviewState.DRAWN], "the second claim has ended"
+    assert done.drawn == 2
+    (event,) = events(ledger, "retriaged")
+    assert json.loads(event.payload)["not_drawn"] == str(ids[0])
+    assert_consistent(ledger)
+
+
+def test_rule_of_an_earlier_version_drew_open_images() -> None:
+    rule = Rule("m" * 64, LOW.bounds, None, None, "seed", 1.0)
+    payload = {name: value for name, value in rule.payload.items() if name != "not_drawn"}
+    assert Rule.parse(payload) == rule
+    assert Rule.parse(replace(rule, not_drawn=frozenset({7})).payload).is_sampled(7) is False

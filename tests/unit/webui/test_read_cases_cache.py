@@ -1,0 +1,44 @@
+"""The read cases are read again when anything changed, and not for each request."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.ledger.test_read_cases import MODEL, NO_SIGNS, SIGNS, decide, night
+from webui import read_cases_cache
+from webui.read_cases_cache import ReadCasesCache
+from worker.ledger import missed_cases
+from worker.ledger.session import Ledger
+from worker.report.site_cases import SiteCases
+
+
+def of(cache: ReadCasesCache, ledger: Ledger) -> SiteCases:
+    with ledger.reading() as session:
+        return cache.of(session, missed_cases.extent(session), MODEL)
+
+
+def test_cases_are_read_again_after_a_reading(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_cases_cache, "_KEEP_FACTOR", 0.0)
+    cache, ids = ReadCasesCache(), night(ledger)
+    assert len(of(cache, ledger).every) == 0, "no run is read to the end"
+    for image_id in (*ids[:3], ids[4]):
+        decide(ledger, image_id, SIGNS)
+    first = of(cache, ledger)
+    assert (first.shown, first.sampled) == ((3, 0), (1, 0))
+    assert of(cache, ledger) is first
+    decide(ledger, ids[3], NO_SIGNS)
+    assert of(cache, ledger) is not first, (
+        "a reading that changes nothing here cannot be told from one that does"
+    )
+
+
+def test_readings_meanwhile_do_not_make_every_request_wait(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_cases_cache, "_KEEP_FACTOR", 1e9)
+    cache, ids = ReadCasesCache(), night(ledger)
+    for image_id in (*ids[:3], ids[4]):
+        decide(ledger, image_id, SIGNS)
+    first = of(cache, ledger)
+    decide(ledger, ids[3], NO_SIGNS)
+    assert of(cache, ledger) is first
