@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from webui.charts import Line, Window
-from webui.formatting import duration
 from worker.card.at_threshold import Range
 from worker.card.schema import Card
 from worker.card.text import title
+from worker.durations import duration
 from worker.report.workbench import (
     FIGURES,
     CardColumn,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worker.card.confusion import share
+from worker.proportions import ALPHA, clopper_pearson, number_in_a_finite_set
 from worker.report.agreement import Estimate
-from worker.report.proportions import ALPHA, clopper_pearson, number_in_a_finite_set
 
 NO_SAMPLE = "Not known: no clear image of a random sample was read, so nobody knows what was missed."
 _NOBODY = "Not known: there is no such image."

@@ -14,7 +14,7 @@ from worker.card.reading import FigureSet, figure_sets
 from worker.card.schema import Card, RocSection
 from worker.ledger.missed_cases import CLEAR
 from worker.ledger.read_cases import ScoredImage
-from worker.report.proportions import ALPHA, Z, clopper_pearson, wilson
+from worker.proportions import ALPHA, Z, clopper_pearson, wilson
 from worker.report.site_cases import SiteCases
 from worker.report.two_phase import Side, estimate
 
