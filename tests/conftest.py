@@ -109,6 +109,13 @@ def _without_developer_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def _process_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a command that a test calls in its own process from changing the logs and the umask of later tests."""
+    monkeypatch.setattr("worker.logs.configure", lambda _settings, _process: None)
+    monkeypatch.setattr("worker.folders.make_private", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def xrays(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Return the published radiographs if they are available, else 161 phantoms."""

@@ -85,7 +85,7 @@ def test_figures_follow_the_address(night: Night, ada: FlaskClient) -> None:
     assert texts["site-uncertain-value"] == "25.0 %"
     # Three in four are read, and a twentieth of the rest.
     assert texts["site-images_to_read-value"] == "76"
-    assert texts["site-reading_s-value"] == "38 min 8 s"
+    assert texts["site-reading_s-value"] == "38 min"
     assert said["markers"]["site"] == {"x": 48.0, "y": 8.0}
     higher = figures(ada, threshold=0.93, band_low=0.4, band_high=0.97)
     assert higher["texts"]["site-sensitivity-value"] == "60.0 %"
