@@ -35,7 +35,14 @@ pages = Blueprint("workbench", __name__)
 # Before a card or a site says anything better.
 _MIDDLE = Point("middle", 0.5, 0.5, 0.5)
 _BAND = ("band_low", "threshold", "band_high")
-_MOST_IMAGES, _MOST_SECONDS = 1_000_000.0, 86_400.0
+_MOST_IMAGES, _MOST_SECONDS = 1_000_000, 86_400
+_NAMES_OF_FIELDS = {
+    "band_low": "the lower end of the band",
+    "threshold": "the threshold",
+    "band_high": "the upper end of the band",
+    "images": "the field images a night",
+    "seconds": "the field seconds an image",
+}
 
 
 class _Workbench(NamedTuple):
@@ -138,11 +145,11 @@ def _workbench() -> _Workbench | None:
 def _trial(session: Session, shown: Overview, extent: Extent, fields: MultiDict[str, str]) -> Trial:
     """Return what the address asks for. Raises ValueError, with a sentence, for numbers that cannot work."""
     current = shown.in_force or shown.without_site or _MIDDLE
-    band = {name: _score(fields.get(name, ""), getattr(current, name), shown) for name in _BAND}
+    band = {name: _score(fields, name, getattr(current, name), shown) for name in _BAND}
     point = Point("tried", **_make_way(band, fields.get("moved", "")))
     protocol = protocols.in_force(session).protocol
-    images = _number(fields.get("images", ""), _images_a_night(extent), _MOST_IMAGES)
-    seconds = _number(fields.get("seconds", ""), read_cases.seconds_an_image(session), _MOST_SECONDS)
+    images = _number(fields, "images", _images_a_night(extent), _MOST_IMAGES)
+    seconds = _number(fields, "seconds", read_cases.seconds_an_image(session), _MOST_SECONDS)
     return Trial(
         point.threshold,
         point.band_low,
@@ -166,17 +173,18 @@ def _make_way(band: dict[str, float], moved: str) -> dict[str, float]:
     }
 
 
-def _score(text: str, current: float, shown: Overview) -> float:
+def _score(fields: MultiDict[str, str], name: str, current: float, shown: Overview) -> float:
     """Return a score of the form. The fields show six decimals, and a point of a card may have more."""
-    number = _number(text, None)
+    number = _number(fields, name, None)
     if number is None:
         return current
-    known = (getattr(point, name) for point in shown.points for name in _BAND)
+    known = (getattr(point, end) for point in shown.points for end in _BAND)
     return next((exact for exact in (current, *known) if round(exact, 6) == number), number)
 
 
-def _number(text: str, otherwise: float | None, most: float = 1.0) -> float | None:
+def _number(fields: MultiDict[str, str], name: str, otherwise: float | None, most: int = 1) -> float | None:
     """Return the number of a field, `otherwise` if it is empty. Raises ValueError unless it is from 0 to `most`."""
+    text = fields.get(name, "")
     if not text.strip():
         return otherwise
     try:
@@ -184,7 +192,7 @@ def _number(text: str, otherwise: float | None, most: float = 1.0) -> float | No
     except ValueError:
         number = math.nan
     if not 0 <= number <= most:
-        raise ValueError(f"each number must be from 0 to {most:,g}")
+        raise ValueError(f"{_NAMES_OF_FIELDS[name]} must be a number from 0 to {most:,}")
     return number
 
 

@@ -121,11 +121,22 @@ def test_shown_number_stands_for_the_exact_one_of_the_card(ada: FlaskClient, nig
     assert row["threshold"] == "0.333334"
 
 
-@pytest.mark.parametrize("wrong", [{"threshold": "2"}, {"band_low": "x"}, {"images": "-1"}, {"prevalence": "101"}, {"seconds": "nan"}])  # fmt: skip
-def test_number_that_cannot_work_is_refused_with_a_sentence(ada: FlaskClient, wrong: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"threshold": "2"}, "The threshold must be a number from 0 to 1."),
+        ({"band_low": "x"}, "The lower end of the band must be a number from 0 to 1."),
+        ({"images": "1e9"}, "The field images a night must be a number from 0 to 1,000,000."),
+        ({"prevalence": "101"}, "The prevalence must be a percentage from 0 to 100."),
+        ({"seconds": "nan"}, "The field seconds an image must be a number from 0 to 86,400."),
+    ],
+)
+def test_number_that_cannot_work_is_refused_with_a_sentence(
+    ada: FlaskClient, wrong: dict[str, str], sentence: str
+) -> None:
     answer = ada.get(f"{PAGE}/figures", query_string=wrong, headers={"Accept": "application/json"})
     assert answer.status_code == 400
-    assert "from 0 to" in answer.get_json()["error"]
+    assert answer.get_json()["error"] == sentence
 
 
 def test_without_a_sample_nothing_is_invented(night: Night, ada: FlaskClient) -> None:
