@@ -9,6 +9,7 @@ from webui import monitor_query
 from webui.access import identity
 from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
+from webui.formatting import as_sentence
 from webui.parameters import bad_request_on_value_error
 from worker.report.monitor_figures import monitor_figures
 from worker.report.monitor_formats import TABLES, as_csv, as_json
@@ -36,7 +37,7 @@ def show() -> ResponseReturnValue:
                 session, asked, names=who.may(Permission.IMAGES), person=who.scopes is None
             )
         except LookupError as error:
-            abort(404, f"{error}")
+            abort(404, as_sentence(error))
     if format_name == "json":
         return _file(as_json(figures), "application/json", "nightread-monitor.json")
     return _file(as_csv(figures, table), "text/csv", f"nightread-monitor-{table}.csv")

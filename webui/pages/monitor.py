@@ -9,6 +9,7 @@ from webui import monitor_query
 from webui.access import identity
 from webui.access.permissions import Permission, needs
 from webui.dependencies import dependencies
+from webui.formatting import as_sentence
 from webui.monitor_charts import calibration_chart, psi_chart, share_chart
 from webui.parameters import bad_request_on_value_error
 from worker.monitor.estimates import SMALL
@@ -38,7 +39,7 @@ def show() -> ResponseReturnValue:
         try:
             figures = monitor_figures(session, asked, names=names, person=who.scopes is None)
         except LookupError as error:
-            abort(404, f"{error}")
+            abort(404, as_sentence(error))
     return render_template(
         "monitor.html",
         figures=figures,

@@ -182,8 +182,12 @@ def test_wrong_format_is_refused(client: FlaskClient, query: str) -> None:
 
 
 def test_unknown_model_is_not_found(client: FlaskClient) -> None:
-    assert client.get("/monitor?model=99").status_code == 404
-    assert client.get("/api/v1/monitor?model=99").status_code == 404
+    page = client.get("/monitor?model=99")
+    assert page.status_code == 404
+    assert "There is no model 99." in page.text
+    answer = client.get("/api/v1/monitor?model=99")
+    assert answer.status_code == 404
+    assert answer.get_json()["error"] == "There is no model 99."
 
 
 def test_unknown_group_shows_nothing_and_fails_nothing(weeks: Night, client: FlaskClient) -> None:
