@@ -125,12 +125,15 @@ def change(
 ) -> Shadow:
     """Make a registered model the candidate, with a reason; None: stop shadow scoring. What it has scored stays.
 
-    Raises ValueError without a reason, for a number of images that is out of range, or if nothing would change.
+    Raises ValueError without a reason, for a number of images that is out of range, for a day in the future, or if
+    nothing would change.
     """
     if not why.strip():
         raise ValueError("shadow scoring needs a reason")
     if not 1 <= images <= MOST_IMAGES:
         raise ValueError(f"the number of images must be from 1 to {MOST_IMAGES:,}")
+    if since is not None and since > at:
+        raise ValueError(f"the day {since:%Y-%m-%d} is in the future: no image has arrived since then")
     audit.lock(session)
     before = in_force(session)
     wanted = (model.sha256 if model else None, images if model else 0, since if model else None)

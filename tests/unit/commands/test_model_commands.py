@@ -90,6 +90,7 @@ def test_activate_is_on_record_and_goes_back(ledger: Ledger, other: str) -> None
         (("activate", "nowhere", "--why", "x"), "There is no model nowhere here; there are: "),
         (("activate", "tuned", "--why", " "), "A change of the active model needs a reason."),
         (("shadow", "tuned", "--why", " "), "Shadow scoring needs a reason."),
+        (("shadow", "tuned", "--why", "x", "--since", "9999-12-31"), "The day 9999-12-31 is in the future"),
         (("shadow", "--off", "--why", "x"), "This is how it is already."),
         (("show", "nowhere"), "There is no model nowhere here"),
     ],
