@@ -119,9 +119,9 @@ def as_text(shown: ModelsOverview) -> str:
     """Return the models as text for people."""
     lines = [_line(model) for model in shown.models]
     lines.append(_active_line(shown))
-    if shown.shadow and shown.progress:
+    if shown.shadow and shown.progress and shown.candidate:
         lines.append(
-            f"Candidate: {(shown.shadow.model_sha256 or '')[:_DIGITS]}, "
+            f"Candidate: {shown.candidate.name} {shown.candidate.version}, "
             f"{_by(shown.shadow, shown.names)}. Looked at: {shown.progress.done:,} images; left: {shown.progress.left:,}."
         )
     return "\n".join(map(printable, lines))

@@ -77,6 +77,11 @@ class ModelsOverview:
         """The model that scores new images; None before a worker has registered one."""
         return next((model for model in self.models if model.is_active), None)
 
+    @property
+    def candidate(self) -> ListedModel | None:
+        """The model that scores in the background; None without one."""
+        return next((model for model in self.models if model.is_candidate), None)
+
 
 def overview(session: Session, at: datetime, here: Sequence[FoundBundle] | None = None) -> ModelsOverview:
     """Return the models. `here` is what a command found on this machine; None: it has not looked."""

@@ -103,7 +103,9 @@ def test_administrator_tries_a_model_in_the_background_and_stops(eve: FlaskClien
         found = shadows.in_force(session)
     assert found is not None
     assert (found.model_sha256, found.images, f"{found.since:%Y-%m-%d}") == (CANDIDATE, 12, "2026-05-31")
-    assert "a trial" in eve.get("/models").text
+    page = eve.get("/models").text
+    assert "a trial" in page
+    assert f'<strong>Candidate:</strong> <a href="/models/{CANDIDATE}">nightread 0.3.0</a>' in page
     assert in_use(night) == MODEL_SHA256
     eve.post("/models/shadow-off", data={"why": "enough"})
     with night.ledger.reading() as session:
@@ -117,6 +119,7 @@ def test_administrator_tries_a_model_in_the_background_and_stops(eve: FlaskClien
         ({"images": "many"}, "must be a whole number"),
         ({"images": "0"}, "from 1 to 20,000"),
         ({"since": "yesterday"}, "2026-05-31"),
+        ({"since": "9999-12-31"}, "The day 9999-12-31 is in the future: no image has arrived since then."),
         ({"why": ""}, "needs a reason"),
     ],
 )

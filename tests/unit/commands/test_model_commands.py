@@ -119,6 +119,7 @@ def test_shadow_says_how_far_the_candidate_has_come(ledger: Ledger, other: str) 
     assert (shadow["done"], shadow["left"], shadow["arrived_since"]) == (0, 2, "2026-01-31T00:00:00+00:00")
     text = run("list").stdout
     assert "(candidate, not verified)" in text
+    assert f"Candidate: {next(model for model in listed['models'] if model['shadow'])['name']} " in text
     assert "Looked at: 0 images; left: 2." in text
     assert document("shadow", "--off", "--why", "enough")["shadow"] is None
     assert_consistent(ledger)
