@@ -138,7 +138,7 @@ def details_text(shown: ModelsOverview, model: ListedModel) -> str:
         ("looked at as candidate", f"{model.shadow_predictions:,}"),
         ("registered", _minute(model.registered_at) if model.registered_at else "no"),
         ("folder", model.bundle.folder if model.bundle else "no machine has it"),
-        ("cannot be made active", model.obstacle or "it can"),
+        ("can be made active", f"no: {model.obstacle}" if model.obstacle else "yes"),
     ]
     lines = [f"{model.name} {model.version}".strip(), *(f"  {name:<24}{value}" for name, value in rows)]
     lines += [

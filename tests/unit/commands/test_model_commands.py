@@ -134,6 +134,7 @@ def test_show_says_all_of_one_model(ledger: Ledger, other: str, name: str) -> No
     text = run("show", name).stdout
     assert "verified                no: Nightread does not ship" in text
     assert "made active             since" in text
+    assert "can be made active      yes" in text
 
 
 def test_show_finds_a_registered_model_without_a_bundle(ledger: Ledger) -> None:
