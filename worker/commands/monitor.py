@@ -19,6 +19,8 @@ __all__ = ["as_text", "document", "read", "rebuild"]
 
 _COLUMNS = ("flagged", "rejected", "sensitivity", "specificity", "ppv", "npv", "overridden")
 _WIDTH = 22
+# Smaller probabilities are not told apart, as on the page.
+_SMALLEST_P = 0.001
 
 
 def read(ledger: Ledger, *, period: str, by: str, group: str, until: date | None) -> MonitorFigures:
@@ -57,12 +59,16 @@ def rebuild(ledger: Ledger) -> int:
 def _lines(figures: MonitorFigures) -> Iterator[str]:
     yield from _changes(figures)
     if figures.model is None or not figures.periods:
-        yield "No image was scored yet."
+        until = figures.asked.until
+        yield f"No day up to {until} has an image." if until else "No image was scored yet."
         return
     name = f"{figures.model.name} {figures.model.version}"
     yield f"{printable(name)}, group {printable(figures.asked.group)}, {figures.first} to {figures.last}, days in UTC"
-    yield _header(f"{figures.asked.period} from")
-    yield from map(_row, figures.periods)
+    if any(one.images for one in figures.periods):
+        yield _header(f"{figures.asked.period} from")
+        yield from map(_row, figures.periods)
+    else:
+        yield "No image of these days is in this group."
     if figures.groups:
         yield ""
         yield _header(f"by {figures.asked.dimension}, from {figures.recent}")
@@ -109,4 +115,5 @@ def _estimate(figure: Estimate | None) -> str:
 def _drift(drift: Drift | None) -> str:
     if drift is None or drift.psi is None or drift.p is None:
         return "not known"
-    return f"{drift.psi:.3f} (p {drift.p:.3f})"
+    chance = "< 0.001" if drift.p < _SMALLEST_P else f"{drift.p:.3f}"
+    return f"{drift.psi:.3f} (p {chance})"

@@ -217,6 +217,8 @@ def monitor_figures(
     today = day_of(ledger_time(session))
     over = today - timedelta(days=1) if person else today
     last = min(asked.until or over, over, extent[1])
+    if last < extent[0]:
+        return start
     return _Reader(session, start, chosen.model, names=names, person=person).read(extent[0], last)
 
 

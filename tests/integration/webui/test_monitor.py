@@ -190,6 +190,12 @@ def test_unknown_model_is_not_found(client: FlaskClient) -> None:
     assert answer.get_json()["error"] == "There is no model 99."
 
 
+def test_days_before_the_first_image_are_a_sentence(weeks: Night, client: FlaskClient) -> None:
+    page = client.get("/monitor?until=1990-01-01").text
+    assert "No day up to 1990-01-01 that is over has an image." in page
+    assert "table-of-scores" not in page
+
+
 def test_unknown_group_shows_nothing_and_fails_nothing(weeks: Night, client: FlaskClient) -> None:
     page = client.get("/monitor?by=machine&group=%3Cscript%3E")
     assert page.status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.tables import MonitorDay
 
 
-def shown(ledger: Ledger, by: str = "all", group: str = "all") -> str:
-    return monitor.as_text(monitor.read(ledger, period="day", by=by, group=group, until=None))
+def shown(ledger: Ledger, by: str = "all", group: str = "all", until: date | None = None) -> str:
+    return monitor.as_text(monitor.read(ledger, period="day", by=by, group=group, until=until))
 
 
 def test_empty_ledger_says_that_nothing_was_compared(ledger: Ledger) -> None:
@@ -38,6 +39,24 @@ def test_figures_stand_in_lines(ledger: Ledger) -> None:
     assert lines[0] == "CHANGED  Something rose. Surely."
     (row,) = [line for line in lines if line.startswith(yesterday(ledger).isoformat())]
     assert row.split()[1:3] == ["100", "20.0%"]
+
+
+def test_days_and_groups_without_images_are_a_sentence(ledger: Ledger) -> None:
+    model_id = known_model(ledger).model_id
+    keep_days(ledger, {yesterday(ledger): {everything(model_id): some(100, 20)}})
+    assert shown(ledger, until=date(1990, 1, 1)).splitlines()[1:] == ["No day up to 1990-01-01 has an image."]
+    lines = shown(ledger, by="machine", group="nowhere").splitlines()
+    assert "group nowhere" in lines[1]
+    assert lines[2:] == ["No image of these days is in this group."]
+
+
+def test_small_probability_is_no_zero(ledger: Ledger) -> None:
+    model_id, last = known_model(ledger).model_id, yesterday(ledger)
+    before = {last - timedelta(days=number): {everything(model_id): some(100, 5)} for number in range(7, 20)}
+    keep_days(ledger, {last: {everything(model_id): some(100, 90)}, **before})
+    text = shown(ledger)
+    assert "(p < 0.001)" in text
+    assert "(p 0.000)" not in text
 
 
 def test_group_needs_a_dimension(ledger: Ledger) -> None:
