@@ -56,7 +56,7 @@ def test_figures_follow_a_slider_without_a_new_page(read_site: Site, open_page: 
     page.get_by_label("Images a night").fill("400")
     page.get_by_label("Seconds an image").fill("9")
     expect(page.locator("#site-images_to_read-value")).to_have_text("324")
-    expect(page.locator("#site-reading_s-value")).to_have_text("48 min 36 s")
+    expect(page.locator("#site-reading_s-value")).to_have_text("49 min")
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV of the figures").click()
     assert ",0.8," in download.value.path().read_text()
