@@ -37,7 +37,7 @@ from worker.queue.dispatch import Dispatcher
 from worker.queue.sweeper import Sweeper
 from worker.queue.tasks import register
 from worker.renditions.ahead import AheadOfReading
-from worker.repetition import Schedule, run_repeatedly, stop_on_signals
+from worker.repetition import Schedule, run_repeatedly, stop_on_signals, stopping_on_signals
 from worker.store import open_store
 
 log = structlog.get_logger(__name__)
@@ -174,7 +174,14 @@ def _wait_for_model(settings: Settings, ledger: Ledger) -> Bundle | None:
 
 
 def _waited(settings: Settings, ledger: Ledger) -> Bundle | None:
-    stop = stop_on_signals()
+    with stopping_on_signals() as stop:
+        bundle = _polled(settings, ledger, stop)
+    # Only Celery reads signals from now on: one that came before would be lost.
+    return None if stop.is_set() else bundle
+
+
+def _polled(settings: Settings, ledger: Ledger, stop: threading.Event) -> Bundle | None:
+    """Look for the active model until it can be used; None once `stop` is set."""
     report = BundleReport(settings, ledger, nullcontext())
     with Heartbeat(settings, ledger, "worker") as heartbeat:
         while not stop.is_set():

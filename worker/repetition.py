@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import structlog
 
@@ -48,6 +49,17 @@ def stop_on_signals() -> threading.Event:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     return stop
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and SIGINT set inside the context. Afterwards they do what they did before."""
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop_on_signals()
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def run_repeatedly(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.conftest import HANG_S, free_port, wait_for
 from tests.integration.webui.night import Night, open_night
@@ -116,18 +117,19 @@ def test_invalid_port_is_wrong_use(empty: Night) -> None:
 
 
 def test_heartbeat_survives_a_missing_database(empty: Night) -> None:
-    database = empty.settings.data / "nightread.sqlite3"
-    empty.ledger.close()
-    files = {path: path.read_bytes() for path in empty.settings.data.glob("nightread.sqlite3*")}
-    for path in files:
-        path.unlink()
-    database.mkdir()
+    ledger = Ledger(empty.settings.database)
+    with ledger.reading() as session:
+        assert session.scalar(text("SELECT 1")) == 1, "the engine exists, and so does the folder"
+    for opened in (ledger, empty.ledger):
+        opened.close()
+    # The folder moves in one step: a file that is written anew could be opened half written.
+    away = empty.settings.data.with_name("away")
+    empty.settings.data.rename(away)
     impatient = empty.settings.model_copy(update={"heartbeat_s": 0.02})
-    with Heartbeat(impatient, Ledger(empty.settings.database), PROCESS):
+    with Heartbeat(impatient, ledger, PROCESS):
         threading.Event().wait(0.2)
-        database.rmdir()
-        for path, data in files.items():
-            path.write_bytes(data)
+        assert not empty.settings.data.exists()
+        away.rename(empty.settings.data)
         wait_for(lambda: [row.name for row in process_status_rows(empty)] == ["web"], "a heartbeat")
     assert process_status_rows(empty) == []
 
