@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from tests.cards import a_card
 from tests.filling import (
@@ -32,7 +32,7 @@ from worker.ledger.bundles import FoundBundle, KnownBundles
 from worker.ledger.findings import Finding, Statement
 from worker.ledger.session import Ledger
 from worker.ledger.shadows import Page, ShadowRecord
-from worker.ledger.tables import AuditEvent, Process, ShadowPrediction
+from worker.ledger.tables import AuditEvent, Image, Process, ShadowPrediction
 
 A, B = "a" * 64, "b" * 64
 
@@ -262,7 +262,9 @@ def test_only_the_latest_images_since_a_day_are_looked_at(site: Ledger) -> None:
     assert {image.id for image in page.images} == {4, 5}
     finish(site, page)
     assert next_page(site, size=9) is None
-    shadow(site, images=9, since=later(60))
+    with site.transaction() as session:
+        session.execute(update(Image).values(received_at=later(-3600)))
+    shadow(site, images=9, since=later(-1800))
     assert next_page(site, size=9) is None
 
 
