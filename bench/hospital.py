@@ -46,6 +46,8 @@ from worker.progress import progress
 Document = dict[str, Any]
 # A change is the planted one if it is estimated to begin so many days around it.
 NEAR = 28
+# What each end of an interval of 95 % leaves out.
+_TAIL = 0.025
 LAST_DAY = FIRST_DAY + timedelta(DAYS - 1)
 
 
@@ -78,45 +80,45 @@ PLANTED = (
         date(2025, 12, 1),
         ALL,
         (Figure.FLAGGED, Figure.FOUND),
-        True,  # noqa: FBT003
-        (Cause.PATIENTS,),
-        14,
+        rose=True,
+        causes=(Cause.PATIENTS,),
+        within=14,
     ),
     Planted(
         "as many as before, over two weeks",
         date(2026, 2, 15),
         ALL,
         (Figure.FLAGGED, Figure.FOUND),
-        False,  # noqa: FBT003
-        (Cause.PATIENTS, Cause.BOTH),
-        14,
+        rose=False,
+        causes=(Cause.PATIENTS, Cause.BOTH),
+        within=14,
     ),
     Planted(
         "a scanner was replaced",
         date(2026, 3, 1),
         ("machine", "A"),
         (Figure.SPECIFICITY, Figure.SCORES),
-        None,
-        (Cause.MODEL, Cause.BOTH),
-        3,
+        rose=None,
+        causes=(Cause.MODEL, Cause.BOTH),
+        within=3,
     ),
     Planted(
         "the model fails on a group: any sign of it",
         date(2026, 5, 1),
         ("age band", "75+"),
         (Figure.FLAGGED, Figure.FOUND, Figure.SENSITIVITY),
-        False,  # noqa: FBT003
-        (Cause.MODEL, Cause.BOTH),
-        21,
+        rose=False,
+        causes=(Cause.MODEL, Cause.BOTH),
+        within=21,
     ),
     Planted(
         "the model fails on a group: its sensitivity",
         date(2026, 5, 1),
         ("age band", "75+"),
         (Figure.SENSITIVITY,),
-        False,  # noqa: FBT003
-        (Cause.MODEL, Cause.BOTH),
-        60,
+        rose=False,
+        causes=(Cause.MODEL, Cause.BOTH),
+        within=60,
     ),
 )
 
@@ -234,7 +236,7 @@ def _poisson_upper(number: int) -> float:
             math.exp(count * math.log(middle) - middle - math.lgamma(count + 1))
             for count in range(number + 1)
         )
-        low, high = (middle, high) if tail > 0.025 else (low, middle)  # noqa: PLR2004
+        low, high = (middle, high) if tail > _TAIL else (low, middle)
     return high
 
 

@@ -12,7 +12,9 @@ WIDTH, HEIGHT = 460.0, 190.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 452.0, 10.0, 162.0
 # The ends that an axis may have. Each is a round number in per cent.
 _TOPS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-_BOTTOMS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.2, 0.0)
+_BOTTOMS = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
+# The axis of shares that all lie above this begins at one of these ends, any other one at 0.
+_UPPER_HALF = 0.5
 _TOPS_OF_PSI = (0.1, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 _TICKS = 4
 # Periods have labels so far from each other that they do not overlap.
@@ -69,7 +71,7 @@ def share_chart(
     ends = [end for value in known for end in (value.low, value.high) if end is not None]
     levels = [] if expected is None else [expected]
     lowest = min([*ends, *levels], default=0.0)
-    bottom = next(low for low in _BOTTOMS if low <= lowest) if lowest > 0.5 else 0.0  # noqa: PLR2004
+    bottom = next(low for low in _BOTTOMS if low <= lowest) if lowest > _UPPER_HALF else 0.0
     top = 1.0 if bottom else next(high for high in _TOPS if high >= max([*ends, *levels], default=0.0))
     ticks = [(f"{100 * value:g} %", value) for value in _steps(bottom, top)]
     return _chart(name, title, periods, values, (bottom, top), ticks, expected)

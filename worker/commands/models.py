@@ -40,11 +40,7 @@ def find(shown: ModelsOverview, name: str) -> ListedModel:
     hashes = {
         model.sha256
         for model in shown.models
-        if model.sha256
-        and (
-            f"{model.name}-{model.version}" == name
-            or (len(name) >= 8 and model.sha256.startswith(name.lower()))  # noqa: PLR2004 - digits that tell models apart
-        )
+        if model.sha256 and bundles.means(name, model.name, model.version, model.sha256)
     }
     sha256 = hashes.pop() if len(hashes) == 1 else shown.known.find(name).sha256
     return next(model for model in shown.models if model.sha256 == sha256)

@@ -49,8 +49,13 @@ class FoundBundle:
 
     def is_called(self, text: str) -> bool:
         """Return whether a person may mean it: by its folder's name, its name and version, or the start of its SHA-256."""
-        by_hash = len(text) >= _LEAST_DIGITS and (self.sha256 or "").startswith(text.lower())
-        return text in {self.folder.rpartition("/")[2], f"{self.name}-{self.version}"} or by_hash
+        return text == self.folder.rpartition("/")[2] or means(text, self.name, self.version, self.sha256)
+
+
+def means(text: str, name: str, version: str, sha256: str | None) -> bool:
+    """Return whether a text is a model's name and version, or the start of its SHA-256."""
+    by_hash = len(text) >= _LEAST_DIGITS and (sha256 or "").startswith(text.lower())
+    return text == f"{name}-{version}" or by_hash
 
 
 @dataclass(frozen=True)
@@ -132,9 +137,7 @@ def report(session: Session, host: str, found: Sequence[FoundBundle], at: dateti
 
 def known(session: Session, at: datetime, here: Sequence[FoundBundle] | None = None) -> KnownBundles:
     """Return the bundles that running workers have. `here` is what a command found on this machine."""
-    alive = {
-        status.host for status in process_statuses(session, at) if status.name == WORKER and not status.silent
-    }
+    alive = _hosts_with_worker(session, at)
     bundles: dict[str, list[FoundBundle]] = defaultdict(list)
     for row in session.scalars(select(Bundle).where(Bundle.host.in_(alive)).order_by(Bundle.host, Bundle.id)):
         bundles[row.host].append(

@@ -291,16 +291,20 @@ def _final_readings(runs: Sequence[int]) -> Any:
 
 def is_last_reading() -> ColumnElement[bool]:
     """Return the condition that joins an image with its last reading that was not taken back."""
+    return Review.id == last_reading()
+
+
+def last_reading() -> ScalarSelect[int]:
+    """Select the id of the row's last reading that was not taken back."""
     final = aliased(Review)
     undo = aliased(Review)
     is_taken_back = select(undo.id).where(undo.undoes_id == final.id).exists()
-    last = (
+    return (
         select(func.max(final.id))
         .where(final.image_id == Image.id, final.action != Action.UNDO, ~is_taken_back)
         .correlate(Image)
         .scalar_subquery()
     )
-    return Review.id == last
 
 
 def _is_counted(runs: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
@@ -315,9 +319,13 @@ def _is_counted(runs: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
 
 def that_count(runs: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
     """Return the condition of the images that count: an image has a verdict exactly while it is scored."""
+    return Image.run_id.in_(runs), Image.verdict.is_not(None), ~Image.phantom, ~has_earlier_score()
+
+
+def has_earlier_score() -> ColumnElement[bool]:
+    """Return whether an image has an earlier score again. It was not drawn anew."""
     later = aliased(Prediction)
     was_scored_anew = select(later.id).where(
         later.image_id == Rescore.image_id, later.id > Rescore.prediction_id
     )
-    got_back = select(Rescore.id).where(Rescore.image_id == Image.id, ~was_scored_anew.exists()).exists()
-    return Image.run_id.in_(runs), Image.verdict.is_not(None), ~Image.phantom, ~got_back
+    return select(Rescore.id).where(Rescore.image_id == Image.id, ~was_scored_anew.exists()).exists()

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from worker.ledger import protocols
-from worker.ledger.findings import Action, Finding
+from worker.ledger.findings import Finding
+from worker.ledger.missed_cases import CLEAR, has_earlier_score, last_reading
 from worker.ledger.monitored_groups import Dimension, Traits
 from worker.ledger.protocols import Protocol
 from worker.ledger.runs import CANARY_RUN
@@ -34,7 +35,6 @@ from worker.ledger.tables import (
     Instance,
     Prediction,
     Receipt,
-    Rescore,
     Review,
     Run,
     Study,
@@ -52,7 +52,6 @@ _FINAL = {
     Finding.NO_SIGNS.value: "without_signs",
     Finding.NOT_JUDGED.value: "not_judged",
 }
-_CLEAR = "clear"
 
 
 @dataclass(frozen=True)
@@ -95,15 +94,15 @@ class _Tally:
         verdicts: Counter[str] = Counter()
         for one, number in self.scored.items():
             verdicts[one.verdict] += number
-        to_read = {one: number for one, number in self.scored.items() if one.verdict != _CLEAR}
-        clear = {one: number for one, number in self.scored.items() if one.verdict == _CLEAR}
+        to_read = {one: number for one, number in self.scored.items() if one.verdict != CLEAR}
+        clear = {one: number for one, number in self.scored.items() if one.verdict == CLEAR}
         undrawn = {one: number for one, number in clear.items() if not (draws and one.is_drawn)}
         shares = sorted({one.share for one in clear}) if draws else []
         return Counts(
             scored=_bins(self.scored),
             flagged=verdicts["flagged"],
             uncertain=verdicts["uncertain"],
-            clear=verdicts[_CLEAR],
+            clear=verdicts[CLEAR],
             rejected=dict(sorted(self.rejected.items())),
             flagged_read=_findings({one: n for one, n in to_read.items() if one.verdict == "flagged"}),
             uncertain_read=_findings({one: n for one, n in to_read.items() if one.verdict == "uncertain"}),
@@ -179,8 +178,8 @@ def _text(share: float) -> str:
 
 def _count_scored(session: Session, day: date, shares: Shares, tallies: dict[Group, _Tally]) -> None:
     for row in session.execute(_scored_images(day)):
-        is_clear = row.verdict == _CLEAR
-        became_clear = is_clear and row.first_verdict != _CLEAR
+        is_clear = row.verdict == CLEAR
+        became_clear = is_clear and row.first_verdict != CLEAR
         finding = _FINAL.get(row.finding or "")
         fact = _Scored(
             bin_of(row.p_pneumonia),
@@ -218,14 +217,7 @@ _TRAITS = (
 
 def _scored_images(day: date) -> Any:
     """Select the images whose last score is of a day. The index of the times of predictions finds them."""
-    reading, undo, later = aliased(Review), aliased(Review), aliased(Prediction)
-    is_taken_back = select(undo.id).where(undo.undoes_id == reading.id).exists()
-    last = (
-        select(func.max(reading.id))
-        .where(reading.image_id == Image.id, reading.action != Action.UNDO, ~is_taken_back)
-        .correlate(Image)
-        .scalar_subquery()
-    )
+    later = aliased(Prediction)
     is_read = Image.review_state == ReviewState.READ
     is_current = ~select(later.id).where(later.image_id == Image.id, later.id > Prediction.id).exists()
     images = (
@@ -237,11 +229,11 @@ def _scored_images(day: date) -> Any:
         )
         .select_from(Prediction)
         .join(Image, Image.id == Prediction.image_id)
-        .outerjoin(Review, and_(is_read, Review.id == case((is_read, last))))
+        .outerjoin(Review, and_(is_read, Review.id == case((is_read, last_reading()))))
         .where(
             Prediction.finished_at >= start_of(day),
             Prediction.finished_at < start_of(day + timedelta(days=1)),
-            *(Image.state == ImageState.SCORED, is_current, ~_got_back()),
+            *(Image.state == ImageState.SCORED, is_current, ~has_earlier_score()),
         )
     )
     return _of_patients(images)
@@ -271,15 +263,6 @@ def _of_patients(images: Any) -> Any:
         .where(~Image.phantom, Run.name != CANARY_RUN)
         .execution_options(yield_per=_PAGE)
     )
-
-
-def _got_back() -> ColumnElement[bool]:
-    """Return whether an image has an earlier score again. It was not drawn anew."""
-    later = aliased(Prediction)
-    was_scored_anew = select(later.id).where(
-        later.image_id == Rescore.image_id, later.id > Rescore.prediction_id
-    )
-    return select(Rescore.id).where(Rescore.image_id == Image.id, ~was_scored_anew.exists()).exists()
 
 
 def _sample(clear: Mapping[_Scored, int]) -> Sample:

@@ -35,6 +35,8 @@ FALSE_ALARMS_A_YEAR = 0.5
 DAYS_A_YEAR = 365
 # A series of a year without any change crosses a limit `z` with the probability LOOKS x P(|normal| >= z), or less.
 LOOKS = 4_000
+# Beyond so many years, the exact number says nothing.
+_MOST_YEARS = 1_000
 # Days with trials before any alarm, at the beginning and after a change: what was usual must be known first.
 BASELINE_DAYS = 28
 # The first day of a change is estimated once more with so many days after it was found.
@@ -262,6 +264,6 @@ def _without_dispersion(ratio: Numbers, totals: _Totals, first: int, since: NDAr
 def sure(z: float, series: int) -> str:
     """Return words for how often chance alone would show such a change on a page with so many series."""
     years = 1 / max(false_alarms_a_year(z, series), 1e-9)
-    if years >= 1000:  # noqa: PLR2004 - years
+    if years >= _MOST_YEARS:
         return "Chance alone would show such a change less often than once in 1,000 years."
     return f"Chance alone would show such a change at most once in {math.floor(years + 1e-6):,} years."

@@ -29,6 +29,8 @@ from worker.monitor.weighted import proportion
 
 # Scores below this twentieth are low: below 0.3.
 LOW = 6
+# So many low scores are enough to choose where to part them.
+_ENOUGH_TO_CHOOSE = 200
 _NO_TRIALS = 0, 0
 
 
@@ -104,8 +106,8 @@ def _low_scores(days: Sequence[Counts]) -> Series:
     """Watch the low scores on both sides of the twentieth that parts those of the first days most evenly."""
     first: list[int] = [0] * LOW
     for day in days:
-        # Enough images to choose from; later days must not move the choice.
-        if sum(first) >= 200:  # noqa: PLR2004
+        # Later days must not move the choice.
+        if sum(first) >= _ENOUGH_TO_CHOOSE:
             break
         first = [known + more for known, more in zip(first, day.scored, strict=False)]
     split = min(range(1, LOW), key=lambda place: abs(2 * sum(first[:place]) - sum(first)))

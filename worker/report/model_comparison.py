@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from worker.ledger import missed_cases, thresholds
 from worker.ledger.findings import Finding
-from worker.ledger.missed_cases import Extent
+from worker.ledger.missed_cases import CLEAR, Extent
 from worker.ledger.models import latest_point
 from worker.ledger.shadows import SCORED
 from worker.ledger.tables import Model, Prediction, ShadowPrediction
@@ -22,7 +22,6 @@ from worker.report.paired import Compared, Pair, PairedFigures, Stratum, compare
 
 # Figures of fewer images are not shown: they would say little, and could be traced to single readings.
 SMALLEST = 10
-_CLEAR = "clear"
 
 
 @dataclass(frozen=True)
@@ -112,8 +111,8 @@ def model_comparison(session: Session, a: Model, b: Model, *, named: str = "") -
             not_judged += 1
             continue
         verdict_a, verdict_b = _verdict(side_a, of_a), _verdict(side_b, of_b)
-        stratum = Stratum.SAMPLE if row.verdict == _CLEAR else Stratum.SHOWN
-        pair = Pair(stratum, row.finding == Finding.SIGNS, verdict_a != _CLEAR, verdict_b != _CLEAR)
+        stratum = Stratum.SAMPLE if row.verdict == CLEAR else Stratum.SHOWN
+        pair = Pair(stratum, row.finding == Finding.SIGNS, verdict_a != CLEAR, verdict_b != CLEAR)
         pairs.append(pair)
         if pair.a != pair.b:
             discordant.append(
