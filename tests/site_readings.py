@@ -1,4 +1,4 @@
-"""A simulated site: scores whose log-odds are shifted and stretched, and readings that follow the truth."""
+"""A ledger with the readings of a simulated site, as in `bench.site_calibrations`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from random import Random
 import numpy as np
 from sqlalchemy import select
 
+from bench.site_calibrations import INTERCEPT, SLOPE
 from tests.filling import (
     fill,
     identify,
@@ -24,35 +25,6 @@ from worker.ledger.predictions import ScoringModel
 from worker.ledger.protocols import Protocol
 from worker.ledger.session import Ledger
 from worker.ledger.tables import Image
-from worker.recalibration.held_out import LabelledScore
-
-INTERCEPT, SLOPE = -1.2, 0.7
-# As in `tests.filling.result`.
-CLEAR_BELOW = 0.4
-
-
-def simulated(
-    images: int, seed: int = 1, *, intercept: float = INTERCEPT, slope: float = SLOPE, drawn: float = 0.2
-) -> tuple[list[LabelledScore], int]:
-    """Return the read images of a site, and how many clear images it has. `drawn` is the share of them that was drawn."""
-    generator = np.random.default_rng(seed)
-    log_odds = generator.normal(0, 2, images)
-    scores = 1 / (1 + np.exp(-log_odds))
-    signs = generator.random(images) < 1 / (1 + np.exp(-(intercept + slope * log_odds)))
-    clear = scores < CLEAR_BELOW
-    read = ~clear | (generator.random(images) < drawn)
-    weight = clear.sum() / max(1, (clear & read).sum())
-    cases = [
-        LabelledScore(
-            f"{number:064x}",
-            float(scores[number]),
-            bool(signs[number]),
-            float(weight) if clear[number] else 1.0,
-            bool(clear[number]),
-        )
-        for number in np.flatnonzero(read)
-    ]
-    return cases, int(clear.sum())
 
 
 def read_site(

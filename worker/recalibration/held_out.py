@@ -32,7 +32,7 @@ FOLDS, RESAMPLES = 10, 1_000
 LEAST_SLOPE = 0.1
 # The numbers of a recalibration have as many decimals as the audit trail proves.
 DIGITS = 6
-_MOST_BINS, _CASES_OF_A_BIN = 10, 15
+_MOST_BINS, _CASES_OF_A_BIN = 10, 40
 _SEED = 20_261_127
 _ENDS = (2.5, 97.5)
 Places = NDArray[np.intp]

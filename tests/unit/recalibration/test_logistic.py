@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.site_readings import INTERCEPT, SLOPE, simulated
+from bench.site_calibrations import INTERCEPT, SLOPE, simulated
 from worker.recalibration import logistic
 from worker.recalibration.held_out import LabelledScore
 from worker.recalibration.logistic import Floats, Recalibration
