@@ -161,6 +161,8 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         "workbench.figures": ["/thresholds/workbench/figures?threshold=0.4&moved=threshold"],
         "workbench.figures_csv": ["/thresholds/workbench/figures.csv"],
         "workbench.cases_csv": ["/thresholds/workbench/cases.csv"],
+        "calibration.show": ["/thresholds/calibration"],
+        "calibration.figures_csv": ["/thresholds/calibration.csv"],
         "agreement.show": ["/agreement"],
         "monitor.show": [
             f"/monitor?{urlencode({'period': period, 'by': by})}"
@@ -200,6 +202,7 @@ def addresses(samples: Samples) -> dict[str, list[str]]:
         "api_rescored.listing": ["/api/v1/rescored"],
         "api_models.listing": ["/api/v1/models"],
         "api_models.show": [f"/api/v1/models/{samples.model}"],
+        "api_models.calibration": [f"/api/v1/models/{samples.model}/calibration"],
         "api_health.alive": ["/healthz"],
         "api_health.ready": ["/readyz"],
         "api_health.metrics": ["/metrics"],

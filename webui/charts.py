@@ -106,6 +106,12 @@ class Chart:
         return f"{self.title} of {names}.{points}"
 
 
+def reliability_of(named: Sequence[tuple[str, Pairs]]) -> Chart:
+    """Return the reliability diagram of lines with these names: pairs of probability and share with signs."""
+    lines = _lines(Window(), named)
+    return Chart("Reliability", "probability", "share with signs", Window(), lines, [], dotted=True)
+
+
 def charts(curves: Sequence[Curves], points: Sequence[Point]) -> list[Chart]:
     """Return the ROC diagram, its upper left corner enlarged if all operating points lie there, and reliability."""
     rocs = _lines(Window(), [(curve.name, curve.roc) for curve in curves])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from worker import DISCLAIMER, __version__
+from worker.cli_calibration import calibration
 from worker.cli_models import models
 from worker.cli_monitor import monitor
 from worker.cli_people import tokens, users
@@ -110,6 +111,7 @@ nightread.add_command(tokens)
 nightread.add_command(thresholds)
 nightread.add_command(monitor)
 nightread.add_command(models)
+nightread.add_command(calibration)
 
 
 @nightread.command()

@@ -37,6 +37,7 @@ PAGES = (
     "/protocol",
     "/thresholds?point=screen",
     "/thresholds/workbench",
+    "/thresholds/calibration",
     "/agreement",
     "/monitor?by=age",
     "/audit",

@@ -45,6 +45,7 @@ PAGES = (
     "/protocol",
     "/thresholds?point=screen",
     "/thresholds/workbench",
+    "/thresholds/calibration",
     "/agreement",
     "/monitor?by=age",
     "/erase?images=1-3",

@@ -12,6 +12,7 @@ from flask import url_for
 from webui.blinding import Blinding
 from worker import DISCLAIMER
 from worker.card.identity import is_shipped
+from worker.ledger.calibrations import Layer
 from worker.ledger.models import RegisteredModel
 from worker.ledger.related_images import RelatedImages
 from worker.ledger.reports import RunSummary
@@ -38,8 +39,12 @@ def image_document(
     names: Mapping[str, str],
     related: RelatedImages,
     hidden: Blinding,
+    layers: Mapping[int, Layer],
 ) -> dict[str, Any]:
-    """Return an image with its predictions, readings, receipts and identity. `names` has the names of actors."""
+    """Return an image with its predictions, readings, receipts and identity.
+
+    `names` has the names of actors, and `layers` the calibrations in force by the id of their model.
+    """
     predictions = [] if hidden.hides_score(image) else image.predictions
     return {
         "disclaimer": DISCLAIMER,
@@ -53,7 +58,9 @@ def image_document(
         "erased_at": _iso(image.erasure.at) if image.erasure else None,
         "erased_why": image.erasure.reason if image.erasure else None,
         "operating_point": _point(image.operating_point) if predictions and image.operating_point else None,
-        "predictions": [_prediction(prediction) for prediction in predictions],
+        "predictions": [
+            _prediction(prediction, layers.get(prediction.model_id)) for prediction in predictions
+        ],
         "reviews": [review_document(reading) for reading in hidden.shown_readings(image)],
         "receipts": [_receipt(receipt, names) for receipt in image.receipts],
         "picture": url_for("images.picture", image_id=image.id),
@@ -169,7 +176,7 @@ def _point(point: OperatingPointRow) -> dict[str, Any]:
     }
 
 
-def _prediction(prediction: Prediction) -> dict[str, Any]:
+def _prediction(prediction: Prediction, layer: Layer | None) -> dict[str, Any]:
     return {
         "prediction": prediction.id,
         "p_normal": prediction.p_normal,
@@ -195,6 +202,8 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
         "worker": prediction.worker,
         "versions": prediction.versions,
         "greyscale": prediction.greyscale,
+        "site_probability": layer.recalibration.probability(prediction.p_pneumonia) if layer else None,
+        "site_calibration": layer.version if layer else None,
     }
 
 

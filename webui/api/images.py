@@ -16,7 +16,7 @@ from webui.blinding import blinding
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error, json_text
 from webui.uploads import accept_upload
-from worker.ledger import reading_queue, review, users
+from worker.ledger import calibrations, reading_queue, review, users
 from worker.ledger.accesses import AccessKind
 from worker.ledger.related_images import related_images
 from worker.ledger.session import ledger_time
@@ -93,7 +93,8 @@ def _document(session: Session, image_id: int | None) -> dict[str, Any]:
     names = users.names_of(session, [receipt.received_by for receipt in image.receipts])
     related = related_images(session, image, ledger_time(session))
     standing = review.standing_reviews(session, [image]).get(image.id)
-    return image_document(image, standing, names, related, blinding(session, [image]))
+    layers = calibrations.of_models(session, [prediction.model_id for prediction in image.predictions])
+    return image_document(image, standing, names, related, blinding(session, [image]), layers)
 
 
 def _state(session: Session, image_id: int) -> dict[str, Any]:

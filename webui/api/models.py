@@ -1,4 +1,4 @@
-"""Models over the API: the list, and each model's card."""
+"""Models over the API: the list, each model's card, and its calibration at this site."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from webui.api.documents import model_document
 from webui.dependencies import dependencies
 from worker import DISCLAIMER
 from worker.ledger.models import find_model, registered_models
+from worker.report.calibration_overview import document, overview
 
 api = Blueprint("api_models", __name__, url_prefix="/api/v1")
 
@@ -33,3 +34,14 @@ def show(sha256: str) -> ResponseReturnValue:
     if model is None:
         abort(404, "There is no model with this SHA-256.")
     return {"disclaimer": DISCLAIMER, **model_document(model), "card": model.model.card}
+
+
+@api.get("/models/<sha256>/calibration")
+@needs(Permission.MODELS)
+def calibration(sha256: str) -> ResponseReturnValue:
+    """Return the calibration of a model at this site, with its held-out figures and the changes."""
+    with dependencies().ledger.reading() as session:
+        model = find_model(registered_models(session), sha256)
+        if model is None:
+            abort(404, "There is no model with this SHA-256.")
+        return {"disclaimer": DISCLAIMER, **document(overview(session, model.model))}

@@ -19,7 +19,7 @@ from webui.formatting import finding, visible
 from webui.ids import id_of
 from webui.parameters import bad_request_on_value_error, form_flag, is_by_script, queue_view_parameter
 from webui.queue_view import QueueView, cursor_of
-from worker.ledger import reading_queue, review, users
+from worker.ledger import calibrations, reading_queue, review, users
 from worker.ledger.accesses import AccessKind
 from worker.ledger.findings import Seen, Statement
 from worker.ledger.reading_queue import Neighbours
@@ -62,6 +62,7 @@ def _page(image_id: int, queue_view: QueueView) -> str:
             "viewer.html",
             image=image,
             prediction=image.prediction,
+            layer=calibrations.in_force(session, image.prediction.model_id) if image.prediction else None,
             related=related,
             beside=[other for other in related.earlier if _has_picture(other)],
             hidden=blinding(session, [image]),

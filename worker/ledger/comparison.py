@@ -39,6 +39,7 @@ from worker.ledger.tables import (
     Review,
     Run,
     ShadowPrediction,
+    SiteCalibration,
     SiteKey,
     SiteSetting,
     Study,
@@ -64,6 +65,7 @@ _WITH_EVENTS: tuple[type[Any], ...] = (
     ApiToken,
     Model,
     OperatingPointRow,
+    SiteCalibration,
     ShadowPrediction,
     AccessBatch,
 )

@@ -20,7 +20,17 @@ from worker.ledger import protocols
 from worker.ledger.findings import Action, Finding
 from worker.ledger.missed_cases import CLEAR, is_last_reading, that_count
 from worker.ledger.states import ReviewState
-from worker.ledger.tables import Erasure, Image, Model, Prediction, Rescore, Review, SiteSetting
+from worker.ledger.tables import (
+    Erasure,
+    Image,
+    Instance,
+    Model,
+    Prediction,
+    Rescore,
+    Review,
+    SiteSetting,
+    Study,
+)
 
 # How many of the latest readings say how long an image is looked at.
 TIMED = 500
@@ -83,6 +93,17 @@ def read_cases(session: Session, runs: Sequence[int], model_sha256: str) -> Read
         for row in session.execute(_images(runs, model_sha256))
     ]
     return ReadCases(images, score_first)
+
+
+def patients(session: Session, runs: Sequence[int]) -> dict[str, str]:
+    """Return the pseudonymous keys of the patients of images of some runs, by the SHA-256 of the image, where known."""
+    known = (
+        select(Image.sha256, Study.patient_key)
+        .join(Instance, Instance.image_id == Image.id)
+        .join(Study, Study.id == Instance.study_id)
+        .where(Image.run_id.in_(runs), Study.patient_key.is_not(None))
+    )
+    return {row.sha256: row.patient_key for row in session.execute(known)}
 
 
 def version(session: Session) -> tuple[int, ...]:

@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, ScalarSelect, Select, func, select
 from sqlalchemy.orm import Session, joinedload
 
-from worker.ledger import canary, reading_queue, review
+from worker.ledger import calibrations, canary, reading_queue, review
 from worker.ledger.file_counts import FileCounts, file_counts_by_run
 from worker.ledger.reading_queue import QueueFilter
 from worker.ledger.states import HAS_READING, ImageState, ReviewState
-from worker.ledger.tables import Image, ImageTally, Instance, Receipt, Review, Run, Study, User
+from worker.ledger.tables import Image, ImageTally, Instance, Prediction, Receipt, Review, Run, Study, User
 
 _SLOWEST = 5
 # No page may count the rows of a large table.
@@ -57,7 +57,8 @@ class RunFigures:
     of the run. `slowest` are the images that took longest to score. `patients` has what is known of the patients, by the
     id of the image: rows with age_years, age_source, sex and view. `readings` has the readings in force, by the id of
     the image: rows with the attributes of a `Review`, and the name of the reader. `patients` and `readings` are of the
-    listed images. `read` and `second_opinions` count the images of the run that were read, and of these the images for
+    listed images. `recalibrated` has the probability at this site and the version of the calibration, by the id of the image,
+    of the images whose model has a calibration in force. `read` and `second_opinions` count the images of the run that were read, and of these the images for
     which a second opinion is wanted.
     """
 
@@ -71,6 +72,7 @@ class RunFigures:
     read: int = 0
     second_opinions: int = 0
     patients: Mapping[int, Any] = field(default_factory=dict)
+    recalibrated: Mapping[int, tuple[float, int]] = field(default_factory=dict)
 
 
 def runs(session: Session, *, before: int | None = None, size: int = 20) -> list[tuple[Run, RunSummary]]:
@@ -136,6 +138,7 @@ def run_figures(session: Session, run: Run, *, limit: int | None = None) -> RunF
         slowest=slowest,
         patients=_patients(session, run, listed),
         readings=_readings(session, run, listed),
+        recalibrated=_recalibrated(session, run, listed),
         read=sum(tallied.values()),
         second_opinions=tallied.get(ReviewState.SECOND_OPINION, 0),
     )
@@ -178,6 +181,24 @@ def _patients(session: Session, run: Run, image_ids: Sequence[int] | None) -> di
     known = known.outerjoin(Instance.study).join(Image, Image.id == Instance.image_id)
     rows = session.execute(known.where(*_of_run(run, image_ids)))
     return {row.image_id: row for row in rows}
+
+
+def _recalibrated(
+    session: Session, run: Run, image_ids: Sequence[int] | None
+) -> dict[int, tuple[float, int]]:
+    layers = calibrations.every(session)
+    if not layers:
+        return {}
+    scores = (
+        select(Image.id, Prediction.model_id, Prediction.p_pneumonia)
+        .join(Prediction, (Prediction.image_id == Image.id) & (Prediction.finished_at == Image.scored_at))
+        .where(Prediction.model_id.in_(layers), *_of_run(run, image_ids))
+    )
+    return {
+        row.id: (layer.recalibration.probability(row.p_pneumonia), layer.version)
+        for row in session.execute(scores)
+        if (layer := layers.get(row.model_id)) is not None
+    }
 
 
 def _readings(session: Session, run: Run, image_ids: Sequence[int] | None) -> dict[int, Any]:

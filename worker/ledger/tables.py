@@ -611,6 +611,27 @@ class SiteSetting(Base):
     at: Mapped[datetime]
 
 
+class SiteCalibration(Base):
+    """A recalibration of a model's scores to this site. No row is ever changed; `SiteSetting` says which one is in force.
+
+    `version` counts the rows of a model from 1. `cases_digest` is the SHA-256 of the cases that it was fitted on, and
+    `figures` has their numbers and the held-out figures: see `worker.recalibration.held_out`.
+    """
+
+    __tablename__ = "site_calibration"
+    __table_args__ = (UniqueConstraint("model_id", "version"),)
+
+    id: Mapped[int] = mapped_column(KEY, primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"))
+    version: Mapped[int]
+    intercept: Mapped[float]
+    slope: Mapped[float]
+    prevalence: Mapped[float]
+    cases_digest: Mapped[str] = mapped_column(String(64))
+    figures: Mapped[dict[str, Any]] = mapped_column(JSON)
+    at: Mapped[datetime]
+
+
 class Rescore(Base):
     """An image that lost its score to be scored again. `seen_at` is null until a person has seen the result.
 

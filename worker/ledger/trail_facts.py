@@ -79,6 +79,7 @@ PROVEN: dict[str, tuple[str, ...]] = {
         "undoes_id", "supersedes_id", "score_shown", "map_shown", "open_ms", *_PROTOCOL, "at",
     ),
     "site_setting": ("name", "value", "set_by", "why", "at"),
+    "site_calibration": ("model_id", "version", "intercept", "slope", "prevalence", "cases_digest", "figures", "at"),
     "shadow_prediction": (
         "image_id", "model_id", "outcome", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "cropped", "population",
         "versions", "at",
@@ -528,6 +529,15 @@ _ROW_EVENTS: dict[str, Callable[[TrailEvent], Facts]] = {
     "thresholds_set": _setting,
     "model_activated": _setting,
     "shadow_set": _setting,
+    "calibration_set": _setting,
+    "calibration_revoked": _setting,
+    "calibration_fitted": lambda event: {
+        "at": event.at,
+        **_renamed(event.payload, model="model_id"),
+        **_chosen(
+            event.payload, "version", "intercept", "slope", "prevalence", "cases_digest", "figures_sha256"
+        ),
+    },
     "shadow_scored": _shadow_scored,
     "accesses_chained": lambda event: {
         "at": event.at,

@@ -24,6 +24,8 @@ from worker.ledger.tables import Run
 FLAGGED_COLUMNS = (
     "image", "verdict", "p_pneumonia", "review", "phantom", "population", *PATIENT_COLUMNS, "file"
 )  # fmt: skip
+# What the calibration in force says; beside the score, if there is one.
+SITE_COLUMNS = ("site_probability", "site_calibration")
 REJECTED_COLUMNS = ("image", "state", "code", "reason", "file")
 # The reading in force: docs/report.md says what each column means.
 READING_COLUMNS = (
@@ -244,7 +246,24 @@ def flagged_row(figures: RunFigures, image: Row[Any]) -> dict[str, object]:
         # An unknown age is counted once for the run: at a site that sends no ages, it would stand in every row.
         "population": "outside" if image.population == Population.OUTSIDE else "",
         "file": image.original_name,
+        **{name: "" if value is None else value for name, value in site_row(figures, image).items()},
     }
+
+
+def scored_columns(figures: RunFigures) -> tuple[str, ...]:
+    """Return the columns of scored images for people: those of the site only if a calibration is in force."""
+    if not figures.recalibrated:
+        return FLAGGED_COLUMNS
+    place = FLAGGED_COLUMNS.index("p_pneumonia") + 1
+    return (*FLAGGED_COLUMNS[:place], *SITE_COLUMNS, *FLAGGED_COLUMNS[place:])
+
+
+def site_row(figures: RunFigures, image: Row[Any]) -> dict[str, object]:
+    """Return the probability at this site, and the version of the calibration; None without one or without a score."""
+    known = None if image.p_pneumonia is None else figures.recalibrated.get(image.id)
+    return dict(
+        zip(SITE_COLUMNS, (None, None) if known is None else (round(known[0], 6), known[1]), strict=True)
+    )
 
 
 def reading_row(figures: RunFigures, image_id: int) -> dict[str, Any]:

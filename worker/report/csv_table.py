@@ -13,7 +13,7 @@ from worker import DISCLAIMER
 from worker.ledger.reports import RunFigures
 from worker.ledger.studies import PATIENT_COLUMNS
 from worker.report import content
-from worker.report.content import FLAGGED_COLUMNS, READING_COLUMNS, Report
+from worker.report.content import FLAGGED_COLUMNS, READING_COLUMNS, SITE_COLUMNS, Report
 
 # With the lookalikes of the minus sign that have no compatible form.
 _FORMULA_STARTS = (
@@ -40,6 +40,7 @@ COLUMNS = (
     *PATIENT_COLUMNS,
     *READING_COLUMNS,
     *("run_id", "reason_code", "received_at", "scored_at"),
+    *SITE_COLUMNS,
 )
 
 

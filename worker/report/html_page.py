@@ -10,7 +10,6 @@ from worker import DISCLAIMER
 from worker.ledger.reports import RunFigures
 from worker.report import content
 from worker.report.content import (
-    FLAGGED_COLUMNS,
     READINGS_TABLE,
     REJECTED_COLUMNS,
     SHOWN,
@@ -48,7 +47,9 @@ def as_html(report: Report) -> str:
 def _scored(figures: RunFigures, images: Sequence[Any], total: int, kind: str) -> str:
     """Return the first of these images as a table, and the sentence that says if there are more."""
     shown = images[:SHOWN]
-    table = _html_table(FLAGGED_COLUMNS, [content.flagged_row(figures, image) for image in shown])
+    table = _html_table(
+        content.scored_columns(figures), [content.flagged_row(figures, image) for image in shown]
+    )
     cut = content.cut_sentence(len(shown), total, kind)
     return f"{table}<p>{html.escape(cut)}</p>" if cut else table
 

@@ -47,6 +47,7 @@ def _scored_image(figures: RunFigures, image: Row[Any]) -> dict[str, object]:
     return (
         content.flagged_row(figures, image)
         | {"population": image.population}
+        | content.site_row(figures, image)
         | content.patient_row(figures, image)
         | content.reading_row(figures, image.id)
     )

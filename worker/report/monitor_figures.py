@@ -222,6 +222,32 @@ def monitor_figures(
     return _Reader(session, start, chosen.model, names=names, person=person).read(extent[0], last)
 
 
+@dataclass(frozen=True)
+class ScoresOfDays:
+    """The scores of the images of some days, which are over, by twentieths."""
+
+    first: date
+    last: date
+    scores: Bins
+
+
+def scores_of_days(
+    session: Session, model: Model, first: date, last: date, *, person: bool = True
+) -> ScoresOfDays | None:
+    """Return the scores that a model gave from one day to another; None if no day that may be shown lies between them.
+
+    `person` as in `monitor_figures`: the days that a person may see.
+    """
+    over = day_of(ledger_time(session)) - timedelta(days=1)
+    last = min(last, over)
+    if last < first:
+        return None
+    start = MonitorFigures(Asked(), models=(), model=model, expected=Expected())
+    return ScoresOfDays(
+        first, last, _Reader(session, start, model, names=False, person=person).scores(first, last)
+    )
+
+
 class _Reader:
     """Reads the counts of some days and makes figures of them."""
 
@@ -270,6 +296,11 @@ class _Reader:
             rejected=_rejected(whole),
             calibration=() if self._is_reader or whole.images < SMALL else estimates.calibration(whole),
         )
+
+    def scores(self, first: date, last: date) -> Bins:
+        """Return the scores of all images of the days that may be shown."""
+        withheld = self._withheld(first, last)
+        return _scores(self._of_model(self._rows(EVERYTHING, first, last, withheld)))
 
     @property
     def _is_reader(self) -> bool:

@@ -25,6 +25,11 @@ class Scores:
         """Return the number of images."""
         return len(self._plain) + len(self._cropped) + len(self._outside)
 
+    @property
+    def values(self) -> list[float]:
+        """All scores."""
+        return [*self._plain, *self._cropped, *self._outside]
+
     def at_or_above(self, threshold: float) -> int:
         """Return how many reach a threshold."""
         return sum(_reaching(scores, threshold) for scores in (self._plain, self._cropped, self._outside))

@@ -8,7 +8,7 @@ from typing import Any
 from worker import DISCLAIMER
 from worker.ledger.reports import RunFigures
 from worker.report import content
-from worker.report.content import FLAGGED_COLUMNS, READINGS_TABLE, REJECTED_COLUMNS, SHOWN, Report
+from worker.report.content import READINGS_TABLE, REJECTED_COLUMNS, SHOWN, Report
 from worker.terminal import printable
 
 
@@ -49,7 +49,7 @@ def as_text(report: Report) -> str:
 def _scored(figures: RunFigures, images: Sequence[Any], total: int, kind: str) -> list[str]:
     """Return the first of these images as a table, and the sentence that says if there are more."""
     shown = images[:SHOWN]
-    table = _table(FLAGGED_COLUMNS, [content.flagged_row(figures, image) for image in shown])
+    table = _table(content.scored_columns(figures), [content.flagged_row(figures, image) for image in shown])
     return [*table, *filter(None, [content.cut_sentence(len(shown), total, kind)])]
 
 
