@@ -56,10 +56,10 @@ def _retriage(ledger: Ledger, point: Point) -> Document:
         model = models.model_in_use(session)
         if model is None:
             raise ValueError("the synthetic ledger has no model")
-        retriage.count(session, model.sha256, point.bounds, None)
+        choice = Choice(point, None, retriages=True)
+        retriage.count(session, model.sha256, choice)
     counted = time.perf_counter()
     with ledger.transaction() as session:
-        choice = Choice(point, None, retriages=True)
         at = ledger_time(session)
         done = retriage.put_in_force(session, model, choice, who=actors.PROGRAM, why="a measurement", at=at)
     return {

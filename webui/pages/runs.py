@@ -59,7 +59,7 @@ def _unexpected_share(session: Session, run: RunSummary) -> str | None:
     used = models[0].operating_point if models else None
     if used is None or run.first_scored_at is None or run.first_scored_at < models[0].model.active_since:
         return None
-    if thresholds.changed_since(session, run.first_scored_at):
+    if models[0].has_groups or thresholds.changed_since(session, run.first_scored_at):
         # Some verdicts of the run may follow another point than the one in use.
         return None
     counts = run.file_counts

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from worker.ledger import active_models, shadows, thresholds
 from worker.ledger.tables import Model, OperatingPointRow, Prediction, PredictionTally
+
+# The latest predictions of a model among which one with the general operating point is looked for.
+_LATEST = 200
 
 
 @dataclass(frozen=True)
@@ -20,14 +23,16 @@ class RegisteredModel:
         model: its row.
         in_use: whether it is the model that scores now.
         scored: number of images it has scored.
-        operating_point: the operating point that the site has in force for it, else that of its latest prediction; None if
-            it has scored nothing.
+        operating_point: the general operating point that the site has in force for it, else that of its latest prediction;
+            None if it has scored nothing.
+        has_groups: whether images of some groups follow other points.
     """
 
     model: Model
     in_use: bool
     scored: int
     operating_point: OperatingPointRow | None
+    has_groups: bool = False
 
 
 def registered_models(session: Session) -> list[RegisteredModel]:
@@ -36,7 +41,13 @@ def registered_models(session: Session) -> list[RegisteredModel]:
     scored = {tally.model_id: tally.total for tally in session.scalars(select(PredictionTally))}
     in_use = _model_in_use(session, models)
     registered = [
-        RegisteredModel(model, model is in_use, scored.get(model.id, 0), _point_in_use(session, model))
+        RegisteredModel(
+            model,
+            model is in_use,
+            scored.get(model.id, 0),
+            _point_in_force(session, model),
+            bool(thresholds.plan(session, model.sha256).groups),
+        )
         for model in models
     ]
     return sorted(registered, key=lambda candidate: not candidate.in_use)
@@ -53,16 +64,21 @@ def model_in_use(session: Session) -> Model | None:
 
 
 def unused_point(session: Session) -> str | None:
-    """Return a sentence if the site's operating point is for another model than the one that scores now, else None."""
+    """Return a sentence if the site's operating points are for another model than the one that scores now, else None."""
     setting = thresholds.latest(session)
-    if setting is None or setting.point is None:
+    if setting is None:
         return None
     model = model_in_use(session)
-    if model is None or model.sha256 == setting.model_sha256:
+    if model is None or thresholds.is_decided(session, model.sha256):
+        return None
+    plan = thresholds.plan(session, setting.model_sha256)
+    names = dict.fromkeys(one.point.name for one in (plan.general, *plan.groups) if one and one.point)
+    if model.sha256 == setting.model_sha256 or not names:
         return None
     return (
-        f"The operating point {setting.point.name} was set for another model ({setting.model_sha256[:12]}), so the model "
-        f"that scores now ({model.sha256[:12]}) does not use it. Set a point for this model on the page Thresholds."
+        f"The operating point {' and '.join(names)} was set for another model ({setting.model_sha256[:12]}), so the model "
+        f"that scores now ({model.sha256[:12]}) does not use it. Put a point in force for this model, or none, on the page "
+        "Thresholds."
     )
 
 
@@ -91,7 +107,7 @@ def _model_in_use(session: Session, models: Sequence[Model]) -> Model | None:
     return next(model for model in models if model.id == latest.model_id)
 
 
-def _point_in_use(session: Session, model: Model) -> OperatingPointRow | None:
+def _point_in_force(session: Session, model: Model) -> OperatingPointRow | None:
     setting = thresholds.in_force(session, model.sha256)
     if setting is not None:
         return session.get(OperatingPointRow, setting.operating_point_id)
@@ -99,11 +115,27 @@ def _point_in_use(session: Session, model: Model) -> OperatingPointRow | None:
 
 
 def latest_point(session: Session, model: Model) -> OperatingPointRow | None:
-    """Return the operating point of the model's latest prediction; None if it has scored nothing."""
+    """Return the general operating point of the model's latest predictions; None if it has scored nothing.
+
+    If so many of them followed points of groups that nobody knows the general one, it is the one that a worker registered
+    last.
+    """
     # By id, because PostgreSQL would otherwise search row by row from the latest prediction of any model.
-    latest = select(func.max(Prediction.id)).where(Prediction.model_id == model.id).scalar_subquery()
+    latest = (
+        select(Prediction.operating_point_id, Prediction.point_group)
+        .where(Prediction.model_id == model.id)
+        .order_by(Prediction.id.desc())
+        .limit(_LATEST)
+    )
+    points = session.execute(latest).all()
+    if not points:
+        return None
+    general = next((row.operating_point_id for row in points if row.point_group is None), None)
+    if general is not None:
+        return session.get(OperatingPointRow, general)
     return session.scalars(
         select(OperatingPointRow)
-        .join(Prediction, Prediction.operating_point_id == OperatingPointRow.id)
-        .where(Prediction.id == latest)
+        .where(OperatingPointRow.model_id == model.id, OperatingPointRow.set_by == thresholds.BY_BUNDLE)
+        .order_by(OperatingPointRow.id.desc())
+        .limit(1)
     ).one_or_none()

@@ -87,14 +87,17 @@ class Expected:
     """What the model's card expects.
 
     Attributes:
-        point: the name of the operating point in force; empty without one.
-        flagged: the share of flagged images; None if the card has no figure for this point.
+        point: the name of the general operating point in force; empty without one.
+        flagged: the share of flagged images; None if the card has no figure for this point, or if images of some groups
+            follow other points.
         scores: the share of scores in each twentieth; None if the card has no curve for it.
+        has_groups: whether images of some groups follow other points.
     """
 
     point: str = ""
     flagged: float | None = None
     scores: Sequence[float] | None = None
+    has_groups: bool = False
 
 
 @dataclass(frozen=True)
@@ -382,7 +385,8 @@ def _expected(chosen: RegisteredModel | None) -> Expected:
         return Expected()
     card = read_card(chosen.model.card)
     flagged = next((point.flagged_share for point in operating_points(card) if _is_at(point, row)), None)
-    return Expected(row.name, flagged, expected_scores(card))
+    has_groups = chosen.has_groups
+    return Expected(row.name, None if has_groups else flagged, expected_scores(card), has_groups)
 
 
 def _is_at(point: Point, row: OperatingPointRow) -> bool:
