@@ -81,6 +81,18 @@ def activate(sha256: str) -> ResponseReturnValue:
     return _changed(change, sha256)
 
 
+@pages.post("/models/default")
+@needs(Permission.MANAGE)
+def activate_default() -> ResponseReturnValue:
+    """Let each worker's setting NIGHTREAD_MODEL decide again."""
+
+    def change(session: Session, known: KnownBundles, why: str, at: datetime) -> str:
+        model_choice.activate_default(session, known, who=identity.current().actor, why=why, at=at)
+        return "Each worker scores with the model of its setting NIGHTREAD_MODEL from now on."
+
+    return _changed(change, None)
+
+
 @pages.post("/models/<sha256>/shadow")
 @needs(Permission.MANAGE)
 def shadow(sha256: str) -> ResponseReturnValue:

@@ -24,6 +24,20 @@ def activate(
     return active_models.activate(session, _usable(session, known, name, at), who=who, why=why, at=at)
 
 
+def activate_default(
+    session: Session, known: KnownBundles, *, who: str, why: str, at: datetime
+) -> Activation:
+    """Let each worker's setting NIGHTREAD_MODEL decide again which model scores.
+
+    Raises ValueError if a worker cannot use the model of its setting, or without a reason.
+    """
+    obstacle = known.obstacle_of_own()
+    if obstacle is not None:
+        raise ValueError(obstacle)
+    own = bundles.register(session, known.own()[0], at)
+    return active_models.activate_default(session, own, who=who, why=why, at=at)
+
+
 def shadow(
     session: Session,
     known: KnownBundles,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -89,11 +90,12 @@ def _latest_first(session: Session) -> Sequence[Model]:
 def _model_in_use(session: Session, models: Sequence[Model]) -> Model | None:
     """Return the model that the site has made active.
 
-    Without a choice of the site: the model that scored last, or one that a worker has registered at its start since then.
+    Without a choice of the site: the model that scored last, or one that a worker has registered at its start since then, or
+    the one to which the site has gone back since then.
     """
-    active = active_models.in_force(session)
-    if active is not None:
-        return next((model for model in models if model.sha256 == active.model_sha256), None)
+    choice = active_models.latest(session)
+    if choice is not None and choice.model_sha256 is not None:
+        return next((model for model in models if model.sha256 == choice.model_sha256), None)
     # No worker has started with a model that was registered as a candidate.
     candidates = shadows.candidates(session)
     started = [model for model in models if model.sha256 not in candidates]
@@ -102,9 +104,14 @@ def _model_in_use(session: Session, models: Sequence[Model]) -> Model | None:
         .order_by(Prediction.finished_at.desc(), Prediction.id.desc())
         .limit(1)
     ).one_or_none()
-    if latest is None or (started and started[0].active_since > latest.finished_at):
-        return started[0] if started else None
-    return next(model for model in models if model.id == latest.model_id)
+    since: list[tuple[datetime, Model]] = []
+    if latest is not None:
+        since.append((latest.finished_at, next(model for model in models if model.id == latest.model_id)))
+    if started:
+        since.append((started[0].active_since, started[0]))
+    if choice is not None:
+        since += [(choice.at, model) for model in models if model.sha256 == choice.own_sha256]
+    return max(since, key=lambda known: known[0])[1] if since else None
 
 
 def _point_in_force(session: Session, model: Model) -> OperatingPointRow | None:

@@ -58,6 +58,33 @@ def test_administrator_makes_a_model_active_and_the_former_one_again(eve: FlaskC
     assert_proven(night)
 
 
+def test_administrator_goes_back_to_the_setting_of_each_worker(eve: FlaskClient, night: Night) -> None:
+    run_worker(night.ledger, bundle_of(night.ledger, MODEL_SHA256), candidate_bundle())
+    assert "Let the setting decide" not in eve.get("/models").text
+    assert eve.post("/models/default", data={"why": "x"}).status_code == 400
+    eve.post(f"/models/{CANDIDATE}/activate", data={"why": "a trial"})
+    page = eve.get("/models").text
+    assert f"nightread 0.1.0 <code>{MODEL_SHA256[:12]}</code>" in page
+    assert eve.post("/models/default", data={"why": " "}).status_code == 400
+    answer = eve.post("/models/default", data={"why": "the trial is over"}, follow_redirects=True)
+    assert (
+        "Each worker scores with the model of its setting <code>NIGHTREAD_MODEL</code>, since" in answer.text
+    )
+    assert "the trial is over" in answer.text
+    assert in_use(night) == MODEL_SHA256
+    assert_proven(night)
+
+
+def test_setting_that_no_worker_can_follow_is_refused(eve: FlaskClient, night: Night) -> None:
+    run_worker(night.ledger, candidate_bundle())
+    eve.post(f"/models/{CANDIDATE}/activate", data={"why": "a trial"})
+    run_worker(night.ledger, candidate_bundle("no network", "d5" * 32), candidate_bundle(), host="ward-8")
+    answer = eve.post("/models/default", data={"why": "x"})
+    assert answer.status_code == 400
+    assert "On ward-8, the model of the setting NIGHTREAD_MODEL cannot be used: no network" in answer.text
+    assert "Not possible now: on ward-8" in eve.get("/models").text
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [({"why": " "}, "needs a reason"), ({"why": "x" * 1_001}, "too long"), ({}, "needs a reason")],

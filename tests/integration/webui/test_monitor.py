@@ -15,13 +15,15 @@ from tests.filling import follow, known_reader
 from tests.integration.webui.night import Night
 from tests.monitored import everything, keep_days, some, yesterday
 from tests.signing_in import bearer, sign_in
-from worker.ledger import monitoring
+from worker.ledger import monitoring, thresholds
 from worker.ledger.models import model_in_use
 from worker.ledger.monitor_counts import NO_MODEL, Group
 from worker.ledger.monitored_groups import Dimension
+from worker.ledger.point_groups import Group as PointGroup
 from worker.ledger.protocols import Protocol, Shown
 from worker.ledger.roles import Role, Scope
 from worker.ledger.session import ledger_time
+from worker.ledger.tables import Model
 from worker.monitor.counts import Counts, Findings
 
 ALERT = {
@@ -216,3 +218,23 @@ def test_a_model_can_be_chosen(weeks: Night, client: FlaskClient) -> None:
     weeks.score({}, model_sha256="6f" * 32)
     page = client.get("/monitor").text
     assert '<select name="model">' in page
+
+
+def test_no_share_is_expected_while_groups_have_points(app: Flask, weeks: Night, model_id: int) -> None:
+    browser = client(app, weeks, Role.AUDITOR)
+
+    def put_in_force(group: PointGroup | None) -> None:
+        with weeks.ledger.transaction() as session:
+            model, at = session.get_one(Model, model_id), ledger_time(session)
+            point = thresholds.find(session, model, "balanced")
+            thresholds.change(session, model, point, who="os:0", why="a test", at=at, group=group)
+
+    put_in_force(None)
+    assert document(browser)["expected"]["flagged"] is not None
+    assert "The dashed line is the share" in browser.get("/monitor").text
+    put_in_force(PointGroup.parse("age=18-64"))
+    expected = document(browser)["expected"]
+    assert (expected["flagged"], expected["has_groups"]) == (None, True)
+    page = browser.get("/monitor").text
+    assert "The dashed line is the share" not in page
+    assert "operating points of their own" in page

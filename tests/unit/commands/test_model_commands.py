@@ -84,6 +84,19 @@ def test_activate_is_on_record_and_goes_back(ledger: Ledger, other: str) -> None
     assert_consistent(ledger)
 
 
+def test_site_goes_back_to_the_setting_of_each_worker(ledger: Ledger, other: str) -> None:
+    run("activate", "tuned", "--why", "a trial")
+    back = document("activate", "--default", "--why", "the trial is over")
+    assert (back["active"]["sha256"], back["active"]["source"]) == (SHIPPED, "setting")
+    assert (back["active"]["why"], back["changes"][0]["model"]) == ("the trial is over", None)
+    text = run("list").stdout
+    assert "Active: the model of the setting NIGHTREAD_MODEL of each worker, since " in text
+    told = run("activate", "--default", "--why", "again", fails=1).stderr
+    assert "Each worker scores with the model of its setting NIGHTREAD_MODEL already." in told
+    assert "either the name of a model or --default" in run("activate", "--why", "x", fails=2).stderr
+    assert_consistent(ledger)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

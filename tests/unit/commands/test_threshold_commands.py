@@ -85,6 +85,7 @@ def test_group_gets_a_point_of_its_own(ledger: Ledger, clear: int) -> None:
     give_age(ledger, clear, 44)
     (other,) = fill(ledger, 2)
     score(ledger, [other], p_pneumonia=0.15)
+    known_model(ledger, card=a_card())
     asked = run("set", *OURS, "--for", "age=18-64", answer="n\n")
     assert "Operating point ours for ages 18 to 64: threshold 0.2" in asked.stderr
     assert "Of 1 unread images, 1 would get another verdict" in asked.stderr
@@ -132,7 +133,7 @@ def test_days_limit_a_retriage(ledger: Ledger, clear: int) -> None:
         ),
         (["screen", "--for", "adults", "--why", "x", "--yes"], 1, "written as age=18-64 or source=upload."),
         (["screen", "--for", "age=18-20", "--why", "x", "--yes"], 1, "has 5 years or more"),
-        (["screen", "--for", "source=fax", "--why", "x", "--yes"], 1, "The sources are folder"),
+        (["screen", "--for", "source=fax", "--why", "x", "--yes"], 1, "the sources are folder"),
         (
             ["--default", "--for", "age=18-64", "--why", "x", "--yes"],
             1,
