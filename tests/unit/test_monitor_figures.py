@@ -17,7 +17,7 @@ from worker.ledger.monitor_counts import NO_MODEL, Group
 from worker.ledger.monitored_groups import Dimension
 from worker.ledger.protocols import Protocol, Shown
 from worker.ledger.session import Ledger
-from worker.monitor.counts import BINS, Counts, Findings
+from worker.monitor.counts import BINS, Counts, FindingCounts
 from worker.report.monitor_figures import (
     Asked,
     MonitorFigures,
@@ -144,7 +144,10 @@ def test_images_of_other_models_are_counted_apart(ledger: Ledger, model_id: int)
 def test_readers_have_names_only_for_who_may_see_them(ledger: Ledger, model_id: int) -> None:
     ada = known_reader(ledger, "Ada")
     read = Counts(
-        scored=some(40, 40).scored, flagged=40, flagged_read=Findings(30, 10), clear_read_undrawn=Findings(1)
+        scored=some(40, 40).scored,
+        flagged=40,
+        flagged_read=FindingCounts(30, 10),
+        clear_read_undrawn=FindingCounts(1),
     )
     days = {everything(model_id): some(90, 40), Group(Dimension.READER, str(ada), model_id): read}
     keep_days(ledger, {yesterday(ledger): days})

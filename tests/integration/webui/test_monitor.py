@@ -24,7 +24,7 @@ from worker.ledger.protocols import Protocol, Shown
 from worker.ledger.roles import Role, Scope
 from worker.ledger.session import ledger_time
 from worker.ledger.tables import Model
-from worker.monitor.counts import Counts, Findings
+from worker.monitor.counts import Counts, FindingCounts
 
 ALERT = {
     "dimension": "machine",
@@ -57,7 +57,7 @@ def weeks(night: Night, model_id: int) -> Night:
     """Ten weeks of images from two machines, read by Ada; some were rejected."""
     last, ada = yesterday(night.ledger), known_reader(night.ledger, "Ada")
     counts = some(60, 20)
-    read = Counts(scored=some(20, 20).scored, flagged=20, flagged_read=Findings(15, 5))
+    read = Counts(scored=some(20, 20).scored, flagged=20, flagged_read=FindingCounts(15, 5))
     keep_days(
         night.ledger,
         {
@@ -128,7 +128,7 @@ def test_nothing_changed_is_said_with_the_day(weeks: Night, client: FlaskClient)
 
 
 def test_sensitivity_without_a_sample_is_not_known(night: Night, model_id: int, client: FlaskClient) -> None:
-    counts = Counts(scored=some(60, 20).scored, flagged=20, clear=40, flagged_read=Findings(15, 5))
+    counts = Counts(scored=some(60, 20).scored, flagged=20, clear=40, flagged_read=FindingCounts(15, 5))
     keep_days(night.ledger, {yesterday(night.ledger): {everything(model_id): counts}})
     page = client.get("/monitor").text
     assert "No clear image was drawn, so nobody knows what was missed." in page

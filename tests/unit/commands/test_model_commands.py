@@ -104,7 +104,7 @@ def test_site_goes_back_to_the_setting_of_each_worker(ledger: Ledger, other: str
         (("activate", "tuned", "--why", " "), "A change of the active model needs a reason."),
         (("shadow", "tuned", "--why", " "), "Shadow scoring needs a reason."),
         (("shadow", "tuned", "--why", "x", "--since", "9999-12-31"), "The day 9999-12-31 is in the future"),
-        (("shadow", "--off", "--why", "x"), "This is how it is already."),
+        (("shadow", "--off", "--why", "x"), "Nothing is scored in the background already."),
         (("show", "nowhere"), "There is no model nowhere here"),
     ],
 )
