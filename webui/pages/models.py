@@ -52,7 +52,7 @@ _DISCORDANT = 200
 @pages.get("/models")
 @needs(Permission.MODELS)
 def listing() -> ResponseReturnValue:
-    """Show the models, and the card of the one in use."""
+    """Show the models, and the card of the active one."""
     shown, models = _models()
     return _page(shown, models, models[0] if models else None)
 

@@ -252,12 +252,8 @@ class _Comparer:
         """Return the ages of the patients of images, by the image's id, of the instances of a page."""
         studies = {image_id: row["study_id"] for image_id, rows in instances.items() for row in rows}
         known = select(Study.id, Study.age_years).where(Study.id.in_(set(studies.values()) - {None}))
-        ages = dict(self._session.execute(known).all())
-        return {
-            image_id: ages[study_id]
-            for image_id, study_id in studies.items()
-            if ages.get(study_id) is not None
-        }
+        ages = {study_id: age for study_id, age in self._session.execute(known) if age is not None}
+        return {image_id: ages[study_id] for image_id, study_id in studies.items() if study_id in ages}
 
     def _with_retriages(self, events: Collection[TrailEvent]) -> Collection[TrailEvent]:
         """Return the events about an image and the re-triages of all images, in their order."""

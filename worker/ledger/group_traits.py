@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from worker.ledger.point_groups import Traits
 from worker.ledger.tables import Image, Instance, Receipt, Study
 
 
-def with_traits(images: Select[Any]) -> Select[Any]:
+def with_traits(images: Any) -> Any:
     """Join what is known of images: the first receipt, and instance and study if there are any."""
     first = select(func.min(Receipt.id)).where(Receipt.image_id == Image.id).correlate(Image)
     return (

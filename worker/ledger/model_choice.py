@@ -55,7 +55,7 @@ def shadow(
     """
     if name is None:
         return shadows.change(session, None, who=who, why=why, at=at)
-    # Before the candidate is registered: without a choice of the site, the model that was registered last is in use.
+    # Before the candidate is registered: without a choice of the site, the model that was registered last is active.
     active = model_in_use(session)
     model = _usable(session, known, name, at)
     if active is not None and active.sha256 == model.sha256:

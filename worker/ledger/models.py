@@ -1,4 +1,4 @@
-"""The registered models: which one is in use, and how many images each has scored."""
+"""The registered models: which one is active, and how many images each has scored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RegisteredModel:
 
 
 def registered_models(session: Session) -> list[RegisteredModel]:
-    """Return every registered model: the one in use first, then the most recently registered."""
+    """Return every registered model: the active one first, then the most recently registered."""
     models = _latest_first(session)
     scored = {tally.model_id: tally.total for tally in session.scalars(select(PredictionTally))}
     in_use = _model_in_use(session, models)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session, aliased
@@ -265,7 +266,7 @@ def _triage(session: Session, rule: Rule) -> dict[tuple[str, str], list[int]]:
     triaged: dict[tuple[str, str], list[int]] = defaultdict(list)
     columns = Image.id, Image.verdict, Prediction.p_pneumonia, Prediction.population, Prediction.crop_left
     of_patient = (Study.age_years, Receipt.source) if rule.about.needs_traits else ()
-    rows = (
+    rows: Any = (
         select(*columns, *of_patient)
         .select_from(Image)
         .join(Prediction, Prediction.image_id == Image.id)

@@ -290,7 +290,8 @@ def _is_point() -> ColumnElement[bool]:
 
 
 def _is_for(model_sha256: str) -> ColumnElement[bool]:
-    return SiteSetting.value["model"].as_string() == model_sha256
+    model: ColumnElement[str] = SiteSetting.value["model"].as_string()
+    return model == model_sha256
 
 
 def _last(session: Session, model_sha256: str, group: Group | None) -> Setting | None:

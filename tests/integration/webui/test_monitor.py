@@ -198,10 +198,27 @@ def test_days_before_the_first_image_are_a_sentence(weeks: Night, client: FlaskC
     assert "table-of-scores" not in page
 
 
-def test_unknown_group_shows_nothing_and_fails_nothing(weeks: Night, client: FlaskClient) -> None:
+def test_unknown_group_is_told_with_those_that_there_are(weeks: Night, client: FlaskClient) -> None:
     page = client.get("/monitor?by=machine&group=%3Cscript%3E")
-    assert page.status_code == 200
-    assert "<script>" not in page.text.split("<main", 1)[1]
+    assert page.status_code == 404
+    assert "There is no group &lt;script&gt; by machine; there are: Agfa CR, unknown." in page.text
+    answer = client.get("/api/v1/monitor?by=machine&group=nowhere")
+    assert answer.status_code == 404
+    assert answer.get_json()["error"] == "There is no group nowhere by machine; there are: Agfa CR, unknown."
+
+
+def test_period_that_is_not_over_is_marked(weeks: Night, client: FlaskClient) -> None:
+    months = document(client, "?period=month")["periods"]
+    incomplete = sum(not month["complete"] for month in months)
+    # Seventy days are never whole months.
+    assert 1 <= incomplete <= 2
+    page = client.get("/monitor?period=month").text
+    assert page.count(">incomplete<") == 2 * incomplete, "in both tables"
+    assert "some days are before the first image" in page
+    assert 'class="dot l0 open"' in page
+    page = client.get("/monitor?period=day").text
+    assert ">incomplete<" not in page
+    assert 'class="dot l0 open"' not in page
 
 
 def test_files_have_a_row_for_each_period_and_group(weeks: Night, client: FlaskClient) -> None:

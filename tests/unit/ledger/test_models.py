@@ -1,4 +1,4 @@
-"""Registered models: which one is in use, and how many images model has scored."""
+"""Registered models: which one is active, and how many images model has scored."""
 
 from __future__ import annotations
 
