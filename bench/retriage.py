@@ -53,7 +53,7 @@ def measure(ledger: Ledger, images: int, *, verify: bool) -> Document:
 def _retriage(ledger: Ledger, point: Point) -> Document:
     began = time.perf_counter()
     with ledger.reading() as session:
-        model = models.model_in_use(session)
+        model = models.active_model(session)
         if model is None:
             raise ValueError("the synthetic ledger has no model")
         choice = Choice(point, None, retriages=True)

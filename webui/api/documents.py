@@ -131,7 +131,7 @@ def model_document(model: RegisteredModel) -> dict[str, Any]:
         "name": model.model.name,
         "version": model.model.version,
         "active_since": _iso(model.model.active_since),
-        "in_use": model.in_use,
+        "in_use": model.is_active,
         "scored": model.scored,
     }
 

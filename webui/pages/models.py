@@ -201,7 +201,7 @@ def _models() -> tuple[ModelsOverview, list[RegisteredModel]]:
         models = registered_models(session)
     registered = {model.model.sha256 for model in models}
     found = [
-        RegisteredModel(_unregistered(bundle.sha256, bundle), in_use=False, scored=0, operating_point=None)
+        RegisteredModel(_unregistered(bundle.sha256, bundle), is_active=False, scored=0, operating_point=None)
         for bundle in shown.known.unique()
         if bundle.sha256 and bundle.sha256 not in registered
     ]

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from worker.ledger import active_models, bundles, shadows
 from worker.ledger.active_models import Activation
 from worker.ledger.bundles import KnownBundles
-from worker.ledger.models import model_in_use
+from worker.ledger.models import active_model
 from worker.ledger.shadows import IMAGES, Shadow
 from worker.ledger.tables import Model
 
@@ -56,7 +56,7 @@ def shadow(
     if name is None:
         return shadows.change(session, None, who=who, why=why, at=at)
     # Before the candidate is registered: without a choice of the site, the model that was registered last is active.
-    active = model_in_use(session)
+    active = active_model(session)
     model = _usable(session, known, name, at)
     if active is not None and active.sha256 == model.sha256:
         raise ValueError("this is the active model, which has scored these images already")

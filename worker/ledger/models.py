@@ -22,7 +22,7 @@ class RegisteredModel:
 
     Attributes:
         model: its row.
-        in_use: whether it is the model that scores now.
+        is_active: whether it is the model that scores now.
         scored: number of images it has scored.
         operating_point: the general operating point that the site has in force for it, else that of its latest prediction;
             None if it has scored nothing.
@@ -30,7 +30,7 @@ class RegisteredModel:
     """
 
     model: Model
-    in_use: bool
+    is_active: bool
     scored: int
     operating_point: OperatingPointRow | None
     has_groups: bool = False
@@ -40,18 +40,18 @@ def registered_models(session: Session) -> list[RegisteredModel]:
     """Return every registered model: the active one first, then the most recently registered."""
     models = _latest_first(session)
     scored = {tally.model_id: tally.total for tally in session.scalars(select(PredictionTally))}
-    in_use = _model_in_use(session, models)
+    active = _active_model(session, models)
     registered = [
         RegisteredModel(
             model,
-            model is in_use,
+            model is active,
             scored.get(model.id, 0),
             _point_in_force(session, model),
             bool(thresholds.plan(session, model.sha256).groups),
         )
         for model in models
     ]
-    return sorted(registered, key=lambda candidate: not candidate.in_use)
+    return sorted(registered, key=lambda candidate: not candidate.is_active)
 
 
 def find_model(models: Sequence[RegisteredModel], sha256: str) -> RegisteredModel | None:
@@ -59,9 +59,9 @@ def find_model(models: Sequence[RegisteredModel], sha256: str) -> RegisteredMode
     return next((model for model in models if model.model.sha256 == sha256.lower()), None)
 
 
-def model_in_use(session: Session) -> Model | None:
+def active_model(session: Session) -> Model | None:
     """Return the model that scores now; None before a worker has registered one."""
-    return _model_in_use(session, _latest_first(session))
+    return _active_model(session, _latest_first(session))
 
 
 def unused_point(session: Session) -> str | None:
@@ -69,7 +69,7 @@ def unused_point(session: Session) -> str | None:
     setting = thresholds.latest(session)
     if setting is None:
         return None
-    model = model_in_use(session)
+    model = active_model(session)
     if model is None or thresholds.is_decided(session, model.sha256):
         return None
     plan = thresholds.plan(session, setting.model_sha256)
@@ -87,7 +87,7 @@ def _latest_first(session: Session) -> Sequence[Model]:
     return session.scalars(select(Model).order_by(Model.active_since.desc(), Model.id.desc())).all()
 
 
-def _model_in_use(session: Session, models: Sequence[Model]) -> Model | None:
+def _active_model(session: Session, models: Sequence[Model]) -> Model | None:
     """Return the model that the site has made active.
 
     Without a choice of the site: the model that scored last, or one that a worker has registered at its start since then, or

@@ -226,7 +226,7 @@ def asked(session: Session, wanted: QueueFilter) -> Asked:
     run_id = None if wanted.run is None else run.id if run else 0
     threshold = None
     if wanted.order is Order.CLOSEST:
-        threshold = threshold_in_use(session)
+        threshold = threshold_in_force(session)
     return Asked(wanted, run_id, threshold)
 
 
@@ -246,7 +246,7 @@ def _any_overdue(session: Session, overdue_from: datetime) -> bool:
     return session.scalar(union_all(*(select(rows.c.id) for rows in late)).limit(1)) is not None
 
 
-def threshold_in_use(session: Session) -> float:
+def threshold_in_force(session: Session) -> float:
     """Return the general threshold that the model of the latest prediction follows now; a half if there is none."""
     latest = select(func.max(Prediction.id)).scalar_subquery()
     model = session.scalars(

@@ -83,7 +83,7 @@ def overview(session: Session, named: str) -> Overview | None:
 
     `named` is the setting NIGHTREAD_OPERATING_POINT.
     """
-    model = models.model_in_use(session)
+    model = models.active_model(session)
     if model is None:
         return None
     plan = thresholds.plan(session, model.sha256)

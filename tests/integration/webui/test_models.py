@@ -78,7 +78,7 @@ def test_figures_have_their_intervals(shared_client: FlaskClient) -> None:
     assert "stressed: each image in variants" in page.lower()
 
 
-def test_model_in_use_has_its_full_sha256(shared_client: FlaskClient) -> None:
+def test_active_model_has_its_full_sha256(shared_client: FlaskClient) -> None:
     html = shared_client.get("/models").text
     assert f'<code class="whole">{MODEL_SHA256}</code>' in html
     assert "nightread 0.1.0 active" in visible_text(html)
@@ -123,7 +123,7 @@ def test_default_and_used_operating_points_are_marked(client: FlaskClient, night
     assert (html.count(">active<"), html.count(">in force<")) == (1, 0), "only the model"
 
 
-def test_each_model_has_a_page_and_the_one_in_use_is_first(client: FlaskClient, night: Night) -> None:
+def test_each_model_has_a_page_and_the_active_one_is_first(client: FlaskClient, night: Night) -> None:
     register(night, OTHER, {**a_card(OTHER), "preliminary": True, "intended_use": "Only this."})
     html = client.get("/models").text
     assert "other 9.9 &lt;b&gt;" in html

@@ -16,7 +16,7 @@ from tests.integration.webui.night import Night
 from tests.monitored import everything, keep_days, some, yesterday
 from tests.signing_in import bearer, sign_in
 from worker.ledger import monitoring, thresholds
-from worker.ledger.models import model_in_use
+from worker.ledger.models import active_model
 from worker.ledger.monitor_counts import NO_MODEL, Group
 from worker.ledger.monitored_groups import Dimension
 from worker.ledger.point_groups import Group as PointGroup
@@ -47,7 +47,7 @@ ALERT = {
 @pytest.fixture
 def model_id(night: Night) -> int:
     with night.ledger.reading() as session:
-        model = model_in_use(session)
+        model = active_model(session)
         assert model is not None
         return model.id
 

@@ -47,9 +47,9 @@ def document(*arguments: str) -> Any:
     return json.loads(run(*arguments, "--json").stdout)
 
 
-def in_use(ledger: Ledger) -> str | None:
+def active_sha256(ledger: Ledger) -> str | None:
     with ledger.reading() as session:
-        model = models.model_in_use(session)
+        model = models.active_model(session)
     return model.sha256 if model else None
 
 
@@ -76,7 +76,7 @@ def test_activate_is_on_record_and_goes_back(ledger: Ledger, other: str) -> None
     listed = document("activate", "tuned", "--why", "better at night")
     assert (listed["active"]["sha256"], listed["active"]["source"]) == (other, "site")
     assert (listed["active"]["set_by"], listed["active"]["why"]) == (f"os:{os.getuid()}", "better at night")
-    assert in_use(ledger) == other
+    assert active_sha256(ledger) == other
     text = run("activate", SHIPPED[:12], "--why", "not better").stdout
     assert f"* nightread 0.2.0        {SHIPPED[:12]}  0 images scored (active)" in text
     assert "Active: nightread 0.2.0, since " in text
@@ -112,7 +112,7 @@ def test_what_cannot_be_done_is_told(
     ledger: Ledger, other: str, arguments: tuple[str, ...], sentence: str
 ) -> None:
     assert sentence in run(*arguments, fails=1).stderr
-    assert in_use(ledger) is None
+    assert active_sha256(ledger) is None
 
 
 @pytest.mark.parametrize("arguments", [("shadow", "--why", "x"), ("shadow", "a", "--off", "--why", "x")])
