@@ -143,8 +143,9 @@ def history(session: Session, *, limit: int) -> list[Setting]:
 
 
 def is_decided(session: Session, model_sha256: str) -> bool:
-    """Return whether somebody has put a general point in force for a model, or decided that it has none."""
-    return _last(session, model_sha256, None) is not None
+    """Return whether somebody has put a point in force for a model, or decided that it has none."""
+    rows = select(SiteSetting.id).where(_is_point(), _is_for(model_sha256))
+    return session.scalar(rows.limit(1)) is not None
 
 
 def site_points(session: Session, model_id: int) -> Sequence[OperatingPointRow]:
@@ -227,7 +228,8 @@ def change(
         _check_overlap(group, plan(session, model.sha256).groups)
     before = _last(session, model.sha256, group)
     # A site that changes models can say that the new one is to have no point of the site.
-    is_open = before is None and group is None and latest(session) is not None
+    last = latest(session)
+    is_open = before is None and group is None and last is not None and last.model_sha256 != model.sha256
     if not again and not is_open and (before.point if before else None) == point:
         raise ValueError(_nothing_changes(point, group))
     row_id = None
