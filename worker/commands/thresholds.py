@@ -135,7 +135,8 @@ def described(choice: Choice, changes: Changes) -> str:
     point = choice.effective
     of = f" for {choice.group.title}" if choice.group else ""
     if choice.point is None and choice.group is not None:
-        first = f"Without a point of its own, {choice.group.title} follows the source's point, or else the general one: "
+        others = "" if choice.group.is_source else "the point of their source, or else "
+        first = f"Images of {choice.group.title} would have no point of their own, and follow {others}"
         source = ""
     else:
         first = "Operating point "

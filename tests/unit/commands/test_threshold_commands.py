@@ -102,7 +102,7 @@ def test_group_gets_a_point_of_its_own(ledger: Ledger, clear: int) -> None:
     assert "Ages 60 to 90 overlap ages 18 to 64, which have the point ours" in overlapping.stderr
     asked = run("set", "--default", "--for", "age=18-64", "--why", "x", answer="n\n")
     assert (
-        "Without a point of its own, ages 18 to 64 follows the source's point, or else the general one"
+        "Images of ages 18 to 64 would have no point of their own, and follow the point of their source, or else balanced: threshold"
         in asked.stderr
     )
     run("set", "--default", "--for", "age=18-64", "--why", "x", "--retriage", "--yes")
