@@ -124,8 +124,8 @@ def _point_in_force(session: Session, model: Model) -> OperatingPointRow | None:
 def latest_point(session: Session, model: Model) -> OperatingPointRow | None:
     """Return the general operating point of the model's latest predictions; None if it has scored nothing.
 
-    If so many of them followed points of groups that nobody knows the general one, it is the one that a worker registered
-    last.
+    If so many of them followed points of groups that nobody knows the general one, it is the last one of the card that was
+    used and that no group has.
     """
     # By id, because PostgreSQL would otherwise search row by row from the latest prediction of any model.
     latest = (
@@ -140,9 +140,14 @@ def latest_point(session: Session, model: Model) -> OperatingPointRow | None:
     general = next((row.operating_point_id for row in points if row.point_group is None), None)
     if general is not None:
         return session.get(OperatingPointRow, general)
+    of_groups = [one.operating_point_id for one in thresholds.plan(session, model.sha256).groups]
     return session.scalars(
         select(OperatingPointRow)
-        .where(OperatingPointRow.model_id == model.id, OperatingPointRow.set_by == thresholds.BY_BUNDLE)
+        .where(
+            OperatingPointRow.model_id == model.id,
+            OperatingPointRow.set_by == thresholds.BY_BUNDLE,
+            OperatingPointRow.id.not_in(of_groups),
+        )
         .order_by(OperatingPointRow.id.desc())
         .limit(1)
     ).one_or_none()
