@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, text
 
+from tests.cards import a_card
 from tests.filling import (
     AT,
     arrival,
@@ -357,3 +358,20 @@ def test_general_point_is_shown_although_groups_scored_last(ledger: Ledger) -> N
         assert row
         assert row.name == "balanced"
         assert registered_models(session)[0].has_groups
+
+
+def test_general_point_is_known_although_every_image_is_in_a_group(ledger: Ledger) -> None:
+    scoring = known_model(ledger, card=a_card())
+    with ledger.transaction() as session:
+        model = session.get_one(Model, scoring.model_id)
+        screen = thresholds.find(session, model, "screen")
+        thresholds.change(session, model, screen, who="user:1", why="a test", at=AT, group=ADULTS)
+    ids = arrive(ledger, (Source.FOLDER, 30.0))
+    lease_images(ledger, ids)
+    with ledger.transaction() as session:
+        given = predictions.follow_site(session, scoring, [result(ids[0], 0.7)])
+    record(ledger, scoring, list(given))
+    with ledger.reading() as session:
+        row = latest_point(session, session.get_one(Model, scoring.model_id))
+        assert row
+        assert row.name == "balanced"
