@@ -46,7 +46,7 @@ def test_group_of_ages_gets_a_point_and_a_wrong_number_loses_no_word(
 ) -> None:
     follow(site.ledger, Protocol(sample_share=0))
     give_age(site.ledger, 5, 44)
-    page = open_page(java_script_enabled=False)
+    page = open_page(expected=("400 (BAD REQUEST)",), java_script_enabled=False)
     sign_in(page, site, "Eve", [Role.ADMINISTRATOR, Role.READER])
     page.goto(f"{site.url}/thresholds")
     page.get_by_label("For which images").select_option("age")
