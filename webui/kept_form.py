@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask import request
+from werkzeug.exceptions import HTTPException
 
 _CODES = {400, 404, 409}
 _REASONS = ("why", "reason")
@@ -46,9 +47,14 @@ def kept_form(code: int) -> KeptForm | None:
     """Return the form of the request if it has a reason and the response is that it could not be followed, else None."""
     if code not in _CODES or request.method != "POST":
         return None
-    if not any(request.form.get(name, "").strip() for name in _REASONS):
+    try:
+        form = request.form
+    except HTTPException:
+        # The form itself is damaged: the response says so.
         return None
-    fields = list(request.form.items(multi=True))
+    if not any(form.get(name, "").strip() for name in _REASONS):
+        return None
+    fields = list(form.items(multi=True))
     typed = [(name, _TYPED[name], text) for name, text in fields if name in _TYPED]
     typed.sort(key=lambda field: field[0] in _REASONS)
     others = [(name, text) for name, text in fields if name not in _TYPED]

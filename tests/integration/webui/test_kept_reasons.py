@@ -89,3 +89,9 @@ def test_refused_form_of_another_site_is_not_repeated(everybody: FlaskClient) ->
     )
     assert answer.status_code == 403
     assert 'id="kept"' not in answer.text
+
+
+def test_damaged_form_is_refused_and_not_repeated(everybody: FlaskClient) -> None:
+    answer = everybody.post("/thresholds", data=b"{", content_type="multipart/form-data")
+    assert answer.status_code == 400
+    assert 'id="kept"' not in answer.text
