@@ -119,9 +119,10 @@ def _table(
         yield ""
         yield _header(first, ["", *known.values()])
         yield from (_row(one, ["", *(text(getattr(one, name)) for name in known)]) for one in rows)
-    for name in titles.keys() - known.keys() if rows else ():
-        why = next((why for one in rows if (why := getattr(getattr(one, name), "why_not", ""))), "")
-        yield f"{titles[name].removesuffix(' %')}: {_NOT_KNOWN}. {why}".rstrip()
+    for name, title in titles.items() if rows else ():
+        if name not in known:
+            why = next((why for one in rows if (why := getattr(getattr(one, name), "why_not", ""))), "")
+            yield f"{title.removesuffix(' %')}: {_NOT_KNOWN}. {why}".rstrip()
 
 
 def _header(first: str, titles: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def test_figures_stand_in_lines(ledger: Ledger) -> None:
         monitoring.keep_found(session, yesterday(ledger), [alert], ledger_time(session))
     lines = shown(ledger).splitlines()
     assert lines[0] == "CHANGED  Something rose. Surely."
-    (row,) = [line for line in lines if line.startswith(yesterday(ledger).isoformat())]
+    row, of_readings = [line for line in lines if line.startswith(yesterday(ledger).isoformat())]
+    assert of_readings.split()[1] == "100.0"
     assert row.split()[1:3] == ["100", "20.0"]
 
 
@@ -50,10 +52,10 @@ def test_no_line_is_wider_than_a_hundred_columns(ledger: Ledger) -> None:
         last - timedelta(days=number): {
             everything(model_id): some(9_000, 8_880),
             Group(Dimension.MACHINE, machine, model_id): some(9_000, 20),
-            Group(Dimension.MACHINE, "unknown", model_id): some(5, 1),
         }
         for number in range(70)
     }
+    days[last][Group(Dimension.MACHINE, "unknown", model_id)] = some(5, 1)
     keep_days(ledger, days)
     for by in ("all", "machine"):
         text = shown(ledger, by=by)
@@ -67,10 +69,13 @@ def test_no_line_is_wider_than_a_hundred_columns(ledger: Ledger) -> None:
 
 def test_what_is_not_known_of_any_row_is_one_line(ledger: Ledger) -> None:
     model_id = known_model(ledger).model_id
-    keep_days(ledger, {yesterday(ledger): {everything(model_id): some(100, 20)}})
-    text = shown(ledger)
-    assert text.count("not known") == 6
-    assert "sensitivity: not known. " in text
+    unsampled = replace(some(100, 20), samples={})
+    keep_days(ledger, {yesterday(ledger): {everything(model_id): unsampled}})
+    lines = shown(ledger).splitlines()
+    told = [line.partition(": not known.")[0] for line in lines if ": not known." in line]
+    assert told == ["sensitivity", "specificity", "npv", "PSI from card", "PSI from earlier"]
+    assert not any("not known" in line for line in lines if line.startswith("20"))
+    assert any(line.startswith("sensitivity: not known. No clear image") for line in lines)
 
 
 def test_today_is_marked_as_incomplete(ledger: Ledger) -> None:
