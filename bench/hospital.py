@@ -38,7 +38,7 @@ from worker.monitor import estimates
 from worker.monitor.alerts import Alert, alerts, series_watched
 from worker.monitor.causes import Cause
 from worker.monitor.changes import FALSE_ALARMS_A_YEAR
-from worker.monitor.counts import NO_BINS, Counts, Findings, Sample
+from worker.monitor.counts import NO_BINS, Counts, FindingCounts, Sample
 from worker.monitor.estimates import Estimate
 from worker.monitor.figures import Figure
 from worker.progress import progress
@@ -350,15 +350,15 @@ def _read_as(mix: Mix) -> tuple[tuple[float, float], tuple[float, float]]:
 def draw(random: np.random.Generator, mix: Mix) -> Counts:
     """Draw the counts of the images once."""
     (found, alarms), (missed, spared) = _read_as(mix)
-    flagged = Findings()
+    flagged = FindingCounts()
     unread = 0
     samples: dict[str, Sample] = {}
     for share in mix.drawn:
         cells = random.multinomial(mix.images // len(mix.drawn), [found, alarms, missed, spared])
         read = random.binomial(cells, [1 - mix.unread, 1 - mix.unread, share, share])
-        flagged += Findings(int(read[0]), int(read[1]))
+        flagged += FindingCounts(int(read[0]), int(read[1]))
         unread += int(cells[:2].sum() - read[:2].sum())
-        samples[str(share)] = Sample(int(cells[2:].sum()), Findings(int(read[2]), int(read[3])))
+        samples[str(share)] = Sample(int(cells[2:].sum()), FindingCounts(int(read[2]), int(read[3])))
     clear = sum(sample.clear for sample in samples.values())
     images = flagged.read + unread + clear
     return Counts(

@@ -18,8 +18,10 @@ from sqlalchemy import select
 from bench.synthetic_ledger import fill_ledger
 from worker.config import Settings, read_settings
 from worker.ledger import actors, comparison, models, retriage, schema
+from worker.ledger.point_groups import Group
 from worker.ledger.retriage import Choice
 from worker.ledger.session import Ledger, ledger_time
+from worker.ledger.states import Source
 from worker.ledger.tables import Image
 from worker.ledger.thresholds import Point
 from worker.progress import progress
@@ -38,6 +40,8 @@ def measure(ledger: Ledger, images: int, *, verify: bool) -> Document:
     with progress(images, "Filling") as advance:
         fill_ledger(ledger, images, advance)
     measured = [_retriage(ledger, point) for point in POINTS]
+    # The ages and sources of all images are read; those of one source follow the point.
+    measured.append(_retriage(ledger, POINTS[1], Group(source=Source.FOLDER)))
     document: Document = {"images": images, "retriages": measured}
     if verify:
         began = time.perf_counter()
@@ -50,20 +54,21 @@ def measure(ledger: Ledger, images: int, *, verify: bool) -> Document:
     return document
 
 
-def _retriage(ledger: Ledger, point: Point) -> Document:
+def _retriage(ledger: Ledger, point: Point, group: Group | None = None) -> Document:
     began = time.perf_counter()
     with ledger.reading() as session:
-        model = models.model_in_use(session)
+        model = models.active_model(session)
         if model is None:
             raise ValueError("the synthetic ledger has no model")
-        retriage.count(session, model.sha256, point.bounds, None)
+        choice = Choice(point, None, retriages=True, group=group)
+        retriage.count(session, model.sha256, choice)
     counted = time.perf_counter()
     with ledger.transaction() as session:
-        choice = Choice(point, None, retriages=True)
         at = ledger_time(session)
         done = retriage.put_in_force(session, model, choice, who=actors.PROGRAM, why="a measurement", at=at)
     return {
         "point": point.name,
+        "group": group.key if group else None,
         **{name: getattr(done, name) for name in ("unread", "changed", "drawn")},
         "count_s": round(counted - began, 2),
         "retriage_s": round(time.perf_counter() - counted, 2),

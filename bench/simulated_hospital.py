@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.monitor.counts import BINS, Counts, Findings, Judged, Sample
+from worker.monitor.counts import BINS, Counts, FindingCounts, Judged, Sample
 
 Numbers = NDArray[Any]
 Group = tuple[str, str]
@@ -207,7 +207,7 @@ def _counts(by_score: Numbers, by_kind: Numbers, judged: Numbers, reasons: Numbe
     read = by_kind.tolist()
     clear = Sample(
         clear=verdicts[_CLEAR],
-        read=Findings(*read[_CLEAR][1][1:]),
+        read=FindingCounts(*read[_CLEAR][1][1:]),
         by_score=Judged(*map(tuple, judged[1].tolist())),
     )
     return Counts(
@@ -216,8 +216,8 @@ def _counts(by_score: Numbers, by_kind: Numbers, judged: Numbers, reasons: Numbe
         uncertain=verdicts[_UNCERTAIN],
         clear=verdicts[_CLEAR],
         rejected={name: int(number) for name, number in zip(REJECTED, reasons, strict=True) if number},
-        flagged_read=Findings(*read[_FLAGGED][0][1:]),
-        uncertain_read=Findings(*read[_UNCERTAIN][0][1:]),
+        flagged_read=FindingCounts(*read[_FLAGGED][0][1:]),
+        uncertain_read=FindingCounts(*read[_UNCERTAIN][0][1:]),
         to_read_by_score=Judged(*map(tuple, judged[0].tolist())),
         samples={str(DRAWN): clear} if clear.clear else {},
     )
@@ -232,9 +232,9 @@ def _readings(year: Year) -> list[dict[date, Counts]]:
     return [
         {
             FIRST_DAY + timedelta(number): Counts(
-                flagged_read=Findings(*of_day[_FLAGGED][1:]),
-                uncertain_read=Findings(*of_day[_UNCERTAIN][1:]),
-                clear_read_undrawn=Findings(*of_day[_CLEAR][1:]),
+                flagged_read=FindingCounts(*of_day[_FLAGGED][1:]),
+                uncertain_read=FindingCounts(*of_day[_UNCERTAIN][1:]),
+                clear_read_undrawn=FindingCounts(*of_day[_CLEAR][1:]),
             )
             for number, of_day in enumerate(days.tolist())
         }

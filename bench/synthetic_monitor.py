@@ -13,7 +13,7 @@ from worker.ledger.monitor_counts import NO_MODEL, Group
 from worker.ledger.monitored_groups import Dimension
 from worker.ledger.monitoring import Mark
 from worker.ledger.session import utc_now
-from worker.monitor.counts import Counts, Findings, Judged, Sample, bins_of
+from worker.monitor.counts import Counts, FindingCounts, Judged, Sample, bins_of
 
 DAYS = 365
 # Groups of each dimension, with their shares of the images.
@@ -79,12 +79,12 @@ def _counts(random: Random, signs: Sequence[float], others: Sequence[float], *, 
         flagged=len(flagged[0]) + len(flagged[1]),
         uncertain=len(uncertain[0]) + len(uncertain[1]),
         clear=number,
-        flagged_read=Findings(len(flagged[0]), len(flagged[1])),
-        uncertain_read=Findings(len(uncertain[0]), len(uncertain[1])),
+        flagged_read=FindingCounts(len(flagged[0]), len(flagged[1])),
+        uncertain_read=FindingCounts(len(uncertain[0]), len(uncertain[1])),
         to_read_by_score=Judged(bins_of([*flagged[0], *uncertain[0]]), bins_of([*flagged[1], *uncertain[1]])),
         samples={
             f"{_DRAWN:g}": Sample(
-                number, Findings(len(drawn[0]), len(drawn[1])), 0, Judged(*map(bins_of, drawn))
+                number, FindingCounts(len(drawn[0]), len(drawn[1])), 0, Judged(*map(bins_of, drawn))
             )
         }
         if draws

@@ -10,7 +10,7 @@ from worker.ledger.monitor_counts import Group
 from worker.ledger.monitored_groups import EVERYTHING, Dimension
 from worker.ledger.monitoring import Mark
 from worker.ledger.session import Ledger, ledger_time
-from worker.monitor.counts import Counts, Findings, Sample, bins_of
+from worker.monitor.counts import Counts, FindingCounts, Sample, bins_of
 
 
 def yesterday(ledger: Ledger) -> date:
@@ -40,7 +40,7 @@ def some(images: int, flagged: int, *, unread: int = 0) -> Counts:
         scored=bins_of([0.9] * flagged + [0.1] * clear),
         flagged=flagged,
         clear=clear,
-        flagged_read=Findings(read // 2, read - read // 2),
+        flagged_read=FindingCounts(read // 2, read - read // 2),
         to_read_unread=unread,
-        samples={"0.1": Sample(clear, Findings(0, drawn))},
+        samples={"0.1": Sample(clear, FindingCounts(0, drawn))},
     )

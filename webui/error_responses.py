@@ -13,6 +13,7 @@ from webui.access import bearer
 from webui.access.identity import NoName
 from webui.access.on_record import record_refusal
 from webui.formatting import as_sentence
+from webui.kept_form import kept_form
 from webui.parameters import is_by_script, local_path
 from worker.errors import DatabaseAway, DiskFull, TransientFailure
 from worker.ledger.review import ReviewRefused
@@ -103,7 +104,8 @@ def _no_name(_error: NoName) -> ResponseReturnValue:
 def _response(code: int, sentence: str, headers: list[tuple[str, str]]) -> ResponseReturnValue:
     if _is_for_program():
         return {"error": sentence}, code, headers
-    page = render_template("error.html", title=_TITLES.get(code, "Error"), sentence=sentence)
+    title = _TITLES.get(code, "Error")
+    page = render_template("error.html", title=title, sentence=sentence, kept=kept_form(code))
     return page, code, headers
 
 

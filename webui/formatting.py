@@ -13,6 +13,7 @@ from worker.durations import duration
 from worker.imagefile.identity import AgeSource
 from worker.ledger.findings import Finding, NotJudged
 from worker.ledger.leases import retry_may_help
+from worker.ledger.point_groups import title_of
 from worker.ledger.states import ImageState, is_to_read
 from worker.ledger.tables import Review
 
@@ -70,6 +71,7 @@ def install(app: Flask) -> None:
     app.add_template_filter(SEXES.get, "sex")
     app.add_template_filter(LATERALITIES.get, "laterality")
     app.add_template_filter(finding, "finding")
+    app.add_template_filter(title_of, "group_title")
     app.add_template_filter(choice, "choice")
     app.add_template_filter(reason_words, "reason_words")
     app.add_template_test(retry_may_help, "worth_a_retry")

@@ -23,12 +23,16 @@ _LABEL = 62.0
 
 @dataclass(frozen=True)
 class Dot:
-    """A known value, and its interval if there is one: `top` is above `y`, `foot` below it."""
+    """A known value, and its interval if there is one: `top` is above `y`, `foot` below it.
+
+    `is_complete` is false if some days of its period are not counted.
+    """
 
     x: float
     y: float
     top: float | None = None
     foot: float | None = None
+    is_complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,9 @@ def _chart(
             _down(value.value, *ends),
             None if value.high is None else _down(min(value.high, ends[1]), *ends),
             None if value.low is None else _down(max(value.low, ends[0]), *ends),
+            period.is_complete,
         )
-        for x, value in zip(places, values, strict=True)
+        for x, value, period in zip(places, values, periods, strict=True)
     ]
     known = [dot for dot in dots if dot is not None]
     every = max(1, round(_LABEL / step))

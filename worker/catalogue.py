@@ -43,7 +43,7 @@ def open_active(settings: Settings, ledger: Ledger) -> Bundle:
 def active_sha256(ledger: Ledger) -> str | None:
     """Return the model that the site has made active; None without a choice. Raises TransientFailure."""
     with ledger.reading() as session:
-        active = active_models.in_force(session)
+        active = active_models.chosen(session)
     return active.model_sha256 if active else None
 
 

@@ -51,16 +51,25 @@ def show(name: str, as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("name", type=check_line)
+@click.argument("name", type=check_line, required=False)
+@click.option(
+    "--default",
+    "is_default",
+    is_flag=True,
+    help="The model of the setting NIGHTREAD_MODEL of each worker, instead of a name.",
+)
 @_WHY
 @_JSON
-def activate(name: str, why: str, as_json: bool) -> None:
+def activate(name: str | None, is_default: bool, why: str, as_json: bool) -> None:
     """Make the model NAME active: images that are scored from now on get its scores.
 
-    Images that have a score keep it. Processes need no restart. To go back, activate the former model again.
+    Images that have a score keep it. Processes need no restart. To go back, activate the former model again, or --default.
+    Operating points of the site belong to a model: those that the model had here are in force again.
     """
     from worker.commands import models as commands
 
+    if (name is None) != is_default:
+        raise click.UsageError("Give either the name of a model or --default.")
     settings = start("models")
     ledger = open_ledger(settings)
     try:

@@ -36,8 +36,9 @@ def show(period: str, by: str, group: str, until: datetime | None, as_json: bool
         figures = commands.read(
             open_ledger(settings), period=period, by=by, group=group, until=until and until.date()
         )
-    except ValueError as error:
-        fail(f"{error}")
+    except (LookupError, ValueError) as error:
+        told = str(error.args[0])
+        fail(f"{told[:1].upper()}{told[1:].rstrip('.')}.")
     click.echo(json_text(commands.document(figures)) if as_json else commands.as_text(figures))
 
 

@@ -38,7 +38,13 @@ def show(as_json: bool) -> None:
     "--default",
     "is_default",
     is_flag=True,
-    help="The point that holds without the site's, instead of a name.",
+    help="The point that holds without the site's, instead of a name. With --for: no point for this group any more.",
+)
+@click.option(
+    "--for",
+    "group",
+    metavar="GROUP",
+    help="Only for images of this group: age=18-64 (completed years), or source=folder, upload, import or dicom.",
 )
 @click.option(
     "--why",
@@ -57,10 +63,11 @@ def show(as_json: bool) -> None:
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout. Needs --yes.")
-def set_point(
+def set_point(  # noqa: PLR0917 - one for each option
     name: str | None,
     numbers: tuple[float, float, float] | None,
     is_default: bool,
+    group: str | None,
     why: str,
     retriages: bool,
     days: float | None,
@@ -70,9 +77,11 @@ def set_point(
     """Put the operating point NAME in force for the model that scores now.
 
     NAME is a point of the model's card or of the site, or, with --numbers, a new one of the site. Images that are scored
-    from now on follow it; processes need no restart.
+    from now on follow it; processes need no restart. An image follows the point of its age group, else that of its source,
+    else the general one.
     """
     from worker.commands import thresholds as commands
+    from worker.ledger.point_groups import Group
 
     if (name is None) != is_default or (is_default and numbers):
         raise click.UsageError("Give either the name of a point or --default.")
@@ -83,7 +92,9 @@ def set_point(
     settings = start("thresholds")
     ledger = open_ledger(settings)
     try:
-        choice, changes = commands.choose(settings, ledger, commands.Wanted(name, numbers, retriages, days))
+        of = Group.parse(group) if group is not None else None
+        wanted = commands.Wanted(name, numbers, retriages, days, of)
+        choice, changes = commands.choose(settings, ledger, wanted)
         if not yes:
             click.echo(commands.described(choice, changes), err=True)
             click.confirm("Put it in force?", abort=True, err=True)

@@ -95,7 +95,7 @@ def compare(ledger: Ledger, before: Compared | None = None) -> Compared | None:
     """
     with ledger.reading() as session:
         at = ledger_time(session)
-        model, last = models.model_in_use(session), day_of(at) - timedelta(days=1)
+        model, last = models.active_model(session), day_of(at) - timedelta(days=1)
         as_of = monitoring.counted_until(session, last)
         if model is None or as_of is None:
             return None

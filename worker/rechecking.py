@@ -1,4 +1,4 @@
-"""Checks older predictions after an upgrade: would the model in use crop or reject the image?
+"""Checks older predictions after an upgrade: would the active model crop or reject the image?
 
 If so, the image loses its score, and `Screener` scores it like any other image. All other predictions stay. The check
 runs while nothing waits to be scored.

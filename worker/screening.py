@@ -190,11 +190,11 @@ class Screener:
             raise
         with self._ledger.transaction() as session:
             # The site may have put another operating point in force since this process started, or this chunk.
-            model, scored = predictions.follow_site(session, self.model, examined)
+            scored = predictions.follow_site(session, self.model, examined)
             count = predictions.record(
                 session,
                 owner=owner,
-                model=model,
+                model=self.model,
                 scored=scored,
                 rejected=rejections,
                 started_at=started_at,

@@ -14,7 +14,7 @@ from tests.browser.test_layout import faults_on_every_screen
 from tests.filling import known_reader
 from tests.monitored import yesterday
 from worker.ledger import monitoring
-from worker.ledger.models import model_in_use
+from worker.ledger.models import active_model
 from worker.ledger.roles import Role
 from worker.ledger.session import ledger_time
 
@@ -46,7 +46,7 @@ def monitored(site: Site) -> Site:
         known_reader(site.ledger, name)
     last = yesterday(site.ledger)
     with site.ledger.transaction() as session:
-        model = model_in_use(session)
+        model = active_model(session)
         assert model is not None
         fill_monitor(session, last, 60, [model.id])
         alerts = [ALERT, ALERT | {"attention": False}]

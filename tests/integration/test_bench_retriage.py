@@ -9,7 +9,10 @@ from worker.ledger.session import Ledger
 def test_measurement_of_retriages_is_proven_by_the_trail(ledger: Ledger) -> None:
     document = measure(ledger, 3_000, verify=True)
     assert document["mismatches"] == 0
-    measured = {row["point"]: row for row in document["retriages"]}
-    assert len(document["retriages"]) == len(POINTS)
+    *general, of_group = document["retriages"]
+    measured = {row["point"]: row for row in general}
+    assert len(general) == len(POINTS)
     assert measured["all-clear"]["changed"] == measured["all-clear"]["unread"] > 500
     assert measured["all-clear"]["drawn"] > 0
+    assert (of_group["group"], of_group["point"]) == ("source=folder", "all-flagged")
+    assert of_group["changed"] > 0

@@ -21,6 +21,7 @@ from worker.inference.triage import OperatingPoint, triage
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
 from worker.ledger import canary, leases, thresholds
+from worker.ledger.point_groups import Group
 from worker.ledger.protocols import Protocol
 from worker.ledger.session import Ledger, utc_now
 from worker.ledger.states import ImageState, Lane, Source
@@ -236,10 +237,10 @@ def test_adult_is_scored_and_never_clear(site: Site, tmp_path: Path, images: lis
     assert replay_image(site.settings, site.ledger, ids[1])["computed"]["population"] == "outside"
 
 
-def put_in_force(ledger: Ledger, point: Point | None) -> None:
+def put_in_force(ledger: Ledger, point: Point | None, group: Group | None = None) -> None:
     with ledger.transaction() as session:
         model = session.scalars(select(Model)).one()
-        thresholds.change(session, model, point, who="user:1", why="a test", at=utc_now())
+        thresholds.change(session, model, point, who="user:1", why="a test", at=utc_now(), group=group)
 
 
 def test_running_screener_follows_the_point_that_the_site_puts_in_force(
@@ -263,6 +264,24 @@ def test_running_screener_follows_the_point_that_the_site_puts_in_force(
         (default.name, triage(first.p_pneumonia, default, cropped=first.crop is not None).value),
         ("none-clear", "uncertain"),
         ("all-clear", "clear"),
+    ]
+    assert_consistent(site.ledger)
+
+
+def test_running_screener_follows_the_point_of_the_age_group(
+    site: Site, tmp_path: Path, images: list[bytes]
+) -> None:
+    follow(site.ledger, Protocol(sample_share=0))
+    ids = site.accept(tmp_path, images)
+    screener = Screener(site.settings, site.ledger, site.store, site.scorer)
+    put_in_force(site.ledger, Point("all-clear", 1.0, 1.0, 1.0))
+    put_in_force(site.ledger, Point("none-clear", 0.0, 0.0, 1.0), Group(18, 64))
+    give_age(site.ledger, ids[0], 30.0)
+    screener.screen(ids)
+    rows = predictions_of(site.ledger, ids)
+    assert [(row.operating_point.name, row.point_group, row.verdict) for row in rows] == [
+        ("none-clear", "age=18-64", "uncertain"),
+        *[("all-clear", None, "clear")] * (len(ids) - 1),
     ]
     assert_consistent(site.ledger)
 

@@ -17,7 +17,7 @@ from worker.ledger.monitor_counts import NO_MODEL, Group
 from worker.ledger.monitored_groups import Dimension
 from worker.ledger.protocols import Protocol, Shown
 from worker.ledger.session import Ledger
-from worker.monitor.counts import BINS, Counts, Findings
+from worker.monitor.counts import BINS, Counts, FindingCounts
 from worker.report.monitor_figures import (
     Asked,
     MonitorFigures,
@@ -144,7 +144,10 @@ def test_images_of_other_models_are_counted_apart(ledger: Ledger, model_id: int)
 def test_readers_have_names_only_for_who_may_see_them(ledger: Ledger, model_id: int) -> None:
     ada = known_reader(ledger, "Ada")
     read = Counts(
-        scored=some(40, 40).scored, flagged=40, flagged_read=Findings(30, 10), clear_read_undrawn=Findings(1)
+        scored=some(40, 40).scored,
+        flagged=40,
+        flagged_read=FindingCounts(30, 10),
+        clear_read_undrawn=FindingCounts(1),
     )
     days = {everything(model_id): some(90, 40), Group(Dimension.READER, str(ada), model_id): read}
     keep_days(ledger, {yesterday(ledger): days})
@@ -232,3 +235,36 @@ def test_document_has_every_part(ledger: Ledger, model_id: int) -> None:
     assert document["periods"][0]["sensitivity"]["value"] == 1.0
     assert len(document["calibration"]) == BINS
     assert document["changes"] is None
+
+
+def test_first_and_last_period_are_incomplete_unless_all_their_days_are_counted(ledger: Ledger) -> None:
+    model_id, last = known_model(ledger).model_id, yesterday(ledger)
+    # From a Wednesday on.
+    first = last - timedelta(days=last.weekday() + 12)
+    days = {
+        first + timedelta(days=number): {everything(model_id): some(50, 20)}
+        for number in range((last - first).days + 1)
+    }
+    keep_days(ledger, days)
+
+    def complete(period: Period) -> list[bool]:
+        with ledger.reading() as session:
+            figures = monitor_figures(session, Asked(period))
+        return [one.is_complete for one in figures.periods]
+
+    weeks = complete(Period.WEEK)
+    assert weeks == [False, True, last.weekday() == 6]
+    assert all(complete(Period.DAY))
+
+
+@pytest.mark.parametrize(
+    ("period", "first", "last"),
+    [
+        (Period.DAY, "2026-03-01", "2026-03-01"),
+        (Period.WEEK, "2026-02-23", "2026-03-01"),
+        (Period.MONTH, "2026-02-01", "2026-02-28"),
+        (Period.MONTH, "2025-12-01", "2025-12-31"),
+    ],
+)
+def test_periods_end_before_the_next_one(period: Period, first: str, last: str) -> None:
+    assert period.last_of(date.fromisoformat(first)).isoformat() == last

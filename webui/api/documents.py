@@ -57,7 +57,9 @@ def image_document(
         **_identity(image, related),
         "erased_at": _iso(image.erasure.at) if image.erasure else None,
         "erased_why": image.erasure.reason if image.erasure else None,
-        "operating_point": _point(image.operating_point) if predictions and image.operating_point else None,
+        "operating_point": _point(image.operating_point, image.group_of_point)
+        if predictions and image.operating_point
+        else None,
         "predictions": [
             _prediction(prediction, layers.get(prediction.model_id)) for prediction in predictions
         ],
@@ -136,7 +138,7 @@ def model_document(model: RegisteredModel) -> dict[str, Any]:
         "name": model.model.name,
         "version": model.model.version,
         "active_since": _iso(model.model.active_since),
-        "in_use": model.in_use,
+        "in_use": model.is_active,
         "scored": model.scored,
     }
 
@@ -167,12 +169,13 @@ def _image_row(image: Image, standing: Review | None, hidden: Blinding) -> dict[
     }
 
 
-def _point(point: OperatingPointRow) -> dict[str, Any]:
+def _point(point: OperatingPointRow, group: str | None) -> dict[str, Any]:
     return {
         "name": point.name,
         "threshold": point.threshold,
         "band_low": point.band_low,
         "band_high": point.band_high,
+        "group": group,
     }
 
 
@@ -195,7 +198,7 @@ def _prediction(prediction: Prediction, layer: Layer | None) -> dict[str, Any]:
             "version": prediction.model.version,
             "sha256": prediction.model.sha256,
         },
-        "operating_point": _point(prediction.operating_point),
+        "operating_point": _point(prediction.operating_point, prediction.point_group),
         "started_at": _iso(prediction.started_at),
         "finished_at": _iso(prediction.finished_at),
         "compute_ms": prediction.compute_ms,

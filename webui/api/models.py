@@ -18,7 +18,7 @@ api = Blueprint("api_models", __name__, url_prefix="/api/v1")
 @api.get("/models")
 @needs(Permission.MODELS)
 def listing() -> ResponseReturnValue:
-    """List the registered models, the one in use first."""
+    """List the registered models, the active one first."""
     with dependencies().ledger.reading() as session:
         models = registered_models(session)
     return {"disclaimer": DISCLAIMER, "models": [model_document(model) for model in models]}

@@ -52,7 +52,7 @@ _DISCORDANT = 200
 @pages.get("/models")
 @needs(Permission.MODELS)
 def listing() -> ResponseReturnValue:
-    """Show the models, and the card of the one in use."""
+    """Show the models, and the card of the active one."""
     shown, models = _models()
     return _page(shown, models, models[0] if models else None)
 
@@ -79,6 +79,18 @@ def activate(sha256: str) -> ResponseReturnValue:
         return f"{active.title} is active. Images that are scored from now on get its scores."
 
     return _changed(change, sha256)
+
+
+@pages.post("/models/default")
+@needs(Permission.MANAGE)
+def activate_default() -> ResponseReturnValue:
+    """Let each worker's setting NIGHTREAD_MODEL decide again."""
+
+    def change(session: Session, known: KnownBundles, why: str, at: datetime) -> str:
+        model_choice.activate_default(session, known, who=identity.current().actor, why=why, at=at)
+        return "Each worker scores with the model of its setting NIGHTREAD_MODEL from now on."
+
+    return _changed(change, None)
 
 
 @pages.post("/models/<sha256>/shadow")
@@ -189,7 +201,7 @@ def _models() -> tuple[ModelsOverview, list[RegisteredModel]]:
         models = registered_models(session)
     registered = {model.model.sha256 for model in models}
     found = [
-        RegisteredModel(_unregistered(bundle.sha256, bundle), in_use=False, scored=0, operating_point=None)
+        RegisteredModel(_unregistered(bundle.sha256, bundle), is_active=False, scored=0, operating_point=None)
         for bundle in shown.known.unique()
         if bundle.sha256 and bundle.sha256 not in registered
     ]

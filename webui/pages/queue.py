@@ -15,7 +15,7 @@ from webui.parameters import bad_request_on_value_error, queue_view_parameter
 from webui.queue_view import FILTERS, READING, VERDICTS, QueueView
 from worker.ledger import image_search, queue_news, reading_queue, reports
 from worker.ledger.accesses import AccessKind
-from worker.ledger.queue_filter import threshold_in_use
+from worker.ledger.queue_filter import threshold_in_force
 from worker.ledger.queue_order import Order
 from worker.ledger.session import ledger_time
 
@@ -44,7 +44,7 @@ def show() -> ResponseReturnValue:
             hidden=hidden,
             others=queue_news.waiting_for_others(session, queue_view.run),
             mark=mark,
-            threshold=threshold_in_use(session) if queue_view.order is Order.CLOSEST else None,
+            threshold=threshold_in_force(session) if queue_view.order is Order.CLOSEST else None,
             read_within_s=dependencies().settings.read_within_s,
             without_score=queue_news.without_score(session, queue_view.run),
             runs=reports.run_names(session),

@@ -54,13 +54,13 @@ def show(run: str) -> ResponseReturnValue:
 
 
 def _unexpected_share(session: Session, run: RunSummary) -> str | None:
-    """Compare the run with the card of the model in use, if that model scored it, with a point of its card."""
+    """Compare the run with the card of the active model, if that model scored it, with a point of its card."""
     models = registered_models(session)
     used = models[0].operating_point if models else None
     if used is None or run.first_scored_at is None or run.first_scored_at < models[0].model.active_since:
         return None
-    if thresholds.changed_since(session, run.first_scored_at):
-        # Some verdicts of the run may follow another point than the one in use.
+    if models[0].has_groups or thresholds.changed_since(session, run.first_scored_at):
+        # Some verdicts of the run may follow another point than the one in force.
         return None
     counts = run.file_counts
     for point in operating_points(read_card(models[0].model.card)):

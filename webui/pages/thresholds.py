@@ -20,15 +20,18 @@ from worker.card.at_threshold import AtThreshold, at_threshold
 from worker.card.reading import Point as CardPoint
 from worker.card.reading import read_card
 from worker.ledger import retriage, thresholds
+from worker.ledger.point_groups import SOURCES, Group
 from worker.ledger.retriage import Changes, Choice
 from worker.ledger.session import ledger_time
 from worker.ledger.thresholds import Point
-from worker.ledger.thresholds_overview import ListedPoint, Overview, overview
+from worker.ledger.thresholds_overview import ListedPoint, Overview, chosen, overview
 
 pages = Blueprint("thresholds", __name__)
 
 # The value of the choice that the site has no point of its own, and that it has a new one.
 WITHOUT_SITE, NEW = ":none", ":new"
+# The value of the choice that it is for a group of ages, which other fields name.
+AGES = "age"
 _NUMBERS = ("threshold", "band_low", "band_high")
 _MAX_DAYS = 100_000
 
@@ -59,6 +62,8 @@ def show() -> ResponseReturnValue:
             expectations=_expectations(shown, prevalence / 100),
             without_site=WITHOUT_SITE,
             new=NEW,
+            ages=AGES,
+            sources=[Group(source=source) for source in SOURCES],
         )
 
 
@@ -75,10 +80,16 @@ def change() -> ResponseReturnValue:
         choice = _choice(session, shown, request.form)
         done = retriage.put_in_force(session, shown.model, choice, who=who, why=why, at=ledger_time(session))
     told = "" if done is None else f" {done.changed:,} of {done.unread:,} unread images have another verdict."
-    flash(
-        f"The operating point {choice.effective.name} is in force. Images that are scored from now on follow it.{told}"
-    )
+    flash(f"{_said(choice)} This holds for images that are scored from now on.{told}")
     return redirect(url_for("thresholds.show"), 303)
+
+
+def _said(choice: Choice) -> str:
+    if choice.group is None:
+        return f"The operating point {choice.effective.name} is in force."
+    if choice.point is None:
+        return f"The group with the {choice.group.title} has no operating point of its own any more."
+    return f"The operating point {choice.point.name} is in force for the {choice.group.title}."
 
 
 def _overview(session: Session) -> Overview | None:
@@ -90,9 +101,9 @@ def _preview(session: Session, shown: Overview | None, prevalence: float) -> _Pr
     if shown is None or "point" not in request.args:
         return None
     choice = _choice(session, shown, request.args)
-    bounds, counted = choice.effective.bounds, None
+    counted = None
     if identity.current().may(Permission.MANAGE):
-        counted = retriage.count(session, shown.model.sha256, bounds, choice.since)
+        counted = retriage.count(session, shown.model.sha256, choice)
     figures = at_threshold(read_card(shown.model.card), choice.effective.threshold, prevalence)
     return _Preview(choice, counted, figures)
 
@@ -101,7 +112,19 @@ def _choice(session: Session, shown: Overview, fields: MultiDict[str, str]) -> C
     """Return the choice of a form. Raises ValueError, with a sentence, for one that cannot work."""
     days = _days(fields.get("days", ""))
     since = None if days is None else ledger_time(session) - timedelta(days=days)
-    return Choice(_point(session, shown, fields), shown.without_site, fields.get("retriage") == "1", since)
+    point, retriages = _point(session, shown, fields), fields.get("retriage") == "1"
+    return chosen(shown, point, _group(fields), retriages=retriages, since=since)
+
+
+def _group(fields: MultiDict[str, str]) -> Group | None:
+    """Return the group of a form; None: all images that are in no group with a point."""
+    key = fields.get("for", "")
+    if key == AGES:
+        first, last = (fields.get(name, "").strip() for name in ("age_from", "age_to"))
+        if not (first.isdecimal() and last.isdecimal()):
+            raise ValueError("both ages of a group must be whole numbers")
+        return Group.parse(f"age={first}-{last}")
+    return Group.parse(key) if key else None
 
 
 def _point(session: Session, shown: Overview, fields: MultiDict[str, str]) -> Point | None:

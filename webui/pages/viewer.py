@@ -19,7 +19,7 @@ from webui.formatting import finding, visible
 from webui.ids import id_of
 from webui.parameters import bad_request_on_value_error, form_flag, is_by_script, queue_view_parameter
 from webui.queue_view import QueueView, cursor_of
-from worker.ledger import calibrations, reading_queue, review, users
+from worker.ledger import calibrations, reading_queue, review, thresholds, users
 from worker.ledger.accesses import AccessKind
 from worker.ledger.findings import Seen, Statement
 from worker.ledger.reading_queue import Neighbours
@@ -64,6 +64,7 @@ def _page(image_id: int, queue_view: QueueView) -> str:
             prediction=image.prediction,
             layer=calibrations.in_force(session, image.prediction.model_id) if image.prediction else None,
             related=related,
+            age_groups=_has_age_groups(session, image),
             beside=[other for other in related.earlier if _has_picture(other)],
             hidden=blinding(session, [image]),
             waits=review.waits_for(
@@ -221,6 +222,14 @@ def _address(image_id: int | None, queue_view: QueueView) -> str:
     if image_id is None:
         return url_for("queue.show", **queue_view.below(None).query)
     return url_for("viewer.show", image_id=image_id, **queue_view.query)
+
+
+def _has_age_groups(session: Session, image: Image) -> bool:
+    """Return whether some ages have an operating point of their own, so that the page says which one this is."""
+    if image.prediction is None:
+        return False
+    groups = thresholds.plan(session, image.prediction.model.sha256).groups
+    return any(setting.group and not setting.group.is_source for setting in groups)
 
 
 def _has_picture(image: Image) -> bool:

@@ -18,7 +18,7 @@ def unexpected_share(flagged: int, scored: int, point: Point) -> str | None:
     Args:
         flagged: scored images with the verdict *flagged*: from the upper end of the point's band.
         scored: scored images.
-        point: the operating point of the card that was in use.
+        point: the operating point of the card that was in force.
     """
     expected = point.flagged_share
     if not scored or expected is None or not 0 < expected < 1:

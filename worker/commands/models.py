@@ -46,12 +46,14 @@ def find(shown: ModelsOverview, name: str) -> ListedModel:
     return next(model for model in shown.models if model.sha256 == sha256)
 
 
-def activate(settings: Settings, ledger: Ledger, name: str, why: str) -> Activation:
-    """Make a model active. Raises LookupError or ValueError, with a sentence."""
+def activate(settings: Settings, ledger: Ledger, name: str | None, why: str) -> Activation:
+    """Make a model active; None: that of each worker's setting. Raises LookupError or ValueError, with a sentence."""
     here = find_bundles(settings)
     with ledger.transaction() as session:
         at = ledger_time(session)
         known = bundles.known(session, at, here)
+        if name is None:
+            return model_choice.activate_default(session, known, who=operating_system_user(), why=why, at=at)
         return model_choice.activate(session, known, name, who=operating_system_user(), why=why, at=at)
 
 
@@ -79,7 +81,7 @@ def document(shown: ModelsOverview) -> dict[str, Any]:
     return {
         "active": {
             "sha256": active.sha256 if active else None,
-            "source": "site" if shown.activation else "setting",
+            "source": "site" if shown.activation and shown.activation.model_sha256 else "setting",
             **_who(shown.activation, shown.names),
         },
         "shadow": _shadow_document(shown),

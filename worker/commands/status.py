@@ -22,7 +22,7 @@ def document(ledger: Ledger) -> dict[str, Any]:
     """Return the document that `status --json` prints."""
     with ledger.reading() as session:
         models = registered_models(session)
-        model = models[0].model if models and models[0].in_use else None
+        model = models[0].model if models and models[0].is_active else None
         return status_document(session, ledger_time(session)) | {
             "model": model
             and {

@@ -10,10 +10,11 @@ from typing import Any
 from worker.config import Settings
 from worker.ledger import retriage, thresholds
 from worker.ledger.actors import operating_system_user
+from worker.ledger.point_groups import Group
 from worker.ledger.retriage import Changes, Choice
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.thresholds import Point, Setting
-from worker.ledger.thresholds_overview import ChosenBy, ListedPoint, Overview, overview
+from worker.ledger.thresholds_overview import ChosenBy, ListedPoint, Overview, chosen, overview
 from worker.terminal import printable
 
 _NO_MODEL = "no model is known yet: start `nightread worker` first"
@@ -24,13 +25,15 @@ class Wanted:
     """What the command line asks for.
 
     `numbers` are threshold, lower and upper end of the band; None: a known point. Without a name, the site is to have no
-    point of its own. `days` limits a re-triage to the images that arrived since; None: all.
+    point of its own. `days` limits a re-triage to the images that arrived since; None: all. `group` is a group of images;
+    None: all that are in no group with a point.
     """
 
     name: str | None
     numbers: tuple[float, float, float] | None
     retriages: bool
     days: float | None
+    group: Group | None = None
 
 
 def read(settings: Settings, ledger: Ledger) -> Overview:
@@ -57,8 +60,8 @@ def choose(settings: Settings, ledger: Ledger, wanted: Wanted) -> tuple[Choice, 
         elif wanted.name is not None:
             point = thresholds.find(session, found.model, wanted.name)
         since = None if wanted.days is None else ledger_time(session) - timedelta(days=wanted.days)
-        choice = Choice(point, found.without_site, wanted.retriages, since)
-        return choice, retriage.count(session, found.model.sha256, choice.effective.bounds, since)
+        choice = chosen(found, point, wanted.group, retriages=wanted.retriages, since=since)
+        return choice, retriage.count(session, found.model.sha256, choice)
 
 
 def put_in_force(settings: Settings, ledger: Ledger, choice: Choice, why: str) -> Changes | None:
@@ -80,11 +83,20 @@ def document(shown: Overview) -> dict[str, Any]:
     return {
         "model": {"name": shown.model.name, "version": shown.model.version, "sha256": shown.model.sha256},
         "in_force": in_force,
+        "groups": [
+            {
+                "group": setting.group.key if setting.group else None,
+                **(asdict(setting.point) if setting.point else {}),
+                **_who(setting, shown.names),
+            }
+            for setting in shown.groups
+        ],
         "points": [asdict(point) for point in shown.points],
         "unused": shown.unused,
         "changes": [
             {
                 "model": change.model_sha256,
+                "group": change.group.key if change.group else None,
                 "point": asdict(change.point) if change.point else None,
                 **_who(change, shown.names),
             }
@@ -111,6 +123,9 @@ def as_text(shown: Overview) -> str:
     lines = [f"Model {shown.model.name} {shown.model.version} ({shown.model.sha256[:12]})"]
     lines += [_line(point, is_used=point == shown.in_force) for point in shown.points]
     lines.append(f"In force: {_in_force(shown)}.")
+    lines += [_group_line(setting, shown.names) for setting in shown.groups]
+    if any(setting.group and not setting.group.is_source for setting in shown.groups):
+        lines.append("Images of patients whose age is not known are in no group of ages.")
     lines += [shown.unused] if shown.unused else []
     return _printable(lines)
 
@@ -118,11 +133,18 @@ def as_text(shown: Overview) -> str:
 def described(choice: Choice, changes: Changes) -> str:
     """Return what a choice does, as text for people, before it is put in force."""
     point = choice.effective
-    source = "" if choice.point else ", which holds without a point of the site"
+    of = f" for {choice.group.title}" if choice.group else ""
+    if choice.point is None and choice.group is not None:
+        others = "" if choice.group.is_source else "the point of their source, or else "
+        first = f"Images of {choice.group.title} would have no point of their own, and follow {others}"
+        source = ""
+    else:
+        first = "Operating point "
+        source = "" if choice.point else ", which holds without a point of the site"
     kept = "" if choice.retriages else "Unread images keep their verdicts. With --retriage: "
     return _printable(
         [
-            f"Operating point {point.name}{source}: threshold {point.threshold:g}, uncertain from {point.band_low:g} to {point.band_high:g}.",
+            f"{first}{point.name}{of if choice.point else ''}{source}: threshold {point.threshold:g}, uncertain from {point.band_low:g} to {point.band_high:g}.",
             kept + changes_text(changes, is_done=False),
         ]
     )
@@ -167,6 +189,16 @@ def _in_force(shown: Overview) -> str:
     is_default = shown.source is ChosenBy.CARD
     source = "the default of the model's card" if is_default else "from the setting NIGHTREAD_OPERATING_POINT"
     return f"{shown.in_force.name}, {source}"
+
+
+def _group_line(setting: Setting, names: Mapping[str, str]) -> str:
+    who = _who(setting, names)
+    minute = who["since"][:16].replace("T", " ")
+    group, name = (
+        (setting.group.title if setting.group else ""),
+        (setting.point.name if setting.point else ""),
+    )
+    return f"For {group}: {name}, since {minute} UTC, set by {who['set_by']}: {who['why']}."
 
 
 def _who(setting: Setting, names: Mapping[str, str]) -> dict[str, str]:

@@ -54,7 +54,7 @@ def triage(
 
     Args:
         p_pneumonia: the score, 0..1.
-        point: the operating point in use.
+        point: the operating point in force.
         cropped: the film was cut out of a margin or a page.
         outside: the patient is outside the model's population, so the image is never clear.
 

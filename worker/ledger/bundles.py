@@ -64,8 +64,8 @@ class KnownBundles:
 
     Attributes:
         hosts: the hosts on which a worker runs.
-        bundles: the bundles of each of these hosts that has said what it found; of this machine under "" if a command has
-            looked.
+        bundles: the bundles of each of these hosts that has said what it found, that of its setting NIGHTREAD_MODEL first; of
+            this machine under "" if a command has looked.
     """
 
     hosts: Sequence[str]
@@ -112,6 +112,25 @@ class KnownBundles:
                 return f"the worker {on} does not have the model {title} ({sha256[:SHOWN]}): put its folder into the folder of models there"
             if all(bundle.problem for bundle in having):
                 return f"{on}, the model cannot be used: {having[0].problem}"
+        return None
+
+    def own(self) -> list[FoundBundle]:
+        """Return the models of the setting NIGHTREAD_MODEL of running workers, else of this machine; each once."""
+        first = [self.bundles[host][0] for host in self.hosts or [""] if self.bundles.get(host)]
+        return list({bundle.sha256 or bundle.folder: bundle for bundle in first}.values())
+
+    def obstacle_of_own(self) -> str | None:
+        """Return a sentence if a running worker cannot use the model of its setting NIGHTREAD_MODEL, else None."""
+        if not self.bundles:
+            return "no worker is running that could say which model its setting NIGHTREAD_MODEL names: start one first"
+        for host in self.hosts or [""]:
+            if not self.bundles.get(host):
+                return (
+                    f"the worker on {host} has not said yet which models it has: try again in a few seconds"
+                )
+            problem = self.bundles[host][0].problem
+            if problem:
+                return f"on {host or 'this machine'}, the model of the setting NIGHTREAD_MODEL cannot be used: {problem}"
         return None
 
     def missing_on(self, sha256: str) -> list[str]:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from worker.ledger import access_batches, audit
 from worker.ledger.accesses import AccessKind
+from worker.ledger.point_history import POINT_SET, PointHistory
 from worker.ledger.seals import is_erased, seal, sealed_value
 from worker.ledger.tables import (
     RARE_KIND,
@@ -85,7 +86,8 @@ class Mismatch:
 
     Attributes:
         subject: the row, for example `image:5`.
-        what: the column that differs; `row` if the row is missing, `event` if no event says that it exists,
+        what: the column that differs; `point_group` also if an image followed the operating point of another group than it
+            was in; `row` if the row is missing, `event` if no event says that it exists,
             `accesses` if a batch of accesses has other rows than those that it was made of.
         table: the value in the table; None if it is missing, or if it may name a person.
         trail: the value according to the audit trail; None likewise.
@@ -155,8 +157,12 @@ class _Comparer:
         self._session = session
         self.result = Comparison()
         self._model_hashes: dict[int, str] = dict(session.execute(select(Model.id, Model.sha256)).all())
-        of_all = select(*_EVENT).where(RARE_KIND, AuditEvent.kind == RETRIAGED).order_by(AuditEvent.seq)
-        self._retriages = [TrailEvent.parse(*row) for row in session.execute(of_all)]
+        self._retriages = self._of_kind(RETRIAGED)
+        self._points = PointHistory(self._of_kind(POINT_SET))
+
+    def _of_kind(self, kind: str) -> list[TrailEvent]:
+        of_all = select(*_EVENT).where(RARE_KIND, AuditEvent.kind == kind).order_by(AuditEvent.seq)
+        return [TrailEvent.parse(*row) for row in self._session.execute(of_all)]
 
     def compare_table(self, table: type[Any]) -> None:
         """Compare the rows of a table in which each row has events of its own."""
@@ -197,6 +203,7 @@ class _Comparer:
             images = {row["id"]: row for row in self._page(Image, last)}
             end = max(images) if len(images) == _PAGE else _NO_ID
             parts = {table: self._parts(table, last, end) for table in _OF_IMAGES}
+            ages = self._ages(parts[Instance])
             ids = sorted({*images, *(image_id for rows in parts.values() for image_id in rows)})
             events = self._events(f"image:{image_id}" for image_id in ids)
             for image_id in ids:
@@ -205,6 +212,7 @@ class _Comparer:
                     images.get(image_id),
                     {table: rows.get(image_id, []) for table, rows in parts.items()},
                     events.get(f"image:{image_id}", ()),
+                    ages.get(image_id),
                 )
             seen += sum(map(len, events.values()))
             advance(len(images))
@@ -217,9 +225,10 @@ class _Comparer:
         image: Row | None,
         parts: Mapping[type[Any], Sequence[Row]],
         events: Collection[TrailEvent],
+        age_years: float | None,
     ) -> None:
         predictions = {self._model_hashes.get(row["model_id"]): row for row in parts[Prediction]}
-        facts = image_facts(image_id, self._with_retriages(events), _scores(predictions))
+        facts = image_facts(image_id, self._with_retriages(events), _scores(predictions), age_years)
         if image is not None:
             self._compare_row("image", image_id, _unleased(image), facts.image)
         elif events:
@@ -237,6 +246,16 @@ class _Comparer:
             self.result.add(Mismatch(f"image:{image_id}", "original_name"))
         if facts.erasures:
             self._find_texts(parts)
+            # The age is gone, so nobody can tell any more in which group the image was.
+        elif not all(map(self._points.agrees, facts.applied)):
+            self.result.add(Mismatch(f"image:{image_id}", "point_group"))
+
+    def _ages(self, instances: Mapping[int, Sequence[Row]]) -> dict[int, float]:
+        """Return the ages of the patients of images, by the image's id, of the instances of a page."""
+        studies = {image_id: row["study_id"] for image_id, rows in instances.items() for row in rows}
+        known = select(Study.id, Study.age_years).where(Study.id.in_(set(studies.values()) - {None}))
+        ages = {study_id: age for study_id, age in self._session.execute(known) if age is not None}
+        return {image_id: ages[study_id] for image_id, study_id in studies.items() if study_id in ages}
 
     def _with_retriages(self, events: Collection[TrailEvent]) -> Collection[TrailEvent]:
         """Return the events about an image and the re-triages of all images, in their order."""

@@ -73,7 +73,7 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Findings:
+class FinalReadings:
     """The final readings of a kind of images, counted.
 
     Attributes:
@@ -109,8 +109,8 @@ class Read:
         clear: clear images in all, read or not.
     """
 
-    shown: Findings
-    sample: Findings
+    shown: FinalReadings
+    sample: FinalReadings
     unread: int
     clear: int
 
@@ -177,8 +177,8 @@ def final_readings(session: Session, runs: Sequence[int]) -> Sequence[Row[int, s
     ).all()
 
 
-def _counted(found: Counter[str]) -> Findings:
-    return Findings(
+def _counted(found: Counter[str]) -> FinalReadings:
+    return FinalReadings(
         found[Finding.SIGNS], found[Finding.NO_SIGNS], found[Finding.NOT_JUDGED], found["score first"]
     )
 

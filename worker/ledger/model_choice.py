@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from worker.ledger import active_models, bundles, shadows
 from worker.ledger.active_models import Activation
 from worker.ledger.bundles import KnownBundles
-from worker.ledger.models import model_in_use
+from worker.ledger.models import active_model
 from worker.ledger.shadows import IMAGES, Shadow
 from worker.ledger.tables import Model
 
@@ -22,6 +22,20 @@ def activate(
     Raises LookupError if there is no such model, ValueError if a worker cannot use it, or without a reason.
     """
     return active_models.activate(session, _usable(session, known, name, at), who=who, why=why, at=at)
+
+
+def activate_default(
+    session: Session, known: KnownBundles, *, who: str, why: str, at: datetime
+) -> Activation:
+    """Let each worker's setting NIGHTREAD_MODEL decide again which model scores.
+
+    Raises ValueError if a worker cannot use the model of its setting, or without a reason.
+    """
+    obstacle = known.obstacle_of_own()
+    if obstacle is not None:
+        raise ValueError(obstacle)
+    own = bundles.register(session, known.own()[0], at)
+    return active_models.activate_default(session, own, who=who, why=why, at=at)
 
 
 def shadow(
@@ -41,8 +55,8 @@ def shadow(
     """
     if name is None:
         return shadows.change(session, None, who=who, why=why, at=at)
-    # Before the candidate is registered: without a choice of the site, the model that was registered last is in use.
-    active = model_in_use(session)
+    # Before the candidate is registered: without a choice of the site, the model that was registered last is active.
+    active = active_model(session)
     model = _usable(session, known, name, at)
     if active is not None and active.sha256 == model.sha256:
         raise ValueError("this is the active model, which has scored these images already")

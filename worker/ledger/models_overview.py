@@ -126,7 +126,7 @@ def _listed(session: Session, known: KnownBundles, shadow: Shadow | None) -> lis
                 version=model.version,
                 sha256=model.sha256,
                 verified=is_shipped(model.sha256, model.card),
-                is_active=registered.in_use,
+                is_active=registered.is_active,
                 is_candidate=model.sha256 == candidate,
                 predictions=registered.scored,
                 shadow_predictions=looked_at.get(model.id, 0),

@@ -39,14 +39,14 @@ from worker.ledger.tables import (
     Run,
     Study,
 )
-from worker.monitor.counts import BINS, Bins, Counts, Findings, Judged, Sample, bin_of
+from worker.monitor.counts import BINS, Bins, Counts, FindingCounts, Judged, Sample, bin_of
 
 # The model of images without a score.
 NO_MODEL = 0
 # More changes of a protocol than any site makes.
 _CHANGES = 1_000
 _PAGE = 5_000
-# The final findings, with their names in `Findings`; any other reading waits for another one.
+# The final findings, with their names in `FindingCounts`; any other reading waits for another one.
 _FINAL = {
     Finding.SIGNS.value: "with_signs",
     Finding.NO_SIGNS.value: "without_signs",
@@ -72,7 +72,7 @@ class _Scored:
         verdict: the present one.
         share: of the clear images that was drawn, as decimal text; empty for an image that is not clear.
         is_drawn: whether it was drawn.
-        finding: a name of `Findings`; None without a final reading.
+        finding: a name of `FindingCounts`; None without a final reading.
     """
 
     place: int
@@ -275,8 +275,8 @@ def _sample(clear: Mapping[_Scored, int]) -> Sample:
     )
 
 
-def _findings(images: Mapping[_Scored, int]) -> Findings:
-    return Findings(
+def _findings(images: Mapping[_Scored, int]) -> FindingCounts:
+    return FindingCounts(
         **{name: sum(n for one, n in images.items() if one.finding == name) for name in _FINAL.values()}
     )
 

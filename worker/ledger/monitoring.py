@@ -179,6 +179,12 @@ def counts(
     ]
 
 
+def groups(session: Session, dimension: Dimension) -> set[str]:
+    """Return the groups of a dimension in which images were ever counted."""
+    names = select(MonitorDay.group_name).where(MonitorDay.dimension == dimension.value).distinct()
+    return set(session.scalars(names))
+
+
 def added(rows: Iterable[DayCounts]) -> Counts:
     """Add up what was counted. Adding the documents takes a fifth of the time that adding `Counts` takes."""
     sums: dict[str, Any] = {}

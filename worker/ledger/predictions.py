@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 from worker.card.band import Bounds
 from worker.card.population import Population
 from worker.ledger import actors, audit, draws, rechecks, thresholds
+from worker.ledger.group_traits import traits_of
+from worker.ledger.point_groups import Traits
 from worker.ledger.states import NEEDS_READING, NOT_READ, ImageState, ReviewState, check_transition
 from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction
 from worker.ledger.trail_facts import CROP
@@ -57,7 +59,8 @@ class ScoreRecord:
 
     `activation` holds `map_height` x `map_width` bytes, row by row. `compute_ms` is in milliseconds. Without a
     `crop`, the whole image was scored. `population` is a value of `worker.card.population.Population`; None: nobody
-    was checked. `greyscale` is as in `Prediction`.
+    was checked. `greyscale` is as in `Prediction`. `operating_point_id` is the point of the site that the verdict follows;
+    None: that of the worker's model. `point_group` is the group that has this point; None: the general point.
     """
 
     image_id: int
@@ -75,6 +78,8 @@ class ScoreRecord:
     crop: Crop | None = None
     population: str | None = None
     greyscale: Mapping[str, object] | None = None
+    operating_point_id: int | None = None
+    point_group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,20 +128,29 @@ def register_model(
 
 def follow_site(
     session: Session, model: ScoringModel, scored: Sequence[ScoreRecord]
-) -> tuple[ScoringModel, Sequence[ScoreRecord]]:
-    """Return model and results at the operating point that the site has in force for this model; else as they are.
+) -> Sequence[ScoreRecord]:
+    """Return results at the operating points that the site has in force for this model and their groups; else as they are.
 
     It locks the audit trail, so no other point can be put in force before the results are recorded.
     """
     audit.lock(session)
-    setting = thresholds.in_force(session, model.model_sha256)
-    if setting is None or setting.point is None or setting.operating_point_id is None:
-        return model, scored
-    bounds = setting.point.bounds
-    followed = replace(
-        model, operating_point_id=setting.operating_point_id, operating_point=setting.point.name
+    plan = thresholds.plan(session, model.model_sha256)
+    if not plan.groups and plan.general is None:
+        return scored
+    traits = traits_of(session, [result.image_id for result in scored]) if plan.groups else {}
+    return [_following(plan.setting_for(traits.get(result.image_id, Traits())), result) for result in scored]
+
+
+def _following(setting: thresholds.Setting | None, result: ScoreRecord) -> ScoreRecord:
+    """Return a result with the verdict of the point that is in force for its image."""
+    if setting is None or setting.point is None:
+        return result
+    return replace(
+        result,
+        verdict=_verdict(setting.point.bounds, result),
+        operating_point_id=setting.operating_point_id,
+        point_group=setting.group.key if setting.group else None,
     )
-    return followed, [replace(result, verdict=_verdict(bounds, result)) for result in scored]
 
 
 def record(
@@ -163,7 +177,7 @@ def record(
     still_leased = _still_leased(session, ids, owner, model.model_id)
     kept_rejections = [rejection for rejection in rejected if rejection.image_id in still_leased]
     kept_scores = [result for result in scored if still_leased.get(result.image_id) is False]
-    restored = [result.image_id for result in scored if still_leased.get(result.image_id)]
+    restored = [result for result in scored if still_leased.get(result.image_id)]
     _leave_lease(session, ImageState.REJECTED, map(_rejected_columns, kept_rejections))
     verdicts = {result.image_id: result.verdict for result in kept_scores}
     drawn = draws.draw(session, verdicts, random) if random else {}
@@ -174,7 +188,7 @@ def record(
     events = [
         *map(_rejected_event, kept_rejections),
         *(_scored_event(result, model, versions, drawn.get(result.image_id)) for result in kept_scores),
-        *(_restore(session, image_id, model) for image_id in restored),
+        *(_restore(session, result, model) for result in restored),
     ]
     audit.append(session, events, at)
     return len(events)
@@ -207,27 +221,30 @@ def _verdict(bounds: Bounds, result: ScoreRecord) -> str:
     return bounds.verdict(result.p_pneumonia, cropped=result.crop is not None, outside=outside)
 
 
-def _restore(session: Session, image_id: int, model: ScoringModel) -> audit.Event:
-    """Give an image its last prediction again, with the verdict of the operating point in use.
+def _restore(session: Session, result: ScoreRecord, model: ScoringModel) -> audit.Event:
+    """Give an image its last prediction again, with the verdict of the operating point in force for it.
 
     Only a change back to an earlier model leads here.
     """
+    image_id = result.image_id
     last = session.scalars(
         select(Prediction).where(Prediction.image_id == image_id).order_by(Prediction.id.desc()).limit(1)
     ).one()
     details: dict[str, object] = {"model": session.get_one(Model, last.model_id).sha256}
-    verdict, other_point = last.verdict, None
-    if last.model_id == model.model_id and last.operating_point_id != model.operating_point_id:
-        other_point = model.operating_point_id
+    verdict, other_point, group = last.verdict, None, None
+    now = _point_id(result, model), result.point_group
+    if last.model_id == model.model_id and (last.operating_point_id, last.point_group) != now:
+        other_point, group = now
         point = session.get_one(OperatingPointRow, other_point)
         outside = last.population == Population.OUTSIDE
         bounds = Bounds.of_band(point.band_low, point.band_high)
         verdict = bounds.verdict(last.p_pneumonia, cropped=last.crop is not None, outside=outside)
-        details |= {"verdict": verdict, "operating_point": other_point}
+        details |= {"verdict": verdict, "operating_point": other_point, **_group_detail(group)}
     columns = {
         "id": image_id,
         "verdict": verdict,
         "operating_point_id": other_point,
+        "point_group": group,
         "p_pneumonia": last.p_pneumonia,
         "population": last.population,
         "scored_at": last.finished_at,
@@ -239,6 +256,15 @@ def _restore(session: Session, image_id: int, model: ScoringModel) -> audit.Even
     # The newer preprocessing may be in use again one day.
     rechecks.check_again(session, last.model_id, last.id)
     return audit.Event("restored", actors.PROGRAM, f"image:{image_id}", details)
+
+
+def _point_id(result: ScoreRecord, model: ScoringModel) -> int:
+    return result.operating_point_id or model.operating_point_id
+
+
+def _group_detail(group: str | None) -> dict[str, str]:
+    """Return what the event of an image says of its group; nothing for the general point."""
+    return {} if group is None else {"point_group": group}
 
 
 def _prediction_row(
@@ -253,7 +279,7 @@ def _prediction_row(
         **{name: value for name, value in vars(result).items() if name not in {"facts", "crop"}},
         **_crop_columns(result),
         "model_id": model.model_id,
-        "operating_point_id": model.operating_point_id,
+        "operating_point_id": _point_id(result, model),
         "started_at": started_at,
         "finished_at": at,
         "worker": owner,
@@ -278,6 +304,7 @@ def _scored_columns(result: ScoreRecord, drawn: Mapping[int, float], at: datetim
         "review_state": ReviewState.UNREAD if drawn_rank is None else ReviewState.DRAWN,
         "drawn_rank": drawn_rank,
         "operating_point_id": None,
+        "point_group": None,
         **vars(result.facts),
     }
 
@@ -288,7 +315,8 @@ def _scored_event(
     details = {
         **vars(result.facts),
         "model": model.model_sha256,
-        "operating_point": model.operating_point_id,
+        "operating_point": _point_id(result, model),
+        **_group_detail(result.point_group),
         "verdict": result.verdict,
         "p_normal": result.p_normal,
         "p_bacterial": result.p_bacterial,

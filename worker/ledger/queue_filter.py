@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from worker.ledger import thresholds
 from worker.ledger.findings import Action
+from worker.ledger.models import latest_point
 from worker.ledger.queue_order import Order, Part, Sorting, between
 from worker.ledger.runs import run_at
 from worker.ledger.states import NEEDS_READING, NOT_READ, ImageState, ReviewState, is_to_read
@@ -21,7 +22,6 @@ from worker.ledger.tables import (
     ImageTally,
     Instance,
     Model,
-    OperatingPointRow,
     Prediction,
     Receipt,
     Review,
@@ -226,7 +226,7 @@ def asked(session: Session, wanted: QueueFilter) -> Asked:
     run_id = None if wanted.run is None else run.id if run else 0
     threshold = None
     if wanted.order is Order.CLOSEST:
-        threshold = threshold_in_use(session)
+        threshold = threshold_in_force(session)
     return Asked(wanted, run_id, threshold)
 
 
@@ -246,19 +246,19 @@ def _any_overdue(session: Session, overdue_from: datetime) -> bool:
     return session.scalar(union_all(*(select(rows.c.id) for rows in late)).limit(1)) is not None
 
 
-def threshold_in_use(session: Session) -> float:
-    """Return the threshold that the model of the latest prediction follows now; a half if there is none."""
+def threshold_in_force(session: Session) -> float:
+    """Return the general threshold that the model of the latest prediction follows now; a half if there is none."""
     latest = select(func.max(Prediction.id)).scalar_subquery()
-    row = session.execute(
-        select(OperatingPointRow.threshold, Model.sha256)
-        .join(Prediction, Prediction.operating_point_id == OperatingPointRow.id)
-        .join(Model, Model.id == Prediction.model_id)
-        .where(Prediction.id == latest)
+    model = session.scalars(
+        select(Model).join(Prediction, Prediction.model_id == Model.id).where(Prediction.id == latest)
     ).one_or_none()
-    if row is None:
+    if model is None:
         return 0.5
-    setting = thresholds.in_force(session, row.sha256)
-    return setting.point.threshold if setting and setting.point else row.threshold
+    setting = thresholds.in_force(session, model.sha256)
+    if setting and setting.point:
+        return setting.point.threshold
+    point = latest_point(session, model)
+    return point.threshold if point else 0.5
 
 
 def tallied_total(session: Session, question: Asked) -> int:

@@ -109,6 +109,7 @@ def _remove_scores(session: Session, image_ids: Sequence[int], at: datetime) -> 
         "review_state",
         "drawn_rank",
         "operating_point_id",
+        "point_group",
         "claimed_by_id",
         "claimed_until",
     )

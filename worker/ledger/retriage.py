@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session, aliased
@@ -19,11 +20,13 @@ from sqlalchemy.orm import Session, aliased
 from worker.card.band import Bounds
 from worker.card.population import Population
 from worker.ledger import actors, audit, draws, protocols, thresholds
-from worker.ledger.retriage_rule import Rule
+from worker.ledger.group_traits import with_traits
+from worker.ledger.point_groups import Group, Traits
+from worker.ledger.retriage_rule import ALL_IMAGES, About, Rule
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.states import NEEDS_READING, ImageState, ReviewState
-from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction, Run
-from worker.ledger.thresholds import Point
+from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction, Receipt, Run, Study
+from worker.ledger.thresholds import Point, Setting
 
 _VERDICTS = ("flagged", "uncertain", "clear")
 _PAGE = 5_000
@@ -34,21 +37,28 @@ class Choice:
     """What a person wants to put in force.
 
     Attributes:
-        point: the operating point; None: the one that holds without the site.
-        without_site: that one.
+        point: the operating point; None: the one that holds without it.
+        without_site: the general point without one of the site.
         retriages: whether unread images get the verdicts of the new point.
         since: only those that arrived then or later; None: all.
+        group: the images that it is for; None: all that are in no group with a point.
+        general: the general point of the site, if this is about a group; None: it has none.
     """
 
     point: Point | None
     without_site: Point | None
     retriages: bool = False
     since: datetime | None = None
+    group: Group | None = None
+    general: Point | None = None
 
     @property
     def effective(self) -> Point:
-        """The point that new images will follow. Raises ValueError if nobody knows it."""
-        point = self.point or self.without_site
+        """The point that new images will follow, of a group without a point the general one.
+
+        Raises ValueError if nobody knows it.
+        """
+        point = self.point or self.general or self.without_site
         if point is None:
             raise ValueError(
                 "the model's card has no point that holds without the site's: name a point instead"
@@ -93,10 +103,23 @@ class Changes:
         return sum(total for verdicts, total in self.counts.items() if verdicts[side] in NEEDS_READING)
 
 
-def count(session: Session, model_sha256: str, bounds: Bounds, since: datetime | None) -> Changes:
+@dataclass(frozen=True)
+class _Part:
+    """The images whose verdicts follow one point after a choice: those of a group, or of the general point."""
+
+    about: About
+    point: Point
+    operating_point_id: int | None = None
+
+
+def count(session: Session, model_sha256: str, choice: Choice) -> Changes:
     """Return what a re-triage would change. It reads every unread image that the model has scored since then."""
-    triaged = _triage(session, Rule(model_sha256, bounds, since, _canary_run(session)))
-    return Changes({verdicts: len(image_ids) for verdicts, image_ids in triaged.items()})
+    canary_run = _canary_run(session)
+    rules = (
+        Rule(model_sha256, part.point.bounds, choice.since, canary_run, about=part.about)
+        for part in _parts(session, model_sha256, choice)
+    )
+    return _sum(Changes(_numbers(_triage(session, rule))) for rule in rules)
 
 
 def put_in_force(
@@ -106,13 +129,76 @@ def put_in_force(
 
     Raises ValueError as `thresholds.change` does; a re-triage alone is allowed.
     """
-    setting = thresholds.change(session, model, choice.point, who=who, why=why, at=at, again=choice.retriages)
+    setting = thresholds.change(
+        session, model, choice.point, group=choice.group, who=who, why=why, at=at, again=choice.retriages
+    )
     if not choice.retriages:
         return None
-    point_id = setting.operating_point_id
-    if point_id is None:
-        point_id = thresholds.row_of(session, model, choice.effective, who=actors.PROGRAM, at=at)
-    return retriage(session, model, point_id, setting_id=setting.id, since=choice.since, who=who, at=at)
+    done = []
+    for part in _parts(session, model.sha256, choice):
+        point_id = part.operating_point_id
+        if point_id is None:
+            point_id = thresholds.row_of(session, model, part.point, who=actors.PROGRAM, at=at)
+        done.append(
+            retriage(
+                session,
+                model,
+                point_id,
+                setting_id=setting.id,
+                since=choice.since,
+                who=who,
+                at=at,
+                about=part.about,
+            )
+        )
+    return _sum(done)
+
+
+def _parts(session: Session, model_sha256: str, choice: Choice) -> list[_Part]:
+    """Return the images that a choice is about, by the point that they follow after it.
+
+    If a group loses its point, its images follow what is less specific: the point of a source, or the general one.
+    """
+    plan = thresholds.plan(session, model_sha256)
+    others = [one for one in plan.groups if one.group != choice.group]
+    groups = tuple(one.group for one in others if one.group)
+    general = _Part(
+        About(None, groups, choice.group), choice.effective, _row_id(plan.general, choice.effective)
+    )
+    if choice.group is None:
+        return [general]
+    if choice.point is not None:
+        about = About(choice.group, (*groups, choice.group), choice.group)
+        own = next((one for one in plan.groups if one.group == choice.group), None)
+        return [_Part(about, choice.point, _row_id(own, choice.point))]
+    below = [one for one in others if one.group and one.group.is_source and not choice.group.is_source]
+    return [
+        *(
+            _Part(About(one.group, groups, choice.group), one.point, one.operating_point_id)
+            for one in below
+            if one.point
+        ),
+        general,
+    ]
+
+
+def _row_id(setting: Setting | None, point: Point) -> int | None:
+    """Return the row of a point if it is the one of a setting."""
+    return setting.operating_point_id if setting is not None and setting.point == point else None
+
+
+def _sum(parts: Iterable[Changes]) -> Changes:
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    drawn = 0
+    for part in parts:
+        drawn += part.drawn
+        for verdicts, number in part.counts.items():
+            counts[verdicts] += number
+    return Changes(dict(counts), drawn)
+
+
+def _numbers(triaged: Mapping[tuple[str, str], Sequence[int]]) -> dict[tuple[str, str], int]:
+    return {verdicts: len(image_ids) for verdicts, image_ids in triaged.items()}
 
 
 def retriage(
@@ -124,22 +210,26 @@ def retriage(
     since: datetime | None,
     who: str,
     at: datetime,
+    about: About = ALL_IMAGES,
 ) -> Changes:
     """Give the unread images of a model the verdicts of an operating point, and record it as one event.
 
-    `setting_id` is the row of the site's setting that says why.
+    `setting_id` is the row of the site's setting that says why. `about` says which images are meant.
     """
     audit.lock(session)
     point = session.get_one(OperatingPointRow, operating_point_id)
     bounds = Bounds.of_band(point.band_low, point.band_high)
-    rule = Rule(model.sha256, bounds, since, _canary_run(session), secrets.token_hex(16))
+    rule = Rule(model.sha256, bounds, since, _canary_run(session), secrets.token_hex(16), about=about)
     triaged = _triage(session, rule)
     rule, drawn = _draw(session, replace(rule, not_drawn=_open_images(session, at)), triaged)
+    new_values = {
+        "operating_point_id": operating_point_id,
+        "point_group": about.group.key if about.group else None,
+    }
     for (before, after), image_ids in triaged.items():
-        values = {"operating_point_id": operating_point_id} | ({} if before == after else {"verdict": after})
-        _update(session, image_ids, values)
+        _update(session, image_ids, new_values | ({} if before == after else {"verdict": after}))
     _mark_drawn(session, rule, drawn)
-    changes = Changes({verdicts: len(image_ids) for verdicts, image_ids in triaged.items()}, len(drawn))
+    changes = Changes(_numbers(triaged), len(drawn))
     details: dict[str, object] = {
         **rule.payload,
         "setting": setting_id,
@@ -175,15 +265,20 @@ def _triage(session: Session, rule: Rule) -> dict[tuple[str, str], list[int]]:
     """
     triaged: dict[tuple[str, str], list[int]] = defaultdict(list)
     columns = Image.id, Image.verdict, Prediction.p_pneumonia, Prediction.population, Prediction.crop_left
-    rows = (
-        select(*columns)
+    of_patient = (Study.age_years, Receipt.source) if rule.about.needs_traits else ()
+    rows: Any = (
+        select(*columns, *of_patient)
         .select_from(Image)
         .join(Prediction, Prediction.image_id == Image.id)
         .where(*_meant(rule))
         .order_by(Image.id)
         .execution_options(yield_per=_PAGE)
     )
-    for image_id, before, p_pneumonia, population, crop_left in session.execute(rows):
+    if rule.about.needs_traits:
+        rows = with_traits(rows)
+    for image_id, before, p_pneumonia, population, crop_left, *traits in session.execute(rows):
+        if traits and not rule.about.has(Traits(*traits)):
+            continue
         is_outside = population == Population.OUTSIDE
         after = rule.bounds.verdict(p_pneumonia, cropped=crop_left is not None, outside=is_outside)
         triaged[str(before), after].append(image_id)

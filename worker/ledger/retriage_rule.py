@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from worker.card.band import Bounds
+from worker.ledger.point_groups import Group, Traits, applying
 
 _BYTES = 6
 _WHOLE = 2.0**48
@@ -24,6 +25,51 @@ class Verdict:
 
     verdict: str
     drawn_rank: float | None = None
+
+
+@dataclass(frozen=True)
+class About:
+    """Which images a re-triage is about, by their groups.
+
+    Attributes:
+        group: only images that follow the point of this group; None: the general point.
+        groups: all groups that have points.
+        within: only images of this group, whose point was changed or taken away; None: all.
+    """
+
+    group: Group | None = None
+    groups: tuple[Group, ...] = ()
+    within: Group | None = None
+
+    @property
+    def needs_traits(self) -> bool:
+        """Whether it depends on the age or the source of an image."""
+        return bool(self.groups or self.within)
+
+    @property
+    def payload(self) -> dict[str, object]:
+        """What an event holds of it."""
+        return {
+            "point_group": self.group.key if self.group else None,
+            "groups": " ".join(group.key for group in self.groups),
+            "within": self.within.key if self.within else None,
+        }
+
+    @classmethod
+    def parse(cls, payload: Mapping[str, Any]) -> About:
+        """Return what an event says. Earlier versions knew no groups. Raises ValueError."""
+        group, within = (
+            Group.parse(payload[name]) if payload.get(name) else None for name in ("point_group", "within")
+        )
+        return cls(group, tuple(map(Group.parse, payload.get("groups", "").split())), within)
+
+    def has(self, traits: Traits) -> bool:
+        """Return whether an image with these traits is meant."""
+        is_within = self.within is None or self.within.has(traits)
+        return is_within and applying(self.groups, traits) == self.group
+
+
+ALL_IMAGES = About()
 
 
 @dataclass(frozen=True)
@@ -39,6 +85,7 @@ class Rule:
         sample_share: the share of the images that become clear that are drawn, 0..1.
         beside_share: the share of the flagged images that are drawn beside them, 0..1.
         not_drawn: images that are never drawn, because somebody had them open and may have seen their scores.
+        about: only images of these groups.
     """
 
     model_sha256: str
@@ -49,6 +96,7 @@ class Rule:
     sample_share: float = 0.0
     beside_share: float = 0.0
     not_drawn: frozenset[int] = frozenset()
+    about: About = ALL_IMAGES
 
     @property
     def payload(self) -> dict[str, object]:
@@ -65,6 +113,7 @@ class Rule:
             "beside_share": repr(self.beside_share),
             # A payload holds no lists.
             "not_drawn": " ".join(map(str, sorted(self.not_drawn))),
+            **self.about.payload,
         }
 
     @classmethod
@@ -81,12 +130,14 @@ class Rule:
             float(payload["beside_share"]),
             # Earlier versions drew images that somebody had open, too.
             frozenset(map(int, payload.get("not_drawn", "").split())),
+            About.parse(payload),
         )
 
-    def covers(self, run_id: object, received_at: datetime) -> bool:
+    def covers(self, run_id: object, received_at: datetime, traits: Traits) -> bool:
         """Return whether an unread image with a score of the model is meant."""
         is_canary = self.canary_run is not None and run_id == self.canary_run
-        return not is_canary and (self.since is None or received_at >= self.since)
+        is_late = self.since is None or received_at >= self.since
+        return not is_canary and is_late and self.about.has(traits)
 
     def apply(
         self, image_id: int, before: object, p_pneumonia: float, *, cropped: bool, outside: bool

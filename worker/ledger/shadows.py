@@ -142,7 +142,10 @@ def change(
     if (before is None and model is None) or (
         before is not None and (before.model_sha256, before.images, before.since) == wanted
     ):
-        raise ValueError("this is how it is already")
+        told = "nothing is scored in the background already"
+        if model is not None:
+            told = f"{model.name} {model.version} is the candidate already, with these images"
+        raise ValueError(told)
     value: dict[str, object] = {
         "model": wanted[0],
         "images": wanted[1],

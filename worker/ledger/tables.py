@@ -174,6 +174,8 @@ class Image(Base):
     claimed_until: Mapped[datetime | None]
     # The operating point that the verdict follows since a re-triage; null: that of the prediction. See `worker.ledger.retriage`.
     operating_point_id: Mapped[int | None] = mapped_column(BigInteger)
+    # The group whose point that is (see `worker.ledger.point_groups`); null: the general one.
+    point_group: Mapped[str | None] = mapped_column(String(40))
     # Null: the image store has the bytes, or may have them again.
     bytes_removed_at: Mapped[datetime | None]
 
@@ -207,6 +209,14 @@ class Image(Base):
         """The operating point of the verdict; None without one. `predictions` and `retriaged_by` must be loaded."""
         prediction = self.prediction
         return self.retriaged_by or (prediction.operating_point if prediction else None)
+
+    @property
+    def group_of_point(self) -> str | None:
+        """The group whose point the verdict follows; None: the general point. `predictions` must be loaded."""
+        prediction = self.prediction
+        if self.operating_point_id is not None:
+            return self.point_group
+        return prediction.point_group if prediction else None
 
     @property
     def clear_below(self) -> float:
@@ -318,6 +328,7 @@ class Prediction(Base):
     The crop columns are null if the whole image was scored. `population` is a value of
     `worker.card.population.Population`; null if nobody was checked: by an earlier version, for a model whose card
     states no ages, or for a canary.
+    `point_group` is the group whose operating point applied (see `worker.ledger.point_groups`); null: the general one.
     `greyscale` says how the grey values of a DICOM object were made (see `worker.dicom.picture.GreyFacts`); null: the file
     holds the grey values themselves.
     """
@@ -351,6 +362,7 @@ class Prediction(Base):
     crop_right: Mapped[int | None]
     crop_bottom: Mapped[int | None]
     population: Mapped[str | None] = mapped_column(String(10))
+    point_group: Mapped[str | None] = mapped_column(String(40))
     greyscale: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
     image: Mapped[Image] = relationship(back_populates="predictions")

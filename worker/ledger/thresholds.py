@@ -1,7 +1,7 @@
-"""Operating points of the site: which ones it has, and which one is in force.
+"""Operating points of the site: which ones it has, and which ones are in force, for all images and for groups of images.
 
 Each change is a row with who and why, like a change of the reading protocol. A point belongs to one model: it is never
-applied to another one.
+applied to another one. When the former model is active again, what was in force for it is in force again.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from worker.card.band import Bounds
 from worker.card.reading import operating_points, read_card
 from worker.ledger import actors, audit
+from worker.ledger.point_groups import Group, Traits, applying
 from worker.ledger.seals import new_salt, seal
 from worker.ledger.tables import Model, OperatingPointRow, SiteSetting
 
 _NAME = "operating_point"
+# The setting of a group has the group behind this.
+_OF_GROUP = f"{_NAME}:"
 # The name of a point stands in the audit trail, so it is a code and not what somebody typed about a patient.
 _CODE = re.compile(r"[a-z][a-z0-9-]{0,29}")
 # Six digits are what the audit trail proves.
@@ -79,6 +82,7 @@ class Setting:
         set_by: the actor.
         why: the reason.
         at: when.
+        group: the images that it is for; None: all that are in no group with a point.
     """
 
     id: int
@@ -88,24 +92,60 @@ class Setting:
     set_by: str
     why: str
     at: datetime
+    group: Group | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The site's points in force for a model.
+
+    Attributes:
+        general: for all images that are in no group with a point; None: the site has none.
+        groups: those of groups, the ages first.
+    """
+
+    general: Setting | None
+    groups: Sequence[Setting]
+
+    def setting_for(self, traits: Traits) -> Setting | None:
+        """Return what is in force for an image; None: the point that holds without the site."""
+        group = applying((setting.group for setting in self.groups if setting.group), traits)
+        return next((setting for setting in self.groups if setting.group == group), self.general)
 
 
 def latest(session: Session) -> Setting | None:
-    """Return what was put in force last, for whichever model; None if nobody has ever changed it."""
+    """Return what was put in force last, for whichever model and group; None if nobody has ever changed it."""
     rows = history(session, limit=1)
     return rows[0] if rows else None
 
 
 def in_force(session: Session, model_sha256: str) -> Setting | None:
-    """Return the site's point in force if it has one and it is for this model, else None."""
-    setting = latest(session)
-    return setting if setting and setting.point and setting.model_sha256 == model_sha256 else None
+    """Return the site's general point in force if it has one for this model, else None."""
+    setting = _last(session, model_sha256, None)
+    return setting if setting and setting.point else None
+
+
+def plan(session: Session, model_sha256: str) -> Plan:
+    """Return the site's points in force for a model."""
+    last = (
+        select(func.max(SiteSetting.id))
+        .where(SiteSetting.name.startswith(_OF_GROUP, autoescape=True), _is_for(model_sha256))
+        .group_by(SiteSetting.name)
+    )
+    rows = map(_parsed, session.scalars(select(SiteSetting).where(SiteSetting.id.in_(last))))
+    return Plan(in_force(session, model_sha256), sorted((row for row in rows if row.point), key=_place))
 
 
 def history(session: Session, *, limit: int) -> list[Setting]:
     """Return the latest changes, the last one first."""
-    latest_rows = select(SiteSetting).where(SiteSetting.name == _NAME).order_by(SiteSetting.id.desc())
+    latest_rows = select(SiteSetting).where(_is_point()).order_by(SiteSetting.id.desc())
     return [_parsed(row) for row in session.scalars(latest_rows.limit(limit))]
+
+
+def is_decided(session: Session, model_sha256: str) -> bool:
+    """Return whether somebody has put a point in force for a model, or decided that it has none."""
+    rows = select(SiteSetting.id).where(_is_point(), _is_for(model_sha256))
+    return session.scalar(rows.limit(1)) is not None
 
 
 def site_points(session: Session, model_id: int) -> Sequence[OperatingPointRow]:
@@ -169,10 +209,14 @@ def change(
     why: str,
     at: datetime,
     again: bool = False,
+    group: Group | None = None,
 ) -> Setting:
-    """Put a point in force for a model, with a reason; None: the point that holds without the site.
+    """Put a point in force for a model, with a reason; None: the point that holds without this one.
 
-    Raises ValueError without a reason, or if nothing would change, unless it is put in force `again`.
+    `group` is a group of images; None: all that are in no group with a point.
+
+    Raises ValueError without a reason, for ages that overlap those of another group with a point, or if nothing would
+    change, unless it is put in force `again`.
     """
     if not why.strip():
         raise ValueError("a change of the operating point needs a reason")
@@ -180,19 +224,23 @@ def change(
     if point and of_card.get(point.name, point) != point:
         raise ValueError(f"the model's card has a point {point.name} with other numbers: choose another name")
     audit.lock(session)
-    before = latest(session)
-    was_here = before is not None and before.model_sha256 == model.sha256
-    if not again and (before.point if before and was_here else None) == point and (was_here or point is None):
-        raise ValueError("this operating point is already in force")
+    if point and group:
+        _check_overlap(group, plan(session, model.sha256).groups)
+    before = _last(session, model.sha256, group)
+    # A site that changes models can say that the new one is to have no point of the site.
+    last = latest(session)
+    is_open = before is None and group is None and last is not None and last.model_sha256 != model.sha256
+    if not again and not is_open and (before.point if before else None) == point:
+        raise ValueError(_nothing_changes(point, group))
     row_id = None
     if point is not None:
         row_id = row_of(session, model, point, who=actors.PROGRAM if point.name in of_card else who, at=at)
     value: dict[str, object] = {"model": model.sha256, "operating_point": row_id, **_numbers(point)}
-    row = SiteSetting(name=_NAME, value=value, set_by=who, why=why, salt=new_salt(), at=at)
+    row = SiteSetting(name=_name_of(group), value=value, set_by=who, why=why, salt=new_salt(), at=at)
     session.add(row)
     session.flush()
     details: dict[str, object] = {
-        "setting": _NAME,
+        "setting": row.name,
         **_renamed(value),
         **_before(before),
         "value_sha256": audit.digest(audit.canonical(value)),
@@ -200,6 +248,25 @@ def change(
     }
     audit.append(session, [audit.Event("thresholds_set", who, f"site_setting:{row.id}", details)], at)
     return _parsed(row)
+
+
+def _nothing_changes(point: Point | None, group: Group | None) -> str:
+    if point:
+        return f"the operating point {point.name} is already in force" + (
+            f" for {group.title}" if group else ""
+        )
+    if group:
+        return f"the group {group.key} has no operating point of its own"
+    return "the site has no operating point of its own for this model"
+
+
+def _check_overlap(group: Group, groups: Sequence[Setting]) -> None:
+    for setting in groups:
+        if setting.group and setting.group.overlaps(group):
+            raise ValueError(
+                f"{group.title} overlap {setting.group.title}, which have the point {setting.point and setting.point.name}: "
+                "take that one away first"
+            )
 
 
 def row_of(session: Session, model: Model, point: Point, *, who: str, at: datetime) -> int:
@@ -220,10 +287,37 @@ def row_of(session: Session, model: Model, point: Point, *, who: str, at: dateti
     return row.id
 
 
+def _is_point() -> ColumnElement[bool]:
+    return or_(SiteSetting.name == _NAME, SiteSetting.name.startswith(_OF_GROUP, autoescape=True))
+
+
+def _is_for(model_sha256: str) -> ColumnElement[bool]:
+    model: ColumnElement[str] = SiteSetting.value["model"].as_string()
+    return model == model_sha256
+
+
+def _last(session: Session, model_sha256: str, group: Group | None) -> Setting | None:
+    """Return what was last decided for a model and a group; None if nobody has decided anything."""
+    rows = select(SiteSetting).where(SiteSetting.name == _name_of(group), _is_for(model_sha256))
+    row = session.scalars(rows.order_by(SiteSetting.id.desc()).limit(1)).one_or_none()
+    return None if row is None else _parsed(row)
+
+
+def _name_of(group: Group | None) -> str:
+    return f"{_OF_GROUP}{group.key}" if group else _NAME
+
+
+def _place(setting: Setting) -> tuple[bool, int, str]:
+    """Return the place in a list of groups: those of ages first, the youngest first."""
+    group = setting.group or Group(0, 0)
+    return group.is_source, group.first or 0, group.key
+
+
 def _parsed(row: SiteSetting) -> Setting:
     value, point_id = row.value, row.value["operating_point"]
     point = None if point_id is None else Point(value["name"], *(value[name] for name in _NUMBERS))
-    return Setting(row.id, value["model"], point, point_id, row.set_by, row.why, row.at)
+    group = Group.parse(row.name.removeprefix(_OF_GROUP)) if row.name != _NAME else None
+    return Setting(row.id, value["model"], point, point_id, row.set_by, row.why, row.at, group)
 
 
 def _numbers(point: Point | None) -> dict[str, object]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
 from worker.card.reading import operating_points, read_card
 from worker.ledger import models, thresholds, users
+from worker.ledger.point_groups import Group
+from worker.ledger.retriage import Choice
 from worker.ledger.tables import Model
 from worker.ledger.thresholds import Point, Setting
 
@@ -53,13 +56,14 @@ class Overview:
     Attributes:
         model: its row.
         points: those of its card, then those of the site.
-        in_force: the one that new images follow; None: nobody knows it.
+        in_force: the general one: new images follow it unless a group that they are in has its own; None: nobody knows it.
         source: what put it in force.
         setting: who put it in force, when and why; None unless the site did.
         without_site: the one that would hold without the site's; None: nobody knows it.
         unused: a sentence if the site's last point is for another model.
         changes: the latest changes, the last one first.
         names: of the people who made them, by their actors.
+        groups: the points in force for groups of images, the ages first.
     """
 
     model: Model
@@ -71,6 +75,7 @@ class Overview:
     unused: str | None
     changes: Sequence[Setting]
     names: Mapping[str, str]
+    groups: Sequence[Setting] = ()
 
 
 def overview(session: Session, named: str) -> Overview | None:
@@ -78,10 +83,11 @@ def overview(session: Session, named: str) -> Overview | None:
 
     `named` is the setting NIGHTREAD_OPERATING_POINT.
     """
-    model = models.model_in_use(session)
+    model = models.active_model(session)
     if model is None:
         return None
-    setting = thresholds.in_force(session, model.sha256)
+    plan = thresholds.plan(session, model.sha256)
+    setting = plan.general
     without_site = _without_site(model, named)
     points = _points(session, model)
     point = setting.point if setting else without_site
@@ -95,8 +101,22 @@ def overview(session: Session, named: str) -> Overview | None:
         without_site=without_site,
         unused=models.unused_point(session),
         changes=changes,
-        names=users.names_of(session, [change.set_by for change in changes]),
+        names=users.names_of(session, [change.set_by for change in (*changes, *plan.groups)]),
+        groups=plan.groups,
     )
+
+
+def chosen(
+    shown: Overview,
+    point: Point | None,
+    group: Group | None,
+    *,
+    retriages: bool,
+    since: datetime | None,
+) -> Choice:
+    """Return a choice of a person among what they see."""
+    general = shown.setting.point if shown.setting and group else None
+    return Choice(point, shown.without_site, retriages, since, group, general)
 
 
 def _points(session: Session, model: Model) -> list[ListedPoint]:

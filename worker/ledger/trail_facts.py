@@ -21,6 +21,7 @@ from typing import Any
 from worker.card.population import Population
 from worker.ledger import actors
 from worker.ledger.findings import Action, state_after
+from worker.ledger.point_groups import Traits
 from worker.ledger.retriage_rule import Rule
 from worker.ledger.states import ImageState, Outcome, ReviewState
 
@@ -37,6 +38,7 @@ _STUDY = ("study_uid_seal", "accession_seal", "patient_key_seal", "age_years_sea
 # What the row of an image has while it is scored.
 _SCORE = (
     "verdict", "p_pneumonia", "population", "scored_at", "review_state", "drawn_rank", "operating_point_id",
+    "point_group",
 )  # fmt: skip
 # What the readings of earlier versions do not have: words beside the note, and the rest.
 _TYPED = ("other_finding", "why")
@@ -62,7 +64,7 @@ PROVEN: dict[str, tuple[str, ...]] = {
     "image": (
         "sha256", "bytes", "format", "width", "height", "phantom", "run_id", "lane", "state", "received_at",
         "reason_code", "reason", "retry_reason", "verdict", "p_pneumonia", "population", "scored_at", "review_state",
-        "drawn_rank", "operating_point_id", "bytes_removed_at",
+        "drawn_rank", "operating_point_id", "point_group", "bytes_removed_at",
     ),
     "receipt": (
         "source", "original_name", "sha256", "bytes", "outcome", "reason_code", "reason", "image_id", "run_id",
@@ -70,7 +72,7 @@ PROVEN: dict[str, tuple[str, ...]] = {
     ),
     "prediction": (
         "operating_point_id", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence", "verdict",
-        "activation", "versions", "finished_at", *CROP, "population", "greyscale",
+        "activation", "versions", "finished_at", *CROP, "population", "greyscale", "point_group",
     ),
     "rescore": ("image_id", "prediction_id", "reason_code", "at", "seen_by_id", "seen_at"),
     "erasure": ("image_id", "reason", "at"),
@@ -111,6 +113,20 @@ class TrailEvent:
         return cls(at, kind, actor, subject, flat, seq)
 
 
+@dataclass(frozen=True)
+class AppliedPoint:
+    """Which operating point an event applied to an image, for which group, and what was known of the image then.
+
+    `group` is the key of a group; None: the general point.
+    """
+
+    seq: int
+    model: object
+    group: object
+    operating_point: object
+    traits: Traits
+
+
 @dataclass
 class ImageTrail:
     """The facts that the events about one image give about its row and about the rows that belong to it.
@@ -126,6 +142,8 @@ class ImageTrail:
         instances: facts about how the image was taken, by id. There is at most one.
         model: the SHA-256 of the model of the prediction in force; None without one.
         scores: the exact scores, by the SHA-256 of the model: the trail holds six decimals.
+        age_years: the age that the ledger holds: the trail holds its seal.
+        applied: the operating points that events applied when the image was scored, in their order.
     """
 
     image: Facts = field(default_factory=dict)
@@ -138,17 +156,29 @@ class ImageTrail:
     instances: dict[object, Facts] = field(default_factory=dict)
     model: object = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    age_years: float | None = None
+    applied: list[AppliedPoint] = field(default_factory=list)
+
+    @property
+    def traits(self) -> Traits:
+        """What was known of the image after the events so far. An age is known from the event of the instance on."""
+        source = self.receipts.get(self.first_receipt, {}).get("source")
+        return Traits(self.age_years if self.instances else None, None if source is None else str(source))
 
 
 def image_facts(
-    image_id: int, events: Iterable[TrailEvent], scores: Mapping[str, float] | None = None
+    image_id: int,
+    events: Iterable[TrailEvent],
+    scores: Mapping[str, float] | None = None,
+    age_years: float | None = None,
 ) -> ImageTrail:
     """Follow the events about an image, and the re-triages of all images, in their order.
 
     `scores` are those of its predictions, by the SHA-256 of their models. A re-triage compares a score with all its digits,
-    and the trail proves the first six.
+    and the trail proves the first six. `age_years` is the age of its patient that the ledger holds, whose seal the trail
+    has: it decides the group of the image.
     """
-    facts = ImageTrail(scores=scores or {})
+    facts = ImageTrail(scores=scores or {}, age_years=age_years)
     for event in events:
         follow = _IMAGE_EVENTS.get(event.kind)
         if follow is not None:
@@ -212,6 +242,8 @@ def _scored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
         **_chosen(said, "activation_sha256", "versions_sha256", *CROP, "population"),
         # Only the events of DICOM objects have it.
         "greyscale_sha256": said.get("greyscale_sha256"),
+        # Only those of images in a group with a point have it.
+        "point_group": said.get("point_group"),
         "finished_at": event.at,
     }
     facts.image |= {
@@ -221,9 +253,11 @@ def _scored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
         # Only the events of drawn images have it.
         "drawn_rank": said.get("drawn_rank"),
         "operating_point_id": None,
+        "point_group": None,
     }
     facts.model = said.get("model")
     facts.image["review_state"] = _unread(facts)
+    _apply_point(facts, event)
 
 
 def _rescored(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
@@ -254,8 +288,20 @@ def _restored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
         # Only the events of images that follow another operating point than their prediction have these.
         **_chosen(event.payload, "verdict"),
         "operating_point_id": event.payload.get("operating_point"),
+        "point_group": event.payload.get("point_group"),
     }
     facts.model = event.payload.get("model")
+    if "operating_point" in event.payload:
+        _apply_point(facts, event)
+
+
+def _apply_point(facts: ImageTrail, event: TrailEvent) -> None:
+    said = event.payload
+    facts.applied.append(
+        AppliedPoint(
+            event.seq, said.get("model"), said.get("point_group"), said.get("operating_point"), facts.traits
+        )
+    )
 
 
 def _retriaged(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
@@ -267,7 +313,8 @@ def _retriaged(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
     is_unread = facts.image.get("review_state") == ReviewState.UNREAD
     if not is_unread or facts.model != rule.model_sha256:
         return
-    if not rule.covers(facts.image.get("run_id"), datetime.fromisoformat(str(facts.image["received_at"]))):
+    received_at = datetime.fromisoformat(str(facts.image["received_at"]))
+    if not rule.covers(facts.image.get("run_id"), received_at, facts.traits):
         return
     prediction = facts.predictions.get(facts.model, {})
     triaged = rule.apply(
@@ -280,6 +327,7 @@ def _retriaged(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
     facts.image |= {
         "verdict": triaged.verdict,
         "operating_point_id": _id_in(event.subject),
+        "point_group": rule.about.group.key if rule.about.group else None,
         "drawn_rank": None if triaged.drawn_rank is None else f"{triaged.drawn_rank:.6f}",
     }
     facts.image["review_state"] = _unread(facts)

@@ -26,7 +26,7 @@ def bins_of(scores: Iterable[float]) -> Bins:
 
 
 @dataclass(frozen=True)
-class Findings:
+class FindingCounts:
     """Final readings of images, by finding. What cannot be judged is evidence of nothing.
 
     Attributes:
@@ -47,9 +47,9 @@ class Findings:
         """The images with a final reading."""
         return self.judged + self.not_judged
 
-    def __add__(self, other: Findings) -> Findings:
+    def __add__(self, other: FindingCounts) -> FindingCounts:
         """Add the findings of other images."""
-        return Findings(
+        return FindingCounts(
             self.with_signs + other.with_signs,
             self.without_signs + other.without_signs,
             self.not_judged + other.not_judged,
@@ -85,7 +85,7 @@ class Sample:
     """
 
     clear: int = 0
-    read: Findings = field(default_factory=Findings)
+    read: FindingCounts = field(default_factory=FindingCounts)
     unread: int = 0
     by_score: Judged = field(default_factory=Judged)
 
@@ -124,12 +124,12 @@ class Counts:
     uncertain: int = 0
     clear: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
-    flagged_read: Findings = field(default_factory=Findings)
-    uncertain_read: Findings = field(default_factory=Findings)
+    flagged_read: FindingCounts = field(default_factory=FindingCounts)
+    uncertain_read: FindingCounts = field(default_factory=FindingCounts)
     to_read_unread: int = 0
     to_read_by_score: Judged = field(default_factory=Judged)
     samples: Mapping[str, Sample] = field(default_factory=dict)
-    clear_read_undrawn: Findings = field(default_factory=Findings)
+    clear_read_undrawn: FindingCounts = field(default_factory=FindingCounts)
 
     @classmethod
     def none(cls) -> Self:
@@ -147,12 +147,12 @@ class Counts:
         return sum(self.rejected.values())
 
     @property
-    def to_read(self) -> Findings:
+    def to_read(self) -> FindingCounts:
         """The final readings of flagged and uncertain images."""
         return self.flagged_read + self.uncertain_read
 
     @property
-    def clear_read(self) -> Findings:
+    def clear_read(self) -> FindingCounts:
         """The final readings of clear images, drawn or not."""
         return sum((sample.read for sample in self.samples.values()), self.clear_read_undrawn)
 
@@ -216,13 +216,13 @@ def _plain(value: Any) -> Any:
         return list(value) if any(value) else []
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, Findings | Judged | Sample):
+    if isinstance(value, FindingCounts | Judged | Sample):
         return {each.name: part for each in fields(value) if (part := _plain(getattr(value, each.name)))}
     return value
 
 
-def _findings(document: Mapping[str, int]) -> Findings:
-    return Findings(**document)
+def _findings(document: Mapping[str, int]) -> FindingCounts:
+    return FindingCounts(**document)
 
 
 def _judged(document: Mapping[str, list[int]]) -> Judged:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from worker.monitor.counts import BINS, Counts, Findings
+from worker.monitor.counts import BINS, Counts, FindingCounts
 from worker.monitor.weighted import (
     Stratum,
     counted_share,
@@ -203,7 +203,7 @@ def _sampled(counts: Counts) -> Sequence[Stratum] | str:
 
 
 def _of_all(
-    counts: Counts, of_kind: Callable[[Findings], int], kind: str, figure: Callable[[float], float]
+    counts: Counts, of_kind: Callable[[FindingCounts], int], kind: str, figure: Callable[[float], float]
 ) -> Estimate:
     """Estimate a share of all images of a kind, clear or not, from the share that is flagged or uncertain."""
     sampled, why_not = _sampled(counts), _unknown(counts)

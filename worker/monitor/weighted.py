@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.monitor.counts import Findings, Sample
+from worker.monitor.counts import FindingCounts, Sample
 from worker.monitor.special import beta_quantile
 from worker.proportions import ALPHA, Z
 
@@ -27,7 +27,7 @@ class Stratum:
     """Clear images of which one share was drawn: all of them, and the final readings of the drawn ones."""
 
     clear: int
-    read: Findings
+    read: FindingCounts
 
     @property
     def weight(self) -> float:

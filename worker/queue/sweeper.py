@@ -14,7 +14,7 @@ from worker.erasing import Eraser
 from worker.errors import BrokerAway
 from worker.inference.preprocess import versions_before
 from worker.ledger import leases, rechecks, shadows
-from worker.ledger.models import model_in_use
+from worker.ledger.models import active_model
 from worker.ledger.rechecks import Target
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.states import Lane
@@ -107,7 +107,7 @@ class Sweeper:
         Return whether anything else has to wait.
         """
         with self._ledger.reading() as session:
-            model = None if leases.any_unfinished(session) else model_in_use(session)
+            model = None if leases.any_unfinished(session) else active_model(session)
             if model is None:
                 return True
             preprocessing = rechecks.preprocessing_of(model.card)

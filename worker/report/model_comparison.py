@@ -29,12 +29,14 @@ class Side:
     """A model of the comparison, and the operating point that its verdicts follow here.
 
     `is_of_site`: the site has this point in force for it; else it is the one of the settings, the default of the card, or, of a
-    card without points, the one of the latest prediction.
+    card without points, the one of the latest prediction. `has_groups`: images of some groups follow other points here, and
+    are compared at this one all the same.
     """
 
     model: Model
     point: Point
     is_of_site: bool
+    has_groups: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,18 +176,21 @@ def _numbers(estimate: Estimate) -> list[str]:
 
 
 def _side(session: Session, model: Model, named: str) -> Side:
-    setting = thresholds.in_force(session, model.sha256)
-    if setting is not None and setting.point is not None:
-        return Side(model, setting.point, is_of_site=True)
+    plan = thresholds.plan(session, model.sha256)
+    has_groups = bool(plan.groups)
+    if plan.general is not None and plan.general.point is not None:
+        return Side(model, plan.general.point, is_of_site=True, has_groups=has_groups)
     for name in dict.fromkeys((named, "")):
         try:
-            return Side(model, thresholds.without_site(model, name), is_of_site=False)
+            point = thresholds.without_site(model, name)
+            return Side(model, point, is_of_site=False, has_groups=has_groups)
         except LookupError:
             continue
     # The card has no points: the worker registered the one that it used.
     row = latest_point(session, model)
     if row is not None:
-        return Side(model, Point(row.name, row.threshold, row.band_low, row.band_high), is_of_site=False)
+        point = Point(row.name, row.threshold, row.band_low, row.band_high)
+        return Side(model, point, is_of_site=False, has_groups=has_groups)
     raise ValueError(
         f"the card of {model.name} {model.version} has no operating point, so it has no verdicts"
     )

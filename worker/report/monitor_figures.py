@@ -57,6 +57,14 @@ class Period(StrEnum):
         """Return the first day of the period before the one that begins on `first`."""
         return self.first_of(first - timedelta(days=1))
 
+    def last_of(self, first: date) -> date:
+        """Return the last day of the period that begins on `first`."""
+        if self is Period.DAY:
+            return first
+        # So many days after the first one, the next period has begun.
+        inside_the_next = first + timedelta(days=7 if self is Period.WEEK else 31)
+        return self.first_of(inside_the_next) - timedelta(days=1)
+
 
 # How many periods are shown, and over how many of the last ones groups, reasons and calibration are counted.
 SHOWN: Mapping[Period, int] = {Period.DAY: 28, Period.WEEK: 26, Period.MONTH: 13}
@@ -87,14 +95,17 @@ class Expected:
     """What the model's card expects.
 
     Attributes:
-        point: the name of the operating point in force; empty without one.
-        flagged: the share of flagged images; None if the card has no figure for this point.
+        point: the name of the general operating point in force; empty without one.
+        flagged: the share of flagged images; None if the card has no figure for this point, or if images of some groups
+            follow other points.
         scores: the share of scores in each twentieth; None if the card has no curve for it.
+        has_groups: whether images of some groups follow other points.
     """
 
     point: str = ""
     flagged: float | None = None
     scores: Sequence[float] | None = None
+    has_groups: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,8 @@ class Figures:
         key: of the period (its first day) or of the group.
         name: the words for it.
         first, last: its days.
+        is_complete: whether all days of the period are counted: it began after the first image, is over, and no day of it is
+            withheld.
         images: with a score.
         is_small: whether it is too small: then every other figure is empty.
         judged: images with a final reading that counts.
@@ -128,6 +141,7 @@ class Figures:
     npv: Estimate | None = None
     from_card: Drift | None = None
     from_earlier: Drift | None = None
+    is_complete: bool = True
 
 
 # The shares of `Figures`, and whether they come from readings.
@@ -149,7 +163,7 @@ class MonitorFigures:
 
     Attributes:
         asked: what was asked for, with the model and the last day filled in.
-        models: every model, the one in use first.
+        models: every model, the active one first.
         model: whose scores are shown; None before a worker has registered one.
         expected: what its card expects.
         first, last: the days of the figures by period; None before any day was counted.
@@ -198,7 +212,7 @@ def monitor_figures(
         names: whether readers are named. Otherwise numbers stand for them.
         person: whether a person asks, who may read images: see above. Programs see today's counts as well.
 
-    Raises LookupError for a model that there is not.
+    Raises LookupError for a model or a group that there is not.
     """
     registered = models.registered_models(session)
     chosen = _chosen(registered, asked.model_id)
@@ -219,7 +233,8 @@ def monitor_figures(
     last = min(asked.until or over, over, extent[1])
     if last < extent[0]:
         return start
-    return _Reader(session, start, chosen.model, names=names, person=person).read(extent[0], last)
+    _check_group(session, asked)
+    return _Reader(session, start, chosen.model, names=names, person=person).read(extent[0], last, today)
 
 
 @dataclass(frozen=True)
@@ -258,8 +273,8 @@ class _Reader:
         self._asked, self._model = start.asked, model
         self._hides = person and protocols.in_force(session).protocol.is_blind
 
-    def read(self, first_ever: date, last: date) -> MonitorFigures:
-        """Return the figures of the days up to `last`."""
+    def read(self, first_ever: date, last: date, today: date) -> MonitorFigures:
+        """Return the figures of the days up to `last`. The first image arrived on the day `first_ever`."""
         period = self._asked.period
         firsts = [period.first_of(last)]
         while len(firsts) < SHOWN[period] and firsts[-1] > first_ever:
@@ -290,7 +305,7 @@ class _Reader:
             whole=self._figures(
                 (self._asked.group, names[self._asked.group]), max(recent, first_ever), last, whole
             ),
-            periods=self._periods(firsts, last, days),
+            periods=self._marked(self._periods(firsts, last, days), (first_ever, last, today), withheld),
             groups=self._groups(of_dimension, names, max(recent, first_ever), last),
             choices=names,
             rejected=_rejected(whole),
@@ -342,6 +357,22 @@ class _Reader:
             earlier = _scores(row for row in days if before <= row.day < first)
             made.append(self._figures((first.isoformat(),) * 2, first, end, counts, earlier))
         return made
+
+    def _marked(
+        self, periods: Sequence[Figures], days: tuple[date, date, date], withheld: Collection[date]
+    ) -> list[Figures]:
+        """Say which periods are complete. `days` are the first one ever, the last one that is shown, and today."""
+        first_ever, last, today = days
+        return [
+            replace(
+                one,
+                is_complete=one.first >= first_ever
+                and self._asked.period.last_of(one.first) <= last
+                and self._asked.period.last_of(one.first) < today
+                and not any(one.first <= day <= one.last for day in withheld),
+            )
+            for one in periods
+        ]
 
     def _groups(
         self, rows: Sequence[DayCounts], names: Mapping[str, str], first: date, last: date
@@ -397,6 +428,17 @@ def _of_reader(counts: Counts) -> dict[str, Any]:
     return made | {"overridden": estimates.override_rate(counts), "ppv": estimates.ppv(counts)}
 
 
+def _check_group(session: Session, asked: Asked) -> None:
+    """Raise LookupError, which names the groups, unless images are counted in the group or may be."""
+    fixed: Mapping[Dimension, Collection[str]] = {Dimension.AGE: AGES, Dimension.SIZE: SIZES}
+    if asked.group in {EVERYTHING, UNKNOWN, *fixed.get(asked.dimension, ())}:
+        return
+    groups = monitoring.groups(session, asked.dimension)
+    if asked.group not in groups:
+        known = ", ".join(_in_order({*groups, *fixed.get(asked.dimension, ())})) or "none yet"
+        raise LookupError(f"there is no group {asked.group} by {asked.dimension.value}; there are: {known}")
+
+
 def _chosen(registered: Sequence[RegisteredModel], model_id: int | None) -> RegisteredModel | None:
     if model_id is None:
         return registered[0] if registered else None
@@ -413,7 +455,8 @@ def _expected(chosen: RegisteredModel | None) -> Expected:
         return Expected()
     card = read_card(chosen.model.card)
     flagged = next((point.flagged_share for point in operating_points(card) if _is_at(point, row)), None)
-    return Expected(row.name, flagged, expected_scores(card))
+    has_groups = chosen.has_groups
+    return Expected(row.name, None if has_groups else flagged, expected_scores(card), has_groups)
 
 
 def _is_at(point: Point, row: OperatingPointRow) -> bool:

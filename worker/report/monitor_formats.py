@@ -71,6 +71,7 @@ def _figures(one: Figures) -> Row:
         "name": one.name,
         "first": _iso(one.first),
         "last": _iso(one.last),
+        "complete": one.is_complete,
         "too_small": one.is_small,
     }
     if one.is_small:
@@ -89,6 +90,7 @@ def _rows_of(parts: Iterator[Figures]) -> Iterator[Row]:
             "name": escape_formula(one.name),
             "first": _iso(one.first),
             "last": _iso(one.last),
+            "complete": "yes" if one.is_complete else "no",
             "too_small": "yes" if one.is_small else "no",
         }
         if not one.is_small:
@@ -146,6 +148,7 @@ _FIGURE_COLUMNS = (
     *("key", "name", "first", "last", "too_small", "images", "judged"),
     *(f"{name}_{end}" for name in SHARES for end in _ENDS),
     *(f"{name}_{part}" for name in _DRIFTS for part in _OF_DRIFT),
+    "complete",
 )
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "periods": _FIGURE_COLUMNS,

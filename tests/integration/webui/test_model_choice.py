@@ -27,9 +27,9 @@ def eve(app: Flask, night: Night) -> FlaskClient:
     return sign_in(app.test_client(), night.ledger, "Eve", {Role.ADMINISTRATOR, Role.READER})
 
 
-def in_use(night: Night) -> str:
+def active_sha256(night: Night) -> str:
     with night.ledger.reading() as session:
-        model = models.model_in_use(session)
+        model = models.active_model(session)
     assert model is not None
     return model.sha256
 
@@ -48,14 +48,41 @@ def test_administrator_makes_a_model_active_and_the_former_one_again(eve: FlaskC
     answer = eve.post(f"/models/{CANDIDATE}/activate", data=form, follow_redirects=True)
     assert "nightread 0.3.0 is active." in answer.text
     assert "better on &lt;babies&gt;" in answer.text
-    assert in_use(night) == CANDIDATE
+    assert active_sha256(night) == CANDIDATE
     eve.post(f"/models/{MODEL_SHA256}/activate", data={"why": "not better"})
-    assert in_use(night) == MODEL_SHA256
+    assert active_sha256(night) == MODEL_SHA256
     with night.ledger.reading() as session:
         changes = active_models.history(session, limit=9)
     assert [change.why for change in changes] == ["not better", "better on <babies>"]
     assert all(change.set_by.startswith("user:") for change in changes)
     assert_proven(night)
+
+
+def test_administrator_goes_back_to_the_setting_of_each_worker(eve: FlaskClient, night: Night) -> None:
+    run_worker(night.ledger, bundle_of(night.ledger, MODEL_SHA256), candidate_bundle())
+    assert "Let the setting decide" not in eve.get("/models").text
+    assert eve.post("/models/default", data={"why": "x"}).status_code == 400
+    eve.post(f"/models/{CANDIDATE}/activate", data={"why": "a trial"})
+    page = eve.get("/models").text
+    assert f"nightread 0.1.0 <code>{MODEL_SHA256[:12]}</code>" in page
+    assert eve.post("/models/default", data={"why": " "}).status_code == 400
+    answer = eve.post("/models/default", data={"why": "the trial is over"}, follow_redirects=True)
+    assert (
+        "Each worker scores with the model of its setting <code>NIGHTREAD_MODEL</code>, since" in answer.text
+    )
+    assert "the trial is over" in answer.text
+    assert active_sha256(night) == MODEL_SHA256
+    assert_proven(night)
+
+
+def test_setting_that_no_worker_can_follow_is_refused(eve: FlaskClient, night: Night) -> None:
+    run_worker(night.ledger, candidate_bundle())
+    eve.post(f"/models/{CANDIDATE}/activate", data={"why": "a trial"})
+    run_worker(night.ledger, candidate_bundle("no network", "d5" * 32), candidate_bundle(), host="ward-8")
+    answer = eve.post("/models/default", data={"why": "x"})
+    assert answer.status_code == 400
+    assert "On ward-8, the model of the setting NIGHTREAD_MODEL cannot be used: no network" in answer.text
+    assert "Not possible now: on ward-8" in eve.get("/models").text
 
 
 @pytest.mark.parametrize(
@@ -69,7 +96,7 @@ def test_change_without_a_good_reason_is_refused(
     answer = eve.post(f"/models/{CANDIDATE}/activate", data=data)
     assert answer.status_code == 400
     assert sentence in answer.text
-    assert in_use(night) == MODEL_SHA256
+    assert active_sha256(night) == MODEL_SHA256
 
 
 def test_model_that_a_worker_cannot_use_is_refused_with_its_sentence(eve: FlaskClient, night: Night) -> None:
@@ -78,7 +105,7 @@ def test_model_that_a_worker_cannot_use_is_refused_with_its_sentence(eve: FlaskC
     assert "It cannot be made active now: on ward-7, the model cannot be used: model.tflite is not" in page
     assert "Make it active" not in page
     answer = eve.post(f"/models/{CANDIDATE}/activate", data={"why": "x"})
-    assert (answer.status_code, in_use(night)) == (400, MODEL_SHA256)
+    assert (answer.status_code, active_sha256(night)) == (400, MODEL_SHA256)
 
 
 def test_page_refuses_while_no_worker_runs(eve: FlaskClient, night: Night) -> None:
@@ -106,7 +133,7 @@ def test_administrator_tries_a_model_in_the_background_and_stops(eve: FlaskClien
     page = eve.get("/models").text
     assert "a trial" in page
     assert f'<strong>Candidate:</strong> <a href="/models/{CANDIDATE}">nightread 0.3.0</a>' in page
-    assert in_use(night) == MODEL_SHA256
+    assert active_sha256(night) == MODEL_SHA256
     eve.post("/models/shadow-off", data={"why": "enough"})
     with night.ledger.reading() as session:
         assert shadows.in_force(session) is None

@@ -78,10 +78,10 @@ def test_figures_have_their_intervals(shared_client: FlaskClient) -> None:
     assert "stressed: each image in variants" in page.lower()
 
 
-def test_model_in_use_has_its_full_sha256(shared_client: FlaskClient) -> None:
+def test_active_model_has_its_full_sha256(shared_client: FlaskClient) -> None:
     html = shared_client.get("/models").text
     assert f'<code class="whole">{MODEL_SHA256}</code>' in html
-    assert "nightread 0.1.0 in use" in visible_text(html)
+    assert "nightread 0.1.0 active" in visible_text(html)
     assert re.search(r"UTC 8 balanced 5f5f", visible_text(html))
     assert f'href="/models/{MODEL_SHA256}"' in shared_client.get("/review/1").text
     assert 'href="/models" aria-current="page"' in html
@@ -115,15 +115,15 @@ def test_expected_counts_follow_the_prevalence(shared_client: FlaskClient) -> No
 
 def test_default_and_used_operating_points_are_marked(client: FlaskClient, night: Night) -> None:
     html = client.get("/models").text
-    assert "balanced default in use 0.500" in visible_text(html)
-    assert html.count(">in use<") == 2, "the model and its operating point"
+    assert "balanced default in force 0.500" in visible_text(html)
+    assert (html.count(">active<"), html.count(">in force<")) == (1, 1), "the model, and its operating point"
     register(night, OTHER, {**a_card(OTHER), "default_operating_point": "screen"})
     html = client.get("/models").text
     assert "screen default 0.300" in visible_text(html)
-    assert html.count(">in use<") == 1, "only the model"
+    assert (html.count(">active<"), html.count(">in force<")) == (1, 0), "only the model"
 
 
-def test_each_model_has_a_page_and_the_one_in_use_is_first(client: FlaskClient, night: Night) -> None:
+def test_each_model_has_a_page_and_the_active_one_is_first(client: FlaskClient, night: Night) -> None:
     register(night, OTHER, {**a_card(OTHER), "preliminary": True, "intended_use": "Only this."})
     html = client.get("/models").text
     assert "other 9.9 &lt;b&gt;" in html
@@ -132,7 +132,7 @@ def test_each_model_has_a_page_and_the_one_in_use_is_first(client: FlaskClient, 
     assert "preliminary" in html
     earlier = client.get(f"/models/{MODEL_SHA256.upper()}").text
     assert a_card()["intended_use"] in visible_text(earlier)
-    assert "not in use" in earlier
+    assert "not active" in earlier
     assert "preliminary" not in earlier
     assert client.get("/models/never").status_code == 404
     assert "There is no model with this SHA-256." in client.get(f"/models/{'9' * 64}").text

@@ -15,14 +15,16 @@ from tests.filling import follow, known_reader
 from tests.integration.webui.night import Night
 from tests.monitored import everything, keep_days, some, yesterday
 from tests.signing_in import bearer, sign_in
-from worker.ledger import monitoring
-from worker.ledger.models import model_in_use
+from worker.ledger import monitoring, thresholds
+from worker.ledger.models import active_model
 from worker.ledger.monitor_counts import NO_MODEL, Group
 from worker.ledger.monitored_groups import Dimension
+from worker.ledger.point_groups import Group as PointGroup
 from worker.ledger.protocols import Protocol, Shown
 from worker.ledger.roles import Role, Scope
 from worker.ledger.session import ledger_time
-from worker.monitor.counts import Counts, Findings
+from worker.ledger.tables import Model
+from worker.monitor.counts import Counts, FindingCounts
 
 ALERT = {
     "dimension": "machine",
@@ -45,7 +47,7 @@ ALERT = {
 @pytest.fixture
 def model_id(night: Night) -> int:
     with night.ledger.reading() as session:
-        model = model_in_use(session)
+        model = active_model(session)
         assert model is not None
         return model.id
 
@@ -55,7 +57,7 @@ def weeks(night: Night, model_id: int) -> Night:
     """Ten weeks of images from two machines, read by Ada; some were rejected."""
     last, ada = yesterday(night.ledger), known_reader(night.ledger, "Ada")
     counts = some(60, 20)
-    read = Counts(scored=some(20, 20).scored, flagged=20, flagged_read=Findings(15, 5))
+    read = Counts(scored=some(20, 20).scored, flagged=20, flagged_read=FindingCounts(15, 5))
     keep_days(
         night.ledger,
         {
@@ -126,7 +128,7 @@ def test_nothing_changed_is_said_with_the_day(weeks: Night, client: FlaskClient)
 
 
 def test_sensitivity_without_a_sample_is_not_known(night: Night, model_id: int, client: FlaskClient) -> None:
-    counts = Counts(scored=some(60, 20).scored, flagged=20, clear=40, flagged_read=Findings(15, 5))
+    counts = Counts(scored=some(60, 20).scored, flagged=20, clear=40, flagged_read=FindingCounts(15, 5))
     keep_days(night.ledger, {yesterday(night.ledger): {everything(model_id): counts}})
     page = client.get("/monitor").text
     assert "No clear image was drawn, so nobody knows what was missed." in page
@@ -196,10 +198,27 @@ def test_days_before_the_first_image_are_a_sentence(weeks: Night, client: FlaskC
     assert "table-of-scores" not in page
 
 
-def test_unknown_group_shows_nothing_and_fails_nothing(weeks: Night, client: FlaskClient) -> None:
+def test_unknown_group_is_told_with_those_that_there_are(weeks: Night, client: FlaskClient) -> None:
     page = client.get("/monitor?by=machine&group=%3Cscript%3E")
-    assert page.status_code == 200
-    assert "<script>" not in page.text.split("<main", 1)[1]
+    assert page.status_code == 404
+    assert "There is no group &lt;script&gt; by machine; there are: Agfa CR, unknown." in page.text
+    answer = client.get("/api/v1/monitor?by=machine&group=nowhere")
+    assert answer.status_code == 404
+    assert answer.get_json()["error"] == "There is no group nowhere by machine; there are: Agfa CR, unknown."
+
+
+def test_period_that_is_not_over_is_marked(weeks: Night, client: FlaskClient) -> None:
+    months = document(client, "?period=month")["periods"]
+    incomplete = sum(not month["complete"] for month in months)
+    # Seventy days are never whole months.
+    assert 1 <= incomplete <= 2
+    page = client.get("/monitor?period=month").text
+    assert page.count(">incomplete<") == 2 * incomplete, "in both tables"
+    assert "some days are before the first image" in page
+    assert 'class="dot l0 open"' in page
+    page = client.get("/monitor?period=day").text
+    assert ">incomplete<" not in page
+    assert 'class="dot l0 open"' not in page
 
 
 def test_files_have_a_row_for_each_period_and_group(weeks: Night, client: FlaskClient) -> None:
@@ -216,3 +235,23 @@ def test_a_model_can_be_chosen(weeks: Night, client: FlaskClient) -> None:
     weeks.score({}, model_sha256="6f" * 32)
     page = client.get("/monitor").text
     assert '<select name="model">' in page
+
+
+def test_no_share_is_expected_while_groups_have_points(app: Flask, weeks: Night, model_id: int) -> None:
+    browser = client(app, weeks, Role.AUDITOR)
+
+    def put_in_force(group: PointGroup | None) -> None:
+        with weeks.ledger.transaction() as session:
+            model, at = session.get_one(Model, model_id), ledger_time(session)
+            point = thresholds.find(session, model, "balanced")
+            thresholds.change(session, model, point, who="os:0", why="a test", at=at, group=group)
+
+    put_in_force(None)
+    assert document(browser)["expected"]["flagged"] is not None
+    assert "The dashed line is the share" in browser.get("/monitor").text
+    put_in_force(PointGroup.parse("age=18-64"))
+    expected = document(browser)["expected"]
+    assert (expected["flagged"], expected["has_groups"]) == (None, True)
+    page = browser.get("/monitor").text
+    assert "The dashed line is the share" not in page
+    assert "operating points of their own" in page

@@ -58,6 +58,7 @@ ALLOWED: dict[str, frozenset[Role] | None] = {
     "thresholds.show": PEOPLE,
     "thresholds.change": MANAGE,
     "models.activate": MANAGE,
+    "models.activate_default": MANAGE,
     "models.shadow": MANAGE,
     "models.shadow_off": MANAGE,
     "models.compare": PEOPLE,

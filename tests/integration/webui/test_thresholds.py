@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.filling import assert_consistent, follow, image
+from tests.filling import assert_consistent, follow, give_age, image
 from tests.integration.webui.night import Night, open_night, phantoms
 from tests.signing_in import sign_in
 from webui import create_app
@@ -137,3 +137,89 @@ def test_point_of_another_model_is_a_trouble(eve: FlaskClient, night: Night, pha
     assert told in eve.get("/thresholds").text
     assert any(told in sentence for sentence in eve.get("/api/v1/status").get_json()["troubles"])
     assert "In force: balanced" in eve.get("/thresholds").text
+
+
+def with_ages(night: Night) -> None:
+    """Images 7 and 8, which are clear, show an adult and a child; nobody knows the ages of the others."""
+    give_age(night.ledger, 7, 44)
+    give_age(night.ledger, 8, 4)
+
+
+ADULTS = {"for": "age", "age_from": "18", "age_to": "64"}
+
+
+def test_group_of_ages_gets_a_point_of_its_own(eve: FlaskClient, ada: FlaskClient, night: Night) -> None:
+    with_ages(night)
+    page = eve.get("/thresholds", query_string=OURS | ADULTS).text
+    assert "For the ages 18 to 64: <strong>ours</strong>" in page
+    assert "Of 1 unread images, <strong>1</strong> would get another verdict" in page
+    assert 'name="age_from" value="18"' in page
+    answer = eve.post(
+        "/thresholds", data={**OURS, **ADULTS, "why": WHY, "retriage": "1"}, follow_redirects=True
+    )
+    assert "The operating point ours is in force for the ages 18 to 64." in answer.text
+    assert "In force for all images that are in no group below: balanced" in answer.text
+    assert "Where the age of a patient is not known, no age group applies" in answer.text
+    assert (image(night.ledger, 7).verdict, image(night.ledger, 5).verdict) == ("uncertain", "uncertain")
+    viewer = ada.get("/review/7").text
+    assert "follows the operating point ours for the ages 18 to 64 since" in viewer
+    assert "These limits are the operating point ours, which is for the ages 18 to 64." in viewer
+    viewer = ada.get("/review/1").text
+    assert (
+        "These limits are the general operating point balanced. The age of the patient is not known" in viewer
+    )
+    assert "is not known, so no age group" not in ada.get("/review/8").text
+    document = ada.get("/api/v1/images/7").get_json()
+    assert document["operating_point"]["group"] == "age=18-64"
+    assert document["predictions"][0]["operating_point"]["group"] is None
+    assert_consistent(night.ledger)
+
+
+def test_point_of_a_group_is_taken_away(eve: FlaskClient, night: Night) -> None:
+    with_ages(night)
+    eve.post("/thresholds", data={**OURS, **ADULTS, "why": WHY, "retriage": "1"})
+    none = {"point": ":none", **ADULTS}
+    page = eve.get("/thresholds", query_string=none).text
+    assert "The group with the <strong>ages 18 to 64</strong> would have no point of its own" in page
+    answer = eve.post("/thresholds", data={**none, "why": "enough", "retriage": "1"}, follow_redirects=True)
+    assert "has no operating point of its own any more" in answer.text
+    assert image(night.ledger, 7).verdict == "clear"
+    assert_consistent(night.ledger)
+
+
+def test_source_gets_a_point_of_its_own(eve: FlaskClient, night: Night) -> None:
+    answer = eve.post(
+        "/thresholds",
+        data={**OURS, "for": "source=import", "why": WHY, "retriage": "1"},
+        follow_redirects=True,
+    )
+    assert "2 of 8 unread images have another verdict" in answer.text
+    assert "in force for the source import" in answer.text
+    assert "no age group applies" not in answer.text
+    assert_consistent(night.ledger)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"for": "age", "age_from": "18"}, "must be whole numbers"),
+        ({"for": "age", "age_from": "64", "age_to": "18"}, "the lower one first"),
+        ({"for": "age", "age_from": "30", "age_to": "31"}, "has 5 years or more"),
+        ({"for": "age", "age_from": "60", "age_to": "80"}, "Ages 60 to 80 overlap ages 18 to 64"),
+        ({"for": "source=fax"}, "no group of this source"),
+        ({"for": "everybody"}, "written as age=18-64"),
+    ],
+)
+def test_group_that_cannot_be_is_refused(eve: FlaskClient, wrong: dict[str, str], sentence: str) -> None:
+    eve.post("/thresholds", data={**OURS, **ADULTS, "why": WHY})
+    answer = eve.post("/thresholds", data={**OURS, **wrong, "why": WHY})
+    assert answer.status_code == 400
+    assert sentence in answer.text
+
+
+def test_workbench_names_the_groups(eve: FlaskClient) -> None:
+    assert "Groups of images have" not in eve.get("/thresholds/workbench").text
+    eve.post("/thresholds", data={**OURS, **ADULTS, "why": WHY})
+    page = eve.get("/thresholds/workbench").text
+    assert "Groups of images have" in page
+    assert "ages 18 to 64 (ours)" in page

@@ -149,7 +149,10 @@ def test_without_a_sample_nothing_is_invented(night: Night, ada: FlaskClient) ->
 
 
 def test_before_any_run_is_read_the_page_says_so(ada: FlaskClient) -> None:
-    assert "No run is read to the end" in ada.get(PAGE).text
+    page = ada.get(PAGE).text
+    assert page.count("no run is read to the end") == 1
+    assert "This site's read cases" not in page
+    assert "Card: Children" in page
     assert figures(ada)["texts"]["site-flagged-value"] == "not known"
     assert table(ada, "cases") == []
 

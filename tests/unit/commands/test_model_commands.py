@@ -47,9 +47,9 @@ def document(*arguments: str) -> Any:
     return json.loads(run(*arguments, "--json").stdout)
 
 
-def in_use(ledger: Ledger) -> str | None:
+def active_sha256(ledger: Ledger) -> str | None:
     with ledger.reading() as session:
-        model = models.model_in_use(session)
+        model = models.active_model(session)
     return model.sha256 if model else None
 
 
@@ -76,11 +76,24 @@ def test_activate_is_on_record_and_goes_back(ledger: Ledger, other: str) -> None
     listed = document("activate", "tuned", "--why", "better at night")
     assert (listed["active"]["sha256"], listed["active"]["source"]) == (other, "site")
     assert (listed["active"]["set_by"], listed["active"]["why"]) == (f"os:{os.getuid()}", "better at night")
-    assert in_use(ledger) == other
+    assert active_sha256(ledger) == other
     text = run("activate", SHIPPED[:12], "--why", "not better").stdout
     assert f"* nightread 0.2.0        {SHIPPED[:12]}  0 images scored (active)" in text
     assert "Active: nightread 0.2.0, since " in text
     assert text.rstrip().endswith(f"set by os:{os.getuid()}: not better.")
+    assert_consistent(ledger)
+
+
+def test_site_goes_back_to_the_setting_of_each_worker(ledger: Ledger, other: str) -> None:
+    run("activate", "tuned", "--why", "a trial")
+    back = document("activate", "--default", "--why", "the trial is over")
+    assert (back["active"]["sha256"], back["active"]["source"]) == (SHIPPED, "setting")
+    assert (back["active"]["why"], back["changes"][0]["model"]) == ("the trial is over", None)
+    text = run("list").stdout
+    assert "Active: the model of the setting NIGHTREAD_MODEL of each worker, since " in text
+    told = run("activate", "--default", "--why", "again", fails=1).stderr
+    assert "Each worker scores with the model of its setting NIGHTREAD_MODEL already." in told
+    assert "either the name of a model or --default" in run("activate", "--why", "x", fails=2).stderr
     assert_consistent(ledger)
 
 
@@ -91,7 +104,7 @@ def test_activate_is_on_record_and_goes_back(ledger: Ledger, other: str) -> None
         (("activate", "tuned", "--why", " "), "A change of the active model needs a reason."),
         (("shadow", "tuned", "--why", " "), "Shadow scoring needs a reason."),
         (("shadow", "tuned", "--why", "x", "--since", "9999-12-31"), "The day 9999-12-31 is in the future"),
-        (("shadow", "--off", "--why", "x"), "This is how it is already."),
+        (("shadow", "--off", "--why", "x"), "Nothing is scored in the background already."),
         (("show", "nowhere"), "There is no model nowhere here"),
     ],
 )
@@ -99,7 +112,7 @@ def test_what_cannot_be_done_is_told(
     ledger: Ledger, other: str, arguments: tuple[str, ...], sentence: str
 ) -> None:
     assert sentence in run(*arguments, fails=1).stderr
-    assert in_use(ledger) is None
+    assert active_sha256(ledger) is None
 
 
 @pytest.mark.parametrize("arguments", [("shadow", "--why", "x"), ("shadow", "a", "--off", "--why", "x")])

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.cards import a_card
-from tests.filling import assert_consistent, fill, follow, image, known_model, score
+from tests.filling import assert_consistent, fill, follow, give_age, image, known_model, score
 from tests.ledgers import current_ledger
 from worker.cli import nightread
 from worker.config import Settings
@@ -81,6 +81,35 @@ def test_retriage_changes_unread_images(ledger: Ledger, clear: int) -> None:
     assert_consistent(ledger)
 
 
+def test_group_gets_a_point_of_its_own(ledger: Ledger, clear: int) -> None:
+    give_age(ledger, clear, 44)
+    (other,) = fill(ledger, 2)
+    score(ledger, [other], p_pneumonia=0.15)
+    known_model(ledger, card=a_card())
+    asked = run("set", *OURS, "--for", "age=18-64", answer="n\n")
+    assert "Operating point ours for ages 18 to 64: threshold 0.2" in asked.stderr
+    assert "Of 1 unread images, 1 would get another verdict" in asked.stderr
+    done = run("set", *OURS, "--for", "age=18-64", "--retriage", "--yes")
+    assert "For ages 18 to 64: ours, since 20" in done.stdout
+    assert "Images of patients whose age is not known are in no group of ages." in done.stdout
+    assert "* balanced" in done.stdout
+    assert [image(ledger, one).verdict for one in (clear, other)] == ["uncertain", "clear"]
+    document = json.loads(run("show", "--json").stdout)
+    (group,) = document["groups"]
+    assert (group["group"], group["name"], group["why"]) == ("age=18-64", "ours", "two cases were missed")
+    assert document["changes"][0]["group"] == "age=18-64"
+    overlapping = run("set", "screen", "--for", "age=60-90", "--why", "x", "--yes")
+    assert "Ages 60 to 90 overlap ages 18 to 64, which have the point ours" in overlapping.stderr
+    asked = run("set", "--default", "--for", "age=18-64", "--why", "x", answer="n\n")
+    assert (
+        "Images of ages 18 to 64 would have no point of their own, and follow the point of their source, or else balanced: threshold"
+        in asked.stderr
+    )
+    run("set", "--default", "--for", "age=18-64", "--why", "x", "--retriage", "--yes")
+    assert image(ledger, clear).verdict == "clear"
+    assert_consistent(ledger)
+
+
 def test_days_limit_a_retriage(ledger: Ledger, clear: int) -> None:
     document = json.loads(run("set", *OURS, "--retriage", "--days", "1", "--yes", "--json").stdout)
     assert document["retriaged"]["unread"] == 0
@@ -97,7 +126,19 @@ def test_days_limit_a_retriage(ledger: Ledger, clear: int) -> None:
         ),
         (["ours", "--numbers", "0.2", "0.3", "0.4", "--why", "x", "--yes"], 1, "in this order."),
         (["screen", "--numbers", "0.2", "0.1", "0.4", "--why", "x", "--yes"], 1, "choose another name."),
-        (["--default", "--why", "x", "--yes"], 1, "This operating point is already in force."),
+        (
+            ["--default", "--why", "x", "--yes"],
+            1,
+            "The site has no operating point of its own for this model.",
+        ),
+        (["screen", "--for", "adults", "--why", "x", "--yes"], 1, "written as age=18-64 or source=upload."),
+        (["screen", "--for", "age=18-20", "--why", "x", "--yes"], 1, "has 5 years or more"),
+        (["screen", "--for", "source=fax", "--why", "x", "--yes"], 1, "the sources are folder"),
+        (
+            ["--default", "--for", "age=18-64", "--why", "x", "--yes"],
+            1,
+            "The group age=18-64 has no operating point of its own.",
+        ),
         (["--why", "x"], 2, "Give either the name of a point or --default."),
         (["screen", "--default", "--why", "x"], 2, "Give either the name of a point or --default."),
         (["screen", "--why", "x", "--days", "3"], 2, "--days needs --retriage."),

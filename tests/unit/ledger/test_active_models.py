@@ -65,9 +65,9 @@ def activate(ledger: Ledger, name: str, why: str = "it is better") -> None:
         model_choice.activate(session, known, name, who="user:1", why=why, at=AT)
 
 
-def in_use(ledger: Ledger) -> str | None:
+def active_sha256(ledger: Ledger) -> str | None:
     with ledger.reading() as session:
-        model = models.model_in_use(session)
+        model = models.active_model(session)
         return model.sha256 if model else None
 
 
@@ -82,7 +82,7 @@ def test_active_model_is_on_record_with_who_and_why(ledger: Ledger) -> None:
     score(ledger, [1])
     start_worker(ledger, "one", bundle())
     activate(ledger, "other-2.0.0")
-    assert in_use(ledger) == B
+    assert active_sha256(ledger) == B
     with ledger.reading() as session:
         (change,) = active_models.history(session, limit=9)
     assert (change.title, change.set_by, change.why, change.at) == (
@@ -100,15 +100,15 @@ def test_active_model_is_on_record_with_who_and_why(ledger: Ledger) -> None:
 def test_former_model_is_active_again_and_scores_stay(ledger: Ledger) -> None:
     fill(ledger, 1)
     score(ledger, [1])
-    former = in_use(ledger)
+    former = active_sha256(ledger)
     assert former is not None
     start_worker(ledger, "one", bundle(), bundle(former, "former"))
     activate(ledger, "other-2.0.0")
     activate(ledger, "former", why="it was not")
-    assert in_use(ledger) == former
+    assert active_sha256(ledger) == former
     with ledger.reading() as session:
         assert [change.model_sha256 for change in active_models.history(session, limit=9)] == [former, B]
-        (model,) = [one for one in models.registered_models(session) if one.in_use]
+        (model,) = [one for one in models.registered_models(session) if one.is_active]
         assert model.scored == 1
     assert_consistent(ledger)
 
@@ -126,7 +126,7 @@ def test_model_that_a_worker_cannot_use_is_refused(ledger: Ledger, name: str, wh
     start_worker(ledger, "two", bundle(), bundle("c" * 64, "broken", "no network"))
     with pytest.raises(ValueError, match=refusal):
         activate(ledger, name, why)
-    assert in_use(ledger) is None
+    assert active_sha256(ledger) is None
     assert events(ledger, "model_registered") == []
 
 
@@ -134,7 +134,7 @@ def test_worker_that_no_longer_runs_is_no_obstacle(ledger: Ledger) -> None:
     start_worker(ledger, "gone", period_s=0.001, at=later(-60))
     start_worker(ledger, "one", bundle())
     activate(ledger, "other")
-    assert in_use(ledger) == B
+    assert active_sha256(ledger) == B
 
 
 def test_worker_that_has_not_said_what_it_has_is_an_obstacle(ledger: Ledger) -> None:
@@ -158,7 +158,7 @@ def test_names_that_fit_none_or_several_models_are_refused(ledger: Ledger) -> No
     with pytest.raises(LookupError, match="several models are called other"):
         activate(ledger, "other")
     activate(ledger, "cccccccc")
-    assert in_use(ledger) == "c" * 64
+    assert active_sha256(ledger) == "c" * 64
 
 
 def test_page_without_any_worker_refuses(ledger: Ledger) -> None:
@@ -238,18 +238,18 @@ def test_candidate_that_was_registered_last_is_not_in_use(ledger: Ledger, number
     former = known_model(ledger, A).model_sha256
     if numbers:
         score(ledger, fill(ledger, *numbers))
-        former = in_use(ledger) or ""
+        former = active_sha256(ledger) or ""
     start_worker(ledger, "one", bundle())
     shadow(ledger, at=later(3600))
-    assert in_use(ledger) == former
+    assert active_sha256(ledger) == former
 
 
 def test_candidate_is_not_in_use_and_changes_no_tally(site: Ledger) -> None:
-    before = in_use(site)
+    before = active_sha256(site)
     page = next_page(site, size=9)
     assert page is not None
     finish(site, page)
-    assert in_use(site) == before != B
+    assert active_sha256(site) == before != B
     with site.reading() as session:
         scored = {one.model.sha256: one.scored for one in models.registered_models(session)}
     assert scored == {before: 5, B: 0}
@@ -342,7 +342,7 @@ def test_overview_lists_active_model_candidate_and_further_bundles(site: Ledger)
         shown = models_overview.overview(session, AT, here)
     found = {model.name: model for model in shown.models}
     assert shown.active is not None
-    assert shown.active.sha256 == in_use(site)
+    assert shown.active.sha256 == active_sha256(site)
     assert found["other"].is_candidate
     assert found["local"].registered_at is None
     assert found["x"].obstacle == "x has no card.json."

@@ -22,7 +22,7 @@ from tests.filling import (
 )
 from worker.ledger import erasures, missed_cases, protocols, rescores, review
 from worker.ledger.findings import Finding, NotJudged, Statement
-from worker.ledger.missed_cases import Extent, Findings, Read, Waiting
+from worker.ledger.missed_cases import Extent, FinalReadings, Read, Waiting
 from worker.ledger.protocols import Protocol, Shown
 from worker.ledger.rescores import CROPPED
 from worker.ledger.runs import CANARY_RUN
@@ -33,7 +33,7 @@ from worker.ledger.tables import Image, Prediction
 SIGNS, NO_SIGNS = Statement(Finding.SIGNS), Statement(Finding.NO_SIGNS)
 NOT_JUDGED = Statement(Finding.NOT_JUDGED, NotJudged.INADEQUATE)
 BLIND = Protocol(score=Shown.AFTER_DECISION, sample_share=0.05)
-NOBODY = Findings()
+NOBODY = FinalReadings()
 
 
 def draw(ledger: Ledger, *image_ids: int) -> None:
@@ -90,7 +90,7 @@ def test_run_that_is_read_to_the_end_is_counted(ledger: Ledger) -> None:
     assert counted(ledger) == Read(NOBODY, NOBODY, 0, 0)
     read_all(ledger, ids)
     assert extent(ledger) == Extent({1: RUN}, 6, 0.05, later(1), later(1), [])
-    assert counted(ledger) == Read(Findings(2, 1, 0, 0), Findings(0, 1, 0, 0), 0, 3)
+    assert counted(ledger) == Read(FinalReadings(2, 1, 0, 0), FinalReadings(0, 1, 0, 0), 0, 3)
 
 
 def test_only_drawn_images_are_the_sample(ledger: Ledger) -> None:
@@ -98,7 +98,7 @@ def test_only_drawn_images_are_the_sample(ledger: Ledger) -> None:
     follow(ledger, BLIND)
     read_all(ledger, ids)
     decide(ledger, ids[3], SIGNS)
-    assert counted(ledger).sample == Findings(0, 1, 0, 0)
+    assert counted(ledger).sample == FinalReadings(0, 1, 0, 0)
     assert counted(ledger).clear == 3
 
 
@@ -108,7 +108,7 @@ def test_readings_after_a_score_are_marked(ledger: Ledger) -> None:
     follow(ledger, BLIND)
     for image_id in (ids[1], ids[2], ids[4]):
         decide(ledger, image_id)
-    assert counted(ledger) == Read(Findings(3, 0, 0, 1), Findings(1, 0, 0, 0), 0, 3)
+    assert counted(ledger) == Read(FinalReadings(3, 0, 0, 1), FinalReadings(1, 0, 0, 0), 0, 3)
 
 
 def test_what_cannot_be_judged_counts_neither_way(ledger: Ledger) -> None:
@@ -116,7 +116,7 @@ def test_what_cannot_be_judged_counts_neither_way(ledger: Ledger) -> None:
     follow(ledger, BLIND)
     for image_id in (*ids[:3], ids[4]):
         decide(ledger, image_id, NOT_JUDGED)
-    assert counted(ledger) == Read(Findings(0, 0, 3, 0), Findings(0, 0, 1, 0), 0, 3)
+    assert counted(ledger) == Read(FinalReadings(0, 0, 3, 0), FinalReadings(0, 0, 1, 0), 0, 3)
 
 
 def test_run_with_an_open_question_waits(ledger: Ledger) -> None:
@@ -140,7 +140,7 @@ def test_final_reading_counts_and_not_the_first(ledger: Ledger) -> None:
     assert extent(ledger).waiting == [Waiting(1, RUN, 3)]
     for image_id in (*ids[1:3], ids[4]):
         decide(ledger, image_id, SIGNS, "Chen")
-    assert counted(ledger) == Read(Findings(2, 1, 0, 3), Findings(1, 0, 0, 1), 0, 3)
+    assert counted(ledger) == Read(FinalReadings(2, 1, 0, 3), FinalReadings(1, 0, 0, 1), 0, 3)
 
 
 def test_reading_counts_with_the_score_that_it_was_made_against(ledger: Ledger) -> None:
@@ -152,9 +152,11 @@ def test_reading_counts_with_the_score_that_it_was_made_against(ledger: Ledger) 
         rescores.rescore(session, {last: CROPPED}, later(100))
     assert lease_images(ledger, [ids[0]]) == [ids[0]]
     record(ledger, known_model(ledger, "n" * 64), [result(ids[0], 0.1)])
-    assert counted(ledger) == Read(Findings(1, 1, 0, 0), Findings(0, 1, 0, 0), 0, 4), "it is clear now"
+    assert counted(ledger) == Read(FinalReadings(1, 1, 0, 0), FinalReadings(0, 1, 0, 0), 0, 4), (
+        "it is clear now"
+    )
     decide(ledger, ids[0], SIGNS, "Ben")
-    assert counted(ledger).sample == Findings(0, 1, 0, 0), "it was not drawn"
+    assert counted(ledger).sample == FinalReadings(0, 1, 0, 0), "it was not drawn"
 
 
 def test_image_that_got_its_earlier_score_back_was_in_no_lottery(ledger: Ledger) -> None:
@@ -166,7 +168,7 @@ def test_image_that_got_its_earlier_score_back_was_in_no_lottery(ledger: Ledger)
         rescores.rescore(session, {last: CROPPED}, later(100))
     assert lease_images(ledger, [ids[4]]) == [ids[4]]
     record(ledger, known_model(ledger), [result(ids[4], 0.1)])
-    assert counted(ledger) == Read(Findings(2, 1, 0, 0), NOBODY, 0, 2)
+    assert counted(ledger) == Read(FinalReadings(2, 1, 0, 0), NOBODY, 0, 2)
 
 
 def test_phantoms_canaries_and_erased_images_do_not_count(ledger: Ledger) -> None:
@@ -182,7 +184,7 @@ def test_phantoms_canaries_and_erased_images_do_not_count(ledger: Ledger) -> Non
         session.execute(update(Image).where(Image.id.in_([ids[0], ids[3]])).values(phantom=True))
         erasures.erase(session, [ids[4]], who="user:1", why="asked for", at=AT)
     assert extent(ledger).runs == {1: RUN}
-    assert counted(ledger) == Read(Findings(1, 1, 0, 0), NOBODY, 0, 1)
+    assert counted(ledger) == Read(FinalReadings(1, 1, 0, 0), NOBODY, 0, 1)
 
 
 def test_runs_of_one_share_are_counted_together(ledger: Ledger) -> None:
@@ -228,4 +230,4 @@ def test_image_that_a_retriage_made_clear_and_drew_is_part_of_the_sample(ledger:
         session.execute(update(Image).where(Image.id == ids[1]).values(verdict="clear"))
     draw(ledger, ids[1])
     read_all(ledger, ids)
-    assert counted(ledger) == Read(Findings(2, 0, 0, 2), Findings(0, 2, 0, 2), 0, 4)
+    assert counted(ledger) == Read(FinalReadings(2, 0, 0, 2), FinalReadings(0, 2, 0, 2), 0, 4)

@@ -1,4 +1,4 @@
-"""Registered models: which one is in use, and how many images model has scored."""
+"""Registered models: which one is active, and how many images model has scored."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def summary(ledger: Ledger) -> list[tuple[str, bool, int, str | None]]:
     return [
         (
             model.model.sha256,
-            model.in_use,
+            model.is_active,
             model.scored,
             model.operating_point.name if model.operating_point else None,
         )
@@ -65,7 +65,7 @@ def test_empty_ledger_knows_no_model(ledger: Ledger) -> None:
     assert find_model([], OLD) is None
 
 
-def test_first_registered_model_is_in_use(ledger: Ledger) -> None:
+def test_first_registered_model_is_active(ledger: Ledger) -> None:
     register(ledger, OLD, AT)
     assert summary(ledger) == [(OLD, True, 0, None)]
 
@@ -78,13 +78,13 @@ def test_each_model_has_its_count_and_operating_point(ledger: Ledger) -> None:
     assert [model.model.card for model in known(ledger)] == [{"name": "nightread"}] * 2
 
 
-def test_newly_registered_model_is_in_use_at_once(ledger: Ledger) -> None:
+def test_newly_registered_model_is_active_at_once(ledger: Ledger) -> None:
     score(ledger, fill(ledger, 1), register(ledger, OLD, AT), later(1))
     register(ledger, NEW, later(2))
     assert summary(ledger) == [(NEW, True, 0, None), (OLD, False, 1, "balanced")]
 
 
-def test_older_model_that_scores_again_is_in_use(ledger: Ledger) -> None:
+def test_older_model_that_scores_again_is_active(ledger: Ledger) -> None:
     ids = fill(ledger, 1, 2)
     old = register(ledger, OLD, AT)
     score(ledger, ids[:1], register(ledger, NEW, later(1)), later(2))

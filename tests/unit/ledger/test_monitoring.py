@@ -68,7 +68,7 @@ from worker.ledger.tables import (
     Study,
 )
 from worker.ledger.thresholds import Point
-from worker.monitor.counts import NO_BINS, Counts, Findings, Judged, Sample, bins_of, total
+from worker.monitor.counts import NO_BINS, Counts, FindingCounts, Judged, Sample, bins_of, total
 from worker.monitoring import Step, begin, count_all, count_some
 
 START = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
@@ -332,7 +332,7 @@ def _one(image: Image, share: str | None) -> Counts:
     assert image.p_pneumonia is not None
     bins, reading = bins_of([image.p_pneumonia]), _final(image)
     finding = reading.finding if reading else None
-    found = Findings(
+    found = FindingCounts(
         int(finding == Finding.SIGNS), int(finding == Finding.NO_SIGNS), int(finding == Finding.NOT_JUDGED)
     )
     judged = Judged(
@@ -405,12 +405,12 @@ def test_images_are_counted_by_verdict_finding_and_draw(ledger: Ledger) -> None:
     counts = of_all(ledger)
     assert (counts.flagged, counts.uncertain, counts.clear) == (2, 1, 4)
     assert counts.scored == bins_of([0.91, 0.97, 0.5, 0.01, 0.12, 0.13, 0.3])
-    assert (counts.flagged_read, counts.uncertain_read) == (Findings(0, 1), Findings(1))
+    assert (counts.flagged_read, counts.uncertain_read) == (FindingCounts(0, 1), FindingCounts(1))
     assert counts.to_read_unread == 1
     assert counts.to_read_by_score == Judged(bins_of([0.5]), bins_of([0.91]))
-    sample = Sample(4, Findings(1), 1, Judged(bins_of([0.12])))
+    sample = Sample(4, FindingCounts(1), 1, Judged(bins_of([0.12])))
     assert counts.samples == {"0.05": sample}
-    assert counts.clear_read_undrawn == Findings(1)
+    assert counts.clear_read_undrawn == FindingCounts(1)
     assert (counts.overridden, counts.contradictable) == (3, 3)
     assert clear not in {flagged, unread}
 
@@ -421,7 +421,7 @@ def test_a_reading_that_is_not_final_counts_as_unread(ledger: Ledger) -> None:
     follow(ledger, Protocol(readers=2))
     decide(ledger, second, Finding.SIGNS)
     assert of_all(ledger).to_read_unread == 2
-    assert of_all(ledger).flagged_read == Findings()
+    assert of_all(ledger).flagged_read == FindingCounts()
 
 
 def test_readings_belong_to_the_reader_of_the_one_in_force(ledger: Ledger) -> None:
@@ -431,8 +431,8 @@ def test_readings_belong_to_the_reader_of_the_one_in_force(ledger: Ledger) -> No
     decide(ledger, second, Finding.NO_SIGNS, "Ben")
     groups = {group.name: counts for group, counts in counted(ledger).items() if group.dimension == "reader"}
     ada, ben = (groups[str(known_reader(ledger, name))] for name in ("Ada", "Ben"))
-    assert (ada.images, ada.flagged_read) == (1, Findings(1))
-    assert (ben.images, ben.samples, ben.clear_read_undrawn) == (1, {}, Findings(0, 1))
+    assert (ada.images, ada.flagged_read) == (1, FindingCounts(1))
+    assert (ben.images, ben.samples, ben.clear_read_undrawn) == (1, {}, FindingCounts(0, 1))
 
 
 def test_phantoms_canaries_and_erased_images_do_not_count(ledger: Ledger) -> None:

@@ -22,7 +22,7 @@ from tests.filling import (
 )
 from tests.ledgers import current_ledger
 from worker.ledger import rechecks
-from worker.ledger.models import model_in_use
+from worker.ledger.models import active_model
 from worker.ledger.rechecks import Page, Target
 from worker.ledger.rescores import CROPPED, UNCHECKED
 from worker.ledger.session import Ledger
@@ -204,7 +204,7 @@ def test_pages_are_found_by_an_index(tmp_path: Path) -> None:
 
 def test_model_in_use_is_the_registered_one(ledger: Ledger, target: Target) -> None:
     with ledger.reading() as session:
-        model = model_in_use(session)
+        model = active_model(session)
     assert model is not None
     assert model.active_since >= AT
     assert rechecks.preprocessing_of({"input": {"preprocessing_version": "2"}}) == "2"

@@ -33,7 +33,7 @@ from worker.ledger.comparison import Mismatch
 from worker.ledger.findings import Finding, Statement
 from worker.ledger.predictions import Crop, ScoreRecord, ScoringModel
 from worker.ledger.protocols import Protocol
-from worker.ledger.retriage import Changes
+from worker.ledger.retriage import Changes, Choice
 from worker.ledger.retriage_rule import Rule
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.schema import MIGRATIONS
@@ -72,7 +72,7 @@ def triage_again(ledger: Ledger, point: Point, *, since: datetime | None = None)
     model_id = known(ledger).model_id
     with ledger.transaction() as session:
         model = session.get_one(Model, model_id)
-        counted = retriage.count(session, model.sha256, point.bounds, since)
+        counted = retriage.count(session, model.sha256, Choice(point, None, retriages=True, since=since))
         done = retriage.retriage(
             session,
             model,
@@ -153,13 +153,13 @@ def test_changed_row_of_a_setting_is_found(ledger: Ledger, harm: str, column: st
 def test_change_needs_a_reason_and_must_change_something(ledger: Ledger) -> None:
     with pytest.raises(ValueError, match="needs a reason"):
         put(ledger, LOW, why=" ")
-    with pytest.raises(ValueError, match="already in force"):
+    with pytest.raises(ValueError, match="has no operating point of its own"):
         put(ledger, None)
     put(ledger, LOW)
-    with pytest.raises(ValueError, match="already in force"):
+    with pytest.raises(ValueError, match="low is already in force"):
         put(ledger, LOW)
     assert put(ledger, None).point is None
-    with pytest.raises(ValueError, match="already in force"):
+    with pytest.raises(ValueError, match="has no operating point of its own"):
         put(ledger, None)
     assert_consistent(ledger)
 
@@ -219,10 +219,10 @@ def test_new_images_follow_the_point_in_force(ledger: Ledger) -> None:
     ]
     setting = put(ledger, LOW)
     with ledger.transaction() as session:
-        followed, given = predictions.follow_site(session, model, results)
+        given = predictions.follow_site(session, model, results)
     assert [each.verdict for each in given] == ["flagged", "uncertain", "uncertain"]
-    assert (followed.operating_point_id, followed.operating_point) == (setting.operating_point_id, "low")
-    record(ledger, followed, list(given))
+    assert {each.operating_point_id for each in given} == {setting.operating_point_id}
+    record(ledger, model, list(given))
     assert_consistent(ledger)
 
 
@@ -232,7 +232,7 @@ def test_point_of_another_model_is_not_followed_and_troubles_say_so(ledger: Ledg
         assert models.unused_point(session) is None
     other = known_model(ledger, "n" * 64)
     with ledger.transaction() as session:
-        assert predictions.follow_site(session, other, []) == (other, [])
+        assert predictions.follow_site(session, other, [result(1)]) == [result(1)]
         assert thresholds.in_force(session, other.model_sha256) is None
     ids = fill(ledger, 1)
     lease_images(ledger, ids)
@@ -379,8 +379,8 @@ def test_restored_image_follows_the_point_in_force(ledger: Ledger) -> None:
     lease_images(ledger, ids)
     scoring = known(ledger)
     with ledger.transaction() as session:
-        model, results = predictions.follow_site(session, scoring, [result(ids[0], 0.9)])
-    record(ledger, model, list(results))
+        results = predictions.follow_site(session, scoring, [result(ids[0], 0.9)])
+    record(ledger, scoring, list(results))
     row = image(ledger, ids[0])
     assert (row.verdict, row.operating_point_id) == ("clear", setting.operating_point_id)
     assert_consistent(ledger)

@@ -12,7 +12,7 @@ import pytest
 from bench.hospital import Mix, draw
 from worker.monitor.alerts import Alert, Group, alerts, need_attention, series_watched
 from worker.monitor.causes import Cause, cause_of
-from worker.monitor.counts import BINS, Counts, Findings, Sample
+from worker.monitor.counts import BINS, Counts, FindingCounts, Sample
 from worker.monitor.figures import Figure, all_series, is_read
 
 FIRST, DAYS, CHANGED = date(2026, 1, 1), 150, 90
@@ -39,7 +39,7 @@ def as_unread(counts: Counts) -> Counts:
     samples = {
         share: Sample(sample.clear, unread=sample.read.read) for share, sample in counts.samples.items()
     }
-    return replace(counts, flagged_read=Findings(), to_read_unread=counts.flagged, samples=samples)
+    return replace(counts, flagged_read=FindingCounts(), to_read_unread=counts.flagged, samples=samples)
 
 
 def raised(groups: Mapping[Group, Mapping[date, Counts]]) -> list[Alert]:
@@ -150,7 +150,7 @@ def test_a_change_of_every_group_is_named_once_with_all_images() -> None:
 
 def test_a_reader_has_overrides_only() -> None:
     def day(overridden: int) -> Counts:
-        return Counts(flagged_read=Findings(100 - overridden, overridden))
+        return Counts(flagged_read=FindingCounts(100 - overridden, overridden))
 
     random = np.random.default_rng(11)
     days = {

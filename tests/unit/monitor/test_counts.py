@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.monitor.counts import BINS, Counts, Findings, Judged, Sample, bin_of, bins_of, total
+from worker.monitor.counts import BINS, Counts, FindingCounts, Judged, Sample, bin_of, bins_of, total
 
 numbers = st.integers(0, 500)
 # Four bins suffice: all are treated alike.
 bins = st.lists(numbers, min_size=4, max_size=4).map(lambda some: (*some[:2], *(0,) * (BINS - 4), *some[2:]))
-findings = st.builds(Findings, numbers, numbers, numbers)
+findings = st.builds(FindingCounts, numbers, numbers, numbers)
 judged = st.builds(Judged, bins, bins)
 samples = st.builds(
     lambda read, unread, rest, by_score: Sample(read.read + unread + rest, read, unread, by_score),
@@ -75,7 +75,7 @@ def test_an_unknown_key_of_a_document_is_refused() -> None:
 
 def test_a_sample_is_a_part_of_the_clear_images() -> None:
     with pytest.raises(ValueError, match="part"):
-        Sample(clear=3, read=Findings(1, 2, 0), unread=1)
+        Sample(clear=3, read=FindingCounts(1, 2, 0), unread=1)
 
 
 @pytest.mark.parametrize(("score", "place"), [(0.0, 0), (0.0499, 0), (0.05, 1), (0.999, 19), (1.0, 19)])
@@ -86,10 +86,10 @@ def test_scores_are_counted_by_twentieths(score: float, place: int) -> None:
 
 def test_overrides_are_readings_that_contradict_the_verdict() -> None:
     some = Counts(
-        flagged_read=Findings(10, 3, 1),
-        uncertain_read=Findings(4, 5),
-        samples={"0.05": Sample(100, Findings(2, 6, 1))},
-        clear_read_undrawn=Findings(1, 2),
+        flagged_read=FindingCounts(10, 3, 1),
+        uncertain_read=FindingCounts(4, 5),
+        samples={"0.05": Sample(100, FindingCounts(2, 6, 1))},
+        clear_read_undrawn=FindingCounts(1, 2),
     )
     assert some.overridden == 3 + 2 + 1
     assert some.contradictable == 13 + 8 + 3

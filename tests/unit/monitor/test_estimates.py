@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.hospital import ESTIMATES, Mix, coverage, draw, truths
-from worker.monitor.counts import BINS, NO_BINS, Counts, Findings, Judged, Sample
+from worker.monitor.counts import BINS, NO_BINS, Counts, FindingCounts, Judged, Sample
 from worker.monitor.estimates import (
     Estimate,
     calibration,
@@ -31,9 +31,9 @@ SAMPLED = Counts(
     flagged=140,
     uncertain=10,
     clear=2000,
-    flagged_read=Findings(95, 45),
-    uncertain_read=Findings(5, 5),
-    samples={"0.05": Sample(2000, Findings(2, 98))},
+    flagged_read=FindingCounts(95, 45),
+    uncertain_read=FindingCounts(5, 5),
+    samples={"0.05": Sample(2000, FindingCounts(2, 98))},
 )
 UNSAMPLED = replace(SAMPLED, samples={"0": Sample(2000)})
 
@@ -89,7 +89,7 @@ def test_a_time_without_a_sample_makes_the_whole_unknown() -> None:
 
 
 def test_two_shares_of_drawn_images_have_two_weights() -> None:
-    samples = {"0.05": Sample(1000, Findings(1, 49)), "0.2": Sample(1000, Findings(3, 197))}
+    samples = {"0.05": Sample(1000, FindingCounts(1, 49)), "0.2": Sample(1000, FindingCounts(3, 197))}
     both = replace(SAMPLED, samples=samples)
     assert sensitivity(both).value == pytest.approx(100 / (100 + 1 * 20 + 3 * 5))
     assert npv(both).value == pytest.approx(1 - 35 / 2000)
@@ -147,9 +147,9 @@ def test_calibration_weighs_drawn_images() -> None:
     some = Counts(
         uncertain=10,
         clear=100,
-        uncertain_read=Findings(4, 6),
+        uncertain_read=FindingCounts(4, 6),
         to_read_by_score=by_score,
-        samples={"0.05": Sample(100, Findings(1, 4), by_score=of_sample)},
+        samples={"0.05": Sample(100, FindingCounts(1, 4), by_score=of_sample)},
     )
     found = calibration(some)
     assert found[6].share.value == pytest.approx((4 + 20) / 110)
