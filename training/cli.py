@@ -1,4 +1,4 @@
-"""The commands explore, train, export, evaluate and robustness. `worker.cli` imports them when a person runs one."""
+"""The commands explore, train, export, evaluate, robustness and describe. `worker.cli` imports them when a person runs one."""
 
 from __future__ import annotations
 
@@ -321,6 +321,31 @@ def robustness(
         click.echo(json.dumps(document, indent=2, allow_nan=False))
     else:
         click.echo(as_markdown(document) if as_tables else as_text(document))
+
+
+@click.command()
+@click.option("--bundle", type=_PATH, required=True, help="Folder of the model.")
+@click.option("--out", type=_PATH, required=True, help="Folder for the pictures; may be the bundle's.")
+@click.option("--data", type=_PATH, help="Folder that holds NORMAL and PNEUMONIA, to choose samples from.")
+@click.option("--table", type=_PATH, help="CSV of such images: file, label.")
+def describe(bundle: Path, out: Path, data: Path | None, table: Path | None) -> None:
+    """Draw a model: a diagram of each network, and sample predictions with their maps.
+
+    Without --data and --table the samples are phantoms. A sheet of real images shows them: never commit it.
+    """
+    from training.description.describing import describe as describe_bundle
+    from training.evaluation.listing import list_images
+    from training.evaluation.scoring import NothingScored
+    from worker.inference.bundle import load_bundle
+
+    try:
+        model = load_bundle(bundle)
+        radiographs = list_images(data, table) if data or table else None
+        describe_bundle(model, out, radiographs, _print_line)
+    except NothingScored as error:
+        raise click.ClickException(str(error)) from error
+    except (WrongInput, ModelUnusable) as error:
+        raise click.UsageError(str(error)) from error
 
 
 @click.command()
