@@ -27,6 +27,7 @@ _TILE = (WIDTH - 2 * _MARGIN - _GAP) // 4 - _TILE_GAP // 2
 _TEXT, _TITLE, _LINE = 19, 28, 26
 _SCALE = (300, 18)
 _DRAWINGS = "Phantoms are drawings: their scores mean nothing."
+_REAL = "This sheet shows the images themselves: never publish or commit it."
 _ABOUT = (
     f"Right: log-odds of pneumonia at each place, from 0 to {FULL_SCALE:g}, on one scale. The map shows what moved "
     "the score; it does not outline a lesion."
@@ -55,7 +56,7 @@ def sheet(images: ScoredImages, *, phantoms: bool) -> Image.Image:
     rows = [chosen[start : start + 2] for start in range(0, len(chosen), 2)]
     # The tallest image of each row decides how much room the row takes.
     heights = [max(_height(images, index) for index in row) + 2 * _LINE + _GAP for row in rows]
-    about = _wrapped(f"{_ABOUT} {_DRAWINGS}" if phantoms else _ABOUT)
+    about = _wrapped(f"{_ABOUT} {_DRAWINGS if phantoms else _REAL}")
     top = _MARGIN + _TITLE + _LINE * len(about) + _SCALE[1] + 40
     picture = Image.new("RGB", (WIDTH, top + sum(heights)), "white")
     draw = ImageDraw.Draw(picture)
