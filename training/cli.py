@@ -1,4 +1,4 @@
-"""The commands explore, train, export, evaluate, robustness and describe. `worker.cli` imports them when a person runs one."""
+"""The commands explore, train, export, evaluate, robustness, gate and describe. `worker.cli` imports them when a person runs one."""
 
 from __future__ import annotations
 
@@ -346,6 +346,40 @@ def describe(bundle: Path, out: Path, data: Path | None, table: Path | None) -> 
         raise click.ClickException(str(error)) from error
     except (WrongInput, ModelUnusable) as error:
         raise click.UsageError(str(error)) from error
+
+
+@click.command()
+@click.option(
+    "--bundle",
+    "bundles",
+    type=_PATH,
+    required=True,
+    multiple=True,
+    help="Folder of a model; may be repeated.",
+)
+@click.option("--data", type=_PATH, help="Folder that holds NORMAL and PNEUMONIA: frontal chests.")
+@click.option("--table", type=_PATH, help="CSV of frontal chests: file, label; optionally patient_id.")
+@click.option("--others", type=_FOLDER, help="Folder of JPEG and PNG files that must be rejected.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def gate(
+    bundles: tuple[Path, ...], data: Path | None, table: Path | None, others: Path | None, *, as_json: bool
+) -> None:
+    """Compare what models reject before they score: real chests, and pictures that must be rejected.
+
+    The latter are the same chests inverted, turned, cut and shuffled; drawings of other things; and --others.
+    """
+    from training.evaluation.listing import list_images
+    from training.gate.comparison import as_text, compare, pictures_in
+    from worker.inference.bundle import load_bundle
+    from worker.progress import progress
+
+    try:
+        models, radiographs = [load_bundle(bundle) for bundle in bundles], list_images(data, table)
+        with progress(len(radiographs), "Checking") as advance:
+            document = compare(models, radiographs, pictures_in(others), advance)
+    except (WrongInput, ModelUnusable) as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(json.dumps(document, indent=2, allow_nan=False) if as_json else as_text(document))
 
 
 @click.command()

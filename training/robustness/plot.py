@@ -13,10 +13,11 @@ from training.html.pictures import BACTERIAL, DIM, FAINT, NORMAL, figure, style
 Json = dict[str, Any]
 
 _COLUMNS = 3
-_PANEL = (3.2, 2.0)
+_PANEL = (2.77, 1.8)
 _LINES = {"sensitivity": (BACTERIAL, "-", "o", -0.06), "specificity": (NORMAL, "--", "s", 0.06)}
 _OTHERS = "other changes"
 _MOST = 0.5
+_HOLLOW = "at least half of the images are rejected or marked"
 
 
 def plot(document: Json) -> Picture:
@@ -37,14 +38,15 @@ def plot(document: Json) -> Picture:
             panel.set_visible(False)
         for row in grid:
             row[0].set_ylabel("change, points")
+        grid.flat[0].plot([], [], "o", color=DIM, mfc="white", markersize=4.5, label=_HOLLOW)
         handles, labels = grid.flat[0].get_legend_handles_labels()
-        drawing.legend(handles, labels, loc="outside upper left", ncols=2)
+        drawing.legend(handles, labels, loc="outside upper left", ncols=len(labels))
     worse = document["worse_without_mark"]
     return figure(
         drawing,
         f"Change of sensitivity and specificity under {len(document['cells'])} changes of the picture; "
         f"{len(worse)} are worse by more than {100 * document['limit']:g} points without a mark.",
-        caption="Grey: within the limit. Hollow: at least half of the images are rejected or marked.",
+        caption=f"Grey: within the limit. Hollow: {_HOLLOW}.",
     )
 
 
@@ -82,7 +84,7 @@ def _panel(panel: Any, title: str, cells: Sequence[Json], limit: float) -> None:
             )
         panel.plot([], [], color=colour, linestyle=dashes, marker=marker, markersize=4.5, label=name)
     labels = [_label(cell) for cell in cells]
-    turned = {"rotation": 25, "ha": "right"} if title == _OTHERS else {}
+    turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if title == _OTHERS else {}
     panel.set_xticks(range(len(cells)), labels, **turned)
     panel.grid(visible=False, axis="x")
     unit = cells[0]["unit"].strip()

@@ -79,14 +79,15 @@ class _Draws:
     def interval(self, change: Floats, chosen: Flags) -> list[float | None]:
         """Return the interval of the mean change of the chosen images.
 
-        Where no image changed, the bootstrap sees no spread: then the exact limits of a share of none replace it.
+        Where all images changed alike (or none did), the bootstrap sees no spread: then the exact limits of a share of
+        none replace it.
         """
         if not chosen.any():
             return [None, None]
-        part = change * chosen
-        if not part.any():
+        part, first = change * chosen, float(change[chosen][0])
+        if (change[chosen] == first).all():
             most = exact.share(len(np.unique(self.patient[chosen])))[1]
-            return [-most, most]
+            return [max(-1.0, first - most), min(1.0, first + most)]
         wholes = self._weights @ chosen.astype(np.float64)
         drawn = (self._weights @ part)[wholes > 0] / wholes[wholes > 0]
         return list(percentiles(drawn, float(part.sum() / chosen.sum())))
@@ -145,7 +146,7 @@ def _correct(answers: Sequence[Answer], sick: Flags, threshold: float) -> Flags:
     """Return whether each image is on the side of its label; False if it is rejected."""
     scored = np.array([answer.p is not None for answer in answers])
     positive = np.array([answer.p is not None and answer.p >= threshold for answer in answers])
-    return scored & (positive == sick)
+    return np.asarray(scored & (positive == sick))
 
 
 def _share(flags: Flags) -> float | None:

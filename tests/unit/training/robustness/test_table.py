@@ -66,6 +66,9 @@ def test_an_unchanged_cell_has_the_exact_interval_of_none() -> None:
     most = 1 - 0.025 ** (1 / 20)
     assert result["specificity_change"] == 0
     assert result["specificity_change_ci"] == pytest.approx([-most, most])
+    lost = cell([FLAGGED] * 40)
+    assert lost["specificity_change"] == -1
+    assert lost["specificity_change_ci"] == pytest.approx([-1, most - 1])
 
 
 def test_the_interval_counts_patients_and_not_images() -> None:
