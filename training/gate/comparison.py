@@ -14,13 +14,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from training.data.radiographs import Radiograph
+from training.evaluation.admission import Admission
 from training.gate.anatomy import LATERALS, OTHER_PARTS
 from training.gate.measures import interval
 from training.gate.negatives import NEVER_TRAINED_ON, SPOILED, THINGS
 from worker.errors import RejectedImage
-from worker.inference.admission import admit
 from worker.inference.bundle import Bundle
-from worker.inference.gate import open_gate
 
 Json = dict[str, Any]
 
@@ -42,12 +41,12 @@ class _Checks:
 
     def __init__(self, bundle: Bundle) -> None:
         self.name = f"{bundle.name} {bundle.version}"
-        self._bundle, self._gate = bundle, open_gate(bundle.folder, bundle.card)
+        self._admission = Admission(bundle)
 
     def rejection(self, data: bytes) -> str | None:
         """Return the code of the rejection; None: the picture would be scored."""
         try:
-            admit(data, self._bundle.side, self._gate, self._bundle.preprocessing_version)
+            self._admission.admit(data)
         except RejectedImage as rejection:
             return rejection.code
         return None

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.radiographs import Radiograph
+from training.evaluation.admission import Admission
 from training.evaluation.scoring import NothingScored
 from training.robustness.changes import Change, changed, read_upright, seed_of
 from worker.errors import RejectedImage
-from worker.inference.admission import Admitted, admit
+from worker.inference.admission import Admitted
 from worker.inference.bundle import Bundle
 from worker.inference.classifier import Classifier
-from worker.inference.gate import Gate, open_gate
 from worker.inference.triage import Verdict, triage
 
 CROPPED = "cropped"
@@ -101,8 +101,7 @@ class _Examiner:
     """A loaded model that answers to files."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._bundle, self._classifier = bundle, Classifier(bundle)
-        self._gate: Gate = open_gate(bundle.folder, bundle.card)
+        self._bundle, self._classifier, self._admission = bundle, Classifier(bundle), Admission(bundle)
 
     def answers(self, files: Sequence[bytes]) -> list[Answer]:
         results = [self._admitted(data) for data in files]
@@ -117,7 +116,7 @@ class _Examiner:
 
     def _admitted(self, data: bytes) -> Admitted | RejectedImage:
         try:
-            return admit(data, self._bundle.side, self._gate, self._bundle.preprocessing_version)
+            return self._admission.admit(data)
         except RejectedImage as rejection:
             return rejection
 
