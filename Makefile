@@ -86,9 +86,11 @@ mutants: $(MUTANTS)  ## Change triage, stability, states and audit trail in many
 
 train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder with train/, TABLE=csv
 	$(BIN)/nightread train --data $(DATA) $(if $(TABLE),--table $(TABLE)) --out $(or $(OUT),runs/nightread)
+	$(BIN)/nightread describe --bundle $(or $(OUT),runs/nightread) --out $(or $(OUT),runs/nightread)
 
-pictures: $(DEVELOP)  ## Draw docs/pictures again, and every page into build/pictures, from phantoms
+pictures: $(DEVELOP)  ## Draw docs/pictures and those of the model again, and every page into build/pictures, from phantoms
 	$(BIN)/python -m tests.browser.pictures
+	$(BIN)/nightread describe --bundle models/nightread-0.2.0 --out models/nightread-0.2.0
 
 clean:  ## Remove the environments (never data/)
 	rm -rf .venv .venv-fast .venv-dev .venv-mutants

@@ -1,4 +1,4 @@
-"""The commands explore, train, export and evaluate. `worker.cli` imports them when a person runs one."""
+"""The commands explore, train, export, evaluate, robustness, gate and describe. `worker.cli` imports them when a person runs one."""
 
 from __future__ import annotations
 
@@ -270,6 +270,115 @@ def evaluate(
     document = document_of(scored_images, prevalence=prevalence)
     if report is not None:
         write_report(report, scored_images, document, root)
+    click.echo(json.dumps(document, indent=2, allow_nan=False) if as_json else as_text(document))
+
+
+@click.command()
+@click.option("--bundle", type=_PATH, required=True, help="Folder of the model.")
+@click.option("--data", type=_PATH, help="Folder that holds NORMAL and PNEUMONIA.")
+@click.option("--table", type=_PATH, help="CSV of images: file, label; optionally patient_id.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option("--markdown", "as_tables", is_flag=True, help="Tables for a document on stdout.")
+@click.option("--plot", "picture", type=_NEW_FILE, help="SVG file to write.")
+def robustness(
+    bundle: Path,
+    data: Path | None,
+    table: Path | None,
+    picture: Path | None,
+    *,
+    as_json: bool,
+    as_tables: bool,
+) -> None:
+    """Measure how a model's answers change when the pictures do.
+
+    Margins, collimation, rotation, zoom, gamma, inversion, writing, half resolution and JPEG quality. Exit code 0:
+    measured. 1: no untouched image could be scored.
+    """
+    from training.evaluation.listing import list_images
+    from training.evaluation.scoring import NothingScored
+    from training.robustness.changes import all_changes
+    from training.robustness.measuring import measure
+    from training.robustness.plot import plot
+    from training.robustness.table import table as robustness_table
+    from training.robustness.text import as_markdown, as_text
+    from worker.inference.bundle import load_bundle
+    from worker.progress import progress
+
+    if as_json and as_tables:
+        raise click.UsageError("Give either --json or --markdown.")
+    try:
+        model, radiographs = load_bundle(bundle), list_images(data, table)
+        with progress(len(radiographs), "Measuring") as advance:
+            measured = measure(model, radiographs, all_changes(), advance)
+    except NothingScored as error:
+        raise click.ClickException(str(error)) from error
+    except (WrongInput, ModelUnusable) as error:
+        raise click.UsageError(str(error)) from error
+    document = robustness_table(measured)
+    if picture is not None:
+        picture.write_bytes(plot(document).content)
+    if as_json:
+        click.echo(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        click.echo(as_markdown(document) if as_tables else as_text(document))
+
+
+@click.command()
+@click.option("--bundle", type=_PATH, required=True, help="Folder of the model.")
+@click.option("--out", type=_PATH, required=True, help="Folder for the pictures; may be the bundle's.")
+@click.option("--data", type=_PATH, help="Folder that holds NORMAL and PNEUMONIA, to choose samples from.")
+@click.option("--table", type=_PATH, help="CSV of such images: file, label.")
+def describe(bundle: Path, out: Path, data: Path | None, table: Path | None) -> None:
+    """Draw a model: a diagram of each network, and sample predictions with their maps.
+
+    Without --data and --table the samples are phantoms. A sheet of real images shows them: never commit it.
+    """
+    from training.description.describing import describe as describe_bundle
+    from training.evaluation.listing import list_images
+    from training.evaluation.scoring import NothingScored
+    from worker.inference.bundle import load_bundle
+
+    try:
+        model = load_bundle(bundle)
+        radiographs = list_images(data, table) if data or table else None
+        describe_bundle(model, out, radiographs, _print_line)
+    except NothingScored as error:
+        raise click.ClickException(str(error)) from error
+    except (WrongInput, ModelUnusable) as error:
+        raise click.UsageError(str(error)) from error
+
+
+@click.command()
+@click.option(
+    "--bundle",
+    "bundles",
+    type=_PATH,
+    required=True,
+    multiple=True,
+    help="Folder of a model; may be repeated.",
+)
+@click.option("--data", type=_PATH, help="Folder that holds NORMAL and PNEUMONIA: frontal chests.")
+@click.option("--table", type=_PATH, help="CSV of frontal chests: file, label; optionally patient_id.")
+@click.option("--others", type=_FOLDER, help="Folder of JPEG and PNG files that must be rejected.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def gate(
+    bundles: tuple[Path, ...], data: Path | None, table: Path | None, others: Path | None, *, as_json: bool
+) -> None:
+    """Compare what models reject before they score: real chests, and pictures that must be rejected.
+
+    The latter are the same chests inverted, turned, cut and shuffled; drawings of other things; and --others.
+    """
+    from training.evaluation.listing import list_images
+    from training.gate.comparison import as_text, compare, pictures_in
+    from worker.inference.bundle import load_bundle
+    from worker.progress import progress
+
+    try:
+        models, radiographs = [load_bundle(bundle) for bundle in bundles], list_images(data, table)
+        with progress(len(radiographs), "Checking") as advance:
+            document = compare(models, radiographs, pictures_in(others), advance)
+    except (WrongInput, ModelUnusable) as error:
+        raise click.UsageError(str(error)) from error
     click.echo(json.dumps(document, indent=2, allow_nan=False) if as_json else as_text(document))
 
 

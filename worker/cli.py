@@ -35,6 +35,9 @@ _ELSEWHERE = {
     "explore": ("training.cli:explore", "Report on labelled images before a model is trained on them."),
     "train": ("training.cli:train", "Train a model from a folder of labelled images."),
     "evaluate": ("training.cli:evaluate", "Measure a model on labelled images."),
+    "describe": ("training.cli:describe", "Draw a model's networks and sample predictions."),
+    "gate": ("training.cli:gate", "Compare what models reject before they score."),
+    "robustness": ("training.cli:robustness", "Measure how a model's answers change when the pictures do."),
     "export": ("training.cli:export", "Export a model to LiteRT or ONNX for other software."),
     "bench": ("bench.cli:bench", "Measure this machine: throughput, its upper limit, uploads under load."),
     "bench-dicom": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,6 +85,11 @@ class Picture:
     def __post_init__(self) -> None:
         if not self.uri.startswith(DATA_URI):
             raise ValueError("a picture needs a data URI, because a report loads nothing")
+
+    @property
+    def content(self) -> bytes:
+        """The picture as a file."""
+        return base64.b64decode(self.uri.partition(",")[2])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Measures what changes of a picture do to a model's answers."""
