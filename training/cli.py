@@ -167,9 +167,16 @@ def _fit_gate(recipe: Recipe, cohort: Cohort, work: Workspace, out: Path) -> Non
     type=_FOLDER,
     help="For browser: folder with LiteRT.js as npm installs it. Default: npm fetches it.",
 )
-@click.option("--out", type=_NewFile(path_type=Path), required=True, help="File or, for browser, folder to write.")
+@click.option(
+    "--out", type=_NewFile(path_type=Path), required=True, help="File or, for browser, folder to write."
+)
 def export(
-    bundle: Path, file_format: str, data: Path | None, table: Path | None, node_modules: Path | None, out: Path
+    bundle: Path,
+    file_format: str,
+    data: Path | None,
+    table: Path | None,
+    node_modules: Path | None,
+    out: Path,
 ) -> None:
     """Convert a model for other software.
 
