@@ -121,6 +121,7 @@ $(DEVELOP): lock/develop.txt pyproject.toml worker/__init__.py
 	$(call install,.venv-dev,lock/develop.txt)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
 		|| command -v google-chrome >/dev/null || tests/install-chromium
+	@command -v npm >/dev/null || tests/install-npm
 	@test "$$(id -u)" != 0 || command -v ip >/dev/null || tests/install-iproute2
 	@tests/install-proxies
 	@tests/install-dicom-peers

@@ -155,24 +155,61 @@ def _fit_gate(recipe: Recipe, cohort: Cohort, work: Workspace, out: Path) -> Non
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["int8", "float", "onnx"]),
+    type=click.Choice(["int8", "float", "onnx", "browser"]),
     required=True,
-    help="int8: LiteRT as the worker uses it; float: LiteRT in float32; onnx: ONNX.",
+    help="int8: LiteRT as the worker uses it; float: LiteRT in float32; onnx: ONNX; browser: a folder with a page "
+    "that scores images without a server.",
 )
 @click.option("--data", type=_FOLDER, help="For int8: the training images, for the quantisation.")
 @click.option("--table", type=_FILE, help="For int8: the table of the training, if any.")
-@click.option("--out", type=_NEW_FILE, required=True, help="File to write.")
-def export(bundle: Path, file_format: str, data: Path | None, table: Path | None, out: Path) -> None:
+@click.option(
+    "--node-modules",
+    type=_FOLDER,
+    help="For browser: folder with LiteRT.js as npm installs it. Default: npm fetches it.",
+)
+@click.option(
+    "--out", type=_NewFile(path_type=Path), required=True, help="File or, for browser, folder to write."
+)
+def export(
+    bundle: Path,
+    file_format: str,
+    data: Path | None,
+    table: Path | None,
+    node_modules: Path | None,
+    out: Path,
+) -> None:
     """Convert a model for other software.
 
     The scores need the values in the model card, so copy card.json along. docs/edge.md explains them.
     """
-    from worker.inference.bundle import load_bundle
-
     if (file_format == "int8") != (data is not None) or (table is not None and data is None):
         raise click.UsageError(
             "--format int8 needs --data; the other formats take neither --data nor --table."
         )
+    if file_format == "browser":
+        _export_page(bundle, node_modules, out)
+    elif node_modules is not None:
+        raise click.UsageError("Only --format browser takes --node-modules.")
+    else:
+        _export_file(bundle, file_format, data, table, out)
+
+
+def _export_page(bundle: Path, node_modules: Path | None, out: Path) -> None:
+    from training.export.browser.folder import write_folder
+    from worker.inference.bundle import load_bundle
+
+    try:
+        size = write_folder(load_bundle(bundle), out, node_modules)
+    except (WrongInput, ModelUnusable) as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.UsageError(f"{out} cannot be written: {error.strerror}.") from error
+    _print_line(f"wrote {out}: {size} bytes. Serve it as static files; docs/edge.md says how.")
+
+
+def _export_file(bundle: Path, file_format: str, data: Path | None, table: Path | None, out: Path) -> None:
+    from worker.inference.bundle import load_bundle
+
     try:
         content = _exported(load_bundle(bundle, runtime="tensorflow"), file_format, data, table)
         out.write_bytes(content)

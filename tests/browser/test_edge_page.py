@@ -1,0 +1,510 @@
+"""The page of `nightread export --format browser`: the worker's numbers, without a server, and nothing leaves the device."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+from axe_playwright_python.sync_playwright import Axe
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageOps
+from playwright.sync_api import Error, Page, expect
+
+from tests.conftest import TEST_DATA
+from worker.cli import nightread
+from worker.commands.screen_files import screen_files
+from worker.config import ROOT, Settings
+from worker.errors import REJECTIONS, RejectedImage
+from worker.imagefile.limits import limits_of
+from worker.inference.bundle import load_bundle
+from worker.inference.film import NoSingleFilm, find_film
+from worker.inference.margins import has_wide_margin
+from worker.inference.preprocess import decode_film, normalise
+from worker.phantom import draw_phantom
+from worker.screening import open_scorer
+
+pytestmark = pytest.mark.browser
+
+OpenPage = Callable[..., Page]
+Document = dict[str, Any]
+# The page implements preprocessing 2.
+BUNDLE = ROOT / "models" / "nightread-0.2.0"
+SETTINGS = Settings(model=BUNDLE)
+NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")
+# LiteRT.js writes everything as a warning: what it starts, and hardware that it does not find. It runs on the CPU.
+RUNTIME_TALK = ("INFO: ", "WebGPU", "No available adapters", "NPU accelerator")
+# Stands before each script that a test runs in the page: its modules, and pictures sent as base64.
+PRELUDE = """
+  const load = (name) => import(`${location.origin}/${name}.js`);
+  const { Plane } = await load("plane");
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const text = (array) => { let all = ""; for (const byte of array) all += String.fromCharCode(byte); return btoa(all); };
+  const plane = ({ width, height, data }) => new Plane(width, height, bytes(data));
+  const sent = ({ width, height, data }) => ({ width, height, data: text(data) });
+"""
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported folder."""
+    out = tmp_path_factory.mktemp("edge") / "page"
+    done = CliRunner().invoke(
+        nightread, ["export", "--format", "browser", "--bundle", str(BUNDLE), "--out", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    return out
+
+
+@contextmanager
+def served(folder: Path, port: int = 0) -> Iterator[str]:
+    """Serve a folder as static files inside the block."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """The address of the page."""
+    with served(folder) as url:
+        yield url
+
+
+@pytest.fixture
+def page(open_page: OpenPage, address: str) -> Page:
+    """The page, with its model loaded."""
+    return opened(open_page(expected=RUNTIME_TALK), address)
+
+
+def opened(page: Page, address: str) -> Page:
+    page.goto(address)
+    expect(page.get_by_role("status")).to_have_text("Ready. Choose an image.")
+    return page
+
+
+def score(page: Page, picture: Path) -> Document:
+    """Choose a file and return the document that the page shows."""
+    page.get_by_label("Image, JPEG or PNG").set_input_files(picture)
+    expect(page.get_by_role("heading", name=f"Result for {picture.name}")).to_be_visible()
+    expect(page.get_by_role("status")).to_contain_text("Done in")
+    found: Document = json.loads(page.locator("#document").text_content() or "")
+    return found
+
+
+def run(page: Page, script: str, values: Mapping[str, object]) -> Any:
+    """Run a script that has `load`, `bytes`, `plane`, `sent` and `values`."""
+    return page.evaluate(f"async (values) => {{ {PRELUDE} {script} }}", values)
+
+
+def as_plane(grey: NDArray[np.uint8]) -> Document:
+    return {
+        "width": grey.shape[1],
+        "height": grey.shape[0],
+        "data": base64.b64encode(grey.tobytes()).decode(),
+    }
+
+
+def as_array(plane: Document) -> NDArray[np.uint8]:
+    values = np.frombuffer(base64.b64decode(plane["data"]), np.uint8)
+    return values.reshape(plane["height"], plane["width"])
+
+
+def as_text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def on_page(seed: int, border: tuple[int, int, int, int], level: int) -> Image.Image:
+    return ImageOps.expand(draw_phantom(seed, width=600), border, level)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Pictures of every kind that the page reads; real ones too if they exist here."""
+    folder = tmp_path_factory.mktemp("pictures")
+    colours = Image.merge("RGB", [draw_phantom(seed, width=901, height=733) for seed in (5, 5, 6)])
+    grey = draw_phantom(8, width=901, height=733)
+    for seed in range(1, 9):
+        draw_phantom(seed, width=500 + 150 * seed).save(
+            folder / f"phantom-{seed}.{'jpg' if seed % 2 else 'png'}"
+        )
+    for sampling in (0, 1, 2):
+        colours.save(folder / f"colour-{sampling}.jpg", quality=90, subsampling=sampling)
+        colours.save(folder / f"progressive-{sampling}.jpg", progressive=True, subsampling=sampling)
+    for width, height in ((300, 300), (513, 700), (1030, 1100), (2050, 2060), (300, 900), (4200, 3100)):
+        sized = draw_phantom(3, width=width, height=height)
+        sized.save(folder / f"{width}x{height}.jpg", quality=85, restart_marker_blocks=9)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        grey.save(folder / f"turned-{orientation}.jpg", exif=exif)
+        grey.save(folder / f"turned-{orientation}.png", exif=exif)
+    for mode in ("L", "RGB", "P", "1", "LA", "RGBA"):
+        (colours if mode in {"RGB", "P", "RGBA"} else grey).convert(mode).save(folder / f"mode-{mode}.png")
+    grey.quantize(16).save(folder / "four-bits.png", bits=4)
+    noise = np.random.default_rng(1).integers(0, 300, (733, 901))
+    Image.fromarray((np.asarray(grey) * 40 + noise).astype(np.uint16)).save(folder / "sixteen-bits.png")
+    for number, (border, level) in enumerate((
+        ((90, 90, 90, 90), 255), ((0, 90, 0, 0), 190), ((300, 300, 300, 300), 0), ((400, 0, 0, 0), 60),
+        ((20, 20, 20, 20), 0), ((1000, 1000, 1000, 1000), 240),
+    )):  # fmt: skip
+        on_page(8, border, level).save(folder / f"page-{number}.{'png' if number % 2 else 'jpg'}")
+    originals = sorted((TEST_DATA / "pediatric_originals").glob("*/*.jpeg"))[::8]
+    adults = sorted((TEST_DATA / "adult" / "images").glob("*"))[::60]
+    children = sorted((TEST_DATA / "pediatric" / "train").glob("*/*.jpeg"))[::500]
+    return [*sorted(folder.iterdir()), *originals, *adults, *children]
+
+
+def test_the_page_has_the_numbers_of_the_worker(page: Page, pictures: list[Path]) -> None:
+    cropped = looked_twice = 0
+    for picture, expected in zip(pictures, screen_files(SETTINGS, pictures), strict=True):
+        found = score(page, picture)
+        assert (found["outcome"], found["reason"]) == (expected["outcome"], expected["reason"]), picture
+        for name in NUMBERS:
+            assert found[name] == pytest.approx(expected[name], abs=1e-3), picture
+        for name in ("verdict", "crop", "population", "model", "model_verified"):
+            assert found[name] == expected[name], picture
+        assert found.keys() == expected.keys()
+        cropped += found["crop"] is not None
+        looked_twice += "looked again" in page.locator("#notes").inner_text() if found["verdict"] else 0
+    assert cropped > 3
+    assert looked_twice > 3
+
+
+MODEL_INPUT = """
+  const { Picture } = await load("picture");
+  const { toModelInput } = await load("preprocess");
+  const { crop, input } = await toModelInput(new Picture(bytes(values.file)), values.side);
+  return { crop, input: sent(input) };
+"""
+
+
+def test_the_model_input_is_that_of_the_worker_to_the_last_bit(page: Page, pictures: list[Path]) -> None:
+    side = load_bundle(BUNDLE).side
+    compared = 0
+    for picture in pictures:
+        data = picture.read_bytes()
+        try:
+            film = decode_film(data, side)
+        except RejectedImage:
+            continue
+        if has_wide_margin(film.grey):
+            continue
+        found = run(page, MODEL_INPUT, {"file": as_text(data), "side": side})
+        assert found["crop"] == (vars(film.crop) if film.crop else None), picture
+        assert np.array_equal(as_array(found["input"]), normalise(film.grey)), picture
+        compared += 1
+    assert compared > 40
+
+
+ACTIVATION = """
+  const { Scorer } = await load("scorer");
+  const scorer = await Scorer.load(location.origin);
+  const { activation, looked_twice, places } = await scorer.score(bytes(values.file));
+  return { map: sent({ width: places, height: places, data: activation }), looked_twice };
+"""
+
+
+def test_the_activation_map_is_that_of_the_worker(page: Page, pictures: list[Path]) -> None:
+    scorer, looks = open_scorer(SETTINGS), set()
+    for picture in pictures[:20]:
+        data = picture.read_bytes()
+        try:
+            (expected,) = scorer.score([scorer.prepare(data, limits_of(SETTINGS))])
+        except RejectedImage:
+            continue
+        found = run(page, ACTIVATION, {"file": as_text(data)})
+        off = np.abs(as_array(found["map"]).astype(int) - expected.activation)
+        assert off.max() <= 1, picture
+        looks.add(found["looked_twice"])
+    assert looks == {True, False}
+
+
+RESIZED = """
+  const filters = await load("resample");
+  const { image, width, height, filter, box } = values;
+  return sent(filters.resized(plane(image), width, height, filters[filter], box ?? undefined));
+"""
+
+
+@pytest.mark.parametrize("filter_name", ["BILINEAR", "BOX"])
+def test_pictures_are_resized_as_pillow_does(page: Page, filter_name: str) -> None:
+    random = np.random.default_rng(7)
+    for number in range(40):
+        height, width = (int(edge) for edge in random.integers(20, 700, 2))
+        size = (int(random.integers(10, 300)), int(random.integers(10, 300))) if number % 5 else (width, 60)
+        grey = random.integers(0, 256, (height, width), dtype=np.uint8)
+        box = None
+        if number % 2:
+            box = (width * 0.1003, height * 0.2, width * (1 - number / 100), height * 0.93)
+        expected = Image.fromarray(grey).resize(size, Image.Resampling[filter_name], box)
+        values = {
+            "image": as_plane(grey),
+            "width": size[0],
+            "height": size[1],
+            "filter": filter_name,
+            "box": box,
+        }
+        assert np.array_equal(as_array(run(page, RESIZED, values)), np.asarray(expected)), (
+            number,
+            size,
+            grey.shape,
+        )
+
+
+DECODED = """
+  const { decodeJpeg } = await load("jpeg");
+  return sent(decodeJpeg(bytes(values.file), values.least));
+"""
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+def test_jpeg_files_are_decoded_and_scaled_as_libjpeg_turbo_does(
+    page: Page, tmp_path: Path, scale: int
+) -> None:
+    random = np.random.default_rng(scale)
+    side = 96 * scale
+    noise = Image.fromarray(random.integers(0, 256, (side + 5, side + 13, 3), dtype=np.uint8))
+    for quality in (20, 75, 100):
+        for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}, {"optimize": True}):
+            for sampling in (0, 1, 2):
+                path = tmp_path / "noise.jpg"
+                noise.save(path, quality=quality, subsampling=sampling, **options)
+                data = path.read_bytes()
+                expected = simplejpeg.decode_jpeg(
+                    data,
+                    colorspace="GRAY",
+                    min_height=-(-noise.height // scale),
+                    min_width=-(-noise.width // scale),
+                )[:, :, 0]
+                found = as_array(run(page, DECODED, {"file": as_text(data), "least": 96}))
+                assert np.array_equal(found, expected), (quality, options, sampling)
+
+
+FILM = """
+  const { findFilm } = await load("film");
+  const { hasWideMargin } = await load("margins");
+  const { Rejected } = await load("rejection");
+  return values.pictures.map((picture) => {
+    const margin = hasWideMargin(plane(picture));
+    try {
+      return [findFilm(plane(picture)), margin];
+    } catch (error) {
+      if (!(error instanceof Rejected)) throw error;
+      return [error.code, margin];
+    }
+  });
+"""
+
+
+def layouts() -> list[NDArray[np.uint8]]:
+    """Films on margins and pages of many kinds, of 256 pixels: one film or two, writing, noise, soft edges."""
+    random = np.random.default_rng(11)
+    found = []
+    for number in range(120):
+        level = int(random.integers(0, 256))
+        page = Image.new("L", (256, int(random.integers(180, 257))), level)
+        width = int(random.integers(40, 256))
+        film = draw_phantom(number, width=width, height=int(random.integers(40, page.height + 1)))
+        page.paste(
+            film,
+            (int(random.integers(0, 257 - width)), int(random.integers(0, page.height + 1 - film.height))),
+        )
+        if number % 4 == 0:
+            page.paste(film.resize((60, 60)), (190, 10))
+        if number % 5 == 0:
+            ImageDraw.Draw(page).text((5, 5), "AP SUPINE", fill=255 - level)
+        grey = np.asarray(page).astype(int)
+        if number % 3 == 0:
+            grey = grey + random.integers(-4, 5, grey.shape)
+        found.append(np.clip(grey, 0, 255).astype(np.uint8))
+    return found
+
+
+def answer(grey: NDArray[np.uint8]) -> object:
+    try:
+        film = find_film(grey)
+    except NoSingleFilm:
+        return "on_a_page"
+    return vars(film) if film else None
+
+
+def test_films_and_margins_are_found_as_the_worker_finds_them(page: Page) -> None:
+    greys = layouts()
+    found = run(page, FILM, {"pictures": [as_plane(grey) for grey in greys]})
+    expected = [[answer(grey), bool(has_wide_margin(grey))] for grey in greys]
+    assert found == expected
+    films = [film for film, _ in expected]
+    assert films.count("on_a_page") > 5
+    assert films.count(None) > 5
+    assert sum(isinstance(film, dict) for film in films) > 20
+    assert {margin for _, margin in expected} == {True, False}
+
+
+def test_the_limits_are_the_defaults_of_the_settings(page: Page) -> None:
+    fields = Settings.model_fields
+    expected = {name: fields[name].default for name in ("max_bytes", "max_pixels", "min_side")}
+    assert run(page, 'return (await load("picture")).LIMITS;', {}) == expected
+
+
+def rejected_pictures(folder: Path) -> dict[str, Path]:
+    phantom = draw_phantom(8, width=600)
+    page = Image.new("L", (1400, 900), 255)
+    for x in (50, 750):
+        page.paste(phantom, (x, 100))
+    stripes = np.zeros((300, 300), np.uint8)
+    stripes[147:153] = 255
+    drawn = {
+        "on_a_page": page,
+        "inverted": ImageOps.invert(phantom),
+        "upside_down": phantom.rotate(180),
+        "blank": Image.new("L", (300, 300), 90),
+        "saturated": Image.fromarray(stripes),
+        "too_small": phantom.resize((63, 200)),
+    }
+    files = {code: folder / f"{code}.png" for code in drawn}
+    for code, image in drawn.items():
+        image.save(files[code])
+    files |= {code: folder / f"{code}.jpg" for code in ("cmyk", "truncated")}
+    phantom.convert("CMYK").save(files["cmyk"])
+    phantom.save(files["truncated"])
+    files["truncated"].write_bytes(files["truncated"].read_bytes()[:9000])
+    files |= {code: folder / f"{code}.png" for code in ("transparent", "not_an_image", "empty")}
+    phantom.convert("LA").save(files["transparent"])
+    clear = Image.open(files["transparent"]).copy()
+    clear.putalpha(200)
+    clear.save(files["transparent"])
+    files["not_an_image"].write_bytes(b"<html>")
+    files["empty"].write_bytes(b"")
+    return files
+
+
+def test_a_rejected_picture_says_why_as_the_worker_does(page: Page, tmp_path: Path) -> None:
+    files = rejected_pictures(tmp_path)
+    documents = screen_files(SETTINGS, list(files.values()))
+    for (code, picture), expected in zip(files.items(), documents, strict=True):
+        found = score(page, picture)
+        assert found == expected | {"file": picture.name}, code
+        assert found["reason"].split(" ")[:3] == REJECTIONS[code].split(" ")[:3]
+        expect(page.locator("#reason")).to_have_text(found["reason"])
+        expect(page.locator("#verdict")).to_contain_text("rejected")
+
+
+def test_a_file_whose_score_could_differ_gets_none(page: Page, tmp_path: Path) -> None:
+    colours = Image.merge("RGB", [draw_phantom(seed, width=600) for seed in (5, 5, 6)])
+    colours.save(tmp_path / "rgb.jpg", keep_rgb=True)
+    found = score(page, tmp_path / "rgb.jpg")
+    assert screen_files(SETTINGS, [tmp_path / "rgb.jpg"])[0]["outcome"] == "scored"
+    assert found["outcome"] == "rejected"
+    assert found["p_pneumonia"] is None
+    assert "nightread screen" in found["reason"]
+
+
+def test_the_age_and_the_operating_point_decide_the_verdict(page: Page, tmp_path: Path) -> None:
+    settings = {name: SETTINGS.model_copy(update={"operating_point": name}) for name in ("screen", "rule-in")}
+    clear = next(path for path in drawn(tmp_path) if screen_files(SETTINGS, [path])[0]["verdict"] == "clear")
+    assert score(page, clear)["verdict"] == "clear"
+    verdict = page.locator("#verdict")
+    page.get_by_label("Age of the patient").fill("60")
+    expect(verdict).to_contain_text("uncertain")
+    page.get_by_label("Age of the patient").fill("5.9")
+    expect(verdict).to_contain_text("clear")
+    for name, chosen in settings.items():
+        page.get_by_label("Operating point").select_option(name)
+        expect(verdict).to_contain_text(str(screen_files(chosen, [clear])[0]["verdict"]))
+
+
+def drawn(folder: Path) -> Iterator[Path]:
+    for seed in range(60):
+        path = folder / f"{seed}.png"
+        draw_phantom(seed, width=600).save(path)
+        yield path
+
+
+def test_nothing_leaves_the_device(page: Page, address: str, tmp_path: Path) -> None:
+    asked: list[str] = []
+    page.context.on("request", lambda request: asked.append(f"{request.method} {request.url}"))
+    opened(page, address)
+    expect(page.locator("#offline")).to_have_text("This page also works without a network.")
+    assert len(asked) > 10
+    assert [line for line in asked if not line.startswith(f"GET {address}")] == []
+    before = len(asked)
+    draw_phantom(3, width=700).save(tmp_path / "secret.png")
+    score(page, tmp_path / "secret.png")
+    assert asked[before:] == []
+
+
+def test_the_page_may_not_send_to_other_sites(open_page: OpenPage, address: str, folder: Path) -> None:
+    page = opened(
+        open_page(expected=(*RUNTIME_TALK, "Content Security Policy", "Refused to connect")), address
+    )
+    with served(folder) as other, pytest.raises(Error, match="Failed to fetch"):
+        page.evaluate("(other) => fetch(other, { method: 'POST', body: 'x' })", other)
+
+
+def test_the_page_works_offline_after_the_first_load(
+    open_page: OpenPage, folder: Path, tmp_path: Path
+) -> None:
+    draw_phantom(3, width=700).save(tmp_path / "offline.png")
+    page = open_page(expected=RUNTIME_TALK)
+    with served(folder) as address:
+        opened(page, address)
+        expect(page.locator("#offline")).to_have_text("This page also works without a network.")
+        online = score(page, tmp_path / "offline.png")
+    # The server is gone.
+    opened(page, address)
+    assert score(page, tmp_path / "offline.png") == online
+
+
+def test_a_changed_network_is_not_used(open_page: OpenPage, folder: Path, address: str) -> None:
+    page = open_page(expected=RUNTIME_TALK, service_workers="block")
+    other = (folder / "gate.tflite").read_bytes()
+    page.route("**/model.tflite", lambda route: route.fulfill(body=other))
+    page.goto(address)
+    expect(page.get_by_role("status")).to_contain_text(
+        "model.tflite is not the file that the model's card names"
+    )
+    expect(page.get_by_label("Image, JPEG or PNG")).to_be_disabled()
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_the_page_is_accessible(open_page: OpenPage, address: str, tmp_path: Path, colours: str) -> None:
+    page = opened(open_page(expected=RUNTIME_TALK, color_scheme=colours), address)
+    draw_phantom(3, width=700).save(tmp_path / "phantom.png")
+    ImageOps.invert(draw_phantom(3, width=700)).save(tmp_path / "inverted.png")
+    for picture in (None, tmp_path / "phantom.png", tmp_path / "inverted.png"):
+        if picture:
+            score(page, picture)
+            expect(page.locator("#result")).to_be_focused()
+            expect(page.get_by_role("img", name=picture.name)).to_be_visible()
+        assert [rule["id"] for rule in Axe().run(page).response["violations"]] == []
+    expect(page.get_by_text("Research and education only; a score is no diagnosis.")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [320, 768, 1440])
+def test_the_page_fits_its_window(open_page: OpenPage, address: str, tmp_path: Path, width: int) -> None:
+    page = opened(open_page(expected=RUNTIME_TALK, viewport={"width": width, "height": 900}), address)
+    on_page(8, (300, 20, 300, 20), 255).save(tmp_path / "a-phantom-with-a-long-name-on-a-page.png")
+    score(page, tmp_path / "a-phantom-with-a-long-name-on-a-page.png")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
