@@ -201,6 +201,33 @@ class GateSection(_Section):
     seed: int
 
 
+class LungsSection(_Section):
+    """How the lung network is fitted: see `training.lungs.fit`.
+
+    Attributes:
+        widths: channels at 64, 32, 16, ... pixels.
+        epochs: of each network.
+        batch_size: masks a step.
+        learning_rate: maximum of AdamW; it rises over a tenth of the steps and then falls to zero.
+        rotation, zoom, aspect, shift: geometry of the random variants; the other ranges are those of [augment].
+        seed: of the variants and the weights.
+    """
+
+    widths: tuple[int, ...] = Field(min_length=2)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    rotation: Range
+    zoom: Range
+    aspect: Range
+    shift: Range
+    seed: int
+
+    def geometry(self) -> dict[str, Range]:
+        """Return the ranges that take the place of those of [augment]."""
+        return {"rotation": self.rotation, "zoom": self.zoom, "aspect": self.aspect, "shift": self.shift}
+
+
 class Recipe(_Section):
     """A whole recipe."""
 

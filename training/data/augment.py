@@ -59,6 +59,14 @@ def acquired(grey: Grey, side: int, recipe: AugmentSection, rng: np.random.Gener
     return _shaded(np.asarray(image), recipe, rng)
 
 
+def moved(grey: Grey, side: int, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
+    """Return the image moved as `acquired` moves it with the same state of the random stream: for a mask.
+
+    Arguments as for `augmented`. Returns shape (side, side).
+    """
+    return np.asarray(_moved(Image.fromarray(grey), side, recipe, rng))
+
+
 def degraded(grey: Grey, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
     """Blur an image, add noise and compress it as JPEG. Returns an array of the same shape."""
     values = _noisy(np.asarray(_blurred(Image.fromarray(grey), recipe, rng)), recipe, rng)
