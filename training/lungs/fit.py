@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -50,8 +51,10 @@ def examples_of(cohort: Cohort, masks: Masks, chosen: NDArray[np.bool_]) -> Exam
     return Examples(_reduced(cohort.grey[masks.of[used]]), _reduced(masks.lung[used]))
 
 
-def fit_lungs(name: str, plan: LungsSection, augment: AugmentSection, examples: Examples, work: Workspace) -> bytes:
-    """Return a quantised lung network, from the workspace or newly fitted.
+def fit_lungs(
+    name: str, plan: LungsSection, augment: AugmentSection, examples: Examples, work: Workspace
+) -> Path:
+    """Return the file of a quantised lung network, from the workspace or newly fitted.
 
     Args:
         name: prefix of its file in the workspace.
@@ -61,18 +64,18 @@ def fit_lungs(name: str, plan: LungsSection, augment: AugmentSection, examples: 
         work: the workspace.
     """
     ranges = augment.model_copy(update=plan.geometry())
-    digest = fingerprint(f"{plan.model_dump_json()} {ranges.model_dump_json()}", examples.grey, examples.lung)
+    digest = fingerprint(f"{_fitting(plan)} {ranges.model_dump_json()}", examples.grey, examples.lung)
     path = work.folder / f"{name}-{digest[:16]}.tflite"
     if path.is_file():
         work.print_line(f"{path.name} exists already")
-        return path.read_bytes()
+        return path
     work.print_line(f"{name}: {len(examples.grey)} masks")
     content = _fitted(plan, ranges, examples, work)
     work.folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"part-{path.name}")
     partial.write_bytes(content)
     partial.replace(path)
-    return content
+    return path
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
@@ -88,7 +91,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
     def on_epoch_end(self) -> None:
         """Draw the order of the next epoch."""
         self._epoch += 1
-        self._order = np.random.default_rng((self._plan.seed, self._epoch)).permutation(len(self._examples.grey))
+        self._order = np.random.default_rng((self._plan.seed, self._epoch)).permutation(
+            len(self._examples.grey)
+        )
 
     @property
     def num_batches(self) -> int:
@@ -99,15 +104,21 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         """Return inputs and the share of each place that is lung, 0..1; both of shape (m, side, side, 1)."""
         chosen = self._order[index * self._size : (index + 1) * self._size]
         pairs = [self.variant(int(number)) for number in chosen]
-        inputs, lungs = (np.stack(part)[..., np.newaxis].astype(np.float32) for part in zip(*pairs, strict=True))
+        inputs, lungs = (
+            np.stack(part)[..., np.newaxis].astype(np.float32) for part in zip(*pairs, strict=True)
+        )
         return inputs, lungs / 255
 
     def variant(self, number: int) -> tuple[Grey, Grey]:
         """Draw a variant of an image, and its mask in the same place."""
         seed = (self._plan.seed, self._epoch, number)
-        image = augmented(self._examples.grey[number], NETWORK_SIDE, self._augment, np.random.default_rng(seed))
+        image = augmented(
+            self._examples.grey[number], NETWORK_SIDE, self._augment, np.random.default_rng(seed)
+        )
         # The geometry is drawn first, so the same stream moves the mask in the same way.
-        return image, moved(self._examples.lung[number], NETWORK_SIDE, self._augment, np.random.default_rng(seed))
+        return image, moved(
+            self._examples.lung[number], NETWORK_SIDE, self._augment, np.random.default_rng(seed)
+        )
 
 
 def loss(lung: Any, log_odds: Any) -> Any:
@@ -125,17 +136,29 @@ def _fitted(plan: LungsSection, augment: AugmentSection, examples: Examples, wor
     steps = plan.epochs * batches.num_batches
     warm_up = steps // 10
     schedule = keras.optimizers.schedules.CosineDecay(
-        plan.learning_rate / 10, max(1, steps - warm_up), warmup_target=plan.learning_rate, warmup_steps=warm_up
+        plan.learning_rate / 10,
+        max(1, steps - warm_up),
+        warmup_target=plan.learning_rate,
+        warmup_steps=warm_up,
     )
     model.compile(keras.optimizers.AdamW(schedule, weight_decay=0.01), loss, jit_compile=False)
     limit = [] if work.cpu_limit is None else [CpuLimit(work.cpu_limit)]
-    model.fit(batches, epochs=plan.epochs, callbacks=[Progress(plan.epochs, work.print_line), *limit], verbose=0)
+    model.fit(
+        batches, epochs=plan.epochs, callbacks=[Progress(plan.epochs, work.print_line), *limit], verbose=0
+    )
     count = min(REPRESENTATIVE, len(examples.grey))
     chosen = np.random.default_rng(plan.seed).choice(len(examples.grey), count, replace=False)
     return to_int8(model, np.stack([batches.variant(int(number))[0] for number in chosen]))
 
 
+def _fitting(plan: LungsSection) -> str:
+    """Return what the network depends on: all choices but how its answer is used."""
+    return plan.model_dump_json(exclude={"margin", "least_area"})
+
+
 def _reduced(images: Grey) -> Grey:
     """Average images, shape (n, s, s), down to the side that they are kept in."""
     size = (_SIDE, _SIDE)
-    return np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX)) for image in images])
+    return np.stack(
+        [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX)) for image in images]
+    )

@@ -47,7 +47,9 @@ def read_masks(folder: Path, radiographs: Sequence[Radiograph], side: int) -> Ma
             of.append(index)
             lung.append(_read(path, side))
     if not of:
-        raise WrongInput(f"{folder} holds no mask of any image: a mask has the name of its image, and ends with .png.")
+        raise WrongInput(
+            f"{folder} holds no mask of any image: a mask has the name of its image, and ends with .png."
+        )
     return Masks(np.array(of), np.stack(lung))
 
 
