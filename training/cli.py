@@ -60,8 +60,13 @@ def _print_line(line: str) -> None:
 @click.option(
     "--masks",
     type=_FOLDER,
-    help="Folder of lung masks, as PNG files named like the images. Default: use the lung network of --from, or of "
-    "NIGHTREAD_MODEL.",
+    help="Folder of lung masks, as PNG files named like the images.",
+)
+@click.option(
+    "--lungs",
+    "lungs_of",
+    type=_FOLDER,
+    help="Bundle whose lung network is used, without masks. Default: that of --from.",
 )
 @click.option("--out", type=_PATH, required=True, help="Folder of the bundle to write.")
 @click.option("--from", "start", type=_FOLDER, help="Bundle whose network is tuned further.")
@@ -74,6 +79,7 @@ def train(
     data: Path,
     table: Path | None,
     masks: Path | None,
+    lungs_of: Path | None,
     out: Path,
     start: Path | None,
     *,
@@ -105,7 +111,7 @@ def train(
         work = Workspace(out.with_name(f"{out.name}-work"), _print_line, cpu_limit)
         lungs = None
         if recipe.lungs is not None or masks is not None:
-            cohort, lungs = _cut_to_lungs(recipe, cohort, masks, start, work)
+            cohort, lungs = _cut_to_lungs(recipe, cohort, masks, lungs_of or start, work)
         trained = release.train_model(recipe, cohort, network, work)
         preliminary = epochs is not None or limit is not None
         finder = None if lungs is None else lungs.finder()
@@ -150,16 +156,17 @@ def _recipe_and_start(recipe_name: str, start: Path | None) -> tuple[Recipe, Any
 
 
 def _cut_to_lungs(
-    recipe: Recipe, cohort: Cohort, masks: Path | None, start: Path | None, work: Workspace
+    recipe: Recipe, cohort: Cohort, masks: Path | None, other: Path | None, work: Workspace
 ) -> tuple[Cohort, LungsPart]:
-    """Cut each film to its lungs, with networks fitted to masks, or with that of another model."""
+    """Cut each film to its lungs, with networks fitted to masks, or with the one of another bundle."""
     from training.lungs.finding import part_of, with_masks, with_network
-    from worker.config import read_settings
     from worker.inference.bundle import load_bundle
 
     if masks is not None:
         return with_masks(recipe, cohort, masks, work)
-    return with_network(recipe, cohort, part_of(load_bundle(start or read_settings().model)))
+    if other is None:
+        raise WrongInput("This recipe cuts films to the lungs: give --masks, or a bundle with --lungs.")
+    return with_network(recipe, cohort, part_of(load_bundle(other)))
 
 
 def _keep_gate(start: Path, out: Path) -> None:

@@ -50,9 +50,15 @@ class Cohort:
     def at(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Cohort:
         """Return the images at these indices or in this mask."""
         indices = np.arange(len(self))[chosen]
-        arrays = (self.grey, self.inputs, self.parts, self.source, self.fold)
         return Cohort(
-            [self.radiographs[i] for i in indices], *(array[indices] for array in arrays), [], self.finders
+            [self.radiographs[i] for i in indices],
+            self.grey[indices],
+            self.inputs[indices],
+            self.parts[indices],
+            self.source[indices],
+            self.fold[indices],
+            [],
+            self.finders,
         )
 
 

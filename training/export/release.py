@@ -196,9 +196,9 @@ def representative(recipe: Recipe, cohort: Cohort, finder: LungFinder | None) ->
     chosen = rng.choice(len(cohort), min(REPRESENTATIVE, len(cohort)), replace=False)
     seed = (recipe.fit.seed, REPRESENTATIVE)
     parts = cohort.parts.copy()
-    for index in chosen if finder is not None else ():
-        box = finder.find(whole_film(cohort.grey[index]))
-        parts[index] = WHOLE if box is None else box.edges
+    if finder is not None:
+        boxes = [finder.find(whole_film(cohort.grey[index])) for index in chosen]
+        parts[chosen] = [WHOLE if box is None else box.edges for box in boxes]
     return augmented_batch(cohort.grey, chosen, recipe.network.side, recipe.stress, seed, parts=parts)
 
 

@@ -107,7 +107,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         inputs, lungs = (
             np.stack(part)[..., np.newaxis].astype(np.float32) for part in zip(*pairs, strict=True)
         )
-        return inputs, lungs / 255
+        return inputs, lungs / np.float32(255)
 
     def variant(self, number: int) -> tuple[Grey, Grey]:
         """Draw a variant of an image, and its mask in the same place."""
