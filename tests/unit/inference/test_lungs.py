@@ -167,7 +167,7 @@ def test_picture_without_lungs_is_rejected(folder: Path, tmp_path: Path) -> None
     for name in card["files"]:
         (bare / name).write_bytes((folder / name).read_bytes())
     (bare / CARD).write_text(json.dumps(card))
-    picture = Image.linear_gradient("L")
+    picture = Image.radial_gradient("L")
     admission = Admission(load_bundle(bare))
     with pytest.raises(RejectedImage) as rejected:
         admission.admit(encoded(picture, "PNG"))
