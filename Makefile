@@ -84,8 +84,8 @@ mutants: $(MUTANTS)  ## Change triage, stability, states and audit trail in many
 	.venv-mutants/bin/mutmut export-cicd-stats
 	@cat mutants/mutmut-cicd-stats.json
 
-train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder with train/, TABLE=csv
-	$(BIN)/nightread train --data $(DATA) $(if $(TABLE),--table $(TABLE)) --out $(or $(OUT),runs/nightread)
+train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder with train/, TABLE=csv, MASKS=folder
+	$(BIN)/nightread train --data $(DATA) $(if $(TABLE),--table $(TABLE)) $(if $(MASKS),--masks $(MASKS),--lungs models/nightread-0.3.0) --out $(or $(OUT),runs/nightread)
 	$(BIN)/nightread describe --bundle $(or $(OUT),runs/nightread) --out $(or $(OUT),runs/nightread)
 
 pictures: $(DEVELOP)  ## Draw docs/pictures and those of the model again, and every page into build/pictures, from phantoms

@@ -25,10 +25,9 @@ from bench.memory import MemoryOverTime
 from bench.program import FINISHED_WITHIN_S, images_in, running, wait
 from worker.config import Settings
 from worker.dicom.form import form_of
-from worker.inference.admission import admit
+from worker.inference.admission import Admission
 from worker.inference.bundle import load_bundle
 from worker.inference.classifier import Classifier
-from worker.inference.gate import open_gate
 from worker.ledger.schema import open_ledger
 from worker.ledger.states import ImageState
 
@@ -148,14 +147,14 @@ def _loop(settings: Settings) -> Callable[[Sequence[Path]], None]:
     from worker.dicom.picture import picture_of
 
     bundle = load_bundle(settings.model, settings.runtime, settings.model_sha256)
-    classifier, gate = Classifier(bundle, settings.runtime), open_gate(bundle.folder, bundle.card)
+    classifier, admission = Classifier(bundle, settings.runtime), Admission(bundle)
 
     def score(files: Sequence[Path]) -> None:
         inputs = []
         for path in files:
             dataset = dcmread(path)
             picture = picture_of(dataset, form_of(dataset), _stored_values(dataset))
-            inputs.append(admit(picture.grey8, bundle.side, gate, bundle.preprocessing_version).model_input)
+            inputs.append(admission.admit(picture.grey8).model_input)
         classifier.predict_batch(np.stack(inputs))
 
     return score

@@ -26,7 +26,7 @@ from bench.film_layouts import LEVELS, PERCENTAGES, Layout, jpeg
 from training.data.radiographs import Radiograph, list_folders, list_table
 from worker.config import Settings
 from worker.errors import RejectedImage
-from worker.inference.admission import Admitted, admit
+from worker.inference.admission import Admission, Admitted
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
 from worker.inference.gate import Gate, open_gate
@@ -78,6 +78,7 @@ class Model:
         """Load the network and the gate. Raises ModelUnusable."""
         self._bundle, self._classifier = bundle, Classifier(bundle)
         self._gate: Gate = open_gate(bundle.folder, bundle.card)
+        self._admission = Admission(bundle)
 
     def answers(self, pictures: Sequence[bytes], prepare: Callable[[bytes], Admitted]) -> list[Answer]:
         """Score files that were prepared in one of the two ways."""
@@ -100,11 +101,11 @@ class Model:
     def before(self, data: bytes) -> Admitted:
         """Prepare a file as the first releases did. Raises RejectedImage."""
         film = checked_film(data, self._bundle.side, WHOLE_PICTURE)
-        return Admitted(self._gate.check(normalise(film.grey)), None)
+        return Admitted(self._gate.check(normalise(film.grey)), None, None)
 
     def after(self, data: bytes) -> Admitted:
         """Prepare a file as the server does now. Raises RejectedImage."""
-        return admit(data, self._bundle.side, self._gate, self._bundle.preprocessing_version)
+        return self._admission.admit(data)
 
 
 def measure(

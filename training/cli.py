@@ -15,6 +15,7 @@ from worker.errors import ModelUnusable
 if TYPE_CHECKING:
     from training.data.cohort import Cohort
     from training.fit.crossfit import Workspace
+    from training.lungs.finding import LungsPart
     from training.recipe import Recipe
     from worker.inference.bundle import Bundle
 
@@ -56,6 +57,17 @@ def _print_line(line: str) -> None:
     help="Folder with NORMAL and PNEUMONIA, or with train/ that holds the two.",
 )
 @click.option("--table", type=_FILE, help="CSV of more images: file, label, patient_id.")
+@click.option(
+    "--masks",
+    type=_FOLDER,
+    help="Folder of lung masks, as PNG files named like the images.",
+)
+@click.option(
+    "--lungs",
+    "lungs_of",
+    type=_FOLDER,
+    help="Bundle whose lung network is used, without masks. Default: that of --from.",
+)
 @click.option("--out", type=_PATH, required=True, help="Folder of the bundle to write.")
 @click.option("--from", "start", type=_FOLDER, help="Bundle whose network is tuned further.")
 @click.option("--cpu-limit", type=click.FloatRange(1, 100), help="Maximum per cent of all cores.")
@@ -66,6 +78,8 @@ def train(
     recipe_name: str,
     data: Path,
     table: Path | None,
+    masks: Path | None,
+    lungs_of: Path | None,
     out: Path,
     start: Path | None,
     *,
@@ -91,12 +105,19 @@ def train(
         from training.data.cohort import read_cohort
         from training.export import release
         from training.fit.crossfit import Workspace
+        from training.lungs.finding import add_to_bundle as add_lungs
 
         cohort = read_cohort(recipe, data, table, limit, _print_line)
         work = Workspace(out.with_name(f"{out.name}-work"), _print_line, cpu_limit)
+        lungs = None
+        if recipe.lungs is not None or masks is not None:
+            cohort, lungs = _cut_to_lungs(recipe, cohort, masks, lungs_of or start, work)
         trained = release.train_model(recipe, cohort, network, work)
         preliminary = epochs is not None or limit is not None
-        card = release.write_bundle(recipe, cohort, trained, out, preliminary=preliminary)
+        finder = None if lungs is None else lungs.finder()
+        card = release.write_bundle(recipe, cohort, trained, out, finder=finder, preliminary=preliminary)
+        if lungs is not None:
+            add_lungs(out, lungs)
         if start is not None:
             _keep_gate(start, out)
         elif preliminary:
@@ -132,6 +153,20 @@ def _recipe_and_start(recipe_name: str, start: Path | None) -> tuple[Recipe, Any
     from training.export.release import reference
 
     return recipe, reference(bundle)
+
+
+def _cut_to_lungs(
+    recipe: Recipe, cohort: Cohort, masks: Path | None, other: Path | None, work: Workspace
+) -> tuple[Cohort, LungsPart]:
+    """Cut each film to its lungs, with networks fitted to masks, or with the one of another bundle."""
+    from training.lungs.finding import part_of, with_masks, with_network
+    from worker.inference.bundle import load_bundle
+
+    if masks is not None:
+        return with_masks(recipe, cohort, masks, work)
+    if other is None:
+        raise WrongInput("This recipe cuts films to the lungs: give --masks, or a bundle with --lungs.")
+    return with_network(recipe, cohort, part_of(load_bundle(other)))
 
 
 def _keep_gate(start: Path, out: Path) -> None:
@@ -241,11 +276,12 @@ def _quantised(bundle: Bundle, model: Any, data: Path, table: Path | None) -> by
     from training.export import release
     from training.export.litert import to_int8
     from training.recipe import recipe_of_card
+    from worker.inference.lungs import open_lungs
 
     recipe = recipe_of_card(bundle.card)
-    content = to_int8(
-        model, release.representative(recipe, read_cohort(recipe, data, table, None, _print_line))
-    )
+    cohort = read_cohort(recipe, data, table, None, _print_line)
+    finder = open_lungs(bundle.folder, bundle.card)
+    content = to_int8(model, release.representative(recipe, cohort, finder))
     same = hashlib.sha256(content).hexdigest() == bundle.network_sha256
     _print_line(
         "The file equals the bundle's model.tflite."

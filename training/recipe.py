@@ -6,9 +6,11 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from training.errors import WrongInput
+from worker.inference.lungs import FIELD_SIDE
+from worker.inference.preprocess import FILM_ALONE, LUNGS_ALONE
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
@@ -201,8 +203,39 @@ class GateSection(_Section):
     seed: int
 
 
+class LungsSection(_Section):
+    """The cut to the lungs, and how the lung network is fitted: see `training.lungs.fit`.
+
+    Attributes:
+        margin: around the lungs' box, as a share of its width and height.
+        least_area: share of a film that must be lung.
+        widths: channels at 64, 32, 16, ... pixels.
+        epochs: of each network.
+        batch_size: masks a step.
+        learning_rate: maximum of AdamW; it rises over a tenth of the steps and then falls to zero.
+        rotation, zoom, aspect, shift: geometry of the random variants; the other ranges are those of [augment].
+        seed: of the variants and the weights.
+    """
+
+    margin: float = Field(ge=0, lt=1)
+    least_area: float = Field(gt=0, lt=1)
+    widths: tuple[int, ...] = Field(min_length=2)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    rotation: Range
+    zoom: Range
+    aspect: Range
+    shift: Range
+    seed: int
+
+    def geometry(self) -> dict[str, Range]:
+        """Return the ranges that take the place of those of [augment]."""
+        return {"rotation": self.rotation, "zoom": self.zoom, "aspect": self.aspect, "shift": self.shift}
+
+
 class Recipe(_Section):
-    """A whole recipe."""
+    """A whole recipe. Without `lungs`, the network sees the whole film."""
 
     model: ModelSection
     data: DataSection
@@ -216,6 +249,18 @@ class Recipe(_Section):
     stress: StressSection
     calibrate: CalibrateSection
     gate: GateSection
+    lungs: LungsSection | None = None
+
+    @property
+    def preprocessing(self) -> str:
+        """The version of the preprocessing, one of `worker.inference.preprocess.VERSIONS`."""
+        return FILM_ALONE if self.lungs is None else LUNGS_ALONE
+
+    @model_validator(mode="after")
+    def _check_side(self) -> Recipe:
+        if self.lungs is not None and self.augment.side != FIELD_SIDE:
+            raise ValueError(f"with a section lungs, augment.side must be {FIELD_SIDE}")
+        return self
 
 
 def load_recipe(name: str, base: dict[str, Any] | None = None) -> Recipe:
@@ -270,13 +315,14 @@ def recipe_of_card(card: dict[str, Any]) -> Recipe:
 
 
 def with_overrides(recipe: Recipe, epochs: int | None, seed: int | None) -> Recipe:
-    """Return the recipe with other epochs or another seed, also for the teacher; None keeps a value."""
+    """Return the recipe with other epochs or another seed, also for the teacher and the lungs; None keeps a value."""
     update = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     fit = recipe.fit.model_copy(update=update)
     teacher = recipe.teacher and recipe.teacher.model_copy(
         update={"fit": recipe.teacher.fit.model_copy(update=update)}
     )
-    return recipe.model_copy(update={"fit": fit, "teacher": teacher})
+    lungs = recipe.lungs and recipe.lungs.model_copy(update=update)
+    return recipe.model_copy(update={"fit": fit, "teacher": teacher, "lungs": lungs})
 
 
 def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,8 @@ REJECTIONS: dict[str, str] = {
     "lateral": "This seems to be a lateral view. Nightread scores frontal views only (PA or AP).",
     "not_a_chest": "This does not look like a complete frontal chest radiograph, so it was not scored. "
     "If it is one, read it without a score.",
+    "no_lungs": "No lungs were found in this image, so it was not scored. If it is a frontal chest radiograph, read it without "
+    "a score.",
     "dicom_other_object": "The DICOM object is {kind}, as its SOP class (0008,0016) says. Nightread scores CR and DX images. "
     "Send the CR or DX image of the chest.",
     "dicom_other_modality": "The DICOM object states {stated} (0008,0060). Nightread scores CR and DX images. "

@@ -13,7 +13,7 @@ import structlog
 from worker.config import Settings
 from worker.errors import RejectedImage, StoreAway, TransientFailure
 from worker.inference.film import Box
-from worker.inference.preprocess import versions_before
+from worker.inference.preprocess import versions_without_film
 from worker.ledger import leases, rechecks
 from worker.ledger.rechecks import OlderPrediction, Page, Target
 from worker.ledger.rescores import CROPPED, UNCHECKED
@@ -42,7 +42,7 @@ class Rechecker:
         self._scorer = scorer
         self._screener = screener
         preprocessing = scorer.bundle.preprocessing_version
-        self._target = Target(screener.model.model_id, preprocessing, versions_before(preprocessing))
+        self._target = Target(screener.model.model_id, preprocessing, versions_without_film(preprocessing))
 
     def run(self) -> int:
         """Check pages until none is left, an image waits, or the time is over. Return the number of rescored images.

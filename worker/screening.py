@@ -25,16 +25,15 @@ from worker.dicom.reading import is_dicom
 from worker.errors import ModelUnusable, RejectedImage, StoreAway, TransientFailure
 from worker.imagefile.formats import Inspection
 from worker.imagefile.limits import Limits, limits_of
-from worker.inference.admission import admit
+from worker.inference.admission import Admission, Admitted
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
 from worker.inference.film import Box
-from worker.inference.gate import open_gate
-from worker.inference.preprocess import Picture, checked_film, normalise
+from worker.inference.preprocess import Picture
 from worker.inference.triage import OperatingPoint, confidence, triage
 from worker.ledger import leases, predictions
 from worker.ledger.leases import LeasedImage
-from worker.ledger.predictions import Crop, ImageFacts, RejectionRecord, ScoreRecord, ScoringModel
+from worker.ledger.predictions import ImageFacts, Part, RejectionRecord, ScoreRecord, ScoringModel
 from worker.ledger.session import Ledger, ledger_time
 from worker.recognition import inspect_bytes
 from worker.store import Store, open_store
@@ -65,13 +64,14 @@ class ScoringResult:
 class Prepared:
     """The header facts of a file, and its model input of shape (side, side).
 
-    `crop` is the part of the picture that the model input shows, in pixels of the upright original; None: all.
-    `population` says where the patient stands; None: nobody was checked. `greyscale` is as in `Prediction`.
+    `crop` is the film, in pixels of the upright original; None: the whole picture. `lungs` is the part around the lungs
+    that the model input shows, in the same pixels; None: it shows the whole film. `population` says where the patient stands; None: nobody was checked. `greyscale` is as in `Prediction`.
     """
 
     inspection: Inspection
     model_input: NDArray[np.uint8]
     crop: Box | None
+    lungs: Box | None
     population: Population | None = None
     greyscale: Mapping[str, object] | None = None
 
@@ -85,7 +85,7 @@ class Scorer:
         self.point = point
         self._decoder = decoder
         self._classifier = Classifier(bundle, runtime)
-        self._gate = open_gate(bundle.folder, bundle.card)
+        self._admission = Admission(bundle)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -96,14 +96,14 @@ class Scorer:
         """Turn the bytes of a file into a model input that may be scored. Raises RejectedImage or TransientFailure."""
         inspection = inspect_bytes(data, limits)
         picture, greyscale = self._open(data)
-        admitted = admit(picture, self.bundle.side, self._gate, self.bundle.preprocessing_version)
+        admitted = self._admission.admit(picture)
         _check_size(admitted.crop, limits)
-        return Prepared(inspection, admitted.model_input, admitted.crop, greyscale=greyscale)
+        return _prepared(inspection, admitted, greyscale)
 
     def find_film(self, data: bytes) -> Box | None:
-        """Return the part of the picture that this model would score; None: all of it. Errors: as `prepare`."""
+        """Return the part of the picture that is the film; None: all of it. Errors: as `prepare`."""
         picture, _ = self._open(data)
-        return admit(picture, self.bundle.side, self._gate, self.bundle.preprocessing_version).crop
+        return self._admission.admit(picture).crop
 
     def prepare_again(self, data: bytes, limits: Limits, preprocessing: str) -> Prepared:
         """Turn the bytes of a file that was scored before into its model input. Errors: as `prepare`.
@@ -113,8 +113,7 @@ class Scorer:
         """
         inspection = inspect_bytes(data, limits)
         picture, greyscale = self._open(data)
-        film = checked_film(picture, self.bundle.side, preprocessing)
-        return Prepared(inspection, normalise(film.grey), film.crop, greyscale=greyscale)
+        return _prepared(inspection, self._admission.admit_again(picture, preprocessing), greyscale)
 
     def _open(self, data: bytes) -> tuple[Picture, Mapping[str, object] | None]:
         """Return the picture of a file, and of a DICOM object how its grey values were made."""
@@ -330,6 +329,10 @@ def _register(ledger: Ledger, scorer: Scorer) -> ScoringModel:
         )
 
 
+def _prepared(inspection: Inspection, admitted: Admitted, greyscale: Mapping[str, object] | None) -> Prepared:
+    return Prepared(inspection, admitted.model_input, admitted.crop, admitted.lungs, greyscale=greyscale)
+
+
 def _check_size(film: Box | None, limits: Limits) -> None:
     if film is not None and min(film.width, film.height) < limits.min_side:
         raise RejectedImage("film_too_small", width=film.width, height=film.height, limit=limits.min_side)
@@ -337,7 +340,6 @@ def _check_size(film: Box | None, limits: Limits) -> None:
 
 def _score_record(image_id: int, prepared: Prepared, result: ScoringResult, compute_ms: float) -> ScoreRecord:
     height, width = result.activation.shape
-    film = prepared.crop
     return ScoreRecord(
         image_id=image_id,
         p_normal=result.p_normal,
@@ -351,7 +353,12 @@ def _score_record(image_id: int, prepared: Prepared, result: ScoringResult, comp
         map_width=width,
         compute_ms=compute_ms,
         facts=ImageFacts(**vars(prepared.inspection)),
-        crop=Crop(film.left, film.top, film.right, film.bottom) if film else None,
+        crop=_part(prepared.crop),
+        lungs=_part(prepared.lungs),
         population=prepared.population,
         greyscale=prepared.greyscale,
     )
+
+
+def _part(box: Box | None) -> Part | None:
+    return None if box is None else Part(box.left, box.top, box.right, box.bottom)

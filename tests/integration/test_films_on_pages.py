@@ -19,8 +19,7 @@ from worker.commands.screen_files import screen_files
 from worker.config import Settings
 from worker.errors import REJECTIONS, RejectedImage
 from worker.imagefile.limits import limits_of
-from worker.inference.admission import admit
-from worker.inference.gate import open_gate
+from worker.inference.admission import Admission
 from worker.inference.preprocess import WHOLE_PICTURE, to_model_input
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
@@ -185,8 +184,7 @@ def test_prediction_of_a_ledger_before_model_identities_is_replayed(
 
 
 def test_admitted_files_have_the_model_input_of_training(scorer: Scorer, xrays: list[Path]) -> None:
-    bundle = scorer.bundle
-    gate = open_gate(bundle.folder, bundle.card)
+    admission = Admission(scorer.bundle)
     for path in xrays[::4]:
         data = path.read_bytes()
-        assert np.array_equal(admit(data, bundle.side, gate).model_input, to_model_input(data, bundle.side))
+        assert np.array_equal(admission.admit(data).model_input, to_model_input(data, scorer.bundle.side))

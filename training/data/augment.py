@@ -20,6 +20,9 @@ from training.recipe import AugmentSection, Range
 from worker.inference.preprocess import normalise
 
 Grey = NDArray[np.uint8]
+# Left, top, right and bottom of a part of an image, as shares of its edges.
+Edges = tuple[float, float, float, float]
+WHOLE: Edges = (0.0, 0.0, 1.0, 1.0)
 
 
 def augmented(
@@ -28,6 +31,7 @@ def augmented(
     recipe: AugmentSection,
     rng: np.random.Generator,
     gain: NDArray[np.float32] | None = None,
+    part: Edges = WHOLE,
 ) -> Grey:
     """Draw one variant of an image.
 
@@ -38,25 +42,36 @@ def augmented(
         rng: random stream; the same state gives the same variant.
         gain: difference of another image's radial spectrum from this one's, shape (k,). A random part of
             it is applied. None: the spectrum stays.
+        part: what the variant shows before it is moved. The geometry of the recipe is in units of this part.
 
     Returns:
         A model input, shape (side, side).
     """
-    seen = normalise(acquired(grey, side, recipe, rng))
+    seen = normalise(acquired(grey, side, recipe, rng, part))
     if gain is not None:
         seen = normalise(restyled(seen, np.float32(rng.random()) * gain))
     return _erased(degraded(seen, recipe, rng), recipe, rng)
 
 
-def acquired(grey: Grey, side: int, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
+def acquired(
+    grey: Grey, side: int, recipe: AugmentSection, rng: np.random.Generator, part: Edges = WHOLE
+) -> Grey:
     """Return the radiograph as another machine would have acquired it, without normalisation.
 
     Arguments as for `augmented`. Returns shape (side, side).
     """
-    image = _moved(Image.fromarray(grey), side, recipe, rng)
+    image = _moved(Image.fromarray(grey), side, recipe, rng, part)
     image = _sharpened(image, recipe, rng)
     image = image.point(_exposure(image, recipe, rng).tolist())
     return _shaded(np.asarray(image), recipe, rng)
+
+
+def moved(grey: Grey, side: int, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
+    """Return the image moved as `acquired` moves it with the same state of the random stream: for a mask.
+
+    Arguments as for `augmented`. Returns shape (side, side).
+    """
+    return np.asarray(_moved(Image.fromarray(grey), side, recipe, rng, WHOLE))
 
 
 def degraded(grey: Grey, recipe: AugmentSection, rng: np.random.Generator) -> Grey:
@@ -74,6 +89,7 @@ def augmented_batch(
     recipe: AugmentSection,
     seed: tuple[int, ...],
     spectra: NDArray[np.float32] | None = None,
+    parts: NDArray[np.float64] | None = None,
 ) -> Grey:
     """Draw one variant of each of several images.
 
@@ -85,6 +101,8 @@ def augmented_batch(
         seed: of the draws. Each image has its own stream, so the order of images does not matter.
         spectra: radial spectra of the model inputs, shape (n, k). The share `recipe.spectrum` of variants
             moves towards the spectrum of another image. None: no variant does.
+        parts: left, top, right and bottom of what the variants show, as shares of each image, shape (n, 4). None: all
+            of it.
 
     Returns:
         Model inputs, shape (m, side, side).
@@ -95,7 +113,8 @@ def augmented_batch(
         gain = None
         if spectra is not None and rng.random() < recipe.spectrum:
             gain = spectra[rng.integers(len(spectra))] - spectra[i]
-        variants.append(augmented(grey[i], side, recipe, rng, gain))
+        left, top, right, bottom = WHOLE if parts is None else parts[i].tolist()
+        variants.append(augmented(grey[i], side, recipe, rng, gain, (left, top, right, bottom)))
     return np.stack(variants)
 
 
@@ -103,20 +122,23 @@ def _draw(limits: Range, rng: np.random.Generator) -> float:
     return float(rng.uniform(*limits))
 
 
-def _moved(image: Image.Image, side: int, recipe: AugmentSection, rng: np.random.Generator) -> Image.Image:
-    """Rotate, shear, crop, stretch, shift and flip, in one resampling."""
+def _moved(
+    image: Image.Image, side: int, recipe: AugmentSection, rng: np.random.Generator, part: Edges
+) -> Image.Image:
+    """Rotate, shear, crop, stretch, shift and flip a part of an image, in one resampling."""
+    left, top, right, bottom = (edge * image.width for edge in part)
     angle = math.radians(_draw(recipe.rotation, rng))
     zoom, aspect, shear = _draw(recipe.zoom, rng), _draw(recipe.aspect, rng), _draw(recipe.shear, rng)
     # PIL maps output to input coordinates: a zoom below 1 reads a smaller part of the input.
-    scale = image.width / side
-    wide, high = scale * zoom * math.sqrt(aspect), scale * zoom / math.sqrt(aspect)
+    wide, high = zoom * math.sqrt(aspect), zoom / math.sqrt(aspect)
     if rng.random() < recipe.flip:
         wide = -wide
     cos, sin = math.cos(angle), math.sin(angle)
-    a, b = wide * cos, high * (-sin + shear)
-    d, e = wide * sin, high * cos
-    centre_x = image.width * (0.5 + _draw(recipe.shift, rng))
-    centre_y = image.width * (0.5 + _draw(recipe.shift, rng))
+    across, down = (right - left) / side, (bottom - top) / side
+    a, b = across * wide * cos, across * high * (-sin + shear)
+    d, e = down * wide * sin, down * high * cos
+    centre_x = (left + right) / 2 + (right - left) * _draw(recipe.shift, rng)
+    centre_y = (top + bottom) / 2 + (bottom - top) * _draw(recipe.shift, rng)
     half = side / 2
     matrix = (a, b, centre_x - a * half - b * half, d, e, centre_y - d * half - e * half)
     return image.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)

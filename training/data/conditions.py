@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.augment import augmented_batch
+from training.data.augment import WHOLE, acquired, augmented_batch, degraded
 from training.data.cohort import Cohort
 from training.data.spectrum import radial_spectra, restyled
 from training.recipe import Recipe
+from worker.inference.lungs import cut, whole_film
 from worker.inference.preprocess import normalise
 from worker.inference.second_look import views
 
@@ -34,17 +35,13 @@ class Condition:
 def conditions(recipe: Recipe, cohort: Cohort) -> dict[str, Condition]:
     """Return the inputs of every condition, by name.
 
-    `plain`: the inputs of the server. `stressed`: variants of each image by the recipe's [stress].
+    `plain`: the inputs of the server. `stressed`: variants of each image by the recipe's [stress]; the lungs are found
+    in each variant.
     `restyled`: each image with the radial spectrum of an image of the other class. A model that reads the
     class from sharpness or haze instead of from anatomy is wrong on most restyled images.
     """
     everyone = np.arange(len(cohort))
-    stressed = [
-        augmented_batch(
-            cohort.grey, everyone, recipe.network.side, recipe.stress, (recipe.stress.seed, variant)
-        )
-        for variant in range(recipe.stress.variants)
-    ]
+    stressed = [_stressed(recipe, cohort, variant) for variant in range(recipe.stress.variants)]
     return {
         PLAIN: Condition(cohort.inputs, everyone),
         STRESSED: Condition(np.concatenate(stressed), np.tile(everyone, recipe.stress.variants)),
@@ -65,6 +62,21 @@ def with_views(by_name: Mapping[str, Condition]) -> dict[str, Condition]:
 def view_of(condition: str, view: str) -> str:
     """Return the name of a condition in another view."""
     return f"{condition}, {view}"
+
+
+def _stressed(recipe: Recipe, cohort: Cohort, variant: int) -> NDArray[np.uint8]:
+    side, seed = recipe.network.side, (recipe.stress.seed, variant)
+    if not cohort.finders:
+        return augmented_batch(cohort.grey, np.arange(len(cohort)), side, recipe.stress, seed)
+    variants = []
+    for index, (field, fold) in enumerate(zip(cohort.grey, cohort.fold.tolist(), strict=True)):
+        rng = np.random.default_rng((*seed, index))
+        acquired_field = acquired(field, len(field), recipe.stress, rng)
+        box = cohort.finders[fold].find(whole_film(acquired_field))
+        # The server would reject an image without lungs. Here each image has an input; its score counts as any other.
+        edges = WHOLE if box is None else box.edges
+        variants.append(degraded(normalise(cut(acquired_field, edges, side)), recipe.stress, rng))
+    return np.stack(variants)
 
 
 def _restyled(cohort: Cohort, seed: int) -> NDArray[np.uint8]:

@@ -12,10 +12,9 @@ from training.data.radiographs import Radiograph
 from training.errors import WrongInput
 from training.evaluation.metrics import LabelledScores
 from worker.errors import RejectedImage
-from worker.inference.admission import Admitted, admit
+from worker.inference.admission import Admission, Admitted
 from worker.inference.bundle import Bundle
 from worker.inference.classifier import Classifier, Scores
-from worker.inference.gate import Gate, open_gate
 from worker.inference.triage import OperatingPoint, Verdict, triage
 
 # Images in memory at once, as model inputs.
@@ -89,7 +88,7 @@ def score_images(
         ModelUnusable: the runtime cannot load the model or its gate.
         NothingScored: no image could be scored.
     """
-    classifier, gate = Classifier(bundle), open_gate(bundle.folder, bundle.card)
+    classifier, admission = Classifier(bundle), Admission(bundle)
     scored: list[Radiograph] = []
     cropped: list[bool] = []
     rejected: list[RejectedFile] = []
@@ -97,7 +96,7 @@ def score_images(
     for start in range(0, len(radiographs), _AT_ONCE):
         batch = radiographs[start : start + _AT_ONCE]
         inputs = []
-        for place, (radiograph, result) in enumerate(_read(batch, gate, bundle), start):
+        for place, (radiograph, result) in enumerate(_read(batch, admission), start):
             if isinstance(result, RejectedImage):
                 rejected.append(RejectedFile(place, radiograph, result.code, result.sentence))
             else:
@@ -133,12 +132,11 @@ def labelled_scores(radiographs: Sequence[Radiograph], scores: Scores) -> Labell
 
 
 def _read(
-    radiographs: Sequence[Radiograph], gate: Gate, bundle: Bundle
+    radiographs: Sequence[Radiograph], admission: Admission
 ) -> Iterator[tuple[Radiograph, Admitted | RejectedImage]]:
     for radiograph in radiographs:
         try:
-            data = radiograph.path.read_bytes()
-            yield radiograph, admit(data, bundle.side, gate, bundle.preprocessing_version)
+            yield radiograph, admission.admit(radiograph.path.read_bytes())
         except RejectedImage as rejection:
             yield radiograph, rejection
 

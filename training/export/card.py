@@ -26,7 +26,6 @@ from worker.card.loading import CARD
 from worker.card.reading import figure_sets, read_card
 from worker.card.text import explained, label
 from worker.inference.bundle import LABELS
-from worker.inference.preprocess import PREPROCESSING_VERSION
 from worker.inference.triage import OperatingPoint
 
 # Plots in the bundle: two of this module, one of `training.fit.history`.
@@ -120,7 +119,7 @@ def describe(
             "side": recipe.network.side,
             "channels": 1,
             "dtype": "uint8",
-            "preprocessing_version": PREPROCESSING_VERSION,
+            "preprocessing_version": recipe.preprocessing,
         },
         "output": OUTPUT,
         "calibration": {

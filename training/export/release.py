@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.calibration import calibrate
-from training.data.augment import augmented_batch
+from training.data.augment import WHOLE, augmented_batch
 from training.data.cohort import FOLDER, TABLE, Cohort
 from training.data.conditions import PLAIN, RESTYLED, STRESSED, Condition, conditions, view_of, with_views
 from training.data.radiographs import targets
@@ -38,6 +38,7 @@ from training.network.architectures import HEAD, multiply_adds
 from training.recipe import Recipe
 from worker.inference.bundle import RUNTIME_FILES, Bundle
 from worker.inference.classifier import Scores
+from worker.inference.lungs import LungFinder, whole_film
 from worker.inference.runtime import LiteRtRuntime
 from worker.inference.second_look import VIEWS, SecondLook
 from worker.inference.triage import OperatingPoint
@@ -116,7 +117,13 @@ def train_model(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work:
 
 
 def write_bundle(
-    recipe: Recipe, cohort: Cohort, trained: TrainedModel, out: Path, *, preliminary: bool
+    recipe: Recipe,
+    cohort: Cohort,
+    trained: TrainedModel,
+    out: Path,
+    *,
+    finder: LungFinder | None,
+    preliminary: bool,
 ) -> dict[str, Any]:
     """Export, choose operating points, measure, and write a bundle.
 
@@ -125,6 +132,7 @@ def write_bundle(
         cohort: the images it was trained on.
         trained: of `train_model`.
         out: folder of the bundle, created if it does not exist.
+        finder: as in `representative`.
         preliminary: whether the card warns that the model comes from a trial run.
 
     Returns:
@@ -132,7 +140,7 @@ def write_bundle(
     """
     out.mkdir(parents=True, exist_ok=True)
     trained.model.save(out / _REFERENCE)
-    (out / _SERVED).write_bytes(to_int8(trained.model, representative(recipe, cohort)))
+    (out / _SERVED).write_bytes(to_int8(trained.model, representative(recipe, cohort, finder)))
     chosen_on = _pooled(trained.scores, cohort)
     points = calibrate.operating_points(chosen_on.pneumonia, chosen_on.p, recipe.calibrate)
     sets = _sets(recipe, cohort, trained.scores)
@@ -176,12 +184,22 @@ def calibrated(model: keras.Model, calibration: calibrate.Calibration) -> keras.
     return copy
 
 
-def representative(recipe: Recipe, cohort: Cohort) -> NDArray[np.uint8]:
-    """Return augmented training inputs with the ranges that a server may receive, not only of clean images."""
+def representative(recipe: Recipe, cohort: Cohort, finder: LungFinder | None) -> NDArray[np.uint8]:
+    """Return augmented training inputs with the ranges that a server may receive, not only of clean images.
+
+    Args:
+        recipe: of the model.
+        cohort: the images.
+        finder: the lung network that is released with the network; None: the network sees whole films.
+    """
     rng = np.random.default_rng(recipe.fit.seed)
     chosen = rng.choice(len(cohort), min(REPRESENTATIVE, len(cohort)), replace=False)
     seed = (recipe.fit.seed, REPRESENTATIVE)
-    return augmented_batch(cohort.grey, chosen, recipe.network.side, recipe.stress, seed)
+    parts = cohort.parts.copy()
+    if finder is not None:
+        boxes = [finder.find(whole_film(cohort.grey[index])) for index in chosen]
+        parts[chosen] = [WHOLE if box is None else box.edges for box in boxes]
+    return augmented_batch(cohort.grey, chosen, recipe.network.side, recipe.stress, seed, parts=parts)
 
 
 def _labels(
@@ -316,11 +334,12 @@ def _quantised(
     by_condition: Mapping[str, Condition],
 ) -> dict[str, Any]:
     """Measure the effects of int8: the first fold's network on the patients it did not see."""
+    finder = cohort.finders[0] if cohort.finders else None
     held = np.flatnonzero((cohort.fold[by_condition[PLAIN].of] == 0) & (cohort.source == FOLDER))
     inputs = by_condition[PLAIN].inputs[held]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / _SERVED
-        path.write_bytes(to_int8(model, representative(recipe, cohort.at(cohort.fold != 0))))
+        path.write_bytes(to_int8(model, representative(recipe, cohort.at(cohort.fold != 0), finder)))
         served = LiteRtRuntime(path).run(inputs)
     compared = parity(model, served, inputs)
     pneumonia = np.array([cohort.radiographs[i].pneumonia for i in held])

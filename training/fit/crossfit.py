@@ -114,7 +114,11 @@ def load_or_train(name: str, plan: TrainingPlan, examples: Examples, work: Works
 def select_examples(cohort: Cohort, labels: NDArray[np.float32], chosen: NDArray[np.bool_]) -> Examples:
     """Return the chosen images as training examples."""
     return Examples(
-        cohort.grey[chosen], cohort.inputs[chosen], labels[chosen], cohort.source[chosen] == TABLE
+        cohort.grey[chosen],
+        cohort.inputs[chosen],
+        cohort.parts[chosen],
+        labels[chosen],
+        cohort.source[chosen] == TABLE,
     )
 
 

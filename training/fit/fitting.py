@@ -55,12 +55,14 @@ class Examples:
     Attributes:
         grey: from `checked_grey`, uint8, shape (n, augment.side, augment.side).
         inputs: as the server sees them, uint8, shape (n, side, side).
+        parts: what of each grey image they show, shape (n, 4): see `augmented_batch`.
         targets: shape (n, 3); each row sums to 1.
         from_table: whether an image comes from the table, which has its own class weights and repeats.
     """
 
     grey: NDArray[np.uint8]
     inputs: NDArray[np.uint8]
+    parts: NDArray[np.float64]
     targets: NDArray[np.float32]
     from_table: NDArray[np.bool_]
 
@@ -156,7 +158,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         chosen = self._order[index * size : (index + 1) * size]
         seed = (plan.fit.seed, self.epoch)
         grey = augmented_batch(
-            self._examples.grey, chosen, plan.network.side, plan.augment, seed, self._spectra
+            self._examples.grey,
+            chosen,
+            plan.network.side,
+            plan.augment,
+            seed,
+            self._spectra,
+            self._examples.parts,
         )
         weighted = np.column_stack([self._examples.targets[chosen], self._weights[chosen]])
         inputs, mixed = _mixed(
@@ -261,5 +269,5 @@ def fingerprint(plan: TrainingPlan, examples: Examples) -> str:
     weights = plan.start.get_weights() if plan.start is not None else []
     return callbacks.fingerprint(
         " ".join(section.model_dump_json() for section in sections),
-        *(examples.inputs, examples.targets, examples.from_table, *weights),
+        *(examples.inputs, examples.parts, examples.targets, examples.from_table, *weights),
     )

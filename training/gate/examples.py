@@ -61,7 +61,7 @@ class Chests:
 
     Attributes:
         radiographs: labels and patients.
-        inputs: as the server sees them, uint8, shape (n, side, side).
+        inputs: whole films as the server sees them, uint8, shape (n, side, side).
         grey: from `checked_grey`, uint8, shape (n, s, s).
         folds: 0 .. folds - 1, shape (n,); all images of a patient are in one fold.
     """

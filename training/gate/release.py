@@ -43,6 +43,7 @@ from training.recipe import GateSection, Recipe
 from worker.card.loading import CARD
 from worker.inference.bundle import Bundle
 from worker.inference.gate import FILE, SECTION, downsample
+from worker.inference.lungs import whole_film
 from worker.inference.runtime import LiteRtRuntime
 from worker.inference.softmax import softmax
 
@@ -65,7 +66,9 @@ def chest_sets(recipe: Recipe, cohort: Cohort) -> dict[str, Chests]:
     sets = {}
     for source in np.unique(cohort.source).tolist():
         part = cohort.at(cohort.source == source)
-        sets[sources[source].called] = Chests(part.radiographs, part.inputs, part.grey, part.fold)
+        # The gate sees the whole film, also if the network sees only the lungs.
+        inputs = np.stack([whole_film(field) for field in part.grey]) if part.finders else part.inputs
+        sets[sources[source].called] = Chests(part.radiographs, inputs, part.grey, part.fold)
     return sets
 
 

@@ -17,7 +17,7 @@ from worker.ledger.models import RegisteredModel
 from worker.ledger.related_images import RelatedImages
 from worker.ledger.reports import RunSummary
 from worker.ledger.studies import INSTANCE_COLUMNS, PATIENT_COLUMNS, STUDY_COLUMNS
-from worker.ledger.tables import Image, OperatingPointRow, Prediction, Receipt, Rescore, Review
+from worker.ledger.tables import Corners, Image, OperatingPointRow, Prediction, Receipt, Rescore, Review
 
 
 def queue_row(
@@ -179,6 +179,10 @@ def _point(point: OperatingPointRow, group: str | None) -> dict[str, Any]:
     }
 
 
+def _corners(part: Corners | None) -> dict[str, int] | None:
+    return None if part is None else dict(zip(("left", "top", "right", "bottom"), part, strict=True))
+
+
 def _prediction(prediction: Prediction, layer: Layer | None) -> dict[str, Any]:
     return {
         "prediction": prediction.id,
@@ -190,9 +194,8 @@ def _prediction(prediction: Prediction, layer: Layer | None) -> dict[str, Any]:
         "verdict": prediction.verdict,
         "clear_below": prediction.clear_below,
         "population": prediction.population,
-        "crop": dict(zip(("left", "top", "right", "bottom"), prediction.crop, strict=True))
-        if prediction.crop
-        else None,
+        "crop": _corners(prediction.crop),
+        "lungs": _corners(prediction.lungs),
         "model": {
             "name": prediction.model.name,
             "version": prediction.model.version,

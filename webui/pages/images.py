@@ -148,7 +148,7 @@ def activation(image_id: int) -> ResponseReturnValue:
         prediction.map_height,
         prediction.map_width,
         _upright_size(image),
-        prediction.crop,
+        prediction.seen,
     )
     return Response(data, mimetype="image/png")
 
@@ -158,9 +158,9 @@ def activation(image_id: int) -> ResponseReturnValue:
 def outline(image_id: int) -> ResponseReturnValue:
     """Send the outline of the part that was scored, in the aspect ratio of the image."""
     image, prediction = _scored(image_id)
-    if prediction.crop is None:
+    if prediction.seen is None:
         abort(404, "The whole image was scored.")
-    data = activation_picture.outline_svg(prediction.crop, _upright_size(image))
+    data = activation_picture.outline_svg(prediction.seen, _upright_size(image))
     return Response(data, mimetype="image/svg+xml")
 
 

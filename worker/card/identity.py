@@ -10,9 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-NETWORK, GATE = "model.tflite", "gate.tflite"
+NETWORK, GATE, LUNGS = "model.tflite", "gate.tflite", "lungs.tflite"
 # The values of the card's sections that scores and rejections depend on; the rest is for people.
 _OF_GATE, _OF_SECOND_LOOK = ("labels", "side", "threshold"), ("low", "high", "views")
+_OF_LUNGS = ("margin", "least_area")
 
 # SHA-256 of each shipped model -> SHA-256 of its card in canonical JSON. The card holds the operating points.
 SHIPPED = {
@@ -23,7 +24,8 @@ SHIPPED = {
 def model_sha256(card: Mapping[str, Any]) -> str:
     """Return the identity of the model with this card: a SHA-256 in hex.
 
-    It covers the network, the preprocessing, the temperature, and the gate and the second look if there are any.
+    It covers the network, the preprocessing, the temperature, and the gate, the lung network and the second look if there
+    are any.
 
     Args:
         card: a card that `schema.ScoringCard` accepts.
@@ -38,6 +40,9 @@ def model_sha256(card: Mapping[str, Any]) -> str:
         "second_look": _values(card, "second_look", _OF_SECOND_LOOK),
         "temperature": card["calibration"]["temperature"],
     }
+    # Models without a lung network keep the identity that their predictions have on record.
+    if LUNGS in files:
+        parts["lungs"] = {"sha256": files[LUNGS]["sha256"], **_values(card, "lungs", _OF_LUNGS)}
     return _sha256(parts)
 
 

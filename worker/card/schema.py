@@ -106,6 +106,13 @@ class GateSection(Section):
     threshold: float = Field(gt=0, lt=1)
 
 
+class LungsSection(Section):
+    """How the lungs' box is found: the margin around it, a share of its size, and the least share of lung in a film."""
+
+    margin: float = Field(ge=0, lt=1)
+    least_area: float = Field(gt=0, lt=1)
+
+
 class ScoringFile(Section):
     """A file of the bundle that must have this SHA-256."""
 

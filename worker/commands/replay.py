@@ -12,13 +12,14 @@ from worker.config import Settings
 from worker.errors import ModelUnusable, RejectedImage
 from worker.imagefile.limits import limits_of
 from worker.inference.bundle import Bundle
+from worker.inference.film import Box
 from worker.inference.preprocess import WHOLE_PICTURE
 from worker.ledger.accesses import AccessKind
 from worker.ledger.reading_queue import open_image
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState
-from worker.ledger.tables import Image, Model, Prediction
+from worker.ledger.tables import Corners, Image, Model, Prediction
 from worker.screening import Scorer, open_scorer, population_check
 from worker.store import open_store
 
@@ -59,9 +60,10 @@ def as_text(comparison: dict[str, Any]) -> str:
         for name in _NUMBERS
     ]
     answer = "The numbers are the same." if comparison["same"] else "THE NUMBERS DIFFER."
-    crops = [comparison[which]["crop"] for which in ("recorded", "computed")]
-    if any(crops):
-        rows.append(f"  {'crop':<12} recorded {_crop(crops[0])}  computed {_crop(crops[1])}")
+    for name in ("crop", "lungs"):
+        parts = [comparison[which][name] for which in ("recorded", "computed")]
+        if any(parts):
+            rows.append(f"  {name:<12} recorded {_part(parts[0])}  computed {_part(parts[1])}")
     populations = [comparison[which]["population"] for which in ("recorded", "computed")]
     if populations[0] != populations[1]:
         rows.append(f"  {'population':<12} recorded {populations[0]}  computed {populations[1]}")
@@ -86,8 +88,8 @@ def _preprocessing_of(prediction: Prediction) -> str:
     return str(prediction.versions.get("preprocessing", WHOLE_PICTURE))
 
 
-def _crop(crop: tuple[int, ...] | None) -> str:
-    return "none" if crop is None else ", ".join(map(str, crop))
+def _part(corners: Corners | None) -> str:
+    return "none" if corners is None else ", ".join(map(str, corners))
 
 
 def _population(settings: Settings, bundle: Bundle, image: Image) -> str | None:
@@ -124,13 +126,18 @@ def _compare(settings: Settings, image: Image, prediction: Prediction, model: Mo
     recorded = {name: round(getattr(prediction, name), _DECIMALS) for name in _NUMBERS}
     computed = {name: round(getattr(result, name), _DECIMALS) for name in _NUMBERS}
     population = _population(settings, scorer.bundle, image)
-    crop = tuple(vars(prepared.crop).values()) if prepared.crop else None
+    crop, lungs = _corners(prepared.crop), _corners(prepared.lungs)
     return {
         "image": image.id,
         "model": model.sha256,
-        "same": recorded == computed and prediction.crop == crop,
-        "recorded": recorded | {"crop": prediction.crop, "population": prediction.population},
-        "computed": computed | {"crop": crop, "population": population},
+        "same": recorded == computed and (prediction.crop, prediction.lungs) == (crop, lungs),
+        "recorded": recorded
+        | {"crop": prediction.crop, "lungs": prediction.lungs, "population": prediction.population},
+        "computed": computed | {"crop": crop, "lungs": lungs, "population": population},
         "versions": prediction.versions,
         "versions_now": scorer.versions,
     }
+
+
+def _corners(part: Box | None) -> Corners | None:
+    return None if part is None else (part.left, part.top, part.right, part.bottom)

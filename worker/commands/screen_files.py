@@ -58,6 +58,7 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path, stated: Identity
         "reason": None,
         **no_result,
         "crop": None,
+        "lungs": None,
         "population": None,
     }
     document |= {"model": scorer.bundle.sha256, "model_verified": scorer.bundle.verified}
@@ -76,10 +77,11 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path, stated: Identity
         return document | {"outcome": "unreadable", "reason": f"The file cannot be read: {error.strerror}."}
     result = scorer.score([prepared])[0]
     numbers = {name: round(getattr(result, name), 6) for name in _NUMBERS}
-    crop = vars(prepared.crop) if prepared.crop else None
+    parts = {"crop": prepared.crop, "lungs": prepared.lungs}
     return (
         document
-        | {"outcome": "scored", **numbers, "verdict": result.verdict, "crop": crop}
+        | {"outcome": "scored", **numbers, "verdict": result.verdict}
+        | {name: vars(part) if part else None for name, part in parts.items()}
         | {"population": prepared.population}
     )
 

@@ -1,4 +1,4 @@
-"""All checks of an image's content, in one place for screening and evaluation."""
+"""Turns pictures into model inputs, with all checks of an image's content: one place for screening and evaluation."""
 
 from __future__ import annotations
 
@@ -8,36 +8,99 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.errors import RejectedImage
+from worker.inference.bundle import Bundle
 from worker.inference.film import Box
-from worker.inference.gate import Gate
+from worker.inference.gate import Gate, open_gate
+from worker.inference.lungs import (
+    FIELD_FINENESS,
+    FIELD_SIDE,
+    WHOLE_SIDE,
+    LungBox,
+    LungFinder,
+    cut,
+    open_lungs,
+    reduced,
+)
 from worker.inference.margins import has_wide_margin
-from worker.inference.preprocess import PREPROCESSING_VERSION, Picture, checked_film, normalise
+from worker.inference.preprocess import Film, Picture, checked_film, normalise
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """A model input that may be scored, shape (side, side), and the part of the picture that it shows.
+    """A model input that may be scored, and what it shows.
 
-    `crop` is in pixels of the upright original; None: the whole picture.
+    Attributes:
+        model_input: grey values, shape (side, side).
+        crop: the film, in pixels of the upright original; None: the whole picture.
+        lungs: the part around the lungs that the model input shows, in the same pixels; None: it shows the whole film.
     """
 
     model_input: NDArray[np.uint8]
     crop: Box | None
+    lungs: Box | None
 
 
-def admit(picture: Picture, side: int, gate: Gate, version: str = PREPROCESSING_VERSION) -> Admitted:
-    """Return the model input of a picture that may be scored.
+class Admission:
+    """The preprocessing of a bundle with its gate and its lung network. Not for use by two threads at the same time."""
 
-    Args:
-        picture: a whole JPEG or PNG file, or grey values.
-        side: edge of the model input, in pixels.
-        gate: of the bundle.
-        version: of the preprocessing.
+    def __init__(self, bundle: Bundle) -> None:
+        """Load gate and lung network. Raises ModelUnusable."""
+        self._side = bundle.side
+        self._version = bundle.preprocessing_version
+        self._gate: Gate = open_gate(bundle.folder, bundle.card)
+        self._lungs: LungFinder | None = open_lungs(bundle.folder, bundle.card)
 
-    Raises:
-        RejectedImage: the picture cannot be decoded, shows nothing, shows a film on a page, or is no frontal chest.
-    """
-    film = checked_film(picture, side, version)
-    if has_wide_margin(film.grey):
-        raise RejectedImage("on_a_page")
-    return Admitted(gate.check(normalise(film.grey)), film.crop)
+    def admit(self, picture: Picture) -> Admitted:
+        """Return the model input of a picture that may be scored.
+
+        Args:
+            picture: a whole JPEG or PNG file, or grey values.
+
+        Raises:
+            RejectedImage: the picture cannot be decoded, shows nothing, shows a film on a page, is no frontal chest, or
+                shows no lungs.
+        """
+        film = self._film(picture, self._version)
+        whole = film.grey if self._lungs is None else reduced(film.grey, WHOLE_SIDE)
+        if has_wide_margin(whole):
+            raise RejectedImage("on_a_page")
+        return self._seen(film, self._gate.check(normalise(whole)))
+
+    def admit_again(self, picture: Picture, version: str) -> Admitted:
+        """Return the model input of a picture that was scored before, with the preprocessing of that time.
+
+        It is not checked again whether it shows a complete frontal film: that check may be newer than the score.
+
+        Raises:
+            RejectedImage: the picture cannot be decoded, shows nothing, or shows no lungs.
+        """
+        film = self._film(picture, version)
+        return self._seen(
+            film, normalise(film.grey if self._lungs is None else reduced(film.grey, WHOLE_SIDE))
+        )
+
+    def _film(self, picture: Picture, version: str) -> Film:
+        if self._lungs is None:
+            return checked_film(picture, self._side, version)
+        return checked_film(picture, FIELD_SIDE, version, FIELD_FINENESS)
+
+    def _seen(self, film: Film, whole: NDArray[np.uint8]) -> Admitted:
+        """Return the part of a film that the model sees; `whole` is the normalised film."""
+        if self._lungs is None:
+            return Admitted(whole, film.crop, None)
+        box = self._lungs.find(whole)
+        if box is None:
+            raise RejectedImage("no_lungs")
+        return Admitted(
+            normalise(cut(film.grey, box.edges, self._side)), film.crop, _in_original(box, film.part)
+        )
+
+
+def _in_original(box: LungBox, film: Box) -> Box:
+    """Return a part of a film, given as shares of it, in pixels of the picture that shows the film."""
+    return Box(
+        film.left + round(box.left * film.width),
+        film.top + round(box.top * film.height),
+        film.left + round(box.right * film.width),
+        film.top + round(box.bottom * film.height),
+    )

@@ -1,7 +1,8 @@
 """Turns a picture into model input. Training and screening both use this preprocessing.
 
 Version 1 squashes the whole picture. Version 2 first finds the film on a margin or a page (`film`) and cuts it out;
-of a picture without a margin it gives the same bytes. A change that changes the numbers needs a new version.
+of a picture without a margin it gives the same bytes. Version 3 cuts the film to the lungs (`lungs`). A change that
+changes the numbers needs a new version.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from worker.inference.decoding import decode_to_grey
 from worker.inference.exposure import equalise, stretch
 from worker.inference.film import LONGEST_SIDE, Box, NoSingleFilm, find_film
 
-WHOLE_PICTURE, FILM_ALONE = "1", "2"
-VERSIONS = (WHOLE_PICTURE, FILM_ALONE)
-# The version that new models are trained with. Predictions of older models are replayed with theirs.
-PREPROCESSING_VERSION: str = FILM_ALONE
+# A model is trained and scores with one version. Predictions of older models are replayed with theirs.
+WHOLE_PICTURE, FILM_ALONE, LUNGS_ALONE = "1", "2", "3"
+VERSIONS = (WHOLE_PICTURE, FILM_ALONE, LUNGS_ALONE)
+
+# The JPEG decoder scales by 1/2, 1/4 or 1/8 at nearly no cost, but with a coarse filter. Leaving a factor of two to
+# the resampling takes half the time of a full decode, and differs from it by half a grey level on average.
+_FINENESS = 2.0
 
 # Far above any radiograph. It is checked here too, because Pillow's own limit is one setting for the whole
 # process, and `worker.imagefile.formats` turns it off.
@@ -50,15 +54,22 @@ class Film:
     Attributes:
         grey: grey values 0..255 before the exposure is normalised, shape (side, side).
         crop: the film, in pixels of the upright original; None: the whole picture.
+        size: width and height of the upright original, in pixels.
     """
 
     grey: NDArray[np.uint8]
     crop: Box | None
+    size: tuple[int, int]
+
+    @property
+    def part(self) -> Box:
+        """The part of the picture that the square shows, in pixels of the upright original."""
+        return self.crop or Box(0, 0, *self.size)
 
 
-def versions_before(version: str) -> tuple[str, ...]:
-    """Return the versions of the preprocessing that are older than this one; none for an unknown version."""
-    return VERSIONS[: VERSIONS.index(version)] if version in VERSIONS else ()
+def versions_without_film(version: str) -> tuple[str, ...]:
+    """Return the versions that do not find the film, if this one does; none for an unknown version."""
+    return (WHOLE_PICTURE,) if version in VERSIONS[1:] else ()
 
 
 def to_model_input(picture: Picture, side: int) -> NDArray[np.uint8]:
@@ -83,26 +94,34 @@ def checked_grey(picture: Picture, side: int) -> NDArray[np.uint8]:
     return checked_film(picture, side).grey
 
 
-def checked_film(picture: Picture, side: int, version: str = PREPROCESSING_VERSION) -> Film:
+def checked_film(picture: Picture, side: int, version: str = FILM_ALONE, fineness: float = _FINENESS) -> Film:
     """Decode a picture, cut out the film and reject a blank or saturated image; its exposure stays as it was.
 
-    Arguments and errors are those of `to_model_input`, and `version` is one of `VERSIONS`.
+    Arguments are those of `decode_film`, errors those of `to_model_input`.
     """
-    film = decode_film(picture, side, version)
+    film = decode_film(picture, side, version, fineness)
     gate.check_exposure(film.grey)
     return film
 
 
-def decode_film(picture: Picture, side: int, version: str = PREPROCESSING_VERSION) -> Film:
+def decode_film(picture: Picture, side: int, version: str = FILM_ALONE, fineness: float = _FINENESS) -> Film:
     """Decode a picture to a grey square; its exposure stays as it was.
 
-    The film is scaled to a square without padding, like the published training images. Arguments and
-    errors are those of `checked_film`, except `blank` and `saturated`.
+    The film is scaled to a square without padding, like the published training images.
+
+    Args:
+        picture: a file, or grey values.
+        side: edge of the square, in pixels.
+        version: one of `VERSIONS`.
+        fineness: a JPEG is decoded with at least this many times `side` pixels on each side of the film.
+
+    Raises:
+        RejectedImage: as `to_model_input`, except `blank` and `saturated`.
     """
     if not len(picture):
         raise RejectedImage("empty")
     try:
-        return _decode(picture, side, version)
+        return _decode(picture, side, version, math.ceil(fineness * side))
     except RejectedImage:
         raise
     except NoSingleFilm:
@@ -145,16 +164,13 @@ class _Decoded:
     height: int
 
 
-def _decode(source: Picture, side: int, version: str) -> Film:
-    # The JPEG decoder scales by 1/2, 1/4 or 1/8 at nearly no cost, but with a coarse filter. Leaving a
-    # factor of two to the resampling takes half the time of a full decode, and differs from it by half a
-    # grey level on average.
-    picture = _open(source, 2 * side)
+def _decode(source: Picture, side: int, version: str, least: int) -> Film:
+    picture = _open(source, least)
     crop = _crop(picture) if version != WHOLE_PICTURE else None
     if crop is not None:
         finer = max(picture.width / crop.width, picture.height / crop.height)
-        picture = _open(source, math.ceil(2 * side * finer))
-    return Film(_squashed(picture, crop, side), crop)
+        picture = _open(source, math.ceil(least * finer))
+    return Film(_squashed(picture, crop, side), crop, (picture.width, picture.height))
 
 
 def _open(source: Picture, least: int) -> _Decoded:

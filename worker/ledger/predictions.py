@@ -18,7 +18,7 @@ from worker.ledger.group_traits import traits_of
 from worker.ledger.point_groups import Traits
 from worker.ledger.states import NEEDS_READING, NOT_READ, ImageState, ReviewState, check_transition
 from worker.ledger.tables import Image, Model, OperatingPointRow, Prediction
-from worker.ledger.trail_facts import CROP
+from worker.ledger.trail_facts import CROP, LUNGS
 
 
 @dataclass(frozen=True)
@@ -41,26 +41,24 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
-class Crop:
-    """The part of an image that was scored, in pixels of the upright original.
+class Part:
+    """A part of an image, in pixels of the upright original: left <= x < right and top <= y < bottom."""
 
-    crop_left <= x < crop_right and crop_top <= y < crop_bottom.
-    """
-
-    crop_left: int
-    crop_top: int
-    crop_right: int
-    crop_bottom: int
+    left: int
+    top: int
+    right: int
+    bottom: int
 
 
 @dataclass(frozen=True)
 class ScoreRecord:
     """The result of one image: three probabilities in [0, 1] that sum to 1, and the activation map.
 
-    `activation` holds `map_height` x `map_width` bytes, row by row. `compute_ms` is in milliseconds. Without a
-    `crop`, the whole image was scored. `population` is a value of `worker.card.population.Population`; None: nobody
-    was checked. `greyscale` is as in `Prediction`. `operating_point_id` is the point of the site that the verdict follows;
-    None: that of the worker's model. `point_group` is the group that has this point; None: the general point.
+    `activation` holds `map_height` x `map_width` bytes, row by row. `compute_ms` is in milliseconds. `crop` is the film;
+    without it, the whole image was scored. `lungs` is the part of the film that the network saw; without it, all of it.
+    `population` is a value of `worker.card.population.Population`; None: nobody was checked. `greyscale` is as in
+    `Prediction`. `operating_point_id` is the point of the site that the verdict follows; None: that of the worker's model.
+    `point_group` is the group that has this point; None: the general point.
     """
 
     image_id: int
@@ -75,7 +73,8 @@ class ScoreRecord:
     map_width: int
     compute_ms: float
     facts: ImageFacts
-    crop: Crop | None = None
+    crop: Part | None = None
+    lungs: Part | None = None
     population: str | None = None
     greyscale: Mapping[str, object] | None = None
     operating_point_id: int | None = None
@@ -276,8 +275,9 @@ def _prediction_row(
     versions: Mapping[str, str],
 ) -> dict[str, object]:
     return {
-        **{name: value for name, value in vars(result).items() if name not in {"facts", "crop"}},
-        **_crop_columns(result),
+        **{name: value for name, value in vars(result).items() if name not in {"facts", "crop", "lungs"}},
+        **_part_columns(CROP, result.crop),
+        **_part_columns(LUNGS, result.lungs),
         "model_id": model.model_id,
         "operating_point_id": _point_id(result, model),
         "started_at": started_at,
@@ -287,8 +287,10 @@ def _prediction_row(
     }
 
 
-def _crop_columns(result: ScoreRecord) -> dict[str, int | None]:
-    return dict(vars(result.crop)) if result.crop else dict.fromkeys(CROP)
+def _part_columns(names: Sequence[str], part: Part | None) -> dict[str, int | None]:
+    if part is None:
+        return dict.fromkeys(names)
+    return dict(zip(names, (part.left, part.top, part.right, part.bottom), strict=True))
 
 
 def _scored_columns(result: ScoreRecord, drawn: Mapping[int, float], at: datetime) -> dict[str, object]:
@@ -325,7 +327,8 @@ def _scored_event(
         "confidence": result.confidence,
         "activation_sha256": audit.digest_bytes(result.activation),
         "versions_sha256": audit.digest(audit.canonical(versions)),
-        **_crop_columns(result),
+        **_part_columns(CROP, result.crop),
+        **({} if result.lungs is None else _part_columns(LUNGS, result.lungs)),
         "population": result.population,
         **_greyscale_hash(result),
         **({} if drawn_rank is None else {"drawn_rank": drawn_rank}),

@@ -29,6 +29,9 @@ from worker.card.band import clear_below
 from worker.card.population import Population
 from worker.ledger.states import ImageState
 
+# Left, top, right and bottom of a part of an image: left <= x < right and top <= y < bottom.
+Corners = tuple[int, int, int, int]
+
 # SQLite assigns ids by itself only in a column of exactly the type INTEGER.
 KEY = BigInteger().with_variant(Integer, "sqlite")
 
@@ -325,7 +328,8 @@ class Prediction(Base):
     """The result of one model for one image, with everything that is needed to compute it again.
 
     `activation` is the activation map: `map_height` x `map_width` bytes, row by row; empty if the image was erased.
-    The crop columns are null if the whole image was scored. `population` is a value of
+    The crop columns have the film; they are null if it fills the image. The lungs columns have the part of the film that
+    the network saw; they are null if that was all of it. `population` is a value of
     `worker.card.population.Population`; null if nobody was checked: by an earlier version, for a model whose card
     states no ages, or for a canary.
     `point_group` is the group whose operating point applied (see `worker.ledger.point_groups`); null: the general one.
@@ -361,6 +365,10 @@ class Prediction(Base):
     crop_top: Mapped[int | None]
     crop_right: Mapped[int | None]
     crop_bottom: Mapped[int | None]
+    lungs_left: Mapped[int | None]
+    lungs_top: Mapped[int | None]
+    lungs_right: Mapped[int | None]
+    lungs_bottom: Mapped[int | None]
     population: Mapped[str | None] = mapped_column(String(10))
     point_group: Mapped[str | None] = mapped_column(String(40))
     greyscale: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
@@ -370,16 +378,19 @@ class Prediction(Base):
     operating_point: Mapped[OperatingPointRow] = relationship()
 
     @property
-    def crop(self) -> tuple[int, int, int, int] | None:
-        """Left, top, right and bottom of the scored part, in pixels of the upright original; None: all of it."""
-        if (
-            self.crop_left is None
-            or self.crop_top is None
-            or self.crop_right is None
-            or self.crop_bottom is None
-        ):
-            return None
-        return self.crop_left, self.crop_top, self.crop_right, self.crop_bottom
+    def crop(self) -> Corners | None:
+        """The film, in pixels of the upright original; None: it fills the image."""
+        return _corners(self.crop_left, self.crop_top, self.crop_right, self.crop_bottom)
+
+    @property
+    def lungs(self) -> Corners | None:
+        """The part of the film that the network saw, in pixels of the upright original; None: all of it."""
+        return _corners(self.lungs_left, self.lungs_top, self.lungs_right, self.lungs_bottom)
+
+    @property
+    def seen(self) -> Corners | None:
+        """The part of the image that the network saw, and that the map covers; None: all of it."""
+        return self.lungs or self.crop
 
     @property
     def clear_below(self) -> float:
@@ -883,3 +894,8 @@ class AccessBatch(Base):
     total: Mapped[int]
     sha256: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime]
+
+
+def _corners(*corners: int | None) -> Corners | None:
+    known = tuple(corner for corner in corners if corner is not None)
+    return (known[0], known[1], known[2], known[3]) if len(known) == len(corners) else None

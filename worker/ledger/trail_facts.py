@@ -30,6 +30,7 @@ Facts = dict[str, object]
 RETRIAGED = "retriaged"
 
 CROP = ("crop_left", "crop_top", "crop_right", "crop_bottom")
+LUNGS = ("lungs_left", "lungs_top", "lungs_right", "lungs_bottom")
 # What events say of an instance and of a study. Both are sealed, but for what leads to nobody.
 _INSTANCE = (
     "study_id_seal", "series_uid_seal", "instance_uid_seal", "view", "laterality", "manufacturer", "station_class",
@@ -72,7 +73,7 @@ PROVEN: dict[str, tuple[str, ...]] = {
     ),
     "prediction": (
         "operating_point_id", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence", "verdict",
-        "activation", "versions", "finished_at", *CROP, "population", "greyscale", "point_group",
+        "activation", "versions", "finished_at", *CROP, *LUNGS, "population", "greyscale", "point_group",
     ),
     "rescore": ("image_id", "prediction_id", "reason_code", "at", "seen_by_id", "seen_at"),
     "erasure": ("image_id", "reason", "at"),
@@ -240,6 +241,8 @@ def _scored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
         **numbers,
         **_renamed(said, operating_point="operating_point_id"),
         **_chosen(said, "activation_sha256", "versions_sha256", *CROP, "population"),
+        # Only the events of models with a lung network have them.
+        **{name: said.get(name) for name in LUNGS},
         # Only the events of DICOM objects have it.
         "greyscale_sha256": said.get("greyscale_sha256"),
         # Only those of images in a group with a point have it.

@@ -12,7 +12,7 @@ import structlog
 from worker.config import Settings
 from worker.erasing import Eraser
 from worker.errors import BrokerAway
-from worker.inference.preprocess import versions_before
+from worker.inference.preprocess import versions_without_film
 from worker.ledger import leases, rechecks, shadows
 from worker.ledger.models import active_model
 from worker.ledger.rechecks import Target
@@ -111,7 +111,7 @@ class Sweeper:
             if model is None:
                 return True
             preprocessing = rechecks.preprocessing_of(model.card)
-            target = Target(model.id, preprocessing, versions_before(preprocessing))
+            target = Target(model.id, preprocessing, versions_without_film(preprocessing))
             due = rechecks.is_due(session, target, lease_s=self._settings.lease_s, at=ledger_time(session))
         if due:
             self._dispatcher.publish_recheck()

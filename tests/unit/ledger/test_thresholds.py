@@ -31,7 +31,7 @@ from worker.card.band import CAUTION_AFTER_CROP
 from worker.ledger import comparison, models, predictions, rescores, retriage, review, schema, thresholds
 from worker.ledger.comparison import Mismatch
 from worker.ledger.findings import Finding, Statement
-from worker.ledger.predictions import Crop, ScoreRecord, ScoringModel
+from worker.ledger.predictions import Part, ScoreRecord, ScoringModel
 from worker.ledger.protocols import Protocol
 from worker.ledger.retriage import Changes, Choice
 from worker.ledger.retriage_rule import Rule
@@ -48,7 +48,7 @@ LOW = Point("low", 0.2, 0.1, 0.2)
 HIGH = Point("high", 0.95, 0.92, 0.95)
 # Half a step of the six decimals that the trail holds.
 HALF_A_STEP = 4e-7
-CROP = Crop(1, 2, 100, 120)
+CROP = Part(1, 2, 100, 120)
 
 
 def put(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from training.export.litert import to_int8
 from worker.inference.bundle import LABELS
 from worker.inference.gate import FILE, FRONTAL, SECTION
-from worker.inference.preprocess import PREPROCESSING_VERSION
+from worker.inference.preprocess import FILM_ALONE
 
 SIDE = 32
 # Half of the drawn phantoms score above it.
@@ -34,7 +34,7 @@ def write_tiny_bundle(folder: Path, threshold: float = THRESHOLD) -> Path:
         "intended_use": "To be measured in tests.",
         "limits": ["It was never trained."],
         "labels": list(LABELS),
-        "input": {"side": SIDE, "preprocessing_version": PREPROCESSING_VERSION},
+        "input": {"side": SIDE, "preprocessing_version": FILM_ALONE},
         "calibration": {"temperature": 1.0, "rule": "None at all."},
         "operating_points": {
             "screen": _point(threshold - 0.07, threshold - 0.07, threshold),

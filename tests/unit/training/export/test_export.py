@@ -27,7 +27,7 @@ from training.recipe import Recipe, load_recipe
 from worker import DISCLAIMER
 from worker.inference.bundle import LABELS, load_bundle
 from worker.inference.classifier import scores_of
-from worker.inference.preprocess import PREPROCESSING_VERSION
+from worker.inference.preprocess import FILM_ALONE
 from worker.inference.runtime import LiteRtRuntime
 from worker.phantom import write_phantom
 
@@ -275,7 +275,7 @@ def bundle(kaggle: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactor
     folder, model = tmp_path_factory.mktemp("bundle"), network()
     model.save(folder / "model.keras")
     cohort = read_cohort(recipe, kaggle, None, None, print)
-    (folder / "model.tflite").write_bytes(to_int8(model, release.representative(recipe, cohort)))
+    (folder / "model.tflite").write_bytes(to_int8(model, release.representative(recipe, cohort, None)))
     names = ("model.keras", "model.tflite")
     card = {
         "card_version": 1,
@@ -283,7 +283,7 @@ def bundle(kaggle: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactor
         "version": "1.2.3",
         "files": {name: {"sha256": sha256(folder / name)} for name in names},
         "labels": list(LABELS),
-        "input": {"side": SIDE, "preprocessing_version": PREPROCESSING_VERSION},
+        "input": {"side": SIDE, "preprocessing_version": FILM_ALONE},
         "calibration": {"temperature": TEMPERATURE},
         "operating_points": {"balanced": POINT},
         "default_operating_point": "balanced",
