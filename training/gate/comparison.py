@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from training.data.radiographs import Radiograph
-from training.evaluation.admission import Admission
 from training.gate.anatomy import LATERALS, OTHER_PARTS
 from training.gate.measures import interval
 from training.gate.negatives import NEVER_TRAINED_ON, SPOILED, THINGS
 from worker.errors import RejectedImage
+from worker.inference.admission import Admission
 from worker.inference.bundle import Bundle
 
 Json = dict[str, Any]

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.radiographs import Radiograph
-from training.evaluation.admission import Admission
 from training.evaluation.scoring import NothingScored
 from training.robustness.changes import Change, changed, read_upright, seed_of
 from worker.errors import RejectedImage
-from worker.inference.admission import Admitted
+from worker.inference.admission import Admission, Admitted
 from worker.inference.bundle import Bundle
 from worker.inference.classifier import Classifier
 from worker.inference.triage import Verdict, triage

@@ -121,7 +121,7 @@ def revoke() -> ResponseReturnValue:
 def _model(session: Session, sha256: str) -> Model | None:
     """Return the model that the address names, else the one that scores now; None before any is known."""
     if not sha256:
-        return models.model_in_use(session)
+        return models.active_model(session)
     found = find_model(models.registered_models(session), sha256)
     if found is None:
         abort(404, "There is no model with this SHA-256.")

@@ -89,7 +89,7 @@ def tried_document(tried: Tried) -> dict[str, Any]:
 
 def _model(session: Session, named: str | None) -> Model:
     if named is None:
-        model = models.model_in_use(session)
+        model = models.active_model(session)
         if model is None:
             raise LookupError(_NO_MODEL)
         return model
