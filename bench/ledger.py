@@ -72,11 +72,11 @@ class Samples:
     sha256: str
 
 
-def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
+def measure(settings: Settings, count: int, rounds: int = ROUNDS, *, commands: bool = True) -> Document:
     """Measure and return the document of `bench-ledger --json`.
 
     The ledger is the database of `settings.database_url`, or without this setting a temporary SQLite file.
-    Raises ClickException if the database already has images.
+    Without `commands`, the commands are left out. Raises ClickException if the database already has images.
     """
     with tempfile.TemporaryDirectory(prefix="nightread-bench-") as folder:
         bench_settings = settings.model_copy(update={"data": Path(folder), "store": ""})
@@ -90,7 +90,9 @@ def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
             pages = _pages(app, samples, rounds)
             recording = _record_pages(app, samples, rounds)
             writes = _writes(ledger, rounds)
-            commands = {" ".join(command[:-1]): _command(bench_settings, command) for command in _COMMANDS}
+            measured = {
+                " ".join(command[:-1]): _command(bench_settings, command) for command in _COMMANDS if commands
+            }
     return {
         "images": count,
         "database": ledger.engine.dialect.name,
@@ -99,7 +101,7 @@ def measure(settings: Settings, count: int, rounds: int = ROUNDS) -> Document:
         "pages": pages,
         "recording": recording,
         "writes": writes,
-        "commands": commands,
+        "commands": measured,
     }
 
 
