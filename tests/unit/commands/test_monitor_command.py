@@ -75,7 +75,7 @@ def test_what_is_not_known_of_any_row_is_one_line(ledger: Ledger) -> None:
     told = [line.partition(": not known.")[0] for line in lines if ": not known." in line]
     assert told == ["sensitivity", "specificity", "npv", "PSI from card", "PSI from earlier"]
     assert not any("not known" in line for line in lines if line.startswith("20"))
-    assert any(line.startswith("sensitivity: not known. No clear image") for line in lines)
+    assert any(line.startswith("sensitivity: not known. ") and line.endswith(".") for line in lines)
 
 
 def test_today_is_marked_as_incomplete(ledger: Ledger) -> None:
