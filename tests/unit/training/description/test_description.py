@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -189,10 +190,19 @@ def test_the_sheet_shows_both_classes_and_is_repeatable(tiny: Path, chests: Path
     assert first.tobytes() != sheet(images, phantoms=True).tobytes()
 
 
+def test_the_right_half_of_each_pair_shows_the_map(tiny: Path, chests: Path) -> None:
+    images = score_images(load_bundle(tiny), list_folders(chests))
+    dark = replace(images, scores=replace(images.scores, activation=np.zeros_like(images.scores.activation)))
+    with_maps, without = (np.asarray(sheet(one, phantoms=False), dtype=int) for one in (images, dark))
+    columns = np.flatnonzero((with_maps != without).any(axis=(0, 2)))
+    quarter = with_maps.shape[1] // 4
+    assert set(columns // quarter) == {1, 3}
+
+
 def test_a_cropped_image_is_left_out(tiny: Path, chests: Path, tmp_path: Path) -> None:
     shutil.copytree(chests, tmp_path / "set")
     images = score_images(load_bundle(tiny), list_folders(tmp_path / "set"))
-    cropped = type(images)(images.bundle, images.radiographs, images.scores, [True] * 47 + [False], [])
+    cropped = replace(images, cropped=[True] * 47 + [False])
     tile = sheet(cropped, phantoms=False)
     assert tile.height < sheet(images, phantoms=False).height / 2
 
