@@ -95,6 +95,10 @@ def test_revoked_calibration_leaves_none_in_force(ledger: Ledger) -> None:
 def test_each_model_has_its_own(ledger: Ledger) -> None:
     first, other = put(ledger), put(ledger, model="n" * 64)
     assert (first.version, other.version) == (1, 1)
+    with ledger.reading() as session:
+        assert calibrations.every(session) == {first.model_id: first, other.model_id: other}
+        assert calibrations.of_models(session, [other.model_id]) == {other.model_id: other}
+        assert calibrations.of_models(session, []) == {}
     revoke(ledger)
     assert in_force(ledger) is None
     assert in_force(ledger, "n" * 64) == other
