@@ -89,7 +89,9 @@ def test_points_of_groups_and_the_kept_form_have_no_barriers(
         assert model
         point, at = thresholds.find(session, model, "screen"), ledger_time(session)
         thresholds.change(session, model, point, who="os:0", why="a test", at=at, group=Group(18, 64))
-    page = open_page(expected=("400 (BAD REQUEST)",), viewport={"width": width, "height": 800})
+    page = open_page(
+        bypass_csp=True, expected=("400 (BAD REQUEST)",), viewport={"width": width, "height": 800}
+    )
     page.context.add_cookies([{"name": "nightread_theme", "value": theme, "url": site.url}])
     sign_in(page, site, "Eve", [Role.ADMINISTRATOR, Role.READER])
     page.goto(f"{site.url}/thresholds?point=screen&for=age&age_from=18&age_to=64")
