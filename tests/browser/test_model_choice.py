@@ -61,6 +61,11 @@ def test_model_is_tried_compared_and_made_active_and_back(
     page.get_by_label("Reason for the change").fill("more false alarms")
     page.get_by_role("button", name="Make it active").click()
     expect(page.locator("#activation")).to_contain_text("more false alarms")
+    page.get_by_text("Back to the model of each worker's setting").click()
+    page.get_by_label("Reason for going back").fill("the trial is over")
+    page.get_by_role("button", name="Let the setting decide").click()
+    expect(page.locator("#activation")).to_contain_text("the model of its setting NIGHTREAD_MODEL, since")
+    expect(page.locator("#activation")).to_contain_text("the trial is over")
     with site.ledger.reading() as session:
         found = compare(session).mismatches
     # The test itself said that these phantoms are patients, and which image was drawn.

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.serving import Site, sign_in
 from tests.filling import assert_consistent, follow, give_age, image
+from worker.ledger import thresholds
+from worker.ledger.models import active_model
+from worker.ledger.point_groups import Group
 from worker.ledger.protocols import Protocol
 from worker.ledger.roles import Role
+from worker.ledger.session import ledger_time
 
 pytestmark = pytest.mark.browser
 
@@ -73,3 +78,29 @@ def test_group_of_ages_gets_a_point_and_a_wrong_number_loses_no_word(
     page.goto(f"{site.url}/review/5")
     expect(page.locator("#point-note")).to_contain_text("ours, which is for the ages 18 to 64")
     assert_consistent(site.ledger)
+
+
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light")])
+def test_points_of_groups_and_the_kept_form_have_no_barriers(
+    site: Site, open_page: Callable[..., Page], width: int, theme: str
+) -> None:
+    with site.ledger.transaction() as session:
+        model = active_model(session)
+        assert model
+        point, at = thresholds.find(session, model, "screen"), ledger_time(session)
+        thresholds.change(session, model, point, who="os:0", why="a test", at=at, group=Group(18, 64))
+    page = open_page(
+        bypass_csp=True, expected=("400 (BAD REQUEST)",), viewport={"width": width, "height": 800}
+    )
+    page.context.add_cookies([{"name": "nightread_theme", "value": theme, "url": site.url}])
+    sign_in(page, site, "Eve", [Role.ADMINISTRATOR, Role.READER])
+    page.goto(f"{site.url}/thresholds?point=screen&for=age&age_from=18&age_to=64")
+    expect(page.locator("#groups")).to_be_visible()
+    assert Axe().run(page).response["violations"] == []
+    page.get_by_label("Reason for the change").fill("once more")
+    page.get_by_role("button", name="Put screen in force for the ages 18 to 64").click()
+    expect(page.get_by_text("screen is already in force for ages 18 to 64")).to_be_visible()
+    expect(page.get_by_label("Reason")).to_have_value("once more")
+    assert Axe().run(page).response["violations"] == []
+    across = page.evaluate("document.documentElement.scrollWidth")
+    assert across <= width
