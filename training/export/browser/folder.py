@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.errors import WrongInput
-from worker import DISCLAIMER
 from worker.errors import REJECTIONS
 from worker.inference.bundle import Bundle
 from worker.inference.gate import FILE as GATE
@@ -154,7 +153,6 @@ def _write_model(bundle: Bundle, folder: Path) -> None:
         "ages": bundle.ages and {"min": bundle.ages.youngest, "max": bundle.ages.oldest},
         "files": {name: card["files"][name]["sha256"] for name in names},
         "sentences": _sentences(),
-        "disclaimer": DISCLAIMER,
     }
     (folder / "setup.json").write_text(json.dumps(setup, indent=1), encoding="utf-8")
 

@@ -30,7 +30,6 @@ function say(text, isProblem = false) {
 async function start() {
   const scorer = await Scorer.load(FOLDER);
   const { setup } = scorer;
-  find("disclaimer").textContent = setup.disclaimer;
   find("model").textContent = `Model ${setup.name} ${setup.version}, ${setup.model.slice(0, 12)}.`
     + (setup.verified ? "" : " It is not verified: it is none that Nightread ships.");
   const { ages } = setup;
@@ -41,6 +40,8 @@ async function start() {
     const isDefault = name === setup.default_operating_point;
     controls.point.append(new Option(isDefault ? `${name} (default)` : name, name, isDefault, isDefault));
   }
+  // The same file can be chosen again.
+  controls.file.addEventListener("click", () => { controls.file.value = ""; });
   controls.file.addEventListener("change", () => score(scorer, controls.file.files[0]));
   controls.age.addEventListener("input", () => show(scorer));
   controls.point.addEventListener("change", () => show(scorer));
@@ -72,8 +73,6 @@ async function score(scorer, file) {
     say(`The image cannot be scored here: ${error.message}`, true);
   } finally {
     controls.file.disabled = false;
-    // The same file can be chosen again.
-    controls.file.value = "";
   }
 }
 
@@ -127,7 +126,7 @@ function scoredContent(scorer, score) {
   const { band_low: low, band_high: high } = scorer.setup.operating_points[point];
   const isOutside = scorer.isOutside(age);
   const notes = [
-    score.looked_twice && "The score is near the threshold, so the network looked again: at the mirrored and at the enlarged image.",
+    score.looked_twice && "The network looked again, at the mirrored and at the enlarged image, and the three looks were averaged.",
     score.crop && "A film was cut out of a margin or a page. Such an image is clear only far below the band.",
     isOutside && "The figures of this model do not hold at this age, so the image is never clear.",
     scorer.setup.ages && age === null && "The age is not known, so nobody can tell whether the figures of this model hold.",

@@ -28,7 +28,6 @@ const CAUTION_AFTER_CROP = 0.35;
  * @property {string} default_operating_point
  * @property {{ min: number, max: number } | null} ages for which the figures hold, in years.
  * @property {boolean} verified whether Nightread ships this model.
- * @property {string} disclaimer
  * @property {Record<string, string>} files name -> SHA-256, in hex.
  * @property {Record<string, string>} sentences of rejections.
  */
