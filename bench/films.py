@@ -101,7 +101,7 @@ class Model:
     def before(self, data: bytes) -> Admitted:
         """Prepare a file as the first releases did. Raises RejectedImage."""
         film = checked_film(data, self._bundle.side, WHOLE_PICTURE)
-        return Admitted(self._gate.check(normalise(film.grey)), None, None)
+        return Admitted(self._gate.check(normalise(film.grey)), None, None, film.size)
 
     def after(self, data: bytes) -> Admitted:
         """Prepare a file as the server does now. Raises RejectedImage."""

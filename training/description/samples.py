@@ -49,7 +49,7 @@ def sheet(images: ScoredImages, *, phantoms: bool) -> Image.Image:
     """Draw a sheet of at most two random images of each class and outcome: correct and wrong.
 
     Args:
-        images: the scored images. A cropped one is left out: its map covers the crop only.
+        images: the scored images.
         phantoms: whether they are drawings, which the sheet then says.
     """
     chosen = _chosen(images)
@@ -76,18 +76,19 @@ def _chosen(images: ScoredImages) -> list[int]:
     """Return the places of the images to show: of each class the correct ones, then the wrong ones."""
     rng, scored = np.random.default_rng(_SEED), images.scored
     correct = scored.pneumonia == (scored.p >= images.point.threshold)
-    whole = ~np.array(images.cropped)
     places: list[int] = []
     for outcome in (correct, ~correct):
         for label in (~scored.pneumonia, scored.pneumonia):
-            places += rng.permutation(np.flatnonzero(outcome & label & whole))[:_EACH].tolist()
+            places += rng.permutation(np.flatnonzero(outcome & label))[:_EACH].tolist()
     return places
 
 
 def _draw_sample(picture: Image.Image, images: ScoredImages, index: int, place: tuple[int, int]) -> None:
     grey = read_grey(images.radiographs[index].path)
     height = _height(images, index)
-    for number, pixels in enumerate((grey, overlay(grey, images.scores.activation[index]))):
+    for number, pixels in enumerate(
+        (grey, overlay(grey, images.scores.activation[index], images.seen[index]))
+    ):
         tile = Image.fromarray(pixels).convert("RGB").resize((_TILE, height), Image.Resampling.BICUBIC)
         picture.paste(tile, (place[0] + number * (_TILE + _TILE_GAP), place[1]))
     truth, p = label_of(images.radiographs[index]), float(images.scores.p_pneumonia[index])

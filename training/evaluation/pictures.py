@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from training.data.augment import WHOLE, Edges
 from training.evaluation.predictions import label_of, name_of
 from training.evaluation.scoring import ScoredImages
 from training.html.blocks import Panel, Picture
@@ -34,7 +35,11 @@ def panel_of(images: ScoredImages, index: int, root: Path) -> Panel:
     return Panel(
         [
             thumbnail(grey, f"{name}, {truth}", width=_WIDTH),
-            thumbnail(overlay(grey, images.scores.activation[index]), f"Map of {name}", width=_WIDTH),
+            thumbnail(
+                overlay(grey, images.scores.activation[index], images.seen[index]),
+                f"Map of {name}",
+                width=_WIDTH,
+            ),
         ],
         f"Labelled {truth}; score {p:.3f}, {verdict}",
         [
@@ -54,13 +59,23 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     return np.asarray(upright, dtype=np.uint8)
 
 
-def overlay(grey: NDArray[np.uint8], activation: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Draw a map of shape (rows, columns) over an image (h, w). Return RGB values, shape (h, w, 3).
+def overlay(grey: NDArray[np.uint8], activation: NDArray[np.uint8], seen: Edges = WHOLE) -> NDArray[np.uint8]:
+    """Draw a map over an image.
 
-    The network sees the image squashed to a square, so the map covers all of it.
+    Args:
+        grey: grey values, shape (h, w).
+        activation: the map, shape (rows, columns).
+        seen: what of the image the network saw, squashed to a square: the map covers this part.
+
+    Returns:
+        RGB values, shape (h, w, 3).
     """
     height, width = grey.shape
-    smooth = Image.fromarray(activation).resize((width, height), Image.Resampling.BICUBIC)
+    left, right = (round(edge * width) for edge in (seen[0], seen[2]))
+    top, bottom = (round(edge * height) for edge in (seen[1], seen[3]))
+    size = max(1, right - left), max(1, bottom - top)
+    smooth = Image.new("L", (width, height))
+    smooth.paste(Image.fromarray(activation).resize(size, Image.Resampling.BICUBIC), (left, top))
     strength = np.asarray(smooth, dtype=np.float64)[..., np.newaxis]
     colour = np.concatenate([np.interp(strength, _STOPS, stops) for stops in _COLOURS], axis=-1)
     opacity = _OPAQUE_AT_MOST * strength / 255

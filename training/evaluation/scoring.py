@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from training.data.augment import Edges
 from training.data.radiographs import Radiograph
 from training.errors import WrongInput
 from training.evaluation.metrics import LabelledScores
@@ -48,6 +49,7 @@ class ScoredImages:
         radiographs: the scored images.
         scores: of these, in the same order.
         cropped: whether the film was cut out of each image.
+        seen: what of each image the network saw, which its map covers: see `Admitted.seen`.
         rejected: the other images.
     """
 
@@ -55,6 +57,7 @@ class ScoredImages:
     radiographs: list[Radiograph]
     scores: Scores
     cropped: list[bool]
+    seen: list[Edges]
     rejected: list[RejectedFile]
 
     @property
@@ -91,6 +94,7 @@ def score_images(
     classifier, admission = Classifier(bundle), Admission(bundle)
     scored: list[Radiograph] = []
     cropped: list[bool] = []
+    seen: list[Edges] = []
     rejected: list[RejectedFile] = []
     parts: list[Scores] = []
     for start in range(0, len(radiographs), _AT_ONCE):
@@ -102,13 +106,14 @@ def score_images(
             else:
                 scored.append(radiograph)
                 cropped.append(result.crop is not None)
+                seen.append(result.seen)
                 inputs.append(result.model_input)
         if inputs:
             parts.append(classifier.predict_batch(np.stack(inputs)))
         advance(len(batch))
     if not parts:
         raise NothingScored(f"None of the {len(radiographs)} images could be scored. {_first(rejected)}")
-    return ScoredImages(bundle, scored, _joined(parts), cropped, rejected)
+    return ScoredImages(bundle, scored, _joined(parts), cropped, seen, rejected)
 
 
 def labelled_scores(radiographs: Sequence[Radiograph], scores: Scores) -> LabelledScores:

@@ -33,11 +33,19 @@ class Admitted:
         model_input: grey values, shape (side, side).
         crop: the film, in pixels of the upright original; None: the whole picture.
         lungs: the part around the lungs that the model input shows, in the same pixels; None: it shows the whole film.
+        size: width and height of the upright original, in pixels.
     """
 
     model_input: NDArray[np.uint8]
     crop: Box | None
     lungs: Box | None
+    size: tuple[int, int]
+
+    @property
+    def seen(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of what the model input shows, as shares of the picture's width and height."""
+        part, (width, height) = self.lungs or self.crop or Box(0, 0, *self.size), self.size
+        return part.left / width, part.top / height, part.right / width, part.bottom / height
 
 
 class Admission:
@@ -87,13 +95,12 @@ class Admission:
     def _seen(self, film: Film, whole: NDArray[np.uint8]) -> Admitted:
         """Return the part of a film that the model sees; `whole` is the normalised film."""
         if self._lungs is None:
-            return Admitted(whole, film.crop, None)
+            return Admitted(whole, film.crop, None, film.size)
         box = self._lungs.find(whole)
         if box is None:
             raise RejectedImage("no_lungs")
-        return Admitted(
-            normalise(cut(film.grey, box.edges, self._side)), film.crop, _in_original(box, film.part)
-        )
+        model_input = normalise(cut(film.grey, box.edges, self._side))
+        return Admitted(model_input, film.crop, _in_original(box, film.part), film.size)
 
 
 def _in_original(box: LungBox, film: Box) -> Box:

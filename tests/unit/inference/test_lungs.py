@@ -142,6 +142,7 @@ def test_lungs_of_a_film_on_a_page_are_in_pixels_of_the_page(admission: Admissio
     assert admitted.crop is not None
     moved = (alone.left + 120, alone.top + 80, alone.right + 120, alone.bottom + 80)
     found = (admitted.lungs.left, admitted.lungs.top, admitted.lungs.right, admitted.lungs.bottom)
+    assert admitted.seen == pytest.approx(np.divide(found, page.size * 2))
     assert np.abs(np.subtract(found, moved)).max() <= SLACK * max(chest.size)
 
 

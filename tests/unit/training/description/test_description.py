@@ -199,12 +199,16 @@ def test_the_right_half_of_each_pair_shows_the_map(tiny: Path, chests: Path) -> 
     assert set(columns // quarter) == {1, 3}
 
 
-def test_a_cropped_image_is_left_out(tiny: Path, chests: Path, tmp_path: Path) -> None:
-    shutil.copytree(chests, tmp_path / "set")
-    images = score_images(load_bundle(tiny), list_folders(tmp_path / "set"))
-    cropped = replace(images, cropped=[True] * 47 + [False])
-    tile = sheet(cropped, phantoms=False)
-    assert tile.height < sheet(images, phantoms=False).height / 2
+def test_the_map_covers_what_the_network_saw(tiny: Path, chests: Path) -> None:
+    images = score_images(load_bundle(tiny), list_folders(chests))
+    strong = replace(
+        images, scores=replace(images.scores, activation=np.full_like(images.scores.activation, 255))
+    )
+    dark = replace(images, scores=replace(images.scores, activation=np.zeros_like(images.scores.activation)))
+    half = replace(strong, seen=[(0.0, 0.0, 0.5, 1.0)] * len(images.seen))
+    without, whole, left = (np.asarray(sheet(one, phantoms=False)) for one in (dark, strong, half))
+    of_whole, of_left = ((each != without).any(axis=(0, 2)).sum() for each in (whole, left))
+    assert of_left == pytest.approx(of_whole / 2, rel=0.05)
 
 
 def test_phantoms_are_drawn_in_both_classes_and_removed() -> None:

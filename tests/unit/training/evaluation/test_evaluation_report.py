@@ -268,6 +268,14 @@ def test_empty_map_changes_nothing_strong_map_is_amber() -> None:
     assert (np.abs(red - blue)[:, :10] < 5).all()
 
 
+def test_map_covers_the_part_that_the_network_saw() -> None:
+    grey = np.full((40, 60), 90, dtype=np.uint8)
+    drawn = overlay(grey, np.full((8, 8), 255, dtype=np.uint8), (0.25, 0.1, 0.75, 0.6))
+    changed = (drawn != 90).any(axis=-1)
+    assert np.array_equal(np.flatnonzero(changed.any(axis=0)), np.arange(15, 45))
+    assert np.array_equal(np.flatnonzero(changed.any(axis=1)), np.arange(4, 24))
+
+
 def test_images_are_upright_and_small(tmp_path: Path) -> None:
     lying = Image.fromarray(np.tile(np.arange(0, 250, dtype=np.uint8), (500, 4)))
     turned = Image.Exif()
