@@ -34,6 +34,7 @@ from worker.ledger import (
     accesses,
     actors,
     audit,
+    calibrations,
     comparison,
     erasures,
     identities,
@@ -48,6 +49,7 @@ from worker.ledger import (
     users,
 )
 from worker.ledger.accesses import Access, AccessKind
+from worker.ledger.calibrations import Fitted
 from worker.ledger.comparison import Comparison, Mismatch
 from worker.ledger.findings import Finding, NotJudged, Seen, Statement
 from worker.ledger.protocols import Protocol
@@ -58,6 +60,7 @@ from worker.ledger.shadows import ShadowRecord
 from worker.ledger.states import Lane
 from worker.ledger.tables import Model, Review, User
 from worker.ledger.trail_facts import CROP, PROVEN
+from worker.recalibration.logistic import Recalibration
 
 # A value of each type that no test row has.
 OTHER = {
@@ -109,6 +112,12 @@ TYPES = {
     "model": {"card": "json"},
     "access_batch": {"first_id": "int", "last_id": "int", "total": "int"},
     "site_setting": {"value": "json"},
+    "site_calibration": {
+        "model_id": "key",
+        "version": "int",
+        **dict.fromkeys(("intercept", "slope", "prevalence"), "real"),
+        "figures": "json",
+    },
     "shadow_prediction": {"image_id": "key", "model_id": "key", "cropped": "no", "versions": "json"},
 }
 
@@ -166,6 +175,7 @@ def night(ledger: Ledger) -> Ledger:
     assert chain_accesses(ledger) == 1
     _add_token(ledger)
     _add_shadow(ledger)
+    _add_calibration(ledger)
     with ledger.transaction() as session:
         identities.arrive(session, "https://id.example", "7", names=["Eva"], roles={Role.READER}, at=AT)
     _add_second_factors(ledger)
@@ -182,6 +192,13 @@ def _add_shadow(ledger: Ledger) -> None:
         (image,) = page.images
         scored = ShadowRecord(image.id, "scored", 0.1, 0.7, 0.2, 0.9, cropped=True, population="inside")
         shadows.finish(session, page, [scored], {"nightread": "1"}, AT)
+
+
+def _add_calibration(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        fitted = Fitted(Recalibration(-1.25, 0.75), 0.3125, "c" * 64, {"images": 1})
+        model = session.get_one(Model, 1)
+        calibrations.put_in_force(session, model, fitted, who="user:1", why="a trial", at=AT)
 
 
 def _add_second_factors(ledger: Ledger) -> None:
