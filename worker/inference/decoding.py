@@ -1,10 +1,14 @@
 """Decodes the pixels of a JPEG or PNG file to grey, and rejects damage that most programs pass over.
 
 At damaged data libjpeg warns and goes on with wrong or grey pixels. Pillow ignores the warnings, so JPEG files are
-decoded by simplejpeg, which stops at them. Both use libjpeg-turbo and give the same grey values.
+decoded by simplejpeg, which stops at them. Both use libjpeg-turbo and give the same grey values. Of a PNG file, Pillow
+leaves the checksums of the picture unread.
 """
 
 from __future__ import annotations
+
+import io
+import zlib
 
 import numpy as np
 import simplejpeg
@@ -13,9 +17,12 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from worker.errors import RejectedImage
 from worker.imagefile.grey_range import robust_range, spread
+from worker.imagefile.parts import CHECKSUM_BYTES, png_chunks
 from worker.imagefile.scans import has_all_scans
 
 _OPAQUE = 0xFF
+# The length of a PNG chunk stands before what its checksum covers: its kind and its data.
+_LENGTH_BYTES = 4
 # How the messages of libjpeg begin when the file ends too early (jerror.h, JWRN_JPEG_EOF) and when memory is short.
 _ENDS_EARLY, _WITHOUT_MEMORY = "Premature end of JPEG file", "Insufficient memory"
 # How its warnings about the pixels begin.
@@ -43,6 +50,7 @@ def decode_to_grey(image: Image.Image, data: bytes, least: int) -> Image.Image:
         grey = Image.fromarray(_jpeg_pixels(image, data, least))
     else:
         image.load()
+        _check_sums(data)
         grey = _opaque_grey(image)
     grey.info = image.info
     return grey
@@ -72,6 +80,17 @@ def _reason(message: str) -> Exception:
     if message.startswith(_DAMAGE):
         return RejectedImage("damaged")
     return RejectedImage("undecodable", detail=message.rstrip("."))
+
+
+def _check_sums(data: bytes) -> None:
+    """Check the checksums of the chunks that a PNG picture needs (PNG, third edition, 5.3, 13.1). Raises RejectedImage."""
+    whole = memoryview(data)
+    for kind, start, end in png_chunks(io.BytesIO(data)):
+        # The case of the first letter says whether a picture can be shown without the chunk.
+        if kind[:1].isupper():
+            said = int.from_bytes(whole[end - CHECKSUM_BYTES : end], "big")
+            if zlib.crc32(whole[start + _LENGTH_BYTES : end - CHECKSUM_BYTES]) != said:
+                raise RejectedImage("damaged")
 
 
 def _opaque_grey(image: Image.Image) -> Image.Image:

@@ -76,6 +76,16 @@ def changes_the_lowest_bit_at_most(damaged: bytes, whole: bytes) -> bool:
     return float(np.abs(difference).mean()) < 0.5
 
 
+@pytest.mark.parametrize("at", [0.1, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("level", [0, 6])
+def test_flipped_bit_in_a_png_is_found(level: int, at: float) -> None:
+    """Without compression, the bit is in a pixel, and nothing else shows it."""
+    whole = encoded(draw_phantom(1, width=300), "PNG", compress_level=level)
+    damaged = bytearray(whole)
+    damaged[int(at * len(whole))] ^= 0x10
+    assert code_of(bytes(damaged)) in {"damaged", "truncated", "undecodable"}
+
+
 @pytest.mark.slow
 def test_no_file_as_published_counts_as_damaged(xrays: list[Path]) -> None:
     for path in xrays:
