@@ -24,6 +24,8 @@ CHANGE = f"/models/{MODEL_SHA256}"
 # Each form with a reason: its address, the field of the reason, and the other fields.
 FORMS = {
     "thresholds.change": ("/thresholds", "why", {"point": "screen", "days": "7"}),
+    "calibration.fit": ("/thresholds/calibration", "why", {"digest": "0"}),
+    "calibration.revoke": ("/thresholds/calibration/revoke", "why", {}),
     "protocol.change": ("/protocol", "why", {"score": "first", "sample_per_cent": "5"}),
     "models.activate": (f"{CHANGE}/activate", "why", {}),
     "models.activate_default": ("/models/default", "why", {}),

@@ -59,7 +59,7 @@ from worker.ledger.session import Ledger
 from worker.ledger.shadows import ShadowRecord
 from worker.ledger.states import Lane
 from worker.ledger.tables import Model, Review, User
-from worker.ledger.trail_facts import CROP, PROVEN
+from worker.ledger.trail_facts import CROP, LUNGS, PROVEN
 from worker.recalibration.logistic import Recalibration
 
 # A value of each type that no test row has.
@@ -91,7 +91,7 @@ TYPES = {
         "operating_point_id": "key",
         "versions": "json",
         "greyscale": "json",
-        **dict.fromkeys(CROP, "int"),
+        **dict.fromkeys((*CROP, *LUNGS), "int"),
     },
     "api_token": {"owner_id": "key"},
     "identity": {"user_id": "key"},
