@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -43,6 +44,9 @@ def serve(settings: Settings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _stop(server, stop))
+    # What exists by now stays. Without this, the collector looks through all of it during every tenth large page: 150 ms.
+    gc.collect()
+    gc.freeze()
     with Heartbeat(settings, Ledger(settings.database), PROCESS):
         _run(server, stop)
 

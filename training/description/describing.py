@@ -14,8 +14,7 @@ from worker.card.identity import NETWORK
 from worker.inference import gate
 from worker.inference.bundle import Bundle
 
-SAMPLES = "samples.jpg"
-_QUALITY = 85
+SAMPLES = "samples.png"
 
 
 def describe(
@@ -47,7 +46,7 @@ def describe(
             drawn_sheet = sheet(score_images(bundle, list_folders(root)), phantoms=True)
     else:
         drawn_sheet = sheet(score_images(bundle, radiographs), phantoms=False)
-    drawn_sheet.save(path, "JPEG", quality=_QUALITY)
+    drawn_sheet.save(path, "PNG", optimize=True)
     print_line(f"wrote {path}")
 
 

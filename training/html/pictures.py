@@ -85,8 +85,11 @@ def figure(plot: Any, alt: str, *, caption: str = "", form: Literal["svg", "png"
     with style():
         plot.savefig(encoded, format=form, dpi=192, metadata=metadata)
     width, height = (round(inches * 96) for inches in plot.get_size_inches())
-    kind = "svg+xml" if form == "svg" else "png"
-    return Picture(_data_uri(kind, encoded.getvalue()), alt, width, height, caption)
+    if form == "png":
+        return Picture(_data_uri("png", encoded.getvalue()), alt, width, height, caption)
+    # matplotlib ends lines with a space.
+    lines = b"\n".join(line.rstrip() for line in encoded.getvalue().splitlines()) + b"\n"
+    return Picture(_data_uri("svg+xml", lines), alt, width, height, caption)
 
 
 def _data_uri(kind: str, content: bytes) -> str:

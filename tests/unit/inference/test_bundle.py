@@ -154,7 +154,7 @@ def test_shipped_points_agree_with_the_curves_on_the_card() -> None:
 def test_the_shipped_bundle_is_small_and_states_its_use() -> None:
     files = {path.name: path.stat().st_size for path in SHIPPED.iterdir()}
     plots = {"roc.png", "reliability.png", "history.png", "history.csv"}
-    plots |= {"model.svg", "gate.svg", "samples.jpg"}
+    plots |= {"model.svg", "gate.svg", "samples.png"}
     assert set(files) == {"model.tflite", "model.keras", "gate.tflite", "card.json", "README.md"} | plots
     assert sum(files.values()) < 8e6
     assert files["model.tflite"] < 2e6

@@ -229,9 +229,9 @@ def test_the_command_draws_every_network_of_the_bundle(tiny: Path, tmp_path: Pat
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in (tmp_path / "new" / "pictures").iterdir()) == [
         "model.svg",
-        "samples.jpg",
+        "samples.png",
     ]
-    with Image.open(tmp_path / "new" / "pictures" / "samples.jpg") as picture:
+    with Image.open(tmp_path / "new" / "pictures" / "samples.png") as picture:
         assert picture.width == 1200
         # Maps are in colour.
         assert np.ptp(np.asarray(picture, dtype=int), axis=2).max() > 40
@@ -242,8 +242,8 @@ def test_the_command_takes_images_of_a_site(tiny: Path, chests: Path, tmp_path: 
     drawn = run("--bundle", tiny, "--out", tmp_path / "drawn")
     assert (own.exit_code, drawn.exit_code) == (0, 0)
     assert (tmp_path / "own" / "model.svg").read_text() == (tmp_path / "drawn" / "model.svg").read_text()
-    assert (tmp_path / "own" / "samples.jpg").read_bytes() != (
-        tmp_path / "drawn" / "samples.jpg"
+    assert (tmp_path / "own" / "samples.png").read_bytes() != (
+        tmp_path / "drawn" / "samples.png"
     ).read_bytes()
 
 
