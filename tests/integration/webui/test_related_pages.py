@@ -9,7 +9,15 @@ from flask.testing import FlaskClient
 
 from tests.integration.webui.night import MODEL_SHA256
 
-ADDRESSES = ("/models", "/models/compare", "/thresholds", "/thresholds/workbench", "/monitor", "/agreement")
+ADDRESSES = (
+    "/models",
+    "/models/compare",
+    "/thresholds",
+    "/thresholds/workbench",
+    "/thresholds/calibration",
+    "/monitor",
+    "/agreement",
+)
 
 
 @pytest.mark.parametrize("address", [*ADDRESSES, f"/models/{MODEL_SHA256}"])
