@@ -8,6 +8,7 @@ import io
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
 from tests.filling import make_patients
 from tests.integration.webui.night import MODEL_SHA256, Night
@@ -17,6 +18,7 @@ from worker.ledger import active_models, models, shadows
 from worker.ledger.comparison import compare
 from worker.ledger.findings import Finding
 from worker.ledger.roles import Role
+from worker.ledger.tables import Model
 
 SIGNS, NO_SIGNS = Finding.SIGNS, Finding.NO_SIGNS
 COMPARED = f"/models/compare?a={MODEL_SHA256}&b={CANDIDATE}"
@@ -205,6 +207,28 @@ def test_figures_need_enough_images_and_are_the_same_as_csv(
     difference = lines["sensitivity", "difference b - a"]
     assert float(difference["low"]) < float(difference["value"]) < float(difference["high"])
     assert (difference["only_a_right"], difference["only_b_right"]) == ("0", "1")
+
+
+def test_comparison_uses_the_point_of_the_site(eve: FlaskClient, compared: Night) -> None:
+    numbers = {"threshold": "0.97", "band_low": "0.95", "band_high": "0.99"}
+    answer = eve.post("/thresholds", data={"point": ":new", "name": "strict", **numbers, "why": "a trial"})
+    assert answer.status_code == 303
+    page = " ".join(eve.get(COMPARED).text.split())
+    assert "strict (in force here): flagged from 0.990, clear below 0.950" in page
+    # Only the candidate, whose point is that of its card, has people read image 2 now.
+    rows = page.split("<tbody>")[-1].split("</tbody>")[0]
+    assert "Image 2<" in rows
+
+
+def test_model_without_points_on_its_card_has_the_one_that_it_scored_with(
+    eve: FlaskClient, compared: Night
+) -> None:
+    with compared.ledger.transaction() as session:
+        for model in session.scalars(select(Model)):
+            model.card = {}
+    answer = eve.get(COMPARED)
+    assert answer.status_code == 400
+    assert "card of nightread 0.3.0 has no operating point, so it has no verdicts" in answer.text
 
 
 def test_image_that_is_not_read_to_the_end_is_not_compared(eve: FlaskClient, night: Night) -> None:
