@@ -124,7 +124,7 @@ def test_card_without_recipe_is_an_error(card: dict[str, Any]) -> None:
 
 
 def test_wrong_recipe_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WrongInput, match=r"no recipe daydream\. Choose one of fine-tune, nightread"):
+    with pytest.raises(WrongInput, match=r"no recipe daydream\. Choose one of fine-tune, lungs, nightread"):
         load_recipe("daydream")
     path = tmp_path / "r.toml"
     path.write_text("[model")

@@ -163,6 +163,8 @@ function documentOf({ setup }, { score = null, verdict = null, reason = null, po
     confidence: rounded(score?.confidence),
     verdict,
     crop: score?.crop ?? null,
+    // This page scores with models that have no lung network.
+    lungs: null,
     population,
     model: setup.model,
     model_verified: setup.verified,
