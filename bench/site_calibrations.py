@@ -50,7 +50,7 @@ def simulated(
 
 @dataclass(frozen=True)
 class Measured:
-    """What was counted of hospitals of one size.
+    """Counts over simulated hospitals of one size.
 
     Attributes:
         fitted: hospitals in which there was enough to fit.

@@ -30,7 +30,7 @@ _TYPED = {
 
 @dataclass(frozen=True)
 class KeptForm:
-    """What was sent, to be sent again.
+    """The fields of a form, to be sent again.
 
     Attributes:
         address: where it was sent.

@@ -37,7 +37,7 @@ _SUFFIXES = {".jpeg", ".jpg", ".png"}
 
 
 class _Checks:
-    """What one bundle does with a file before it is scored."""
+    """The checks of one bundle before it scores a file."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.name = f"{bundle.name} {bundle.version}"

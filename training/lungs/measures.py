@@ -15,7 +15,7 @@ _HALF = 0.5
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well found lungs agree with masks.
+    """The agreement of found lungs with masks.
 
     Attributes:
         images: number of compared images.

@@ -107,7 +107,7 @@ class GateSection(Section):
 
 
 class LungsSection(Section):
-    """How the lungs' box is found: the margin around it, a share of its size, and the least share of lung in a film."""
+    """The rule for the lungs' box: its margin, a share of its size, and the least share of lung in a film."""
 
     margin: float = Field(ge=0, lt=1)
     least_area: float = Field(gt=0, lt=1)

@@ -49,7 +49,7 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name that people see."""
         return f"calibration {self.version}"
 
 
@@ -70,7 +70,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is put on record. Numbers have six decimals, as many as the trail proves."""
+    """A fit for the record. Its numbers have six decimals, as many as the trail proves."""
 
     recalibration: Recalibration
     prevalence: float

@@ -1,4 +1,4 @@
-"""What decides the group of an image: the age of its patient, and the source of its first receipt."""
+"""Finds what decides the group of an image: the age of its patient, and the source of its first receipt."""
 
 from __future__ import annotations
 

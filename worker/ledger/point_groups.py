@@ -66,7 +66,7 @@ class Group:
 
     @property
     def is_source(self) -> bool:
-        """Whether it is a group of a source, and not of ages."""
+        """Whether the group is one of a source, not of ages."""
         return self.source is not None
 
     def has(self, traits: Traits) -> bool:
@@ -84,7 +84,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Traits:
-    """What decides the group of an image: the age of its patient, and the source of its first receipt; None: not known."""
+    """The facts that decide the group of an image: age of its patient, source of its first receipt; None: not known."""
 
     age_years: float | None = None
     source: str | None = None
