@@ -22,8 +22,9 @@ from PIL import Image
 from training.data.cohort import FOLDER, TABLE, Cohort
 from training.export.card import write_card
 from training.export.litert import REPRESENTATIVE, to_int8
-from training.fit.callbacks import CpuLimit, Progress, fingerprint
+from training.fit.callbacks import fingerprint
 from training.fit.crossfit import Workspace
+from training.fit.small import fit_small, keep
 from training.gate.examples import (
     LABELS,
     MIRRORED,
@@ -224,33 +225,14 @@ def _served(name: str, plan: GateSection, examples: Examples, seed: int, work: W
         len(examples.labels), min(2 * REPRESENTATIVE, len(examples.labels)), replace=False
     )
     content = to_int8(model, examples.inputs[chosen])
-    work.folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"part-{path.name}")
-    partial.write_bytes(content)
-    partial.replace(path)
+    keep(path, content)
     return content
 
 
 def _fitted(plan: GateSection, examples: Examples, seed: int, work: Workspace) -> keras.Model:
     keras.utils.set_random_seed(seed)
     model, batches = network(plan.widths), Batches(examples, plan.batch_size, seed)
-    steps = plan.epochs * batches.num_batches
-    warm_up = steps // 10
-    schedule = keras.optimizers.schedules.CosineDecay(
-        plan.learning_rate / 10,
-        max(1, steps - warm_up),
-        warmup_target=plan.learning_rate,
-        warmup_steps=warm_up,
-    )
-    model.compile(
-        keras.optimizers.AdamW(schedule, weight_decay=0.02),
-        keras.losses.CategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
-    )
-    limit = [] if work.cpu_limit is None else [CpuLimit(work.cpu_limit)]
-    model.fit(
-        batches, epochs=plan.epochs, callbacks=[Progress(plan.epochs, work.print_line), *limit], verbose=0
-    )
+    fit_small(model, batches, plan, keras.losses.CategoricalCrossentropy(from_logits=True), 0.02, work)
     return model
 
 

@@ -14,8 +14,9 @@ from PIL import Image
 from training.data.augment import augmented, moved
 from training.data.cohort import Cohort
 from training.export.litert import REPRESENTATIVE, to_int8
-from training.fit.callbacks import CpuLimit, Progress, fingerprint
+from training.fit.callbacks import fingerprint
 from training.fit.crossfit import Workspace
+from training.fit.small import fit_small, keep
 from training.lungs.masks import Masks
 from training.lungs.network import lung_network
 from training.recipe import AugmentSection, LungsSection
@@ -71,10 +72,7 @@ def fit_lungs(
         return path
     work.print_line(f"{name}: {len(examples.grey)} masks")
     content = _fitted(plan, ranges, examples, work)
-    work.folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"part-{path.name}")
-    partial.write_bytes(content)
-    partial.replace(path)
+    keep(path, content)
     return path
 
 
@@ -133,19 +131,7 @@ def loss(lung: Any, log_odds: Any) -> Any:
 def _fitted(plan: LungsSection, augment: AugmentSection, examples: Examples, work: Workspace) -> bytes:
     keras.utils.set_random_seed(plan.seed)
     model, batches = lung_network(NETWORK_SIDE, plan.widths), Batches(plan, augment, examples)
-    steps = plan.epochs * batches.num_batches
-    warm_up = steps // 10
-    schedule = keras.optimizers.schedules.CosineDecay(
-        plan.learning_rate / 10,
-        max(1, steps - warm_up),
-        warmup_target=plan.learning_rate,
-        warmup_steps=warm_up,
-    )
-    model.compile(keras.optimizers.AdamW(schedule, weight_decay=0.01), loss, jit_compile=False)
-    limit = [] if work.cpu_limit is None else [CpuLimit(work.cpu_limit)]
-    model.fit(
-        batches, epochs=plan.epochs, callbacks=[Progress(plan.epochs, work.print_line), *limit], verbose=0
-    )
+    fit_small(model, batches, plan, loss, 0.01, work)
     count = min(REPRESENTATIVE, len(examples.grey))
     chosen = np.random.default_rng(plan.seed).choice(len(examples.grey), count, replace=False)
     return to_int8(model, np.stack([batches.variant(int(number))[0] for number in chosen]))
