@@ -7,22 +7,24 @@ from typing import cast
 
 from flask import current_app
 
-from webui.read_cases_cache import ReadCasesCache
 from webui.status_cache import StatusCache
 from webui.verification import Verification
+from webui.versioned_cache import VersionedCache
 from worker.config import Settings
 from worker.intake.accept import Acceptor
 from worker.ledger import schema
 from worker.ledger.session import Ledger
 from worker.queue.dispatch import Dispatcher
 from worker.renditions.on_demand import OnDemand
+from worker.report.model_comparison import ModelComparison
+from worker.report.site_cases import SiteCases
 from worker.store import open_store
 
 EXTENSION = "nightread"
 
 
 class Dependencies:
-    """Ledger, image store, renditions, acceptor, dispatcher, two caches and verification. Building it connects to nothing."""
+    """Ledger, image store, renditions, acceptor, dispatcher, caches and verification. Building it connects to nothing."""
 
     def __init__(self, settings: Settings) -> None:
         """Build everything from the settings."""
@@ -33,7 +35,8 @@ class Dependencies:
         self.acceptor = Acceptor(settings, self.ledger, self.store)
         self.dispatcher = Dispatcher(settings, self.ledger)
         self.status_cache = StatusCache(self.ledger)
-        self.read_cases = ReadCasesCache()
+        self.read_cases = VersionedCache[SiteCases]()
+        self.model_comparisons = VersionedCache[ModelComparison]()
         self.verification = Verification()
 
     @cached_property

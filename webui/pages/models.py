@@ -30,14 +30,21 @@ from worker.card.reading import (
     spreads,
 )
 from worker.card.text import explained, label, population_text, recipe_text, rows_of, tables_of, title
-from worker.ledger import bundles, model_choice
+from worker.ledger import bundles, missed_cases, model_choice
 from worker.ledger.bundles import KnownBundles
 from worker.ledger.models import RegisteredModel, find_model, registered_models
 from worker.ledger.models_overview import ModelsOverview, overview
 from worker.ledger.session import ledger_time
 from worker.ledger.shadows import IMAGES
 from worker.ledger.tables import Model
-from worker.report.model_comparison import SMALLEST, ModelComparison, as_csv, model_comparison
+from worker.report.model_comparison import (
+    SMALLEST,
+    ModelComparison,
+    as_csv,
+    model_comparison,
+    side,
+    version,
+)
 
 pages = Blueprint("models", __name__)
 pages.add_app_template_filter(label, "label")
@@ -158,7 +165,13 @@ def _compared(session: Session, models: list[RegisteredModel]) -> ModelCompariso
         if chosen[0].model.id == chosen[1].model.id:
             raise ValueError("choose two different models")
         named = dependencies().settings.operating_point
-        return model_comparison(session, chosen[0].model, chosen[1].model, named=named)
+        a, b = (side(session, one.model, named) for one in (chosen[0], chosen[1]))
+    extent = missed_cases.extent(session)
+    of = a.model.sha256, a.point, b.model.sha256, b.point, extent.runs, extent.images, extent.latest
+    kept = dependencies().model_comparisons.of(
+        of, version(session), lambda: model_comparison(session, a, b, extent)
+    )
+    return replace(kept, a=a, b=b, extent=extent)
 
 
 def _changed(

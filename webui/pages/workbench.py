@@ -27,6 +27,7 @@ from worker.ledger.accesses import AccessKind
 from worker.ledger.missed_cases import Extent
 from worker.ledger.thresholds import Point
 from worker.ledger.thresholds_overview import Overview, overview
+from worker.report.site_cases import SiteCases
 from worker.report.workbench import CardColumn, SiteColumn, Trial, card_column, card_sets, site_column
 from worker.report.workbench_formats import cases_as_csv, figures_as_csv
 
@@ -126,7 +127,7 @@ def _workbench() -> _Workbench | None:
             return None
         card = read_card(shown.model.card)
         extent = missed_cases.extent(session)
-        cases = dependencies().read_cases.of(session, extent, shown.model.sha256)
+        cases = _cases(session, extent, shown.model.sha256)
         trial = _trial(session, shown, extent, request.args)
         sets = card_sets(card)
         chosen = request.args.get("set", "")
@@ -140,6 +141,17 @@ def _workbench() -> _Workbench | None:
             None if name is None else card_column(card, name, trial),
             site_column(cases, trial),
         )
+
+
+def _cases(session: Session, extent: Extent, model_sha256: str) -> SiteCases:
+    """Return the read cases of the runs of an extent that a model scored last."""
+
+    def read() -> SiteCases:
+        found = read_cases.read_cases(session, list(extent.runs), model_sha256)
+        return SiteCases.of(found.images, found.score_first)
+
+    of = model_sha256, extent.runs, extent.images, extent.latest
+    return dependencies().read_cases.of(of, read_cases.version(session), read)
 
 
 def _trial(session: Session, shown: Overview, extent: Extent, fields: MultiDict[str, str]) -> Trial:

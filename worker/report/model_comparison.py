@@ -7,10 +7,10 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.ledger import missed_cases, thresholds
+from worker.ledger import missed_cases, read_cases, thresholds
 from worker.ledger.findings import Finding
 from worker.ledger.missed_cases import CLEAR, Extent
 from worker.ledger.models import latest_point
@@ -92,13 +92,15 @@ class _Score:
     population: str | None
 
 
-def model_comparison(session: Session, a: Model, b: Model, *, named: str = "") -> ModelComparison:
-    """Compare two models on the images that people have read to the end.
+def version(session: Session) -> tuple[int, ...]:
+    """Return numbers of which one is another once a reading or a score changes what two models say of the read images."""
+    shadowed = session.scalar(select(func.max(ShadowPrediction.id))) or 0
+    return *read_cases.version(session), shadowed
 
-    `named` is the setting NIGHTREAD_OPERATING_POINT. Raises ValueError if a model has no operating point.
-    """
-    side_a, side_b = _side(session, a, named), _side(session, b, named)
-    extent = missed_cases.extent(session)
+
+def model_comparison(session: Session, side_a: Side, side_b: Side, extent: Extent) -> ModelComparison:
+    """Compare two models on the images that people have read to the end in the runs of an extent."""
+    a, b = side_a.model, side_b.model
     runs = list(extent.runs)
     readings = missed_cases.final_readings(session, runs)
     counted = missed_cases.read(session, runs)
@@ -175,7 +177,11 @@ def _numbers(estimate: Estimate) -> list[str]:
     return ["" if found[name] is None else f"{found[name]:.6f}" for name in ("value", "low", "high")]
 
 
-def _side(session: Session, model: Model, named: str) -> Side:
+def side(session: Session, model: Model, named: str) -> Side:
+    """Return the model with the operating point to compare it at.
+
+    `named` is the setting NIGHTREAD_OPERATING_POINT. Raises ValueError if the model has no operating point.
+    """
     plan = thresholds.plan(session, model.sha256)
     has_groups = bool(plan.groups)
     if plan.general is not None and plan.general.point is not None:

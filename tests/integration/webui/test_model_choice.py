@@ -10,14 +10,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from tests.filling import make_patients
+from tests.filling import known_reader, make_patients
 from tests.integration.webui.night import MODEL_SHA256, Night
 from tests.model_sites import CANDIDATE, bundle_of, candidate_bundle, read_images, run_worker, shadow_scores
 from tests.signing_in import sign_in
-from worker.ledger import active_models, models, shadows
+from worker.ledger import active_models, models, review, shadows
 from worker.ledger.comparison import compare
 from worker.ledger.findings import Finding
 from worker.ledger.roles import Role
+from worker.ledger.session import ledger_time
 from worker.ledger.tables import Model
 
 SIGNS, NO_SIGNS = Finding.SIGNS, Finding.NO_SIGNS
@@ -218,6 +219,26 @@ def test_comparison_uses_the_point_of_the_site(eve: FlaskClient, compared: Night
     # Only the candidate, whose point is that of its card, has people read image 2 now.
     rows = page.split("<tbody>")[-1].split("</tbody>")[0]
     assert "Image 2<" in rows
+
+
+def test_comparison_follows_each_new_score_and_reading(
+    eve: FlaskClient, night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webui.versioned_cache._KEEP_FACTOR", 0.0)
+    make_patients(night.ledger)
+    read_images(night.ledger, dict.fromkeys(range(1, 9), SIGNS), drawn=[7, 8])
+    shadow_scores(night.ledger, dict.fromkeys(range(1, 6), 0.9))
+    first = " ".join(eve.get(COMPARED).text.split())
+    assert "5 images with a final reading and a score of both models" in first
+    shadow_scores(night.ledger, {7: 0.1, 8: 0.9})
+    second = " ".join(eve.get(COMPARED).text.split())
+    assert "7 images with a final reading and a score of both models" in second
+    assert "without signs" not in second.split("<tbody>")[-1]
+    reader_id = known_reader(night.ledger)
+    with night.ledger.transaction() as session:
+        review.undo(session, reader_id=reader_id, at=ledger_time(session))
+    read_images(night.ledger, {8: NO_SIGNS})
+    assert "without signs" in " ".join(eve.get(COMPARED).text.split()).split("<tbody>")[-1]
 
 
 def test_model_without_points_on_its_card_has_the_one_that_it_scored_with(

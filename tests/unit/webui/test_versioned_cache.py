@@ -1,25 +1,31 @@
-"""The read cases are read again when anything changed, and not for each request."""
+"""Figures are worked out again when anything changed, and not for each request."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.unit.ledger.test_read_cases import MODEL, NO_SIGNS, SIGNS, decide, night
-from webui import read_cases_cache
-from webui.read_cases_cache import ReadCasesCache
-from worker.ledger import missed_cases
+from webui import versioned_cache
+from webui.versioned_cache import VersionedCache
+from worker.ledger import missed_cases, read_cases
 from worker.ledger.session import Ledger
 from worker.report.site_cases import SiteCases
 
 
-def of(cache: ReadCasesCache, ledger: Ledger) -> SiteCases:
+def of(cache: VersionedCache[SiteCases], ledger: Ledger) -> SiteCases:
     with ledger.reading() as session:
-        return cache.of(session, missed_cases.extent(session), MODEL)
+        runs = list(missed_cases.extent(session).runs)
+
+        def read() -> SiteCases:
+            found = read_cases.read_cases(session, runs, MODEL)
+            return SiteCases.of(found.images, found.score_first)
+
+        return cache.of(runs, read_cases.version(session), read)
 
 
 def test_cases_are_read_again_after_a_reading(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_cases_cache, "_KEEP_FACTOR", 0.0)
-    cache, ids = ReadCasesCache(), night(ledger)
+    monkeypatch.setattr(versioned_cache, "_KEEP_FACTOR", 0.0)
+    cache, ids = VersionedCache[SiteCases](), night(ledger)
     assert len(of(cache, ledger).every) == 0, "no run is read to the end"
     for image_id in (*ids[:3], ids[4]):
         decide(ledger, image_id, SIGNS)
@@ -35,8 +41,8 @@ def test_cases_are_read_again_after_a_reading(ledger: Ledger, monkeypatch: pytes
 def test_readings_meanwhile_do_not_make_every_request_wait(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_cases_cache, "_KEEP_FACTOR", 1e9)
-    cache, ids = ReadCasesCache(), night(ledger)
+    monkeypatch.setattr(versioned_cache, "_KEEP_FACTOR", 1e9)
+    cache, ids = VersionedCache[SiteCases](), night(ledger)
     for image_id in (*ids[:3], ids[4]):
         decide(ledger, image_id, SIGNS)
     first = of(cache, ledger)
