@@ -17,6 +17,7 @@ from worker.ledger.session import Ledger
 from worker.queue.dispatch import Dispatcher
 from worker.renditions.on_demand import OnDemand
 from worker.report.model_comparison import ModelComparison
+from worker.report.reading_figures import ReadingCounts
 from worker.report.site_cases import SiteCases
 from worker.store import open_store
 
@@ -36,6 +37,7 @@ class Dependencies:
         self.dispatcher = Dispatcher(settings, self.ledger)
         self.status_cache = StatusCache(self.ledger)
         self.read_cases = VersionedCache[SiteCases]()
+        self.reading_counts = VersionedCache[ReadingCounts]()
         self.model_comparisons = VersionedCache[ModelComparison]()
         self.verification = Verification()
 

@@ -29,6 +29,12 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
         context.close()
 
 
+@pytest.fixture(autouse=True)
+def figures_are_never_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each change show in the next figures: a test may ask for them right after the one before."""
+    monkeypatch.setattr("webui.versioned_cache._KEEP_FACTOR", 0.0)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One Chromium for all tests."""

@@ -7,8 +7,8 @@ from flask.typing import ResponseReturnValue
 
 from webui.access import identity
 from webui.access.permissions import Permission, needs
+from webui.agreement_query import figures_of_readings
 from webui.dependencies import dependencies
-from worker.report.reading_figures import reading_figures
 from worker.report.reading_figures_formats import FORMATS
 
 api = Blueprint("api_agreement", __name__, url_prefix="/api/v1")
@@ -24,7 +24,7 @@ def show() -> ResponseReturnValue:
     if format_name not in FORMATS:
         abort(400, f"`format` must be one of {', '.join(FORMATS)}")
     with dependencies().ledger.reading() as session:
-        figures = reading_figures(session, names=identity.current().may(Permission.IMAGES))
+        figures = figures_of_readings(session, names=identity.current().may(Permission.IMAGES))
     content_type = _CONTENT_TYPES[format_name]
     response = Response(FORMATS[format_name](figures), content_type=f"{content_type}; charset=utf-8")
     response.headers.set("Content-Disposition", "attachment", filename=f"nightread-agreement.{format_name}")

@@ -7,10 +7,11 @@ from flask.typing import ResponseReturnValue
 
 from webui.access import identity
 from webui.access.permissions import Permission, needs
+from webui.agreement_query import figures_of_readings
 from webui.dependencies import dependencies
 from webui.formatting import FINDINGS
 from worker.ledger import double_readings, missed_cases, protocols
-from worker.report.reading_figures import SMALLEST, reading_figures
+from worker.report.reading_figures import SMALLEST
 
 pages = Blueprint("agreement", __name__)
 
@@ -27,7 +28,7 @@ def show() -> ResponseReturnValue:
     with dependencies().ledger.reading() as session:
         return render_template(
             "agreement.html",
-            figures=reading_figures(session, names=names),
+            figures=figures_of_readings(session, names=names),
             protocol=protocols.in_force(session).protocol,
             findings=FINDINGS,
             smallest=SMALLEST,

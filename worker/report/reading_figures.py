@@ -112,15 +112,26 @@ class ReadingFigures:
     model: OfModel
 
 
-def reading_figures(session: Session, *, names: bool = True) -> ReadingFigures:
-    """Read the figures from the ledger. Without `names`, numbers stand for readers."""
-    found = double_readings.latest_pairs(session)
-    ids = {reader for pair in found.pairs for reader in (pair.first_reader, pair.second_reader)}
+@dataclass(frozen=True)
+class ReadingCounts:
+    """What was counted, with the ids of readers: the part of the figures that reads many rows."""
+
+    pairs: DoubleReadings
+    model: OfModel
+
+
+def reading_counts(session: Session, extent: Extent) -> ReadingCounts:
+    """Count the latest second readings, and the final readings of the runs of an extent."""
+    return ReadingCounts(double_readings.latest_pairs(session), of_model(session, extent))
+
+
+def reading_figures(session: Session, counts: ReadingCounts, *, names: bool = True) -> ReadingFigures:
+    """Return the figures of these counts. Without `names`, numbers stand for readers."""
+    pairs = counts.pairs.pairs
+    ids = {reader for pair in pairs for reader in (pair.first_reader, pair.second_reader)}
     known = users.names_of(session, map(actors.user, ids)) if names else {}
-    return ReadingFigures(
-        of_readers(found, {reader: known.get(actors.user(reader), f"reader {reader}") for reader in ids}),
-        of_model(session),
-    )
+    called = {reader: known.get(actors.user(reader), f"reader {reader}") for reader in ids}
+    return ReadingFigures(of_readers(counts.pairs, called), counts.model)
 
 
 def of_readers(found: DoubleReadings, names: Mapping[int, str]) -> OfReaders:
@@ -143,9 +154,8 @@ def of_readers(found: DoubleReadings, names: Mapping[int, str]) -> OfReaders:
     )
 
 
-def of_model(session: Session) -> OfModel:
-    """Return what the model missed in the latest runs that are read to the end."""
-    extent = missed_cases.extent(session)
+def of_model(session: Session, extent: Extent) -> OfModel:
+    """Return what the model missed in the runs of an extent."""
     read = missed_cases.read(session, list(extent.runs))
     if not extent.runs:
         return OfModel(extent, read, None, "There is no run that can be counted.")

@@ -28,6 +28,12 @@ PROBABILITIES = (0.97, 0.93, 0.93, 0.71, 0.55, 0.41, 0.2, 0.01)
 Reader = Callable[[str], FlaskClient]
 
 
+@pytest.fixture(autouse=True)
+def figures_are_never_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each change show in the next figures: a test may ask for them right after the one before."""
+    monkeypatch.setattr("webui.versioned_cache._KEEP_FACTOR", 0.0)
+
+
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of phantoms that the tests share."""

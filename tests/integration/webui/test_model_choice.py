@@ -221,10 +221,7 @@ def test_comparison_uses_the_point_of_the_site(eve: FlaskClient, compared: Night
     assert "Image 2<" in rows
 
 
-def test_comparison_follows_each_new_score_and_reading(
-    eve: FlaskClient, night: Night, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("webui.versioned_cache._KEEP_FACTOR", 0.0)
+def test_comparison_follows_each_new_score_and_reading(eve: FlaskClient, night: Night) -> None:
     make_patients(night.ledger)
     read_images(night.ledger, dict.fromkeys(range(1, 9), SIGNS), drawn=[7, 8])
     shadow_scores(night.ledger, dict.fromkeys(range(1, 6), 0.9))
