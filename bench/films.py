@@ -29,8 +29,9 @@ from worker.errors import RejectedImage
 from worker.inference.admission import Admission, Admitted
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
+from worker.inference.exposure import normalise
 from worker.inference.gate import Gate, open_gate
-from worker.inference.preprocess import WHOLE_PICTURE, checked_film, normalise
+from worker.inference.preprocess import WHOLE_PICTURE, checked_film
 from worker.inference.triage import triage
 from worker.progress import progress
 

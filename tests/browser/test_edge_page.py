@@ -28,9 +28,10 @@ from worker.config import ROOT, Settings
 from worker.errors import REJECTIONS, RejectedImage
 from worker.imagefile.limits import limits_of
 from worker.inference.bundle import load_bundle
+from worker.inference.exposure import normalise
 from worker.inference.film import NoSingleFilm, find_film
 from worker.inference.margins import has_wide_margin
-from worker.inference.preprocess import decode_film, normalise
+from worker.inference.preprocess import decode_film
 from worker.phantom import draw_phantom
 from worker.screening import open_scorer
 

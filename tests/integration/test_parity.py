@@ -26,7 +26,8 @@ from training.export.release import reference
 from worker.config import Settings
 from worker.inference.bundle import load_bundle
 from worker.inference.classifier import Classifier
-from worker.inference.preprocess import normalise, to_model_input
+from worker.inference.exposure import normalise
+from worker.inference.preprocess import to_model_input
 from worker.inference.runtime import LiteRtRuntime, TensorFlowRuntime
 from worker.phantom import draw_phantom
 

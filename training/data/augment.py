@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 
 from training.data.spectrum import restyled
 from training.recipe import AugmentSection, Range
-from worker.inference.preprocess import normalise
+from worker.inference.exposure import normalise
 
 Grey = NDArray[np.uint8]
 # Left, top, right and bottom of a part of an image, as shares of its edges.

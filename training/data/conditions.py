@@ -12,8 +12,8 @@ from training.data.augment import WHOLE, acquired, augmented_batch, degraded
 from training.data.cohort import Cohort
 from training.data.spectrum import radial_spectra, restyled
 from training.recipe import Recipe
+from worker.inference.exposure import normalise
 from worker.inference.lungs import cut, whole_film
-from worker.inference.preprocess import normalise
 from worker.inference.second_look import views
 
 PLAIN, STRESSED, RESTYLED = "plain", "stressed", "restyled"

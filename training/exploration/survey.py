@@ -21,7 +21,8 @@ from PIL import Image
 from training.exploration.duplicates import fine_detail, perceptual_hash
 from training.exploration.inventory import ListedImage
 from worker.errors import RejectedImage
-from worker.inference.preprocess import checked_grey, normalise
+from worker.inference.exposure import normalise
+from worker.inference.preprocess import checked_grey
 
 # Networks see about this size; exposure and sharpness are measured at it.
 SIDE = 128

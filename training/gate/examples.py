@@ -16,8 +16,8 @@ from training.gate.plate import SIDE, Grey
 from training.gate.variation import roughened, varied
 from training.gate.volume import frontal
 from training.recipe import GateSection
+from worker.inference.exposure import normalise
 from worker.inference.gate import FRONTAL, downsample
-from worker.inference.preprocess import normalise
 from worker.phantom import draw_phantom
 
 LABELS = (FRONTAL, "inverted", "turned_right", "turned_left", "upside_down", "lateral", "not_a_chest")

@@ -22,6 +22,7 @@ from worker.card.identity import LUNGS
 from worker.card.loading import CARD
 from worker.errors import ModelUnusable
 from worker.inference.bundle import Bundle
+from worker.inference.exposure import normalise
 from worker.inference.gate import downsample
 from worker.inference.lungs import (
     FIELD_SIDE,
@@ -33,7 +34,6 @@ from worker.inference.lungs import (
     find_box,
     whole_film,
 )
-from worker.inference.preprocess import normalise
 from worker.inference.runtime import LiteRtRuntime
 
 _REUSED = "The lung network is that of {name} {version}: there were no masks, so nothing was measured."

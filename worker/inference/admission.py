@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from worker.errors import RejectedImage
 from worker.inference.bundle import Bundle
+from worker.inference.exposure import normalise
 from worker.inference.film import Box
 from worker.inference.gate import Gate, open_gate
 from worker.inference.lungs import (
@@ -22,7 +23,7 @@ from worker.inference.lungs import (
     reduced,
 )
 from worker.inference.margins import has_wide_margin
-from worker.inference.preprocess import Film, Picture, checked_film, normalise
+from worker.inference.preprocess import Film, Picture, checked_film
 
 
 @dataclass(frozen=True)

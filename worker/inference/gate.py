@@ -18,7 +18,7 @@ from PIL import Image
 from worker.card.loading import parse_section
 from worker.card.schema import GateSection
 from worker.errors import REJECTIONS, ModelUnusable, RejectedImage
-from worker.inference.exposure import bounds
+from worker.inference.exposure import bounds, counts_of
 from worker.inference.runtime import LiteRtRuntime, Runtime
 from worker.inference.softmax import softmax
 
@@ -47,10 +47,12 @@ def check_exposure(grey: NDArray[np.uint8]) -> None:
         RejectedImage: `blank` when the grey values hardly differ; `saturated` when nearly all of them are
             pure black or pure white.
     """
-    low, high = bounds(grey)
+    counts = counts_of(grey)
+    low, high = bounds(counts)
     if high - low < SMALLEST_SPAN:
         raise RejectedImage("blank")
-    if np.mean((grey <= _NEARLY) | (grey >= _WHITE - _NEARLY)) > LARGEST_SATURATED:
+    saturated = counts[: _NEARLY + 1].sum() + counts[_WHITE - _NEARLY :].sum()
+    if saturated > LARGEST_SATURATED * grey.size:
         raise RejectedImage("saturated")
 
 

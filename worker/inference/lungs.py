@@ -20,8 +20,9 @@ from worker.card.identity import LUNGS
 from worker.card.loading import parse_section
 from worker.card.schema import LungsSection
 from worker.errors import ModelUnusable
+from worker.inference.exposure import normalise
 from worker.inference.gate import downsample
-from worker.inference.preprocess import LUNGS_ALONE, normalise
+from worker.inference.preprocess import LUNGS_ALONE
 from worker.inference.runtime import LiteRtRuntime, Runtime
 
 # Edge of the square film that the lungs are cut from, in pixels, and what the JPEG decoder leaves to the scaling

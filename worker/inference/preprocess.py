@@ -21,7 +21,7 @@ from worker.errors import RejectedImage, raise_fault
 from worker.imagefile.scans import MOST_SCANS, has_too_many_scans
 from worker.inference import gate
 from worker.inference.decoding import decode_to_grey
-from worker.inference.exposure import equalise, stretch
+from worker.inference.exposure import normalise
 from worker.inference.film import LONGEST_SIDE, Box, NoSingleFilm, find_film
 
 # A model is trained and scores with one version. Predictions of older models are replayed with theirs.
@@ -138,21 +138,6 @@ def decode_film(picture: Picture, side: int, version: str = FILM_ALONE, fineness
     except _DAMAGED as error:
         raise_fault(error)
         raise _as_rejection(error) from error
-
-
-def normalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Normalise the exposure: equalise the histogram, then stretch the range that a plain border takes up.
-
-    With stretching alone, a network learns the haze of an image as a short cut, which fails in other
-    hospitals; docs/model.md has the measurements.
-
-    Args:
-        grey: grey values 0..255, shape (side, side).
-
-    Returns:
-        An array of the same shape that contains 0 and 255, unless all values are equal.
-    """
-    return stretch(equalise(grey))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from worker.card.loading import CARD
 from worker.errors import ModelUnusable, RejectedImage
 from worker.inference.admission import Admission
 from worker.inference.bundle import load_bundle
+from worker.inference.exposure import normalise
 from worker.inference.lungs import (
     FIELD_SIDE,
     LungBox,
@@ -28,7 +29,7 @@ from worker.inference.lungs import (
     reduced,
     whole_film,
 )
-from worker.inference.preprocess import FILM_ALONE, normalise, to_model_input
+from worker.inference.preprocess import FILM_ALONE, to_model_input
 from worker.phantom import draw_phantom
 
 LEAST = 0.05

@@ -17,8 +17,8 @@ from PIL import Image
 from tests.conftest import TEST_DATA
 from worker.errors import RejectedImage
 from worker.inference import gate
-from worker.inference.exposure import bounds, equalise, stretch
-from worker.inference.preprocess import decode_film, normalise, to_model_input
+from worker.inference.exposure import bounds, counts_of, equalising, normalise, stretching
+from worker.inference.preprocess import decode_film, to_model_input
 from worker.phantom import draw_phantom
 
 SIDE = 128
@@ -215,12 +215,24 @@ def test_fewer_than_sixteen_levels_are_blank() -> None:
     gate.check_exposure(enough)
 
 
+def stretched(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return stretching(counts_of(grey))[grey]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_normalise_equalises_and_then_stretches_each_pixel(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    levels = rng.integers(0, 256, rng.integers(1, 257)).astype(np.uint8)
+    grey = rng.choice(levels, (rng.integers(1, 40), rng.integers(1, 40)))
+    assert np.array_equal(normalise(grey), stretched(equalising(counts_of(grey))[grey]))
+
+
 def test_equalise_gives_the_share_of_darker_pixels() -> None:
     grey = np.arange(256, dtype=np.uint8).repeat(4)
-    assert np.abs(equalise(grey).astype(int) - grey).max() <= 1
+    assert np.abs(equalising(counts_of(grey)).astype(int) - np.arange(256)).max() <= 1
     four = np.array([10, 10, 11, 200] * 64, dtype=np.uint8)
     # With the limit, the three values have equal counts: their middles are 1/6, 3/6 and 5/6.
-    assert equalise(four)[:4].tolist() == [43, 43, 128, 213]
+    assert equalising(counts_of(four))[[10, 11, 200]].tolist() == [43, 128, 213]
 
 
 @pytest.mark.parametrize("gamma", [0.5, 0.7])  # above 1, dark values would become equal
@@ -228,7 +240,7 @@ def test_a_tone_curve_has_no_effect(gamma: float) -> None:
     grey = np.asarray(draw_phantom(9, width=SIDE, height=SIDE))
     curve = np.rint(255 * np.linspace(0, 1, 256) ** gamma).astype(np.uint8)
     assert difference(normalise(curve[grey]), normalise(grey)) < 1
-    assert difference(stretch(curve[grey]), stretch(grey)) > 10
+    assert difference(stretched(curve[grey]), stretched(grey)) > 10
 
 
 def test_an_empty_border_takes_up_little_of_the_range() -> None:
@@ -239,10 +251,10 @@ def test_an_empty_border_takes_up_little_of_the_range() -> None:
 
 def test_stretch_maps_the_percentiles_to_the_ends() -> None:
     grey = np.repeat(np.arange(100, 200, dtype=np.uint8), 10)
-    assert bounds(grey) == (101, 198)
+    assert bounds(counts_of(grey)) == (101, 198)
     # 150 is 49 of 97 levels above the lower bound: 128.8, which is rounded, not truncated.
-    assert stretch(grey)[[0, 10, 500, 980, 990]].tolist() == [0, 0, 129, 255, 255]
-    assert np.all(np.diff(stretch(grey).astype(int)) >= 0)
+    assert stretched(grey)[[0, 10, 500, 980, 990]].tolist() == [0, 0, 129, 255, 255]
+    assert np.all(np.diff(stretched(grey).astype(int)) >= 0)
 
 
 def test_stretch_makes_a_single_value_black() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from worker.config import Settings
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier, scores_of
-from worker.inference.preprocess import normalise
+from worker.inference.exposure import normalise
 from worker.inference.second_look import VIEWS, SecondLook, average, views
 from worker.phantom import draw_phantom
 

@@ -22,7 +22,8 @@ from training.errors import WrongInput
 from training.recipe import RECIPES, StressSection, load_recipe
 from worker.errors import ModelUnusable, RejectedImage
 from worker.inference.bundle import load_bundle
-from worker.inference.preprocess import decode_film, normalise
+from worker.inference.exposure import normalise
+from worker.inference.preprocess import decode_film
 from worker.phantom import write_phantom
 
 STILL = BaselineAugment(rotation=0, shift=0, flip=0)

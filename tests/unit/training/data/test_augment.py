@@ -13,7 +13,7 @@ from training.data.augment import augmented, augmented_batch
 from training.data.spectrum import radial_spectra
 from training.errors import WrongInput
 from training.recipe import AugmentSection, load_recipe, recipe_of_card, with_overrides
-from worker.inference.preprocess import normalise
+from worker.inference.exposure import normalise
 from worker.phantom import draw_phantom
 
 RECIPE = load_recipe("nightread")

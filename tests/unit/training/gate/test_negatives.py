@@ -12,7 +12,7 @@ from training.gate.negatives import NEVER_TRAINED_ON, SPOILED, THINGS
 from training.gate.plate import SIDE, Grey, Plate
 from training.gate.variation import STRESSES, placed, roughened, varied
 from training.gate.volume import frontal
-from worker.inference.exposure import bounds
+from worker.inference.exposure import bounds, counts_of
 from worker.inference.gate import SMALLEST_SPAN
 from worker.phantom import draw_phantom
 
@@ -36,7 +36,7 @@ def test_drawing_follows_its_seed_and_is_not_empty(kind: str) -> None:
         assert grey.dtype == np.uint8
         assert np.array_equal(grey, from_seed(kind, seed))
     assert len({grey.tobytes() for grey in drawings}) == 6
-    spans = [high - low for low, high in map(bounds, drawings)]
+    spans = [high - low for low, high in map(bounds, map(counts_of, drawings))]
     assert sum(span >= SMALLEST_SPAN for span in spans) >= 5
 
 
