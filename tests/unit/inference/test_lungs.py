@@ -18,12 +18,11 @@ from worker.card.loading import CARD
 from worker.errors import ModelUnusable, RejectedImage
 from worker.inference.admission import Admission
 from worker.inference.bundle import load_bundle
+from worker.inference.lung_box import LungBox, find_box
 from worker.inference.lungs import (
     FIELD_SIDE,
-    LungBox,
     LungFinder,
     cut,
-    find_box,
     open_lungs,
     reduced,
     whole_film,
