@@ -1,8 +1,7 @@
-// Turns a picture into model input, as version 2 of worker/inference/preprocess.py, with the checks of admission.py.
+// Decodes a picture to a grey square that shows its film, as worker/inference/preprocess.py, with the check of its exposure.
 
 import { bounds, equalised, stretched } from "./exposure.js";
 import { findFilm, LONGEST_SIDE } from "./film.js";
-import { hasWideMargin } from "./margins.js";
 import { round } from "./numbers.js";
 import { Picture } from "./picture.js";
 import { Plane } from "./plane.js";
@@ -17,11 +16,11 @@ const NEARLY = 2;
 
 /**
  * @param {Picture} picture
- * @param {number} side edge of the model input.
- * @returns {Promise<{ input: Plane, crop: Box | null }>} `crop` is the film, in pixels of the upright original; null: all.
+ * @param {number} side edge of the square.
+ * @returns {Promise<{ grey: Plane, crop: Box | null }>} `crop` is the film, in pixels of the upright original; null: all.
  * @throws {Rejected}
  */
-export async function toModelInput(picture, side) {
+export async function checkedFilm(picture, side) {
   let image = await picture.decode(2 * side);
   const crop = cropOf(picture, image);
   if (crop !== null) {
@@ -30,11 +29,14 @@ export async function toModelInput(picture, side) {
   }
   const grey = resized(image, side, side, BILINEAR, crop === null ? undefined : boxIn(picture, image, crop));
   checkExposure(grey);
-  if (hasWideMargin(grey)) {
-    throw new Rejected("on_a_page");
-  }
-  return { input: stretched(equalised(grey)), crop };
+  return { grey, crop };
 }
+
+/**
+ * @param {Plane} grey
+ * @returns {Plane} with its exposure evened out.
+ */
+export const normalised = (grey) => stretched(equalised(grey));
 
 // The film, in pixels of the upright original.
 function cropOf(picture, image) {

@@ -1,12 +1,11 @@
 // Scores a file in the browser, with the numbers of the worker (worker/screening.py).
 
+import { Admission } from "./admission.js";
 import { Network, startRuntime } from "./network.js";
 import { logAddExp, softmax } from "./numbers.js";
 import { LIMITS, Picture } from "./picture.js";
-import { Plane } from "./plane.js";
-import { toModelInput } from "./preprocess.js";
 import { Rejected } from "./rejection.js";
-import { BILINEAR, BOX, resized } from "./resample.js";
+import { BILINEAR, resized } from "./resample.js";
 
 const ENLARGED_SHARE = 0.9;
 const FULL_SCALE = 24;
@@ -62,7 +61,7 @@ export class Scorer {
     const [network, gateNetwork] = await Promise.all([content("model.tflite"), gate && content("gate.tflite")]);
     await startRuntime();
     scorer.network = await Network.load(network);
-    scorer.gate = gateNetwork && await Network.load(gateNetwork);
+    scorer.admission = new Admission(scorer.setup, gateNetwork && await Network.load(gateNetwork));
     return scorer;
   }
 
@@ -73,8 +72,7 @@ export class Scorer {
    */
   async score(data) {
     const picture = new Picture(data);
-    const { input, crop } = await toModelInput(picture, this.setup.side);
-    await this.checkGate(input);
+    const { input, crop } = await this.admission.admit(picture);
     this.checkFilm(crop);
     const first = Array.from(await this.network.run(input));
     const look = this.setup.second_look;
@@ -83,18 +81,6 @@ export class Scorer {
     const evidence = looked_twice ? await this.secondLook(input, first) : first;
     const size = { width: picture.width, height: picture.height };
     return { ...this.scores(evidence), crop, looked_twice, size };
-  }
-
-  async checkGate(input) {
-    const { gate } = this.setup;
-    if (!gate) {
-      return;
-    }
-    const probabilities = softmax(await this.gate.run(resized(input, gate.side, gate.side, BOX)));
-    if (1 - probabilities[0] > gate.threshold) {
-      const others = probabilities.slice(1);
-      throw new Rejected(gate.labels[1 + others.indexOf(Math.max(...others))]);
-    }
   }
 
   checkFilm(crop) {
