@@ -47,7 +47,7 @@ export function draw(canvas, grey, score) {
   const place = [part.left * x, part.top * y, (part.right - part.left) * x, (part.bottom - part.top) * y];
   context.drawImage(drawn(SIDE, SIDE, (i) => COLOURS[map.data[i]]), ...place);
   if (score.lungs) {
-    Object.assign(context, { strokeStyle: FRAME, lineWidth: Math.max(grey.width, grey.height) / 400 });
+    Object.assign(context, { strokeStyle: FRAME, lineWidth: Math.max(1, grey.width / 400, grey.height / 400) });
     context.strokeRect(...place);
   }
 }
