@@ -20,7 +20,7 @@ import simplejpeg
 from axe_playwright_python.sync_playwright import Axe
 from click.testing import CliRunner
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from playwright.sync_api import Error, Page, expect
 
 from tests.bundles import with_lungs
@@ -218,6 +218,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         ((20, 20, 20, 20), 0), ((1000, 1000, 1000, 1000), 240),
     )):  # fmt: skip
         on_page(8, border, level).save(folder / f"page-{number}.{'png' if number % 2 else 'jpg'}")
+    # No film is found in it, but a wide margin.
+    on_page(8, (0, 0, 90, 90), 200).filter(ImageFilter.GaussianBlur(10)).save(folder / "soft-margin.png")
     originals = sorted((TEST_DATA / "pediatric_originals").glob("*/*.jpeg"))[::8]
     adults = sorted((TEST_DATA / "adult" / "images").glob("*"))[::60]
     children = sorted((TEST_DATA / "pediatric" / "train").glob("*/*.jpeg"))[::500]
