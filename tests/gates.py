@@ -35,9 +35,9 @@ def gated_bundle(folder: Path) -> Path:
     return folder
 
 
-def ungated_bundle(folder: Path) -> Path:
-    """Copy the default bundle to `folder`, without a gate."""
-    shutil.copytree(Settings().model, folder)
+def ungated_bundle(folder: Path, source: Path | None = None) -> Path:
+    """Copy a bundle (None: the default one) to `folder`, without its gate."""
+    shutil.copytree(source or Settings().model, folder)
     card = json.loads((folder / CARD).read_text())
     card.pop(SECTION, None)
     card["files"].pop(FILE, None)

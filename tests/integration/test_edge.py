@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from packaging.requirements import Requirement
 from PIL import Image, ImageOps
 
+from tests.bundles import with_lungs
 from tests.conftest import TEST_DATA
 from training.export.litert import to_int8
 from worker.config import ROOT, Settings
@@ -27,13 +28,14 @@ from worker.errors import REJECTIONS
 from worker.imagefile.limits import limits_of
 from worker.inference.bundle import load_bundle
 from worker.inference.gate import downsample, open_gate
-from worker.inference.preprocess import to_model_input
+from worker.inference.preprocess import FILM_ALONE, LUNGS_ALONE, to_model_input
 from worker.inference.runtime import LiteRtRuntime
 from worker.inference.softmax import softmax
 from worker.phantom import draw_phantom, write_phantom
 from worker.screening import open_scorer
 
 PAGE = (ROOT / "docs" / "edge.md").read_text(encoding="utf-8")
+SHIPPED = Settings().model
 NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")
 # Prepended to a program, this hides the named modules from it.
 GUARD = """
@@ -52,7 +54,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     path = tmp_path_factory.mktemp("edge") / "score.py"
     path.write_text(code, encoding="utf-8")
-    for copied in ("film.py", "margins.py"):
+    for copied in ("film.py", "lung_box.py", "margins.py"):
         shutil.copy(ROOT / "worker" / "inference" / copied, path.parent)
     return path
 
@@ -75,36 +77,48 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def run(program: Path, bundle: Path, picture: Path) -> dict[str, Any]:
     command = [sys.executable, str(program), str(bundle), str(picture)]
-    # Without the path to this project: the program must need nothing of it but the two copies.
+    # Without the path to this project: the program must need nothing of it but the three copies.
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=program.parent, env=alone)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def screened(*pictures: Path) -> list[dict[str, Any]]:
+def screened(*pictures: Path, bundle: Path = SHIPPED) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "worker.cli", "screen", "--json", *map(str, pictures)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    chosen = {**os.environ, "NIGHTREAD_MODEL": str(bundle)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=chosen)
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
 
-def test_documented_program_equals_screen(program: Path, pictures: list[Path]) -> None:
-    settings = Settings()
-    for picture, expected in zip(pictures, screened(*pictures), strict=True):
-        found = run(program, settings.model, picture)
+@pytest.fixture(scope="module", params=[FILM_ALONE, LUNGS_ALONE])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of each preprocessing."""
+    if request.param == FILM_ALONE:
+        return SHIPPED
+    return with_lungs(tmp_path_factory.mktemp("lungs") / "bundle")
+
+
+def test_documented_program_equals_screen(program: Path, bundle: Path, pictures: list[Path]) -> None:
+    for picture, expected in zip(pictures, screened(*pictures, bundle=bundle), strict=True):
+        found = run(program, bundle, picture)
         assert found["outcome"] == expected["outcome"], picture
         if found["outcome"] == "scored":
+            assert (found["lungs"] is None) == (bundle == SHIPPED)
+            assert (found["crop"], found["lungs"]) == (expected["crop"], expected["lungs"])
             assert {name: round(found[name], 6) for name in NUMBERS} == {n: expected[n] for n in NUMBERS}
             assert (found["verdict"], found["model"]) == (expected["verdict"], expected["model"])
 
 
-def test_documented_program_equals_the_server_bit_for_bit(program: Path, pictures: list[Path]) -> None:
-    settings = Settings()
+def test_documented_program_equals_the_server_bit_for_bit(
+    program: Path, bundle: Path, pictures: list[Path]
+) -> None:
+    settings = Settings(model=bundle)
     scorer = open_scorer(settings)
     scored = 0
     for picture in pictures:
-        found = run(program, settings.model, picture)
+        found = run(program, bundle, picture)
         if found["outcome"] == "scored":
             prepared = scorer.prepare(picture.read_bytes(), limits_of(settings))
             (expected,) = scorer.score([prepared])
@@ -187,6 +201,27 @@ def test_documented_program_cuts_out_the_film_as_the_server_does(
     assert (found["crop"], found["verdict"]) == (expected["crop"], expected["verdict"])
     assert (found["crop"] is not None) == (sum(border) > 80)
     assert {name: round(found[name], 6) for name in NUMBERS} == {n: expected[n] for n in NUMBERS}
+
+
+@pytest.mark.parametrize("file", ["picture.png", "picture.jpg"])
+def test_documented_program_finds_the_lungs_of_a_film_on_a_page(
+    program: Path, tmp_path: Path, file: str
+) -> None:
+    bundle = with_lungs(tmp_path / "bundle")
+    ImageOps.expand(draw_phantom(8, width=600), (90, 120, 40, 60), 255).save(tmp_path / file)
+    found, (expected,) = run(program, bundle, tmp_path / file), screened(tmp_path / file, bundle=bundle)
+    assert found["crop"] is not None
+    for name in ("crop", "lungs", "verdict", "model"):
+        assert found[name] == expected[name]
+    assert {name: round(found[name], 6) for name in NUMBERS} == {n: expected[n] for n in NUMBERS}
+
+
+def test_documented_program_rejects_a_picture_without_lungs(program: Path, tmp_path: Path) -> None:
+    # No film has as much lung as this rule asks for.
+    bundle = with_lungs(tmp_path / "bundle", least_area=0.9)
+    picture = write_phantom(tmp_path / "phantom.jpg", 1, width=600)
+    assert run(program, bundle, picture) == {"outcome": "rejected", "reason": "no_lungs"}
+    assert screened(picture, bundle=bundle)[0]["reason"] == REJECTIONS["no_lungs"]
 
 
 def test_documented_program_rejects_two_films_as_the_server_does(program: Path, tmp_path: Path) -> None:

@@ -24,14 +24,13 @@ from worker.errors import ModelUnusable
 from worker.inference.bundle import Bundle
 from worker.inference.exposure import normalise
 from worker.inference.gate import downsample
+from worker.inference.lung_box import LungBox, find_box
 from worker.inference.lungs import (
     FIELD_SIDE,
     NETWORK_SIDE,
     SECTION,
-    LungBox,
     LungFinder,
     cut,
-    find_box,
     whole_film,
 )
 from worker.inference.runtime import LiteRtRuntime

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.inference.lungs import LungBox
+from worker.inference.lung_box import LungBox
 
 _HALF = 0.5
 

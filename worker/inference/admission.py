@@ -12,11 +12,11 @@ from worker.inference.bundle import Bundle
 from worker.inference.exposure import normalise
 from worker.inference.film import Box
 from worker.inference.gate import Gate, open_gate
+from worker.inference.lung_box import LungBox
 from worker.inference.lungs import (
     FIELD_FINENESS,
     FIELD_SIDE,
     WHOLE_SIDE,
-    LungBox,
     LungFinder,
     cut,
     open_lungs,

@@ -13,18 +13,18 @@ from PIL import Image, ImageOps
 
 from tests.bundles import with_lungs
 from tests.files import encoded
+from tests.gates import ungated_bundle
 from worker.card.identity import LUNGS, model_sha256
 from worker.card.loading import CARD
 from worker.errors import ModelUnusable, RejectedImage
 from worker.inference.admission import Admission
 from worker.inference.bundle import load_bundle
 from worker.inference.exposure import normalise
+from worker.inference.lung_box import LungBox, find_box
 from worker.inference.lungs import (
     FIELD_SIDE,
-    LungBox,
     LungFinder,
     cut,
-    find_box,
     open_lungs,
     reduced,
     whole_film,
@@ -160,17 +160,8 @@ def test_arms_and_borders_do_not_change_the_model_input_much(admission: Admissio
 
 def test_picture_without_lungs_is_rejected(folder: Path, tmp_path: Path) -> None:
     """The gate would say so first, so this bundle has none."""
-    card = json.loads((folder / CARD).read_text())
-    for name in ("gate", "gate.tflite"):
-        card.pop(name, None)
-        card["files"].pop(name, None)
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    for name in card["files"]:
-        (bare / name).write_bytes((folder / name).read_bytes())
-    (bare / CARD).write_text(json.dumps(card))
     picture = Image.radial_gradient("L")
-    admission = Admission(load_bundle(bare))
+    admission = Admission(load_bundle(ungated_bundle(tmp_path / "bare", folder)))
     with pytest.raises(RejectedImage) as rejected:
         admission.admit(encoded(picture, "PNG"))
     assert rejected.value.code == "no_lungs"

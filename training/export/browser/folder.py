@@ -16,14 +16,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.errors import WrongInput
+from worker.card.identity import LUNGS
 from worker.errors import REJECTIONS
+from worker.inference.admission import Admission
 from worker.inference.bundle import Bundle
 from worker.inference.gate import FILE as GATE
-from worker.inference.preprocess import FILM_ALONE
+from worker.inference.lungs import SECTION
+from worker.inference.preprocess import FILM_ALONE, LUNGS_ALONE
 
 _HERE = Path(__file__).parent
 _LICENCE = _HERE.parents[1] / "network" / "weights" / "LICENSE.apache-2.0"
 LOCK = ("package.json", "package-lock.json")
+PREPROCESSING = (FILM_ALONE, LUNGS_ALONE)
 # Of the packages in the lock: file -> its name in the folder and its SHA-256. The build without relaxed SIMD runs in every
 # browser, and has the same numbers everywhere.
 RUNTIME = {
@@ -65,13 +69,16 @@ def write_folder(bundle: Bundle, out: Path, node_modules: Path | None = None) ->
 
     Raises:
         WrongInput: the page cannot run this model, `out` has content, or LiteRT.js is missing or another version.
+        ModelUnusable: the card contradicts itself, or a network does not fit.
         OSError: a file cannot be read or written.
     """
-    if bundle.preprocessing_version != FILM_ALONE:
+    if bundle.preprocessing_version not in PREPROCESSING:
         raise WrongInput(
-            f"The page implements preprocessing {FILM_ALONE}; "
+            f"The page implements preprocessing {' and '.join(PREPROCESSING)}; "
             f"the model in {bundle.folder} needs preprocessing {bundle.preprocessing_version}."
         )
+    # The worker's own check of gate and lung network.
+    Admission(bundle)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WrongInput(f"{out} exists already; name a new folder.")
     with _runtime(node_modules) as packages, tempfile.TemporaryDirectory(dir=out.parent) as work:
@@ -131,10 +138,10 @@ def _version() -> str:
 
 def _write_model(bundle: Bundle, folder: Path) -> None:
     card = bundle.card
-    names = [name for name in (bundle.file("litert").name, GATE) if name in card["files"]]
+    names = [name for name in (bundle.file("litert").name, GATE, LUNGS) if name in card["files"]]
     for name in names:
         shutil.copyfile(bundle.folder / name, folder / name)
-    look, gate = bundle.second_look, card.get("gate")
+    look, gate, lungs = bundle.second_look, card.get("gate"), card.get(SECTION)
     setup = {
         "name": bundle.name,
         "version": bundle.version,
@@ -145,6 +152,7 @@ def _write_model(bundle: Bundle, folder: Path) -> None:
         "temperature": bundle.temperature,
         "second_look": look and {"low": look.low, "high": look.high},
         "gate": gate and {name: gate[name] for name in ("labels", "side", "threshold")},
+        "lungs": lungs and {name: lungs[name] for name in ("margin", "least_area")},
         "operating_points": {
             name: {"band_low": point.band_low, "band_high": point.band_high}
             for name, point in bundle.operating_points.items()

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.bundles import with_lungs
 from training.export.browser import folder as module
 from training.export.browser.folder import LOCK, RUNTIME
+from worker.card.loading import CARD
 from worker.cli import nightread
 from worker.config import ROOT
 
@@ -59,6 +61,17 @@ def test_a_model_of_another_preprocessing_is_refused(tmp_path: Path) -> None:
     (bundle / "card.json").write_text(json.dumps(card))
     result = export(tmp_path / "page", bundle=bundle)
     assert (result.exit_code, "needs preprocessing 1" in re.sub(r"\s+", " ", result.output)) == (2, True)
+
+
+@pytest.mark.parametrize("missing", ["lungs", "gate"])
+def test_a_card_that_contradicts_itself_is_refused(tmp_path: Path, missing: str) -> None:
+    bundle = with_lungs(tmp_path / "bundle")
+    card = json.loads((bundle / CARD).read_text())
+    del card[missing]
+    (bundle / CARD).write_text(json.dumps(card))
+    result = export(tmp_path / "page", bundle=bundle)
+    assert (result.exit_code, f"section {missing}" in re.sub(r"\s+", " ", result.output)) == (2, True)
+    assert not (tmp_path / "page").exists()
 
 
 def test_only_the_page_takes_node_modules(tmp_path: Path) -> None:

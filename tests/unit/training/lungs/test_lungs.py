@@ -32,7 +32,8 @@ from worker.config import Settings
 from worker.errors import ModelUnusable
 from worker.inference.admission import Admission
 from worker.inference.bundle import load_bundle
-from worker.inference.lungs import FIELD_SIDE, NETWORK_SIDE, LungBox, LungFinder, find_box, whole_film
+from worker.inference.lung_box import LungBox, find_box
+from worker.inference.lungs import FIELD_SIDE, NETWORK_SIDE, LungFinder, whole_film
 from worker.inference.runtime import LiteRtRuntime
 from worker.phantom import write_phantom
 

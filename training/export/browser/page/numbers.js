@@ -1,5 +1,16 @@
 // Numbers as Python and NumPy have them.
 
+// Of `exp` in single precision: the logarithm of 2 in two parts, and a rational approximation between two powers of 2.
+const LOG2_E = Math.fround(1.44269504);
+const LN_2 = [0.693145752, 1.42860677e-6].map(Math.fround);
+const ABOVE = [
+  5.082762527590693718096e-4, 6.757896990527504603057e-3, 5.114512081637298353406e-2, 2.473615434895520810817e-1,
+  7.257664613233124478488e-1, 9.999999999980870924916e-1,
+].map(Math.fround);
+const BELOW = [2.159509375685829852307e-2, -2.742335390411667452936e-1, 1].map(Math.fround);
+// Added and taken off again, it rounds to an integer.
+const ROUNDING = 1.5 * 2 ** 23;
+
 /**
  * @param {number} value not negative.
  * @returns {number} the nearest integer; a half goes to the even one, as `round` of Python does.
@@ -19,6 +30,27 @@ export function softmax(logits) {
   const powers = Array.from(logits, (logit) => Math.exp(logit - largest));
   const sum = powers.reduce((a, b) => a + b, 0);
   return powers.map((power) => power / sum);
+}
+
+// A fused multiplication and addition: one rounding to single precision.
+const fused = (a, b, c) => Math.fround(a * b + c);
+
+// As NumPy computes it on x86 (numpy/_core/src/umath/loops_exponent_log.dispatch.c.src). It is off by a few units in the
+// last place, which can move a box by enough to change a pixel of the model input.
+function exp(x) {
+  const power = Math.fround(Math.fround(Math.fround(x * LOG2_E) + ROUNDING) - ROUNDING);
+  const rest = LN_2.reduce((left, part) => fused(-power, part, left), x);
+  const polynomial = (factors) => factors.reduce((sum, factor) => fused(sum, rest, factor));
+  return Math.fround(Math.fround(polynomial(ABOVE) / polynomial(BELOW)) * 2 ** power);
+}
+
+/**
+ * @param {number} logOdds
+ * @returns {number} the probability, in single precision, as worker/inference/lung_box.py.
+ */
+export function sigmoid(logOdds) {
+  const power = exp(-Math.min(30, Math.max(-30, logOdds)));
+  return Math.fround(1 / Math.fround(1 + power));
 }
 
 /**

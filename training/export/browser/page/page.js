@@ -128,6 +128,7 @@ function scoredContent(scorer, score) {
   const notes = [
     score.looked_twice && "The network looked again, at the mirrored and at the enlarged image, and the three looks were averaged.",
     score.crop && "A film was cut out of a margin or a page. Such an image is clear only far below the band.",
+    score.lungs && "The network saw only the part around the lungs. A frame shows it together with the map.",
     isOutside && "The figures of this model do not hold at this age, so the image is never clear.",
     scorer.setup.ages && age === null && "The age is not known, so nobody can tell whether the figures of this model hold.",
   ].filter(Boolean);
@@ -163,8 +164,7 @@ function documentOf({ setup }, { score = null, verdict = null, reason = null, po
     confidence: rounded(score?.confidence),
     verdict,
     crop: score?.crop ?? null,
-    // This page scores with models that have no lung network.
-    lungs: null,
+    lungs: score?.lungs ?? null,
     population,
     model: setup.model,
     model_verified: setup.verified,

@@ -1,14 +1,14 @@
-// Turns a picture into model input, as version 2 of worker/inference/preprocess.py, with the checks of admission.py.
+// Decodes a picture to a grey square that shows its film, as worker/inference/preprocess.py, with the check of its exposure.
 
 import { bounds, equalised, stretched } from "./exposure.js";
 import { findFilm, LONGEST_SIDE } from "./film.js";
-import { hasWideMargin } from "./margins.js";
 import { round } from "./numbers.js";
 import { Picture } from "./picture.js";
 import { Plane } from "./plane.js";
 import { Rejected } from "./rejection.js";
 import { BILINEAR, resized } from "./resample.js";
 
+const FINENESS = 2;
 const SMALLEST_SPAN = 16;
 const LARGEST_SATURATED = 0.9;
 const NEARLY = 2;
@@ -17,24 +17,29 @@ const NEARLY = 2;
 
 /**
  * @param {Picture} picture
- * @param {number} side edge of the model input.
- * @returns {Promise<{ input: Plane, crop: Box | null }>} `crop` is the film, in pixels of the upright original; null: all.
+ * @param {number} side edge of the square.
+ * @param {number} fineness a JPEG is decoded with at least so many times `side` pixels on each side of the film.
+ * @returns {Promise<{ grey: Plane, crop: Box | null }>} `crop` is the film, in pixels of the upright original; null: all.
  * @throws {Rejected}
  */
-export async function toModelInput(picture, side) {
-  let image = await picture.decode(2 * side);
+export async function checkedFilm(picture, side, fineness = FINENESS) {
+  const least = Math.ceil(fineness * side);
+  let image = await picture.decode(least);
   const crop = cropOf(picture, image);
   if (crop !== null) {
     const finer = Math.max(picture.width / (crop.right - crop.left), picture.height / (crop.bottom - crop.top));
-    image = await picture.decode(Math.ceil(2 * side * finer));
+    image = await picture.decode(Math.ceil(least * finer));
   }
   const grey = resized(image, side, side, BILINEAR, crop === null ? undefined : boxIn(picture, image, crop));
   checkExposure(grey);
-  if (hasWideMargin(grey)) {
-    throw new Rejected("on_a_page");
-  }
-  return { input: stretched(equalised(grey)), crop };
+  return { grey, crop };
 }
+
+/**
+ * @param {Plane} grey
+ * @returns {Plane} with its exposure evened out.
+ */
+export const normalised = (grey) => stretched(equalised(grey));
 
 // The film, in pixels of the upright original.
 function cropOf(picture, image) {

@@ -1,12 +1,12 @@
 // Scores a file in the browser, with the numbers of the worker (worker/screening.py).
 
+import { Admission } from "./admission.js";
+import { LungFinder } from "./lungs.js";
 import { Network, startRuntime } from "./network.js";
 import { logAddExp, softmax } from "./numbers.js";
 import { LIMITS, Picture } from "./picture.js";
-import { Plane } from "./plane.js";
-import { toModelInput } from "./preprocess.js";
 import { Rejected } from "./rejection.js";
-import { BILINEAR, BOX, resized } from "./resample.js";
+import { BILINEAR, resized } from "./resample.js";
 
 const ENLARGED_SHARE = 0.9;
 const FULL_SCALE = 24;
@@ -24,6 +24,7 @@ const CAUTION_AFTER_CROP = 0.35;
  * @property {number} temperature
  * @property {{ low: number, high: number } | null} second_look
  * @property {{ labels: string[], side: number, threshold: number } | null} gate
+ * @property {{ margin: number, least_area: number } | null} lungs null: preprocessing 2, without a lung network.
  * @property {Record<string, OperatingPoint>} operating_points
  * @property {string} default_operating_point
  * @property {{ min: number, max: number } | null} ages for which the figures hold, in years.
@@ -38,6 +39,7 @@ const CAUTION_AFTER_CROP = 0.35;
  * @property {number} p_pneumonia
  * @property {number} confidence
  * @property {import("./film.js").Box | null} crop
+ * @property {import("./film.js").Box | null} lungs the part that the network saw; null: the whole film.
  * @property {boolean} looked_twice
  * @property {Uint8Array} activation 0..255, row by row.
  * @property {number} places rows and columns of the activation.
@@ -57,12 +59,18 @@ export class Scorer {
    */
   static async load(folder) {
     const scorer = new Scorer(await (await fetched(new URL("setup.json", folder))).json());
-    const { files, gate } = scorer.setup;
+    const { files, gate, lungs } = scorer.setup;
     const content = async (name) => verified(await fetched(new URL(name, folder)), name, files[name]);
-    const [network, gateNetwork] = await Promise.all([content("model.tflite"), gate && content("gate.tflite")]);
+    const [network, gateNetwork, lungNetwork] = await Promise.all([
+      content("model.tflite"), gate && content("gate.tflite"), lungs && content("lungs.tflite"),
+    ]);
     await startRuntime();
     scorer.network = await Network.load(network);
-    scorer.gate = gateNetwork && await Network.load(gateNetwork);
+    scorer.admission = new Admission(
+      scorer.setup,
+      gateNetwork && await Network.load(gateNetwork),
+      lungNetwork && new LungFinder(await Network.load(lungNetwork), lungs),
+    );
     return scorer;
   }
 
@@ -73,8 +81,7 @@ export class Scorer {
    */
   async score(data) {
     const picture = new Picture(data);
-    const { input, crop } = await toModelInput(picture, this.setup.side);
-    await this.checkGate(input);
+    const { input, crop, lungs } = await this.admission.admit(picture);
     this.checkFilm(crop);
     const first = Array.from(await this.network.run(input));
     const look = this.setup.second_look;
@@ -82,19 +89,7 @@ export class Scorer {
     const looked_twice = look !== null && p >= look.low && p < look.high;
     const evidence = looked_twice ? await this.secondLook(input, first) : first;
     const size = { width: picture.width, height: picture.height };
-    return { ...this.scores(evidence), crop, looked_twice, size };
-  }
-
-  async checkGate(input) {
-    const { gate } = this.setup;
-    if (!gate) {
-      return;
-    }
-    const probabilities = softmax(await this.gate.run(resized(input, gate.side, gate.side, BOX)));
-    if (1 - probabilities[0] > gate.threshold) {
-      const others = probabilities.slice(1);
-      throw new Rejected(gate.labels[1 + others.indexOf(Math.max(...others))]);
-    }
+    return { ...this.scores(evidence), crop, lungs, looked_twice, size };
   }
 
   checkFilm(crop) {
