@@ -142,7 +142,7 @@ class Scorer:
         self, row: list[float], p_pneumonia: float, activation: NDArray[np.uint8], image: Prepared
     ) -> ScoringResult:
         outside = image.population is Population.OUTSIDE
-        verdict = triage(p_pneumonia, self.point, cropped=image.crop is not None, outside=outside).value
+        verdict = triage(p_pneumonia, self.point, cropped=image.crop is not None, never_clear=outside).value
         return ScoringResult(
             row[0], row[1], row[2], p_pneumonia, confidence(p_pneumonia), verdict, activation
         )

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 CAUTION_AFTER_CROP = 0.35
 
 
-def clear_below(band_low: float, *, cropped: bool, outside: bool = False) -> float:
+def clear_below(band_low: float, *, cropped: bool, never_clear: bool = False) -> float:
     """Return the score below which an image is clear: 0..1, and 0 if no score is.
 
     Args:
         band_low: of the operating point, 0..1.
         cropped: the film was cut out of a margin or a page.
-        outside: the patient is outside the model's population.
+        never_clear: the patient is outside the model's population.
     """
-    if outside:
+    if never_clear:
         return 0.0
     return max(0.0, band_low - CAUTION_AFTER_CROP) if cropped else band_low
 
@@ -41,9 +41,9 @@ class Bounds:
         """Return the bounds of an operating point."""
         return cls(band_high, clear_below(band_low, cropped=False), clear_below(band_low, cropped=True))
 
-    def verdict(self, p_pneumonia: float, *, cropped: bool, outside: bool) -> str:
-        """Return `flagged`, `uncertain` or `clear` for a score; the image of a patient outside is never clear."""
+    def verdict(self, p_pneumonia: float, *, cropped: bool, never_clear: bool) -> str:
+        """Return `flagged`, `uncertain` or `clear` for a score; an image that is `never_clear` is uncertain instead."""
         if p_pneumonia >= self.flagged_from:
             return "flagged"
         limit = self.clear_below_if_cropped if cropped else self.clear_below
-        return "uncertain" if outside or p_pneumonia >= limit else "clear"
+        return "uncertain" if never_clear or p_pneumonia >= limit else "clear"

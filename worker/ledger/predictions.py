@@ -217,7 +217,7 @@ def _still_leased(session: Session, ids: Sequence[int], owner: str, model_id: in
 
 def _verdict(bounds: Bounds, result: ScoreRecord) -> str:
     outside = result.population == Population.OUTSIDE
-    return bounds.verdict(result.p_pneumonia, cropped=result.crop is not None, outside=outside)
+    return bounds.verdict(result.p_pneumonia, cropped=result.crop is not None, never_clear=outside)
 
 
 def _restore(session: Session, result: ScoreRecord, model: ScoringModel) -> audit.Event:
@@ -237,7 +237,7 @@ def _restore(session: Session, result: ScoreRecord, model: ScoringModel) -> audi
         point = session.get_one(OperatingPointRow, other_point)
         outside = last.population == Population.OUTSIDE
         bounds = Bounds.of_band(point.band_low, point.band_high)
-        verdict = bounds.verdict(last.p_pneumonia, cropped=last.crop is not None, outside=outside)
+        verdict = bounds.verdict(last.p_pneumonia, cropped=last.crop is not None, never_clear=outside)
         details |= {"verdict": verdict, "operating_point": other_point, **_group_detail(group)}
     columns = {
         "id": image_id,

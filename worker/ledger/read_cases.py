@@ -45,7 +45,7 @@ class ScoredImage(NamedTuple):
         score: p_pneumonia, 0..1.
         verdict: `flagged`, `uncertain` or `clear`, when it was read or as it is.
         cropped: the film was cut out of a margin or a page.
-        outside: the patient is outside the model's population.
+        never_clear: the patient is outside the model's population.
         has_signs: its final reading; None: nobody judged it, or it is clear and was not drawn.
     """
 
@@ -53,7 +53,7 @@ class ScoredImage(NamedTuple):
     score: float
     verdict: str
     cropped: bool
-    outside: bool
+    never_clear: bool
     has_signs: bool | None
 
     @property

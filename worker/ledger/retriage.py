@@ -280,7 +280,7 @@ def _triage(session: Session, rule: Rule) -> dict[tuple[str, str], list[int]]:
         if traits and not rule.about.has(Traits(*traits)):
             continue
         is_outside = population == Population.OUTSIDE
-        after = rule.bounds.verdict(p_pneumonia, cropped=crop_left is not None, outside=is_outside)
+        after = rule.bounds.verdict(p_pneumonia, cropped=crop_left is not None, never_clear=is_outside)
         triaged[str(before), after].append(image_id)
     return dict(triaged)
 

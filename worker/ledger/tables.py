@@ -400,7 +400,7 @@ class Prediction(Base):
     def clear_below_at(self, point: OperatingPointRow) -> float:
         """Return the score below which the image is clear at an operating point."""
         outside = self.population == Population.OUTSIDE
-        return clear_below(point.band_low, cropped=self.crop is not None, outside=outside)
+        return clear_below(point.band_low, cropped=self.crop is not None, never_clear=outside)
 
 
 class ShadowPrediction(Base):

@@ -325,7 +325,7 @@ def _retriaged(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
         facts.image.get("verdict"),
         _exact_score(facts),
         cropped=prediction.get("crop_left") is not None,
-        outside=prediction.get("population") == Population.OUTSIDE,
+        never_clear=prediction.get("population") == Population.OUTSIDE,
     )
     facts.image |= {
         "verdict": triaged.verdict,

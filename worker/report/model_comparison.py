@@ -198,7 +198,7 @@ def _side(session: Session, model: Model, named: str) -> Side:
 
 def _verdict(side: Side, score: _Score) -> str:
     outside = score.population == "outside"
-    return side.point.bounds.verdict(score.p_pneumonia or 0.0, cropped=score.cropped, outside=outside)
+    return side.point.bounds.verdict(score.p_pneumonia or 0.0, cropped=score.cropped, never_clear=outside)
 
 
 def _scores(session: Session, model: Model, image_ids: Sequence[int]) -> Mapping[int, _Score]:

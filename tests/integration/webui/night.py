@@ -160,7 +160,7 @@ def _scored(image: Image, p: float, population: str | None) -> ScoreRecord:
         p_viral=p - bacterial,
         p_pneumonia=p,
         confidence=confidence(p),
-        verdict=triage(p, POINT, outside=population == "outside").value,
+        verdict=triage(p, POINT, never_clear=population == "outside").value,
         activation=_blob(image.id, p),
         map_height=_MAP,
         map_width=_MAP,

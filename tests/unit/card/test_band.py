@@ -23,7 +23,7 @@ def test_scores_below_the_limit_are_clear_and_no_others(band_low: float, cropped
 
 @pytest.mark.parametrize("cropped", [False, True])
 def test_patient_outside_the_population_is_never_clear(cropped: bool) -> None:
-    assert clear_below(0.9, cropped=cropped, outside=True) == 0
+    assert clear_below(0.9, cropped=cropped, never_clear=True) == 0
 
 
 def test_film_that_was_cut_out_is_clear_later() -> None:
@@ -33,6 +33,6 @@ def test_film_that_was_cut_out_is_clear_later() -> None:
 
 def test_score_at_the_upper_end_is_flagged_and_a_patient_outside_is_never_clear() -> None:
     bounds = Bounds.of_band(0.4, 0.6)
-    verdicts = [bounds.verdict(p, cropped=False, outside=False) for p in (0.6, 0.59, 0.4, 0.39)]
+    verdicts = [bounds.verdict(p, cropped=False, never_clear=False) for p in (0.6, 0.59, 0.4, 0.39)]
     assert verdicts == ["flagged", "uncertain", "uncertain", "clear"]
-    assert bounds.verdict(0.0, cropped=False, outside=True) == "uncertain"
+    assert bounds.verdict(0.0, cropped=False, never_clear=True) == "uncertain"
