@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker.card.population import Population
+
 # A score of a film that was cut out of a page can be lower than that of the film alone: the largest fall near
 # the band was 0.41, to 0.31 below the band. So such an image is clear only this far below the band.
 CAUTION_AFTER_CROP = 0.35
+
+
+def is_far(distance: float | None) -> bool:
+    """Return whether an image is beyond the limit of `worker.inference.distance`. None: the model does not say."""
+    return distance is not None and distance > 1.0
+
+
+def is_never_clear(population: str | None, distance: float | None) -> bool:
+    """Return whether the model's figures do not hold for an image.
+
+    Args:
+        population: a value of `Population`; None: nobody was checked.
+        distance: from the training data, in units of the limit; None: the model does not say.
+    """
+    return population == Population.OUTSIDE or is_far(distance)
 
 
 def clear_below(band_low: float, *, cropped: bool, never_clear: bool = False) -> float:
@@ -15,7 +32,7 @@ def clear_below(band_low: float, *, cropped: bool, never_clear: bool = False) ->
     Args:
         band_low: of the operating point, 0..1.
         cropped: the film was cut out of a margin or a page.
-        never_clear: the patient is outside the model's population.
+        never_clear: as `is_never_clear` says.
     """
     if never_clear:
         return 0.0

@@ -56,7 +56,7 @@ def triage(
         p_pneumonia: the score, 0..1.
         point: the operating point in force.
         cropped: the film was cut out of a margin or a page.
-        never_clear: the patient is outside the model's population.
+        never_clear: as `worker.card.band.is_never_clear` says.
 
     Returns:
         `flagged` at or above `band_high`, `clear` below the limit of `worker.card.band`, else `uncertain`.

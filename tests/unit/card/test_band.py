@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from worker.card.band import Bounds, clear_below
+from worker.card.band import Bounds, clear_below, is_far, is_never_clear
 from worker.inference.triage import OperatingPoint, Verdict, triage
 
 
@@ -24,6 +24,25 @@ def test_scores_below_the_limit_are_clear_and_no_others(band_low: float, cropped
 @pytest.mark.parametrize("cropped", [False, True])
 def test_patient_outside_the_population_is_never_clear(cropped: bool) -> None:
     assert clear_below(0.9, cropped=cropped, never_clear=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("population", "distance", "answer"),
+    [
+        (None, None, False),
+        ("inside", 1.0, False),
+        ("unknown", 0.0, False),
+        ("inside", 1.000001, True),
+        (None, 7.5, True),
+        ("outside", None, True),
+        ("outside", 0.2, True),
+    ],
+)
+def test_image_is_never_clear_outside_the_population_or_beyond_the_limit(
+    population: str | None, distance: float | None, answer: bool
+) -> None:
+    assert is_never_clear(population, distance) is answer
+    assert is_far(distance) is (answer and population != "outside")
 
 
 def test_film_that_was_cut_out_is_clear_later() -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.errors import WrongInput
+from worker.card.identity import DISTANCE
 from worker.errors import REJECTIONS
 from worker.inference.bundle import Bundle
 from worker.inference.gate import FILE as GATE
@@ -67,6 +68,11 @@ def write_folder(bundle: Bundle, out: Path, node_modules: Path | None = None) ->
         WrongInput: the page cannot run this model, `out` has content, or LiteRT.js is missing or another version.
         OSError: a file cannot be read or written.
     """
+    if DISTANCE in bundle.card["files"]:
+        raise WrongInput(
+            f"The model in {bundle.folder} says how far an image is from its training data. The page cannot, so it would call "
+            "images clear that the model does not."
+        )
     if bundle.preprocessing_version != FILM_ALONE:
         raise WrongInput(
             f"The page implements preprocessing {FILM_ALONE}; "
