@@ -27,7 +27,7 @@ def far(night: Night, phantom_folder: Path) -> int:
 def test_far_image_is_marked_and_in_the_queue(client: FlaskClient, far: int) -> None:
     page = text_of(client, f"/review/{far}")
     assert f">{FAR}</span>" in page
-    assert "at 3.0 times the limit" in page
+    assert "at 3.04 times the limit" in page
     assert "never" in page.split('class="small dim zones"')[1].split("</span>")[0]
     assert "<dt>Distance from the training data</dt><dd>3.04; the limit is 1</dd>" in page
     queue = text_of(client, "/review")
