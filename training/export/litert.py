@@ -72,7 +72,8 @@ def to_int8(model: Model, inputs: Inputs) -> bytes:
 
 def with_features(model: Model) -> Model:
     """Return the network with a second output: the features of each place that the head makes the evidence of."""
-    return Model(model.input, [model.output, model.get_layer(HEAD).input])
+    # Keras would number the model, and its name is part of the file.
+    return Model(model.input, [model.output, model.get_layer(HEAD).input], name=model.name)
 
 
 def to_float(model: Model) -> bytes:
