@@ -1,4 +1,4 @@
-"""training.distance: the fit of the distance from the training data, and its limit."""
+"""training.distance.fit: the fit of the distance from the training data, and its limit."""
 
 from __future__ import annotations
 
