@@ -7,10 +7,13 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.fixtures import LUNG_NETWORK
-from worker.card.identity import LUNGS, model_sha256
+import numpy as np
+
+from tests.fixtures import FEATURES_NETWORK, LUNG_NETWORK
+from worker.card.identity import DISTANCE, LUNGS, NETWORK, model_sha256
 from worker.card.loading import CARD
 from worker.config import Settings
+from worker.inference.distance import FINENESS, Reference
 from worker.inference.preprocess import LUNGS_ALONE
 
 
@@ -33,5 +36,27 @@ def with_lungs(folder: Path, *, margin: float = 0.06, least_area: float = 0.05) 
     card["input"]["preprocessing_version"] = LUNGS_ALONE
     card["files"][LUNGS] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     card["lungs"] = {"margin": margin, "least_area": least_area}
+    (folder / CARD).write_text(json.dumps(card))
+    return folder
+
+
+def with_distance(folder: Path, *, limit: float) -> Path:
+    """Copy the default bundle to `folder`, with a distance from the training data.
+
+    The network is a small one with random weights. All of its scores are clear unless something forbids it. The distances of
+    phantoms are 140 to 150 standard deviations.
+    """
+    shutil.copytree(Settings().model, folder)
+    (folder / NETWORK).write_bytes(FEATURES_NETWORK.read_bytes())
+    channels = 12
+    whitening = np.eye(channels, dtype=np.int64) << (FINENESS - 6)
+    Reference(1 / 64, np.zeros((1, channels), np.int64), whitening).save(folder / DISTANCE)
+    card = json.loads((folder / CARD).read_text())
+    for name in (NETWORK, DISTANCE):
+        content = (folder / name).read_bytes()
+        card["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    card["distance"] = {"limit": limit}
+    for point in card["operating_points"].values():
+        point |= {"threshold": 1.0, "band_low": 1.0, "band_high": 1.0}
     (folder / CARD).write_text(json.dumps(card))
     return folder

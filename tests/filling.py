@@ -9,6 +9,7 @@ from random import Random
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from worker.card.band import is_never_clear
 from worker.imagefile.identity import AgeSource, Identity
 from worker.ledger import actors, leases, predictions, protocols, receipts, review, tallies, users
 from worker.ledger.audit import verify
@@ -117,9 +118,14 @@ def known_model(
         )
 
 
-def result(image_id: int, p_pneumonia: float = 0.9, population: str | None = "inside") -> ScoreRecord:
+def result(
+    image_id: int,
+    p_pneumonia: float = 0.9,
+    population: str | None = "inside",
+    distance: float | None = None,
+) -> ScoreRecord:
     """Return a score record of the model for an image."""
-    low = 0 if population == "outside" else 0.4
+    low = 0 if is_never_clear(population, distance) else 0.4
     verdict = "flagged" if p_pneumonia >= 0.6 else "uncertain" if p_pneumonia >= low else "clear"
     return ScoreRecord(
         image_id=image_id,
@@ -135,6 +141,7 @@ def result(image_id: int, p_pneumonia: float = 0.9, population: str | None = "in
         compute_ms=12.5,
         facts=ImageFacts("jpeg", 512, 400),
         population=population,
+        distance=distance,
     )
 
 
@@ -174,11 +181,12 @@ def score(
     *,
     p_pneumonia: float = 0.9,
     population: str | None = "inside",
+    distance: float | None = None,
     random: Random | None = None,
 ) -> None:
     """Lease and score images. With `random`, images are drawn."""
     lease_images(ledger, ids)
-    scored = [result(i, p_pneumonia, population) for i in ids]
+    scored = [result(i, p_pneumonia, population, distance) for i in ids]
     assert record(ledger, known_model(ledger), scored, random=random) == len(ids)
 
 

@@ -14,6 +14,7 @@ from worker.errors import ModelUnusable
 
 if TYPE_CHECKING:
     from training.data.cohort import Cohort
+    from training.export.release import TrainedModel
     from training.fit.crossfit import Workspace
     from training.lungs.finding import LungsPart
     from training.recipe import Recipe
@@ -118,6 +119,8 @@ def train(
         card = release.write_bundle(recipe, cohort, trained, out, finder=finder, preliminary=preliminary)
         if lungs is not None:
             add_lungs(out, lungs)
+        if recipe.distance is not None:
+            _measure_distance(recipe, cohort, trained, out)
         if start is not None:
             _keep_gate(start, out)
         elif preliminary:
@@ -167,6 +170,13 @@ def _cut_to_lungs(
     if other is None:
         raise WrongInput("This recipe cuts films to the lungs: give --masks, or a bundle with --lungs.")
     return with_network(recipe, cohort, part_of(load_bundle(other)))
+
+
+def _measure_distance(recipe: Recipe, cohort: Cohort, trained: TrainedModel, out: Path) -> None:
+    """Add to the bundle how far an image is from the training data."""
+    from training.distance.fit import add_to_bundle, fit_distance
+
+    add_to_bundle(out, fit_distance(recipe, cohort, trained, out, _print_line))
 
 
 def _keep_gate(start: Path, out: Path) -> None:
@@ -274,14 +284,13 @@ def _quantised(bundle: Bundle, model: Any, data: Path, table: Path | None) -> by
     """Quantise again. The same images and software as in the training give the bundle's own model.tflite."""
     from training.data.cohort import read_cohort
     from training.export import release
-    from training.export.litert import to_int8
     from training.recipe import recipe_of_card
     from worker.inference.lungs import open_lungs
 
     recipe = recipe_of_card(bundle.card)
     cohort = read_cohort(recipe, data, table, None, _print_line)
     finder = open_lungs(bundle.folder, bundle.card)
-    content = to_int8(model, release.representative(recipe, cohort, finder))
+    content = release.served(recipe, model, release.representative(recipe, cohort, finder))
     same = hashlib.sha256(content).hexdigest() == bundle.network_sha256
     _print_line(
         "The file equals the bundle's model.tflite."

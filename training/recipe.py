@@ -234,8 +234,20 @@ class LungsSection(_Section):
         return {"rotation": self.rotation, "zoom": self.zoom, "aspect": self.aspect, "shift": self.shift}
 
 
+class DistanceSection(_Section):
+    """The distance from the training data: see `training.distance.fit`.
+
+    Attributes:
+        shrinkage: of the covariance, towards a multiple of the identity.
+        beyond: share of the folder's images of unseen patients that may lie beyond the limit.
+    """
+
+    shrinkage: float = Field(gt=0, le=1)
+    beyond: float = Field(gt=0, lt=1)
+
+
 class Recipe(_Section):
-    """A whole recipe. Without `lungs`, the network sees the whole film."""
+    """A whole recipe. Without `lungs`, the network sees the whole film; without `distance`, none is measured."""
 
     model: ModelSection
     data: DataSection
@@ -250,6 +262,7 @@ class Recipe(_Section):
     calibrate: CalibrateSection
     gate: GateSection
     lungs: LungsSection | None = None
+    distance: DistanceSection | None = None
 
     @property
     def preprocessing(self) -> str:

@@ -64,7 +64,9 @@ def install(app: Flask) -> None:
     app.add_template_filter(visible, "visible")
     app.add_template_filter(when, "when")
     app.add_template_filter(probability, "probability")
+    app.add_template_filter(percent, "percent")
     app.add_template_filter(exact_probability, "exact_probability")
+    app.add_template_filter(limit, "limit")
     app.add_template_filter(duration, "duration")
     app.add_template_filter(age, "age")
     app.add_template_filter(AGE_SOURCES.get, "age_source")
@@ -96,16 +98,31 @@ def when(at: datetime | None) -> str:
 
 
 def probability(value: float) -> str:
-    """Return a probability with two decimals. Only exactly 0 and 1 read 0.00 and 1.00."""
-    if 0 < value < 0.005:  # noqa: PLR2004 - half of the last decimal shown
+    """Return a score or another probability with two decimals. None reads 0.00 or 1.00: no model is certain."""
+    if value < 0.005:  # noqa: PLR2004 - half of the last decimal shown
         return "<0.01"
-    if 0.995 <= value < 1:  # noqa: PLR2004
+    if value >= 0.995:  # noqa: PLR2004
         return ">0.99"
     return f"{value:.2f}"
 
 
+def percent(value: float) -> str:
+    """Return a probability in whole per cent. None reads 0 or 100 %."""
+    whole = probability(value)
+    return f"{whole[0]}{int(whole[-2:])} %" if whole[0] in "<>" else f"{100 * value:.0f} %"
+
+
 def exact_probability(value: float) -> str:
-    """Return a probability with enough decimals to tell it from 0 and 1, and from others near them: two to eight."""
+    """Return a probability with enough decimals to tell it from 0 and 1, and from others near them: two to eight.
+
+    What is nearer to them reads as `probability` writes it.
+    """
+    rest = min(value, 1 - value)
+    return limit(value) if rest >= 1e-8 else probability(value)  # noqa: PLR2004 - one in the last decimal
+
+
+def limit(value: float) -> str:
+    """Return a limit of scores with two to eight decimals, as `exact_probability` does. Exactly 0 and 1 read 0.00 and 1.00."""
     rest = min(value, 1 - value)
     decimals = 2 if rest >= 0.01 or rest <= 0 else min(8, math.ceil(-math.log10(rest)) + 1)  # noqa: PLR2004
     return f"{value:.{decimals}f}"

@@ -18,6 +18,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from worker.card.band import is_never_clear
 from worker.card.population import Population, PopulationCheck
 from worker.config import Settings
 from worker.dicom.decoder import Decoder, bounds_of
@@ -48,7 +49,7 @@ _RENEW_AFTER = 1 / 3
 class ScoringResult:
     """The scores of one image and its verdict at the operating point; probabilities are in 0..1.
 
-    `activation` has the shape (h, w), 0..255.
+    `activation` has the shape (h, w), 0..255. `distance` is as in `Prediction`.
     """
 
     p_normal: float
@@ -58,6 +59,7 @@ class ScoringResult:
     confidence: float
     verdict: str
     activation: NDArray[np.uint8]
+    distance: float | None
 
 
 @dataclass(frozen=True)
@@ -127,24 +129,31 @@ class Scorer:
         if not images:
             return []
         scores = self._classifier.predict_batch(np.stack([image.model_input for image in images]))
+        distances = [None] * len(images) if scores.distance is None else scores.distance.tolist()
         return [
-            self._result(row, p_pneumonia, activation, image)
-            for image, row, p_pneumonia, activation in zip(
+            self._result(row, p_pneumonia, activation, distance, image)
+            for image, row, p_pneumonia, activation, distance in zip(
                 images,
                 scores.probabilities.tolist(),
                 scores.p_pneumonia.tolist(),
                 scores.activation,
+                distances,
                 strict=True,
             )
         ]
 
     def _result(
-        self, row: list[float], p_pneumonia: float, activation: NDArray[np.uint8], image: Prepared
+        self,
+        row: list[float],
+        p_pneumonia: float,
+        activation: NDArray[np.uint8],
+        distance: float | None,
+        image: Prepared,
     ) -> ScoringResult:
-        outside = image.population is Population.OUTSIDE
-        verdict = triage(p_pneumonia, self.point, cropped=image.crop is not None, outside=outside).value
+        never_clear = is_never_clear(image.population, distance)
+        verdict = triage(p_pneumonia, self.point, cropped=image.crop is not None, never_clear=never_clear)
         return ScoringResult(
-            row[0], row[1], row[2], p_pneumonia, confidence(p_pneumonia), verdict, activation
+            row[0], row[1], row[2], p_pneumonia, confidence(p_pneumonia), verdict.value, activation, distance
         )
 
 
@@ -357,6 +366,7 @@ def _score_record(image_id: int, prepared: Prepared, result: ScoringResult, comp
         lungs=_part(prepared.lungs),
         population=prepared.population,
         greyscale=prepared.greyscale,
+        distance=result.distance,
     )
 
 

@@ -127,4 +127,5 @@ def _record(image_id: int, prepared: Prepared, score: ScoringResult) -> ShadowRe
         score.p_pneumonia,
         cropped=prepared.crop is not None,
         population=prepared.population,
+        distance=score.distance,
     )

@@ -21,10 +21,10 @@ SHIPPED = ROOT / "models" / "nightread-0.2.0" / "card.json"
 
 
 def image(
-    score: float, has_signs: bool | None, *, cropped: bool = False, outside: bool = False
+    score: float, has_signs: bool | None, *, cropped: bool = False, never_clear: bool = False
 ) -> ScoredImage:
-    verdict = TRIAL.bounds.verdict(score, cropped=cropped, outside=outside)
-    return ScoredImage("0" * 64, score, verdict, cropped, outside, has_signs)
+    verdict = TRIAL.bounds.verdict(score, cropped=cropped, never_clear=never_clear)
+    return ScoredImage("0" * 64, score, verdict, cropped, never_clear, has_signs)
 
 
 # Six with signs and two without are flagged or uncertain; of ten clear ones, four are drawn, and one of these has signs.
@@ -100,7 +100,7 @@ def test_without_images_every_figure_says_why_it_is_not_known() -> None:
 
 
 def test_crop_and_population_decide_the_verdict_but_not_the_threshold() -> None:
-    images = [image(0.1, True, cropped=True), image(0.1, False, outside=True)]
+    images = [image(0.1, True, cropped=True), image(0.1, False, never_clear=True)]
     column = site_column(SiteCases.of(images), TRIAL)
     assert column.figures["found"].value == 1.0
     assert column.figures["uncertain"].value == 1.0

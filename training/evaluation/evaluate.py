@@ -18,6 +18,7 @@ from training.evaluation.metrics import LabelledScores, confusion, error_by_chan
 from training.evaluation.ranking import Flags
 from training.evaluation.scoring import ScoredImages, labelled_scores, score_images
 from training.evaluation.weighted import weighted
+from worker.card.band import is_far
 from worker.inference.bundle import LABELS, Bundle
 from worker.inference.triage import OperatingPoint
 
@@ -81,6 +82,8 @@ def document_of(
         "per_1000": [consequences.per_1000(verdict_shares, share) for share in prevalences],
         "turned_away": len(images.rejected),
         "turned_away_reasons": dict(Counter(rejection.code for rejection in images.rejected)),
+        # The number of images far from the training data; None: the model does not say.
+        "far": None if images.scores.distance is None else sum(map(is_far, images.distances)),
         "patients": scored.patients,
         "prevalence": prevalences[0],
         "subgroups": subgroups(images.radiographs, scored, point, repeats),

@@ -12,7 +12,7 @@ from worker.inference.bundle import LABELS
 
 COLUMNS = (
     "file", "label", "outcome", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "verdict", "reason",
-    "patient_id", "age_years", "sex", "view",
+    "patient_id", "age_years", "sex", "view", "distance",
 )  # fmt: skip
 _TRAITS = ("age_years", "sex", "view")
 
@@ -52,12 +52,12 @@ def _rows(images: ScoredImages, root: Path) -> Iterator[list[object]]:
         if place in rejected:
             away = rejected[place]
             values = ["rejected", "", "", "", "", "", away.sentence]
-            radiograph = away.radiograph
+            radiograph, distance = away.radiograph, None
         else:
             index = next(scored)
             p = [*images.scores.probabilities[index], images.scores.p_pneumonia[index]]
             values = ["scored", *map(repr, map(float, p)), images.verdicts[index].value, ""]
-            radiograph = images.radiographs[index]
+            radiograph, distance = images.radiographs[index], images.distances[index]
         traits = [radiograph.traits.get(name, "") for name in _TRAITS]
         yield [
             _no_formula(name_of(radiograph, root)),
@@ -65,6 +65,7 @@ def _rows(images: ScoredImages, root: Path) -> Iterator[list[object]]:
             *values,
             radiograph.patient,
             *traits,
+            "" if distance is None else distance,
         ]
 
 

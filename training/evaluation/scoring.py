@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ from training.data.augment import Edges
 from training.data.radiographs import Radiograph
 from training.errors import WrongInput
 from training.evaluation.metrics import LabelledScores
+from worker.card.band import is_far
 from worker.errors import RejectedImage
 from worker.inference.admission import Admission, Admitted
 from worker.inference.bundle import Bundle
@@ -73,8 +74,17 @@ class ScoredImages:
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """Verdict of each image at the operating point."""
-        pairs = zip(self.scores.p_pneumonia.tolist(), self.cropped, strict=True)
-        return [triage(p, self.point, cropped=cropped) for p, cropped in pairs]
+        scored = zip(self.scores.p_pneumonia.tolist(), self.cropped, self.distances, strict=True)
+        return [
+            triage(p, self.point, cropped=cropped, never_clear=is_far(distance))
+            for p, cropped, distance in scored
+        ]
+
+    @property
+    def distances(self) -> list[float | None]:
+        """How far each image is from the training data, in units of the limit; None: the model does not say."""
+        distance = self.scores.distance
+        return [None] * len(self.radiographs) if distance is None else distance.tolist()
 
 
 def score_images(
@@ -147,8 +157,11 @@ def _read(
 
 
 def _joined(parts: Sequence[Scores]) -> Scores:
+    distances = [part.distance for part in parts if part.distance is not None]
     return Scores(
-        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Scores))
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate([part.activation for part in parts]),
+        np.concatenate(distances) if distances else None,
     )
 
 

@@ -94,6 +94,11 @@ def _head(document: dict[str, Any]) -> list[str]:
     return [
         f"{model['name']} {model['version']}, sha256 {model['sha256'][:12]}",
         f"{scored}, {percent(document['prevalence'])} with pneumonia; {document['turned_away']} rejected{listed}",
+        *(
+            []
+            if document["far"] is None
+            else [f"{document['far']} of the {document['n']:,} are far from the training data"]
+        ),
         f"operating point {point['name']}: positive from {point['threshold']:.4f}, uncertain from {band}",
     ]
 

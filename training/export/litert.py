@@ -22,6 +22,7 @@ from keras import Model
 from numpy.typing import NDArray
 
 from training.errors import WrongInput
+from training.network.architectures import HEAD
 from worker.inference.classifier import scores_of
 
 # Post-training quantisation needs the ranges of the activations. With 50, 100, 400 or 1,500 images,
@@ -38,7 +39,7 @@ def to_int8(model: Model, inputs: Inputs) -> bytes:
     """Quantise a network statically: int8 weights (by channel) and activations, float output.
 
     Args:
-        model: from grey values, shape (n, side, side, 1).
+        model: from grey values, shape (n, side, side, 1); it may come from `with_features`.
         inputs: representative training inputs, shape (n, side, side).
 
     Returns:
@@ -67,6 +68,12 @@ def to_int8(model: Model, inputs: Inputs) -> bytes:
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.float32
         return bytes(converter.convert())
+
+
+def with_features(model: Model) -> Model:
+    """Return the network with a second output: the features of each place that the head makes the evidence of."""
+    # Keras would number the model, and its name is part of the file.
+    return Model(model.input, [model.output, model.get_layer(HEAD).input], name=model.name)
 
 
 def to_float(model: Model) -> bytes:
@@ -159,20 +166,26 @@ def _is_mean_of_windows(layer: keras.layers.Layer) -> bool:
 
 @contextmanager
 def _converter(model: Model, grey: str) -> Iterator[Any]:
-    """Yield LiteRT's converter with one signature: from `grey`, of this type, to the model's output by name."""
+    """Yield LiteRT's converter with one signature: from `grey`, of this type, to the model's outputs by name."""
     import tensorflow as tf
 
-    name = model.output_names[0]
+    names = [model.output_names[0], "features"][: len(model.outputs)]
     with tempfile.TemporaryDirectory() as folder:
         archive = keras.export.ExportArchive()
         archive.track(model)
         archive.add_endpoint(
             "serve",
-            lambda grey: {name: model(tf.cast(grey, tf.float32), training=False)},
+            lambda grey: dict(
+                zip(names, _as_list(model(tf.cast(grey, tf.float32), training=False)), strict=True)
+            ),
             [tf.TensorSpec((1, *model.input_shape[1:]), grey, name="grey")],
         )
         archive.write_out(folder, verbose=False)
         yield tf.lite.TFLiteConverter.from_saved_model(folder)
+
+
+def _as_list(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
 def _elsewhere(model: Model, inputs: Inputs | None) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from training.evaluation.evaluate import BOOTSTRAP, SEED, subgroups
 from training.evaluation.metrics import LabelledScores, auc, measure, with_intervals
 from training.evaluation.scoring import labelled_scores
 from training.export import card
-from training.export.litert import REPRESENTATIVE, parity, to_int8
+from training.export.litert import REPRESENTATIVE, parity, to_int8, with_features
 from training.fit.crossfit import (
     Logits,
     Workspace,
@@ -61,6 +61,8 @@ class TrainedModel:
         first: calibrated out-of-fold scores of the first look alone, by condition.
         scores: the same with the second look, as the server computes them.
         facts: the section `training` of the card.
+        by_condition: the inputs that the scores are of.
+        fold_model: returns the network that was not trained on a fold, by the number of the fold.
     """
 
     model: keras.Model
@@ -71,6 +73,8 @@ class TrainedModel:
     first: dict[str, LabelledScores]
     scores: dict[str, LabelledScores]
     facts: dict[str, Any]
+    by_condition: Mapping[str, Condition]
+    fold_model: Callable[[int], keras.Model]
 
 
 def train_model(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Workspace) -> TrainedModel:
@@ -113,6 +117,8 @@ def train_model(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work:
             "parameters": int(final.model.count_params()),
             "multiply_adds": multiply_adds(final.model),
         },
+        by_condition,
+        lambda number: fold_model("student", plan, cohort, labels, number, work),
     )
 
 
@@ -140,7 +146,7 @@ def write_bundle(
     """
     out.mkdir(parents=True, exist_ok=True)
     trained.model.save(out / _REFERENCE)
-    (out / _SERVED).write_bytes(to_int8(trained.model, representative(recipe, cohort, finder)))
+    (out / _SERVED).write_bytes(served(recipe, trained.model, representative(recipe, cohort, finder)))
     chosen_on = _pooled(trained.scores, cohort)
     points = calibrate.operating_points(chosen_on.pneumonia, chosen_on.p, recipe.calibrate)
     sets = _sets(recipe, cohort, trained.scores)
@@ -172,6 +178,14 @@ def write_bundle(
 def reference(bundle: Bundle) -> keras.Model:
     """Load the reference network of a bundle."""
     return keras.saving.load_model(bundle.file("tensorflow"), compile=False)
+
+
+def served(recipe: Recipe, model: keras.Model, inputs: NDArray[np.uint8]) -> bytes:
+    """Return the file that the worker runs: with the network's features if the recipe measures distances in them.
+
+    `inputs` are those of `representative`.
+    """
+    return to_int8(model if recipe.distance is None else with_features(model), inputs)
 
 
 def calibrated(model: keras.Model, calibration: calibrate.Calibration) -> keras.Model:
@@ -339,12 +353,12 @@ def _quantised(
     inputs = by_condition[PLAIN].inputs[held]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / _SERVED
-        path.write_bytes(to_int8(model, representative(recipe, cohort.at(cohort.fold != 0), finder)))
-        served = LiteRtRuntime(path).run(inputs)
-    compared = parity(model, served, inputs)
+        path.write_bytes(served(recipe, model, representative(recipe, cohort.at(cohort.fold != 0), finder)))
+        quantised = LiteRtRuntime(path).run(inputs)
+    compared = parity(model, quantised, inputs)
     pneumonia = np.array([cohort.radiographs[i].pneumonia for i in held])
     exact = model.predict(inputs[..., np.newaxis].astype(np.float32), batch_size=64, verbose=0)
-    before, after = (_p(evidence, temperature) for evidence in (exact, served))
+    before, after = (_p(evidence, temperature) for evidence in (exact, quantised))
     return {
         **asdict(compared),
         "auc_float": auc(pneumonia, before),

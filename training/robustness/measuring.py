@@ -6,17 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data.radiographs import Radiograph
 from training.evaluation.scoring import NothingScored
 from training.robustness.changes import Change, changed, read_upright, seed_of
+from worker.card.band import is_far
 from worker.errors import RejectedImage
 from worker.inference.admission import Admission, Admitted
 from worker.inference.bundle import Bundle
 from worker.inference.classifier import Classifier
 from worker.inference.triage import Verdict, triage
 
-CROPPED = "cropped"
+CROPPED, FAR = "cropped", "far"
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,11 @@ class _Examiner:
     def answers(self, files: Sequence[bytes]) -> list[Answer]:
         results = [self._admitted(data) for data in files]
         inputs = [result.model_input for result in results if isinstance(result, Admitted)]
-        scores = iter(self._classifier.predict_batch(np.stack(inputs)).p_pneumonia.tolist() if inputs else ())
+        scores = iter(self._scores(np.stack(inputs)) if inputs else ())
         return [
             Answer(None, None, result.code)
             if isinstance(result, RejectedImage)
-            else self._scored(result, next(scores))
+            else self._scored(result, *next(scores))
             for result in results
         ]
 
@@ -119,7 +121,14 @@ class _Examiner:
         except RejectedImage as rejection:
             return rejection
 
-    def _scored(self, admitted: Admitted, p: float) -> Answer:
+    def _scores(self, inputs: NDArray[np.uint8]) -> list[tuple[float, bool]]:
+        """Return the score of each input, and whether it is far from the training data."""
+        scores = self._classifier.predict_batch(inputs)
+        distances = [None] * len(inputs) if scores.distance is None else scores.distance.tolist()
+        return list(zip(scores.p_pneumonia.tolist(), map(is_far, distances), strict=True))
+
+    def _scored(self, admitted: Admitted, p: float, far: bool) -> Answer:  # noqa: FBT001 - as `_scores` has it
         cropped = admitted.crop is not None
-        verdict = triage(p, self._bundle.operating_point, cropped=cropped)
-        return Answer(p, verdict, None, (CROPPED,) if cropped else ())
+        verdict = triage(p, self._bundle.operating_point, cropped=cropped, never_clear=far)
+        marks = tuple(mark for mark, applies in ((CROPPED, cropped), (FAR, far)) if applies)
+        return Answer(p, verdict, None, marks)

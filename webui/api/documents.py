@@ -161,6 +161,7 @@ def _image_row(image: Image, standing: Review | None, hidden: Blinding) -> dict[
         "verdict": None if is_hidden else image.verdict,
         "p_pneumonia": None if is_hidden else image.p_pneumonia,
         "population": image.population,
+        "distance": None if is_hidden else image.distance,
         "review_state": image.review_state,
         "finding": shown.finding if shown else None,
         "reading": review_document(shown) if shown else None,
@@ -196,6 +197,7 @@ def _prediction(prediction: Prediction, layer: Layer | None) -> dict[str, Any]:
         "population": prediction.population,
         "crop": _corners(prediction.crop),
         "lungs": _corners(prediction.lungs),
+        "distance": prediction.distance,
         "model": {
             "name": prediction.model.name,
             "version": prediction.model.version,

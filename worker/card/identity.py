@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 NETWORK, GATE, LUNGS = "model.tflite", "gate.tflite", "lungs.tflite"
+DISTANCE = "distance.npz"
 # The values of the card's sections that scores and rejections depend on; the rest is for people.
 _OF_GATE, _OF_SECOND_LOOK = ("labels", "side", "threshold"), ("low", "high", "views")
-_OF_LUNGS = ("margin", "least_area")
+_OF_LUNGS, _OF_DISTANCE = ("margin", "least_area"), ("limit",)
 
 # SHA-256 of each shipped model -> SHA-256 of its card in canonical JSON. The card holds the operating points.
 SHIPPED = {
@@ -24,8 +25,8 @@ SHIPPED = {
 def model_sha256(card: Mapping[str, Any]) -> str:
     """Return the identity of the model with this card: a SHA-256 in hex.
 
-    It covers the network, the preprocessing, the temperature, and the gate, the lung network and the second look if there
-    are any.
+    It covers the network, the preprocessing, the temperature, and the gate, the lung network, the second look and the
+    distance from the training data if there are any.
 
     Args:
         card: a card that `schema.ScoringCard` accepts.
@@ -40,9 +41,10 @@ def model_sha256(card: Mapping[str, Any]) -> str:
         "second_look": _values(card, "second_look", _OF_SECOND_LOOK),
         "temperature": card["calibration"]["temperature"],
     }
-    # Models without a lung network keep the identity that their predictions have on record.
-    if LUNGS in files:
-        parts["lungs"] = {"sha256": files[LUNGS]["sha256"], **_values(card, "lungs", _OF_LUNGS)}
+    # Models without these parts keep the identity that their predictions have on record.
+    for file, section, names in ((LUNGS, "lungs", _OF_LUNGS), (DISTANCE, "distance", _OF_DISTANCE)):
+        if file in files:
+            parts[section] = {"sha256": files[file]["sha256"], **_values(card, section, names)}
     return _sha256(parts)
 
 

@@ -17,7 +17,7 @@ from worker.card.text import label, rows_of
 
 S = TypeVar("S", bound=BaseModel)
 # Measurements with these names are never metrics on a set of images, whatever keys they have.
-_NOT_IMAGE_SETS = ("parity_with_reference", "quantisation", "second_look", "gate", "speed")
+_NOT_IMAGE_SETS = ("parity_with_reference", "quantisation", "second_look", "gate", "distance", "speed")
 _INTERVAL_SUFFIX = "_ci"
 _INTERVAL_ENDS = 2
 

@@ -113,6 +113,12 @@ class LungsSection(Section):
     least_area: float = Field(gt=0, lt=1)
 
 
+class DistanceSection(Section):
+    """The distance from the training data that is the limit, in standard deviations."""
+
+    limit: float = Field(gt=0, allow_inf_nan=False)
+
+
 class ScoringFile(Section):
     """A file of the bundle that must have this SHA-256."""
 

@@ -28,6 +28,8 @@ _LABELS = {
     "held_out_stressed": "children, held-out patients, stressed",
     "parity_with_reference": "served network against its reference",
     "other_adults": "adults of other patients",
+    "distance": "distance from the training data",
+    "beyond": "share beyond the limit,",
     "cpu_percent": "CPU limit in per cent",
 }
 # Explanations of the last word of an image set's name.

@@ -64,6 +64,9 @@ def as_text(comparison: dict[str, Any]) -> str:
         parts = [comparison[which][name] for which in ("recorded", "computed")]
         if any(parts):
             rows.append(f"  {name:<12} recorded {_part(parts[0])}  computed {_part(parts[1])}")
+    distances = [comparison[which]["distance"] for which in ("recorded", "computed")]
+    if distances != [None, None]:
+        rows.append(f"  {'distance':<12} recorded {_number(distances[0])}  computed {_number(distances[1])}")
     populations = [comparison[which]["population"] for which in ("recorded", "computed")]
     if populations[0] != populations[1]:
         rows.append(f"  {'population':<12} recorded {populations[0]}  computed {populations[1]}")
@@ -90,6 +93,10 @@ def _preprocessing_of(prediction: Prediction) -> str:
 
 def _part(corners: Corners | None) -> str:
     return "none" if corners is None else ", ".join(map(str, corners))
+
+
+def _number(distance: float | None) -> str:
+    return "none" if distance is None else f"{distance:.6f}"
 
 
 def _population(settings: Settings, bundle: Bundle, image: Image) -> str | None:
@@ -130,10 +137,13 @@ def _compare(settings: Settings, image: Image, prediction: Prediction, model: Mo
     return {
         "image": image.id,
         "model": model.sha256,
-        "same": recorded == computed and (prediction.crop, prediction.lungs) == (crop, lungs),
+        "same": recorded == computed
+        and (prediction.crop, prediction.lungs, prediction.distance) == (crop, lungs, result.distance),
         "recorded": recorded
-        | {"crop": prediction.crop, "lungs": prediction.lungs, "population": prediction.population},
-        "computed": computed | {"crop": crop, "lungs": lungs, "population": population},
+        | {"crop": prediction.crop, "lungs": prediction.lungs, "population": prediction.population}
+        | {"distance": prediction.distance},
+        "computed": computed
+        | {"crop": crop, "lungs": lungs, "population": population, "distance": result.distance},
         "versions": prediction.versions,
         "versions_now": scorer.versions,
     }

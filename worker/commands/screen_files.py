@@ -7,8 +7,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from worker import DISCLAIMER
+from worker.card.band import is_far
 from worker.card.population import Population
 from worker.config import Settings
 from worker.errors import RejectedImage, TransientFailure
@@ -47,7 +49,12 @@ def as_text(documents: Sequence[Document]) -> str:
 
 
 def _note(document: Document) -> str:
-    return " outside the model's population" if document["population"] == Population.OUTSIDE else ""
+    notes = {
+        "outside the model's population": document["population"] == Population.OUTSIDE,
+        "far from the training data": is_far(cast("float | None", document["distance"])),
+    }
+    told = ", ".join(note for note, applies in notes.items() if applies)
+    return told and f" {told}"
 
 
 def _screen_one(settings: Settings, scorer: Scorer, file: Path, stated: Identity | None) -> Document:
@@ -60,6 +67,7 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path, stated: Identity
         "crop": None,
         "lungs": None,
         "population": None,
+        "distance": None,
     }
     document |= {"model": scorer.bundle.sha256, "model_verified": scorer.bundle.verified}
     limits = limits_of(settings)
@@ -82,7 +90,7 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path, stated: Identity
         document
         | {"outcome": "scored", **numbers, "verdict": result.verdict}
         | {name: vars(part) if part else None for name, part in parts.items()}
-        | {"population": prepared.population}
+        | {"population": prepared.population, "distance": result.distance}
     )
 
 

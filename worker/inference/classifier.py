@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker import __version__
+from worker.errors import ModelUnusable
 from worker.inference.bundle import Bundle
+from worker.inference.distance import DistanceMeasure, open_distance
 from worker.inference.runtime import open_runtime
 from worker.inference.second_look import average, views
 from worker.inference.softmax import softmax
@@ -34,10 +36,12 @@ class Scores:
             more likely, 255 from `FULL_SCALE` up. The scale is the same for all images, so that a clear
             image has a dark map. Log-odds are used because the probability is near 1 everywhere in a
             flagged image.
+        distance: from the training data in units of the limit, shape (n,); None: the model does not say.
     """
 
     probabilities: NDArray[np.float64]
     activation: NDArray[np.uint8]
+    distance: NDArray[np.float64] | None = None
 
     @property
     def p_pneumonia(self) -> NDArray[np.float64]:
@@ -63,6 +67,9 @@ class Classifier:
         """
         self.bundle = bundle
         self._runtime = open_runtime(runtime, bundle.file(runtime))
+        self._distance = open_distance(bundle.folder, bundle.card)
+        if self._distance is not None:
+            self._check_features(self._distance)
 
     def predict_batch(self, inputs: NDArray[np.uint8]) -> Scores:
         """Score images.
@@ -80,8 +87,8 @@ class Classifier:
         side = self.bundle.side
         if inputs.dtype != np.uint8 or inputs.ndim != _DIMENSIONS or inputs.shape[1:] != (side, side):
             raise ValueError(f"inputs must be uint8 (n, {side}, {side}), not {inputs.dtype} {inputs.shape}")
-        evidence = self._runtime.run(inputs)
-        scores = scores_of(evidence, self.bundle.temperature)
+        evidence, distance = self._run(inputs)
+        scores = replace(scores_of(evidence, self.bundle.temperature), distance=distance)
         if self.bundle.second_look is not None:
             mask = self.bundle.second_look.selects(scores.p_pneumonia)
             view_evidence = {name: self._runtime.run(view) for name, view in views(inputs[mask]).items()}
@@ -89,6 +96,23 @@ class Classifier:
             scores.probabilities[mask] = second_scores.probabilities
             scores.activation[mask] = second_scores.activation
         return scores
+
+    def _check_features(self, distance: DistanceMeasure) -> None:
+        """Raise ModelUnusable now, and not with the first image, if the network does not give the features."""
+        side = self.bundle.side
+        _, features = self._runtime.run_with_features(np.zeros((1, side, side), np.uint8))
+        width, expected = features.shape[-1], len(distance.reference.whitening)
+        if width != expected:
+            raise ModelUnusable(
+                f"The network in {self.bundle.folder} has {width} features, and its distance is measured in {expected}."
+            )
+
+    def _run(self, inputs: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
+        """Return the evidence, and the distances if the model says them. A second look changes no distance."""
+        if self._distance is None:
+            return self._runtime.run(inputs), None
+        evidence, features = self._runtime.run_with_features(inputs)
+        return evidence, self._distance.measure(features)
 
     @cached_property
     def versions(self) -> dict[str, str]:

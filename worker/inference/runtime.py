@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ _STANDARD_ERROR = 2
 # How LiteRT begins a line that is no warning.
 _NOTICE = b"INFO: "
 _BLOCK = 64 * 1024
+# The outputs of a network with features: they, and the evidence.
+_WITH_FEATURES = 2
 
 
 class Runtime(Protocol):
@@ -42,6 +45,17 @@ class Runtime(Protocol):
 
         Returns:
             Logits (normal, bacterial, viral), shape (n, h, w, 3).
+        """
+        ...
+
+    def run_with_features(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Compute the evidence, as `run` does, and the features that the head made it of.
+
+        Returns:
+            Evidence, shape (n, h, w, 3), and features, shape (n, h, w, c).
+
+        Raises:
+            ModelUnusable: the network gives no features.
         """
         ...
 
@@ -66,20 +80,33 @@ class LiteRtRuntime:
                 self._interpreter.allocate_tensors()
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelUnusable(f"{model} cannot be loaded by LiteRT: {error}.") from error
+        self._model = model
         self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
+        # A network with features has two outputs. Their order is not fixed; the head has fewer channels than its input.
+        self._outputs = sorted(self._interpreter.get_output_details(), key=lambda output: output["shape"][-1])
         _expect_raw_grey(model, self._input)
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Runtime.run`."""
-        shape = tuple(self._output["shape"][1:])
-        evidence = np.empty((len(batch), *shape), dtype=np.float32)
+        return self._computed(batch, self._outputs[:1])[0]
+
+    def run_with_features(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `Runtime.run_with_features`."""
+        if len(self._outputs) != _WITH_FEATURES:
+            raise ModelUnusable(f"{self._model} does not give the features that the distance is measured in.")
+        evidence, features = self._computed(batch, self._outputs)
+        return evidence, features
+
+    def _computed(
+        self, batch: NDArray[np.uint8], outputs: Sequence[dict[str, Any]]
+    ) -> list[NDArray[np.float32]]:
+        computed = [np.empty((len(batch), *output["shape"][1:]), dtype=np.float32) for output in outputs]
         for index, image in enumerate(batch):
             self._interpreter.set_tensor(self._input["index"], image[np.newaxis, :, :, np.newaxis])
             self._interpreter.invoke()
-            values = self._interpreter.get_tensor(self._output["index"])[0]
-            evidence[index] = _dequantised(values, self._output)
-        return evidence
+            for values, output in zip(computed, outputs, strict=True):
+                values[index] = _dequantised(self._interpreter.get_tensor(output["index"])[0], output)
+        return computed
 
     def versions(self) -> dict[str, str]:
         """See `Runtime.versions`."""
@@ -138,6 +165,25 @@ class TensorFlowRuntime:
             grey = image[np.newaxis, :, :, np.newaxis].astype(np.float32)
             evidence[index] = np.asarray(self._model(grey, training=False))[0]
         return evidence
+
+    def run_with_features(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `Runtime.run_with_features`."""
+        both = self._with_features
+        evidence, features = (
+            np.empty((len(batch), *one.shape[1:]), dtype=np.float32) for one in both.outputs
+        )
+        for index, image in enumerate(batch):
+            grey = image[np.newaxis, :, :, np.newaxis].astype(np.float32)
+            computed = both(grey, training=False)
+            evidence[index], features[index] = (np.asarray(output)[0] for output in computed)
+        return evidence, features
+
+    @cached_property
+    def _with_features(self) -> Any:
+        """The network with a second output: what its last layer, the head, makes the evidence of."""
+        import keras
+
+        return keras.Model(self._model.input, [self._model.output, self._model.layers[-1].input])
 
     def versions(self) -> dict[str, str]:
         """See `Runtime.versions`."""

@@ -48,7 +48,7 @@ class OperatingPoint:
 
 
 def triage(
-    p_pneumonia: float, point: OperatingPoint, *, cropped: bool = False, outside: bool = False
+    p_pneumonia: float, point: OperatingPoint, *, cropped: bool = False, never_clear: bool = False
 ) -> Verdict:
     """Return the verdict for a score.
 
@@ -56,7 +56,7 @@ def triage(
         p_pneumonia: the score, 0..1.
         point: the operating point in force.
         cropped: the film was cut out of a margin or a page.
-        outside: the patient is outside the model's population, so the image is never clear.
+        never_clear: as `worker.card.band.is_never_clear` says.
 
     Returns:
         `flagged` at or above `band_high`, `clear` below the limit of `worker.card.band`, else `uncertain`.
@@ -66,7 +66,7 @@ def triage(
     """
     _check(p_pneumonia)
     bounds = Bounds.of_band(point.band_low, point.band_high)
-    return Verdict(bounds.verdict(p_pneumonia, cropped=cropped, outside=outside))
+    return Verdict(bounds.verdict(p_pneumonia, cropped=cropped, never_clear=never_clear))
 
 
 def confidence(p_pneumonia: float) -> float:

@@ -42,7 +42,7 @@ NO_TEXT: dict[str, str | None] = {"note": "", "other_finding": "", "why": "", "s
 # What an erased image keeps of the prediction in force and of its reasons: nothing.
 _CLEARED = (
     "lease_owner", "lease_until", "queued_at", "reason_code", "reason", "retry_reason", "salt", "verdict", "p_pneumonia",
-    "population", "scored_at", "compute_ms", "review_state", "drawn_rank", "operating_point_id", "point_group", "claimed_by_id", "claimed_until",
+    "population", "distance", "scored_at", "compute_ms", "review_state", "drawn_rank", "operating_point_id", "point_group", "claimed_by_id", "claimed_until",
     "bytes_removed_at",
 )  # fmt: skip
 

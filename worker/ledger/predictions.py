@@ -11,8 +11,7 @@ from typing import Any
 from sqlalchemy import Row, exists, insert, select, update
 from sqlalchemy.orm import Session
 
-from worker.card.band import Bounds
-from worker.card.population import Population
+from worker.card.band import Bounds, is_never_clear
 from worker.ledger import actors, audit, draws, rechecks, thresholds
 from worker.ledger.group_traits import traits_of
 from worker.ledger.point_groups import Traits
@@ -57,7 +56,7 @@ class ScoreRecord:
     `activation` holds `map_height` x `map_width` bytes, row by row. `compute_ms` is in milliseconds. `crop` is the film;
     without it, the whole image was scored. `lungs` is the part of the film that the network saw; without it, all of it.
     `population` is a value of `worker.card.population.Population`; None: nobody was checked. `greyscale` is as in
-    `Prediction`. `operating_point_id` is the point of the site that the verdict follows; None: that of the worker's model.
+    `Prediction`, and so is `distance`. `operating_point_id` is the point of the site that the verdict follows; None: that of the worker's model.
     `point_group` is the group that has this point; None: the general point.
     """
 
@@ -77,6 +76,7 @@ class ScoreRecord:
     lungs: Part | None = None
     population: str | None = None
     greyscale: Mapping[str, object] | None = None
+    distance: float | None = None
     operating_point_id: int | None = None
     point_group: str | None = None
 
@@ -216,8 +216,8 @@ def _still_leased(session: Session, ids: Sequence[int], owner: str, model_id: in
 
 
 def _verdict(bounds: Bounds, result: ScoreRecord) -> str:
-    outside = result.population == Population.OUTSIDE
-    return bounds.verdict(result.p_pneumonia, cropped=result.crop is not None, outside=outside)
+    never_clear = is_never_clear(result.population, result.distance)
+    return bounds.verdict(result.p_pneumonia, cropped=result.crop is not None, never_clear=never_clear)
 
 
 def _restore(session: Session, result: ScoreRecord, model: ScoringModel) -> audit.Event:
@@ -235,9 +235,9 @@ def _restore(session: Session, result: ScoreRecord, model: ScoringModel) -> audi
     if last.model_id == model.model_id and (last.operating_point_id, last.point_group) != now:
         other_point, group = now
         point = session.get_one(OperatingPointRow, other_point)
-        outside = last.population == Population.OUTSIDE
+        never_clear = is_never_clear(last.population, last.distance)
         bounds = Bounds.of_band(point.band_low, point.band_high)
-        verdict = bounds.verdict(last.p_pneumonia, cropped=last.crop is not None, outside=outside)
+        verdict = bounds.verdict(last.p_pneumonia, cropped=last.crop is not None, never_clear=never_clear)
         details |= {"verdict": verdict, "operating_point": other_point, **_group_detail(group)}
     columns = {
         "id": image_id,
@@ -246,6 +246,7 @@ def _restore(session: Session, result: ScoreRecord, model: ScoringModel) -> audi
         "point_group": group,
         "p_pneumonia": last.p_pneumonia,
         "population": last.population,
+        "distance": last.distance,
         "scored_at": last.finished_at,
         "compute_ms": last.compute_ms,
         "review_state": ReviewState.UNREAD,
@@ -301,6 +302,7 @@ def _scored_columns(result: ScoreRecord, drawn: Mapping[int, float], at: datetim
         "verdict": result.verdict,
         "p_pneumonia": result.p_pneumonia,
         "population": result.population,
+        "distance": result.distance,
         "scored_at": at,
         "compute_ms": result.compute_ms,
         "review_state": ReviewState.UNREAD if drawn_rank is None else ReviewState.DRAWN,
@@ -330,6 +332,7 @@ def _scored_event(
         **_part_columns(CROP, result.crop),
         **({} if result.lungs is None else _part_columns(LUNGS, result.lungs)),
         "population": result.population,
+        **({} if result.distance is None else {"distance": result.distance}),
         **_greyscale_hash(result),
         **({} if drawn_rank is None else {"drawn_rank": drawn_rank}),
     }

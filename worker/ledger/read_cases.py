@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.card.population import Population
+from worker.card.band import is_never_clear
 from worker.ledger import protocols
 from worker.ledger.findings import Action, Finding
 from worker.ledger.missed_cases import CLEAR, is_last_reading, that_count
@@ -45,7 +45,7 @@ class ScoredImage(NamedTuple):
         score: p_pneumonia, 0..1.
         verdict: `flagged`, `uncertain` or `clear`, when it was read or as it is.
         cropped: the film was cut out of a margin or a page.
-        outside: the patient is outside the model's population.
+        never_clear: as `worker.card.band.is_never_clear` says.
         has_signs: its final reading; None: nobody judged it, or it is clear and was not drawn.
     """
 
@@ -53,7 +53,7 @@ class ScoredImage(NamedTuple):
     score: float
     verdict: str
     cropped: bool
-    outside: bool
+    never_clear: bool
     has_signs: bool | None
 
     @property
@@ -87,7 +87,7 @@ def read_cases(session: Session, runs: Sequence[int], model_sha256: str) -> Read
             row.p_pneumonia,
             row.verdict,
             row.crop_left is not None,
-            row.population == Population.OUTSIDE,
+            is_never_clear(row.population, row.distance),
             _LABELS.get(findings.get(row.id, "")),
         )
         for row in session.execute(_images(runs, model_sha256))
@@ -123,7 +123,7 @@ def seconds_an_image(session: Session) -> float | None:
 
 def _images(runs: Sequence[int], model_sha256: str) -> Any:
     model = select(Model.id).where(Model.sha256 == model_sha256).scalar_subquery()
-    columns = Image.id, Image.sha256, Image.verdict, Image.population, Image.drawn_rank
+    columns = Image.id, Image.sha256, Image.verdict, Image.population, Image.distance, Image.drawn_rank
     return (
         select(*columns, Prediction.p_pneumonia, Prediction.crop_left)
         .select_from(Image)

@@ -22,8 +22,8 @@ _LATEST_REASONS = 1_000
 # The columns of an image that a report shows; for a thousand images it is faster to read no others.
 _REPORTED = (
     Image.id, Image.verdict, Image.p_pneumonia, Image.review_state, Image.phantom, Image.original_name,
-    Image.state, Image.reason_code, Image.reason, Image.population, Image.received_at, Image.scored_at,
-    Image.drawn_rank,
+    Image.state, Image.reason_code, Image.reason, Image.population, Image.distance, Image.received_at,
+    Image.scored_at, Image.drawn_rank,
 )  # fmt: skip
 # Of the reading in force, with the name of its reader.
 _READINGS = (

@@ -104,6 +104,7 @@ def _remove_scores(session: Session, image_ids: Sequence[int], at: datetime) -> 
         "verdict",
         "p_pneumonia",
         "population",
+        "distance",
         "scored_at",
         "compute_ms",
         "review_state",

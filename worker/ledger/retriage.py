@@ -17,8 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session, aliased
 
-from worker.card.band import Bounds
-from worker.card.population import Population
+from worker.card.band import Bounds, is_never_clear
 from worker.ledger import actors, audit, draws, protocols, thresholds
 from worker.ledger.group_traits import with_traits
 from worker.ledger.point_groups import Group, Traits
@@ -264,7 +263,8 @@ def _triage(session: Session, rule: Rule) -> dict[tuple[str, str], list[int]]:
     Python decides, not SQL, so that scoring, re-triage and the verification of the trail have one rule.
     """
     triaged: dict[tuple[str, str], list[int]] = defaultdict(list)
-    columns = Image.id, Image.verdict, Prediction.p_pneumonia, Prediction.population, Prediction.crop_left
+    of_prediction = Prediction.population, Prediction.distance, Prediction.crop_left
+    columns = Image.id, Image.verdict, Prediction.p_pneumonia, *of_prediction
     of_patient = (Study.age_years, Receipt.source) if rule.about.needs_traits else ()
     rows: Any = (
         select(*columns, *of_patient)
@@ -276,11 +276,11 @@ def _triage(session: Session, rule: Rule) -> dict[tuple[str, str], list[int]]:
     )
     if rule.about.needs_traits:
         rows = with_traits(rows)
-    for image_id, before, p_pneumonia, population, crop_left, *traits in session.execute(rows):
+    for image_id, before, p_pneumonia, population, distance, crop_left, *traits in session.execute(rows):
         if traits and not rule.about.has(Traits(*traits)):
             continue
-        is_outside = population == Population.OUTSIDE
-        after = rule.bounds.verdict(p_pneumonia, cropped=crop_left is not None, outside=is_outside)
+        never_clear = is_never_clear(population, distance)
+        after = rule.bounds.verdict(p_pneumonia, cropped=crop_left is not None, never_clear=never_clear)
         triaged[str(before), after].append(image_id)
     return dict(triaged)
 

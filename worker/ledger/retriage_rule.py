@@ -140,10 +140,10 @@ class Rule:
         return not is_canary and is_late and self.about.has(traits)
 
     def apply(
-        self, image_id: int, before: object, p_pneumonia: float, *, cropped: bool, outside: bool
+        self, image_id: int, before: object, p_pneumonia: float, *, cropped: bool, never_clear: bool
     ) -> Verdict:
         """Return the verdict of an image that had the verdict `before`."""
-        verdict = self.bounds.verdict(p_pneumonia, cropped=cropped, outside=outside)
+        verdict = self.bounds.verdict(p_pneumonia, cropped=cropped, never_clear=never_clear)
         is_drawn = verdict == "clear" and before != "clear" and self.is_sampled(image_id)
         is_drawn = is_drawn or (verdict == "flagged" and self.is_beside(image_id))
         return Verdict(verdict, self.rank(image_id) if is_drawn else None)

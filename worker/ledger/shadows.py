@@ -86,6 +86,7 @@ class ShadowRecord:
     p_pneumonia: float | None = None
     cropped: bool = False
     population: str | None = None
+    distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -308,6 +309,7 @@ def _event(row: ShadowPrediction) -> audit.Event:
         "image": row.image_id,
         "model": row.model_id,
         **{name: getattr(row, name) for name in names},
+        **({} if row.distance is None else {"distance": row.distance}),
         "versions_sha256": audit.digest(audit.canonical(row.versions)),
     }
     return audit.Event("shadow_scored", actors.PROGRAM, f"shadow_prediction:{row.id}", details)

@@ -25,8 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-from worker.card.band import clear_below
-from worker.card.population import Population
+from worker.card.band import clear_below, is_far, is_never_clear
 from worker.ledger.states import ImageState
 
 # Left, top, right and bottom of a part of an image: left <= x < right and top <= y < bottom.
@@ -167,6 +166,7 @@ class Image(Base):
     verdict: Mapped[str | None] = mapped_column(String(20))
     p_pneumonia: Mapped[float | None]
     population: Mapped[str | None] = mapped_column(String(10))
+    distance: Mapped[float | None]
     scored_at: Mapped[datetime | None]
     compute_ms: Mapped[float | None]
     review_state: Mapped[str | None] = mapped_column(String(20))
@@ -201,6 +201,11 @@ class Image(Base):
         """The age of the patient; None: not known. `instance` and its study must be loaded."""
         study = self.instance.study if self.instance else None
         return study.age_years if study else None
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the image is far from the training data of the model that scored it: beyond the limit."""
+        return is_far(self.distance)
 
     @property
     def prediction(self) -> Prediction | None:
@@ -332,6 +337,8 @@ class Prediction(Base):
     the network saw; they are null if that was all of it. `population` is a value of
     `worker.card.population.Population`; null if nobody was checked: by an earlier version, for a model whose card
     states no ages, or for a canary.
+    `distance` is how far the image is from the training data, in units of the model's limit (see
+    `worker.inference.distance`); null: the model does not say.
     `point_group` is the group whose operating point applied (see `worker.ledger.point_groups`); null: the general one.
     `greyscale` says how the grey values of a DICOM object were made (see `worker.dicom.picture.GreyFacts`); null: the file
     holds the grey values themselves.
@@ -370,6 +377,7 @@ class Prediction(Base):
     lungs_right: Mapped[int | None]
     lungs_bottom: Mapped[int | None]
     population: Mapped[str | None] = mapped_column(String(10))
+    distance: Mapped[float | None]
     point_group: Mapped[str | None] = mapped_column(String(40))
     greyscale: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
@@ -399,15 +407,21 @@ class Prediction(Base):
 
     def clear_below_at(self, point: OperatingPointRow) -> float:
         """Return the score below which the image is clear at an operating point."""
-        outside = self.population == Population.OUTSIDE
-        return clear_below(point.band_low, cropped=self.crop is not None, outside=outside)
+        never_clear = is_never_clear(self.population, self.distance)
+        return clear_below(point.band_low, cropped=self.crop is not None, never_clear=never_clear)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the image is far from the training data: beyond the limit."""
+        return is_far(self.distance)
 
 
 class ShadowPrediction(Base):
     """What a candidate said about an image in the background. Nothing but the comparison of models reads it.
 
     `outcome` is `scored` or the code of a rejection, `unchecked` if the image ended its process each time. The scores are
-    null unless it is `scored`. `cropped`: the film was cut out of a margin or a page. `population` is as in `Prediction`.
+    null unless it is `scored`. `cropped`: the film was cut out of a margin or a page. `population` and
+    `distance` are as in `Prediction`.
     """
 
     __tablename__ = "shadow_prediction"
@@ -423,6 +437,7 @@ class ShadowPrediction(Base):
     p_pneumonia: Mapped[float | None]
     cropped: Mapped[bool]
     population: Mapped[str | None] = mapped_column(String(10))
+    distance: Mapped[float | None]
     versions: Mapped[dict[str, Any]]
     at: Mapped[datetime]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from worker.card.population import Population
+from worker.card.band import is_never_clear
 from worker.ledger import actors
 from worker.ledger.findings import Action, state_after
 from worker.ledger.point_groups import Traits
@@ -38,8 +38,8 @@ _INSTANCE = (
 _STUDY = ("study_uid_seal", "accession_seal", "patient_key_seal", "age_years_seal", "age_source", "sex_seal")
 # What the row of an image has while it is scored.
 _SCORE = (
-    "verdict", "p_pneumonia", "population", "scored_at", "review_state", "drawn_rank", "operating_point_id",
-    "point_group",
+    "verdict", "p_pneumonia", "population", "distance", "scored_at", "review_state", "drawn_rank",
+    "operating_point_id", "point_group",
 )  # fmt: skip
 # What the readings of earlier versions do not have: words beside the note, and the rest.
 _TYPED = ("other_finding", "why")
@@ -64,8 +64,8 @@ PROVEN: dict[str, tuple[str, ...]] = {
     "operating_point": ("model_id", "name", "threshold", "band_low", "band_high", "set_at"),
     "image": (
         "sha256", "bytes", "format", "width", "height", "phantom", "run_id", "lane", "state", "received_at",
-        "reason_code", "reason", "retry_reason", "verdict", "p_pneumonia", "population", "scored_at", "review_state",
-        "drawn_rank", "operating_point_id", "point_group", "bytes_removed_at",
+        "reason_code", "reason", "retry_reason", "verdict", "p_pneumonia", "population", "distance", "scored_at",
+        "review_state", "drawn_rank", "operating_point_id", "point_group", "bytes_removed_at",
     ),
     "receipt": (
         "source", "original_name", "sha256", "bytes", "outcome", "reason_code", "reason", "image_id", "run_id",
@@ -73,7 +73,8 @@ PROVEN: dict[str, tuple[str, ...]] = {
     ),
     "prediction": (
         "operating_point_id", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence", "verdict",
-        "activation", "versions", "finished_at", *CROP, *LUNGS, "population", "greyscale", "point_group",
+        "activation", "versions", "finished_at", *CROP, *LUNGS, "population", "distance", "greyscale",
+        "point_group",
     ),
     "rescore": ("image_id", "prediction_id", "reason_code", "at", "seen_by_id", "seen_at"),
     "erasure": ("image_id", "reason", "at"),
@@ -85,7 +86,7 @@ PROVEN: dict[str, tuple[str, ...]] = {
     "site_calibration": ("model_id", "version", "intercept", "slope", "prevalence", "cases_digest", "figures", "at"),
     "shadow_prediction": (
         "image_id", "model_id", "outcome", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "cropped", "population",
-        "versions", "at",
+        "distance", "versions", "at",
     ),
     "access_batch": ("first_id", "last_id", "total", "sha256", "at"),
 }  # fmt: skip
@@ -243,6 +244,8 @@ def _scored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
         **_chosen(said, "activation_sha256", "versions_sha256", *CROP, "population"),
         # Only the events of models with a lung network have them.
         **{name: said.get(name) for name in LUNGS},
+        # Only those of models that say it have it.
+        "distance": said.get("distance"),
         # Only the events of DICOM objects have it.
         "greyscale_sha256": said.get("greyscale_sha256"),
         # Only those of images in a group with a point have it.
@@ -252,6 +255,7 @@ def _scored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
     facts.image |= {
         **_chosen(said, "verdict", "p_pneumonia", "population", "format", "width", "height", "phantom"),
         **_state(facts, ImageState.SCORED),
+        "distance": said.get("distance"),
         "scored_at": event.at,
         # Only the events of drawn images have it.
         "drawn_rank": said.get("drawn_rank"),
@@ -283,7 +287,7 @@ def _rescore_seen(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
 def _restored(facts: ImageTrail, event: TrailEvent, _image_id: int) -> None:
     prediction = facts.predictions.get(event.payload.get("model"), {})
     facts.image |= {
-        **_chosen(prediction, "verdict", "p_pneumonia", "population"),
+        **_chosen(prediction, "verdict", "p_pneumonia", "population", "distance"),
         **_renamed(prediction, finished_at="scored_at"),
         **_state(facts, ImageState.SCORED),
         "review_state": ReviewState.UNREAD,
@@ -325,7 +329,7 @@ def _retriaged(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
         facts.image.get("verdict"),
         _exact_score(facts),
         cropped=prediction.get("crop_left") is not None,
-        outside=prediction.get("population") == Population.OUTSIDE,
+        never_clear=_is_never_clear(prediction),
     )
     facts.image |= {
         "verdict": triaged.verdict,
@@ -334,6 +338,14 @@ def _retriaged(facts: ImageTrail, event: TrailEvent, image_id: int) -> None:
         "drawn_rank": None if triaged.drawn_rank is None else f"{triaged.drawn_rank:.6f}",
     }
     facts.image["review_state"] = _unread(facts)
+
+
+def _is_never_clear(prediction: Facts) -> bool:
+    """Return whether the image of a prediction is never clear, by what the trail says. It has all digits of the distance."""
+    population, distance = prediction.get("population"), prediction.get("distance")
+    return is_never_clear(
+        None if population is None else str(population), None if distance is None else float(str(distance))
+    )
 
 
 def _exact_score(facts: ImageTrail) -> float:
@@ -491,6 +503,8 @@ def _shadow_scored(event: TrailEvent) -> Facts:
         "at": event.at,
         **_renamed(event.payload, image="image_id", model="model_id"),
         **_chosen(event.payload, "outcome", *numbers, "versions_sha256"),
+        # Only the events of models that say it have it.
+        "distance": event.payload.get("distance"),
     }
 
 

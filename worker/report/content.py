@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from worker.card.band import is_far
 from worker.card.population import Population
 from worker.ledger import models, monitoring, populations, rescores
 from worker.ledger.findings import Action
@@ -22,7 +23,7 @@ from worker.ledger.studies import PATIENT_COLUMNS
 from worker.ledger.tables import Run
 
 FLAGGED_COLUMNS = (
-    "image", "verdict", "p_pneumonia", "review", "phantom", "population", *PATIENT_COLUMNS, "file"
+    "image", "verdict", "p_pneumonia", "review", "phantom", "population", "distance", *PATIENT_COLUMNS, "file"
 )  # fmt: skip
 # What the calibration in force says; beside the score, if there is one.
 SITE_COLUMNS = ("site_probability", "site_calibration")
@@ -125,7 +126,7 @@ def _blinded(figures: RunFigures, hidden: Blinding) -> RunFigures:
 
 def _without_score(image: Row[Any]) -> Any:
     values = image._mapping  # noqa: SLF001 - the public name of SQLAlchemy
-    return SimpleNamespace(**{**values, "verdict": None, "p_pneumonia": None})
+    return SimpleNamespace(**{**values, "verdict": None, "p_pneumonia": None, "distance": None})
 
 
 def _without_names(figures: RunFigures) -> RunFigures:
@@ -245,6 +246,7 @@ def flagged_row(figures: RunFigures, image: Row[Any]) -> dict[str, object]:
         "phantom": "phantom" if image.phantom else "",
         # An unknown age is counted once for the run: at a site that sends no ages, it would stand in every row.
         "population": "outside" if image.population == Population.OUTSIDE else "",
+        "distance": "far" if is_far(image.distance) else "",
         "file": image.original_name,
         **{name: "" if value is None else value for name, value in site_row(figures, image).items()},
     }

@@ -34,13 +34,14 @@ _TYPED = ("other_finding", "note", "reader", "amended_why")
 # New columns stand at the end: programs may count them.
 COLUMNS = (
     "run",
-    *(name for name in FLAGGED_COLUMNS if name not in {"population", "file", *PATIENT_COLUMNS}),
+    *(name for name in FLAGGED_COLUMNS if name not in {"population", "distance", "file", *PATIENT_COLUMNS}),
     *("state", "reason", "file", "balanced", "disclaimer", "population"),
     *_COUNTS,
     *PATIENT_COLUMNS,
     *READING_COLUMNS,
     *("run_id", "reason_code", "received_at", "scored_at"),
     *SITE_COLUMNS,
+    "distance",
 )
 
 
@@ -86,6 +87,7 @@ def _of_image(figures: RunFigures, image: Row[Any]) -> dict[str, object]:
         "file": escape_formula(image.original_name),
         # Of an image with a known age, too: `flagged_row` names only those outside.
         "population": image.population or "",
+        "distance": "" if image.distance is None else image.distance,
         "received_at": image.received_at.isoformat(timespec="milliseconds"),
         "scored_at": image.scored_at.isoformat(timespec="milliseconds") if image.scored_at else "",
     }

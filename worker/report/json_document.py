@@ -46,7 +46,7 @@ def document(report: Report) -> dict[str, object]:
 def _scored_image(figures: RunFigures, image: Row[Any]) -> dict[str, object]:
     return (
         content.flagged_row(figures, image)
-        | {"population": image.population}
+        | {"population": image.population, "distance": image.distance}
         | content.site_row(figures, image)
         | content.patient_row(figures, image)
         | content.reading_row(figures, image.id)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from worker.card.band import is_never_clear
 from worker.ledger import missed_cases, read_cases, thresholds
 from worker.ledger.findings import Finding
 from worker.ledger.missed_cases import CLEAR, Extent
@@ -90,6 +91,7 @@ class _Score:
     p_pneumonia: float | None
     cropped: bool
     population: str | None
+    distance: float | None
 
 
 def version(session: Session) -> tuple[int, ...]:
@@ -203,8 +205,8 @@ def side(session: Session, model: Model, named: str) -> Side:
 
 
 def _verdict(side: Side, score: _Score) -> str:
-    outside = score.population == "outside"
-    return side.point.bounds.verdict(score.p_pneumonia or 0.0, cropped=score.cropped, outside=outside)
+    never_clear = is_never_clear(score.population, score.distance)
+    return side.point.bounds.verdict(score.p_pneumonia or 0.0, cropped=score.cropped, never_clear=never_clear)
 
 
 def _scores(session: Session, model: Model, image_ids: Sequence[int]) -> Mapping[int, _Score]:
@@ -214,17 +216,24 @@ def _scores(session: Session, model: Model, image_ids: Sequence[int]) -> Mapping
         return {}
     low, high = min(wanted), max(wanted)
     columns = ShadowPrediction.image_id, ShadowPrediction.outcome, ShadowPrediction.p_pneumonia
-    shadowed = select(*columns, ShadowPrediction.cropped, ShadowPrediction.population).where(
+    others = ShadowPrediction.cropped, ShadowPrediction.population, ShadowPrediction.distance
+    shadowed = select(*columns, *others).where(
         ShadowPrediction.model_id == model.id, ShadowPrediction.image_id.between(low, high)
     )
     found = {
-        row.image_id: _Score(row.p_pneumonia if row.outcome == SCORED else None, row.cropped, row.population)
+        row.image_id: _Score(
+            row.p_pneumonia if row.outcome == SCORED else None, row.cropped, row.population, row.distance
+        )
         for row in session.execute(shadowed)
         if row.image_id in wanted
     }
     predicted = select(
-        Prediction.image_id, Prediction.p_pneumonia, Prediction.crop_left, Prediction.population
+        Prediction.image_id,
+        Prediction.p_pneumonia,
+        Prediction.crop_left,
+        Prediction.population,
+        Prediction.distance,
     ).where(Prediction.model_id == model.id, Prediction.image_id.in_(image_ids))
     for row in session.execute(predicted):
-        found[row.image_id] = _Score(row.p_pneumonia, row.crop_left is not None, row.population)
+        found[row.image_id] = _Score(row.p_pneumonia, row.crop_left is not None, row.population, row.distance)
     return found

@@ -15,29 +15,29 @@ class Scores:
     """Scores of images, sorted by what else decides their verdicts."""
 
     def __init__(self, images: Iterable[ScoredImage]) -> None:
-        """Sort the images. Those of patients outside the population are one kind, cropped ones another."""
+        """Sort the images. Those that are never clear are one kind, cropped ones another."""
         kinds: tuple[list[float], list[float], list[float]] = ([], [], [])
         for image in images:
-            kinds[2 if image.outside else 1 if image.cropped else 0].append(image.score)
-        self._plain, self._cropped, self._outside = map(sorted, kinds)
+            kinds[2 if image.never_clear else 1 if image.cropped else 0].append(image.score)
+        self._plain, self._cropped, self._never_clear = map(sorted, kinds)
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self._plain) + len(self._cropped) + len(self._outside)
+        return len(self._plain) + len(self._cropped) + len(self._never_clear)
 
     @property
     def values(self) -> list[float]:
         """All scores."""
-        return [*self._plain, *self._cropped, *self._outside]
+        return [*self._plain, *self._cropped, *self._never_clear]
 
     def at_or_above(self, threshold: float) -> int:
         """Return how many reach a threshold."""
-        return sum(_reaching(scores, threshold) for scores in (self._plain, self._cropped, self._outside))
+        return sum(_reaching(scores, threshold) for scores in (self._plain, self._cropped, self._never_clear))
 
     def not_clear(self, bounds: Bounds) -> int:
         """Return how many are flagged or uncertain: as `Bounds.verdict` says of each."""
         plain = _reaching(self._plain, bounds.clear_below)
-        return plain + _reaching(self._cropped, bounds.clear_below_if_cropped) + len(self._outside)
+        return plain + _reaching(self._cropped, bounds.clear_below_if_cropped) + len(self._never_clear)
 
 
 @dataclass(frozen=True)

@@ -289,7 +289,9 @@ def _site_figures(cases: SiteCases, trial: Trial) -> dict[str, Figure]:
     )
     to_read = _Question(
         cases,
-        lambda image: bounds.verdict(image.score, cropped=image.cropped, outside=image.outside) != CLEAR,
+        lambda image: (
+            bounds.verdict(image.score, cropped=image.cropped, never_clear=image.never_clear) != CLEAR
+        ),
         clear.not_clear(bounds),
     )
     flagged, not_clear = every.at_or_above(bounds.flagged_from), every.not_clear(bounds)

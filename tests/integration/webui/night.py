@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.cards import a_card
 from tests.ledgers import current_ledger
+from worker.card.band import is_never_clear
 from worker.config import Settings
 from worker.errors import REJECTIONS
 from worker.imagefile.parts import with_comment
@@ -59,6 +60,7 @@ class Night:
         rejected: Sequence[int] = (),
         model_sha256: str = MODEL_SHA256,
         population: str | None = None,
+        distance: float | None = None,
     ) -> None:
         """Record scores of a model for pending images; the gate rejects the images in `rejected`."""
         at = utc_now()
@@ -84,7 +86,8 @@ class Night:
                 owner=_OWNER,
                 model=model,
                 scored=[
-                    _scored(session.get_one(Image, image_id), p, population) for image_id, p in scores.items()
+                    _scored(session.get_one(Image, image_id), p, population, distance)
+                    for image_id, p in scores.items()
                 ],
                 rejected=[RejectionRecord(image_id, "blank", REJECTIONS["blank"]) for image_id in rejected],
                 started_at=at,
@@ -151,7 +154,7 @@ def scored_night(
     return night
 
 
-def _scored(image: Image, p: float, population: str | None) -> ScoreRecord:
+def _scored(image: Image, p: float, population: str | None, distance: float | None) -> ScoreRecord:
     bacterial = p * 0.7
     return ScoreRecord(
         image_id=image.id,
@@ -160,13 +163,14 @@ def _scored(image: Image, p: float, population: str | None) -> ScoreRecord:
         p_viral=p - bacterial,
         p_pneumonia=p,
         confidence=confidence(p),
-        verdict=triage(p, POINT, outside=population == "outside").value,
+        verdict=triage(p, POINT, never_clear=is_never_clear(population, distance)).value,
         activation=_blob(image.id, p),
         map_height=_MAP,
         map_width=_MAP,
         compute_ms=11.5,
         facts=ImageFacts(image.format or "jpeg", image.width or 0, image.height or 0),
         population=population,
+        distance=distance,
     )
 
 

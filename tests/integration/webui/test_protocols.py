@@ -145,6 +145,21 @@ def test_report_of_a_person_hides_what_the_page_hides(
     assert "0.97" in ada.get(address).text
 
 
+def test_hidden_score_hides_the_distance(night: Night, ada: FlaskClient) -> None:
+    """An image far from the training data is never clear, so the distance would tell something of the verdict."""
+    with night.ledger.transaction() as session:
+        session.execute(update(Image).where(Image.id == 1).values(distance=2.5))
+    report = "/api/v1/runs/1/report?format=csv"
+    addresses = ("/review/1", "/review", report)
+    assert ["far from the training data" in ada.get(address).text for address in addresses[:2]] == [True] * 2
+    assert "2.5" in ada.get(report).text
+    assert ada.get("/api/v1/images/1").get_json()["distance"] == 2.5
+    draw(night, 1)
+    assert ["far from the training data" in ada.get(address).text for address in addresses[:2]] == [False] * 2
+    assert "2.5" not in ada.get(report).text
+    assert ada.get("/api/v1/images/1").get_json()["distance"] is None
+
+
 def test_second_reader_does_not_see_the_first_reading(
     night: Night, ada: FlaskClient, ben: FlaskClient
 ) -> None:

@@ -71,3 +71,17 @@ def test_shipped_model_with_another_threshold_is_not_verified(card: dict[str, An
 def test_network_of_an_earlier_model_is_its_identity(card: dict[str, Any]) -> None:
     assert network_of("a" * 64, {}) == "a" * 64
     assert network_of(model_sha256(card), card) == card["files"]["model.tflite"]["sha256"]
+
+
+def test_distance_is_part_of_the_model_that_has_one(card: dict[str, Any]) -> None:
+    before = model_sha256(card)
+    card["distance"] = {"limit": 10.0}
+    assert model_sha256(card) == before, "without its file, nothing is measured"
+    card["files"]["distance.npz"] = {"sha256": "d" * 64}
+    with_distance = model_sha256(card)
+    card["distance"]["limit"] = 11.0
+    with_limit = model_sha256(card)
+    card["distance"]["rule"] = "for people"
+    assert model_sha256(card) == with_limit
+    card["files"]["distance.npz"] = {"sha256": "e" * 64}
+    assert len({before, with_distance, with_limit, model_sha256(card)}) == 4

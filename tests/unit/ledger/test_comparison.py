@@ -79,6 +79,7 @@ OTHER = {
 TYPES = {
     "image": {
         "drawn_rank": "real",
+        "distance": "real",
         "bytes": "int",
         "width": "int",
         "height": "int",
@@ -92,6 +93,7 @@ TYPES = {
         "versions": "json",
         "greyscale": "json",
         **dict.fromkeys((*CROP, *LUNGS), "int"),
+        "distance": "real",
     },
     "api_token": {"owner_id": "key"},
     "identity": {"user_id": "key"},
@@ -118,7 +120,13 @@ TYPES = {
         **dict.fromkeys(("intercept", "slope", "prevalence"), "real"),
         "figures": "json",
     },
-    "shadow_prediction": {"image_id": "key", "model_id": "key", "cropped": "no", "versions": "json"},
+    "shadow_prediction": {
+        "image_id": "key",
+        "model_id": "key",
+        "cropped": "no",
+        "distance": "real",
+        "versions": "json",
+    },
 }
 
 
@@ -190,7 +198,9 @@ def _add_shadow(ledger: Ledger) -> None:
         page = shadows.next_page(session, size=1, lease_s=60, at=AT)
         assert page is not None
         (image,) = page.images
-        scored = ShadowRecord(image.id, "scored", 0.1, 0.7, 0.2, 0.9, cropped=True, population="inside")
+        scored = ShadowRecord(
+            image.id, "scored", 0.1, 0.7, 0.2, 0.9, cropped=True, population="inside", distance=0.75
+        )
         shadows.finish(session, page, [scored], {"nightread": "1"}, AT)
 
 

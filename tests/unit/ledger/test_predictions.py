@@ -90,6 +90,20 @@ def test_result_of_a_lost_lease_is_not_recorded(ledger: Ledger) -> None:
     assert_consistent(ledger)
 
 
+@pytest.mark.parametrize("distance", [None, 0.5, 1.0, 1.000001])
+def test_distance_stands_on_prediction_and_image_and_what_is_far_is_never_clear(
+    ledger: Ledger, distance: float | None
+) -> None:
+    (only,) = fill(ledger, 1)
+    score(ledger, [only], p_pneumonia=0.1, distance=distance)
+    with ledger.reading() as session:
+        kept = session.scalars(select(Prediction).options(joinedload(Prediction.operating_point))).one()
+    is_far = distance == 1.000001
+    assert (kept.distance, kept.is_far, kept.clear_below) == (distance, is_far, 0 if is_far else 0.4)
+    assert (image(ledger, only).distance, image(ledger, only).is_far) == (distance, is_far)
+    assert_consistent(ledger)
+
+
 @pytest.mark.parametrize("population", ["inside", "outside", "unknown", None])
 def test_population_stands_on_prediction_and_image(ledger: Ledger, population: str | None) -> None:
     (only,) = fill(ledger, 1)

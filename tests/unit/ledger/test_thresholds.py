@@ -210,17 +210,19 @@ def test_point_of_a_card_that_cannot_work_is_left_out(ledger: Ledger) -> None:
 
 def test_new_images_follow_the_point_in_force(ledger: Ledger) -> None:
     model = known(ledger)
-    ids = fill(ledger, 1, 2, 3)
+    ids = fill(ledger, 1, 2, 3, 4, 5)
     lease_images(ledger, ids)
     results = [
         result(ids[0], 0.3),
         replace(result(ids[1], 0.15), crop=CROP),
         result(ids[2], 0.05, "outside"),
+        result(ids[3], 0.05, distance=1.5),
+        result(ids[4], 0.05, distance=0.5),
     ]
     setting = put(ledger, LOW)
     with ledger.transaction() as session:
         given = predictions.follow_site(session, model, results)
-    assert [each.verdict for each in given] == ["flagged", "uncertain", "uncertain"]
+    assert [each.verdict for each in given] == ["flagged", "uncertain", "uncertain", "uncertain", "clear"]
     assert {each.operating_point_id for each in given} == {setting.operating_point_id}
     record(ledger, model, list(given))
     assert_consistent(ledger)
@@ -249,18 +251,19 @@ def test_point_of_another_model_is_not_followed_and_troubles_say_so(ledger: Ledg
 def test_retriage_changes_verdicts_and_nothing_else(ledger: Ledger) -> None:
     follow(ledger, Protocol(sample_share=0))
     cropped = replace(result(1, 0.05), crop=CROP)
-    ids = scored(ledger, 0.9, 0.15, 0.05, cropped, result(1, 0.05, "outside"))
-    assert verdicts(ledger, ids) == ["flagged", "clear", "clear", "clear", "uncertain"]
+    far = result(1, 0.05, distance=1.000001)
+    ids = scored(ledger, 0.9, 0.15, 0.05, cropped, result(1, 0.05, "outside"), far)
+    assert verdicts(ledger, ids) == ["flagged", "clear", "clear", "clear", "uncertain", "uncertain"]
     with ledger.reading() as session:
         before = [dict(row) for row in session.execute(select(Prediction.__table__)).mappings()]
     done = triage_again(ledger, LOW)
-    assert verdicts(ledger, ids) == ["flagged", "uncertain", "clear", "uncertain", "uncertain"]
-    assert (done.unread, done.changed, done.more_to_read, done.drawn) == (5, 2, 2, 0)
+    assert verdicts(ledger, ids) == ["flagged", "uncertain", "clear", *["uncertain"] * 3]
+    assert (done.unread, done.changed, done.more_to_read, done.drawn) == (6, 2, 2, 0)
     with ledger.reading() as session:
         assert [dict(row) for row in session.execute(select(Prediction.__table__)).mappings()] == before
     (event,) = events(ledger, "retriaged")
     said = json.loads(event.payload)
-    assert (said["unread"], said["changed"], said["uncertain"], said["clear"]) == (5, 2, 2, 0)
+    assert (said["unread"], said["changed"], said["uncertain"], said["clear"]) == (6, 2, 2, 0)
     assert event.subject == f"operating_point:{image(ledger, ids[0]).operating_point_id}"
     assert_consistent(ledger)
 
@@ -454,7 +457,7 @@ def test_many_points_in_a_row_are_proven(ledger: Ledger) -> None:
     for number in range(6):
         batch = [
             replace(
-                result(1, random.random(), random.choice(populations)),
+                result(1, random.random(), random.choice(populations), random.choice((None, 0.9, 1.1))),
                 crop=random.choice((None, CROP)),
             )
             for _ in range(40)

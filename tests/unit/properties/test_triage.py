@@ -46,7 +46,7 @@ def test_each_edge_belongs_to_the_verdict_above_it(at: OperatingPoint) -> None:
 def test_a_patient_outside_the_population_is_flagged_alike_and_never_clear(
     at: OperatingPoint, p: float, cropped: bool
 ) -> None:
-    verdict = triage(p, at, cropped=cropped, outside=True)
+    verdict = triage(p, at, cropped=cropped, never_clear=True)
     assert verdict is not Verdict.CLEAR
     assert (verdict is Verdict.FLAGGED) == (triage(p, at) is Verdict.FLAGGED)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.fixtures import CARD, GATE_NETWORK, GATE_SECTION
-from tests.fixtures.making import make_card, make_gate
+from tests.fixtures import CARD, FEATURES_NETWORK, GATE_NETWORK, GATE_SECTION
+from tests.fixtures.making import make_card, make_features_network, make_gate
 from tests.gates import DEFECTS, with_defect
 from training.gate.examples import seen
 from training.gate.release import label_probabilities
+from worker.inference.runtime import LiteRtRuntime
 from worker.phantom import draw_phantom
 
 REMEDY = "recreate them with: python -m tests.fixtures"
@@ -49,3 +51,12 @@ def test_the_fixture_gate_answers_as_one_made_today() -> None:
         ).max()
         < 0.05
     )
+
+
+def test_the_fixture_with_features_answers_as_one_made_today(tmp_path: Path) -> None:
+    path = tmp_path / "made.tflite"
+    path.write_bytes(make_features_network())
+    inputs = np.random.default_rng(1).integers(0, 256, (3, 128, 128), dtype=np.uint8)
+    answers = [LiteRtRuntime(network).run_with_features(inputs) for network in (FEATURES_NETWORK, path)]
+    for committed, made in zip(*answers, strict=True):
+        assert np.abs(committed - made).max() < 0.05 * np.abs(committed).max()

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.errors import WrongInput
-from worker.card.identity import LUNGS
+from worker.card.identity import DISTANCE, LUNGS
 from worker.errors import REJECTIONS
 from worker.inference.admission import Admission
 from worker.inference.bundle import Bundle
@@ -72,6 +72,11 @@ def write_folder(bundle: Bundle, out: Path, node_modules: Path | None = None) ->
         ModelUnusable: the card contradicts itself, or a network does not fit.
         OSError: a file cannot be read or written.
     """
+    if DISTANCE in bundle.card["files"]:
+        raise WrongInput(
+            f"The model in {bundle.folder} says how far an image is from its training data. The page cannot, so it would call "
+            "images clear that the model does not."
+        )
     if bundle.preprocessing_version not in PREPROCESSING:
         raise WrongInput(
             f"The page implements preprocessing {' and '.join(PREPROCESSING)}; "

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.bundles import with_lungs
+from tests.bundles import with_distance, with_lungs
 from training.export.browser import folder as module
 from training.export.browser.folder import LOCK, RUNTIME
 from worker.card.loading import CARD
@@ -72,6 +72,12 @@ def test_a_card_that_contradicts_itself_is_refused(tmp_path: Path, missing: str)
     result = export(tmp_path / "page", bundle=bundle)
     assert (result.exit_code, f"section {missing}" in re.sub(r"\s+", " ", result.output)) == (2, True)
     assert not (tmp_path / "page").exists()
+
+
+def test_a_model_that_says_the_distance_is_refused(tmp_path: Path) -> None:
+    result = export(tmp_path / "page", bundle=with_distance(tmp_path / "bundle", limit=1.0))
+    said = re.sub(r"\s+", " ", result.output)
+    assert (result.exit_code, "would call images clear that the model does not" in said) == (2, True)
 
 
 def test_only_the_page_takes_node_modules(tmp_path: Path) -> None:

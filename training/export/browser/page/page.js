@@ -166,6 +166,8 @@ function documentOf({ setup }, { score = null, verdict = null, reason = null, po
     crop: score?.crop ?? null,
     lungs: score?.lungs ?? null,
     population,
+    // And with models that do not say how far an image is from their training data.
+    distance: null,
     model: setup.model,
     model_verified: setup.verified,
   };
