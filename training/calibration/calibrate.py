@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,10 @@ from worker.inference.triage import OperatingPoint
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+
+# Inverse temperature, and the last two biases over the temperature: where the fit starts, and its bounds.
+_START = np.array([1.0, 0.0, 0.0])
+_BOUNDS = ((0.1, 10), (-9, 9), (-9, 9))
 
 
 @dataclass(frozen=True)
@@ -44,28 +49,34 @@ class Calibration:
         return softmax((logits + self.bias) / self.temperature)
 
 
-def calibrate(logits: Floats, targets: NDArray[np.float32], weights: Floats) -> Calibration:
-    """Fit temperature and biases by the negative log-likelihood (Guo et al., ICML 2017).
+@dataclass(frozen=True)
+class Evidence:
+    """Logits of one condition, with what they should say.
 
-    Args:
+    Attributes:
         logits: shape (n, 3).
         targets: shape (n, 3); each row sums to 1. Pneumonia of unknown kind is half bacterial, half viral.
         weights: of each image, shape (n,): see `prevalence_weights`.
     """
-    share = weights / weights.sum()
 
-    def loss(parameters: Floats) -> tuple[float, Floats]:
-        # The loss is convex in the inverse temperature and in bias over temperature.
-        scaled = logits * parameters[0] + np.array([0.0, parameters[1], parameters[2]])
-        p = softmax(scaled)
-        error = (p - targets) * share[:, np.newaxis]
-        value = -float((share[:, np.newaxis] * targets * np.log(np.maximum(p, 1e-12))).sum())
-        return value, np.array([(error * logits).sum(), *error[:, 1:].sum(axis=0)])
+    logits: Floats
+    targets: NDArray[np.float32]
+    weights: Floats
 
-    optimum = minimize(loss, np.array([1.0, 0.0, 0.0]), jac=True, bounds=[(0.1, 10), (-9, 9), (-9, 9)])
-    temperature = float(1 / optimum.x[0])
-    bias = np.array([0.0, *optimum.x[1:]]) * temperature
-    return Calibration(temperature, bias - bias.mean())
+
+def pooled(conditions: Sequence[Evidence]) -> Evidence:
+    """Return the evidence of all conditions as one."""
+    return Evidence(
+        np.concatenate([evidence.logits for evidence in conditions]),
+        np.concatenate([evidence.targets for evidence in conditions]),
+        np.concatenate([evidence.weights for evidence in conditions]),
+    )
+
+
+def calibrate(evidence: Evidence) -> Calibration:
+    """Fit temperature and biases by the negative log-likelihood (Guo et al., ICML 2017)."""
+    optimum = minimize(_loss, _START, args=(evidence,), jac=True, bounds=_BOUNDS)
+    return _calibration(optimum.x)
 
 
 def prevalence_weights(pneumonia: Flags, prevalence: float) -> Floats:
@@ -100,9 +111,9 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: CalibrateSection) -> d
     """
     roc = curve(pneumonia, p)
     balanced = recipe.prevalence
-    sensitive = float(roc.thresholds[roc.sensitivity >= recipe.screen_sensitivity].max())
-    specific = float(roc.thresholds[roc.specificity >= recipe.rule_in_specificity].min())
-    clearing = float(roc.thresholds[roc.sensitivity >= recipe.screen_clear_sensitivity].max())
+    sensitive = _highest_with_sensitivity(roc, recipe.screen_sensitivity)
+    specific = _lowest_with_specificity(roc, recipe.rule_in_specificity)
+    clearing = _highest_with_sensitivity(roc, recipe.screen_clear_sensitivity)
     screen, rule_in = min(sensitive, balanced), max(specific, balanced)
     bands = {
         "screen": (screen, min(clearing, screen), screen),
@@ -123,6 +134,34 @@ def second_look(p: Floats, recipe: CalibrateSection) -> SecondLook | None:
     reach = np.quantile(np.abs(_log_odds(p) - balanced), recipe.looked_at_again)
     low, high = (float(1 / (1 + np.exp(-(balanced + side * reach)))) for side in (-1, 1))
     return SecondLook(low, high) if recipe.looked_at_again and low < high else None
+
+
+def _loss(place: Floats, evidence: Evidence) -> tuple[float, Floats]:
+    """Return the negative log-likelihood and its slopes.
+
+    It is convex in the inverse temperature and in bias over temperature; `place` holds these, without the first bias,
+    which is 0.
+    """
+    share = evidence.weights / evidence.weights.sum()
+    scaled = evidence.logits * place[0] + np.array([0.0, place[1], place[2]])
+    p = softmax(scaled)
+    error = (p - evidence.targets) * share[:, np.newaxis]
+    value = -float((share[:, np.newaxis] * evidence.targets * np.log(np.maximum(p, 1e-12))).sum())
+    return value, np.array([(error * evidence.logits).sum(), *error[:, 1:].sum(axis=0)])
+
+
+def _calibration(place: Floats) -> Calibration:
+    temperature = float(1 / place[0])
+    bias = np.array([0.0, *place[1:]]) * temperature
+    return Calibration(temperature, bias - bias.mean())
+
+
+def _highest_with_sensitivity(roc: Curve, sensitivity: float) -> float:
+    return float(roc.thresholds[roc.sensitivity >= sensitivity].max())
+
+
+def _lowest_with_specificity(roc: Curve, specificity: float) -> float:
+    return float(roc.thresholds[roc.specificity >= specificity].min())
 
 
 def _log_odds(p: Floats) -> Floats:

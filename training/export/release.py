@@ -219,16 +219,23 @@ def _calibration(
     recipe: Recipe, cohort: Cohort, out_of_fold_logits: Logits, by_condition: Mapping[str, Condition]
 ) -> calibrate.Calibration:
     """Calibrate on the folder's images, each condition with equal weight, at the prevalence of the recipe."""
-    logits, labels, weights = [], [], []
+    return calibrate.calibrate(calibrate.pooled(_evidence(recipe, cohort, out_of_fold_logits, by_condition)))
+
+
+def _evidence(
+    recipe: Recipe, cohort: Cohort, logits: Logits, by_condition: Mapping[str, Condition]
+) -> list[calibrate.Evidence]:
+    """Return what the folder's images say in each condition; the weights of a condition sum to 1."""
+    evidence = []
     for name, trial in by_condition.items():
         chosen = cohort.source[trial.of] == FOLDER
         radiographs = [cohort.radiographs[i] for i in trial.of[chosen]]
         pneumonia = np.array([radiograph.pneumonia for radiograph in radiographs])
-        logits.append(out_of_fold_logits[name][chosen])
-        labels.append(targets(radiographs))
-        balanced = calibrate.prevalence_weights(pneumonia, recipe.calibrate.prevalence)
-        weights.append(balanced / balanced.sum())
-    return calibrate.calibrate(np.concatenate(logits), np.concatenate(labels), np.concatenate(weights))
+        weights = calibrate.prevalence_weights(pneumonia, recipe.calibrate.prevalence)
+        evidence.append(
+            calibrate.Evidence(logits[name][chosen], targets(radiographs), weights / weights.sum())
+        )
+    return evidence
 
 
 def _scored(

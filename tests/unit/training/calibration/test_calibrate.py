@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.calibration.calibrate import calibrate, operating_points, prevalence_weights, second_look
+from training.calibration.calibrate import (
+    Evidence,
+    calibrate,
+    operating_points,
+    prevalence_weights,
+    second_look,
+)
 from training.recipe import load_recipe
 from worker.inference.triage import OperatingPoint, Verdict, triage
 
@@ -66,7 +72,7 @@ def test_temperature_corrects_overconfidence() -> None:
     chosen = (powers / powers.sum(axis=1, keepdims=True)).cumsum(axis=1) > rng.random((4000, 1))
     targets = np.eye(3, dtype=np.float32)[chosen.argmax(axis=1)]
     for factor in (3.0, 0.5):
-        found = calibrate(logits * factor, targets, np.ones(4000))
+        found = calibrate(Evidence(logits * factor, targets, np.ones(4000)))
         assert found.temperature == pytest.approx(factor, rel=0.1)
         assert found.bias == pytest.approx(0, abs=0.3)
 
