@@ -1,8 +1,8 @@
-"""Calibration of scores and choice of operating points, both on out-of-fold scores."""
+"""Calibration of scores and choice of operating points, on scores of patients that the network has not seen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,10 +73,44 @@ def pooled(conditions: Sequence[Evidence]) -> Evidence:
     )
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """Calibrated p_pneumonia of the images of one condition, and their labels; both of shape (n,)."""
+
+    pneumonia: Flags
+    p: Floats
+
+
 def calibrate(evidence: Evidence) -> Calibration:
     """Fit temperature and biases by the negative log-likelihood (Guo et al., ICML 2017)."""
     optimum = minimize(_loss, _START, args=(evidence,), jac=True, bounds=_BOUNDS)
     return _calibration(optimum.x)
+
+
+def calibrate_worst(conditions: Sequence[Evidence]) -> Calibration:
+    """Fit temperature and biases so that the largest negative log-likelihood of any condition is smallest.
+
+    The problem is convex: the smallest bound that no loss exceeds (Boyd and Vandenberghe, Convex Optimization, 2004,
+    section 4.1.3).
+    """
+
+    def room(place: Floats) -> Floats:
+        return np.array([place[-1] - _loss(place[:-1], evidence)[0] for evidence in conditions])
+
+    def room_slopes(place: Floats) -> Floats:
+        return np.array([[*-_loss(place[:-1], evidence)[1], 1.0] for evidence in conditions])
+
+    start = np.array([*_START, max(_loss(_START, evidence)[0] for evidence in conditions)])
+    optimum = minimize(
+        lambda place: (float(place[-1]), np.array([0.0] * len(_START) + [1.0])),
+        start,
+        jac=True,
+        method="SLSQP",
+        bounds=[*_BOUNDS, (None, None)],
+        constraints={"type": "ineq", "fun": room, "jac": room_slopes},
+        options={"maxiter": 500, "ftol": 1e-10},
+    )
+    return _calibration(optimum.x[:-1])
 
 
 def prevalence_weights(pneumonia: Flags, prevalence: float) -> Floats:
@@ -91,7 +125,9 @@ def curve(pneumonia: Flags, p: Floats) -> Curve:
     return Curve(np.minimum(thresholds, 1.0), sensitivity, 1 - false_alarms)
 
 
-def operating_points(pneumonia: Flags, p: Floats, recipe: CalibrateSection) -> dict[str, OperatingPoint]:
+def operating_points(
+    pneumonia: Flags, p: Floats, recipe: CalibrateSection, conditions: Sequence[Labelled] = ()
+) -> dict[str, OperatingPoint]:
     """Choose the operating points.
 
     `balanced`: the threshold is the prevalence that the scores are calibrated for. At this score an image is
@@ -103,17 +139,19 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: CalibrateSection) -> d
     Each point flags from its own threshold. Its band of uncertainty begins at the threshold of the next more
     sensitive point; that of `screen` begins at the highest threshold that reaches the recipe's
     `screen_clear_sensitivity`. So a more sensitive point flags more and clears less.
+    With conditions, a sensitivity or specificity is reached where each of them reaches it: the worst decides.
 
     Args:
         pneumonia: shape (n,), with both classes in it.
-        p: calibrated p_pneumonia, shape (n,).
+        p: calibrated p_pneumonia, shape (n,). What each point states is measured on these scores.
         recipe: the section [calibrate].
+        conditions: scores to choose the points on, each with both classes; none: choose them on `p`.
     """
-    roc = curve(pneumonia, p)
+    rocs = [curve(scored.pneumonia, scored.p) for scored in conditions or [Labelled(pneumonia, p)]]
     balanced = recipe.prevalence
-    sensitive = _highest_with_sensitivity(roc, recipe.screen_sensitivity)
-    specific = _lowest_with_specificity(roc, recipe.rule_in_specificity)
-    clearing = _highest_with_sensitivity(roc, recipe.screen_clear_sensitivity)
+    sensitive = min(_highest_with_sensitivity(roc, recipe.screen_sensitivity) for roc in rocs)
+    specific = max(_lowest_with_specificity(roc, recipe.rule_in_specificity) for roc in rocs)
+    clearing = min(_highest_with_sensitivity(roc, recipe.screen_clear_sensitivity) for roc in rocs)
     screen, rule_in = min(sensitive, balanced), max(specific, balanced)
     bands = {
         "screen": (screen, min(clearing, screen), screen),
@@ -121,6 +159,29 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: CalibrateSection) -> d
         "rule-in": (rule_in, balanced, rule_in),
     }
     return {name: _point(name, bounds, pneumonia, p, recipe.prevalence) for name, bounds in bands.items()}
+
+
+def lowest(conditions: Mapping[str, Labelled], threshold: float) -> dict[str, float | str]:
+    """Return the lowest sensitivity and the lowest specificity of any condition, and the condition of each.
+
+    Args:
+        conditions: scores by name, each with both classes.
+        threshold: images that score at or above it count as positive.
+    """
+    sensitivity = {
+        name: float((scored.p[scored.pneumonia] >= threshold).mean()) for name, scored in conditions.items()
+    }
+    specificity = {
+        name: float((scored.p[~scored.pneumonia] < threshold).mean()) for name, scored in conditions.items()
+    }
+    worst = min(sensitivity, key=lambda name: sensitivity[name])
+    other = min(specificity, key=lambda name: specificity[name])
+    return {
+        "sensitivity": sensitivity[worst],
+        "sensitivity_in": worst,
+        "specificity": specificity[other],
+        "specificity_in": other,
+    }
 
 
 def second_look(p: Floats, recipe: CalibrateSection) -> SecondLook | None:
