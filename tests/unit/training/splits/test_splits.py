@@ -14,7 +14,9 @@ from tests.fixtures import LUNG_NETWORK
 from tests.unit.training.eager import eagerly
 from training.data.cohort import FOLDER, TABLE, Cohort, read_cohort
 from training.data.conditions import PLAIN, RESTYLED, STRESSED, conditions, restricted
+from training.data.radiographs import targets
 from training.errors import WrongInput
+from training.export.release import _calibration
 from training.fit.crossfit import Workspace
 from training.fit.fitting import TrainingPlan
 from training.lungs.finding import cut_to_lungs
@@ -29,7 +31,7 @@ from training.splits.dividing import (
     lung_boxes,
     lying,
 )
-from training.splits.scoring import score_splits
+from training.splits.scoring import HeldOut, score_splits
 from training.splits.shortcuts import appearance, framing, numbers_in_names, resemblance
 from worker.inference.lungs import LungBox, LungFinder
 from worker.inference.runtime import LiteRtRuntime
@@ -225,3 +227,22 @@ def test_held_out_images_are_scored_by_a_network_that_saw_none_of_their_patients
     assert np.array_equal(found.cohort.inputs, cohort.inputs[held])
     assert len(found.logits[STRESSED]) == 2 * held.sum()
     assert np.all(found.logits[PLAIN].argmax(axis=1) == 1)
+
+
+def test_held_out_side_that_is_scored_too_surely_decides_the_calibration(
+    recipe: Recipe, cohort: Cohort
+) -> None:
+    held = (cohort.source == FOLDER) & (np.arange(len(cohort)) % 2 == 0)
+    tried = conditions(recipe, cohort)
+    rng = np.random.default_rng(2)
+    labels = targets(cohort.radiographs)
+    said = {
+        name: 2 * labels[condition.of] + rng.standard_normal((len(condition.of), 3))
+        for name, condition in tried.items()
+    }
+    too_sure = {name: 4 * rng.standard_normal((held[trial.of].sum(), 3)) for name, trial in tried.items()}
+    side = HeldOut(10, cohort.at(held), restricted(tried, held), too_sure)
+    alone = _calibration(recipe, cohort, said, tried, {})
+    with_split = _calibration(recipe, cohort, said, tried, {"one": side})
+    assert alone.temperature < 1.5
+    assert with_split.temperature > 3
