@@ -151,8 +151,10 @@ def _recipe_and_start(recipe_name: str, start: Path | None) -> tuple[Recipe, Any
     if start is None:
         return load_recipe(recipe_name), None
     bundle = load_bundle(start, runtime="tensorflow")
-    base = recipe_of_card(bundle.card).model_dump(mode="json", exclude={"teacher"})
-    recipe = load_recipe(recipe_name, base)
+    # The start has seen patients that a split would hold out.
+    left_out = {"teacher", "splits"}
+    base = recipe_of_card(bundle.card).model_dump(mode="json", exclude=left_out)
+    recipe = load_recipe(recipe_name, base).model_copy(update={"splits": None})
     from training.export.release import reference
 
     return recipe, reference(bundle)

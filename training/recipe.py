@@ -246,6 +246,20 @@ class DistanceSection(_Section):
     beyond: float = Field(gt=0, lt=1)
 
 
+class SplitsSection(_Section):
+    """The splits that hurt: see `training.splits.dividing`. Calibration and operating points then hold in the worst one.
+
+    Attributes:
+        early_numbers: share of the images of each file family that is held out: those with the lowest patient numbers.
+        shortcut_lies: share of each class: that which looks most like the other by exposure, sharpness and file size.
+        framing_lies: the same by the box around the lungs.
+    """
+
+    early_numbers: float = Field(gt=0, le=0.5)
+    shortcut_lies: float = Field(gt=0, le=0.5)
+    framing_lies: float = Field(gt=0, le=0.5)
+
+
 class Recipe(_Section):
     """A whole recipe. Without `lungs`, the network sees the whole film; without `distance`, none is measured."""
 
@@ -263,6 +277,7 @@ class Recipe(_Section):
     gate: GateSection
     lungs: LungsSection | None = None
     distance: DistanceSection | None = None
+    splits: SplitsSection | None = None
 
     @property
     def preprocessing(self) -> str:
@@ -273,6 +288,13 @@ class Recipe(_Section):
     def _check_side(self) -> Recipe:
         if self.lungs is not None and self.augment.side != FIELD_SIDE:
             raise ValueError(f"with a section lungs, augment.side must be {FIELD_SIDE}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Recipe:
+        if self.splits is not None and (self.lungs is None or self.teacher is not None):
+            # One split is made from the boxes around the lungs; and a teacher has seen the held-out patients.
+            raise ValueError("a section splits needs a section lungs, and no section teacher")
         return self
 
 

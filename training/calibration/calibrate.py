@@ -1,7 +1,8 @@
-"""Calibration of scores and choice of operating points, both on out-of-fold scores."""
+"""Calibration of scores and choice of operating points, on scores of patients that the network has not seen."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,10 @@ from worker.inference.triage import OperatingPoint
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+
+# Inverse temperature, and the last two biases over the temperature: where the fit starts, and its bounds.
+_START = np.array([1.0, 0.0, 0.0])
+_BOUNDS = ((0.1, 10), (-9, 9), (-9, 9))
 
 
 @dataclass(frozen=True)
@@ -44,28 +49,68 @@ class Calibration:
         return softmax((logits + self.bias) / self.temperature)
 
 
-def calibrate(logits: Floats, targets: NDArray[np.float32], weights: Floats) -> Calibration:
-    """Fit temperature and biases by the negative log-likelihood (Guo et al., ICML 2017).
+@dataclass(frozen=True)
+class Evidence:
+    """Logits of one condition, with what they should say.
 
-    Args:
+    Attributes:
         logits: shape (n, 3).
         targets: shape (n, 3); each row sums to 1. Pneumonia of unknown kind is half bacterial, half viral.
         weights: of each image, shape (n,): see `prevalence_weights`.
     """
-    share = weights / weights.sum()
 
-    def loss(parameters: Floats) -> tuple[float, Floats]:
-        # The loss is convex in the inverse temperature and in bias over temperature.
-        scaled = logits * parameters[0] + np.array([0.0, parameters[1], parameters[2]])
-        p = softmax(scaled)
-        error = (p - targets) * share[:, np.newaxis]
-        value = -float((share[:, np.newaxis] * targets * np.log(np.maximum(p, 1e-12))).sum())
-        return value, np.array([(error * logits).sum(), *error[:, 1:].sum(axis=0)])
+    logits: Floats
+    targets: NDArray[np.float32]
+    weights: Floats
 
-    optimum = minimize(loss, np.array([1.0, 0.0, 0.0]), jac=True, bounds=[(0.1, 10), (-9, 9), (-9, 9)])
-    temperature = float(1 / optimum.x[0])
-    bias = np.array([0.0, *optimum.x[1:]]) * temperature
-    return Calibration(temperature, bias - bias.mean())
+
+def pooled(conditions: Sequence[Evidence]) -> Evidence:
+    """Return the evidence of all conditions as one."""
+    return Evidence(
+        np.concatenate([evidence.logits for evidence in conditions]),
+        np.concatenate([evidence.targets for evidence in conditions]),
+        np.concatenate([evidence.weights for evidence in conditions]),
+    )
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Calibrated p_pneumonia of the images of one condition, and their labels; both of shape (n,)."""
+
+    pneumonia: Flags
+    p: Floats
+
+
+def calibrate(evidence: Evidence) -> Calibration:
+    """Fit temperature and biases by the negative log-likelihood (Guo et al., ICML 2017)."""
+    optimum = minimize(_loss, _START, args=(evidence,), jac=True, bounds=_BOUNDS)
+    return _calibration(optimum.x)
+
+
+def calibrate_worst(conditions: Sequence[Evidence]) -> Calibration:
+    """Fit temperature and biases so that the largest negative log-likelihood of any condition is smallest.
+
+    The problem is convex: the smallest bound that no loss exceeds (Boyd and Vandenberghe, Convex Optimization, 2004,
+    section 4.1.3).
+    """
+
+    def room(place: Floats) -> Floats:
+        return np.array([place[-1] - _loss(place[:-1], evidence)[0] for evidence in conditions])
+
+    def room_slopes(place: Floats) -> Floats:
+        return np.array([[*-_loss(place[:-1], evidence)[1], 1.0] for evidence in conditions])
+
+    start = np.array([*_START, max(_loss(_START, evidence)[0] for evidence in conditions)])
+    optimum = minimize(
+        lambda place: (float(place[-1]), np.array([0.0] * len(_START) + [1.0])),
+        start,
+        jac=True,
+        method="SLSQP",
+        bounds=[*_BOUNDS, (None, None)],
+        constraints={"type": "ineq", "fun": room, "jac": room_slopes},
+        options={"maxiter": 500, "ftol": 1e-10},
+    )
+    return _calibration(optimum.x[:-1])
 
 
 def prevalence_weights(pneumonia: Flags, prevalence: float) -> Floats:
@@ -80,7 +125,9 @@ def curve(pneumonia: Flags, p: Floats) -> Curve:
     return Curve(np.minimum(thresholds, 1.0), sensitivity, 1 - false_alarms)
 
 
-def operating_points(pneumonia: Flags, p: Floats, recipe: CalibrateSection) -> dict[str, OperatingPoint]:
+def operating_points(
+    pneumonia: Flags, p: Floats, recipe: CalibrateSection, conditions: Sequence[Labelled] = ()
+) -> dict[str, OperatingPoint]:
     """Choose the operating points.
 
     `balanced`: the threshold is the prevalence that the scores are calibrated for. At this score an image is
@@ -92,17 +139,19 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: CalibrateSection) -> d
     Each point flags from its own threshold. Its band of uncertainty begins at the threshold of the next more
     sensitive point; that of `screen` begins at the highest threshold that reaches the recipe's
     `screen_clear_sensitivity`. So a more sensitive point flags more and clears less.
+    With conditions, a sensitivity or specificity is reached where each of them reaches it: the worst decides.
 
     Args:
         pneumonia: shape (n,), with both classes in it.
-        p: calibrated p_pneumonia, shape (n,).
+        p: calibrated p_pneumonia, shape (n,). What each point states is measured on these scores.
         recipe: the section [calibrate].
+        conditions: scores to choose the points on, each with both classes; none: choose them on `p`.
     """
-    roc = curve(pneumonia, p)
+    rocs = [curve(scored.pneumonia, scored.p) for scored in conditions or [Labelled(pneumonia, p)]]
     balanced = recipe.prevalence
-    sensitive = float(roc.thresholds[roc.sensitivity >= recipe.screen_sensitivity].max())
-    specific = float(roc.thresholds[roc.specificity >= recipe.rule_in_specificity].min())
-    clearing = float(roc.thresholds[roc.sensitivity >= recipe.screen_clear_sensitivity].max())
+    sensitive = min(_highest_with_sensitivity(roc, recipe.screen_sensitivity) for roc in rocs)
+    specific = max(_lowest_with_specificity(roc, recipe.rule_in_specificity) for roc in rocs)
+    clearing = min(_highest_with_sensitivity(roc, recipe.screen_clear_sensitivity) for roc in rocs)
     screen, rule_in = min(sensitive, balanced), max(specific, balanced)
     bands = {
         "screen": (screen, min(clearing, screen), screen),
@@ -110,6 +159,29 @@ def operating_points(pneumonia: Flags, p: Floats, recipe: CalibrateSection) -> d
         "rule-in": (rule_in, balanced, rule_in),
     }
     return {name: _point(name, bounds, pneumonia, p, recipe.prevalence) for name, bounds in bands.items()}
+
+
+def lowest(conditions: Mapping[str, Labelled], threshold: float) -> dict[str, float | str]:
+    """Return the lowest sensitivity and the lowest specificity of any condition, and the condition of each.
+
+    Args:
+        conditions: scores by name, each with both classes.
+        threshold: images that score at or above it count as positive.
+    """
+    sensitivity = {
+        name: float((scored.p[scored.pneumonia] >= threshold).mean()) for name, scored in conditions.items()
+    }
+    specificity = {
+        name: float((scored.p[~scored.pneumonia] < threshold).mean()) for name, scored in conditions.items()
+    }
+    worst = min(sensitivity, key=lambda name: sensitivity[name])
+    other = min(specificity, key=lambda name: specificity[name])
+    return {
+        "sensitivity": sensitivity[worst],
+        "sensitivity_in": worst,
+        "specificity": specificity[other],
+        "specificity_in": other,
+    }
 
 
 def second_look(p: Floats, recipe: CalibrateSection) -> SecondLook | None:
@@ -123,6 +195,34 @@ def second_look(p: Floats, recipe: CalibrateSection) -> SecondLook | None:
     reach = np.quantile(np.abs(_log_odds(p) - balanced), recipe.looked_at_again)
     low, high = (float(1 / (1 + np.exp(-(balanced + side * reach)))) for side in (-1, 1))
     return SecondLook(low, high) if recipe.looked_at_again and low < high else None
+
+
+def _loss(place: Floats, evidence: Evidence) -> tuple[float, Floats]:
+    """Return the negative log-likelihood and its slopes.
+
+    It is convex in the inverse temperature and in bias over temperature; `place` holds these, without the first bias,
+    which is 0.
+    """
+    share = evidence.weights / evidence.weights.sum()
+    scaled = evidence.logits * place[0] + np.array([0.0, place[1], place[2]])
+    p = softmax(scaled)
+    error = (p - evidence.targets) * share[:, np.newaxis]
+    value = -float((share[:, np.newaxis] * evidence.targets * np.log(np.maximum(p, 1e-12))).sum())
+    return value, np.array([(error * evidence.logits).sum(), *error[:, 1:].sum(axis=0)])
+
+
+def _calibration(place: Floats) -> Calibration:
+    temperature = float(1 / place[0])
+    bias = np.array([0.0, *place[1:]]) * temperature
+    return Calibration(temperature, bias - bias.mean())
+
+
+def _highest_with_sensitivity(roc: Curve, sensitivity: float) -> float:
+    return float(roc.thresholds[roc.sensitivity >= sensitivity].max())
+
+
+def _lowest_with_specificity(roc: Curve, specificity: float) -> float:
+    return float(roc.thresholds[roc.specificity >= specificity].min())
 
 
 def _log_odds(p: Floats) -> Floats:

@@ -49,6 +49,16 @@ def conditions(recipe: Recipe, cohort: Cohort) -> dict[str, Condition]:
     }
 
 
+def restricted(by_name: Mapping[str, Condition], chosen: NDArray[np.bool_]) -> dict[str, Condition]:
+    """Return the conditions of some images alone; `of` counts these images, as `Cohort.at` does."""
+    place = np.cumsum(chosen) - 1
+    kept = {name: chosen[condition.of] for name, condition in by_name.items()}
+    return {
+        name: Condition(condition.inputs[kept[name]], place[condition.of[kept[name]]])
+        for name, condition in by_name.items()
+    }
+
+
 def with_views(by_name: Mapping[str, Condition]) -> dict[str, Condition]:
     """Return the conditions, plus each in the other views of the second look, named by `view_of`."""
     other_views = {

@@ -70,6 +70,15 @@ CALIBRATION_RULE = (
     f"{HELD}: the smallest negative log-likelihood, weighted for a prevalence of pneumonia of {{prevalence}}. "
     "The network contains the biases of the classes but not the temperature."
 )
+HELD_WORST = (
+    f"{HELD}; and, with as much weight each, the held-out images of each split (see the section splits), scored by a "
+    "network that was trained on the other side, plain, stressed and restyled, too"
+)
+CALIBRATION_RULE_WORST = (
+    f"{HELD_WORST}: the temperature and the biases with which the largest of the negative log-likelihoods of these "
+    "conditions is smallest, each weighted for a prevalence of pneumonia of {prevalence}. The network contains the biases "
+    "of the classes but not the temperature."
+)
 RULE = (
     f"{HELD}. The threshold of balanced is the prevalence that the scores are calibrated for, {{prevalence}}: at this "
     "score an image is as much evidence for pneumonia as against it. The threshold of screen is the highest with "
@@ -77,6 +86,16 @@ RULE = (
     "{rule_in_specificity}, but not below balanced. Each point flags from its own threshold. Its band begins at the "
     "threshold of the next more sensitive point; that of screen begins at the highest threshold with sensitivity "
     "{screen_clear_sensitivity}. The flagged share is the one expected at that prevalence."
+)
+RULE_WORST = (
+    f"{HELD_WORST}: the worst of these conditions decides. The threshold of balanced is the prevalence that the scores are "
+    "calibrated for, {prevalence}: at this score an image is as much evidence for pneumonia as against it. The threshold of "
+    "screen is the highest that has sensitivity {screen_sensitivity} in each condition, but not above balanced; that of "
+    "rule-in is the lowest that has specificity {rule_in_specificity} in each condition, but not below balanced. Each "
+    "point flags from its own threshold. Its band begins at the threshold of the next more sensitive point; that of screen "
+    "begins at the highest threshold that has sensitivity {screen_clear_sensitivity} in each condition. The figures of a "
+    "point are those of the patients out of fold, not of the splits, where they are lower. The flagged share is the one "
+    "expected at that prevalence."
 )
 
 
@@ -102,9 +121,12 @@ def describe(
         training: seeds, duration and size of the training.
         preliminary: whether the model comes from a trial run.
         data: by role, for instance `trained_on`: data sets with name, source, licence and note.
-        sections: further sections: `curves` (see `curve_points`), `spread`, `gate`.
+        sections: further sections: `curves` (see `curve_points`), `spread`, `splits`, `gate`.
     """
     chosen = {"variants": recipe.stress.variants, **recipe.calibrate.model_dump()}
+    calibration_rule, rule = (
+        (CALIBRATION_RULE, RULE) if recipe.splits is None else (CALIBRATION_RULE_WORST, RULE_WORST)
+    )
     return {
         "card_version": 1,
         "name": recipe.model.name,
@@ -124,11 +146,11 @@ def describe(
         "output": OUTPUT,
         "calibration": {
             "temperature": temperature,
-            "rule": CALIBRATION_RULE.format(**chosen),
+            "rule": calibration_rule.format(**chosen),
         },
         "operating_points": {name: _without_name(point) for name, point in points.items()},
         "default_operating_point": recipe.calibrate.default,
-        "operating_point_rule": RULE.format(**chosen),
+        "operating_point_rule": rule.format(**chosen),
         "metrics": metrics,
         "data": dict(data),
         "recipe": recipe.model_dump(mode="json"),

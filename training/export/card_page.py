@@ -17,18 +17,31 @@ from worker.card.reading import (
     Dataset,
     Figure,
     FigureSet,
+    Lowest,
     Point,
+    Split,
     Spread,
     datasets,
     figure_sets,
     files,
+    lowest,
     operating_points,
     particulars,
     read_card,
+    splits,
     spreads,
 )
 from worker.card.schema import Card
-from worker.card.text import explained, label, population_text, recipe_text, rows_of, tables_of, title
+from worker.card.text import (
+    explained,
+    label,
+    population_text,
+    recipe_text,
+    rows_of,
+    splits_explained,
+    tables_of,
+    title,
+)
 
 PAGE = "README.md"
 _ALT_TEXTS = {
@@ -37,6 +50,7 @@ _ALT_TEXTS = {
     "history.png": "Loss and accuracy by epoch",
 }
 _SUBGROUP_METRICS = ("auc", "recall", "specificity")
+_SPLIT_METRICS = (*_SUBGROUP_METRICS, "ece", "brier")
 _NO_VALUE = "\N{EN DASH}"
 # The plots show the loss of each epoch; the page does not.
 _NOT_SHOWN = ("history",)
@@ -79,6 +93,9 @@ def render(raw: Mapping[str, Any]) -> str:
         subgroups=list(_subgroups(sets)),
         alt_texts=_ALT_TEXTS,
         spread=_spread(spreads(card)),
+        splits=_splits(splits(card)),
+        split_kinds=splits_explained(split.name for split in splits(card)),
+        lowest=[_lowest(figures) for figures in lowest(card)],
         points=[_point(point) for point in points],
         calibration_rows=rows_of(card.calibration.model_extra),
         other_measurements=particulars(card),
@@ -145,6 +162,34 @@ def _subgroups(sets: Sequence[FigureSet]) -> Iterator[tuple[str, Rows]]:
 def _subgroup(group: FigureSet) -> list[str]:
     figures = [_figure(group.figures.get(metric)) for metric in _SUBGROUP_METRICS] if group.figures else []
     return [group.name, f"{group.n:,}", *(figures or ["too few images", "", ""])]
+
+
+def _splits(found: Sequence[Split]) -> Rows:
+    """Return the table of the splits, its header first: one row a split and condition."""
+    if not found:
+        return []
+    return [
+        ["", "Images", *map(title, _SPLIT_METRICS)],
+        *(
+            [
+                f"{title(split.name)}, {label(image_set.name)}",
+                f"{image_set.n:,}",
+                *(_figure(image_set.figures.get(metric)) for metric in _SPLIT_METRICS),
+            ]
+            for split in found
+            for image_set in split.sets
+        ),
+    ]
+
+
+def _lowest(figures: Lowest) -> list[str]:
+    return [
+        f"`{figures.point}`",
+        _percent(figures.sensitivity),
+        label(figures.sensitivity_in),
+        _percent(figures.specificity),
+        label(figures.specificity_in),
+    ]
 
 
 def _spread(figures: Sequence[Spread]) -> Rows:

@@ -23,6 +23,7 @@ from training.evaluation.metrics import LabelledScores, auc, measure, with_inter
 from training.evaluation.scoring import labelled_scores
 from training.export import card
 from training.export.litert import REPRESENTATIVE, parity, to_int8, with_features
+from training.export.splits_section import labelled, splits_section
 from training.fit.crossfit import (
     Logits,
     Workspace,
@@ -36,6 +37,8 @@ from training.fit.fitting import TrainingPlan
 from training.fit.history import HISTORY, PLOT, plot_history, read_history, write_history
 from training.network.architectures import HEAD, multiply_adds
 from training.recipe import Recipe
+from training.splits.dividing import find_splits
+from training.splits.scoring import HeldOut, score_splits
 from worker.inference.bundle import RUNTIME_FILES, Bundle
 from worker.inference.classifier import Scores
 from worker.inference.lungs import LungFinder, whole_film
@@ -60,6 +63,8 @@ class TrainedModel:
         look: the scores that get a second look.
         first: calibrated out-of-fold scores of the first look alone, by condition.
         scores: the same with the second look, as the server computes them.
+        splits: the held-out side of each split, by name.
+        split_scores: calibrated scores of these, with the second look, by split and condition.
         facts: the section `training` of the card.
         by_condition: the inputs that the scores are of.
         fold_model: returns the network that was not trained on a fold, by the number of the fold.
@@ -72,25 +77,32 @@ class TrainedModel:
     look: SecondLook | None
     first: dict[str, LabelledScores]
     scores: dict[str, LabelledScores]
+    splits: dict[str, HeldOut]
+    split_scores: dict[str, dict[str, LabelledScores]]
     facts: dict[str, Any]
     by_condition: Mapping[str, Condition]
     fold_model: Callable[[int], keras.Model]
 
 
 def train_model(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Workspace) -> TrainedModel:
-    """Train one network for each fold, calibrate on their out-of-fold scores, and train one on all images.
+    """Train one network for each fold and each split, calibrate on their scores, and train one on all images.
 
     Args:
         recipe: all choices.
         cohort: the images.
         start: a network to tune further, or None.
         work: the workspace.
+
+    Raises:
+        WrongInput: the recipe has splits, and a side of one has no image of a class.
     """
     plan = TrainingPlan(recipe.network, recipe.fit, recipe.sampling, recipe.augment, start)
+    splits = find_splits(recipe, cohort)
     by_condition = conditions(recipe, cohort)
     labels = _labels(recipe, cohort, by_condition, work)
     logits = out_of_fold("student", plan, cohort, labels, with_views(by_condition), work)
-    calibration = _calibration(recipe, cohort, logits, by_condition)
+    held_out = score_splits(splits, plan, cohort, labels, by_condition, work)
+    calibration = _calibration(recipe, cohort, logits, by_condition, held_out)
     first = _scored(cohort, logits, by_condition, calibration, None)
     look = calibrate.second_look(_pooled(first, cohort).p, recipe.calibrate)
     work.print_line("all images")
@@ -108,6 +120,11 @@ def train_model(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work:
         look,
         first,
         _scored(cohort, logits, by_condition, calibration, look),
+        held_out,
+        {
+            name: _scored(held.cohort, held.logits, held.conditions, calibration, look)
+            for name, held in held_out.items()
+        },
         {
             "seed": recipe.fit.seed,
             "finished": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -148,7 +165,10 @@ def write_bundle(
     trained.model.save(out / _REFERENCE)
     (out / _SERVED).write_bytes(served(recipe, trained.model, representative(recipe, cohort, finder)))
     chosen_on = _pooled(trained.scores, cohort)
-    points = calibrate.operating_points(chosen_on.pneumonia, chosen_on.p, recipe.calibrate)
+    worst_of = _conditions(recipe, cohort, trained)
+    points = calibrate.operating_points(
+        chosen_on.pneumonia, chosen_on.p, recipe.calibrate, list(worst_of.values())
+    )
     sets = _sets(recipe, cohort, trained.scores)
     point = points[recipe.calibrate.default]
     curves = card.curve_points({name: scored for name, (scored, _) in sets.items()})
@@ -165,6 +185,7 @@ def write_bundle(
             "curves": curves,
             "spread": {name: _spread(*image_set, point) for name, image_set in sets.items()},
             **_second_look(recipe, cohort, trained, point),
+            **_splits(trained, worst_of, points, point),
         },
     )
     write_history(out / HISTORY, trained.history)
@@ -230,19 +251,41 @@ def _labels(
 
 
 def _calibration(
-    recipe: Recipe, cohort: Cohort, out_of_fold_logits: Logits, by_condition: Mapping[str, Condition]
+    recipe: Recipe,
+    cohort: Cohort,
+    out_of_fold_logits: Logits,
+    by_condition: Mapping[str, Condition],
+    held_out: Mapping[str, HeldOut],
 ) -> calibrate.Calibration:
-    """Calibrate on the folder's images, each condition with equal weight, at the prevalence of the recipe."""
-    logits, labels, weights = [], [], []
+    """Calibrate on the folder's images at the prevalence of the recipe.
+
+    Each condition has equal weight. With splits, the condition with the largest loss decides.
+    """
+    evidence = _evidence(recipe, cohort, out_of_fold_logits, by_condition)
+    if not held_out:
+        return calibrate.calibrate(calibrate.pooled(evidence))
+    of_splits = [
+        part
+        for held in held_out.values()
+        for part in _evidence(recipe, held.cohort, held.logits, held.conditions)
+    ]
+    return calibrate.calibrate_worst([*evidence, *of_splits])
+
+
+def _evidence(
+    recipe: Recipe, cohort: Cohort, logits: Logits, by_condition: Mapping[str, Condition]
+) -> list[calibrate.Evidence]:
+    """Return what the folder's images say in each condition; the weights of a condition sum to 1."""
+    evidence = []
     for name, trial in by_condition.items():
         chosen = cohort.source[trial.of] == FOLDER
         radiographs = [cohort.radiographs[i] for i in trial.of[chosen]]
         pneumonia = np.array([radiograph.pneumonia for radiograph in radiographs])
-        logits.append(out_of_fold_logits[name][chosen])
-        labels.append(targets(radiographs))
-        balanced = calibrate.prevalence_weights(pneumonia, recipe.calibrate.prevalence)
-        weights.append(balanced / balanced.sum())
-    return calibrate.calibrate(np.concatenate(logits), np.concatenate(labels), np.concatenate(weights))
+        weights = calibrate.prevalence_weights(pneumonia, recipe.calibrate.prevalence)
+        evidence.append(
+            calibrate.Evidence(logits[name][chosen], targets(radiographs), weights / weights.sum())
+        )
+    return evidence
 
 
 def _scored(
@@ -277,6 +320,29 @@ def _pooled(scores: Mapping[str, LabelledScores], cohort: Cohort) -> LabelledSco
             for name in LabelledScores.__dataclass_fields__
         )
     )
+
+
+def _conditions(recipe: Recipe, cohort: Cohort, trained: TrainedModel) -> dict[str, calibrate.Labelled]:
+    """Return the scores of all conditions, of which the worst decides; none without splits."""
+    if not trained.splits:
+        return {}
+    folder = {
+        name: scored.at(np.tile(cohort.source, len(scored) // len(cohort)) == FOLDER)
+        for name, scored in trained.scores.items()
+    }
+    return labelled({recipe.data.folder.called: folder, **trained.split_scores})
+
+
+def _splits(
+    trained: TrainedModel,
+    worst_of: Mapping[str, calibrate.Labelled],
+    points: Mapping[str, OperatingPoint],
+    point: OperatingPoint,
+) -> dict[str, Any]:
+    if not trained.splits:
+        return {}
+    trained_on = {name: held.trained_on for name, held in trained.splits.items()}
+    return {"splits": splits_section(trained.split_scores, trained_on, worst_of, points, point.threshold)}
 
 
 def _sets(

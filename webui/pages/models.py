@@ -24,12 +24,23 @@ from worker.card.reading import (
     datasets,
     figure_sets,
     files,
+    lowest,
     operating_points,
     particulars,
     read_card,
+    splits,
     spreads,
 )
-from worker.card.text import explained, label, population_text, recipe_text, rows_of, tables_of, title
+from worker.card.text import (
+    explained,
+    label,
+    population_text,
+    recipe_text,
+    rows_of,
+    splits_explained,
+    tables_of,
+    title,
+)
 from worker.ledger import bundles, missed_cases, model_choice
 from worker.ledger.bundles import KnownBundles
 from worker.ledger.models import RegisteredModel, find_model, registered_models
@@ -251,6 +262,9 @@ def _page(
         sets=sets,
         kinds=explained(figure_set.name for figure_set in sets),
         metrics=list(dict.fromkeys(metric for figure_set in sets for metric in figure_set.figures)),
+        splits=splits(card),
+        split_kinds=splits_explained(split.name for split in splits(card)),
+        lowest=lowest(card),
         charts=charts(curves(card), points),
         points=points,
         in_force=in_force,

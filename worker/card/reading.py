@@ -20,6 +20,7 @@ S = TypeVar("S", bound=BaseModel)
 _NOT_IMAGE_SETS = ("parity_with_reference", "quantisation", "second_look", "gate", "distance", "speed")
 _INTERVAL_SUFFIX = "_ci"
 _INTERVAL_ENDS = 2
+_LOWEST = {"sensitivity", "sensitivity_in", "specificity", "specificity_in"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,30 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class Split:
+    """The figures of a split's held-out images, which differ from the training images on purpose.
+
+    Attributes:
+        name: key of the split on the card.
+        sets: by condition: plain, stressed, restyled.
+    """
+
+    name: str
+    sets: list[FigureSet]
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """The lowest sensitivity and specificity of an operating point in any condition, each with its condition."""
+
+    point: str
+    sensitivity: float
+    sensitivity_in: str
+    specificity: float
+    specificity_in: str
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A data set that the model was trained or measured on; `role` says which of the two."""
 
@@ -160,6 +185,22 @@ def curves(card: Card) -> list[Curves]:
     ]
 
 
+def splits(card: Card) -> list[Split]:
+    """Return the splits that hurt, each with its sets of figures."""
+    return [
+        Split(name, found)
+        for name, conditions in card.splits.held_out.items()
+        if (found := [_figure_set(*named) for named in _image_sets(conditions).items()])
+    ]
+
+
+def lowest(card: Card) -> list[Lowest]:
+    """Return the lowest figures of each operating point in any condition, as far as the card has splits."""
+    return [
+        Lowest(name, **section.model_dump(include=_LOWEST)) for name, section in card.splits.lowest.items()
+    ]
+
+
 def datasets(card: Card) -> list[Dataset]:
     """Return the section `data`, which has one data set or a list of them for each role."""
     return [
@@ -176,11 +217,11 @@ def files(card: Card) -> list[File]:
 
 
 def _sets(card: Card) -> dict[str, ImageSetSection]:
-    parsed = {
-        name: _parse_or_none(ImageSetSection, raw)
-        for name, raw in card.metrics.items()
-        if name not in _NOT_IMAGE_SETS
-    }
+    return _image_sets({name: raw for name, raw in card.metrics.items() if name not in _NOT_IMAGE_SETS})
+
+
+def _image_sets(sections: dict[str, Any]) -> dict[str, ImageSetSection]:
+    parsed = {name: _parse_or_none(ImageSetSection, raw) for name, raw in sections.items()}
     return {name: section for name, section in parsed.items() if section is not None and _figures(section)}
 
 

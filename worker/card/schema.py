@@ -191,6 +191,25 @@ class CurvesSection(TolerantSection):
     reliability: ReliabilitySection = ReliabilitySection()
 
 
+class LowestSection(TolerantSection):
+    """The lowest sensitivity and specificity of an operating point in any condition, and the condition of each."""
+
+    sensitivity: float
+    sensitivity_in: str = ""
+    specificity: float
+    specificity_in: str = ""
+
+
+class SplitsSection(TolerantSection):
+    """The splits that hurt: held-out images that differ from the training images on purpose.
+
+    `held_out` has a split's sets of figures by condition; `lowest` has an entry for each operating point.
+    """
+
+    held_out: dict[str, OnErrorOmit[dict[str, Any]]] = {}
+    lowest: dict[str, OnErrorOmit[LowestSection]] = {}
+
+
 class DatasetSection(TolerantSection):
     """A data set that the model was trained or measured on."""
 
@@ -224,6 +243,7 @@ class Card(TolerantSection):
     metrics: dict[str, Any] = {}
     spread: dict[str, Any] = {}
     curves: dict[str, OnErrorOmit[CurvesSection]] = {}
+    splits: SplitsSection = SplitsSection()
     data: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
     training: dict[str, Any] = {}

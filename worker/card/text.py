@@ -38,6 +38,12 @@ _VARIANTS = {
     "restyled": "each image with the sharpness and the haze of an image of the other class, so that a network that "
     "decides by sharpness or haze is wrong",
 }
+# What each split holds out.
+_SPLITS = {
+    "early_numbers": "the lowest patient numbers of each file family",
+    "shortcut_lies": "the images of each class that look most like the other by exposure, sharpness and file size",
+    "framing_lies": "the images of each class that look most like the other by the position and size of the lungs",
+}
 _RANGE_ENDS = 2
 # A list of numbers as tomli-w writes it, one a line.
 _NUMBERS = re.compile(r"\[\n([-+.,\w\s]+?),\n\]")
@@ -58,6 +64,11 @@ def explained(names: Iterable[str]) -> str:
     """Explain the variants among the names of image sets in one sentence; empty if there are none."""
     variants = {name.rpartition("_")[2] for name in names}
     return "; ".join(f"{variant}: {meaning}" for variant, meaning in _VARIANTS.items() if variant in variants)
+
+
+def splits_explained(names: Iterable[str]) -> str:
+    """Explain in one sentence what each of these splits holds out; empty if none is known."""
+    return "; ".join(f"{label(name)}: {_SPLITS[name]}" for name in names if name in _SPLITS)
 
 
 def rows_of(section: object, *, without: tuple[str, ...] = ()) -> list[tuple[str, str]]:

@@ -78,6 +78,24 @@ def test_figures_have_their_intervals(shared_client: FlaskClient) -> None:
     assert "stressed: each image in variants" in page.lower()
 
 
+def test_splits_that_hurt_have_their_figures(shared_client: FlaskClient) -> None:
+    page = visible_text(shared_client.get("/models").text)
+    given = a_card()["splits"]
+    found = given["held_out"]["framing_lies"]["stressed"]
+    figures = {name: (found[name], *found[f"{name}_ci"]) for name in ("auc", "recall")}
+    figures_text = " ".join(
+        f"{value:.3f} {low:.3f}–{high:.3f}"  # noqa: RUF001
+        for value, low, high in figures.values()
+    )
+    assert f"Framing lies, stressed 200 of 100 patients {figures_text}" in page
+    assert "framing lies: the images of each class that look most like the other" in page
+    worst = given["lowest"]["balanced"]
+    assert (
+        f"balanced {100 * worst['sensitivity']:.1f} % in shortcut lies, restyled "
+        f"{100 * worst['specificity']:.1f} % in children, stressed"
+    ) in page
+
+
 def test_active_model_has_its_full_sha256(shared_client: FlaskClient) -> None:
     html = shared_client.get("/models").text
     assert f'<code class="whole">{MODEL_SHA256}</code>' in html

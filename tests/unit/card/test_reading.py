@@ -12,14 +12,17 @@ from worker.card.loading import parse_section
 from worker.card.reading import (
     Dataset,
     Figure,
+    Lowest,
     Spread,
     curves,
     datasets,
     figure_sets,
     files,
+    lowest,
     operating_points,
     particulars,
     read_card,
+    splits,
     spreads,
 )
 from worker.card.schema import ScoringCard
@@ -27,9 +30,9 @@ from worker.card.text import recipe_text
 from worker.config import ROOT
 
 READERS = (
-    figure_sets, particulars, operating_points, spreads, curves, datasets, files, recipe_text,
+    figure_sets, particulars, operating_points, spreads, curves, datasets, files, splits, lowest, recipe_text,
 )  # fmt: skip
-SECTIONS = ("metrics", "operating_points", "spread", "curves", "data", "files", "recipe", "gate")
+SECTIONS = ("metrics", "operating_points", "spread", "curves", "data", "files", "recipe", "splits", "gate")
 POINT = {"threshold": 0.5, "band_low": 0.5, "band_high": 0.5}
 STRANGE: tuple[Any, ...] = (None, 3, "text", [], [1, "two"], {"a": None}, {"a": {"b": "c"}}, {"n": "x"}, True)
 
@@ -80,6 +83,29 @@ def test_spread_is_of_metrics_or_of_image_sets() -> None:
     assert spreads(read_card({"spread": {"auc": {"mean": 1}}})) == [Spread("AUC", 1.0, None, [])]
 
 
+def test_splits_have_sets_of_figures_by_condition() -> None:
+    found = splits(read_card(a_card()))
+    assert [split.name for split in found] == ["early_numbers", "shortcut_lies", "framing_lies"]
+    given = a_card()["splits"]["held_out"]["shortcut_lies"]
+    sets = found[1].sets
+    assert [image_set.name for image_set in sets] == ["plain", "stressed", "restyled"]
+    assert sets[2].figures["brier"] == Figure(given["restyled"]["brier"], *given["restyled"]["brier_ci"])
+    assert splits(read_card({"splits": {"held_out": {"one": {"trained_on": 3}, "two": "x"}}})) == []
+
+
+def test_lowest_figures_name_their_conditions() -> None:
+    given = a_card()["splits"]["lowest"]["screen"]
+    first = lowest(read_card(a_card()))[0]
+    assert first == Lowest(
+        "screen",
+        given["sensitivity"],
+        "shortcut_lies, restyled",
+        given["specificity"],
+        "children, stressed",
+    )
+    assert lowest(read_card({"splits": {"lowest": {"screen": {"sensitivity": 0.5}}}})) == []
+
+
 def test_curves_are_pairs_of_numbers() -> None:
     given = a_card()["curves"]["adults"]
     adults = curves(read_card(a_card()))[2]
@@ -114,7 +140,7 @@ def test_malformed_card_is_never_an_error(strange: Any) -> None:
                     {section: {"x": {"y": strange, "n": strange, "mean": strange, "threshold": strange}}}
                 )
             )
-    assert [read(read_card({})) for read in READERS] == [[], {}, [], [], [], [], [], ""]
+    assert [read(read_card({})) for read in READERS] == [[], {}, [], [], [], [], [], [], [], ""]
 
 
 def test_every_shipped_card_can_be_read() -> None:

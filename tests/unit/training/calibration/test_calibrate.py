@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.calibration.calibrate import calibrate, operating_points, prevalence_weights, second_look
+from training.calibration.calibrate import (
+    Calibration,
+    Evidence,
+    Labelled,
+    calibrate,
+    calibrate_worst,
+    lowest,
+    operating_points,
+    pooled,
+    prevalence_weights,
+    second_look,
+)
 from training.recipe import load_recipe
 from worker.inference.triage import OperatingPoint, Verdict, triage
 
@@ -59,6 +70,78 @@ def test_operating_points_keep_their_order(sharpness: float) -> None:
     assert thresholds == sorted(thresholds)
 
 
+def test_worst_condition_decides_the_operating_points() -> None:
+    pneumonia, p = drawn(4000)
+    missed, alarmed = Labelled(pneumonia, p**2), Labelled(pneumonia, np.sqrt(p))
+    conditions = {"typical": Labelled(pneumonia, p), "missed": missed, "alarmed": alarmed}
+    points = operating_points(pneumonia, p, RECIPE, list(conditions.values()))
+    alone = {name: operating_points(*scores, RECIPE) for name, scores in (("missed", (pneumonia, missed.p)),
+        ("alarmed", (pneumonia, alarmed.p)))}  # fmt: skip
+    for bound in ("threshold", "band_low"):
+        assert getattr(points["screen"], bound) == getattr(alone["missed"]["screen"], bound)
+    assert points["rule-in"].threshold == alone["alarmed"]["rule-in"].threshold
+    assert points["balanced"].threshold == RECIPE.prevalence
+    for scored in conditions.values():
+        assert (scored.p[pneumonia] >= points["screen"].threshold).mean() >= RECIPE.screen_sensitivity
+        assert (scored.p[~pneumonia] < points["rule-in"].threshold).mean() >= RECIPE.rule_in_specificity
+    # What a point states is measured on the typical scores.
+    threshold = points["screen"].threshold
+    assert measured(points["screen"])[0] == pytest.approx((p[pneumonia] >= threshold).mean())
+
+
+def test_lowest_figures_are_those_of_the_worst_condition() -> None:
+    pneumonia, p = drawn(1000)
+    conditions = {
+        "typical": Labelled(pneumonia, p),
+        "missed": Labelled(pneumonia, p**2),
+        "alarmed": Labelled(pneumonia, np.sqrt(p)),
+    }
+    found = lowest(conditions, 0.5)
+    assert (found["sensitivity_in"], found["specificity_in"]) == ("missed", "alarmed")
+    assert found["sensitivity"] == pytest.approx((p[pneumonia] ** 2 >= 0.5).mean())
+    assert found["specificity"] == pytest.approx((np.sqrt(p[~pneumonia]) < 0.5).mean())
+
+
+def simulated(seed: int, factor: float, shift: float, count: int = 1500) -> Evidence:
+    """Return logits that are too sure by a factor, and moved towards normal."""
+    rng = np.random.default_rng(seed)
+    logits = rng.standard_normal((count, 3)) * 2
+    powers = np.exp(logits)
+    chosen = (powers / powers.sum(axis=1, keepdims=True)).cumsum(axis=1) > rng.random((count, 1))
+    moved = logits * factor + np.array([shift, 0.0, 0.0])
+    return Evidence(moved, np.eye(3, dtype=np.float32)[chosen.argmax(axis=1)], np.ones(count))
+
+
+def log_loss(calibration: Calibration, evidence: Evidence) -> float:
+    p = calibration.probabilities(evidence.logits)
+    return float(-np.log((p * evidence.targets).sum(axis=1)).mean())
+
+
+def worst_loss(calibration: Calibration, conditions: list[Evidence]) -> float:
+    return max(log_loss(calibration, evidence) for evidence in conditions)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_worst_calibration_has_the_least_largest_loss(seed: int) -> None:
+    conditions = [simulated(seed, 1.0, 0.0), simulated(seed + 10, 3.0, 1.5), simulated(seed + 20, 2.0, -1.0)]
+    found = calibrate_worst(conditions)
+    least = worst_loss(found, conditions)
+    assert least < worst_loss(calibrate(pooled(conditions)), conditions) - 0.001
+    # The problem is convex, so a place that no neighbour betters is the best one.
+    rng = np.random.default_rng(seed)
+    for size in (0.3, 0.1, 0.03, 0.01):
+        for change in rng.standard_normal((60, 4)) * size:
+            other = Calibration(found.temperature * np.exp(change[0]), found.bias + change[1:])
+            assert worst_loss(other, conditions) >= least - 1e-6
+
+
+def test_worst_calibration_of_one_condition_is_the_ordinary_one() -> None:
+    evidence = simulated(4, 2.5, 0.7)
+    found, ordinary = calibrate_worst([evidence]), calibrate(evidence)
+    assert found.temperature == pytest.approx(ordinary.temperature, rel=1e-3)
+    assert found.bias == pytest.approx(ordinary.bias, abs=2e-3)
+
+
 def test_temperature_corrects_overconfidence() -> None:
     rng = np.random.default_rng(5)
     logits = rng.standard_normal((4000, 3)) * 2
@@ -66,7 +149,7 @@ def test_temperature_corrects_overconfidence() -> None:
     chosen = (powers / powers.sum(axis=1, keepdims=True)).cumsum(axis=1) > rng.random((4000, 1))
     targets = np.eye(3, dtype=np.float32)[chosen.argmax(axis=1)]
     for factor in (3.0, 0.5):
-        found = calibrate(logits * factor, targets, np.ones(4000))
+        found = calibrate(Evidence(logits * factor, targets, np.ones(4000)))
         assert found.temperature == pytest.approx(factor, rel=0.1)
         assert found.bias == pytest.approx(0, abs=0.3)
 

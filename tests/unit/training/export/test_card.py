@@ -35,8 +35,8 @@ def scored(count: int = 5000, seed: int = 1) -> LabelledScores:
     return LabelledScores(pneumonia, p, kinds, kinds, np.arange(count))
 
 
-def described(**sections: Any) -> dict[str, Any]:
-    recipe = load_recipe("nightread")
+def described(recipe_name: str = "nightread", **sections: Any) -> dict[str, Any]:
+    recipe = load_recipe(recipe_name)
     points = {name: OperatingPoint(name, at, 0.3, 0.62, 0.9, 0.8, 0.5) for name, at in THRESHOLDS.items()}
     given = a_card()
     return card.describe(
@@ -88,6 +88,16 @@ def test_card_texts_have_no_open_placeholders(bundle: Path) -> None:
     ):
         assert "{" not in text
         assert text.endswith(".")
+
+
+def test_card_of_a_recipe_with_splits_states_the_rule_of_the_worst() -> None:
+    plain = described()
+    found = described("lungs")
+    assert "the worst of these conditions decides" in found["operating_point_rule"]
+    assert "the largest of the negative log-likelihoods" in found["calibration"]["rule"]
+    for text in (found["operating_point_rule"], found["calibration"]["rule"]):
+        assert "{" not in text
+    assert "worst" not in plain["operating_point_rule"] + plain["calibration"]["rule"]
 
 
 def test_page_depends_on_the_card_alone(bundle: Path) -> None:
@@ -148,13 +158,16 @@ def test_page_has_all_sections_in_order() -> None:
     headings = re.findall(r"^## (.+)$", page, re.MULTILINE)
     assert headings == [
         "Intended use", "Out of scope", "Population", "Limits", "Figures", "Spread over seeds and folds",
-        "Operating points", "Calibration", "Served network against its reference", "Gate", "Data", "Training",
+        "Splits that hurt", "Operating points", "Calibration", "Served network against its reference", "Gate", "Data", "Training",
         "Files", "Citation",
     ]  # fmt: skip
     for said in (
         DISCLAIMER,
         "| AUC | 0.99",
         "| 75+ | 10 | too few images |",
+        "| Shortcut lies, restyled | 200 | 0.",
+        "wrong on them. Early numbers: the lowest patient numbers of each file family; shortcut lies: the",
+        "| shortcut lies, restyled |",
         "| `balanced` (default) | 0.5000 |",
         "CC BY 4.0",
         "| Seeds | 17, 4242 |",
