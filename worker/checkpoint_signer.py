@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import signal
-import sys
 import threading
 from functools import cache, partial
 from typing import NoReturn
@@ -57,10 +56,12 @@ def sign_repeatedly(settings: Settings, period_s: float) -> int:
 
 
 def _end(*_: object) -> NoReturn:
-    """End at once, also while a database does not answer: what is half done is done again after the next start."""
-    # The driver would warn of the query that this interrupts.
-    logging.getLogger("psycopg").disabled = True
-    sys.exit(0)
+    """End at once, also while a database does not answer: what is half done is done again after the next start.
+
+    Not with an exception: one that is raised in a finalizer of a database connection would be lost, and the process would
+    go on.
+    """
+    os._exit(0)
 
 
 def _open(url: str) -> Ledger:
