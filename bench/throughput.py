@@ -25,6 +25,7 @@ from sqlalchemy import select
 
 from bench import bare_loop
 from bench.measures import median_and_p95, peak_rss_mb
+from bench.processor_time import ms_an_image, processor_seconds
 from bench.program import FINISHED_WITHIN_S, images_in, running, wait
 from bench.upload_client import upload
 from worker.config import Settings
@@ -65,6 +66,7 @@ def measure(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
         "count": count,
         **measured,
         "ceiling_images_per_s": round(ceiling, 1),
+        "ceiling_processor_ms_an_image": round(1e3 * settings.workers / ceiling, 2),
         "ratio": round(measured["end_to_end_images_per_s"] / ceiling, 3),
         "seed_path_images_per_s": _baseline_rate(folder),
         "cores": settings.workers,
@@ -85,6 +87,11 @@ def as_text(document: dict[str, Any]) -> str:
             f"  upload to verdict   {document['upload_p50_ms']:8.0f} ms median, {document['upload_p95_ms']:.0f} ms p95",
             f"  the same, idle      {document['idle_upload_p50_ms']:8.0f} ms median, {document['idle_upload_p95_ms']:.0f} ms p95",
             f"  ready after         {document['ready_s']:8.1f} s",
+            f"  processor time      {document['ceiling_processor_ms_an_image']:8.1f} ms an image in the loop; end to end:",
+            *(
+                f"    {name.replace('_', ' '):18}{ms:8.2f} ms"
+                for name, ms in document["processor_ms_an_image"].items()
+            ),
             *(
                 f"  memory of {name:9} {document[f'{name}_peak_rss_mb']:8.0f} MB peak for one process, "
                 f"{document[f'{name}_peak_rss_mb_at_a_quarter']:.0f} MB after a quarter of the images"
@@ -123,7 +130,7 @@ def _loop(settings: Settings) -> Callable[[Sequence[Path]], None]:
 
 def _end_to_end(
     settings: Settings, data: Path, files: Sequence[Path], idle: Sequence[Path], for_upload: Sequence[Path]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     before = time.perf_counter()
     with running(settings, data) as (bench_settings, supervisor):
         ready_s = time.perf_counter() - before
@@ -135,6 +142,7 @@ def _end_to_end(
         uploader = threading.Thread(
             target=_upload, args=(bench_settings, for_upload, bulk_scored, latencies_ms)
         )
+        before_bulk = processor_seconds(supervisor)
         start = time.perf_counter()
         for path in files:
             path.rename(bench_settings.inbox / path.name)
@@ -143,6 +151,7 @@ def _end_to_end(
         early = _memory(ledger)
         wait(lambda: images_in(ledger, ImageState.SCORED) >= len(files), FINISHED_WITHIN_S, supervisor)
         seconds = time.perf_counter() - start
+        after_bulk = processor_seconds(supervisor)
         bulk_scored.set()
         uploader.join()
         late = _memory(ledger)
@@ -162,6 +171,7 @@ def _end_to_end(
         "worker_peak_rss_mb_at_a_quarter": early["worker"],
         "watch_peak_rss_mb": late["watch"],
         "watch_peak_rss_mb_at_a_quarter": early["watch"],
+        "processor_ms_an_image": ms_an_image(before_bulk, after_bulk, len(files) + uploads),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,21 @@ def test_bench_document_has_its_published_keys(make_stack: Callable[..., Stack],
     assert document["ratio"] == pytest.approx(
         document["end_to_end_images_per_s"] / document["ceiling_images_per_s"], rel=0.01
     )
+    parts = document["processor_ms_an_image"]
+    assert set(parts) >= {
+        "scoring",
+        "worker",
+        "watch",
+        "web",
+        "broker",
+        "supervisor",
+        "idle",
+        "other_programs",
+    }
+    assert parts["scoring"] > parts["supervisor"] >= 0
+    # Together, the parts are all that the machine's cores had.
+    cores_ms = 1e3 * (os.cpu_count() or 0) / document["end_to_end_images_per_s"]
+    assert sum(parts.values()) == pytest.approx(cores_ms, rel=0.25)
     assert 0 < document["upload_p50_ms"] <= document["upload_p95_ms"]
     assert 0 < document["idle_upload_p50_ms"] <= document["idle_upload_p95_ms"]
     # bench uses its own data folder and database, so nothing was added to the ledger of the user.
