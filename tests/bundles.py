@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +41,13 @@ def with_lungs(folder: Path, *, margin: float = 0.06, least_area: float = 0.05) 
     return folder
 
 
-def with_distance(folder: Path, *, limit: float) -> Path:
-    """Copy the default bundle to `folder`, with a distance from the training data.
+def with_distance(folder: Path, *, limit: float, base: Path | None = None) -> Path:
+    """Copy a bundle, by default the default bundle, to `folder`, with a distance from the training data.
 
     The network is a small one with random weights. All of its scores are clear unless something forbids it. The distances of
     phantoms are 140 to 150 standard deviations.
     """
-    shutil.copytree(Settings().model, folder)
+    shutil.copytree(base or Settings().model, folder)
     (folder / NETWORK).write_bytes(FEATURES_NETWORK.read_bytes())
     channels = 12
     whitening = np.eye(channels, dtype=np.int64) << (FINENESS - 6)
@@ -58,5 +59,17 @@ def with_distance(folder: Path, *, limit: float) -> Path:
     card["distance"] = {"limit": limit}
     for point in card["operating_points"].values():
         point |= {"threshold": 1.0, "band_low": 1.0, "band_high": 1.0}
+    (folder / CARD).write_text(json.dumps(card))
+    return folder
+
+
+def with_outputs_swapped(folder: Path) -> Path:
+    """Swap the order of the two outputs of a network of `with_distance`. What they are called stays."""
+    before, after = (struct.pack("<3i", 2, *outputs) for outputs in ((19, 17), (17, 19)))
+    content = (folder / NETWORK).read_bytes()
+    assert content.count(before) == 1
+    (folder / NETWORK).write_bytes(content.replace(before, after))
+    card = json.loads((folder / CARD).read_text())
+    card["files"][NETWORK]["sha256"] = hashlib.sha256((folder / NETWORK).read_bytes()).hexdigest()
     (folder / CARD).write_text(json.dumps(card))
     return folder

@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from playwright.sync_api import Error, Page, expect
 
-from tests.bundles import with_lungs
+from tests.bundles import with_distance, with_lungs, with_outputs_swapped
 from tests.conftest import TEST_DATA
 from tests.gates import ungated_bundle
+from webui.formatting import limit, probability
+from worker.card.identity import LUNGS
 from worker.cli import nightread
 from worker.commands.screen_files import screen_files
 from worker.config import ROOT, Settings
@@ -33,8 +35,10 @@ from worker.errors import REJECTIONS, RejectedImage
 from worker.imagefile.limits import limits_of
 from worker.inference.admission import Admission, Admitted
 from worker.inference.bundle import load_bundle
+from worker.inference.distance import DistanceMeasure, Reference
 from worker.inference.film import NoSingleFilm, find_film
-from worker.inference.lung_box import find_box, probability
+from worker.inference.lung_box import find_box
+from worker.inference.lung_box import probability as lung_probability
 from worker.inference.margins import has_wide_margin
 from worker.inference.preprocess import FILM_ALONE, LUNGS_ALONE
 from worker.phantom import draw_phantom
@@ -48,6 +52,8 @@ Document = dict[str, Any]
 BUNDLE = ROOT / "models" / "nightread-0.2.0"
 SETTINGS = Settings(model=BUNDLE)
 NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")
+# Some of the pictures lie beyond these limits, and some do not, by the preprocessing.
+LIMITS = {FILM_ALONE: 143.0, LUNGS_ALONE: 153.0}
 IS_X86 = platform.machine() in {"x86_64", "AMD64"}
 # LiteRT.js writes everything as a warning: what it starts, and hardware that it does not find. It runs on the CPU.
 RUNTIME_TALK = ("INFO: ", "WebGPU", "No available adapters", "NPU accelerator")
@@ -127,7 +133,7 @@ class Model:
 
     @property
     def has_lungs(self) -> bool:
-        return self.settings.model != BUNDLE
+        return (self.settings.model / LUNGS).exists()
 
 
 @pytest.fixture(params=[FILM_ALONE, LUNGS_ALONE])
@@ -138,6 +144,23 @@ def model(request: pytest.FixtureRequest, open_page: OpenPage) -> Model:
         return Model(SETTINGS, opened(page, request.getfixturevalue("address")))
     bundle, address = request.getfixturevalue("lungs")
     return Model(Settings(model=bundle), opened(page, address))
+
+
+@pytest.fixture(params=list(LIMITS))
+def measuring(request: pytest.FixtureRequest, open_page: OpenPage, tmp_path: Path) -> Iterator[Model]:
+    """Give a model of each preprocessing that says the distance from its training data, with its page open."""
+    base = with_lungs(tmp_path / "lungs") if request.param == LUNGS_ALONE else None
+    bundle = with_distance(tmp_path / "bundle", limit=LIMITS[request.param], base=base)
+    with served(export(bundle, tmp_path / "page")) as url:
+        yield Model(Settings(model=bundle), opened(open_page(expected=RUNTIME_TALK), url))
+
+
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the page of a model that is far from every image."""
+    bundle = with_distance(tmp_path_factory.mktemp("far") / "bundle", limit=100.0)
+    with served(export(bundle, bundle.parent / "page")) as url:
+        yield url
 
 
 @pytest.fixture
@@ -233,7 +256,7 @@ def test_the_page_has_the_numbers_of_the_worker(model: Model, pictures: list[Pat
         assert (found["outcome"], found["reason"]) == (expected["outcome"], expected["reason"]), picture
         for name in NUMBERS:
             assert found[name] == pytest.approx(expected[name], abs=1e-3), picture
-        for name in ("verdict", "crop", "lungs", "population", "model", "model_verified"):
+        for name in ("verdict", "crop", "lungs", "population", "distance", "model", "model_verified"):
             assert found[name] == expected[name], picture
         assert found.keys() == expected.keys()
         assert (found["lungs"] is not None) == (model.has_lungs and found["outcome"] == "scored")
@@ -241,8 +264,90 @@ def test_the_page_has_the_numbers_of_the_worker(model: Model, pictures: list[Pat
         notes = model.page.locator("#notes").inner_text() if found["verdict"] else ""
         looked_twice += "looked again" in notes
         assert ("around the lungs" in notes) == (found["lungs"] is not None)
+        if found["verdict"]:
+            text = f"Score {probability(found['p_pneumonia'])} of 1"
+            expect(model.page.locator("#verdict")).to_contain_text(text)
     assert cropped > 3
     assert looked_twice > 3
+
+
+def test_the_page_measures_the_distance_of_the_worker(measuring: Model, pictures: list[Path]) -> None:
+    verdicts = set()
+    for picture, expected in zip(pictures, screen_files(measuring.settings, pictures), strict=True):
+        found = score(measuring.page, picture)
+        distance = expected["distance"]
+        assert found["distance"] == (distance if IS_X86 else pytest.approx(distance, rel=1e-2)), picture
+        assert (found["verdict"], found["model"]) == (expected["verdict"], expected["model"]), picture
+        if isinstance(distance, float):
+            verdicts.add((distance > 1, found["verdict"]))
+            mark = measuring.page.locator("#verdict span")
+            assert mark.all_inner_texts() == ["far from the training data"] * (distance > 1)
+            notes = measuring.page.locator("#notes").inner_text()
+            assert (f"far from the training data: at {distance:.2f} times the limit" in notes) == (
+                distance > 1
+            )
+    assert {(True, "uncertain"), (False, "clear")} <= verdicts
+    assert (True, "clear") not in verdicts
+
+
+def test_the_order_of_the_outputs_changes_nothing(open_page: OpenPage, tmp_path: Path) -> None:
+    bundle = with_outputs_swapped(with_distance(tmp_path / "bundle", limit=100.0))
+    draw_phantom(3, width=600).save(tmp_path / "phantom.png")
+    (expected,) = screen_files(Settings(model=bundle), [tmp_path / "phantom.png"])
+    with served(export(bundle, tmp_path / "page")) as url:
+        found = score(opened(open_page(expected=RUNTIME_TALK), url), tmp_path / "phantom.png")
+    for name in ("p_pneumonia", "distance"):
+        assert found[name] == pytest.approx(expected[name], rel=1e-2)
+
+
+DISTANCES = """
+  const { DistanceMeasure } = await load("distance");
+  const measure = new DistanceMeasure(values.reference, values.limit);
+  return values.features.map((each) => measure.measure(Float32Array.from(each)));
+"""
+
+
+def references() -> Iterator[tuple[Reference, NDArray[np.float32]]]:
+    """References with features of 3 x 3 places: plain ones, halves of a step, and numbers that do not fit into 53 or 64 bits."""
+    random = np.random.default_rng(5)
+    shape = (40, 3, 3, 6)
+    steps = random.integers(-128, 128, shape)
+    small = np.rint(np.tril(random.normal(0, 0.001, (6, 6))) * 2.0**30).astype(np.int64)
+    yield Reference(1 / 8, random.integers(-5000, 5000, (2, 6)), small), (steps * 0.37).astype(np.float32)
+    large = random.integers(-(2**31), 2**31, (6, 6))
+    yield Reference(0.5, random.integers(-50, 50, (3, 6)), small), (steps * 0.25).astype(np.float32)
+    yield Reference(0.5, random.integers(-50, 50, (3, 6)), large), (steps * 0.25).astype(np.float32)
+    over = np.zeros((2, 1, 1, 2), np.float32)
+    over[:, 0, 0] = [[2**34, 3], [2**33, 2**13]]
+    yield Reference(1.0, np.zeros((1, 2), np.int64), np.array([[2**30, 2**26], [1, 5]])), over
+
+
+def test_the_arithmetic_of_the_distance_is_that_of_the_worker(page: Page) -> None:
+    for reference, features in references():
+        expected = DistanceMeasure(reference, 0.731).measure(features).tolist()
+        values = {
+            "reference": {
+                "step": reference.step,
+                "means": reference.means.tolist(),
+                "whitening": reference.whitening.tolist(),
+            },
+            "limit": 0.731,
+            "features": [each.ravel().tolist() for each in features],
+        }
+        assert run(page, DISTANCES, values) == expected
+        assert len(set(expected)) > 1
+
+
+TEXTS = """
+  const { limitText, probabilityText } = await load("numbers");
+  return values.values.map((value) => [probabilityText(value), limitText(value)]);
+"""
+
+
+def test_scores_read_as_on_the_pages_of_the_server(page: Page) -> None:
+    edges = [0, 1, 0.005, 0.0049999, 0.995, 0.9949999, 0.01, 0.99, 0.00012, 0.999912, 3e-9, 1 - 3e-9]
+    values = edges + np.random.default_rng(4).random(300).tolist()
+    assert run(page, TEXTS, {"values": values}) == [[probability(value), limit(value)] for value in values]
 
 
 MODEL_INPUT = """
@@ -357,7 +462,7 @@ def test_the_box_around_the_lungs_is_that_of_the_worker(page: Page) -> None:
         "least_area": least_area,
     }
     found = run(page, BOXES, values)
-    boxes = [find_box(probability(each), least_area) for each in maps]
+    boxes = [find_box(lung_probability(each), least_area) for each in maps]
     expected = [list(box.widened(margin).edges) if box else None for box in boxes]
     for one, other in zip(found, expected, strict=True):
         assert one == (other if IS_X86 or other is None else pytest.approx(other, abs=1e-6))
@@ -638,14 +743,15 @@ def test_the_page_works_offline_after_the_first_load(
     assert score(page, tmp_path / "offline.png") == online
 
 
-def test_a_changed_network_is_not_used(open_page: OpenPage, folder: Path, address: str) -> None:
+@pytest.mark.parametrize("name", ["model.tflite", "distance.json"])
+def test_a_changed_file_of_the_model_is_not_used(
+    open_page: OpenPage, folder: Path, far: str, name: str
+) -> None:
     page = open_page(expected=(*RUNTIME_TALK, "Service Worker registration blocked"), service_workers="block")
     other = (folder / "gate.tflite").read_bytes()
-    page.route("**/model.tflite", lambda route: route.fulfill(body=other))
-    page.goto(address)
-    expect(page.get_by_role("status")).to_contain_text(
-        "model.tflite is not the file that the model's card names"
-    )
+    page.route(f"**/{name}", lambda route: route.fulfill(body=other))
+    page.goto(far)
+    expect(page.get_by_role("status")).to_contain_text(f"{name} is not the file that was exported")
     expect(page.get_by_label("Image, JPEG or PNG")).to_be_disabled()
 
 
@@ -661,6 +767,19 @@ def test_the_page_is_accessible(open_page: OpenPage, address: str, tmp_path: Pat
             expect(page.get_by_role("img", name=picture.name)).to_be_visible()
         assert [rule["id"] for rule in Axe().run(page).response["violations"]] == []
     expect(page.get_by_text("Research and education only; a score is no diagnosis.")).to_be_visible()
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_the_mark_of_a_far_image_is_accessible_and_fits(
+    open_page: OpenPage, far: str, tmp_path: Path, colours: str
+) -> None:
+    window = {"width": 320, "height": 900}
+    page = opened(open_page(expected=RUNTIME_TALK, color_scheme=colours, viewport=window), far)
+    draw_phantom(3, width=700).save(tmp_path / "phantom.png")
+    assert score(page, tmp_path / "phantom.png")["verdict"] == "uncertain"
+    expect(page.get_by_text("far from the training data", exact=True)).to_be_visible()
+    assert [rule["id"] for rule in Axe().run(page).response["violations"]] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= window["width"]
 
 
 @pytest.mark.parametrize("width", [320, 768, 1440])

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from packaging.requirements import Requirement
 from PIL import Image, ImageOps
 
-from tests.bundles import with_lungs
+from tests.bundles import with_distance, with_lungs, with_outputs_swapped
 from tests.conftest import TEST_DATA
 from training.export.litert import to_int8
+from worker.card.identity import DISTANCE, LUNGS
 from worker.config import ROOT, Settings
 from worker.errors import REJECTIONS
 from worker.imagefile.limits import limits_of
@@ -92,12 +93,19 @@ def screened(*pictures: Path, bundle: Path = SHIPPED) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.fixture(scope="module", params=[FILM_ALONE, LUNGS_ALONE])
+@pytest.fixture(scope="module", params=[FILM_ALONE, LUNGS_ALONE, "distance", "swapped outputs"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of each preprocessing."""
+    """A bundle of each preprocessing, and two that say the distance from their training data."""
+    folder = tmp_path_factory.mktemp("models")
     if request.param == FILM_ALONE:
         return SHIPPED
-    return with_lungs(tmp_path_factory.mktemp("lungs") / "bundle")
+    if request.param == LUNGS_ALONE:
+        return with_lungs(folder / "bundle")
+    # Some of the pictures are far, and some are near.
+    if request.param == "distance":
+        return with_distance(folder / "bundle", limit=143.0)
+    lungs = with_lungs(folder / "lungs")
+    return with_outputs_swapped(with_distance(folder / "bundle", limit=153.0, base=lungs))
 
 
 def test_documented_program_equals_screen(program: Path, bundle: Path, pictures: list[Path]) -> None:
@@ -105,8 +113,10 @@ def test_documented_program_equals_screen(program: Path, bundle: Path, pictures:
         found = run(program, bundle, picture)
         assert found["outcome"] == expected["outcome"], picture
         if found["outcome"] == "scored":
-            assert (found["lungs"] is None) == (bundle == SHIPPED)
-            assert (found["crop"], found["lungs"]) == (expected["crop"], expected["lungs"])
+            assert (found["lungs"] is not None) == (bundle / LUNGS).exists()
+            assert (found["distance"] is not None) == (bundle / DISTANCE).exists()
+            for name in ("crop", "lungs", "distance"):
+                assert found[name] == expected[name]
             assert {name: round(found[name], 6) for name in NUMBERS} == {n: expected[n] for n in NUMBERS}
             assert (found["verdict"], found["model"]) == (expected["verdict"], expected["model"])
 
@@ -124,8 +134,16 @@ def test_documented_program_equals_the_server_bit_for_bit(
             (expected,) = scorer.score([prepared])
             assert {name: found[name] for name in NUMBERS} == {n: getattr(expected, n) for n in NUMBERS}
             assert found["activation"] == expected.activation.tolist()
+            assert found["distance"] == expected.distance
             scored += 1
     assert scored
+
+
+def test_documented_program_never_calls_a_far_image_clear(program: Path, tmp_path: Path) -> None:
+    picture = write_phantom(tmp_path / "phantom.jpg", 1, width=600)
+    for limit, verdict in ((100.0, "uncertain"), (200.0, "clear")):
+        found = run(program, with_distance(tmp_path / verdict, limit=limit), picture)
+        assert (found["distance"] > 1, found["verdict"]) == (limit == 100.0, verdict)
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.errors import WrongInput
-from worker.card.identity import DISTANCE, LUNGS
+from worker.card.identity import LUNGS
 from worker.errors import REJECTIONS
 from worker.inference.admission import Admission
 from worker.inference.bundle import Bundle
+from worker.inference.classifier import Classifier
+from worker.inference.distance import DistanceMeasure, open_distance
 from worker.inference.gate import FILE as GATE
 from worker.inference.lungs import SECTION
 from worker.inference.preprocess import FILM_ALONE, LUNGS_ALONE
@@ -27,6 +29,8 @@ from worker.inference.preprocess import FILM_ALONE, LUNGS_ALONE
 _HERE = Path(__file__).parent
 _LICENCE = _HERE.parents[1] / "network" / "weights" / "LICENSE.apache-2.0"
 LOCK = ("package.json", "package-lock.json")
+# The numbers of distance.npz, in a form that every browser reads.
+DISTANCE = "distance.json"
 PREPROCESSING = (FILM_ALONE, LUNGS_ALONE)
 # Of the packages in the lock: file -> its name in the folder and its SHA-256. The build without relaxed SIMD runs in every
 # browser, and has the same numbers everywhere.
@@ -72,18 +76,14 @@ def write_folder(bundle: Bundle, out: Path, node_modules: Path | None = None) ->
         ModelUnusable: the card contradicts itself, or a network does not fit.
         OSError: a file cannot be read or written.
     """
-    if DISTANCE in bundle.card["files"]:
-        raise WrongInput(
-            f"The model in {bundle.folder} says how far an image is from its training data. The page cannot, so it would call "
-            "images clear that the model does not."
-        )
     if bundle.preprocessing_version not in PREPROCESSING:
         raise WrongInput(
             f"The page implements preprocessing {' and '.join(PREPROCESSING)}; "
             f"the model in {bundle.folder} needs preprocessing {bundle.preprocessing_version}."
         )
-    # The worker's own check of gate and lung network.
+    # The worker's own checks of gate, lung network, network and distance.
     Admission(bundle)
+    Classifier(bundle)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise WrongInput(f"{out} exists already; name a new folder.")
     with _runtime(node_modules) as packages, tempfile.TemporaryDirectory(dir=out.parent) as work:
@@ -146,6 +146,10 @@ def _write_model(bundle: Bundle, folder: Path) -> None:
     names = [name for name in (bundle.file("litert").name, GATE, LUNGS) if name in card["files"]]
     for name in names:
         shutil.copyfile(bundle.folder / name, folder / name)
+    files = {name: card["files"][name]["sha256"] for name in names}
+    distance = open_distance(bundle.folder, card)
+    if distance is not None:
+        files[DISTANCE] = _write_reference(distance, folder / DISTANCE)
     look, gate, lungs = bundle.second_look, card.get("gate"), card.get(SECTION)
     setup = {
         "name": bundle.name,
@@ -158,16 +162,30 @@ def _write_model(bundle: Bundle, folder: Path) -> None:
         "second_look": look and {"low": look.low, "high": look.high},
         "gate": gate and {name: gate[name] for name in ("labels", "side", "threshold")},
         "lungs": lungs and {name: lungs[name] for name in ("margin", "least_area")},
+        "distance": distance and {"limit": distance.limit},
         "operating_points": {
             name: {"band_low": point.band_low, "band_high": point.band_high}
             for name, point in bundle.operating_points.items()
         },
         "default_operating_point": bundle.default_operating_point,
         "ages": bundle.ages and {"min": bundle.ages.youngest, "max": bundle.ages.oldest},
-        "files": {name: card["files"][name]["sha256"] for name in names},
+        "files": files,
         "sentences": _sentences(),
     }
     (folder / "setup.json").write_text(json.dumps(setup, indent=1), encoding="utf-8")
+
+
+def _write_reference(distance: DistanceMeasure, path: Path) -> str:
+    """Write what distances are measured from. Return its SHA-256, in hex."""
+    reference = distance.reference
+    numbers = {
+        "step": reference.step,
+        "means": reference.means.tolist(),
+        "whitening": reference.whitening.tolist(),
+    }
+    content = json.dumps(numbers, separators=(",", ":")).encode()
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _sentences() -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from tests.bundles import with_distance, with_lungs
 from training.export.browser import folder as module
 from training.export.browser.folder import LOCK, RUNTIME
+from worker.card.identity import NETWORK
 from worker.card.loading import CARD
 from worker.cli import nightread
 from worker.config import ROOT
@@ -74,10 +75,27 @@ def test_a_card_that_contradicts_itself_is_refused(tmp_path: Path, missing: str)
     assert not (tmp_path / "page").exists()
 
 
-def test_a_model_that_says_the_distance_is_refused(tmp_path: Path) -> None:
-    result = export(tmp_path / "page", bundle=with_distance(tmp_path / "bundle", limit=1.0))
-    said = re.sub(r"\s+", " ", result.output)
-    assert (result.exit_code, "would call images clear that the model does not" in said) == (2, True)
+def test_a_distance_without_a_limit_is_refused(tmp_path: Path) -> None:
+    bundle = with_distance(tmp_path / "bundle", limit=1.0)
+    card = json.loads((bundle / CARD).read_text())
+    del card["distance"]
+    (bundle / CARD).write_text(json.dumps(card))
+    result = export(tmp_path / "page", bundle=bundle)
+    assert (result.exit_code, "a section distance, and the file" in re.sub(r"\s+", " ", result.output)) == (
+        2,
+        True,
+    )
+
+
+def test_a_network_without_the_features_of_its_distance_is_refused(tmp_path: Path) -> None:
+    bundle = with_distance(tmp_path / "bundle", limit=1.0)
+    card = json.loads((bundle / CARD).read_text())
+    shutil.copyfile(BUNDLE / NETWORK, bundle / NETWORK)
+    card["files"][NETWORK] = json.loads((BUNDLE / CARD).read_text())["files"][NETWORK]
+    (bundle / CARD).write_text(json.dumps(card))
+    result = export(tmp_path / "page", bundle=bundle)
+    assert (result.exit_code, "does not give the features" in re.sub(r"\s+", " ", result.output)) == (2, True)
+    assert not (tmp_path / "page").exists()
 
 
 def test_only_the_page_takes_node_modules(tmp_path: Path) -> None:

@@ -25,16 +25,25 @@ export class Network {
 
   /**
    * @param {Plane} grey
-   * @returns {Promise<Float32Array>} the output, without its first dimension.
+   * @returns {Promise<Float32Array>} the output, without its first dimension; the evidence of a network with features.
    */
   async run(grey) {
+    return (await this.runWithFeatures(grey))[0];
+  }
+
+  /**
+   * @param {Plane} grey
+   * @returns {Promise<Float32Array[]>} evidence and features, at the same places, place by place.
+   */
+  async runWithFeatures(grey) {
     const input = new Tensor(grey.data, [1, grey.height, grey.width, 1]);
     try {
-      const [output] = await this.model.run(input);
+      const outputs = await this.model.run(input);
       try {
-        return Float32Array.from(output.toTypedArray());
+        // Their order is not fixed; the head has fewer channels than its input.
+        return outputs.map((output) => Float32Array.from(output.toTypedArray())).sort((a, b) => a.length - b.length);
       } finally {
-        output.delete();
+        outputs.forEach((output) => output.delete());
       }
     } finally {
       input.delete();

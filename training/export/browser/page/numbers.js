@@ -12,13 +12,13 @@ const BELOW = [2.159509375685829852307e-2, -2.742335390411667452936e-1, 1].map(M
 const ROUNDING = 1.5 * 2 ** 23;
 
 /**
- * @param {number} value not negative.
- * @returns {number} the nearest integer; a half goes to the even one, as `round` of Python does.
+ * @param {number} value
+ * @returns {number} the nearest integer; a half goes to the even one, as `round` of Python and `rint` of NumPy do.
  */
 export function round(value) {
   const floor = Math.floor(value);
   const rest = value - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
 }
 
 /**
@@ -59,3 +59,23 @@ export function sigmoid(logOdds) {
  * @returns {number} log(exp(a) + exp(b)).
  */
 export const logAddExp = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
+
+/**
+ * @param {number} value
+ * @returns {string} a probability with two decimals, as `probability` of webui/formatting.py: none reads 0.00 or 1.00.
+ */
+export function probabilityText(value) {
+  if (value < 0.005) {
+    return "<0.01";
+  }
+  return value >= 0.995 ? ">0.99" : value.toFixed(2);
+}
+
+/**
+ * @param {number} value
+ * @returns {string} a limit of scores with two to eight decimals, enough to tell it from 0 and 1, as `limit` there.
+ */
+export function limitText(value) {
+  const rest = Math.min(value, 1 - value);
+  return value.toFixed(rest >= 0.01 || rest <= 0 ? 2 : Math.min(8, Math.ceil(-Math.log10(rest)) + 1));
+}

@@ -1,6 +1,8 @@
 // The page: chooses a file, has it scored, and shows the result.
 
 import { draw } from "./activation_picture.js";
+import { isFar } from "./distance.js";
+import { limitText, probabilityText } from "./numbers.js";
 import { Picture } from "./picture.js";
 import { Rejected } from "./rejection.js";
 import { Scorer } from "./scorer.js";
@@ -103,6 +105,8 @@ function ageOf(field) {
   return field.value === "" || !Number.isFinite(field.valueAsNumber) ? null : field.valueAsNumber;
 }
 
+const element = (name, textContent) => Object.assign(document.createElement(name), { textContent });
+
 function show(scorer) {
   if (shown === null) {
     return;
@@ -111,10 +115,11 @@ function show(scorer) {
   const content = shown.score ? scoredContent(scorer, shown.score) : rejectedContent(scorer, shown.rejected);
   const verdict = find("verdict");
   verdict.dataset.verdict = content.verdict;
-  verdict.replaceChildren(Object.assign(document.createElement("strong"), { textContent: content.verdict }), ` ${content.text}`);
+  const marks = (content.marks ?? []).flatMap((mark) => [" ", element("span", mark)]);
+  verdict.replaceChildren(element("strong", content.verdict), ...marks, ` ${content.text}`);
   find("reason").textContent = content.reason ?? "";
   find("bounds").textContent = content.bounds ?? "";
-  find("notes").replaceChildren(...(content.notes ?? []).map((textContent) => Object.assign(document.createElement("li"), { textContent })));
+  find("notes").replaceChildren(...(content.notes ?? []).map((note) => element("li", note)));
   find("document").textContent = JSON.stringify(content.document, null, 2);
   drawPicture();
   find("result").hidden = false;
@@ -124,19 +129,22 @@ function scoredContent(scorer, score) {
   const [point, age] = [controls.point.value, ageOf(controls.age)];
   const verdict = scorer.verdict(score, point, age);
   const { band_low: low, band_high: high } = scorer.setup.operating_points[point];
+  const { distance } = score;
   const isOutside = scorer.isOutside(age);
   const notes = [
     score.looked_twice && "The network looked again, at the mirrored and at the enlarged image, and the three looks were averaged.",
     score.crop && "A film was cut out of a margin or a page. Such an image is clear only far below the band.",
     score.lungs && "The network saw only the part around the lungs. A frame shows it together with the map.",
     isOutside && "The figures of this model do not hold at this age, so the image is never clear.",
+    isFar(distance) && `The image is far from the training data: at ${distance.toFixed(2)} times the limit. The figures of this model do not hold here, so the image is never clear.`,
     scorer.setup.ages && age === null && "The age is not known, so nobody can tell whether the figures of this model hold.",
   ].filter(Boolean);
   return {
     verdict,
-    text: `Score ${score.p_pneumonia.toFixed(4)} of 1 for pneumonia.`,
+    marks: isFar(distance) ? ["far from the training data"] : [],
+    text: `Score ${probabilityText(score.p_pneumonia)} of 1 for pneumonia.`,
     reason: MEANINGS[verdict],
-    bounds: `At the operating point ${point}, an image is flagged from ${high.toFixed(4)} and clear below ${low.toFixed(4)}.`,
+    bounds: `At the operating point ${point}, an image is flagged from ${limitText(high)} and clear below ${limitText(low)}.`,
     notes,
     document: documentOf(scorer, { score, verdict, population: populationOf(scorer, age) }),
   };
@@ -166,8 +174,7 @@ function documentOf({ setup }, { score = null, verdict = null, reason = null, po
     crop: score?.crop ?? null,
     lungs: score?.lungs ?? null,
     population,
-    // And with models that do not say how far an image is from their training data.
-    distance: null,
+    distance: score?.distance ?? null,
     model: setup.model,
     model_verified: setup.verified,
   };

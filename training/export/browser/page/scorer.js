@@ -1,6 +1,7 @@
 // Scores a file in the browser, with the numbers of the worker (worker/screening.py).
 
 import { Admission } from "./admission.js";
+import { DistanceMeasure, isFar } from "./distance.js";
 import { LungFinder } from "./lungs.js";
 import { Network, startRuntime } from "./network.js";
 import { logAddExp, softmax } from "./numbers.js";
@@ -25,6 +26,7 @@ const CAUTION_AFTER_CROP = 0.35;
  * @property {{ low: number, high: number } | null} second_look
  * @property {{ labels: string[], side: number, threshold: number } | null} gate
  * @property {{ margin: number, least_area: number } | null} lungs null: preprocessing 2, without a lung network.
+ * @property {{ limit: number } | null} distance from the training data; null: the model does not say.
  * @property {Record<string, OperatingPoint>} operating_points
  * @property {string} default_operating_point
  * @property {{ min: number, max: number } | null} ages for which the figures hold, in years.
@@ -40,6 +42,7 @@ const CAUTION_AFTER_CROP = 0.35;
  * @property {number} confidence
  * @property {import("./film.js").Box | null} crop
  * @property {import("./film.js").Box | null} lungs the part that the network saw; null: the whole film.
+ * @property {number | null} distance from the training data in units of the limit; null: the model does not say.
  * @property {boolean} looked_twice
  * @property {Uint8Array} activation 0..255, row by row.
  * @property {number} places rows and columns of the activation.
@@ -59,10 +62,10 @@ export class Scorer {
    */
   static async load(folder) {
     const scorer = new Scorer(await (await fetched(new URL("setup.json", folder))).json());
-    const { files, gate, lungs } = scorer.setup;
+    const { files, gate, lungs, distance } = scorer.setup;
     const content = async (name) => verified(await fetched(new URL(name, folder)), name, files[name]);
-    const [network, gateNetwork, lungNetwork] = await Promise.all([
-      content("model.tflite"), gate && content("gate.tflite"), lungs && content("lungs.tflite"),
+    const [network, gateNetwork, lungNetwork, reference] = await Promise.all([
+      content("model.tflite"), gate && content("gate.tflite"), lungs && content("lungs.tflite"), distance && content("distance.json"),
     ]);
     await startRuntime();
     scorer.network = await Network.load(network);
@@ -71,6 +74,7 @@ export class Scorer {
       gateNetwork && await Network.load(gateNetwork),
       lungNetwork && new LungFinder(await Network.load(lungNetwork), lungs),
     );
+    scorer.distance = reference && new DistanceMeasure(JSON.parse(new TextDecoder().decode(reference)), distance.limit);
     return scorer;
   }
 
@@ -83,13 +87,17 @@ export class Scorer {
     const picture = new Picture(data);
     const { input, crop, lungs } = await this.admission.admit(picture);
     this.checkFilm(crop);
-    const first = Array.from(await this.network.run(input));
+    const [singles, features] = await this.network.runWithFeatures(input);
+    // What follows is in double precision.
+    const first = Array.from(singles);
+    // A second look changes no distance.
+    const distance = this.distance && this.distance.measure(features);
     const look = this.setup.second_look;
     const p = this.scores(first).p_pneumonia;
     const looked_twice = look !== null && p >= look.low && p < look.high;
     const evidence = looked_twice ? await this.secondLook(input, first) : first;
     const size = { width: picture.width, height: picture.height };
-    return { ...this.scores(evidence), crop, lungs, looked_twice, size };
+    return { ...this.scores(evidence), crop, lungs, distance, looked_twice, size };
   }
 
   checkFilm(crop) {
@@ -143,13 +151,13 @@ export class Scorer {
    * @param {number | null} age of the patient in years; null: not known.
    * @returns {"flagged" | "uncertain" | "clear"}
    */
-  verdict({ p_pneumonia, crop }, point, age = null) {
+  verdict({ p_pneumonia, crop, distance }, point, age = null) {
     const { band_low: low, band_high: high } = this.setup.operating_points[point];
     if (p_pneumonia >= high) {
       return "flagged";
     }
     const limit = crop ? Math.max(0, low - CAUTION_AFTER_CROP) : low;
-    return this.isOutside(age) || p_pneumonia >= limit ? "uncertain" : "clear";
+    return this.isOutside(age) || isFar(distance) || p_pneumonia >= limit ? "uncertain" : "clear";
   }
 
   /**
@@ -176,7 +184,7 @@ async function verified(answer, name, expected) {
   if (globalThis.crypto?.subtle) {
     const hash = Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", content)), (byte) => byte.toString(16).padStart(2, "0"));
     if (hash.join("") !== expected) {
-      throw new Error(`${name} is not the file that the model's card names.`);
+      throw new Error(`${name} is not the file that was exported with this page.`);
     }
   }
   return content;
