@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
+from tests.bundles import WHOLE_FILMS
 from tests.conftest import make_settings
 from tests.filling import assert_consistent, follow, give_age, image
 from worker.commands.replay import replay_image
@@ -63,6 +64,12 @@ def scorer() -> Scorer:
 @pytest.fixture
 def site(tmp_path: Path, ledger: Ledger, scorer: Scorer) -> Site:
     return Site(make_settings(tmp_path / "data"), ledger, scorer)
+
+
+@pytest.fixture
+def site_without_distance(tmp_path: Path, ledger: Ledger) -> Site:
+    """A site whose verdicts follow from score and operating point: no image is far from the training data."""
+    return Site(make_settings(tmp_path / "data"), ledger, open_scorer(Settings(model=WHOLE_FILMS)))
 
 
 @pytest.fixture
@@ -220,8 +227,11 @@ def open_site(tmp_path: Path, ledger: Ledger, scorer: Scorer, **chosen: str) -> 
     return Site(make_settings(tmp_path / "data", **chosen), ledger, scorer)
 
 
-def test_adult_is_scored_and_never_clear(site: Site, tmp_path: Path, images: list[bytes]) -> None:
+def test_adult_is_scored_and_never_clear(
+    site_without_distance: Site, tmp_path: Path, images: list[bytes]
+) -> None:
     """At an operating point that calls every phantom clear."""
+    site = site_without_distance
     point = OperatingPoint("lenient", 1.0, 1.0, 1.0)
     follow(site.ledger, Protocol(sample_share=0))
     ids = site.accept(tmp_path, images)
@@ -244,9 +254,10 @@ def put_in_force(ledger: Ledger, point: Point | None, group: Group | None = None
 
 
 def test_running_screener_follows_the_point_that_the_site_puts_in_force(
-    site: Site, tmp_path: Path, images: list[bytes]
+    site_without_distance: Site, tmp_path: Path, images: list[bytes]
 ) -> None:
     """Each image is scored before or after a change, and follows what is in force when it is recorded."""
+    site = site_without_distance
     follow(site.ledger, Protocol(sample_share=0))
     ids = site.accept(tmp_path, images)
     chosen = [None, Point("none-clear", 0.0, 0.0, 1.0), Point("all-clear", 1.0, 1.0, 1.0)]
@@ -269,8 +280,9 @@ def test_running_screener_follows_the_point_that_the_site_puts_in_force(
 
 
 def test_running_screener_follows_the_point_of_the_age_group(
-    site: Site, tmp_path: Path, images: list[bytes]
+    site_without_distance: Site, tmp_path: Path, images: list[bytes]
 ) -> None:
+    site = site_without_distance
     follow(site.ledger, Protocol(sample_share=0))
     ids = site.accept(tmp_path, images)
     screener = Screener(site.settings, site.ledger, site.store, site.scorer)
