@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 from sqlalchemy import select, update
 
-from tests.bundles import WHOLE_FILMS
+from tests.bundles import WHOLE_FILMS, with_distance
 from tests.conftest import make_settings
 from tests.files import encoded
 from tests.filling import assert_consistent, image
@@ -183,6 +183,9 @@ def test_prediction_of_a_ledger_before_model_identities_is_replayed(
     with ledger.transaction() as session:
         session.execute(update(Model).values(sha256=scorer.bundle.network_sha256, card={}))
     assert replay_image(settings, ledger, number)["same"] is True
+    # Another model scores by now.
+    upgraded = make_settings(tmp_path / "data", model=with_distance(tmp_path / "newer", limit=1.0))
+    assert replay_image(upgraded, ledger, number)["same"] is True
 
 
 def test_admitted_films_have_the_model_input_of_training(xrays: list[Path]) -> None:
