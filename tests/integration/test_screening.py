@@ -317,20 +317,45 @@ def test_settings_keep_other_patients_from_being_scored(
     assert_consistent(ledger)
 
 
-def test_canary_shows_no_patient_and_is_scored(
-    tmp_path: Path, ledger: Ledger, scorer: Scorer, images: list[bytes]
-) -> None:
-    site = open_site(tmp_path, ledger, scorer, unknown_age="reject")
-    (tmp_path / "canary.jpg").write_bytes(images[0])
-    (accepted,) = Acceptor(site.settings, ledger, site.store).accept(
-        [Candidate(tmp_path / "canary.jpg", "canary.jpg")],
+def send_canary(site: Site, folder: Path, data: bytes) -> int:
+    """Accept a file as a canary and return the id of its image."""
+    (folder / "canary.jpg").write_bytes(data)
+    (accepted,) = Acceptor(site.settings, site.ledger, site.store).accept(
+        [Candidate(folder / "canary.jpg", "canary.jpg")],
         source=Source.CANARY,
         lane=Lane.URGENT,
         run=canary.RUN,
     )
-    assert site.screener.screen([accepted.image_id]) == 1
-    assert image(ledger, accepted.image_id).population is None
-    assert image(ledger, accepted.image_id).state == ImageState.SCORED
+    return accepted.image_id
+
+
+def test_canary_shows_no_patient_and_is_scored(
+    tmp_path: Path, ledger: Ledger, scorer: Scorer, images: list[bytes]
+) -> None:
+    site = open_site(tmp_path, ledger, scorer, unknown_age="reject")
+    number = send_canary(site, tmp_path, images[0])
+    assert site.screener.screen([number]) == 1
+    assert image(ledger, number).population is None
+    assert image(ledger, number).state == ImageState.SCORED
+
+
+def test_nobody_has_to_read_a_canary(site: Site, tmp_path: Path, images: list[bytes]) -> None:
+    """The model flags everything, and then the site does."""
+    everything = OperatingPoint("all-flagged", 0.0, 0.0, 0.0)
+    strict = Scorer(site.scorer.bundle, everything, "litert", Decoder(bounds_of(site.settings)))
+    screener = Screener(site.settings, site.ledger, site.store, strict)
+    first = [*site.accept(tmp_path, images[:1]), send_canary(site, tmp_path, images[1])]
+    assert screener.screen(first) == 2
+    put_in_force(site.ledger, Point("all-uncertain", 0.0, 0.0, 1.0))
+    second = send_canary(site, tmp_path, images[2])
+    assert screener.screen([second]) == 1
+    rows = predictions_of(site.ledger, [*first, second])
+    assert [(row.operating_point.name, row.verdict) for row in rows] == [
+        ("all-flagged", "flagged"),
+        ("all-flagged", "clear"),
+        ("all-uncertain", "clear"),
+    ]
+    assert assert_consistent(site.ledger).unread == 1
 
 
 def test_screen_command_says_who_is_outside_where_it_knows_the_age(
