@@ -56,7 +56,7 @@ def test_another_part_is_another_model(
 
 @pytest.mark.parametrize("path", BUNDLES, ids=lambda path: path.parent.name)
 def test_shipped_bundles_are_known(path: Path) -> None:
-    """After a change of a card, run this module's `model_sha256` and `_sha256` on it and enter both in `SHIPPED`."""
+    """After a change of a card, enter its `card_sha256` in `SHIPPED`."""
     card = json.loads(path.read_text(encoding="utf-8"))
     assert is_shipped(model_sha256(card), card)
 
