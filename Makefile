@@ -11,7 +11,7 @@ BIN := .venv-dev/bin
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup wheels test-fast test-slow test coverage-report check hooks bench bench-dicom bench-hospital bench-ledger bench-reading chaos fuzz mutants train pictures clean
+.PHONY: help run setup wheels test-fast test-slow test coverage-report check hooks bench bench-dicom bench-hospital bench-ledger bench-reading chaos fuzz mutants train release-model pictures clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,13 +84,19 @@ mutants: $(MUTANTS)  ## Change triage, stability, states and audit trail in many
 	.venv-mutants/bin/mutmut export-cicd-stats
 	@cat mutants/mutmut-cicd-stats.json
 
+# Without masks, a recipe that cuts films to the lungs takes the lung network of the newest shipped bundle that has one.
+lungs_of = $(lastword $(sort $(dir $(wildcard models/*/lungs.tflite))))
+
 train: $(DEVELOP)  ## Train the shipped recipe: DATA=folder with train/, TABLE=csv, MASKS=folder
-	$(BIN)/nightread train --data $(DATA) $(if $(TABLE),--table $(TABLE)) $(if $(MASKS),--masks $(MASKS),--lungs models/nightread-0.3.0) --out $(or $(OUT),runs/nightread)
+	$(BIN)/nightread train --data $(DATA) $(if $(TABLE),--table $(TABLE)) $(if $(MASKS),--masks $(MASKS),$(addprefix --lungs ,$(lungs_of))) --out $(or $(OUT),runs/nightread)
 	$(BIN)/nightread describe --bundle $(or $(OUT),runs/nightread) --out $(or $(OUT),runs/nightread)
 
-pictures: $(DEVELOP)  ## Draw docs/pictures and those of the model again, and every page into build/pictures, from phantoms
+release-model: $(DEVELOP)  ## Make a bundle the default model: BUNDLE=folder; CONTRIBUTING.md says what remains
+	$(BIN)/python -m tests.release_model $(BUNDLE)
+
+pictures: $(DEVELOP)  ## Draw docs/pictures and those of the models again, and every page into build/pictures, from phantoms
 	$(BIN)/python -m tests.browser.pictures
-	$(BIN)/nightread describe --bundle models/nightread-0.2.0 --out models/nightread-0.2.0
+	for model in models/*/; do $(BIN)/nightread describe --bundle $$model --out $$model || exit 1; done
 
 clean:  ## Remove the environments (never data/)
 	rm -rf .venv .venv-fast .venv-dev .venv-mutants

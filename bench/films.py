@@ -19,11 +19,13 @@ from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from bench import film_layouts
 from bench.film_layouts import LEVELS, PERCENTAGES, Layout, jpeg
 from training.data.radiographs import Radiograph, list_folders, list_table
+from worker.card.band import is_never_clear
 from worker.config import Settings
 from worker.errors import RejectedImage
 from worker.inference.admission import Admission, Admitted
@@ -89,20 +91,30 @@ class Model:
                 found.append(prepare(data))
             except RejectedImage as rejected:
                 found.append(rejected)
-        inputs = [each.model_input for each in found if isinstance(each, Admitted)]
-        scores = iter(self._classifier.predict_batch(np.stack(inputs)).p_pneumonia.tolist() if inputs else [])
+        scores = self._scores([each.model_input for each in found if isinstance(each, Admitted)])
         return [self._answer(each, scores) for each in found]
 
-    def _answer(self, found: Admitted | RejectedImage, scores: Iterator[float]) -> Answer:
+    def _scores(self, inputs: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[float, float | None]]:
+        """Yield the score of each input, and its distance from the training data if the model says it."""
+        if not inputs:
+            return
+        scores = self._classifier.predict_batch(np.stack(inputs))
+        distances = [None] * len(inputs) if scores.distance is None else scores.distance.tolist()
+        yield from zip(scores.p_pneumonia.tolist(), distances, strict=True)
+
+    def _answer(
+        self, found: Admitted | RejectedImage, scores: Iterator[tuple[float, float | None]]
+    ) -> Answer:
         if isinstance(found, RejectedImage):
             return Answer(found.code, None, crop=False)
-        p, crop = next(scores), found.crop is not None
-        return Answer(triage(p, self._bundle.operating_point, cropped=crop).value, p, crop)
+        (p, distance), crop = next(scores), found.crop is not None
+        never_clear, point = is_never_clear(None, distance), self._bundle.operating_point
+        return Answer(triage(p, point, cropped=crop, never_clear=never_clear).value, p, crop)
 
     def before(self, data: bytes) -> Admitted:
         """Prepare a file as the first releases did. Raises RejectedImage."""
-        film = checked_film(data, self._bundle.side, WHOLE_PICTURE)
-        return Admitted(self._gate.check(normalise(film.grey)), None, None, film.size)
+        self._gate.check(normalise(checked_film(data, self._bundle.side, WHOLE_PICTURE).grey))
+        return self._admission.admit_again(data, WHOLE_PICTURE)
 
     def after(self, data: bytes) -> Admitted:
         """Prepare a file as the server does now. Raises RejectedImage."""

@@ -1,4 +1,4 @@
-"""Further model bundles for tests: the shipped network with another temperature is another model."""
+"""The shipped model bundles, and further ones for tests: the network with another temperature is another model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ import numpy as np
 
 from tests.fixtures import FEATURES_NETWORK, LUNG_NETWORK
 from worker.card.identity import DISTANCE, LUNGS, NETWORK, model_sha256
-from worker.card.loading import CARD
-from worker.config import Settings
+from worker.card.loading import CARD, load_card
+from worker.config import ROOT, Settings
 from worker.inference.distance import FINENESS, Reference
 from worker.inference.preprocess import LUNGS_ALONE
+
+# The folders of all shipped bundles, in the order of their names. `Settings().model` is the default one.
+SHIPPED = sorted(path.parent for path in (ROOT / "models").glob(f"*/{CARD}"))
+# A shipped bundle with preprocessing 2: it scores whole films, and says no distance.
+WHOLE_FILMS = ROOT / "models" / "nightread-0.2.0"
+
+
+def identity(folder: Path) -> str:
+    """Return the identity of the model in a folder."""
+    return model_sha256(load_card(folder))
 
 
 def recalibrated(folder: Path, *, temperature: float = 2.5, version: str = "9.0.0") -> str:
@@ -29,8 +39,8 @@ def recalibrated(folder: Path, *, temperature: float = 2.5, version: str = "9.0.
 
 
 def with_lungs(folder: Path, *, margin: float = 0.06, least_area: float = 0.05) -> Path:
-    """Copy the default bundle to `folder`, with a lung network: its scores mean nothing, for it learned from whole films."""
-    shutil.copytree(Settings().model, folder)
+    """Copy a bundle to `folder`, with a lung network: its scores mean nothing, for it learned from whole films."""
+    shutil.copytree(WHOLE_FILMS, folder)
     content = LUNG_NETWORK.read_bytes()
     (folder / LUNGS).write_bytes(content)
     card = json.loads((folder / CARD).read_text())
@@ -42,12 +52,12 @@ def with_lungs(folder: Path, *, margin: float = 0.06, least_area: float = 0.05) 
 
 
 def with_distance(folder: Path, *, limit: float, base: Path | None = None) -> Path:
-    """Copy a bundle, by default the default bundle, to `folder`, with a distance from the training data.
+    """Copy a bundle, by default one with preprocessing 2, to `folder`, with a distance from the training data.
 
     The network is a small one with random weights. All of its scores are clear unless something forbids it. The distances of
     phantoms are 140 to 150 standard deviations.
     """
-    shutil.copytree(base or Settings().model, folder)
+    shutil.copytree(base or WHOLE_FILMS, folder)
     (folder / NETWORK).write_bytes(FEATURES_NETWORK.read_bytes())
     channels = 12
     whitening = np.eye(channels, dtype=np.int64) << (FINENESS - 6)

@@ -31,7 +31,7 @@ from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
 from worker.inference.film import Box
 from worker.inference.preprocess import Picture
-from worker.inference.triage import OperatingPoint, confidence, triage
+from worker.inference.triage import OperatingPoint, Verdict, confidence, triage
 from worker.ledger import leases, predictions
 from worker.ledger.leases import LeasedImage
 from worker.ledger.predictions import ImageFacts, Part, RejectionRecord, ScoreRecord, ScoringModel
@@ -240,7 +240,7 @@ class Screener:
         results = self._scorer.score([prepared for _, prepared, _ in ready])
         share_ms = 1e3 * (time.perf_counter() - start) / max(1, len(ready))
         scored = [
-            _score_record(image.id, prepared, result, decode_ms + share_ms)
+            _score_record(image, prepared, result, decode_ms + share_ms)
             for (image, prepared, decode_ms), result in zip(ready, results, strict=True)
         ]
         return scored, rejections
@@ -347,16 +347,20 @@ def _check_size(film: Box | None, limits: Limits) -> None:
         raise RejectedImage("film_too_small", width=film.width, height=film.height, limit=limits.min_side)
 
 
-def _score_record(image_id: int, prepared: Prepared, result: ScoringResult, compute_ms: float) -> ScoreRecord:
+def _score_record(
+    image: LeasedImage, prepared: Prepared, result: ScoringResult, compute_ms: float
+) -> ScoreRecord:
     height, width = result.activation.shape
     return ScoreRecord(
-        image_id=image_id,
+        image_id=image.id,
         p_normal=result.p_normal,
         p_bacterial=result.p_bacterial,
         p_viral=result.p_viral,
         p_pneumonia=result.p_pneumonia,
         confidence=result.confidence,
-        verdict=result.verdict,
+        # Nobody has to read what Nightread has drawn.
+        verdict=Verdict.CLEAR.value if image.canary else result.verdict,
+        canary=image.canary,
         activation=result.activation.tobytes(),
         map_height=height,
         map_width=width,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Browser
 
 from worker.config import ROOT
 
 pytestmark = pytest.mark.browser
+
+DIAGRAMS = sorted((ROOT / "models").glob("*/*.svg"))
 
 # Each text that runs out of the picture, over a box's edge, or into another text on its line.
 _FAULTS = """() => {
@@ -29,10 +33,10 @@ _SIZES = (
 )
 
 
-@pytest.mark.parametrize("name", ["model.svg", "gate.svg"])
-def test_every_text_has_its_place(browser: Browser, name: str) -> None:
+@pytest.mark.parametrize("path", DIAGRAMS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_text_has_its_place(browser: Browser, path: Path) -> None:
     page = browser.new_page(viewport={"width": 800, "height": 1000})
-    page.goto((ROOT / "models" / "nightread-0.2.0" / name).as_uri())
+    page.goto(path.as_uri())
     assert page.evaluate("() => document.querySelectorAll('text').length") > 20
     assert page.evaluate(_FAULTS) == []
     assert min(page.evaluate(_SIZES)) >= 11

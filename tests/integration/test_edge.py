@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from packaging.requirements import Requirement
 from PIL import Image, ImageOps
 
-from tests.bundles import with_distance, with_lungs, with_outputs_swapped
+from tests.bundles import WHOLE_FILMS, with_distance, with_lungs, with_outputs_swapped
 from tests.conftest import TEST_DATA
 from training.export.litert import to_int8
 from worker.card.identity import DISTANCE, LUNGS
@@ -36,7 +36,7 @@ from worker.phantom import draw_phantom, write_phantom
 from worker.screening import open_scorer
 
 PAGE = (ROOT / "docs" / "edge.md").read_text(encoding="utf-8")
-SHIPPED = Settings().model
+SHIPPED = WHOLE_FILMS
 NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")
 # Prepended to a program, this hides the named modules from it.
 GUARD = """
@@ -150,7 +150,7 @@ def test_documented_program_never_calls_a_far_image_clear(program: Path, tmp_pat
 def gated(tmp_path_factory: pytest.TempPathFactory, pictures: list[Path]) -> Path:
     """Copy the shipped bundle with a gate that rejects half of the images, whatever they show."""
     folder = tmp_path_factory.mktemp("gated") / "bundle"
-    shutil.copytree(Settings().model, folder)
+    shutil.copytree(SHIPPED, folder)
     side, labels = 48, ["frontal", "inverted", "lateral", "not_a_chest"]
     inputs = np.stack([to_model_input(each.read_bytes(), load_bundle(folder).side) for each in pictures])
     (folder / "gate.tflite").write_bytes(to_int8(gate_network(side, len(labels)), downsample(inputs, side)))
@@ -194,7 +194,7 @@ def test_documented_program_rejects_blank_images(
     values = np.full((300, 300), levels[0], dtype=np.uint8)
     values[rows] = levels[1]
     Image.fromarray(values).save(picture)
-    assert run(program, Settings().model, picture) == {"outcome": "rejected", "reason": reason}
+    assert run(program, SHIPPED, picture) == {"outcome": "rejected", "reason": reason}
     assert screened(picture)[0]["outcome"] == "rejected"
 
 
@@ -214,7 +214,7 @@ def test_documented_program_cuts_out_the_film_as_the_server_does(
     program: Path, tmp_path: Path, border: tuple[int, int, int, int], level: int, file: str
 ) -> None:
     ImageOps.expand(draw_phantom(8, width=600), border, level).save(tmp_path / file)
-    found, (expected,) = run(program, Settings().model, tmp_path / file), screened(tmp_path / file)
+    found, (expected,) = run(program, SHIPPED, tmp_path / file), screened(tmp_path / file)
     assert found["outcome"] == expected["outcome"] == "scored"
     assert (found["crop"], found["verdict"]) == (expected["crop"], expected["verdict"])
     assert (found["crop"] is not None) == (sum(border) > 80)
@@ -248,7 +248,7 @@ def test_documented_program_rejects_two_films_as_the_server_does(program: Path, 
         page.paste(draw_phantom(8, width=600), (x, 100))
     page.save(tmp_path / "page.png")
     found, (expected,) = (
-        run(program, Settings().model, tmp_path / "page.png"),
+        run(program, SHIPPED, tmp_path / "page.png"),
         screened(tmp_path / "page.png"),
     )
     assert found == {"outcome": "rejected", "reason": "on_a_page"}

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 from sqlalchemy import select, update
 
+from tests.bundles import WHOLE_FILMS, with_distance
 from tests.conftest import make_settings
 from tests.files import encoded
 from tests.filling import assert_consistent, image
@@ -20,6 +21,7 @@ from worker.config import Settings
 from worker.errors import REJECTIONS, RejectedImage
 from worker.imagefile.limits import limits_of
 from worker.inference.admission import Admission
+from worker.inference.bundle import load_bundle
 from worker.inference.preprocess import WHOLE_PICTURE, to_model_input
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
@@ -57,8 +59,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def earlier_bundle(folder: Path) -> Path:
-    """Copy the shipped bundle with the card that it had before films were cut out."""
-    shutil.copytree(Settings().model, folder)
+    """Copy the bundle of whole films with the card that it had before films were cut out."""
+    shutil.copytree(WHOLE_FILMS, folder)
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     card["input"]["preprocessing_version"] = WHOLE_PICTURE
     (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
@@ -181,10 +183,14 @@ def test_prediction_of_a_ledger_before_model_identities_is_replayed(
     with ledger.transaction() as session:
         session.execute(update(Model).values(sha256=scorer.bundle.network_sha256, card={}))
     assert replay_image(settings, ledger, number)["same"] is True
+    # Another model scores by now.
+    upgraded = make_settings(tmp_path / "data", model=with_distance(tmp_path / "newer", limit=1.0))
+    assert replay_image(upgraded, ledger, number)["same"] is True
 
 
-def test_admitted_files_have_the_model_input_of_training(scorer: Scorer, xrays: list[Path]) -> None:
-    admission = Admission(scorer.bundle)
+def test_admitted_films_have_the_model_input_of_training(xrays: list[Path]) -> None:
+    bundle = load_bundle(WHOLE_FILMS)
+    admission = Admission(bundle)
     for path in xrays[::4]:
         data = path.read_bytes()
-        assert np.array_equal(admission.admit(data).model_input, to_model_input(data, scorer.bundle.side))
+        assert np.array_equal(admission.admit(data).model_input, to_model_input(data, bundle.side))

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
+from tests.bundles import WHOLE_FILMS
 from tests.conftest import make_settings
 from tests.files import encoded
 from tests.filling import assert_consistent, image
@@ -96,5 +97,6 @@ def test_screen_command_gives_the_reason_and_no_score(bundle_with_gate: Path, fi
 
 
 def test_bundle_without_a_gate_scores_every_image(tmp_path: Path, files: dict[str, Path]) -> None:
-    documents = screen_files(Settings(model=ungated_bundle(tmp_path / "bundle")), list(files.values()))
+    bundle = ungated_bundle(tmp_path / "bundle", WHOLE_FILMS)
+    documents = screen_files(Settings(model=bundle), list(files.values()))
     assert {document["outcome"] for document in documents} == {"scored"}

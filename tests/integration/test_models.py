@@ -17,12 +17,10 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from tests.bundles import recalibrated
+from tests.bundles import identity, recalibrated
 from tests.chaos.hosts import needs_root
 from tests.conftest import Stack, wait_for
 from tests.files import encoded
-from worker.card.identity import model_sha256
-from worker.card.loading import load_card
 from worker.config import Settings
 from worker.ledger import bundles, model_choice
 from worker.ledger.comparison import compare
@@ -31,7 +29,7 @@ from worker.ledger.status import status_document
 from worker.ledger.tables import Image, Model, Prediction, ShadowPrediction, ShadowWork
 from worker.phantom import draw_phantom
 
-SHIPPED = model_sha256(load_card(Settings().model))
+DEFAULT = identity(Settings().model)
 
 
 def phantom(number: int) -> bytes:
@@ -106,11 +104,11 @@ def test_model_is_made_active_and_the_former_one_again(stack: Stack) -> None:
     stack.drop("2.jpg", phantom(2))
     stack.wait_until_done(2)
     began = time.monotonic()
-    run(stack, "models", "activate", "nightread-0.2.0", "--why", "it is not")
+    run(stack, "models", "activate", Settings().model.name, "--why", "it is not")
     stack.drop("3.jpg", phantom(3))
     stack.wait_until_done(3)
     back_s = time.monotonic() - began
-    assert models_of(stack.ledger) == [SHIPPED, other, SHIPPED]
+    assert models_of(stack.ledger) == [DEFAULT, other, DEFAULT]
     assert {process.pid for process in stack.processes("worker")} == workers
     assert back_s < 60
     print(f"back to the former model, and the next image scored, in {back_s:.1f} s")
@@ -137,7 +135,7 @@ def test_model_that_a_worker_lacks_or_that_is_broken_is_refused(stack: Stack) ->
 
 
 def test_pinned_model_lets_no_other_be_active(make_stack: Callable[..., Stack]) -> None:
-    stack = make_stack(model_sha256=SHIPPED)
+    stack = make_stack(model_sha256=DEFAULT)
     add_model(stack)
     refused = stack.run("models", "activate", "candidate", "--why", "to try it")
     assert refused.returncode == 1
@@ -181,7 +179,7 @@ def test_worker_on_another_machine_that_lacks_the_model_takes_no_work(stack: Sta
             assert session.scalar(select(func.max(Image.attempts))) == 1
         assert not any(worker.startswith("ben:") for worker in workers)
         # It can use the model that Nightread ships.
-        run(stack, "models", "activate", "nightread-0.2.0", "--why", "ben has only this one")
+        run(stack, "models", "activate", Settings().model.name, "--why", "ben has only this one")
         wait_for(lambda: "ben" not in troubles(stack.ledger), "no trouble on ben")
     finally:
         ben.terminate()
@@ -241,11 +239,11 @@ def test_candidate_scores_in_the_background_and_changes_nothing(stack: Stack) ->
     assert all(row[0] != row[1] for row in pairs)
     shown = run(stack, "models", "list")
     assert (shown["shadow"]["done"], shown["shadow"]["left"]) == (6, 0)
-    assert shown["active"]["sha256"] == SHIPPED
+    assert shown["active"]["sha256"] == DEFAULT
     run(stack, "models", "shadow", "--off", "--why", "enough")
     stack.drop("7.jpg", phantom(7))
     stack.wait_until_done(7)
-    assert models_of(stack.ledger) == 7 * [SHIPPED]
+    assert models_of(stack.ledger) == 7 * [DEFAULT]
     assert_true(stack.ledger)
 
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
+from tests.bundles import WHOLE_FILMS
 from tests.conftest import make_settings
 from tests.filling import assert_consistent, follow, give_age, image
 from worker.commands.replay import replay_image
@@ -63,6 +64,12 @@ def scorer() -> Scorer:
 @pytest.fixture
 def site(tmp_path: Path, ledger: Ledger, scorer: Scorer) -> Site:
     return Site(make_settings(tmp_path / "data"), ledger, scorer)
+
+
+@pytest.fixture
+def site_without_distance(tmp_path: Path, ledger: Ledger) -> Site:
+    """A site whose verdicts follow from score and operating point: no image is far from the training data."""
+    return Site(make_settings(tmp_path / "data"), ledger, open_scorer(Settings(model=WHOLE_FILMS)))
 
 
 @pytest.fixture
@@ -220,8 +227,11 @@ def open_site(tmp_path: Path, ledger: Ledger, scorer: Scorer, **chosen: str) -> 
     return Site(make_settings(tmp_path / "data", **chosen), ledger, scorer)
 
 
-def test_adult_is_scored_and_never_clear(site: Site, tmp_path: Path, images: list[bytes]) -> None:
+def test_adult_is_scored_and_never_clear(
+    site_without_distance: Site, tmp_path: Path, images: list[bytes]
+) -> None:
     """At an operating point that calls every phantom clear."""
+    site = site_without_distance
     point = OperatingPoint("lenient", 1.0, 1.0, 1.0)
     follow(site.ledger, Protocol(sample_share=0))
     ids = site.accept(tmp_path, images)
@@ -244,9 +254,10 @@ def put_in_force(ledger: Ledger, point: Point | None, group: Group | None = None
 
 
 def test_running_screener_follows_the_point_that_the_site_puts_in_force(
-    site: Site, tmp_path: Path, images: list[bytes]
+    site_without_distance: Site, tmp_path: Path, images: list[bytes]
 ) -> None:
     """Each image is scored before or after a change, and follows what is in force when it is recorded."""
+    site = site_without_distance
     follow(site.ledger, Protocol(sample_share=0))
     ids = site.accept(tmp_path, images)
     chosen = [None, Point("none-clear", 0.0, 0.0, 1.0), Point("all-clear", 1.0, 1.0, 1.0)]
@@ -269,8 +280,9 @@ def test_running_screener_follows_the_point_that_the_site_puts_in_force(
 
 
 def test_running_screener_follows_the_point_of_the_age_group(
-    site: Site, tmp_path: Path, images: list[bytes]
+    site_without_distance: Site, tmp_path: Path, images: list[bytes]
 ) -> None:
+    site = site_without_distance
     follow(site.ledger, Protocol(sample_share=0))
     ids = site.accept(tmp_path, images)
     screener = Screener(site.settings, site.ledger, site.store, site.scorer)
@@ -305,20 +317,45 @@ def test_settings_keep_other_patients_from_being_scored(
     assert_consistent(ledger)
 
 
-def test_canary_shows_no_patient_and_is_scored(
-    tmp_path: Path, ledger: Ledger, scorer: Scorer, images: list[bytes]
-) -> None:
-    site = open_site(tmp_path, ledger, scorer, unknown_age="reject")
-    (tmp_path / "canary.jpg").write_bytes(images[0])
-    (accepted,) = Acceptor(site.settings, ledger, site.store).accept(
-        [Candidate(tmp_path / "canary.jpg", "canary.jpg")],
+def send_canary(site: Site, folder: Path, data: bytes) -> int:
+    """Accept a file as a canary and return the id of its image."""
+    (folder / "canary.jpg").write_bytes(data)
+    (accepted,) = Acceptor(site.settings, site.ledger, site.store).accept(
+        [Candidate(folder / "canary.jpg", "canary.jpg")],
         source=Source.CANARY,
         lane=Lane.URGENT,
         run=canary.RUN,
     )
-    assert site.screener.screen([accepted.image_id]) == 1
-    assert image(ledger, accepted.image_id).population is None
-    assert image(ledger, accepted.image_id).state == ImageState.SCORED
+    return accepted.image_id
+
+
+def test_canary_shows_no_patient_and_is_scored(
+    tmp_path: Path, ledger: Ledger, scorer: Scorer, images: list[bytes]
+) -> None:
+    site = open_site(tmp_path, ledger, scorer, unknown_age="reject")
+    number = send_canary(site, tmp_path, images[0])
+    assert site.screener.screen([number]) == 1
+    assert image(ledger, number).population is None
+    assert image(ledger, number).state == ImageState.SCORED
+
+
+def test_nobody_has_to_read_a_canary(site: Site, tmp_path: Path, images: list[bytes]) -> None:
+    """The model flags everything, and then the site does."""
+    everything = OperatingPoint("all-flagged", 0.0, 0.0, 0.0)
+    strict = Scorer(site.scorer.bundle, everything, "litert", Decoder(bounds_of(site.settings)))
+    screener = Screener(site.settings, site.ledger, site.store, strict)
+    first = [*site.accept(tmp_path, images[:1]), send_canary(site, tmp_path, images[1])]
+    assert screener.screen(first) == 2
+    put_in_force(site.ledger, Point("all-uncertain", 0.0, 0.0, 1.0))
+    second = send_canary(site, tmp_path, images[2])
+    assert screener.screen([second]) == 1
+    rows = predictions_of(site.ledger, [*first, second])
+    assert [(row.operating_point.name, row.verdict) for row in rows] == [
+        ("all-flagged", "flagged"),
+        ("all-flagged", "clear"),
+        ("all-uncertain", "clear"),
+    ]
+    assert assert_consistent(site.ledger).unread == 1
 
 
 def test_screen_command_says_who_is_outside_where_it_knows_the_age(

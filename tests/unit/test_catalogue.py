@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundles import recalibrated
+from tests.bundles import SHIPPED, identity, recalibrated
 from tests.conftest import make_settings
 from tests.ledgers import current_ledger
 from worker import processes
-from worker.card.identity import model_sha256
-from worker.card.loading import CARD, load_card
+from worker.card.loading import CARD
 from worker.catalogue import BundleReport, active_sha256, find_bundles, open_active, open_bundle
 from worker.config import Settings
 from worker.errors import ModelUnusable
@@ -22,7 +21,9 @@ from worker.ledger import active_models, bundles
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.tables import Bundle
 
-SHIPPED = model_sha256(load_card(Settings().model))
+# The default bundle, and the other ones that Nightread ships.
+DEFAULT = identity(Settings().model)
+OTHERS = [identity(folder) for folder in SHIPPED if folder != Settings().model]
 
 
 @pytest.fixture
@@ -46,14 +47,14 @@ def activate(settings: Settings, ledger: Ledger, sha256: str) -> None:
 def test_bundles_of_all_places_are_found_once(settings: Settings) -> None:
     other = recalibrated(settings.models_path / "other")
     found = find_bundles(settings)
-    assert [one.sha256 for one in found] == [SHIPPED, other]
+    assert [one.sha256 for one in found] == [DEFAULT, other, *OTHERS]
     assert all(one.problem is None for one in found)
 
 
 def test_folder_of_the_setting_is_found_wherever_it_is(tmp_path: Path) -> None:
     other = recalibrated(tmp_path / "elsewhere")
     found = find_bundles(make_settings(tmp_path / "data", model=tmp_path / "elsewhere"))
-    assert [one.sha256 for one in found] == [other, SHIPPED]
+    assert [one.sha256 for one in found] == [other, *map(identity, SHIPPED)]
 
 
 def test_bundle_that_cannot_be_used_says_why(settings: Settings) -> None:
@@ -64,11 +65,11 @@ def test_bundle_that_cannot_be_used_says_why(settings: Settings) -> None:
     problems = {Path(one.folder).name: one.problem or "" for one in find_bundles(settings)}
     assert "has no model.tflite" in problems["no-network"]
     assert "is not JSON" in problems["no-card"]
-    assert problems["nightread-0.2.0"] == ""
+    assert problems[Settings().model.name] == ""
 
 
 def test_pinned_model_and_missing_operating_point_are_problems(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path / "data", model_sha256=SHIPPED, operating_point="screen")
+    settings = make_settings(tmp_path / "data", model_sha256=DEFAULT, operating_point="screen")
     other = settings.models_path / "other"
     recalibrated(other)
     shutil.copytree(other, settings.models_path / "another")
@@ -85,7 +86,7 @@ def test_pinned_model_and_missing_operating_point_are_problems(tmp_path: Path) -
 
 def test_choice_of_the_site_goes_before_the_setting(settings: Settings, opened: Ledger) -> None:
     assert active_sha256(opened) is None
-    assert open_active(settings, opened).sha256 == SHIPPED
+    assert open_active(settings, opened).sha256 == DEFAULT
     other = recalibrated(settings.models_path / "other")
     activate(settings, opened, other)
     assert open_active(settings, opened).sha256 == other
@@ -112,7 +113,7 @@ def test_sound_copy_of_a_broken_bundle_is_used(settings: Settings) -> None:
 
 
 def test_pinned_machine_refuses_another_active_model(tmp_path: Path) -> None:
-    settings = make_settings(tmp_path / "data", model_sha256=SHIPPED)
+    settings = make_settings(tmp_path / "data", model_sha256=DEFAULT)
     other = recalibrated(settings.models_path / "other")
     with pytest.raises(ModelUnusable, match="NIGHTREAD_MODEL_SHA256 allows only"):
         open_bundle(settings, other)
@@ -126,11 +127,11 @@ def reported(ledger: Ledger) -> list[str | None]:
 def test_report_follows_the_folders_and_is_not_written_each_time(settings: Settings, opened: Ledger) -> None:
     report = BundleReport(settings, opened, nullcontext())
     report.run()
-    assert reported(opened) == [SHIPPED]
+    assert reported(opened) == [DEFAULT, *OTHERS]
     with opened.transaction() as session:
         session.query(Bundle).delete()
     report.run()
     assert reported(opened) == []
     other = recalibrated(settings.models_path / "other")
     report.run()
-    assert reported(opened) == [SHIPPED, other]
+    assert reported(opened) == [DEFAULT, other, *OTHERS]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import replace
 
 import pytest
 
+from worker.card.loading import load_card
 from worker.card.reading import read_card
-from worker.config import ROOT
+from worker.config import Settings
 from worker.ledger.read_cases import ScoredImage
 from worker.report.missed import ReadCounts, missed
 from worker.report.site_cases import SiteCases
@@ -17,7 +17,6 @@ from worker.report.two_phase import NO_SAMPLE
 from worker.report.workbench import FIGURES, Figure, Trial, card_column, card_sets, site_column
 
 TRIAL = Trial(0.5, 0.4, 0.6, 0.1, images_a_night=200, seconds_an_image=20, sample_share=0.05)
-SHIPPED = ROOT / "models" / "nightread-0.2.0" / "card.json"
 
 
 def image(
@@ -136,7 +135,7 @@ def test_intervals_cover_the_truth_of_the_population() -> None:
 
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, object]:
-    card: dict[str, object] = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    card: dict[str, object] = load_card(Settings().model)
     return card
 
 
@@ -148,7 +147,8 @@ def test_interval_of_the_card_is_like_the_bootstrap_over_its_patients(
     """At the default point the card has an interval of a bootstrap over whole patients. Both ends are at most 0.02 away."""
     card = read_card(shipped)
     measured = card.metrics[name]
-    found = card_column(card, name, replace(TRIAL, threshold=0.667)).figures[figure]
+    default = card.operating_points[card.default_operating_point]
+    found = card_column(card, name, replace(TRIAL, threshold=default.threshold)).figures[figure]
     assert found.least is not None
     assert found.most is not None
     assert found.low is not None
@@ -162,7 +162,8 @@ def test_flagged_share_of_the_card_follows_the_prevalence(shipped: dict[str, obj
     card = read_card(shipped)
     measured = card.operating_points["balanced"]
     # The card mixes both classes at two to one.
-    at_the_set = replace(TRIAL, threshold=0.667, band_high=0.667, prevalence=2 / 3)
+    threshold = measured.threshold
+    at_the_set = replace(TRIAL, threshold=threshold, band_high=threshold, prevalence=2 / 3)
     flagged = card_column(card, "children", at_the_set).figures["flagged"]
     assert flagged.least == pytest.approx(measured.flagged_share, abs=0.02)
     nobody = card_column(card, "children", replace(at_the_set, prevalence=0.0)).figures["flagged"]

@@ -48,9 +48,14 @@ def model_sha256(card: Mapping[str, Any]) -> str:
     return _sha256(parts)
 
 
+def card_sha256(card: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a card in canonical JSON, in hex."""
+    return _sha256(card)
+
+
 def is_shipped(sha256: str, card: Mapping[str, Any]) -> bool:
     """Return whether Nightread ships this model with this card. Any other model is not verified."""
-    return SHIPPED.get(sha256) == _sha256(card)
+    return SHIPPED.get(sha256) == card_sha256(card)
 
 
 def network_of(sha256: str, card: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from worker.ledger.runs import CANARY_RUN
 from worker.ledger.session import Ledger
 from worker.ledger.states import ImageState
 from worker.ledger.tables import Corners, Image, Model, Prediction
-from worker.screening import Scorer, open_scorer, population_check
+from worker.screening import Scorer, population_check
 from worker.store import open_store
 
 _NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia")
@@ -111,15 +111,17 @@ def _population(settings: Settings, bundle: Bundle, image: Image) -> str | None:
 
 def _scorer_of(settings: Settings, model: Model) -> Scorer:
     """Load the model of a prediction: its bundle, or one with the same network. Raises ModelUnusable."""
-    if any(found.sha256 == model.sha256 for found in find_bundles(settings)):
+    found = sorted(find_bundles(settings), key=lambda bundle: bundle.problem is not None)
+    if any(bundle.sha256 == model.sha256 for bundle in found):
         return open_scorer_of(settings, model.sha256)
-    scorer = open_scorer(settings)
-    if scorer.bundle.network_sha256 != network_of(model.sha256, model.card):
-        raise ModelUnusable(
-            f"The prediction was made by model {model.name} {model.version} "
-            f"({model.sha256[:12]}). Set NIGHTREAD_MODEL to the folder of this model, or put it into {settings.models_path}."
-        )
-    return scorer
+    network = network_of(model.sha256, model.card)
+    for bundle in found:
+        if bundle.sha256 and network_of(bundle.sha256, bundle.card or {}) == network:
+            return open_scorer_of(settings, bundle.sha256)
+    raise ModelUnusable(
+        f"The prediction was made by model {model.name} {model.version} "
+        f"({model.sha256[:12]}). Set NIGHTREAD_MODEL to the folder of this model, or put it into {settings.models_path}."
+    )
 
 
 def _compare(settings: Settings, image: Image, prediction: Prediction, model: Model) -> dict[str, Any]:

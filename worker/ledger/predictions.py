@@ -57,7 +57,8 @@ class ScoreRecord:
     without it, the whole image was scored. `lungs` is the part of the film that the network saw; without it, all of it.
     `population` is a value of `worker.card.population.Population`; None: nobody was checked. `greyscale` is as in
     `Prediction`, and so is `distance`. `operating_point_id` is the point of the site that the verdict follows; None: that of the worker's model.
-    `point_group` is the group that has this point; None: the general point.
+    `point_group` is the group that has this point; None: the general point. `canary` says that Nightread sent the image to
+    test itself: it is clear at every point.
     """
 
     image_id: int
@@ -79,6 +80,7 @@ class ScoreRecord:
     distance: float | None = None
     operating_point_id: int | None = None
     point_group: str | None = None
+    canary: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,8 @@ def _still_leased(session: Session, ids: Sequence[int], owner: str, model_id: in
 
 
 def _verdict(bounds: Bounds, result: ScoreRecord) -> str:
+    if result.canary:
+        return result.verdict
     never_clear = is_never_clear(result.population, result.distance)
     return bounds.verdict(result.p_pneumonia, cropped=result.crop is not None, never_clear=never_clear)
 
@@ -237,7 +241,8 @@ def _restore(session: Session, result: ScoreRecord, model: ScoringModel) -> audi
         point = session.get_one(OperatingPointRow, other_point)
         never_clear = is_never_clear(last.population, last.distance)
         bounds = Bounds.of_band(point.band_low, point.band_high)
-        verdict = bounds.verdict(last.p_pneumonia, cropped=last.crop is not None, never_clear=never_clear)
+        if not result.canary:
+            verdict = bounds.verdict(last.p_pneumonia, cropped=last.crop is not None, never_clear=never_clear)
         details |= {"verdict": verdict, "operating_point": other_point, **_group_detail(group)}
     columns = {
         "id": image_id,

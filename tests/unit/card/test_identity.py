@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.bundles import SHIPPED, WHOLE_FILMS
 from worker.card.identity import is_shipped, model_sha256, network_of
-from worker.config import ROOT
-
-BUNDLES = sorted((ROOT / "models").glob("*/card.json"))
+from worker.card.loading import load_card
 
 
 @pytest.fixture
 def card() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(BUNDLES[-1].read_text(encoding="utf-8"))
-    return content
+    return load_card(WHOLE_FILMS)
 
 
 @pytest.mark.parametrize(
@@ -54,10 +51,10 @@ def test_another_part_is_another_model(
     assert not is_shipped(model_sha256(changed), changed)
 
 
-@pytest.mark.parametrize("path", BUNDLES, ids=lambda path: path.parent.name)
-def test_shipped_bundles_are_known(path: Path) -> None:
-    """After a change of a card, run this module's `model_sha256` and `_sha256` on it and enter both in `SHIPPED`."""
-    card = json.loads(path.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda path: path.name)
+def test_shipped_bundles_are_known(folder: Path) -> None:
+    """After a change of a card, enter its `card_sha256` in `SHIPPED`."""
+    card = load_card(folder)
     assert is_shipped(model_sha256(card), card)
 
 

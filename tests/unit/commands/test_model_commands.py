@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.bundles import recalibrated
+from tests.bundles import SHIPPED, identity, recalibrated
 from tests.filling import assert_consistent, fill, score
 from tests.ledgers import current_ledger
-from worker.card.identity import model_sha256
 from worker.card.loading import load_card
 from worker.cli import nightread
 from worker.config import Settings
 from worker.ledger import models
 from worker.ledger.session import Ledger
 
-SHIPPED = model_sha256(load_card(Settings().model))
+DEFAULT = identity(Settings().model)
+VERSION = load_card(Settings().model)["version"]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def active_sha256(ledger: Ledger) -> str | None:
 
 def test_list_shows_bundles_that_nobody_has_registered(other: str) -> None:
     text = run("list").stdout
-    assert "nightread 0.2.0" in text
+    assert f"nightread {VERSION}" in text
     assert f"nightread 9.0.0        {other[:12]}  0 images scored (not verified)" in text
     assert "Nobody has chosen another one." in text
     listed = document("list")
@@ -67,7 +67,7 @@ def test_list_shows_bundles_that_nobody_has_registered(other: str) -> None:
         "why": None,
     }
     assert {(model["sha256"], model["verified"]) for model in listed["models"]} == {
-        (SHIPPED, True),
+        *((identity(folder), True) for folder in SHIPPED),
         (other, False),
     }
 
@@ -77,9 +77,9 @@ def test_activate_is_on_record_and_goes_back(ledger: Ledger, other: str) -> None
     assert (listed["active"]["sha256"], listed["active"]["source"]) == (other, "site")
     assert (listed["active"]["set_by"], listed["active"]["why"]) == (f"os:{os.getuid()}", "better at night")
     assert active_sha256(ledger) == other
-    text = run("activate", SHIPPED[:12], "--why", "not better").stdout
-    assert f"* nightread 0.2.0        {SHIPPED[:12]}  0 images scored (active)" in text
-    assert "Active: nightread 0.2.0, since " in text
+    text = run("activate", DEFAULT[:12], "--why", "not better").stdout
+    assert f"* nightread {VERSION}        {DEFAULT[:12]}  0 images scored (active)" in text
+    assert f"Active: nightread {VERSION}, since " in text
     assert text.rstrip().endswith(f"set by os:{os.getuid()}: not better.")
     assert_consistent(ledger)
 
@@ -87,7 +87,7 @@ def test_activate_is_on_record_and_goes_back(ledger: Ledger, other: str) -> None
 def test_site_goes_back_to_the_setting_of_each_worker(ledger: Ledger, other: str) -> None:
     run("activate", "tuned", "--why", "a trial")
     back = document("activate", "--default", "--why", "the trial is over")
-    assert (back["active"]["sha256"], back["active"]["source"]) == (SHIPPED, "setting")
+    assert (back["active"]["sha256"], back["active"]["source"]) == (DEFAULT, "setting")
     assert (back["active"]["why"], back["changes"][0]["model"]) == ("the trial is over", None)
     text = run("list").stdout
     assert "Active: the model of the setting NIGHTREAD_MODEL of each worker, since " in text

@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker.config import ROOT, Settings
+from tests.bundles import SHIPPED
+from worker.config import Settings
 from worker.errors import ModelUnusable
-from worker.inference.bundle import LABELS, load_bundle
+from worker.inference.bundle import LABELS, Bundle, load_bundle
 from worker.inference.triage import triage
 
-SHIPPED = ROOT / "models" / "nightread-0.2.0"
 # The operating points were chosen on these sets, with equal weight.
 CHOSEN_ON = ("children", "children_stressed", "children_restyled")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
+    return Path(shutil.copytree(Settings().model, tmp_path / "bundle"))
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
@@ -113,17 +113,23 @@ def test_an_unknown_runtime_is_refused(folder: Path) -> None:
         load_bundle(folder, "abacus")
 
 
-def test_the_shipped_bundle_is_described() -> None:
-    bundle = load_bundle(SHIPPED)
-    assert (bundle.name, bundle.version, bundle.labels) == ("nightread", "0.2.0", LABELS)
+@pytest.fixture(params=SHIPPED, ids=lambda path: path.name)
+def shipped(request: pytest.FixtureRequest) -> Bundle:
+    """A shipped bundle."""
+    return load_bundle(request.param)
+
+
+def test_the_shipped_bundle_is_described(shipped: Bundle) -> None:
+    bundle = shipped
+    assert (f"{bundle.name}-{bundle.version}", bundle.labels) == (bundle.folder.name, LABELS)
     assert bundle.network_sha256 == bundle.card["files"]["model.tflite"]["sha256"]
     assert set(bundle.operating_points) == {"screen", "balanced", "rule-in"}
     assert bundle.operating_point.name == bundle.default_operating_point == "balanced"
     assert bundle.file("tensorflow").name == "model.keras"
 
 
-def test_each_shipped_point_gives_other_verdicts() -> None:
-    points = [load_bundle(SHIPPED).operating_points[name] for name in ("screen", "balanced", "rule-in")]
+def test_each_shipped_point_gives_other_verdicts(shipped: Bundle) -> None:
+    points = [shipped.operating_points[name] for name in ("screen", "balanced", "rule-in")]
     scores = np.linspace(0, 1, 1001).tolist()
     for sensitive, specific in pairwise(points):
         assert [triage(p, sensitive) for p in scores] != [triage(p, specific) for p in scores]
@@ -133,8 +139,8 @@ def test_each_shipped_point_gives_other_verdicts() -> None:
         assert sensitive.specificity < specific.specificity  # type: ignore[operator]
 
 
-def test_shipped_points_agree_with_the_curves_on_the_card() -> None:
-    bundle = load_bundle(SHIPPED)
+def test_shipped_points_agree_with_the_curves_on_the_card(shipped: Bundle) -> None:
+    bundle = shipped
     curves = [bundle.card["curves"][name]["roc"] for name in CHOSEN_ON]
 
     def expected(figure: str, threshold: float) -> float:
@@ -148,30 +154,35 @@ def test_shipped_points_agree_with_the_curves_on_the_card() -> None:
         assert point.specificity == pytest.approx(expected("specificity", point.threshold), abs=0.001)
     rule = bundle.card["recipe"]["calibrate"]
     cleared_above = expected("sensitivity", bundle.operating_points["screen"].band_low)
-    assert cleared_above == pytest.approx(rule["screen_clear_sensitivity"], abs=0.001)
+    if "splits" in bundle.card:
+        # The worst condition decides, and is none of these sets.
+        assert cleared_above >= rule["screen_clear_sensitivity"] - 0.001
+    else:
+        assert cleared_above == pytest.approx(rule["screen_clear_sensitivity"], abs=0.001)
 
 
-def test_the_shipped_bundle_is_small_and_states_its_use() -> None:
-    files = {path.name: path.stat().st_size for path in SHIPPED.iterdir()}
-    plots = {"roc.png", "reliability.png", "history.png", "history.csv"}
-    plots |= {"model.svg", "gate.svg", "samples.png"}
-    assert set(files) == {"model.tflite", "model.keras", "gate.tflite", "card.json", "README.md"} | plots
+def test_the_shipped_bundle_is_small_and_states_its_use(shipped: Bundle) -> None:
+    card, files = shipped.card, {path.name: path.stat().st_size for path in shipped.folder.iterdir()}
+    plots = {"roc.png", "reliability.png", "history.png", "history.csv", "samples.png"}
+    plots |= {f"{Path(name).stem}.svg" for name in card["files"] if name.endswith(".tflite")}
+    assert {"model.tflite", "model.keras", "gate.tflite"} <= card["files"].keys()
+    assert set(files) == {*card["files"], "card.json", "README.md"} | plots
     assert sum(files.values()) < 8e6
     assert files["model.tflite"] < 2e6
-    card = load_bundle(SHIPPED).card
+    assert not card["preliminary"]
     assert "never a diagnosis" in card["intended_use"]
     assert card["data"]["trained_on"][0]["licence"] == "CC BY 4.0"
     assert {"children", "children_stressed", "children_restyled", "adults"} <= card["metrics"].keys()
 
 
-def test_quantisation_cost_the_shipped_bundle_almost_nothing() -> None:
-    quantisation = load_bundle(SHIPPED).card["metrics"]["quantisation"]
+def test_quantisation_cost_the_shipped_bundle_almost_nothing(shipped: Bundle) -> None:
+    quantisation = shipped.card["metrics"]["quantisation"]
     assert quantisation["auc_float"] - quantisation["auc_int8"] <= 0.001
     assert quantisation["same_side"] > 0.99
 
 
-def test_the_card_holds_no_path_of_a_machine() -> None:
-    text = (SHIPPED / "card.json").read_text()
+def test_the_card_holds_no_path_of_a_machine(shipped: Bundle) -> None:
+    text = (shipped.folder / "card.json").read_text()
     assert not re.search(r"/(home|work|tmp|root|Users)/", text)
 
 

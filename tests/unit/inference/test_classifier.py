@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from worker.config import ROOT
+from worker.config import Settings
 from worker.errors import ModelUnusable
+from worker.inference.admission import Admission
 from worker.inference.bundle import load_bundle
 from worker.inference.classifier import FULL_SCALE, Classifier, Scores, scores_of
-from worker.inference.preprocess import to_model_input
 from worker.inference.runtime import (
     LiteRtRuntime,
     Runtime,
@@ -28,13 +28,14 @@ from worker.phantom import draw_phantom
 
 # TensorFlow is in the training environment alone.
 RUNTIMES = ["litert", pytest.param("tensorflow", marks=pytest.mark.training)]
-BUNDLE = load_bundle(ROOT / "models" / "nightread-0.2.0")
+BUNDLE = load_bundle(Settings().model)
 LABELS = 3
 
 
 @pytest.fixture(scope="module")
 def inputs() -> NDArray[np.uint8]:
-    return np.stack([to_model_input(as_jpeg(seed), BUNDLE.side) for seed in range(33)])
+    admission = Admission(BUNDLE)
+    return np.stack([admission.admit(as_jpeg(seed)).model_input for seed in range(33)])
 
 
 def as_jpeg(seed: int) -> bytes:

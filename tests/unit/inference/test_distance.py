@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.bundles import with_distance
+from tests.bundles import WHOLE_FILMS, with_distance
 from tests.fixtures import FEATURES_NETWORK, LUNG_NETWORK
 from worker.card.identity import DISTANCE, NETWORK
 from worker.card.loading import CARD
@@ -165,18 +165,14 @@ def test_classifier_says_the_distance_and_scores_as_before(bundle: Path) -> None
 
 
 def test_model_without_a_distance_says_none() -> None:
-    from worker.config import Settings
-
     inputs = np.zeros((1, 128, 128), dtype=np.uint8)
-    assert Classifier(load_bundle(Settings().model)).predict_batch(inputs).distance is None
+    assert Classifier(load_bundle(WHOLE_FILMS)).predict_batch(inputs).distance is None
 
 
 def test_network_without_features_is_refused_at_once(tmp_path: Path) -> None:
     folder = with_distance(tmp_path / "m", limit=1.0)
     card = json.loads((folder / CARD).read_text())
-    from worker.config import Settings
-
-    shipped = load_bundle(Settings().model)
+    shipped = load_bundle(WHOLE_FILMS)
     (folder / NETWORK).write_bytes(shipped.file("litert").read_bytes())
     card["files"][NETWORK] = shipped.card["files"][NETWORK]
     (folder / CARD).write_text(json.dumps(card))

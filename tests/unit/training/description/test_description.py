@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from tests.bundles import SHIPPED, WHOLE_FILMS
 from tests.unit.training.tiny_bundle import add_gate
 from training import cli
 from training.data.radiographs import list_folders
@@ -24,11 +25,9 @@ from training.description.graph import ENLARGE, INPUT, JOIN, Graph, read_graph
 from training.description.samples import phantom_set, sheet
 from training.evaluation.scoring import score_images
 from training.export.litert import to_float
-from worker.config import ROOT
 from worker.errors import ModelUnusable
 from worker.inference.bundle import load_bundle
 
-SHIPPED = ROOT / "models" / "nightread-0.2.0"
 _SVG = "{http://www.w3.org/2000/svg}"
 _DASHED = "stroke-dasharray"
 
@@ -57,12 +56,18 @@ def u_shaped(tmp_path_factory: pytest.TempPathFactory) -> Graph:
 # The graph
 
 
-def test_the_graph_of_the_shipped_network_has_the_numbers_of_its_card() -> None:
-    graph, training = read_graph(SHIPPED / "model.tflite"), load_bundle(SHIPPED).card["training"]
-    assert graph.parameters == training["parameters"] == 692_451
-    assert graph.multiply_adds == training["multiply_adds"] == 77_096_960
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda path: path.name)
+def test_the_graph_of_a_shipped_network_has_the_numbers_of_its_card(folder: Path) -> None:
+    graph, training = read_graph(folder / "model.tflite"), load_bundle(folder).card["training"]
+    assert graph.parameters == training["parameters"]
+    assert graph.multiply_adds == training["multiply_adds"]
+
+
+def test_the_graph_of_a_network_has_its_numbers() -> None:
+    graph = read_graph(WHOLE_FILMS / "model.tflite")
+    assert (graph.parameters, graph.multiply_adds) == (692_451, 77_096_960)
     assert (graph.input_shape, graph.layers[-1].shape) == ((128, 128, 1), (8, 8, 3))
-    assert (graph.weights, graph.size) == ("int8", (SHIPPED / "model.tflite").stat().st_size)
+    assert (graph.weights, graph.size) == ("int8", (WHOLE_FILMS / "model.tflite").stat().st_size)
 
 
 def test_a_network_with_a_join_keeps_its_edges(u_shaped: Graph) -> None:
@@ -87,7 +92,7 @@ def test_a_file_that_is_no_network_is_a_sentence(tmp_path: Path) -> None:
 
 
 def blocks(name: str) -> list[Block]:
-    return blocks_of(read_graph(SHIPPED / name))
+    return blocks_of(read_graph(WHOLE_FILMS / name))
 
 
 def test_blocks_are_those_of_the_recipe_and_repeats_are_one() -> None:
@@ -138,7 +143,7 @@ def texts(svg: str) -> list[ET.Element]:
 
 @pytest.mark.parametrize("name", ["model.tflite", "gate.tflite"])
 def test_text_is_legible_at_page_width(name: str) -> None:
-    svg = diagram(read_graph(SHIPPED / name), "nightread 0.2.0", ("one", "two"))
+    svg = diagram(read_graph(WHOLE_FILMS / name), "nightread 0.2.0", ("one", "two"))
     root = parsed(svg)
     assert root.attrib["width"] == str(WIDTH) == "800"
     assert SMALLEST_TEXT >= 11
@@ -147,7 +152,7 @@ def test_text_is_legible_at_page_width(name: str) -> None:
 
 
 def test_the_diagram_names_facts_outputs_and_repeats() -> None:
-    svg = diagram(read_graph(SHIPPED / "model.tflite"), "nightread <0>", ("normal", "bacterial", "viral"))
+    svg = diagram(read_graph(WHOLE_FILMS / "model.tflite"), "nightread <0>", ("normal", "bacterial", "viral"))
     shown = [text.text for text in texts(svg)]
     assert "model.tflite of nightread <0>" in shown
     assert "692,451 parameters, 77.1 M multiply-adds an image, int8 weights, 938,656 bytes" in shown
@@ -168,12 +173,15 @@ def test_each_skip_is_a_line_of_its_own(u_shaped: Graph) -> None:
     assert any(text.text == "1 number at each of 16 × 16 places" for text in texts(svg))  # noqa: RUF001
 
 
-def test_the_pictures_of_the_shipped_bundle_are_those_of_its_files() -> None:
-    bundle = load_bundle(SHIPPED)
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda path: path.name)
+def test_the_pictures_of_the_shipped_bundle_are_those_of_its_files(folder: Path) -> None:
+    bundle = load_bundle(folder)
     outputs = {"model.tflite": bundle.labels, "gate.tflite": tuple(bundle.card["gate"]["labels"])}
-    for name, labels in outputs.items():
-        drawn = diagram(read_graph(SHIPPED / name), "nightread 0.2.0", labels)
-        assert (SHIPPED / name).with_suffix(".svg").read_text() == drawn
+    networks = [name for name in bundle.card["files"] if name.endswith(".tflite")]
+    assert outputs.keys() <= set(networks)
+    for name in networks:
+        drawn = diagram(read_graph(folder / name), f"nightread {bundle.version}", outputs.get(name, ()))
+        assert (folder / name).with_suffix(".svg").read_text() == drawn
 
 
 # The sheet

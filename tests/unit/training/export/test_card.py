@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.bundles import SHIPPED
 from tests.cards import THRESHOLDS, a_card
 from training.evaluation.metrics import LabelledScores, measure
 from training.export import card
@@ -20,7 +21,7 @@ from training.recipe import Recipe, load_recipe
 from worker import DISCLAIMER
 from worker.card.reading import read_card
 from worker.card.text import recipe_text
-from worker.config import ROOT, Settings
+from worker.config import ROOT
 from worker.inference.bundle import load_bundle
 from worker.inference.triage import OperatingPoint
 
@@ -210,10 +211,14 @@ def test_shipped_cards_have_a_page() -> None:
         assert "## Operating points" in page
 
 
-def test_the_shipped_card_has_the_shipped_recipe() -> None:
-    shipped = load_bundle(Settings().model).card
-    assert Recipe.model_validate(shipped["recipe"]) == load_recipe("nightread")
-    assert not shipped["preliminary"]
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda path: path.name)
+def test_the_shipped_card_has_a_shipped_recipe(folder: Path) -> None:
+    shipped = load_bundle(folder).card
+    recipes = [load_recipe(name) for name in ("nightread", "lungs")]
+    (recipe,) = [
+        one for one in recipes if (one.model.name, one.model.version) == (shipped["name"], shipped["version"])
+    ]
+    assert Recipe.model_validate(shipped["recipe"]) == recipe
 
 
 def test_recipe_text_is_toml_of_the_recipe() -> None:

@@ -15,9 +15,8 @@ from tests.unit.training.tiny_bundle import add_gate
 from training import cli
 from training.gate.comparison import CHANGES, DRAWINGS, OTHERS
 from training.gate.measures import interval
+from worker.config import Settings
 from worker.phantom import write_phantom
-
-SHIPPED = Path(cli.__file__).parents[1] / "models" / "nightread-0.2.0"
 
 
 def run(*arguments: object) -> Result:
@@ -100,7 +99,7 @@ def test_the_text_names_every_rejected_chest(tiny: Path, strict: Path, films: Pa
 
 
 def test_the_shipped_gate_rejects_spoiled_phantoms(films: Path) -> None:
-    done = run("--bundle", SHIPPED, "--table", films / "table.csv", "--json")
+    done = run("--bundle", Settings().model, "--table", films / "table.csv", "--json")
     shares = {row["kind"]: row["share"][0] for row in json.loads(done.stdout)["must_be_rejected"]}
     assert min(shares[kind] for kind in ("inverted", "turned right", "turned left", "upside down")) >= 0.75
     assert shares["text page"] == 1

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from tests.bundles import with_lungs
+from tests.bundles import WHOLE_FILMS, with_lungs
 from tests.fixtures import LUNG_NETWORK
 from tests.unit.training.eager import eagerly
 from training import cli
@@ -28,7 +28,6 @@ from training.lungs.masks import read_masks
 from training.lungs.measures import agreement
 from training.recipe import AugmentSection, LungsSection, Recipe, load_recipe
 from worker.card.identity import LUNGS
-from worker.config import Settings
 from worker.errors import ModelUnusable
 from worker.inference.admission import Admission
 from worker.inference.bundle import load_bundle
@@ -271,7 +270,7 @@ def test_network_of_another_bundle_is_used_again(
     )
     assert part.section["not_found"] == {"children": 0}
     own = tmp_path / "own"
-    shutil.copytree(Settings().model, own)
+    shutil.copytree(WHOLE_FILMS, own)
     card = json.loads((own / "card.json").read_text())
     card["input"]["preprocessing_version"] = recipe.preprocessing
     (own / "card.json").write_text(json.dumps(card))
@@ -280,7 +279,7 @@ def test_network_of_another_bundle_is_used_again(
     assert (own / LUNGS).read_bytes() == LUNG_NETWORK.read_bytes()
     assert Admission(bundle).admit(cohort.radiographs[0].path.read_bytes()).lungs is not None
     with pytest.raises(ModelUnusable, match="has no lung network, so the training needs masks"):
-        part_of(load_bundle(Settings().model))
+        part_of(load_bundle(WHOLE_FILMS))
 
 
 def test_quantisation_sees_what_the_released_network_finds(
