@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.unit.training.tiny_recipe import tiny_recipe
 from training import cli
 from training.distance.fit import fit_reference
 from training.errors import WrongInput
@@ -20,9 +19,29 @@ from worker.inference.classifier import Classifier
 from worker.inference.preprocess import to_model_input
 from worker.phantom import write_phantom
 
-RECIPE = tiny_recipe(
-    "nightread",
-    """
+RECIPE = """
+base = "nightread"
+
+[model]
+name = "tiny"
+version = "0.0.1"
+
+[network]
+side = 32
+stem = 8
+stages = [
+  { blocks = 1, kernel = 3, stride = 2, expand = 1, width = 8 },
+  { blocks = 1, kernel = 3, stride = 2, expand = 2, width = 12 },
+]
+dropout = 0.1
+pretrained = "none"
+
+[split]
+folds = 2
+
+[fit]
+batch_size = 8
+
 [augment]
 side = 40
 
@@ -33,8 +52,7 @@ variants = 1
 [distance]
 shrinkage = 0.2
 beyond = 0.1
-""",
-)
+"""
 
 
 def test_distance_of_the_training_images_is_about_the_root_of_their_width() -> None:
