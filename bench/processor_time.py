@@ -1,4 +1,4 @@
-"""Where the processor time goes while the program works: which process uses how much, and what is left."""
+"""Measures the processor time of each kind of process while the program works, and what is left of it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from worker.report.reading_figures import ReadingFigures, reading_counts, readin
 def figures_of_readings(session: Session, *, names: bool) -> ReadingFigures:
     """Return how readers agree and what the model missed. Without `names`, numbers stand for readers."""
     extent = missed_cases.extent(session)
-    counts = dependencies().reading_counts.of(
+    counts = dependencies().reading_counts.get(
         extent, read_cases.version(session), lambda: reading_counts(session, extent)
     )
     return reading_figures(session, counts, names=names)

@@ -1,4 +1,4 @@
-"""Figures that are worked out from thousands of images, kept in memory: to do so for each request would take too long."""
+"""Keeps figures in memory that are computed from thousands of images: to compute them for each request would take too long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-# A value is worked out again at the earliest after ten times as long as it took. So while readers work or a candidate
+# A value is computed again at the earliest after ten times as long as it took. So while readers work or a candidate
 # scores, only one request in ten waits, and a figure is a second or two old at most.
 _KEEP_FACTOR = 10.0
 
@@ -17,9 +17,9 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class _Kept(Generic[Value]):
-    """A value, what it was worked out from, the version of the ledger then, and until when it need not be done again."""
+    """A value, its key, the version of the ledger that it was computed from, and until when it is not computed again."""
 
-    of: object
+    key: object
     version: tuple[int, ...]
     until: float
     value: Value
@@ -33,15 +33,15 @@ class VersionedCache(Generic[Value]):
         self._lock = threading.Lock()
         self._kept: _Kept[Value] | None = None
 
-    def of(self, of: object, version: tuple[int, ...], read: Callable[[], Value]) -> Value:
-        """Return what `read` returns for `of`, or what it returned if the ledger still has this version or that was just now."""
+    def get(self, key: object, version: tuple[int, ...], compute: Callable[[], Value]) -> Value:
+        """Return the value of a key: the kept one if it is of this version of the ledger, or very recent; else a new one."""
         started = time.monotonic()
         with self._lock:
             kept = self._kept
-        if kept is not None and kept.of == of and (kept.version == version or started < kept.until):
+        if kept is not None and kept.key == key and (kept.version == version or started < kept.until):
             return kept.value
-        value = read()
+        value = compute()
         finished = time.monotonic()
         with self._lock:
-            self._kept = _Kept(of, version, finished + _KEEP_FACTOR * (finished - started), value)
+            self._kept = _Kept(key, version, finished + _KEEP_FACTOR * (finished - started), value)
         return value

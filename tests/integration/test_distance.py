@@ -38,7 +38,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(params=list(LIMITS))
 def where(request: pytest.FixtureRequest) -> str:
-    """Whether images are far from the training data, or near."""
+    """Return a key of `LIMITS`: whether images lie far from the training data, or near it."""
     return str(request.param)
 
 

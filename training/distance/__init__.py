@@ -1,1 +1,1 @@
-"""How far an image is from the training data, in the features of the network: fitting."""
+"""Fits the distance from the training data, in the features of the network."""

@@ -52,7 +52,7 @@ _RULE = (
 
 @dataclass(frozen=True)
 class DistancePart:
-    """What a bundle holds of the distance: its file, and its section of the card."""
+    """The distance of a bundle: the reference for its file, and its section of the card."""
 
     reference: Reference
     section: dict[str, Any]
@@ -202,10 +202,11 @@ def _section(
         "limit": limit,
         "rule": _RULE.format(called=names[FOLDER], shrinkage=plan.shrinkage, beyond=plan.beyond),
         "beyond": {name: round(float((values > limit).mean()), 4) for name, values in sets.items()},
-        "auc": {name: round(_auc(plain, values), 4) for name, values in others.items()},
+        "auc": {name: _auc(plain, values) for name, values in others.items()},
     }
 
 
-def _auc(near: NDArray[np.float64], far: NDArray[np.float64]) -> float:
+def _auc(near: NDArray[np.float64], far: NDArray[np.float64]) -> float | None:
     is_far = np.repeat([False, True], [len(near), len(far)])
-    return float(auc(is_far, np.concatenate([near, far])) or 0.0)
+    found = auc(is_far, np.concatenate([near, far]))
+    return None if found is None else round(found, 4)

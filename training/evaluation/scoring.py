@@ -82,7 +82,7 @@ class ScoredImages:
 
     @property
     def distances(self) -> list[float | None]:
-        """How far each image is from the training data, in units of the limit; None: the model does not say."""
+        """The distance of each image from the training data, in units of the limit; None: the model does not say."""
         distance = self.scores.distance
         return [None] * len(self.radiographs) if distance is None else distance.tolist()
 

@@ -178,9 +178,9 @@ def _compared(session: Session, models: list[RegisteredModel]) -> ModelCompariso
         named = dependencies().settings.operating_point
         a, b = (side(session, one.model, named) for one in (chosen[0], chosen[1]))
     extent = missed_cases.extent(session)
-    of = a.model.sha256, a.point, b.model.sha256, b.point, extent.runs, extent.images, extent.latest
-    kept = dependencies().model_comparisons.of(
-        of, version(session), lambda: model_comparison(session, a, b, extent)
+    key = a.model.sha256, a.point, b.model.sha256, b.point, extent.runs, extent.images, extent.latest
+    kept = dependencies().model_comparisons.get(
+        key, version(session), lambda: model_comparison(session, a, b, extent)
     )
     return replace(kept, a=a, b=b, extent=extent)
 

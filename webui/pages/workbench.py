@@ -150,8 +150,8 @@ def _cases(session: Session, extent: Extent, model_sha256: str) -> SiteCases:
         found = read_cases.read_cases(session, list(extent.runs), model_sha256)
         return SiteCases.of(found.images, found.score_first)
 
-    of = model_sha256, extent.runs, extent.images, extent.latest
-    return dependencies().read_cases.of(of, read_cases.version(session), read)
+    key = model_sha256, extent.runs, extent.images, extent.latest
+    return dependencies().read_cases.get(key, read_cases.version(session), read)
 
 
 def _trial(session: Session, shown: Overview, extent: Extent, fields: MultiDict[str, str]) -> Trial:

@@ -36,7 +36,7 @@ _MATRIX = 2
 
 @dataclass(frozen=True)
 class Reference:
-    """What distances are measured from.
+    """The training data that distances are measured from: class means and covariance.
 
     Attributes:
         step: of the network's features: each is an integer times this number.
@@ -79,7 +79,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class DistanceMeasure:
-    """Where the training data of a model is, and the distance that is the limit."""
+    """The reference of a model, and the distance that is the limit."""
 
     reference: Reference
     limit: float

@@ -114,7 +114,7 @@ class ReadingFigures:
 
 @dataclass(frozen=True)
 class ReadingCounts:
-    """What was counted, with the ids of readers: the part of the figures that reads many rows."""
+    """The counts behind the figures, with the ids of readers. To count them reads many rows."""
 
     pairs: DoubleReadings
     model: OfModel

@@ -12,7 +12,7 @@ from worker.ledger.session import Ledger
 from worker.report.site_cases import SiteCases
 
 
-def of(cache: VersionedCache[SiteCases], ledger: Ledger) -> SiteCases:
+def cases_of(cache: VersionedCache[SiteCases], ledger: Ledger) -> SiteCases:
     with ledger.reading() as session:
         runs = list(missed_cases.extent(session).runs)
 
@@ -20,20 +20,20 @@ def of(cache: VersionedCache[SiteCases], ledger: Ledger) -> SiteCases:
             found = read_cases.read_cases(session, runs, MODEL)
             return SiteCases.of(found.images, found.score_first)
 
-        return cache.of(runs, read_cases.version(session), read)
+        return cache.get(runs, read_cases.version(session), read)
 
 
 def test_cases_are_read_again_after_a_reading(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versioned_cache, "_KEEP_FACTOR", 0.0)
     cache, ids = VersionedCache[SiteCases](), night(ledger)
-    assert len(of(cache, ledger).every) == 0, "no run is read to the end"
+    assert len(cases_of(cache, ledger).every) == 0, "no run is read to the end"
     for image_id in (*ids[:3], ids[4]):
         decide(ledger, image_id, SIGNS)
-    first = of(cache, ledger)
+    first = cases_of(cache, ledger)
     assert (first.shown, first.sampled) == ((3, 0), (1, 0))
-    assert of(cache, ledger) is first
+    assert cases_of(cache, ledger) is first
     decide(ledger, ids[3], NO_SIGNS)
-    assert of(cache, ledger) is not first, (
+    assert cases_of(cache, ledger) is not first, (
         "a reading that changes nothing here cannot be told from one that does"
     )
 
@@ -45,6 +45,6 @@ def test_readings_meanwhile_do_not_make_every_request_wait(
     cache, ids = VersionedCache[SiteCases](), night(ledger)
     for image_id in (*ids[:3], ids[4]):
         decide(ledger, image_id, SIGNS)
-    first = of(cache, ledger)
+    first = cases_of(cache, ledger)
     decide(ledger, ids[3], NO_SIGNS)
-    assert of(cache, ledger) is first
+    assert cases_of(cache, ledger) is first

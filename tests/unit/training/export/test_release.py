@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from tests.fixtures.making import make_gate
 from tests.unit.training.eager import eagerly
+from tests.unit.training.tiny_recipe import tiny_recipe
 from training import cli
 from training.baseline.speed import main as seed_speed
 from training.gate.release import add_to_bundle
@@ -22,36 +23,16 @@ from worker.inference.gate import open_gate
 from worker.inference.preprocess import to_model_input
 from worker.phantom import write_phantom
 
-TINY = """
-base = "nightread"
-
-[model]
-name = "tiny"
-version = "0.0.1"
-
-[network]
-side = 32
-stem = 8
-stages = [
-  { blocks = 1, kernel = 3, stride = 2, expand = 1, width = 8 },
-  { blocks = 1, kernel = 5, stride = 2, expand = 2, width = 12 },
-  { blocks = 1, kernel = 3, stride = 2, expand = 2, width = 16 },
-]
-dropout = 0.1
-pretrained = "none"
-
-[split]
-folds = 2
-
-[fit]
-batch_size = 8
-
+TINY = tiny_recipe(
+    "nightread",
+    """
 [augment]
 side = 40
 
 [stress]
 side = 40
-"""
+""",
+)
 GATE = """
 [gate]
 images = 60

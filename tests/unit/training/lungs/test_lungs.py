@@ -15,6 +15,7 @@ from PIL import Image
 from tests.bundles import WHOLE_FILMS, with_lungs
 from tests.fixtures import LUNG_NETWORK
 from tests.unit.training.eager import eagerly
+from tests.unit.training.tiny_recipe import tiny_lungs
 from training import cli
 from training.data.augment import WHOLE
 from training.data.cohort import Cohort, read_cohort
@@ -44,12 +45,7 @@ CLOSE = 0.12
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
     """Return the recipe of the cut to the lungs, with tiny networks."""
-    said = load_recipe("lungs").model_dump()
-    block = {"blocks": 1, "kernel": 3, "stride": 2, "expand": 2, "width": 8}
-    said["network"] |= {"side": 32, "stem": 8, "stages": [block, block | {"stride": 1}], "pretrained": "none"}
-    said["split"]["folds"] = 2
-    said["lungs"] |= {"widths": [8, 16], "epochs": 40, "batch_size": 4, "learning_rate": 0.01}
-    return Recipe.model_validate(said)
+    return tiny_lungs(lungs={"widths": [8, 16], "epochs": 40, "batch_size": 4, "learning_rate": 0.01})
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tests.fixtures import LUNG_NETWORK
 from tests.unit.training.eager import eagerly
+from tests.unit.training.tiny_recipe import tiny_lungs
 from training.data.cohort import FOLDER, TABLE, Cohort, read_cohort
 from training.data.conditions import PLAIN, RESTYLED, STRESSED, conditions, restricted
 from training.data.radiographs import targets
@@ -20,7 +21,7 @@ from training.export.release import _calibration
 from training.fit.crossfit import Workspace
 from training.fit.fitting import TrainingPlan
 from training.lungs.finding import cut_to_lungs
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
 from training.splits.dividing import (
     EARLY_NUMBERS,
     FRAMING_LIES,
@@ -44,12 +45,7 @@ PATIENTS = 12
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
     """Return the recipe of the cut to the lungs, with a tiny network."""
-    said = load_recipe("lungs").model_dump()
-    block = {"blocks": 1, "kernel": 3, "stride": 2, "expand": 2, "width": 8}
-    said["network"] |= {"side": 32, "stem": 8, "stages": [block, block | {"stride": 1}], "pretrained": "none"}
-    said["split"]["folds"] = 2
-    said["fit"] |= {"epochs": 5, "batch_size": 8, "learning_rate": 0.03}
-    return Recipe.model_validate(said)
+    return tiny_lungs(fit={"epochs": 5, "batch_size": 8, "learning_rate": 0.03})
 
 
 @pytest.fixture(scope="module")

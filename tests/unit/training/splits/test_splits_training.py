@@ -14,35 +14,13 @@ import pytest
 
 from tests.bundles import with_lungs
 from tests.conftest import wait_for
+from tests.unit.training.tiny_recipe import tiny_recipe
 from training.fit.callbacks import STATE
 from worker.card.reading import lowest, read_card, splits
 from worker.config import ROOT
 from worker.inference.bundle import load_bundle
 from worker.phantom import write_phantom
 
-TINY = """
-base = "lungs"
-
-[model]
-name = "tiny"
-version = "0.0.1"
-
-[network]
-side = 32
-stem = 8
-stages = [
-  { blocks = 1, kernel = 3, stride = 2, expand = 1, width = 8 },
-  { blocks = 1, kernel = 3, stride = 2, expand = 2, width = 12 },
-  { blocks = 1, kernel = 3, stride = 2, expand = 2, width = 16 },
-]
-pretrained = "none"
-
-[split]
-folds = 2
-
-[fit]
-batch_size = 8
-"""
 NAMES = ("early_numbers", "shortcut_lies", "framing_lies")
 CONDITIONS = ("plain", "stressed", "restyled")
 
@@ -52,7 +30,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Return a command that lacks only the folder of the bundle to write."""
     root = tmp_path_factory.mktemp("splits")
     recipe = root / "tiny.toml"
-    recipe.write_text(TINY)
+    recipe.write_text(tiny_recipe("lungs"))
     for folder in ("NORMAL", "PNEUMONIA"):
         (root / "images" / folder).mkdir(parents=True)
     for n in range(24):
