@@ -25,7 +25,7 @@ from bench.memory import MemoryOverTime
 from bench.program import FINISHED_WITHIN_S, images_in, running, wait
 from worker.config import Settings
 from worker.dicom.form import form_of
-from worker.inference.admission import Admission
+from worker.inference.admission import Admission, score_admitted
 from worker.inference.bundle import load_bundle
 from worker.inference.classifier import Classifier
 from worker.ledger.schema import open_ledger
@@ -150,12 +150,12 @@ def _loop(settings: Settings) -> Callable[[Sequence[Path]], None]:
     classifier, admission = Classifier(bundle, settings.runtime), Admission(bundle)
 
     def score(files: Sequence[Path]) -> None:
-        inputs = []
+        admitted = []
         for path in files:
             dataset = dcmread(path)
             picture = picture_of(dataset, form_of(dataset), _stored_values(dataset))
-            inputs.append(admission.admit(picture.grey8).model_input)
-        classifier.predict_batch(np.stack(inputs))
+            admitted.append(admission.admit(picture.grey8))
+        score_admitted(classifier, admitted)
 
     return score
 

@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from bench import film_layouts
@@ -28,7 +26,7 @@ from training.data.radiographs import Radiograph, list_folders, list_table
 from worker.card.band import is_never_clear
 from worker.config import Settings
 from worker.errors import RejectedImage
-from worker.inference.admission import Admission, Admitted
+from worker.inference.admission import Admission, Admitted, score_admitted
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
 from worker.inference.exposure import normalise
@@ -91,15 +89,15 @@ class Model:
                 found.append(prepare(data))
             except RejectedImage as rejected:
                 found.append(rejected)
-        scores = self._scores([each.model_input for each in found if isinstance(each, Admitted)])
+        scores = self._scores([each for each in found if isinstance(each, Admitted)])
         return [self._answer(each, scores) for each in found]
 
-    def _scores(self, inputs: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[float, float | None]]:
-        """Yield the score of each input, and its distance from the training data if the model says it."""
-        if not inputs:
+    def _scores(self, admitted: Sequence[Admitted]) -> Iterator[tuple[float, float | None]]:
+        """Yield the score of each image, and its distance from the training data if the model says it."""
+        if not admitted:
             return
-        scores = self._classifier.predict_batch(np.stack(inputs))
-        distances = [None] * len(inputs) if scores.distance is None else scores.distance.tolist()
+        scores = score_admitted(self._classifier, admitted)
+        distances = [None] * len(admitted) if scores.distance is None else scores.distance.tolist()
         yield from zip(scores.p_pneumonia.tolist(), distances, strict=True)
 
     def _answer(

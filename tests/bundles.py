@@ -14,6 +14,7 @@ from tests.fixtures import FEATURES_NETWORK, LUNG_NETWORK
 from worker.card.identity import DISTANCE, LUNGS, NETWORK, model_sha256
 from worker.card.loading import CARD, load_card
 from worker.config import ROOT, Settings
+from worker.inference.bundle import FILM_FILES, RUNTIME_FILES
 from worker.inference.distance import FINENESS, Reference
 from worker.inference.preprocess import LUNGS_ALONE
 
@@ -47,6 +48,17 @@ def with_lungs(folder: Path, *, margin: float = 0.06, least_area: float = 0.05) 
     card["input"]["preprocessing_version"] = LUNGS_ALONE
     card["files"][LUNGS] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     card["lungs"] = {"margin": margin, "least_area": least_area}
+    (folder / CARD).write_text(json.dumps(card))
+    return folder
+
+
+def with_film(folder: Path) -> Path:
+    """Copy a bundle to `folder`, with a lung network, and with its own network as the film network, too."""
+    with_lungs(folder)
+    card = json.loads((folder / CARD).read_text())
+    for runtime, name in FILM_FILES.items():
+        shutil.copy(folder / RUNTIME_FILES[runtime], folder / name)
+        card["files"][name] = card["files"][RUNTIME_FILES[runtime]]
     (folder / CARD).write_text(json.dumps(card))
     return folder
 

@@ -15,6 +15,7 @@ from worker.errors import ModelUnusable
 if TYPE_CHECKING:
     from training.data.cohort import Cohort
     from training.export.release import TrainedModel
+    from training.fit.branches import Starts
     from training.fit.crossfit import Workspace
     from training.lungs.finding import LungsPart
     from training.recipe import Recipe
@@ -101,7 +102,7 @@ def train(
             options = {"epochs": epochs, "seed": seed, "limit": limit, "table": table, "cpu_limit": cpu_limit}
             _print_result(out, _train_baseline(recipe_name, data, out, start, **options))
             return
-        recipe, network = _recipe_and_start(recipe_name, start)
+        recipe, starts = _recipe_and_starts(recipe_name, start)
         recipe = with_overrides(recipe, epochs, seed)
         from training.data.cohort import read_cohort
         from training.export import release
@@ -113,7 +114,7 @@ def train(
         lungs = None
         if recipe.lungs is not None or masks is not None:
             cohort, lungs = _cut_to_lungs(recipe, cohort, masks, lungs_of or start, work)
-        trained = release.train_model(recipe, cohort, network, work)
+        trained = release.train_model(recipe, cohort, starts, work)
         preliminary = epochs is not None or limit is not None
         finder = None if lungs is None else lungs.finder()
         card = release.write_bundle(recipe, cohort, trained, out, finder=finder, preliminary=preliminary)
@@ -143,21 +144,22 @@ def _train_baseline(
     return train_baseline(recipe_name, data, out, **options, print_line=_print_line)
 
 
-def _recipe_and_start(recipe_name: str, start: Path | None) -> tuple[Recipe, Any]:
-    """Return the recipe, and the network to tune further, if any."""
+def _recipe_and_starts(recipe_name: str, start: Path | None) -> tuple[Recipe, Starts]:
+    """Return the recipe, and the networks to tune further, if any."""
+    from training.fit.branches import Starts
     from training.recipe import load_recipe, recipe_of_card
     from worker.inference.bundle import load_bundle
 
     if start is None:
-        return load_recipe(recipe_name), None
+        return load_recipe(recipe_name), Starts()
     bundle = load_bundle(start, runtime="tensorflow")
     # The start has seen patients that a split would hold out.
     left_out = {"teacher", "splits"}
     base = recipe_of_card(bundle.card).model_dump(mode="json", exclude=left_out)
     recipe = load_recipe(recipe_name, base).model_copy(update={"splits": None})
-    from training.export.release import reference
+    from training.export.release import film_reference, reference
 
-    return recipe, reference(bundle)
+    return recipe, Starts(reference(bundle), film_reference(bundle))
 
 
 def _cut_to_lungs(

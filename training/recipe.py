@@ -234,6 +234,22 @@ class LungsSection(_Section):
         return {"rotation": self.rotation, "zoom": self.zoom, "aspect": self.aspect, "shift": self.shift}
 
 
+class FilmSection(_Section):
+    """A second network, which sees the whole film; the evidence of both is averaged.
+
+    Attributes:
+        zoom, aspect, shift: geometry of its random variants, in units of the film; the other ranges are those of [augment].
+    """
+
+    zoom: Range
+    aspect: Range
+    shift: Range
+
+    def geometry(self) -> dict[str, Range]:
+        """Return the ranges that take the place of those of [augment]."""
+        return {"zoom": self.zoom, "aspect": self.aspect, "shift": self.shift}
+
+
 class DistanceSection(_Section):
     """The distance from the training data: see `training.distance.fit`.
 
@@ -261,7 +277,11 @@ class SplitsSection(_Section):
 
 
 class Recipe(_Section):
-    """A whole recipe. Without `lungs`, the network sees the whole film; without `distance`, none is measured."""
+    """A whole recipe.
+
+    Without `lungs`, the network sees the whole film; with it and `film`, one network sees the lungs and another one the whole
+    film. Without `distance`, none is measured.
+    """
 
     model: ModelSection
     data: DataSection
@@ -276,6 +296,7 @@ class Recipe(_Section):
     calibrate: CalibrateSection
     gate: GateSection
     lungs: LungsSection | None = None
+    film: FilmSection | None = None
     distance: DistanceSection | None = None
     splits: SplitsSection | None = None
 
@@ -288,6 +309,12 @@ class Recipe(_Section):
     def _check_side(self) -> Recipe:
         if self.lungs is not None and self.augment.side != FIELD_SIDE:
             raise ValueError(f"with a section lungs, augment.side must be {FIELD_SIDE}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_film(self) -> Recipe:
+        if self.film is not None and (self.lungs is None or self.teacher is not None):
+            raise ValueError("a section film needs a section lungs, and no section teacher")
         return self
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ from worker.dicom.reading import is_dicom
 from worker.errors import ModelUnusable, RejectedImage, StoreAway, TransientFailure
 from worker.imagefile.formats import Inspection
 from worker.imagefile.limits import Limits, limits_of
-from worker.inference.admission import Admission, Admitted
+from worker.inference.admission import Admission, Admitted, score_admitted
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier
 from worker.inference.film import Box
@@ -64,16 +64,13 @@ class ScoringResult:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The header facts of a file, and its model input of shape (side, side).
+    """The header facts of a file, and its model input.
 
-    `crop` is the film, in pixels of the upright original; None: the whole picture. `lungs` is the part around the lungs
-    that the model input shows, in the same pixels; None: it shows the whole film. `population` says where the patient stands; None: nobody was checked. `greyscale` is as in `Prediction`.
+    `population` says where the patient stands; None: nobody was checked. `greyscale` is as in `Prediction`.
     """
 
     inspection: Inspection
-    model_input: NDArray[np.uint8]
-    crop: Box | None
-    lungs: Box | None
+    admitted: Admitted
     population: Population | None = None
     greyscale: Mapping[str, object] | None = None
 
@@ -128,7 +125,7 @@ class Scorer:
         """Score prepared images."""
         if not images:
             return []
-        scores = self._classifier.predict_batch(np.stack([image.model_input for image in images]))
+        scores = score_admitted(self._classifier, [image.admitted for image in images])
         distances = [None] * len(images) if scores.distance is None else scores.distance.tolist()
         return [
             self._result(row, p_pneumonia, activation, distance, image)
@@ -151,7 +148,9 @@ class Scorer:
         image: Prepared,
     ) -> ScoringResult:
         never_clear = is_never_clear(image.population, distance)
-        verdict = triage(p_pneumonia, self.point, cropped=image.crop is not None, never_clear=never_clear)
+        verdict = triage(
+            p_pneumonia, self.point, cropped=image.admitted.crop is not None, never_clear=never_clear
+        )
         return ScoringResult(
             row[0], row[1], row[2], p_pneumonia, confidence(p_pneumonia), verdict.value, activation, distance
         )
@@ -339,7 +338,7 @@ def _register(ledger: Ledger, scorer: Scorer) -> ScoringModel:
 
 
 def _prepared(inspection: Inspection, admitted: Admitted, greyscale: Mapping[str, object] | None) -> Prepared:
-    return Prepared(inspection, admitted.model_input, admitted.crop, admitted.lungs, greyscale=greyscale)
+    return Prepared(inspection, admitted, greyscale=greyscale)
 
 
 def _check_size(film: Box | None, limits: Limits) -> None:
@@ -366,8 +365,8 @@ def _score_record(
         map_width=width,
         compute_ms=compute_ms,
         facts=ImageFacts(**vars(prepared.inspection)),
-        crop=_part(prepared.crop),
-        lungs=_part(prepared.lungs),
+        crop=_part(prepared.admitted.crop),
+        lungs=_part(prepared.admitted.lungs),
         population=prepared.population,
         greyscale=prepared.greyscale,
         distance=result.distance,

@@ -125,7 +125,7 @@ def _record(image_id: int, prepared: Prepared, score: ScoringResult) -> ShadowRe
         score.p_bacterial,
         score.p_viral,
         score.p_pneumonia,
-        cropped=prepared.crop is not None,
+        cropped=prepared.admitted.crop is not None,
         population=prepared.population,
         distance=score.distance,
     )

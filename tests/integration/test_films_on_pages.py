@@ -113,7 +113,7 @@ def test_shrunk_chest_on_a_plain_picture_is_never_scored_as_it_is(
     picture = Image.new("L", (PLATE, PLATE), level)
     picture.paste(chest, (left, top))
     try:
-        crop = scorer.prepare(encoded(picture, "JPEG", quality=92), limits_of(Settings())).crop
+        crop = scorer.prepare(encoded(picture, "JPEG", quality=92), limits_of(Settings())).admitted.crop
     except RejectedImage:
         return
     assert crop is not None, "the whole picture was scored"
@@ -163,7 +163,7 @@ def test_older_prediction_of_a_film_on_a_page_is_replayed(
     (tmp_path / "plate").mkdir()
     plate = tmp_path / "plate" / "plate.png"
     ImageOps.expand(draw_phantom(3, width=500), 60, 0).save(plate)
-    assert scorer.prepare(plate.read_bytes(), limits_of(settings)).crop is not None
+    assert scorer.prepare(plate.read_bytes(), limits_of(settings)).admitted.crop is not None
     (number,) = accept(settings, ledger, tmp_path, [plate])
     earlier = open_scorer(Settings(model=earlier_bundle(tmp_path / "bundle")))
     Screener(settings, ledger, open_store(settings), earlier).screen([number])

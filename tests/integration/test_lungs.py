@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from tests.bundles import with_lungs
+from tests.bundles import with_film, with_lungs
 from tests.conftest import make_settings
 from tests.files import encoded
 from tests.filling import assert_consistent, image
 from worker.commands.replay import as_text, replay_image
 from worker.commands.screen_files import screen_files
 from worker.config import Settings
+from worker.inference.activation import FILM_MAP
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
 from worker.ledger.comparison import compare
@@ -27,9 +28,10 @@ from worker.screening import Screener, open_scorer
 from worker.store import open_store
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return with_lungs(tmp_path_factory.mktemp("models") / "lungs")
+@pytest.fixture(scope="module", params=[with_lungs, with_film], ids=["lungs", "lungs and film"])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made: Path = request.param(tmp_path_factory.mktemp("models") / "lungs")
+    return made
 
 
 @pytest.fixture
@@ -59,6 +61,8 @@ def test_part_that_the_network_saw_is_recorded_and_follows_from_the_trail(
     assert prediction.lungs is not None
     assert prediction.crop is None
     assert prediction.seen == prediction.lungs
+    # The map covers the film.
+    assert (prediction.map_height, prediction.map_width) == (FILM_MAP, FILM_MAP)
     left, top, right, bottom = prediction.lungs
     width, height = draw_phantom(3, width=500).size
     assert 0 < left < right / 2 < right < width

@@ -14,7 +14,7 @@ from training.evaluation.pictures import overlay, read_grey
 from training.evaluation.predictions import label_of
 from training.evaluation.scoring import ScoredImages
 from training.html.pictures import DIM, INK
-from worker.inference.classifier import FULL_SCALE
+from worker.inference.activation import FULL_SCALE
 from worker.phantom import write_phantom
 
 PHANTOMS = 24
@@ -87,7 +87,7 @@ def _draw_sample(picture: Image.Image, images: ScoredImages, index: int, place: 
     grey = read_grey(images.radiographs[index].path)
     height = _height(images, index)
     for number, pixels in enumerate(
-        (grey, overlay(grey, images.scores.activation[index], images.seen[index]))
+        (grey, overlay(grey, images.scores.activation[index], images.mapped[index]))
     ):
         tile = Image.fromarray(pixels).convert("RGB").resize((_TILE, height), Image.Resampling.BICUBIC)
         picture.paste(tile, (place[0] + number * (_TILE + _TILE_GAP), place[1]))

@@ -15,7 +15,7 @@ from training.evaluation.scoring import RejectedFile, ScoredImages
 from training.html.blocks import Block, Grid, Panels, Picture, Prose, Table
 from training.html.pictures import thumbnail
 from worker.errors import RejectedImage
-from worker.inference.classifier import FULL_SCALE
+from worker.inference.activation import FULL_SCALE
 from worker.inference.preprocess import decode_film
 
 Json = dict[str, Any]

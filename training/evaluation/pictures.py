@@ -36,7 +36,7 @@ def panel_of(images: ScoredImages, index: int, root: Path) -> Panel:
         [
             thumbnail(grey, f"{name}, {truth}", width=_WIDTH),
             thumbnail(
-                overlay(grey, images.scores.activation[index], images.seen[index]),
+                overlay(grey, images.scores.activation[index], images.mapped[index]),
                 f"Map of {name}",
                 width=_WIDTH,
             ),

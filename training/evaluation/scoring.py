@@ -14,7 +14,7 @@ from training.errors import WrongInput
 from training.evaluation.metrics import LabelledScores
 from worker.card.band import is_far
 from worker.errors import RejectedImage
-from worker.inference.admission import Admission, Admitted
+from worker.inference.admission import Admission, Admitted, score_admitted
 from worker.inference.bundle import Bundle
 from worker.inference.classifier import Classifier, Scores
 from worker.inference.triage import OperatingPoint, Verdict, triage
@@ -50,7 +50,7 @@ class ScoredImages:
         radiographs: the scored images.
         scores: of these, in the same order.
         cropped: whether the film was cut out of each image.
-        seen: what of each image the network saw, which its map covers: see `Admitted.seen`.
+        mapped: what of each image its map covers: see `Admitted.mapped`.
         rejected: the other images.
     """
 
@@ -58,7 +58,7 @@ class ScoredImages:
     radiographs: list[Radiograph]
     scores: Scores
     cropped: list[bool]
-    seen: list[Edges]
+    mapped: list[Edges]
     rejected: list[RejectedFile]
 
     @property
@@ -104,26 +104,26 @@ def score_images(
     classifier, admission = Classifier(bundle), Admission(bundle)
     scored: list[Radiograph] = []
     cropped: list[bool] = []
-    seen: list[Edges] = []
+    mapped: list[Edges] = []
     rejected: list[RejectedFile] = []
     parts: list[Scores] = []
     for start in range(0, len(radiographs), _AT_ONCE):
         batch = radiographs[start : start + _AT_ONCE]
-        inputs = []
+        admitted: list[Admitted] = []
         for place, (radiograph, result) in enumerate(_read(batch, admission), start):
             if isinstance(result, RejectedImage):
                 rejected.append(RejectedFile(place, radiograph, result.code, result.sentence))
             else:
                 scored.append(radiograph)
                 cropped.append(result.crop is not None)
-                seen.append(result.seen)
-                inputs.append(result.model_input)
-        if inputs:
-            parts.append(classifier.predict_batch(np.stack(inputs)))
+                mapped.append(result.mapped)
+                admitted.append(result)
+        if admitted:
+            parts.append(score_admitted(classifier, admitted))
         advance(len(batch))
     if not parts:
         raise NothingScored(f"None of the {len(radiographs)} images could be scored. {_first(rejected)}")
-    return ScoredImages(bundle, scored, _joined(parts), cropped, seen, rejected)
+    return ScoredImages(bundle, scored, _joined(parts), cropped, mapped, rejected)
 
 
 def labelled_scores(radiographs: Sequence[Radiograph], scores: Scores) -> LabelledScores:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from training.errors import WrongInput
 from training.network.architectures import HEAD
-from worker.inference.classifier import scores_of
+from worker.inference.classifier import Evidence, scores_of
 
 # Post-training quantisation needs the ranges of the activations. With 50, 100, 400 or 1,500 images,
 # plain or stressed, children's AUC was the same to the fourth decimal.
@@ -113,20 +113,13 @@ class Parity:
     same_side: float
 
 
-def parity(model: Model, served: NDArray[np.float32], inputs: Inputs) -> Parity:
-    """Compare the outputs of model.tflite with the reference.
-
-    Args:
-        model: the reference.
-        served: evidence from `LiteRtRuntime`, shape (n, h, w, 3).
-        inputs: its inputs, shape (n, side, side).
-    """
-    reference = model.predict(inputs[..., np.newaxis].astype(np.float32), batch_size=64, verbose=0)
-    a = scores_of(np.asarray(reference), 1.0).p_pneumonia
+def parity(reference: Evidence, served: Evidence) -> Parity:
+    """Compare the evidence of the served network with that of the reference, both of shape (n, h, w, 3)."""
+    a = scores_of(reference, 1.0).p_pneumonia
     b = scores_of(served, 1.0).p_pneumonia
     difference = np.abs(a - b)
     same = (a >= 0.5) == (b >= 0.5)  # noqa: PLR2004 - any threshold would do
-    return Parity(len(inputs), float(difference.mean()), float(difference.max()), float(same.mean()))
+    return Parity(len(reference), float(difference.mean()), float(difference.max()), float(same.mean()))
 
 
 def _pooling_by_convolution(model: Model) -> Model:

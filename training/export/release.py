@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.calibration import calibrate
 from training.data.augment import WHOLE, augmented_batch
 from training.data.cohort import FOLDER, TABLE, Cohort
-from training.data.conditions import PLAIN, RESTYLED, STRESSED, Condition, conditions, view_of, with_views
+from training.data.conditions import PLAIN, RESTYLED, STRESSED, Condition, conditions, view_of
 from training.data.radiographs import targets
 from training.evaluation.evaluate import BOOTSTRAP, SEED, subgroups
 from training.evaluation.metrics import LabelledScores, auc, measure, with_intervals
@@ -24,22 +24,21 @@ from training.evaluation.scoring import labelled_scores
 from training.export import card
 from training.export.litert import REPRESENTATIVE, parity, to_int8, with_features
 from training.export.splits_section import labelled, splits_section
+from training.fit.branches import Branch, Starts, averaged, branches
 from training.fit.crossfit import (
     Logits,
     Workspace,
     distilled_targets,
-    fold_model,
-    load_or_train,
+    evidence,
     out_of_fold,
-    select_examples,
 )
 from training.fit.fitting import TrainingPlan
 from training.fit.history import HISTORY, PLOT, plot_history, read_history, write_history
 from training.network.architectures import HEAD, multiply_adds
 from training.recipe import Recipe
-from training.splits.dividing import find_splits
+from training.splits.dividing import Split, find_splits
 from training.splits.scoring import HeldOut, score_splits
-from worker.inference.bundle import RUNTIME_FILES, Bundle
+from worker.inference.bundle import FILM_FILES, RUNTIME_FILES, Bundle
 from worker.inference.classifier import Scores
 from worker.inference.lungs import LungFinder, whole_film
 from worker.inference.runtime import LiteRtRuntime
@@ -47,6 +46,9 @@ from worker.inference.second_look import VIEWS, SecondLook
 from worker.inference.triage import OperatingPoint
 
 _SERVED, _REFERENCE = RUNTIME_FILES["litert"], RUNTIME_FILES["tensorflow"]
+_SERVED_FILM, _REFERENCE_FILM = FILM_FILES["litert"], FILM_FILES["tensorflow"]
+# The networks of a model by what they see, as the card names them.
+NETWORKS = ("lungs", "film")
 # Metrics whose spread over the folds the card shows.
 _SPREAD = ("auc", "accuracy", "specificity", "recall", "three_class_accuracy")
 
@@ -57,11 +59,15 @@ class TrainedModel:
 
     Attributes:
         model: the reference network, trained on all images, its biases calibrated.
+        film: the same for the film network; None: the recipe has none.
+        film_cohort: the images as the film network sees them; None: there is none.
         quantised: effects of quantisation, on images that the network did not see in training.
         calibration: of the logits before that. `temperature` is also that of the model's own logits.
         history: one entry an epoch of its training.
         look: the scores that get a second look.
         first: calibrated out-of-fold scores of the first look alone, by condition.
+        alone: calibrated out-of-fold scores of the first look of each network alone, by network and condition; empty: there
+            is one network.
         scores: the same with the second look, as the server computes them.
         splits: the held-out side of each split, by name.
         split_scores: calibrated scores of these, with the second look, by split and condition.
@@ -71,11 +77,14 @@ class TrainedModel:
     """
 
     model: keras.Model
+    film: keras.Model | None
+    film_cohort: Cohort | None
     quantised: dict[str, Any]
     calibration: calibrate.Calibration
     history: list[dict[str, float]]
     look: SecondLook | None
     first: dict[str, LabelledScores]
+    alone: dict[str, dict[str, LabelledScores]]
     scores: dict[str, LabelledScores]
     splits: dict[str, HeldOut]
     split_scores: dict[str, dict[str, LabelledScores]]
@@ -84,41 +93,40 @@ class TrainedModel:
     fold_model: Callable[[int], keras.Model]
 
 
-def train_model(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work: Workspace) -> TrainedModel:
-    """Train one network for each fold and each split, calibrate on their scores, and train one on all images.
+def train_model(recipe: Recipe, cohort: Cohort, starts: Starts, work: Workspace) -> TrainedModel:
+    """Train the networks of each fold and each split, calibrate on their scores, and train on all images.
 
     Args:
         recipe: all choices.
         cohort: the images.
-        start: a network to tune further, or None.
+        starts: networks to tune further.
         work: the workspace.
 
     Raises:
         WrongInput: the recipe has splits, and a side of one has no image of a class.
     """
-    plan = TrainingPlan(recipe.network, recipe.fit, recipe.sampling, recipe.augment, start)
     splits = find_splits(recipe, cohort)
-    by_condition = conditions(recipe, cohort)
-    labels = _labels(recipe, cohort, by_condition, work)
-    logits = out_of_fold("student", plan, cohort, labels, with_views(by_condition), work)
-    held_out = score_splits(splits, plan, cohort, labels, by_condition, work)
+    networks = branches(recipe, cohort, _labels(recipe, cohort, work), starts)
+    by_condition = networks[0].by_condition
+    each = [branch.out_of_fold(work) for branch in networks]
+    logits = averaged(each)
+    held_out = _held_out(splits, networks, work)
     calibration = _calibration(recipe, cohort, logits, by_condition, held_out)
     first = _scored(cohort, logits, by_condition, calibration, None)
     look = calibrate.second_look(_pooled(first, cohort).p, recipe.calibrate)
     work.print_line("all images")
-    final = load_or_train(
-        "final", plan, select_examples(cohort, labels, np.ones(len(cohort), dtype=bool)), work
-    )
-    first_fold = fold_model("student", plan, cohort, labels, 0, work)
+    finals = [branch.final(work) for branch in networks]
+    models = [calibrated(final.model, calibration) for final in finals]
     return TrainedModel(
-        calibrated(final.model, calibration),
-        _quantised(
-            recipe, cohort, calibrated(first_fold, calibration), calibration.temperature, by_condition
-        ),
+        models[0],
+        models[1] if len(models) > 1 else None,
+        networks[1].cohort if len(models) > 1 else None,
+        _quantised(recipe, networks, calibration, work),
         calibration,
-        read_history(final.history),
+        read_history(finals[0].history),
         look,
         first,
+        _alone(networks, each, calibration),
         _scored(cohort, logits, by_condition, calibration, look),
         held_out,
         {
@@ -131,11 +139,11 @@ def train_model(recipe: Recipe, cohort: Cohort, start: keras.Model | None, work:
             "images": len(cohort),
             "patients": len({radiograph.patient for radiograph in cohort.radiographs}),
             "turned_away": len(cohort.rejected),
-            "parameters": int(final.model.count_params()),
-            "multiply_adds": multiply_adds(final.model),
+            "parameters": sum(int(model.count_params()) for model in models),
+            "multiply_adds": sum(multiply_adds(model) for model in models),
         },
         by_condition,
-        lambda number: fold_model("student", plan, cohort, labels, number, work),
+        lambda number: networks[0].of_fold(number, work),
     )
 
 
@@ -164,6 +172,12 @@ def write_bundle(
     out.mkdir(parents=True, exist_ok=True)
     trained.model.save(out / _REFERENCE)
     (out / _SERVED).write_bytes(served(recipe, trained.model, representative(recipe, cohort, finder)))
+    files = [_SERVED, _REFERENCE]
+    if trained.film is not None and trained.film_cohort is not None:
+        trained.film.save(out / _REFERENCE_FILM)
+        inputs = representative(recipe, trained.film_cohort, None)
+        (out / _SERVED_FILM).write_bytes(to_int8(trained.film, inputs))
+        files += [_SERVED_FILM, _REFERENCE_FILM]
     chosen_on = _pooled(trained.scores, cohort)
     worst_of = _conditions(recipe, cohort, trained)
     points = calibrate.operating_points(
@@ -184,6 +198,7 @@ def write_bundle(
         sections={
             "curves": curves,
             "spread": {name: _spread(*image_set, point) for name, image_set in sets.items()},
+            **_networks(recipe, cohort, trained, point),
             **_second_look(recipe, cohort, trained, point),
             **_splits(trained, worst_of, points, point),
         },
@@ -192,13 +207,19 @@ def write_bundle(
     plot_history(out / PLOT, trained.history)
     card.plot_roc(out / "roc.png", curves, points)
     card.plot_reliability(out / "reliability.png", curves)
-    card.write_card(out, described, (_SERVED, _REFERENCE))
+    card.write_card(out, described, files)
     return described
 
 
 def reference(bundle: Bundle) -> keras.Model:
     """Load the reference network of a bundle."""
     return keras.saving.load_model(bundle.file("tensorflow"), compile=False)
+
+
+def film_reference(bundle: Bundle) -> keras.Model | None:
+    """Load the reference of a bundle's film network; None: it has none."""
+    path = bundle.film_file("tensorflow")
+    return None if path is None else keras.saving.load_model(path, compile=False)
 
 
 def served(recipe: Recipe, model: keras.Model, inputs: NDArray[np.uint8]) -> bytes:
@@ -237,17 +258,48 @@ def representative(recipe: Recipe, cohort: Cohort, finder: LungFinder | None) ->
     return augmented_batch(cohort.grey, chosen, recipe.network.side, recipe.stress, seed, parts=parts)
 
 
-def _labels(
-    recipe: Recipe, cohort: Cohort, by_condition: Mapping[str, Condition], work: Workspace
-) -> NDArray[np.float32]:
+def _labels(recipe: Recipe, cohort: Cohort, work: Workspace) -> NDArray[np.float32]:
     """Return the training targets: the labels of the data set, mixed with the teacher's scores if there is one."""
     labels = targets(cohort.radiographs)
     teacher = recipe.teacher
     if teacher is None:
         return labels
+    by_condition = conditions(recipe, cohort)
     plan = TrainingPlan(teacher.network, teacher.fit, recipe.sampling, recipe.augment)
     teacher_logits = out_of_fold("teacher", plan, cohort, labels, by_condition, work)
     return distilled_targets(cohort, teacher_logits, by_condition, teacher.share, teacher.temperature)
+
+
+def _held_out(splits: Sequence[Split], networks: Sequence[Branch], work: Workspace) -> dict[str, HeldOut]:
+    """Return the held-out side of each split with the mean logits of the networks."""
+    each = [
+        score_splits(
+            splits,
+            branch.plan,
+            branch.cohort,
+            branch.labels,
+            branch.by_condition,
+            work,
+            branch.prefix,
+        )
+        for branch in networks
+    ]
+    return {
+        name: replace(held, logits=averaged([of_network[name].logits for of_network in each]))
+        for name, held in each[0].items()
+    }
+
+
+def _alone(
+    networks: Sequence[Branch], logits: Sequence[Logits], calibration: calibrate.Calibration
+) -> dict[str, dict[str, LabelledScores]]:
+    """Return the scores of each network alone, as if there were no other."""
+    if len(networks) == 1:
+        return {}
+    return {
+        name: _scored(branch.cohort, of_network, branch.by_condition, calibration, None)
+        for name, branch, of_network in zip(NETWORKS, networks, logits, strict=True)
+    }
 
 
 def _calibration(
@@ -261,31 +313,29 @@ def _calibration(
 
     Each condition has equal weight. With splits, the condition with the largest loss decides.
     """
-    evidence = _evidence(recipe, cohort, out_of_fold_logits, by_condition)
+    of_folds = _evidence(recipe, cohort, out_of_fold_logits, by_condition)
     if not held_out:
-        return calibrate.calibrate(calibrate.pooled(evidence))
+        return calibrate.calibrate(calibrate.pooled(of_folds))
     of_splits = [
         part
         for held in held_out.values()
         for part in _evidence(recipe, held.cohort, held.logits, held.conditions)
     ]
-    return calibrate.calibrate_worst([*evidence, *of_splits])
+    return calibrate.calibrate_worst([*of_folds, *of_splits])
 
 
 def _evidence(
     recipe: Recipe, cohort: Cohort, logits: Logits, by_condition: Mapping[str, Condition]
 ) -> list[calibrate.Evidence]:
     """Return what the folder's images say in each condition; the weights of a condition sum to 1."""
-    evidence = []
+    found = []
     for name, trial in by_condition.items():
         chosen = cohort.source[trial.of] == FOLDER
         radiographs = [cohort.radiographs[i] for i in trial.of[chosen]]
         pneumonia = np.array([radiograph.pneumonia for radiograph in radiographs])
         weights = calibrate.prevalence_weights(pneumonia, recipe.calibrate.prevalence)
-        evidence.append(
-            calibrate.Evidence(logits[name][chosen], targets(radiographs), weights / weights.sum())
-        )
-    return evidence
+        found.append(calibrate.Evidence(logits[name][chosen], targets(radiographs), weights / weights.sum()))
+    return found
 
 
 def _scored(
@@ -361,6 +411,20 @@ def _sets(
     return sets
 
 
+def _networks(recipe: Recipe, cohort: Cohort, trained: TrainedModel, point: OperatingPoint) -> dict[str, Any]:
+    """Return the figures of each network alone and of both, all of the first look, by set and network."""
+    if not trained.alone:
+        return {}
+    section: dict[str, Any] = {}
+    for name, scores in {**trained.alone, "both": trained.first}.items():
+        for of_set, image_set in _sets(recipe, cohort, scores).items():
+            figures, spread = measure(image_set[0], point.threshold), _spread(*image_set, point)
+            section.setdefault(of_set, {})[name] = {
+                metric: figures[metric] for metric in ("auc", "accuracy", "specificity", "recall")
+            } | {"auc_sd": spread["auc"]["sd"] if "auc" in spread else None}
+    return {"networks": section}
+
+
 def _second_look(
     recipe: Recipe, cohort: Cohort, trained: TrainedModel, point: OperatingPoint
 ) -> dict[str, Any]:
@@ -407,34 +471,41 @@ def _described(values: list[float]) -> dict[str, Any]:
 
 
 def _quantised(
-    recipe: Recipe,
-    cohort: Cohort,
-    model: keras.Model,
-    temperature: float,
-    by_condition: Mapping[str, Condition],
+    recipe: Recipe, networks: Sequence[Branch], calibration: calibrate.Calibration, work: Workspace
 ) -> dict[str, Any]:
-    """Measure the effects of int8: the first fold's network on the patients it did not see."""
-    finder = cohort.finders[0] if cohort.finders else None
-    held = np.flatnonzero((cohort.fold[by_condition[PLAIN].of] == 0) & (cohort.source == FOLDER))
-    inputs = by_condition[PLAIN].inputs[held]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / _SERVED
-        path.write_bytes(served(recipe, model, representative(recipe, cohort.at(cohort.fold != 0), finder)))
-        quantised = LiteRtRuntime(path).run(inputs)
-    compared = parity(model, quantised, inputs)
+    """Measure the effects of int8: the first fold's networks on the patients they did not see."""
+    cohort, plain = networks[0].cohort, networks[0].by_condition[PLAIN]
+    held = np.flatnonzero((cohort.fold[plain.of] == 0) & (cohort.source == FOLDER))
+    exact, quantised = [], []
+    for branch in networks:
+        model = calibrated(branch.of_fold(0, work), calibration)
+        finder = branch.cohort.finders[0] if branch.cohort.finders else None
+        inputs = branch.by_condition[PLAIN].inputs[held]
+        learnt = representative(recipe, branch.cohort.at(cohort.fold != 0), finder)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / _SERVED
+            path.write_bytes(served(recipe, model, learnt))
+            quantised.append(LiteRtRuntime(path).run(inputs))
+        exact.append(evidence(model, inputs))
+    before, after = _mean_evidence(exact), _mean_evidence(quantised)
     pneumonia = np.array([cohort.radiographs[i].pneumonia for i in held])
-    exact = model.predict(inputs[..., np.newaxis].astype(np.float32), batch_size=64, verbose=0)
-    before, after = (_p(evidence, temperature) for evidence in (exact, quantised))
+    temperature = calibration.temperature
     return {
-        **asdict(compared),
-        "auc_float": auc(pneumonia, before),
-        "auc_int8": auc(pneumonia, after),
+        **asdict(parity(before, after)),
+        "auc_float": auc(pneumonia, _p(before, temperature)),
+        "auc_int8": auc(pneumonia, _p(after, temperature)),
     }
 
 
-def _p(evidence: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+def _mean_evidence(of_networks: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Return the mean over the networks of the logits of each image, as if it had one place: shape (n, 1, 1, 3)."""
+    means = [places.mean(axis=(1, 2), keepdims=True, dtype=np.float64) for places in of_networks]
+    return np.asarray(np.mean(means, axis=0))
+
+
+def _p(places: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
     neutral = calibrate.Calibration(temperature, np.zeros(3))
-    return 1 - neutral.probabilities(evidence.astype(np.float64).mean(axis=(1, 2)))[:, 0]
+    return 1 - neutral.probabilities(places.mean(axis=(1, 2)))[:, 0]
 
 
 def _sources(recipe: Recipe, cohort: Cohort) -> list[dict[str, Any]]:

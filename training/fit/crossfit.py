@@ -124,8 +124,12 @@ def select_examples(cohort: Cohort, labels: NDArray[np.float32], chosen: NDArray
 
 def logits(model: keras.Model, inputs: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the logits of model inputs (m, side, side): the mean over the places, shape (m, 3)."""
-    evidence = model.predict(inputs[..., np.newaxis].astype(np.float32), batch_size=64, verbose=0)
-    return np.asarray(np.mean(evidence, axis=(1, 2), dtype=np.float64))
+    return np.asarray(np.mean(evidence(model, inputs), axis=(1, 2), dtype=np.float64))
+
+
+def evidence(model: keras.Model, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the logits of model inputs (m, side, side) at each place, shape (m, h, w, 3)."""
+    return np.asarray(model.predict(inputs[..., np.newaxis].astype(np.float32), batch_size=64, verbose=0))
 
 
 def distilled_targets(

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from training.data.radiographs import Radiograph
 from training.evaluation.scoring import NothingScored
 from training.robustness.changes import Change, changed, read_upright, seed_of
 from worker.card.band import is_far
 from worker.errors import RejectedImage
-from worker.inference.admission import Admission, Admitted
+from worker.inference.admission import Admission, Admitted, score_admitted
 from worker.inference.bundle import Bundle
 from worker.inference.classifier import Classifier
 from worker.inference.triage import Verdict, triage
@@ -106,8 +103,8 @@ class _Examiner:
 
     def answers(self, files: Sequence[bytes]) -> list[Answer]:
         results = [self._admitted(data) for data in files]
-        inputs = [result.model_input for result in results if isinstance(result, Admitted)]
-        scores = iter(self._scores(np.stack(inputs)) if inputs else ())
+        admitted = [result for result in results if isinstance(result, Admitted)]
+        scores = iter(self._scores(admitted) if admitted else ())
         return [
             Answer(None, None, result.code)
             if isinstance(result, RejectedImage)
@@ -121,10 +118,10 @@ class _Examiner:
         except RejectedImage as rejection:
             return rejection
 
-    def _scores(self, inputs: NDArray[np.uint8]) -> list[tuple[float, bool]]:
-        """Return the score of each input, and whether it is far from the training data."""
-        scores = self._classifier.predict_batch(inputs)
-        distances = [None] * len(inputs) if scores.distance is None else scores.distance.tolist()
+    def _scores(self, admitted: Sequence[Admitted]) -> list[tuple[float, bool]]:
+        """Return the score of each image, and whether it is far from the training data."""
+        scores = score_admitted(self._classifier, admitted)
+        distances = [None] * len(admitted) if scores.distance is None else scores.distance.tolist()
         return list(zip(scores.p_pneumonia.tolist(), map(is_far, distances), strict=True))
 
     def _scored(self, admitted: Admitted, p: float, far: bool) -> Answer:  # noqa: FBT001 - as `_scores` has it

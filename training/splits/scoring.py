@@ -39,6 +39,7 @@ def score_splits(
     labels: NDArray[np.float32],
     conditions: Mapping[str, Condition],
     work: Workspace,
+    prefix: str = "",
 ) -> dict[str, HeldOut]:
     """Train one network for each split, and score what the split holds out.
 
@@ -50,10 +51,13 @@ def score_splits(
         labels: training targets, shape (n, 3); each row sums to 1.
         conditions: the inputs of the whole cohort, by name.
         work: the workspace.
+        prefix: of the files in the workspace.
     """
     first_seed = plan.fit.seed + int(cohort.fold.max()) + 1
     return {
-        split.name: _held_out(split, plan.seeded(first_seed + number), cohort, labels, conditions, work)
+        split.name: _held_out(
+            split, plan.seeded(first_seed + number), cohort, labels, conditions, work, prefix
+        )
         for number, split in enumerate(splits)
     }
 
@@ -65,10 +69,11 @@ def _held_out(
     labels: NDArray[np.float32],
     conditions: Mapping[str, Condition],
     work: Workspace,
+    prefix: str,
 ) -> HeldOut:
     work.print_line(f"split {split.name}: {split.held_out.sum()} images are held out")
     examples = select_examples(cohort, labels, split.trained_on | (cohort.source == TABLE))
-    model = load_or_train(f"split-{split.name}", plan, examples, work).model
+    model = load_or_train(f"{prefix}split-{split.name}", plan, examples, work).model
     tried = restricted(conditions, split.held_out)
     scores = {name: logits(model, condition.inputs) for name, condition in with_views(tried).items()}
     return HeldOut(int(split.trained_on.sum()), cohort.at(split.held_out), tried, scores)

@@ -138,7 +138,7 @@ def original(image_id: int) -> ResponseReturnValue:
 @pages.get("/images/<id:image_id>/map.png")
 @needs(Permission.IMAGES)
 def activation(image_id: int) -> ResponseReturnValue:
-    """Send the activation map in the aspect ratio of the image, over the part that was scored."""
+    """Send the activation map in the aspect ratio of the image, over the film."""
     image, prediction = _scored(image_id)
     with dependencies().ledger.reading() as session:
         if blinding(session, [image]).hides_map(image):
@@ -148,7 +148,7 @@ def activation(image_id: int) -> ResponseReturnValue:
         prediction.map_height,
         prediction.map_width,
         _upright_size(image),
-        prediction.seen,
+        prediction.crop,
     )
     return Response(data, mimetype="image/png")
 

@@ -12,6 +12,8 @@ from typing import Any
 
 NETWORK, GATE, LUNGS = "model.tflite", "gate.tflite", "lungs.tflite"
 DISTANCE = "distance.npz"
+# The network that sees the whole film, beside one that sees the lungs.
+FILM = "film.tflite"
 # The values of the card's sections that scores and rejections depend on; the rest is for people.
 _OF_GATE, _OF_SECOND_LOOK = ("labels", "side", "threshold"), ("low", "high", "views")
 _OF_LUNGS, _OF_DISTANCE = ("margin", "least_area"), ("limit",)
@@ -25,8 +27,8 @@ SHIPPED = {
 def model_sha256(card: Mapping[str, Any]) -> str:
     """Return the identity of the model with this card: a SHA-256 in hex.
 
-    It covers the network, the preprocessing, the temperature, and the gate, the lung network, the second look and the
-    distance from the training data if there are any.
+    It covers the network, the preprocessing, the temperature, and the gate, the lung network, the film network, the second
+    look and the distance from the training data if there are any.
 
     Args:
         card: a card that `schema.ScoringCard` accepts.
@@ -45,6 +47,8 @@ def model_sha256(card: Mapping[str, Any]) -> str:
     for file, section, names in ((LUNGS, "lungs", _OF_LUNGS), (DISTANCE, "distance", _OF_DISTANCE)):
         if file in files:
             parts[section] = {"sha256": files[file]["sha256"], **_values(card, section, names)}
+    if FILM in files:
+        parts["film"] = files[FILM]["sha256"]
     return _sha256(parts)
 
 

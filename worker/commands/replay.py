@@ -135,7 +135,7 @@ def _compare(settings: Settings, image: Image, prediction: Prediction, model: Mo
     recorded = {name: round(getattr(prediction, name), _DECIMALS) for name in _NUMBERS}
     computed = {name: round(getattr(result, name), _DECIMALS) for name in _NUMBERS}
     population = _population(settings, scorer.bundle, image)
-    crop, lungs = _corners(prepared.crop), _corners(prepared.lungs)
+    crop, lungs = _corners(prepared.admitted.crop), _corners(prepared.admitted.lungs)
     return {
         "image": image.id,
         "model": model.sha256,

@@ -85,7 +85,7 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path, stated: Identity
         return document | {"outcome": "unreadable", "reason": f"The file cannot be read: {error.strerror}."}
     result = scorer.score([prepared])[0]
     numbers = {name: round(getattr(result, name), 6) for name in _NUMBERS}
-    parts = {"crop": prepared.crop, "lungs": prepared.lungs}
+    parts = {"crop": prepared.admitted.crop, "lungs": prepared.admitted.lungs}
     return (
         document
         | {"outcome": "scored", **numbers, "verdict": result.verdict}

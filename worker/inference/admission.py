@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from worker.errors import RejectedImage
 from worker.inference.bundle import Bundle
+from worker.inference.classifier import Classifier, Scores
 from worker.inference.exposure import normalise
 from worker.inference.film import Box
 from worker.inference.gate import Gate, open_gate
@@ -32,20 +34,24 @@ class Admitted:
 
     Attributes:
         model_input: grey values, shape (side, side).
+        film: the whole film, normalised, shape (s, s).
+        part: left, top, right and bottom of what the model input shows, as shares of the film; None: all of it.
         crop: the film, in pixels of the upright original; None: the whole picture.
         lungs: the part around the lungs that the model input shows, in the same pixels; None: it shows the whole film.
         size: width and height of the upright original, in pixels.
     """
 
     model_input: NDArray[np.uint8]
+    film: NDArray[np.uint8]
+    part: tuple[float, float, float, float] | None
     crop: Box | None
     lungs: Box | None
     size: tuple[int, int]
 
     @property
-    def seen(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of what the model input shows, as shares of the picture's width and height."""
-        part, (width, height) = self.lungs or self.crop or Box(0, 0, *self.size), self.size
+    def mapped(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of the film, which the map covers, as shares of the picture's width and height."""
+        part, (width, height) = self.crop or Box(0, 0, *self.size), self.size
         return part.left / width, part.top / height, part.right / width, part.bottom / height
 
 
@@ -96,12 +102,23 @@ class Admission:
     def _seen(self, film: Film, whole: NDArray[np.uint8]) -> Admitted:
         """Return the part of a film that the model sees; `whole` is the normalised film."""
         if self._lungs is None:
-            return Admitted(whole, film.crop, None, film.size)
+            return Admitted(whole, whole, None, film.crop, None, film.size)
         box = self._lungs.find(whole)
         if box is None:
             raise RejectedImage("no_lungs")
         model_input = normalise(cut(film.grey, box.edges, self._side))
-        return Admitted(model_input, film.crop, _in_original(box, film.part), film.size)
+        in_original = _in_original(box, film.part)
+        return Admitted(model_input, whole, box.edges, film.crop, in_original, film.size)
+
+
+def score_admitted(classifier: Classifier, images: Sequence[Admitted]) -> Scores:
+    """Score images with the model whose admission made them; there is at least one."""
+    parts = [image.part for image in images if image.part is not None]
+    return classifier.predict_batch(
+        np.stack([image.model_input for image in images]),
+        np.stack([image.film for image in images]),
+        np.array(parts) if parts else None,
+    )
 
 
 def _in_original(box: LungBox, film: Box) -> Box:

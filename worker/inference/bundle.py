@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker.card.identity import NETWORK, is_shipped, model_sha256
+from worker.card.identity import FILM, LUNGS, NETWORK, is_shipped, model_sha256
 from worker.card.loading import CARD, load_card, parse_section
 from worker.card.population import AgeRange
 from worker.card.schema import ScoringCard
@@ -19,6 +19,8 @@ from worker.inference.triage import OperatingPoint
 LABELS = ("normal", "bacterial", "viral")
 # The file that each runtime loads.
 RUNTIME_FILES = {"litert": NETWORK, "tensorflow": "model.keras"}
+# The same for the network that sees the whole film, if the bundle has one.
+FILM_FILES = {"litert": FILM, "tensorflow": "film.keras"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class Bundle:
     def file(self, runtime: str) -> Path:
         """Return the path of the file for a runtime, which is a key of `RUNTIME_FILES`."""
         return self.folder / RUNTIME_FILES[runtime]
+
+    def film_file(self, runtime: str) -> Path | None:
+        """Return the path of the film network for a runtime; None: the bundle has no film network."""
+        return self.folder / FILM_FILES[runtime] if FILM in self.card["files"] else None
 
     @property
     def verified(self) -> bool:
@@ -130,7 +136,11 @@ def _verify_meaning(folder: Path, card: ScoringCard) -> None:
 
 
 def _verify_files(folder: Path, card: ScoringCard, runtime: str) -> None:
-    for name in dict.fromkeys((RUNTIME_FILES["litert"], RUNTIME_FILES[runtime])):
+    needed = [RUNTIME_FILES["litert"], RUNTIME_FILES[runtime]]
+    if set(FILM_FILES.values()) & set(card.files):
+        # The average needs the network that sees the lungs.
+        needed += [FILM_FILES["litert"], FILM_FILES[runtime], LUNGS]
+    for name in dict.fromkeys(needed):
         if name not in card.files:
             raise ModelUnusable(f"{CARD} in {folder} does not name {name}.")
     for name, expected in card.files.items():

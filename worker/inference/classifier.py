@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -12,18 +13,16 @@ from numpy.typing import NDArray
 
 from worker import __version__
 from worker.errors import ModelUnusable
+from worker.inference.activation import FILM_MAP, log_odds, over_film, picture
 from worker.inference.bundle import Bundle
 from worker.inference.distance import DistanceMeasure, open_distance
-from worker.inference.runtime import open_runtime
+from worker.inference.lungs import WHOLE_SIDE
+from worker.inference.runtime import Runtime, open_runtime
 from worker.inference.second_look import average, views
 from worker.inference.softmax import softmax
 
-# The log-odds of pneumonia that an activation map shows as 255. In 161 original files, the median of the
-# strongest place is 6 in normal images, and 21 in images with pneumonia.
-FULL_SCALE = 24.0
-
-_NORMAL = 0
 _DIMENSIONS = 3
+Evidence = NDArray[np.float32] | NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,9 @@ class Scores:
     Attributes:
         probabilities: (normal, bacterial, viral), float64, shape (n, 3); each row adds up to 1.
         activation: the log-odds of pneumonia at each place, uint8, shape (n, h, w): 0 where normal is
-            more likely, 255 from `FULL_SCALE` up. The scale is the same for all images, so that a clear
+            more likely, 255 from `activation.FULL_SCALE` up. The scale is the same for all images, so that a clear
             image has a dark map. Log-odds are used because the probability is near 1 everywhere in a
-            flagged image.
+            flagged image. With `parts`, it is a map of the whole film.
         distance: from the training data in units of the limit, shape (n,); None: the model does not say.
     """
 
@@ -67,34 +66,55 @@ class Classifier:
         """
         self.bundle = bundle
         self._runtime = open_runtime(runtime, bundle.file(runtime))
+        film = bundle.film_file(runtime)
+        self._film: Runtime | None = None if film is None else open_runtime(runtime, film)
         self._distance = open_distance(bundle.folder, bundle.card)
         if self._distance is not None:
             self._check_features(self._distance)
 
-    def predict_batch(self, inputs: NDArray[np.uint8]) -> Scores:
+    def predict_batch(
+        self,
+        inputs: NDArray[np.uint8],
+        films: NDArray[np.uint8] | None = None,
+        parts: NDArray[np.float64] | None = None,
+    ) -> Scores:
         """Score images.
 
-        The network computes logits, which are divided by the calibration temperature of the bundle. Images
-        near the threshold get a second look, if the bundle has one. On one machine with one set of
-        versions, an image has the same numbers to the last bit in any batch.
+        The network computes logits, which are divided by the calibration temperature of the bundle. If the bundle has a
+        film network, the logits are the mean of both networks. Images near the threshold get a second look, if the bundle
+        has one. On one machine with one set of versions, an image has the same numbers to the last bit in any batch.
 
         Args:
             inputs: from `to_model_input`, shape (n, side, side); n may be 0.
+            films: the same images as whole films, shape (n, `WHOLE_SIDE`, `WHOLE_SIDE`); only a model with a film network
+                needs them.
+            parts: left, top, right and bottom of what the inputs show, as shares of the film, shape (n, 4); None: the inputs
+                show all of it.
 
         Raises:
-            ValueError: the inputs have another shape or type.
+            ValueError: the inputs or the films have another shape or type, or the films are missing.
         """
-        side = self.bundle.side
-        if inputs.dtype != np.uint8 or inputs.ndim != _DIMENSIONS or inputs.shape[1:] != (side, side):
-            raise ValueError(f"inputs must be uint8 (n, {side}, {side}), not {inputs.dtype} {inputs.shape}")
+        _expect_squares("inputs", inputs, self.bundle.side)
         evidence, distance = self._run(inputs)
-        scores = replace(scores_of(evidence, self.bundle.temperature), distance=distance)
+        looks: list[tuple[Runtime, NDArray[np.uint8], NDArray[np.float32]]] = [
+            (self._runtime, inputs, evidence)
+        ]
+        if self._film is not None:
+            if films is None or len(films) != len(inputs):
+                raise ValueError("this model needs the film of each input")
+            _expect_squares("films", films, WHOLE_SIDE)
+            looks.append((self._film, films, self._film.run(films)))
+        temperature = self.bundle.temperature
+        scores = replace(_scores([first for _, _, first in looks], temperature, parts), distance=distance)
         if self.bundle.second_look is not None:
             mask = self.bundle.second_look.selects(scores.p_pneumonia)
-            view_evidence = {name: self._runtime.run(view) for name, view in views(inputs[mask]).items()}
-            second_scores = scores_of(average(evidence[mask], view_evidence), self.bundle.temperature)
-            scores.probabilities[mask] = second_scores.probabilities
-            scores.activation[mask] = second_scores.activation
+            again = [
+                average(first[mask], {name: network.run(view) for name, view in views(images[mask]).items()})
+                for network, images, first in looks
+            ]
+            second = _scores(again, temperature, None if parts is None else parts[mask])
+            scores.probabilities[mask] = second.probabilities
+            scores.activation[mask] = second.activation
         return scores
 
     def _check_features(self, distance: DistanceMeasure) -> None:
@@ -127,25 +147,48 @@ class Classifier:
         }
 
 
-def scores_of(evidence: NDArray[np.float32] | NDArray[np.float64], temperature: float) -> Scores:
-    """Compute scores from the evidence.
+def scores_of(evidence: Evidence, temperature: float) -> Scores:
+    """Compute scores from the evidence of a network.
 
     Args:
         evidence: logits at each place, shape (n, h, w, 3).
         temperature: the divisor of the logits; above 1, probabilities are less extreme.
     """
-    scaled = evidence.astype(np.float64) / temperature
+    return _scores([evidence], temperature, None)
+
+
+def _scores(of_networks: Sequence[Evidence], temperature: float, parts: NDArray[np.float64] | None) -> Scores:
+    """Compute scores from the evidence of the network, and of the film network if there is one."""
+    scaled = [evidence.astype(np.float64) / temperature for evidence in of_networks]
+    count, labels = len(scaled[0]), scaled[0].shape[-1]
     # One image at a time, because the order in which numpy adds may depend on the size of the batch.
-    probabilities = [softmax(places.mean(axis=(0, 1))) for places in scaled]
-    activation = [_activation(places) for places in scaled]
+    probabilities = [softmax(_mean([places[i] for places in scaled])) for i in range(count)]
+    maps = [
+        _activation([places[i] for places in scaled], None if parts is None else parts[i].tolist())
+        for i in range(count)
+    ]
+    shape = scaled[0].shape[1:-1] if parts is None and len(scaled) == 1 else (FILM_MAP, FILM_MAP)
     return Scores(
-        np.array(probabilities, dtype=np.float64).reshape(-1, evidence.shape[-1]),
-        np.array(activation, dtype=np.uint8).reshape(evidence.shape[:-1]),
+        np.array(probabilities, dtype=np.float64).reshape(-1, labels),
+        np.array(maps, dtype=np.uint8).reshape(-1, *shape),
     )
 
 
-def _activation(places: NDArray[np.float64]) -> NDArray[np.uint8]:
-    normal = places[..., _NORMAL]
-    pneumonia: NDArray[np.float64] = np.logaddexp.reduce(np.delete(places, _NORMAL, axis=-1), axis=-1)
-    share = np.clip((pneumonia - normal) / FULL_SCALE, 0.0, 1.0)
-    return np.asarray(np.rint(255.0 * share), dtype=np.uint8)
+def _mean(of_networks: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the logits of one image: the mean over the places, and over the networks."""
+    return np.asarray(sum(places.mean(axis=(0, 1)) for places in of_networks) / len(of_networks))
+
+
+def _activation(
+    of_networks: Sequence[NDArray[np.float64]], part: Sequence[float] | None
+) -> NDArray[np.uint8]:
+    first, *film = (log_odds(places) for places in of_networks)
+    if part is None and not film:
+        return picture(first)
+    left, top, right, bottom = (0.0, 0.0, 1.0, 1.0) if part is None else part
+    return picture(over_film(first, (left, top, right, bottom), film[0] if film else None))
+
+
+def _expect_squares(name: str, images: NDArray[np.uint8], side: int) -> None:
+    if images.dtype != np.uint8 or images.ndim != _DIMENSIONS or images.shape[1:] != (side, side):
+        raise ValueError(f"{name} must be uint8 (n, {side}, {side}), not {images.dtype} {images.shape}")

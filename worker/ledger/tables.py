@@ -392,12 +392,12 @@ class Prediction(Base):
 
     @property
     def lungs(self) -> Corners | None:
-        """The part of the film that the network saw, in pixels of the upright original; None: all of it."""
+        """The part around the lungs that the network saw, in pixels of the upright original; None: the whole film."""
         return _corners(self.lungs_left, self.lungs_top, self.lungs_right, self.lungs_bottom)
 
     @property
     def seen(self) -> Corners | None:
-        """The part of the image that the network saw, and that the map covers; None: all of it."""
+        """The part of the image that the network saw: the lungs or the film; None: all of it."""
         return self.lungs or self.crop
 
     @property

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from worker.config import Settings
 from worker.errors import ModelUnusable
+from worker.inference.activation import FULL_SCALE
 from worker.inference.admission import Admission
 from worker.inference.bundle import load_bundle
-from worker.inference.classifier import FULL_SCALE, Classifier, Scores, scores_of
+from worker.inference.classifier import Classifier, Scores, scores_of
 from worker.inference.runtime import (
     LiteRtRuntime,
     Runtime,

@@ -127,6 +127,8 @@ def test_model_input_is_the_film_cut_to_the_lungs(admission: Admission, finder: 
     box = finder.find(whole_film(picture))
     assert box is not None
     assert np.array_equal(admitted.model_input, normalise(cut(picture, box.edges, 128)))
+    assert np.array_equal(admitted.film, whole_film(picture))
+    assert admitted.part == box.edges
     assert admitted.crop is None
     assert admitted.lungs is not None
     corners = (admitted.lungs.left, admitted.lungs.top, admitted.lungs.right, admitted.lungs.bottom)
@@ -143,7 +145,8 @@ def test_lungs_of_a_film_on_a_page_are_in_pixels_of_the_page(admission: Admissio
     assert admitted.crop is not None
     moved = (alone.left + 120, alone.top + 80, alone.right + 120, alone.bottom + 80)
     found = (admitted.lungs.left, admitted.lungs.top, admitted.lungs.right, admitted.lungs.bottom)
-    assert admitted.seen == pytest.approx(np.divide(found, page.size * 2))
+    film = (admitted.crop.left, admitted.crop.top, admitted.crop.right, admitted.crop.bottom)
+    assert admitted.mapped == pytest.approx(np.divide(film, page.size * 2))
     assert np.abs(np.subtract(found, moved)).max() <= SLACK * max(chest.size)
 
 

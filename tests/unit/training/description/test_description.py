@@ -207,13 +207,13 @@ def test_the_right_half_of_each_pair_shows_the_map(tiny: Path, chests: Path) -> 
     assert set(columns // quarter) == {1, 3}
 
 
-def test_the_map_covers_what_the_network_saw(tiny: Path, chests: Path) -> None:
+def test_the_map_covers_the_film(tiny: Path, chests: Path) -> None:
     images = score_images(load_bundle(tiny), list_folders(chests))
     strong = replace(
         images, scores=replace(images.scores, activation=np.full_like(images.scores.activation, 255))
     )
     dark = replace(images, scores=replace(images.scores, activation=np.zeros_like(images.scores.activation)))
-    half = replace(strong, seen=[(0.0, 0.0, 0.5, 1.0)] * len(images.seen))
+    half = replace(strong, mapped=[(0.0, 0.0, 0.5, 1.0)] * len(images.mapped))
     without, whole, left = (np.asarray(sheet(one, phantoms=False)) for one in (dark, strong, half))
     of_whole, of_left = ((each != without).any(axis=(0, 2)).sum() for each in (whole, left))
     assert of_left == pytest.approx(of_whole / 2, rel=0.05)

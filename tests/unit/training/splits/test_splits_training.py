@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 
 from tests.bundles import with_lungs
@@ -23,6 +24,7 @@ from worker.phantom import write_phantom
 
 NAMES = ("early_numbers", "shortcut_lies", "framing_lies")
 CONDITIONS = ("plain", "stressed", "restyled")
+REFERENCES = ("model.keras", "film.keras")
 
 
 @pytest.fixture(scope="module")
@@ -68,19 +70,21 @@ def test_killed_training_with_splits_resumes_to_the_same_bundle(
     assert child.returncode == -signal.SIGKILL
     assert state.is_file()
     again = subprocess.run([*command, str(out)], cwd=ROOT, capture_output=True, text=True, check=True)
-    # Two folds and the first split were finished; the second split goes on.
-    finished = set(re.findall(r"((?:student|split)\S*)-\w+\.keras exists already", again.stderr))
-    assert finished == {"student-1", "student-2", "split-early_numbers"}
+    # Both networks of two folds and the first split of one were finished; the second split goes on.
+    finished = set(re.findall(r"(\S*(?:fold|split)\S*)-\w+\.keras exists already", again.stderr))
+    assert finished == {"fold-1", "fold-2", "film-fold-1", "film-fold-2", "split-early_numbers"}
     assert "continuing after epoch 1" in again.stderr
     names = sorted(path.name for path in trained.iterdir())
     assert sorted(path.name for path in out.iterdir()) == names
     for name in names:
-        if name not in {"card.json", "README.md", "model.keras"}:
+        if name not in {"card.json", "README.md", *REFERENCES}:
             assert (out / name).read_bytes() == (trained / name).read_bytes(), name
     first, second = card_of(trained), card_of(out)
     for card in (first, second):
         # The archive of the reference has the time of writing in it; another day is another date.
-        del card["training"]["finished"], card["files"]["model.keras"]
+        del card["training"]["finished"]
+        for name in REFERENCES:
+            del card["files"][name]
     assert first == second
 
 
@@ -103,6 +107,24 @@ def test_card_has_the_figures_of_each_split_and_condition(trained: Path) -> None
         assert 0 < trained_on <= 48 - plain.n
     assert f"| Framing lies, plain | {found[2].sets[0].n} |" in (trained / "README.md").read_text()
     assert card["recipe"]["splits"] == {"early_numbers": 0.22, "shortcut_lies": 0.25, "framing_lies": 0.25}
+
+
+def test_bundle_has_both_networks_and_the_figures_of_each(trained: Path) -> None:
+    card = card_of(trained)
+    for runtime in ("litert", "tensorflow"):
+        bundle = load_bundle(trained, runtime)
+        film = bundle.film_file(runtime)
+        assert film is not None
+        # Tiny networks with other inputs and other weights.
+        assert film.read_bytes() != bundle.file(runtime).read_bytes()
+    for name in ("children", "children_stressed", "children_restyled"):
+        section = card["networks"][name]
+        assert list(section) == ["lungs", "film", "both"]
+        assert section["lungs"]["auc"] != section["film"]["auc"]
+        # One figure, two ways: of both networks without the second look.
+        assert section["both"]["auc"] == card["second_look"][name]["auc_at_first"]
+    models = [keras.saving.load_model(trained / name, compile=False) for name in REFERENCES]
+    assert card["training"]["parameters"] == sum(model.count_params() for model in models)
 
 
 def test_worst_condition_decides_the_points_of_the_bundle(trained: Path) -> None:
