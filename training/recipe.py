@@ -312,16 +312,12 @@ class Recipe(_Section):
         return self
 
     @model_validator(mode="after")
-    def _check_film(self) -> Recipe:
-        if self.film is not None and (self.lungs is None or self.teacher is not None):
-            raise ValueError("a section film needs a section lungs, and no section teacher")
-        return self
-
-    @model_validator(mode="after")
-    def _check_splits(self) -> Recipe:
-        if self.splits is not None and (self.lungs is None or self.teacher is not None):
-            # One split is made from the boxes around the lungs; and a teacher has seen the held-out patients.
-            raise ValueError("a section splits needs a section lungs, and no section teacher")
+    def _check_parts(self) -> Recipe:
+        for name in ("film", "splits"):
+            if getattr(self, name) is not None and (self.lungs is None or self.teacher is not None):
+                # Without lungs, the network sees the film already, and one split is made from the boxes around them. A teacher
+                # has seen the held-out patients, and it sees what one network sees.
+                raise ValueError(f"a section {name} needs a section lungs, and no section teacher")
         return self
 
 

@@ -25,6 +25,7 @@ from training.recipe import Recipe
 from worker.card.loading import CARD
 from worker.card.reading import figure_sets, read_card
 from worker.card.text import explained, label
+from worker.inference.activation import FILM_MAP
 from worker.inference.bundle import LABELS
 from worker.inference.triage import OperatingPoint
 
@@ -42,6 +43,10 @@ OUTPUT = (
     "calibration.temperature, gives the probabilities. The log-odds of pneumonia at each place form the "
     "activation map. An image whose p_pneumonia lies in the range of `second_look` is scored again, mirrored and "
     "enlarged, and the evidence of the three views is averaged."
+)
+OUTPUT_OF_TWO = (
+    " model.tflite sees the part of the film around the lungs, film.tflite the whole film. The mean of the logits of both "
+    "gives the probabilities, and the map covers the whole film."
 )
 INTENDED_USE = (
     "Research and education: to sort chest radiographs for a person who reads them. A score is never a diagnosis, "
@@ -134,7 +139,7 @@ def describe(
         "preliminary": preliminary,
         "intended_use": INTENDED_USE,
         "not_for": list(NOT_FOR),
-        "limits": limits(recipe.network.side, metrics),
+        "limits": limits(places(recipe), metrics),
         **_population(recipe),
         "labels": list(LABELS),
         "input": {
@@ -143,7 +148,7 @@ def describe(
             "dtype": "uint8",
             "preprocessing_version": recipe.preprocessing,
         },
-        "output": OUTPUT,
+        "output": OUTPUT + ("" if recipe.film is None else OUTPUT_OF_TWO),
         "calibration": {
             "temperature": temperature,
             "rule": calibration_rule.format(**chosen),
@@ -167,15 +172,20 @@ def _population(recipe: Recipe) -> dict[str, Any]:
     return {"population": {"age_years": {"min": youngest, "max": oldest}}}
 
 
-def limits(side: int, metrics: Mapping[str, Any]) -> list[str]:
-    """Return the limits that the card states; `side` is that of the input in pixels."""
+def places(recipe: Recipe) -> int:
+    """Return the rows, and columns, of a model's activation map."""
+    return recipe.network.side // STRIDE if recipe.lungs is None else FILM_MAP
+
+
+def limits(places: int, metrics: Mapping[str, Any]) -> list[str]:
+    """Return the limits that the card states; `places` is the number of rows of the activation map."""
     sets = [scored for scored in figure_sets(read_card({"metrics": metrics})) if "auc" in scored.figures]
     populations = [
         f"{scored.figures['auc']} on {label(scored.name)}" for scored in sets if not explained([scored.name])
     ]
     return [
         *([POPULATIONS.format(", ".join(populations))] if len(populations) > 1 else []),
-        *(sentence.format(places=side // STRIDE) for sentence in LIMITS),
+        *(sentence.format(places=places) for sentence in LIMITS),
     ]
 
 

@@ -18,6 +18,7 @@ from worker.card.reading import (
     Figure,
     FigureSet,
     Lowest,
+    NetworkFigures,
     Point,
     Split,
     Spread,
@@ -25,6 +26,7 @@ from worker.card.reading import (
     figure_sets,
     files,
     lowest,
+    networks,
     operating_points,
     particulars,
     read_card,
@@ -96,6 +98,7 @@ def render(raw: Mapping[str, Any]) -> str:
         splits=_splits(splits(card)),
         split_kinds=splits_explained(split.name for split in splits(card)),
         lowest=[_lowest(figures) for figures in lowest(card)],
+        networks=_networks(networks(card)),
         points=[_point(point) for point in points],
         calibration_rows=rows_of(card.calibration.model_extra),
         other_measurements=particulars(card),
@@ -178,6 +181,24 @@ def _splits(found: Sequence[Split]) -> Rows:
             ]
             for split in found
             for image_set in split.sets
+        ),
+    ]
+
+
+def _networks(found: Sequence[NetworkFigures]) -> Rows:
+    """Return the table of the networks, its header first: one row a set of images and network."""
+    if not found:
+        return []
+    metrics = list(dict.fromkeys(metric for row in found for metric in row.figures))
+    return [
+        ["", "Network", *map(title, metrics)],
+        *(
+            [
+                title(row.image_set),
+                label(row.network),
+                *(f"{row.figures[name]:.3f}" if name in row.figures else _NO_VALUE for name in metrics),
+            ]
+            for row in found
         ),
     ]
 

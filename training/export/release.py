@@ -47,10 +47,19 @@ from worker.inference.triage import OperatingPoint
 
 _SERVED, _REFERENCE = RUNTIME_FILES["litert"], RUNTIME_FILES["tensorflow"]
 _SERVED_FILM, _REFERENCE_FILM = FILM_FILES["litert"], FILM_FILES["tensorflow"]
-# The networks of a model by what they see, as the card names them.
-NETWORKS = ("lungs", "film")
+# The networks of a model by what they see, as the card names them, and their mean.
+NETWORKS = ("lungs", "film", "both")
+_OF_NETWORKS = ("auc", "recall", "specificity", "brier")
 # Metrics whose spread over the folds the card shows.
 _SPREAD = ("auc", "accuracy", "specificity", "recall", "three_class_accuracy")
+
+
+@dataclass(frozen=True)
+class NetworkScores:
+    """Calibrated scores of one network: out of fold by condition, and of held-out images by split and condition."""
+
+    of_folds: dict[str, LabelledScores]
+    of_splits: dict[str, dict[str, LabelledScores]]
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,7 @@ class TrainedModel:
         history: one entry an epoch of its training.
         look: the scores that get a second look.
         first: calibrated out-of-fold scores of the first look alone, by condition.
-        alone: calibrated out-of-fold scores of the first look of each network alone, by network and condition; empty: there
-            is one network.
+        networks: what each network says alone, and both, all without the second look; empty: there is one network.
         scores: the same with the second look, as the server computes them.
         splits: the held-out side of each split, by name.
         split_scores: calibrated scores of these, with the second look, by split and condition.
@@ -84,7 +92,7 @@ class TrainedModel:
     history: list[dict[str, float]]
     look: SecondLook | None
     first: dict[str, LabelledScores]
-    alone: dict[str, dict[str, LabelledScores]]
+    networks: dict[str, NetworkScores]
     scores: dict[str, LabelledScores]
     splits: dict[str, HeldOut]
     split_scores: dict[str, dict[str, LabelledScores]]
@@ -108,9 +116,9 @@ def train_model(recipe: Recipe, cohort: Cohort, starts: Starts, work: Workspace)
     splits = find_splits(recipe, cohort)
     networks = branches(recipe, cohort, _labels(recipe, cohort, work), starts)
     by_condition = networks[0].by_condition
-    each = [branch.out_of_fold(work) for branch in networks]
-    logits = averaged(each)
-    held_out = _held_out(splits, networks, work)
+    of_folds = [branch.out_of_fold(work) for branch in networks]
+    of_splits = [_held_out(splits, branch, work) for branch in networks]
+    logits, held_out = averaged(of_folds), _averaged(of_splits)
     calibration = _calibration(recipe, cohort, logits, by_condition, held_out)
     first = _scored(cohort, logits, by_condition, calibration, None)
     look = calibrate.second_look(_pooled(first, cohort).p, recipe.calibrate)
@@ -126,13 +134,12 @@ def train_model(recipe: Recipe, cohort: Cohort, starts: Starts, work: Workspace)
         read_history(finals[0].history),
         look,
         first,
-        _alone(networks, each, calibration),
+        _network_scores(cohort, by_condition, [*of_folds, logits], [*of_splits, held_out], calibration)
+        if len(networks) > 1
+        else {},
         _scored(cohort, logits, by_condition, calibration, look),
         held_out,
-        {
-            name: _scored(held.cohort, held.logits, held.conditions, calibration, look)
-            for name, held in held_out.items()
-        },
+        _scored_splits(held_out, calibration, look),
         {
             "seed": recipe.fit.seed,
             "finished": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -270,35 +277,17 @@ def _labels(recipe: Recipe, cohort: Cohort, work: Workspace) -> NDArray[np.float
     return distilled_targets(cohort, teacher_logits, by_condition, teacher.share, teacher.temperature)
 
 
-def _held_out(splits: Sequence[Split], networks: Sequence[Branch], work: Workspace) -> dict[str, HeldOut]:
+def _held_out(splits: Sequence[Split], branch: Branch, work: Workspace) -> dict[str, HeldOut]:
+    return score_splits(
+        splits, branch.plan, branch.cohort, branch.labels, branch.by_condition, work, branch.prefix
+    )
+
+
+def _averaged(of_networks: Sequence[dict[str, HeldOut]]) -> dict[str, HeldOut]:
     """Return the held-out side of each split with the mean logits of the networks."""
-    each = [
-        score_splits(
-            splits,
-            branch.plan,
-            branch.cohort,
-            branch.labels,
-            branch.by_condition,
-            work,
-            branch.prefix,
-        )
-        for branch in networks
-    ]
     return {
-        name: replace(held, logits=averaged([of_network[name].logits for of_network in each]))
-        for name, held in each[0].items()
-    }
-
-
-def _alone(
-    networks: Sequence[Branch], logits: Sequence[Logits], calibration: calibrate.Calibration
-) -> dict[str, dict[str, LabelledScores]]:
-    """Return the scores of each network alone, as if there were no other."""
-    if len(networks) == 1:
-        return {}
-    return {
-        name: _scored(branch.cohort, of_network, branch.by_condition, calibration, None)
-        for name, branch, of_network in zip(NETWORKS, networks, logits, strict=True)
+        name: replace(held, logits=averaged([splits[name].logits for splits in of_networks]))
+        for name, held in of_networks[0].items()
     }
 
 
@@ -357,6 +346,32 @@ def _scored(
     return scored
 
 
+def _scored_splits(
+    held_out: Mapping[str, HeldOut], calibration: calibrate.Calibration, look: SecondLook | None
+) -> dict[str, dict[str, LabelledScores]]:
+    return {
+        name: _scored(held.cohort, held.logits, held.conditions, calibration, look)
+        for name, held in held_out.items()
+    }
+
+
+def _network_scores(
+    cohort: Cohort,
+    by_condition: Mapping[str, Condition],
+    of_folds: Sequence[Logits],
+    of_splits: Sequence[Mapping[str, HeldOut]],
+    calibration: calibrate.Calibration,
+) -> dict[str, NetworkScores]:
+    """Return the scores by the names in `NETWORKS`, in the order of the logits."""
+    return {
+        name: NetworkScores(
+            _scored(cohort, logits, by_condition, calibration, None),
+            _scored_splits(held_out, calibration, None),
+        )
+        for name, logits, held_out in zip(NETWORKS, of_folds, of_splits, strict=True)
+    }
+
+
 def _pooled(scores: Mapping[str, LabelledScores], cohort: Cohort) -> LabelledScores:
     """Return the folder's images of all conditions, each condition equally often."""
     parts = []
@@ -412,17 +427,19 @@ def _sets(
 
 
 def _networks(recipe: Recipe, cohort: Cohort, trained: TrainedModel, point: OperatingPoint) -> dict[str, Any]:
-    """Return the figures of each network alone and of both, all of the first look, by set and network."""
-    if not trained.alone:
-        return {}
+    """Return the figures of each network alone and of both, by the name of the set and the network."""
     section: dict[str, Any] = {}
-    for name, scores in {**trained.alone, "both": trained.first}.items():
-        for of_set, image_set in _sets(recipe, cohort, scores).items():
-            figures, spread = measure(image_set[0], point.threshold), _spread(*image_set, point)
-            section.setdefault(of_set, {})[name] = {
-                metric: figures[metric] for metric in ("auc", "accuracy", "specificity", "recall")
-            } | {"auc_sd": spread["auc"]["sd"] if "auc" in spread else None}
-    return {"networks": section}
+    for name, scores in trained.networks.items():
+        sets = {of_set: scored for of_set, (scored, _) in _sets(recipe, cohort, scores.of_folds).items()}
+        sets |= {
+            f"{split}, {condition}": scored
+            for split, by_condition in scores.of_splits.items()
+            for condition, scored in by_condition.items()
+        }
+        for of_set, scored in sets.items():
+            figures = measure(scored, point.threshold)
+            section.setdefault(of_set, {})[name] = {metric: figures[metric] for metric in _OF_NETWORKS}
+    return {"networks": section} if section else {}
 
 
 def _second_look(

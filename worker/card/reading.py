@@ -113,6 +113,15 @@ class Split:
 
 
 @dataclass(frozen=True)
+class NetworkFigures:
+    """Metrics of one network of a model on a set of images, or of the mean of its networks."""
+
+    image_set: str
+    network: str
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Lowest:
     """The lowest sensitivity and specificity of an operating point in any condition, each with its condition."""
 
@@ -191,6 +200,15 @@ def splits(card: Card) -> list[Split]:
         Split(name, found)
         for name, conditions in card.splits.held_out.items()
         if (found := [_figure_set(*named) for named in _image_sets(conditions).items()])
+    ]
+
+
+def networks(card: Card) -> list[NetworkFigures]:
+    """Return the section `networks`: what each network reaches alone, and both; none for a model with one network."""
+    return [
+        NetworkFigures(image_set, name, figures)
+        for image_set, of_networks in card.networks.items()
+        for name, figures in of_networks.items()
     ]
 
 

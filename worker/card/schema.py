@@ -242,6 +242,7 @@ class Card(TolerantSection):
     operating_point_rule: str = ""
     metrics: dict[str, Any] = {}
     spread: dict[str, Any] = {}
+    networks: dict[str, OnErrorOmit[dict[str, OnErrorOmit[dict[str, OnErrorOmit[float]]]]]] = {}
     curves: dict[str, OnErrorOmit[CurvesSection]] = {}
     splits: SplitsSection = SplitsSection()
     data: dict[str, Any] = {}

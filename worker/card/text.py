@@ -31,6 +31,8 @@ _LABELS = {
     "distance": "distance from the training data",
     "beyond": "share beyond the limit,",
     "cpu_percent": "CPU limit in per cent",
+    "film": "whole film",
+    "both": "mean of both",
 }
 # Explanations of the last word of an image set's name.
 _VARIANTS = {

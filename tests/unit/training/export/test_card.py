@@ -70,7 +70,7 @@ def test_worker_reads_the_written_card(bundle: Path) -> None:
     assert loaded.temperature == 0.9
     assert set(loaded.operating_points) == {"screen", "balanced", "rule-in"}
     assert loaded.operating_point.name == recipe.calibrate.default
-    assert card.limits(recipe.network.side, loaded.card["metrics"]) == loaded.card["limits"]
+    assert card.limits(card.places(recipe), loaded.card["metrics"]) == loaded.card["limits"]
 
 
 def test_card_states_the_population_of_the_recipe(bundle: Path) -> None:
@@ -116,11 +116,11 @@ def test_lists_of_numbers_are_on_one_line(tmp_path: Path) -> None:
 
 
 def test_limits_state_the_auc_of_each_population() -> None:
-    first, *others = card.limits(128, a_card()["metrics"])
+    first, *others = card.limits(128 // card.STRIDE, a_card()["metrics"])
     assert re.search(r"AUC is 0\.\d+ \[.*\] on children, 0\.\d+ \[.*\] on adults\.", first)
     assert "stressed" not in first
     assert any("8 x 8 places" in other for other in others)
-    assert card.limits(128, {"children": a_card()["metrics"]["children"]}) == others
+    assert card.limits(128 // card.STRIDE, {"children": a_card()["metrics"]["children"]}) == others
 
 
 def test_curve_points_are_few_and_on_the_curve() -> None:

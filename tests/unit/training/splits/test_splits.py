@@ -114,12 +114,15 @@ def test_side_without_a_class_is_an_error(recipe: Recipe, cohort: Cohort) -> Non
         find_splits(recipe, replace(cohort, radiographs=unnumbered))
 
 
-def test_recipe_with_splits_needs_lungs_and_no_teacher(recipe: Recipe) -> None:
-    said = recipe.model_dump()
+@pytest.mark.parametrize(("section", "without"), [("splits", "film"), ("film", "splits")])
+def test_recipe_with_this_section_needs_lungs_and_no_teacher(
+    recipe: Recipe, section: str, without: str
+) -> None:
+    said = recipe.model_dump() | {without: None}
     teacher = {"network": said["network"], "fit": said["fit"], "share": 0.5, "temperature": 1.0}
     for change in ({"lungs": None}, {"teacher": teacher}):
         with pytest.raises(
-            ValueError, match="a section splits needs a section lungs, and no section teacher"
+            ValueError, match=f"a section {section} needs a section lungs, and no section teacher"
         ):
             Recipe.model_validate(said | change)
 

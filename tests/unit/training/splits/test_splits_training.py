@@ -123,6 +123,12 @@ def test_bundle_has_both_networks_and_the_figures_of_each(trained: Path) -> None
         assert section["lungs"]["auc"] != section["film"]["auc"]
         # One figure, two ways: of both networks without the second look.
         assert section["both"]["auc"] == card["second_look"][name]["auc_at_first"]
+    for split in NAMES:
+        for condition in CONDITIONS:
+            assert list(card["networks"][f"{split}, {condition}"]) == ["lungs", "film", "both"]
+    row = card["networks"]["early_numbers, restyled"]["film"]
+    figures = " | ".join(f"{row[metric]:.3f}" for metric in ("auc", "recall", "specificity", "brier"))
+    assert f"| Early numbers, restyled | whole film | {figures} |" in (trained / "README.md").read_text()
     models = [keras.saving.load_model(trained / name, compile=False) for name in REFERENCES]
     assert card["training"]["parameters"] == sum(model.count_params() for model in models)
 
