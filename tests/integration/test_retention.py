@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text, update
 
+from tests import commands
 from tests.conftest import HANG_S
 from tests.filling import AT, assert_consistent, image, known_reader
 from tests.integration.test_erasing import files_with, keep_pack, wrong
@@ -255,20 +255,13 @@ def test_command_says_what_would_go_and_removes_it(night: Night) -> None:
         session.execute(text("UPDATE image SET received_at = '2020-01-01 00:00:00.000000'"))
 
     def run(*arguments: str) -> dict[str, Any]:
-        completed = subprocess.run(
-            [sys.executable, "-m", "worker.cli", "retention", *arguments, "--json"],
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "NIGHTREAD_DATA": str(night.settings.data),
-                "NIGHTREAD_DATABASE_URL": night.settings.database,
-                "NIGHTREAD_KEEP_BYTES_DAYS": "30",
-            },
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=HANG_S,
-        )
+        environment = {
+            "NIGHTREAD_DATA": str(night.settings.data),
+            "NIGHTREAD_DATABASE_URL": night.settings.database,
+            "NIGHTREAD_KEEP_BYTES_DAYS": "30",
+        }
+        completed = commands.run("retention", *arguments, "--json", environment=environment, seconds=HANG_S)
+        completed.check_returncode()
         document: dict[str, Any] = json.loads(completed.stdout)
         return document
 
