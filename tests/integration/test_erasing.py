@@ -45,9 +45,9 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture
-def night(tmp_path: Path, database_url: str, drawings: list[Path]) -> Iterator[Night]:
+def night(tmp_path: Path, ledger_url: str, drawings: list[Path]) -> Iterator[Night]:
     """Return two read images with packs of renditions; the names, the run and the note name the patient."""
-    made = open_night(tmp_path / "data", database_url=database_url)
+    made = open_night(tmp_path / "data", database_url=ledger_url)
     made.accept(drawings, run=f"films of {PATIENT}", names=[f"{PATIENT} {n}.jpg" for n in (1, 2)])
     made.score({1: 0.9, 2: 0.8})
     reader_id = known_reader(made.ledger)
@@ -293,7 +293,7 @@ def nightread(night: Night, *arguments: str, answer: str = "") -> subprocess.Com
     return completed
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 def test_command_says_what_goes_asks_and_erases(night: Night) -> None:
     dry = nightread(night, "erase", "1", "--why", "asked for", "--dry-run", "--json")
     plan = json.loads(dry.stdout)
@@ -325,7 +325,7 @@ def test_command_says_what_goes_asks_and_erases(night: Night) -> None:
     assert wrong(night) == []
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
@@ -346,7 +346,7 @@ def test_command_that_cannot_be_followed_erases_nothing(
     assert image(night.ledger, 1).state == "scored"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 def test_replay_of_an_erased_image_says_so(night: Night) -> None:
     erase(night, 1)
     completed = nightread(night, "replay", "1")
