@@ -10,6 +10,9 @@ BIN := .venv-dev/bin
 # Make would take a comma as the end of an argument.
 comma := ,
 
+# The tests start hundreds of processes. Without bytecode, each would compile every module of the program again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run setup wheels test-fast test-slow test coverage-report check hooks bench bench-dicom bench-hospital bench-ledger bench-reading chaos fuzz mutants train release-model pictures clean
 

@@ -69,8 +69,9 @@ def measure(settings: Settings, count: int, rounds: int, width: int) -> dict[str
         }
         measured: dict[str, list[_Round]] = {syntax: [] for syntax in objects}
         for number in range(rounds):
-            for syntax, files in objects.items():
-                measured[syntax].append(_round(settings, files, workspace, loop_first=number % 2 == 0))
+            for place, (syntax, files) in enumerate(objects.items()):
+                loop_first = (number + place) % 2 == 0
+                measured[syntax].append(_round(settings, files, workspace, loop_first=loop_first))
                 click.echo(f"round {number + 1}, {syntax}: {_rates(measured[syntax][-1])}", err=True)
         syntaxes = {syntax: _summary(objects[syntax], each) for syntax, each in measured.items()}
     return {

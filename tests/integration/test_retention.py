@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text, update
 
+from tests import commands
 from tests.conftest import HANG_S
 from tests.filling import AT, assert_consistent, image, known_reader
 from tests.integration.test_erasing import files_with, keep_pack, wrong
@@ -46,9 +46,9 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture
-def night(tmp_path: Path, database_url: str, drawings: list[Path]) -> Iterator[Night]:
+def night(tmp_path: Path, ledger_url: str, drawings: list[Path]) -> Iterator[Night]:
     """Return four images: 1 was read, 2 is flagged and unread, 3 is pending, 4 was rejected after a retry."""
-    made = open_night(tmp_path / "data", database_url=database_url)
+    made = open_night(tmp_path / "data", database_url=ledger_url)
     made.accept(drawings, run=f"films of {PATIENT}", names=[f"{PATIENT} {n}.jpg" for n in (1, 2, 3, 4)])
     made.accept(drawings[:1], run=RUN, names=[f"copy of {PATIENT}.jpg"])
     made.score({1: 0.9, 2: 0.8}, rejected=[4])
@@ -240,7 +240,7 @@ def test_reasons_of_protocols_and_thresholds_are_removed(later: Night) -> None:
     assert_consistent(later.ledger)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 def test_removed_texts_are_in_no_file(later: Night) -> None:
     with later.ledger.transaction() as session:
         session.execute(update(Image).where(Image.id.in_([2, 3])).values(state="rejected", review_state=None))
@@ -249,26 +249,19 @@ def test_removed_texts_are_in_no_file(later: Night) -> None:
     assert files_with(later, PATIENT.encode()) == []
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 def test_command_says_what_would_go_and_removes_it(night: Night) -> None:
     with night.ledger.transaction() as session:
         session.execute(text("UPDATE image SET received_at = '2020-01-01 00:00:00.000000'"))
 
     def run(*arguments: str) -> dict[str, Any]:
-        completed = subprocess.run(
-            [sys.executable, "-m", "worker.cli", "retention", *arguments, "--json"],
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "NIGHTREAD_DATA": str(night.settings.data),
-                "NIGHTREAD_DATABASE_URL": night.settings.database,
-                "NIGHTREAD_KEEP_BYTES_DAYS": "30",
-            },
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=HANG_S,
-        )
+        environment = {
+            "NIGHTREAD_DATA": str(night.settings.data),
+            "NIGHTREAD_DATABASE_URL": night.settings.database,
+            "NIGHTREAD_KEEP_BYTES_DAYS": "30",
+        }
+        completed = commands.run("retention", *arguments, "--json", environment=environment, seconds=HANG_S)
+        completed.check_returncode()
         document: dict[str, Any] = json.loads(completed.stdout)
         return document
 

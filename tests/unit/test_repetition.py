@@ -8,7 +8,7 @@ import sys
 
 WAITS_TWICE = """
 import os, signal
-from worker.repetition import stopping_on_signals
+from worker.stopping import stopping_on_signals
 with stopping_on_signals() as stop:
     os.kill(os.getpid(), signal.SIGTERM)
     print("stopped" if stop.wait(60) else "no signal", flush=True)

@@ -20,7 +20,8 @@ from worker.queue.memory_limit import limit_memory
 from worker.receiving.counting import Counts
 from worker.receiving.server import Receiver
 from worker.receiving.storing import Storing
-from worker.repetition import run_repeatedly, stop_on_signals
+from worker.repetition import run_repeatedly
+from worker.stopping import stop_on_signals
 from worker.store import open_store
 
 log = structlog.get_logger(__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,21 @@ CARD: dict[str, object] = {
 }
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Night:
-    """A site with enough readings, two images of each patient."""
-    night = open_night(tmp_path / "site")
+@pytest.fixture(scope="module")
+def read_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with enough readings, two images of each patient, to copy."""
+    data = tmp_path_factory.mktemp("read") / "site"
+    night = open_night(data)
     read_site(night.ledger, patients=True, card=CARD)
-    return night
+    night.ledger.close()
+    return data
+
+
+@pytest.fixture
+def site(tmp_path: Path, read_data: Path) -> Night:
+    """A site with enough readings."""
+    shutil.copytree(read_data, tmp_path / "site")
+    return open_night(tmp_path / "site")
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from tests.cards import a_card
 from tests.filling import assert_consistent, known_model
@@ -27,11 +28,24 @@ def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ledger:
     return current_ledger(Settings(data=tmp_path / "data").database)
 
 
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a ledger with enough readings, to copy."""
+    file = tmp_path_factory.mktemp("read") / "ledger.sqlite3"
+    made = current_ledger(f"sqlite:///{file}")
+    read_site(made, card=a_card())
+    made.close()
+    return file
+
+
 @pytest.fixture
-def site(ledger: Ledger) -> Ledger:
+def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read: Path) -> Ledger:
     """A ledger with enough readings."""
-    read_site(ledger, card=a_card())
-    return ledger
+    monkeypatch.setenv("NIGHTREAD_DATA", str(tmp_path / "data"))
+    settings = Settings(data=tmp_path / "data")
+    settings.data.mkdir()
+    shutil.copy(read, str(make_url(settings.database).database))
+    return Ledger(settings.database)
 
 
 def run(*arguments: str, answer: str = "", command: str = "calibration") -> Result:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from tests import commands
 from tests.conftest import HANG_S
 from tests.filling import fill, known_reader
 from tests.ledgers import current_ledger
@@ -30,14 +31,7 @@ pytestmark = pytest.mark.slow
 
 
 def nightread(*arguments: str | bytes, **environment: str) -> subprocess.CompletedProcess[str]:
-    completed = subprocess.run(
-        [sys.executable, "-m", "worker.cli", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_S,
-    )
+    completed = commands.run(*arguments, environment=environment, seconds=HANG_S)
     assert "Traceback" not in completed.stderr, completed.stderr
     return completed
 

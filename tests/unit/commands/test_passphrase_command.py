@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-import sys
 
 import pytest
 from sqlalchemy import select
 
+from tests import commands
 from tests.conftest import HANG_S
 from tests.ledgers import current_ledger
 from tests.signing_in import session_key
 from worker import cli_people
-from worker.config import ROOT, Settings
+from worker.config import Settings
 from worker.ledger.session import Ledger
 from worker.ledger.tables import AuditEvent, BrowserSession, User
 from worker.passphrases import rules
@@ -23,7 +23,6 @@ from worker.passphrases.hashing import matches
 pytestmark = pytest.mark.slow
 
 OWN = "sieben müde Füchse am Ofen"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
 
 
 @pytest.fixture
@@ -35,17 +34,9 @@ def ledger() -> Ledger:
 
 
 def passphrase(typed: bytes, name: str = "Ada") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "worker.cli", "users", "passphrase", name],
-        input=typed,
-        env=ENVIRONMENT,
-        capture_output=True,
-        check=False,
-        timeout=HANG_S,
-    )
-    stdout, stderr = done.stdout.decode(), done.stderr.decode()
-    assert "Traceback" not in stderr
-    return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
+    done = commands.run("users", "passphrase", name, stdin=typed, seconds=HANG_S)
+    assert "Traceback" not in done.stderr
+    return done
 
 
 def stored(ledger: Ledger) -> str | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import commands
 from tests.conftest import HANG_S
 from tests.ledgers import current_ledger
 from worker.config import Settings
@@ -28,8 +28,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "worker.cli", "users", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_S)
+    return commands.run("users", *arguments, seconds=HANG_S)
 
 
 def listed() -> list[dict[str, object]]:
@@ -51,12 +50,8 @@ def test_added_person_gets_a_link(data: Ledger) -> None:
 
 def test_reset_person_has_a_link_and_nothing_else(data: Ledger) -> None:
     run("add", "Ada", "--role", "administrator")
-    subprocess.run(
-        [sys.executable, "-m", "worker.cli", "users", "passphrase", "Ada"],
-        input=b"an owl counts the stairs\n",
-        check=True,
-        timeout=HANG_S,
-    )
+    typed = b"an owl counts the stairs\n"
+    commands.run("users", "passphrase", "Ada", stdin=typed, seconds=HANG_S).check_returncode()
     reset = run("reset", "Ada")
     assert (reset.returncode, reset.stdout[:30]) == (0, "http://localhost:8123/sign-in/")
     with data.reading() as session:

@@ -24,10 +24,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def night(tmp_path: Path, database_url: str) -> Iterator[Night]:
+def night(tmp_path: Path, ledger_url: str) -> Iterator[Night]:
     """A flagged, an uncertain and a clear image."""
     made = scored_night(
-        tmp_path / "data", (0.9, 0.5, 0.1), tmp_path, width=200, database_url=database_url, restart_pause_s=1
+        tmp_path / "data", (0.9, 0.5, 0.1), tmp_path, width=200, database_url=ledger_url, restart_pause_s=1
     )
     yield made
     made.ledger.close()
