@@ -8,7 +8,7 @@ of each range are taken and then merged, so the cost does not depend on the numb
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -65,6 +65,16 @@ class Cursor:
         part = next((part for part in Part if part and text.startswith(part)), Part.SCORED)
         key, image_id = text.removeprefix(part).split("_")
         return cls(float(key), int(image_id), part)
+
+    @property
+    def just_above(self) -> Cursor:
+        """The place directly above: what follows it in the list begins with the image at this place."""
+        return replace(self, image_id=self.image_id - 1)
+
+    @property
+    def just_below(self) -> Cursor:
+        """The place directly below: what precedes it in the list ends with the image at this place."""
+        return replace(self, image_id=self.image_id + 1)
 
     @property
     def arrived(self) -> datetime:

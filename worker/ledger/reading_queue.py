@@ -73,7 +73,7 @@ def queue(
         above = walk(session, question, before, size + 1, upwards=True)
         if len(above.places) > size or above.stopped:
             shown = list(reversed(above.places[:size]))
-            last = shown[-1] if shown else before
+            last = shown[-1] if shown else before.just_above
             follows = walk(session, question, last, 1)
             has_next = bool(follows.places or follows.stopped)
             start = shown[0] if len(above.places) > size else above.stopped
@@ -82,7 +82,7 @@ def queue(
     below = walk(session, question, None if before else after, size + 1)
     shown = list(below.places[:size])
     end = shown[-1] if len(below.places) > size else below.stopped
-    start = None if before or after is None else shown[0] if shown else after
+    start = None if before or after is None else shown[0] if shown else after.just_below
     return _page(session, question, shown, start, end, below.stopped)
 
 
