@@ -1,7 +1,8 @@
 """Measures the monitor on a simulated hospital with known truth: `python -m bench.hospital`, or a part of it.
 
 - *quiet*: years without any change. How many false alarms does the whole page raise a year?
-- *eventful*: years with a winter, a new scanner and a group on which the model fails. After how many days is each found?
+- *eventful*: years with a winter, a new scanner, a source with more images far from the training data, and a group on which the
+  model fails. After how many days is each found?
 - *coverage*: groups of images of several sizes, drawn many times. How often do the intervals of 95 % hold the truth?
 
 It exits with 1 if a promise of docs/monitoring.md is not kept. Progress goes to stderr.
@@ -101,6 +102,16 @@ PLANTED = (
         rose=None,
         causes=(Cause.MODEL, Cause.BOTH),
         within=3,
+    ),
+    Planted(
+        "three times as many images of a source are far from the training data",
+        date(2026, 4, 1),
+        ("source", "folder"),
+        (Figure.FAR,),
+        rose=True,
+        # It is told by itself: whether patients or machines changed, nobody can see in it.
+        causes=tuple(Cause),
+        within=7,
     ),
     Planted(
         "the model fails on a group: any sign of it",

@@ -42,6 +42,8 @@ WITHOUT_SIGNS, WITH_SIGNS = (-2.4, 1.2), (1.9, 1.6)
 BAND_LOW, BAND_HIGH = 0.35, 0.5
 DRAWN = 0.05
 READER_ERRS, NOT_JUDGED = 0.01, 0.005
+# The share of images far from the training data.
+FAR = 0.01
 REJECTED = {"not_a_chest": 0.01, "on_a_page": 0.005}
 _CLEAR, _UNCERTAIN, _FLAGGED = range(3)
 _UNREAD, _WITH, _WITHOUT, _NOT_JUDGED = range(4)
@@ -56,13 +58,17 @@ class Plan:
         scanner: the name of a machine, the day of its replacement, and by how much the logits of its scores then rise.
         failure: a dimension and its group, the day from which the model fails on it, and by how much the logits of its images
             with signs then fall.
-        days_vary: how much the share with signs varies from day to day: the standard deviation of its logarithm.
+        more_far: a dimension and its group, the day from which more of its images are far from the training data, and how many
+            times as many.
+        days_vary: how much the share with signs, and that of far images, vary from day to day: the standard deviation of their
+            logarithms.
     """
 
     days_vary: float = DAYS_VARY
     prevalence: Numbers = field(default_factory=lambda: np.ones(DAYS))
     scanner: tuple[str, int, float] | None = None
     failure: tuple[Group, int, float] | None = None
+    more_far: tuple[Group, int, float] | None = None
 
 
 QUIET = Plan()
@@ -74,13 +80,14 @@ def day(text: str) -> int:
 
 
 def eventful() -> Plan:
-    """Return the year in which everything happens: a winter, a new scanner, a group on which the model fails."""
+    """Return the year in which everything happens: a winter, a new scanner, more far images, a group on which the model fails."""
     # Twice as many from mid-December to mid-February; two weeks up, two weeks down.
     middle = [day("2025-12-01"), day("2025-12-15"), day("2026-02-15"), day("2026-02-28")]
     winter = 1 + np.interp(np.arange(DAYS), middle, [0.0, 1.0, 1.0, 0.0])
     return Plan(
         prevalence=winter,
         scanner=("A", day("2026-03-01"), 0.6),
+        more_far=(("source", "folder"), day("2026-04-01"), 3.0),
         failure=(("age band", "75+"), day("2026-05-01"), -2.0),
     )
 
@@ -94,6 +101,7 @@ class Year:
         groups: place of the group in each dimension.
         has_signs: the truth.
         score: 0 to 1.
+        far: whether the image is far from the training data. Then it is never clear.
         verdict, drawn, finding, reader: what became of the image.
         reason: place of the reason for which it was rejected, or -1.
     """
@@ -102,6 +110,7 @@ class Year:
     groups: Mapping[str, Numbers]
     has_signs: Numbers
     score: Numbers
+    far: Numbers
     verdict: Numbers
     drawn: Numbers
     finding: Numbers
@@ -121,7 +130,8 @@ def simulate(random: np.random.Generator, plan: Plan = QUIET, images_a_day: floa
     usual = PREVALENCE * plan.prevalence * np.exp(random.normal(0, plan.days_vary, DAYS))
     has_signs = random.random(len(days)) < usual[days]
     score = 1 / (1 + np.exp(-_logits(random, plan, days, groups, has_signs)))
-    verdict = np.where(score >= BAND_HIGH, _FLAGGED, np.where(score >= BAND_LOW, _UNCERTAIN, _CLEAR))
+    far = _far(random, plan, days, groups)
+    verdict = np.where(score >= BAND_HIGH, _FLAGGED, np.where((score >= BAND_LOW) | far, _UNCERTAIN, _CLEAR))
     drawn = (verdict == _CLEAR) & (random.random(len(days)) < DRAWN)
     is_read = (verdict != _CLEAR) | drawn
     says_signs = has_signs ^ (random.random(len(days)) < READER_ERRS)
@@ -132,7 +142,7 @@ def simulate(random: np.random.Generator, plan: Plan = QUIET, images_a_day: floa
     reason = np.searchsorted(edges, random.random(len(days)), side="right")
     reason[reason == len(edges)] = -1
     reader = random.integers(0, len(READERS), len(days))
-    return Year(days, groups, has_signs, score, verdict, drawn, finding, reader, reason)
+    return Year(days, groups, has_signs, score, far, verdict, drawn, finding, reader, reason)
 
 
 def _logits(
@@ -148,6 +158,18 @@ def _logits(
         (dimension, name), since, shift = plan.failure
         logits += shift * (has_signs & (groups[dimension] == _place(dimension, name)) & (days >= since))
     return logits
+
+
+def _far(random: np.random.Generator, plan: Plan, days: Numbers, groups: Mapping[str, Numbers]) -> Numbers:
+    # Numbers of their own: all others are those that the same seed gave before models said the distance.
+    (own,) = random.spawn(1)
+    share = (FAR * np.exp(own.normal(0, plan.days_vary, DAYS)))[days]
+    if plan.more_far is not None:
+        (dimension, name), since, times = plan.more_far
+        share = np.where(
+            (groups[dimension] == _place(dimension, name)) & (days >= since), times * share, share
+        )
+    return own.random(len(days)) < share
 
 
 def _place(dimension: str, name: str) -> int:
@@ -174,6 +196,7 @@ def _counted(year: Year, group: Numbers, groups: int) -> list[dict[date, Counts]
     by_kind = _tally(groups, (cell, 24), (kinds, scored)).reshape(groups, DAYS, 3, 2, 4)
     judged = _judged(year, groups, cell, bins, scored)
     reasons = _tally(groups, (cell, len(REJECTED)), (year.reason, ~scored))
+    far = _tally(groups, (cell, 2), (year.far.astype(np.int64), scored))[..., 1]
     return [
         {
             FIRST_DAY + timedelta(number): _counts(
@@ -181,6 +204,7 @@ def _counted(year: Year, group: Numbers, groups: int) -> list[dict[date, Counts]
                 by_kind[place, number],
                 judged[place, number],
                 reasons[place, number],
+                int(far[place, number]),
             )
             for number in range(DAYS)
         }
@@ -202,7 +226,7 @@ def _tally(groups: int, cells: tuple[Numbers, int], kinds: tuple[Numbers, Number
     return tally.reshape(groups, DAYS, size)
 
 
-def _counts(by_score: Numbers, by_kind: Numbers, judged: Numbers, reasons: Numbers) -> Counts:
+def _counts(by_score: Numbers, by_kind: Numbers, judged: Numbers, reasons: Numbers, far: int) -> Counts:
     verdicts = by_kind.sum(axis=(1, 2)).tolist()
     read = by_kind.tolist()
     clear = Sample(
@@ -220,6 +244,8 @@ def _counts(by_score: Numbers, by_kind: Numbers, judged: Numbers, reasons: Numbe
         uncertain_read=FindingCounts(*read[_UNCERTAIN][0][1:]),
         to_read_by_score=Judged(*map(tuple, judged[0].tolist())),
         samples={str(DRAWN): clear} if clear.clear else {},
+        measured=int(by_score.sum()),
+        far=far,
     )
 
 

@@ -28,7 +28,7 @@ GROUPS: Mapping[Dimension, Mapping[str, float]] = {
     Dimension.READER: {"1": 0.4, "2": 0.35, "3": 0.25},
 }
 _LOW, _HIGH = 0.4, 0.65
-_DRAWN, _PREVALENCE, _REJECTED = 0.05, 0.15, 0.02
+_DRAWN, _PREVALENCE, _REJECTED, _FAR = 0.05, 0.15, 0.02, 0.01
 
 
 def fill_monitor(
@@ -89,4 +89,6 @@ def _counts(random: Random, signs: Sequence[float], others: Sequence[float], *, 
         }
         if draws
         else {},
+        measured=len(signs) + len(others),
+        far=sum(random.random() < _FAR for _ in (*signs, *others)),
     )

@@ -32,8 +32,11 @@ def everything(model_id: int) -> Group:
     return Group(Dimension.ALL, EVERYTHING, model_id)
 
 
-def some(images: int, flagged: int, *, unread: int = 0) -> Counts:
-    """Return the counts of images that are flagged or clear. Half of the flagged ones have signs, no clear one does."""
+def some(images: int, flagged: int, *, unread: int = 0, far: int | None = None) -> Counts:
+    """Return the counts of images that are flagged or clear. Half of the flagged ones have signs, no clear one does.
+
+    `far` of them are far from the training data; None: the model does not say.
+    """
     clear, read = images - flagged, flagged - unread
     drawn = clear // 10
     return Counts(
@@ -43,4 +46,6 @@ def some(images: int, flagged: int, *, unread: int = 0) -> Counts:
         flagged_read=FindingCounts(read // 2, read - read // 2),
         to_read_unread=unread,
         samples={"0.1": Sample(clear, FindingCounts(0, drawn))},
+        measured=0 if far is None else images,
+        far=far or 0,
     )

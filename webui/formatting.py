@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
+from collections.abc import Iterable
 from datetime import datetime
 
 from flask import Flask
 from markupsafe import Markup
 
+from worker.card.band import is_far
 from worker.durations import duration
 from worker.imagefile.identity import AgeSource
 from worker.ledger.findings import Finding, NotJudged
@@ -17,6 +20,8 @@ from worker.ledger.point_groups import title_of
 from worker.ledger.states import ImageState, is_to_read
 from worker.ledger.tables import Review
 
+# A score has no more decimals on any page.
+_MOST_DECIMALS = 8
 # The one table of the words that people read for each state and verdict (docs/glossary.md).
 STATES = {
     ImageState.PENDING: "pending",
@@ -67,6 +72,7 @@ def install(app: Flask) -> None:
     app.add_template_filter(percent, "percent")
     app.add_template_filter(exact_probability, "exact_probability")
     app.add_template_filter(limit, "limit")
+    app.add_template_filter(distance, "distance")
     app.add_template_filter(duration, "duration")
     app.add_template_filter(age, "age")
     app.add_template_filter(AGE_SOURCES.get, "age_source")
@@ -79,7 +85,11 @@ def install(app: Flask) -> None:
     app.add_template_test(retry_may_help, "worth_a_retry")
     app.add_template_test(lambda image: is_to_read(image.review_state, image.verdict), "to_read")
     app.jinja_env.globals.update(
-        STATES=STATES, VERDICTS=VERDICTS, VERDICT_SYMBOLS=VERDICT_SYMBOLS, CHOICES=CHOICES
+        decimals_beside=decimals_beside,
+        STATES=STATES,
+        VERDICTS=VERDICTS,
+        VERDICT_SYMBOLS=VERDICT_SYMBOLS,
+        CHOICES=CHOICES,
     )
 
 
@@ -97,13 +107,14 @@ def when(at: datetime | None) -> str:
     return Markup('<time datetime="{}">{}</time>').format(iso, utc)
 
 
-def probability(value: float) -> str:
-    """Return a score or another probability with two decimals. None reads 0.00 or 1.00: no model is certain."""
-    if value < 0.005:  # noqa: PLR2004 - half of the last decimal shown
-        return "<0.01"
-    if value >= 0.995:  # noqa: PLR2004
-        return ">0.99"
-    return f"{value:.2f}"
+def probability(value: float, decimals: int = 2) -> str:
+    """Return a score or another probability with two decimals, or more. None reads 0.00 or 1.00: no model is certain."""
+    last = 10**-decimals
+    if value < last / 2:
+        return f"<{last:.{decimals}f}"
+    if value >= 1 - last / 2:
+        return f">{1 - last:.{decimals}f}"
+    return f"{value:.{decimals}f}"
 
 
 def percent(value: float) -> str:
@@ -112,20 +123,46 @@ def percent(value: float) -> str:
     return f"{whole[0]}{int(whole[-2:])} %" if whole[0] in "<>" else f"{100 * value:.0f} %"
 
 
-def exact_probability(value: float) -> str:
-    """Return a probability with enough decimals to tell it from 0 and 1, and from others near them: two to eight.
+def exact_probability(value: float, least: int = 2) -> str:
+    """Return a probability with enough decimals to tell it from 0 and 1, and from others near them: `least` to eight.
 
     What is nearer to them reads as `probability` writes it.
     """
     rest = min(value, 1 - value)
-    return limit(value) if rest >= 1e-8 else probability(value)  # noqa: PLR2004 - one in the last decimal
+    return limit(value, least) if rest >= 1e-8 else probability(value, least)  # noqa: PLR2004 - one in the last decimal
 
 
-def limit(value: float) -> str:
-    """Return a limit of scores with two to eight decimals, as `exact_probability` does. Exactly 0 and 1 read 0.00 and 1.00."""
+def limit(value: float, least: int = 2) -> str:
+    """Return a limit of scores as `exact_probability` does. Exactly 0 and 1 read 0.00 and 1.00."""
+    return f"{value:.{max(least, _decimals(value))}f}"
+
+
+def decimals_beside(scores: Iterable[float], limits: Iterable[float], least: int = 2) -> int:
+    """Return with how many decimals, `least` to eight, scores and limits must be written where both can be seen.
+
+    These are as few as show of each score whether it is below each limit. A score that reads like a limit is not below it.
+    """
+    pairs = list(itertools.product(scores, limits := tuple(limits)))
+    first = max([least, *map(_decimals, limits)])
+    return next((number for number in range(first, _MOST_DECIMALS) if _tells(pairs, number)), _MOST_DECIMALS)
+
+
+def distance(value: float) -> str:
+    """Return a distance from the training data: two to six decimals, as few as show whether it is beyond the limit, 1."""
+    numbers = (f"{value:.{decimals}f}" for decimals in range(2, 7))
+    return next((text for text in numbers if is_far(float(text)) == is_far(value)), f"{value:.6f}")
+
+
+def _decimals(value: float) -> int:
     rest = min(value, 1 - value)
-    decimals = 2 if rest >= 0.01 or rest <= 0 else min(8, math.ceil(-math.log10(rest)) + 1)  # noqa: PLR2004
-    return f"{value:.{decimals}f}"
+    return 2 if rest >= 0.01 or rest <= 0 else min(_MOST_DECIMALS, math.ceil(-math.log10(rest)) + 1)  # noqa: PLR2004
+
+
+def _tells(pairs: Iterable[tuple[float, float]], decimals: int) -> bool:
+    def shown(value: float) -> float:
+        return float(f"{value:.{decimals}f}")
+
+    return all((shown(score) < shown(edge)) == (score < edge) for score, edge in pairs)
 
 
 def age(years: float) -> str:

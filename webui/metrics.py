@@ -20,6 +20,8 @@ _GAUGES = {
     "flagged": "Images that are flagged or uncertain.",
     "outside_population": "Scored images of patients outside the model's population.",
     "unknown_age": "Scored images of patients of unknown age.",
+    "distance_known": "Scored images of which the model says how far they are from its training data.",
+    "far_from_training_data": "Scored images that are far from the training data of the model.",
     "unread": "Flagged and uncertain images that no reader has read.",
     "images_per_s": "Images scored per second over the last minute.",
 }

@@ -26,7 +26,8 @@ from playwright.sync_api import Error, Page, expect
 from tests.bundles import with_distance, with_lungs, with_outputs_swapped
 from tests.conftest import TEST_DATA
 from tests.gates import ungated_bundle
-from webui.formatting import limit, probability
+from webui.formatting import decimals_beside, limit, probability
+from webui.formatting import distance as far_text
 from worker.card.identity import LUNGS
 from worker.cli import nightread
 from worker.commands.screen_files import screen_files
@@ -250,6 +251,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_the_page_has_the_numbers_of_the_worker(model: Model, pictures: list[Path]) -> None:
+    points = json.loads((model.settings.model / "card.json").read_text())["operating_points"]
     cropped = looked_twice = 0
     for picture, expected in zip(pictures, screen_files(model.settings, pictures), strict=True):
         found = score(model.page, picture)
@@ -265,8 +267,12 @@ def test_the_page_has_the_numbers_of_the_worker(model: Model, pictures: list[Pat
         looked_twice += "looked again" in notes
         assert ("around the lungs" in notes) == (found["lungs"] is not None)
         if found["verdict"]:
-            text = f"Score {probability(found['p_pneumonia'])} of 1"
+            point = points[model.page.locator("#point").input_value()]
+            limits = [point["band_low"], point["band_high"]]
+            decimals = decimals_beside([found["p_pneumonia"]], limits)
+            text = f"Score {probability(found['p_pneumonia'], decimals)} of 1"
             expect(model.page.locator("#verdict")).to_contain_text(text)
+            expect(model.page.locator("#bounds")).to_contain_text(f"clear below {limit(limits[0], decimals)}")
     assert cropped > 3
     assert looked_twice > 3
 
@@ -283,7 +289,7 @@ def test_the_page_measures_the_distance_of_the_worker(measuring: Model, pictures
             mark = measuring.page.locator("#verdict span")
             assert mark.all_inner_texts() == ["far from the training data"] * (distance > 1)
             notes = measuring.page.locator("#notes").inner_text()
-            assert (f"far from the training data: at {distance:.2f} times the limit" in notes) == (
+            assert (f"far from the training data: at {far_text(distance)} times the limit" in notes) == (
                 distance > 1
             )
     assert {(True, "uncertain"), (False, "clear")} <= verdicts
@@ -339,15 +345,27 @@ def test_the_arithmetic_of_the_distance_is_that_of_the_worker(page: Page) -> Non
 
 
 TEXTS = """
-  const { limitText, probabilityText } = await load("numbers");
-  return values.values.map((value) => [probabilityText(value), limitText(value)]);
+  const { decimalsBeside, distanceText, limitText, probabilityText } = await load("numbers");
+  return values.values.map((value, i) => {
+    const limits = values.limits[i];
+    const decimals = decimalsBeside(value, limits);
+    const beside = [probabilityText(value, decimals), ...limits.map((limit) => limitText(limit, decimals))];
+    return [probabilityText(value), limitText(value), distanceText(2 * value), ...beside];
+  });
 """
 
 
 def test_scores_read_as_on_the_pages_of_the_server(page: Page) -> None:
     edges = [0, 1, 0.005, 0.0049999, 0.995, 0.9949999, 0.01, 0.99, 0.00012, 0.999912, 3e-9, 1 - 3e-9]
     values = edges + np.random.default_rng(4).random(300).tolist()
-    assert run(page, TEXTS, {"values": values}) == [[probability(value), limit(value)] for value in values]
+    apart = 10.0 ** np.random.default_rng(5).uniform(-7, -1, len(values))
+    limits = [[max(0.0, value - by), min(1.0, value + by)] for value, by in zip(values, apart, strict=True)]
+    expected = []
+    for value, beside in zip(values, limits, strict=True):
+        decimals = decimals_beside([value], beside)
+        texts = [probability(value, decimals), *(limit(edge, decimals) for edge in beside)]
+        expected.append([probability(value), limit(value), far_text(2 * value), *texts])
+    assert run(page, TEXTS, {"values": values, "limits": limits}) == expected
 
 
 MODEL_INPUT = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -235,6 +236,29 @@ def test_document_has_every_part(ledger: Ledger, model_id: int) -> None:
     assert document["periods"][0]["sensitivity"]["value"] == 1.0
     assert len(document["calibration"]) == BINS
     assert document["changes"] is None
+
+
+def test_share_of_far_images_is_that_of_the_measured_ones(ledger: Ledger, model_id: int) -> None:
+    counts = replace(some(100, 20, far=6), measured=60)
+    machine = Group(Dimension.MACHINE, "Agfa CR", model_id)
+    keep_days(ledger, {yesterday(ledger): {everything(model_id): counts, machine: some(50, 10)}})
+    shown = figures(ledger, Asked(Period.DAY, Dimension.MACHINE))
+    assert shown.says_distance
+    (day,), (of_machine,) = shown.periods, shown.groups
+    assert day.far is not None
+    assert (day.far.value, day.far.n) == (0.1, 60)
+    assert day.far.low is not None and day.far.high is not None  # noqa: PT018 - one interval
+    assert day.far.low < 0.1 < day.far.high
+    assert of_machine.far is not None
+    assert (of_machine.far.value, "does not say" in of_machine.far.why_not) == (None, True)
+    (row,) = csv.DictReader(io.StringIO(as_csv(shown, "periods")))
+    assert (row["far_value"], row["far_n"]) == ("0.1", "60")
+    assert json.loads(as_json(shown))["periods"][0]["far"]["value"] == 0.1
+
+
+def test_model_without_distance_has_no_share_of_far_images(ledger: Ledger, model_id: int) -> None:
+    keep_days(ledger, {yesterday(ledger): {everything(model_id): some(100, 20)}})
+    assert not figures(ledger).says_distance
 
 
 def test_first_and_last_period_are_incomplete_unless_all_their_days_are_counted(ledger: Ledger) -> None:

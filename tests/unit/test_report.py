@@ -258,6 +258,39 @@ def test_documents_hold_the_population_of_each_image(mixed: Ledger) -> None:
 
 
 @pytest.fixture
+def far(tmp_path: Path) -> Iterator[Ledger]:
+    """A run with two images far from the training data, and two near it."""
+    ledger = current_ledger(f"sqlite:///{tmp_path / 'far.sqlite3'}")
+    for number, distance in enumerate((1.2, 0.8, 3.0, 0.9)):
+        score(ledger, fill(ledger, number), distance=distance)
+    yield ledger
+    ledger.close()
+
+
+def test_every_format_counts_far_images(far: Ledger) -> None:
+    for form in ("text", "html"):
+        text = html.unescape(written(far, form))
+        assert "Far from the training data: 2 of 4 scored images (50.0 %)." in text
+        assert "may not hold" not in text, "two images are no sign of anything"
+    document = json.loads(written(far, "json"))
+    assert (document["distance_known"], document["far_from_training_data"]) == (4, 2)
+    rows = list(csv.DictReader(io.StringIO(written(far, "csv"))))
+    assert {(row["distance_known"], row["far_from_training_data"]) for row in rows} == {("4", "2")}
+
+
+def test_report_says_if_many_images_are_far(far: Ledger) -> None:
+    score(far, fill(far, 5, 6, 7), distance=1.1)
+    for form in ("text", "html"):
+        text = html.unescape(written(far, form))
+        assert "5 of 7 scored images (71.4 %). The model has learnt from few images like these" in text
+
+
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_report_of_a_model_without_distance_says_nothing_of_it(night: Ledger, form: str) -> None:
+    assert "training data" not in written(night, form)
+
+
+@pytest.fixture
 def described(tmp_path: Path) -> Iterator[Ledger]:
     """A flagged and a rejected image of patients of whom all is known, and a flagged one of whom nothing is."""
     ledger = current_ledger(f"sqlite:///{tmp_path / 'described.sqlite3'}")

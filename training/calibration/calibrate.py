@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.metrics import roc_curve
 
+from training.errors import WrongInput
 from training.recipe import CalibrateSection
 from worker.inference.second_look import SecondLook
 from worker.inference.softmax import softmax
@@ -92,6 +93,9 @@ def calibrate_worst(conditions: Sequence[Evidence]) -> Calibration:
 
     The problem is convex: the smallest bound that no loss exceeds (Boyd and Vandenberghe, Convex Optimization, 2004,
     section 4.1.3).
+
+    Raises:
+        WrongInput: the solver found no such place.
     """
 
     def room(place: Floats) -> Floats:
@@ -110,6 +114,11 @@ def calibrate_worst(conditions: Sequence[Evidence]) -> Calibration:
         constraints={"type": "ineq", "fun": room, "jac": room_slopes},
         options={"maxiter": 500, "ftol": 1e-10},
     )
+    if not (optimum.success and np.isfinite(optimum.x).all()):
+        raise WrongInput(
+            f"The calibration by the worst of {len(conditions)} conditions did not converge, so there is no temperature to write"
+            f" into a card: {optimum.message}. Check the scores of these conditions. The networks trained so far are kept."
+        )
     return _calibration(optimum.x[:-1])
 
 

@@ -64,6 +64,8 @@ def _charts_of_scores(figures: MonitorFigures) -> list[object]:
         share_chart(name, title, figures.periods, figures.expected.flagged if name == "flagged" else None)
         for name, title in _OF_SCORES
     ]
+    if figures.says_distance:
+        charts.append(share_chart("far", "Far from the training data", figures.periods))
     if figures.expected.scores is not None:
         charts.append(psi_chart("from_card", "Drift from the card (PSI)", figures.periods))
     charts.append(psi_chart("from_earlier", "Drift from earlier days (PSI)", figures.periods))

@@ -10,6 +10,7 @@ from webui.access.on_record import record, record_search
 from webui.access.permissions import Permission, needs
 from webui.blinding import blinding
 from webui.dependencies import dependencies
+from webui.formatting import decimals_beside
 from webui.ids import id_of
 from webui.parameters import bad_request_on_value_error, queue_view_parameter
 from webui.queue_view import FILTERS, READING, VERDICTS, QueueView
@@ -37,6 +38,13 @@ def show() -> ResponseReturnValue:
             session, queue_view.filter, after=queue_view.after, before=queue_view.before
         )
         hidden = blinding(session, page.images)
+        threshold = threshold_in_force(session) if queue_view.order is Order.CLOSEST else None
+        # The number of decimals tells how close a score is, so a hidden one has no say.
+        shown = [
+            image.p_pneumonia
+            for image in page.images
+            if image.p_pneumonia is not None and not hidden.hides_score(image)
+        ]
         return render_template(
             "queue.html",
             queue_view=queue_view,
@@ -44,7 +52,8 @@ def show() -> ResponseReturnValue:
             hidden=hidden,
             others=queue_news.waiting_for_others(session, queue_view.run),
             mark=mark,
-            threshold=threshold_in_force(session) if queue_view.order is Order.CLOSEST else None,
+            threshold=threshold,
+            decimals=decimals_beside(shown, [] if threshold is None else [threshold]),
             read_within_s=dependencies().settings.read_within_s,
             without_score=queue_news.without_score(session, queue_view.run),
             runs=reports.run_names(session),

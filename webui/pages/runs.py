@@ -15,8 +15,10 @@ from worker.card.reading import operating_points, read_card
 from worker.ledger import reports, thresholds
 from worker.ledger.accesses import AccessKind
 from worker.ledger.models import registered_models
+from worker.ledger.populations import are_many
 from worker.ledger.reports import RunSummary
 from worker.ledger.runs import run_at
+from worker.report.content import distance_sentence
 
 pages = Blueprint("runs", __name__)
 
@@ -47,6 +49,8 @@ def show(run: str) -> ResponseReturnValue:
             "run.html",
             run=summary,
             unexpected=_unexpected_share(session, summary),
+            distance=distance_sentence(summary.file_counts),
+            is_far=are_many(summary.file_counts),
             rejected=reports.rejected_images(session, run_id=found.id, size=_MAX_REJECTED),
         )
     record(AccessKind.SEARCH, "run", run_id=found.id)

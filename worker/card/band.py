@@ -11,9 +11,13 @@ from worker.card.population import Population
 CAUTION_AFTER_CROP = 0.35
 
 
+# Distances are in units of the limit of `worker.inference.distance`, so the limit itself is this.
+LIMIT_OF_DISTANCE = 1.0
+
+
 def is_far(distance: float | None) -> bool:
     """Return whether an image is beyond the limit of `worker.inference.distance`. None: the model does not say."""
-    return distance is not None and distance > 1.0
+    return distance is not None and distance > LIMIT_OF_DISTANCE
 
 
 def is_never_clear(population: str | None, distance: float | None) -> bool:

@@ -12,7 +12,14 @@ from worker.monitor.drift import Drift
 from worker.monitor.estimates import SMALL, Estimate
 from worker.monitoring import begin, compare, count_some
 from worker.progress import progress
-from worker.report.monitor_figures import Asked, Figures, MonitorFigures, Period, monitor_figures
+from worker.report.monitor_figures import (
+    Asked,
+    Figures,
+    MonitorFigures,
+    Period,
+    monitor_figures,
+    says_distance,
+)
 from worker.report.monitor_formats import document
 from worker.terminal import printable
 
@@ -21,6 +28,7 @@ __all__ = ["as_text", "document", "read", "rebuild"]
 # The tables, one below the other: 100 columns hold no more than four figures with their intervals.
 _SHARES = (("flagged", "rejected", "overridden"), ("sensitivity", "specificity", "ppv", "npv"))
 _DRIFTS = {"from_card": "PSI from card", "from_earlier": "PSI from earlier"}
+_FAR = {"far": "far %"}
 _WIDTH, _NAME, _IMAGES = 20, 20, 9
 _INCOMPLETE = " *"
 _NOT_KNOWN = "not known"
@@ -105,6 +113,9 @@ def _tables(first: str, rows: Sequence[Figures]) -> Iterator[str]:
     shown = [one for one in rows if not one.is_small]
     yield from _table(first, shown, {name: f"{name} %" for name in _SHARES[1]}, _estimate)
     yield from _table(first, shown, _DRIFTS, _drift)
+    # Most models do not say it, and need no line that says so.
+    if any(says_distance(one) for one in shown):
+        yield from _table(first, shown, _FAR, _estimate)
 
 
 def _table(

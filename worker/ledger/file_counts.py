@@ -16,7 +16,13 @@ from worker.ledger.tables import ImageTally, ReceiptTally
 
 # The columns that the tallies count by, besides the run.
 _OUTCOMES = (ReceiptTally.outcome,)
-_KINDS = (ImageTally.state, ImageTally.verdict, ImageTally.review_state, ImageTally.population)
+_KINDS = (
+    ImageTally.state,
+    ImageTally.verdict,
+    ImageTally.review_state,
+    ImageTally.population,
+    ImageTally.distance,
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class FileCounts:
         balanced: whether all files are accounted for.
         inside_population, outside_population, unknown_age: scored images of patients inside and outside the model's
             population, and of patients whose age is not known. Nobody checked the others.
+        distance_known: scored images of which the model said how far they are from its training data.
+        far_from_training_data: images of `distance_known` beyond the limit.
     """
 
     received: int
@@ -52,6 +60,8 @@ class FileCounts:
     inside_population: int
     outside_population: int
     unknown_age: int
+    distance_known: int
+    far_from_training_data: int
 
     @property
     def equation(self) -> str:
@@ -103,7 +113,7 @@ def _by_run(tallied: Iterable[Row[Any]]) -> defaultdict[int, list[Row[Any]]]:
 def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> FileCounts:
     """Add up the tallies of receipts and, independently, the tallies of images."""
     outcomes, states, verdicts, unread = Counter[str](), Counter[str](), Counter[str](), 0
-    populations = Counter[str]()
+    populations, distances = Counter[str](), Counter[str]()
     for row in receipts:
         outcomes[row.outcome] += int(row.total)
     for row in images:
@@ -111,6 +121,7 @@ def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> FileCou
         states[row.state] += total
         verdicts[row.verdict] += total if row.state == ImageState.SCORED else 0
         populations[row.population] += total if row.state == ImageState.SCORED else 0
+        distances[row.distance] += total if row.state == ImageState.SCORED else 0
         unread += total if is_to_read(row.review_state, row.verdict) else 0
     received, duplicates = outcomes.total(), outcomes[Outcome.DUPLICATE]
     by_state = {state.value: states[state] for state in ImageState}
@@ -126,5 +137,7 @@ def _add_up(receipts: Iterable[Row[Any]], images: Iterable[Row[Any]]) -> FileCou
         inside_population=populations[Population.INSIDE],
         outside_population=populations[Population.OUTSIDE],
         unknown_age=populations[Population.UNKNOWN],
+        distance_known=distances["near"] + distances["far"],
+        far_from_training_data=distances["far"],
         **by_state,
     )

@@ -21,6 +21,7 @@ from typing import Any
 from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session, aliased
 
+from worker.card.band import is_far
 from worker.ledger import protocols
 from worker.ledger.findings import Finding
 from worker.ledger.missed_cases import CLEAR, has_earlier_score, last_reading
@@ -73,6 +74,7 @@ class _Scored:
         share: of the clear images that was drawn, as decimal text; empty for an image that is not clear.
         is_drawn: whether it was drawn.
         finding: a name of `FindingCounts`; None without a final reading.
+        is_far: whether it is far from the training data; None: the model does not say.
     """
 
     place: int
@@ -80,6 +82,7 @@ class _Scored:
     share: str
     is_drawn: bool
     finding: str | None
+    is_far: bool | None
 
 
 @dataclass
@@ -112,6 +115,8 @@ class _Tally:
                 share: _sample({one: n for one, n in clear.items() if one.share == share}) for share in shares
             },
             clear_read_undrawn=_findings(undrawn),
+            measured=sum(number for one, number in self.scored.items() if one.is_far is not None),
+            far=sum(number for one, number in self.scored.items() if one.is_far),
         )
 
 
@@ -187,6 +192,7 @@ def _count_scored(session: Session, day: date, shares: Shares, tallies: dict[Gro
             shares.of(row.scored_at, row.operating_point_id if became_clear else None) if is_clear else "",
             row.drawn_rank is not None,
             finding,
+            None if row.distance is None else is_far(row.distance),
         )
         groups = _traits(row).groups()
         if finding is not None:
@@ -224,6 +230,7 @@ def _scored_images(day: date) -> Any:
         select(
             *(Prediction.model_id, Prediction.verdict.label("first_verdict")),
             *(Image.p_pneumonia, Image.verdict, Image.scored_at, Image.drawn_rank, Image.operating_point_id),
+            Image.distance,
             *(Review.finding, Review.user_id.label("reader_id")),
             *_TRAITS,
         )

@@ -466,7 +466,10 @@ class ReceiptTally(Base):
 
 
 class ImageTally(Base):
-    """The number of images of each kind in a run; empty text stands for null."""
+    """The number of images of each kind in a run; empty text stands for null.
+
+    `distance` is `near` or `far`, or empty for an image of which no model said how far it is from the training data.
+    """
 
     __tablename__ = "image_tally"
 
@@ -475,6 +478,7 @@ class ImageTally(Base):
     verdict: Mapped[str] = mapped_column(String(20), primary_key=True)
     review_state: Mapped[str] = mapped_column(String(20), primary_key=True)
     population: Mapped[str] = mapped_column(String(10), primary_key=True)
+    distance: Mapped[str] = mapped_column(String(10), primary_key=True)
     total: Mapped[int] = mapped_column(BigInteger)
 
 

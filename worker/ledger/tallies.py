@@ -14,18 +14,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select
+from sqlalchemy import ColumnElement, case, delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from worker.card.band import LIMIT_OF_DISTANCE
 from worker.ledger import actors, audit
 from worker.ledger.tables import Base, Image, ImageTally, Prediction, PredictionTally, Receipt, ReceiptTally
 
+_DISTANCE = Image.__table__.c.distance
 # Each tally and the columns that it counts by; empty text stands for null.
 _KINDS: dict[type[Base], Sequence[ColumnElement[Any]]] = {
     ReceiptTally: [Receipt.__table__.c[name] for name in ("run_id", "outcome")],
     ImageTally: [
         *(Image.__table__.c[name] for name in ("run_id", "state")),
         *(func.coalesce(Image.__table__.c[name], "") for name in ("verdict", "review_state", "population")),
+        case((_DISTANCE > LIMIT_OF_DISTANCE, "far"), (_DISTANCE.is_(None), ""), else_="near"),
     ],
     PredictionTally: [Prediction.__table__.c.model_id],
 }

@@ -117,6 +117,8 @@ class Counts:
         to_read_by_score: those of `flagged_read` and `uncertain_read` that were judged.
         samples: clear images by the share of them that was drawn when they were scored, as decimal text such as "0.05".
         clear_read_undrawn: final readings of clear images that were not drawn. They count as overrides only.
+        measured: images with a score of which the model said how far they are from its training data.
+        far: images of `measured` beyond the limit.
     """
 
     scored: Bins = NO_BINS
@@ -130,6 +132,8 @@ class Counts:
     to_read_by_score: Judged = field(default_factory=Judged)
     samples: Mapping[str, Sample] = field(default_factory=dict)
     clear_read_undrawn: FindingCounts = field(default_factory=FindingCounts)
+    measured: int = 0
+    far: int = 0
 
     @classmethod
     def none(cls) -> Self:
@@ -180,6 +184,8 @@ class Counts:
             to_read_by_score=self.to_read_by_score + other.to_read_by_score,
             samples=_merged(self.samples, other.samples, Sample()),
             clear_read_undrawn=self.clear_read_undrawn + other.clear_read_undrawn,
+            measured=self.measured + other.measured,
+            far=self.far + other.far,
         )
 
     def to_json(self) -> dict[str, Any]:

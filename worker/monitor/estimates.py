@@ -75,6 +75,13 @@ def share_rejected(counts: Counts, reason: str | None = None) -> Estimate:
     return _counted(rejected, counts.images + counts.turned_away, "No image was scored or rejected.")
 
 
+def share_far(counts: Counts) -> Estimate:
+    """Return the share of images far from the training data, of those of which the model says how far they are."""
+    return _counted(
+        counts.far, counts.measured, "The model does not say how far images are from its training data."
+    )
+
+
 def override_rate(counts: Counts) -> Estimate:
     """Return the share of judged flagged and clear images whose reading contradicts the verdict.
 

@@ -7,6 +7,8 @@ the model or of the images from a change of the patients:
 - *sensitivity*: of the found images and the drawn missed ones, the missed ones. Both grow with the prevalence alike.
 - *specificity*: of the false alarms and the clear images, the false alarms.
 - *scores*: of the images with a score below 0.3, those in the upper part of this range. Few of them have signs.
+
+*far* is the share of images far from the training data: it tells that the images are other ones, and nothing of the answers.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from worker.monitor.estimates import (
     Estimate,
     override_rate,
     sensitivity,
+    share_far,
     share_flagged,
     share_rejected,
     specificity,
@@ -44,6 +47,7 @@ class Figure(StrEnum):
     SENSITIVITY = "sensitivity"
     FOUND = "found"
     OVERRIDES = "overrides"
+    FAR = "far"
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ def _of_scores(days: Sequence[Counts]) -> list[Series]:
     rejected = _series(
         Figure.REJECTED, days, lambda day: (day.turned_away, day.images + day.turned_away), share_rejected
     )
-    return [flagged, rejected, _low_scores(days)]
+    far = _series(Figure.FAR, days, lambda day: (day.far, day.measured), share_far)
+    return [flagged, rejected, far, _low_scores(days)]
 
 
 def _low_scores(days: Sequence[Counts]) -> Series:

@@ -16,6 +16,7 @@ _NAMES = {
     Figure.SENSITIVITY: "the sensitivity",
     Figure.FOUND: "the share of images that are flagged or uncertain and have signs",
     Figure.OVERRIDES: "the share of overridden verdicts",
+    Figure.FAR: "the share of images far from the training data",
 }
 _CAUSES = {
     Cause.PATIENTS: "More or fewer patients have signs; the model works as before.",
@@ -25,6 +26,8 @@ _CAUSES = {
 }
 _BY_ITSELF = {
     Figure.REJECTED: "The files or the machines that send them may have changed.",
+    Figure.FAR: "The patients, or the machines and their settings, may have changed: the model's figures hold for images like "
+    "those that it has learnt from.",
     Figure.OVERRIDES: "The reader, the images or the model may have changed.",
 }
 

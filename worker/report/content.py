@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from worker.card.band import is_far
 from worker.card.population import Population
 from worker.ledger import models, monitoring, populations, rescores
+from worker.ledger.file_counts import FileCounts
 from worker.ledger.findings import Action
 from worker.ledger.process_health import process_health, troubles
 from worker.ledger.reports import RunFigures, find_run, run_figures
@@ -210,6 +211,17 @@ def population_sentence(figures: RunFigures) -> str:
     }
     told = ", ".join(f"{count} {kind}" for kind, count in parts.items() if count)
     return f"Patients of the {counts.scored} scored images: {told}." if told else ""
+
+
+def distance_sentence(counts: FileCounts) -> str:
+    """Return the sentence that says how many scored images are far from the training data; empty if no model says it."""
+    known, far = counts.distance_known, counts.far_from_training_data
+    if not known:
+        return ""
+    sentence = f"Far from the training data: {far:,} of {known:,} scored images ({100 * far / known:.1f} %)."
+    if not populations.are_many(counts):
+        return sentence
+    return f"{sentence} The model has learnt from few images like these, so its figures may not hold for this run."
 
 
 def rejected_sentence(figures: RunFigures) -> str:

@@ -28,6 +28,7 @@ _FORMULA_STARTS = (
 )
 
 _COUNTS = ("outside_population", "unknown_age")
+_DISTANCES = ("distance_known", "far_from_training_data")
 # The state in a row that stands for images that are missing.
 NOT_LISTED = "not_listed"
 _TYPED = ("other_finding", "note", "reader", "amended_why")
@@ -42,6 +43,7 @@ COLUMNS = (
     *("run_id", "reason_code", "received_at", "scored_at"),
     *SITE_COLUMNS,
     "distance",
+    *_DISTANCES,
 )
 
 
@@ -71,7 +73,7 @@ def _of_run(report: Report) -> dict[str, object]:
         "run_id": report.figures.run.id,
         "balanced": "yes" if counts.balanced else "NO",
         "disclaimer": DISCLAIMER,
-        **{number: getattr(counts, number) for number in _COUNTS},
+        **{number: getattr(counts, number) for number in (*_COUNTS, *_DISTANCES)},
     }
 
 

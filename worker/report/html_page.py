@@ -28,7 +28,7 @@ def as_html(report: Report) -> str:
         f"<p class={'good' if counts.balanced else 'bad'}>{html.escape(content.file_count_sentence(figures))}<br>",
         f"{html.escape(counts.equation)}</p>",
         f"<h2>Flagged or uncertain: {counts.flagged} ({counts.uncertain} uncertain), {counts.unread} unread</h2>",
-        f"<p>{html.escape(content.population_sentence(figures))}</p>",
+        *_paragraphs(content.population_sentence(figures), content.distance_sentence(counts)),
         _scored(figures, figures.flagged, counts.flagged, "flagged or uncertain"),
         f"<h2>Clear: {counts.scored - counts.flagged}</h2>",
         _scored(figures, figures.clear, counts.scored - counts.flagged, "clear"),
@@ -42,6 +42,11 @@ def as_html(report: Report) -> str:
         "".join(f"<p>{html.escape(sentence)}</p>" for sentence in report.look_at) or "<p>Nothing.</p>",
     ]
     return _PAGE.format(title=html.escape(figures.run.name), body="\n".join(body))
+
+
+def _paragraphs(*sentences: str) -> list[str]:
+    """Return the sentences that say something, each as a paragraph."""
+    return [f"<p>{html.escape(sentence)}</p>" for sentence in sentences if sentence]
 
 
 def _scored(figures: RunFigures, images: Sequence[Any], total: int, kind: str) -> str:

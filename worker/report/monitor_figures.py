@@ -121,6 +121,7 @@ class Figures:
         images: with a score.
         is_small: whether it is too small: then every other figure is empty.
         judged: images with a final reading that counts.
+        far: the share far from the training data, of the images of which the model says it.
         from_card: how far the scores lie from those that the card expects.
         from_earlier: how far they lie from those of this site in the `EARLIER_DAYS` before.
     """
@@ -139,13 +140,14 @@ class Figures:
     specificity: Estimate | None = None
     ppv: Estimate | None = None
     npv: Estimate | None = None
+    far: Estimate | None = None
     from_card: Drift | None = None
     from_earlier: Drift | None = None
     is_complete: bool = True
 
 
 # The shares of `Figures`, and whether they come from readings.
-SHARES = ("flagged", "rejected", "overridden", "sensitivity", "specificity", "ppv", "npv")
+SHARES = ("flagged", "rejected", "overridden", "sensitivity", "specificity", "ppv", "npv", "far")
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,17 @@ class MonitorFigures:
     rejected: Sequence[Rejected] = ()
     calibration: Sequence[CalibrationBin] = ()
     found: Found | None = None
+
+    @property
+    def says_distance(self) -> bool:
+        """Whether the share of images far from the training data is known of anything that is shown."""
+        shown = (*self.periods, *self.groups, *([self.whole] if self.whole else []))
+        return any(says_distance(one) for one in shown)
+
+
+def says_distance(one: Figures) -> bool:
+    """Return whether it is known which share of these images is far from the training data."""
+    return one.far is not None and one.far.value is not None
 
 
 def monitor_figures(
@@ -502,6 +515,7 @@ def _shares(document: str) -> Mapping[str, Any]:
         "specificity": estimates.specificity(counts),
         "ppv": estimates.ppv(counts),
         "npv": estimates.npv(counts),
+        "far": estimates.share_far(counts),
     }
 
 

@@ -146,9 +146,11 @@ TABLES: Mapping[str, Callable[[MonitorFigures], Iterator[Row]]] = {
 }
 _FIGURE_COLUMNS = (
     *("key", "name", "first", "last", "too_small", "images", "judged"),
-    *(f"{name}_{end}" for name in SHARES for end in _ENDS),
+    # New columns stand at the end: programs may count them.
+    *(f"{name}_{end}" for name in SHARES if name != "far" for end in _ENDS),
     *(f"{name}_{part}" for name in _DRIFTS for part in _OF_DRIFT),
     "complete",
+    *(f"far_{end}" for end in _ENDS),
 )
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "periods": _FIGURE_COLUMNS,

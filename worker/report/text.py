@@ -24,7 +24,7 @@ def as_text(report: Report) -> str:
         f"  {counts.equation}",
         "",
         f"Flagged or uncertain: {counts.flagged} ({counts.uncertain} uncertain), {counts.unread} unread.",
-        *filter(None, [content.population_sentence(figures)]),
+        *filter(None, [content.population_sentence(figures), content.distance_sentence(counts)]),
         *_scored(figures, figures.flagged, counts.flagged, "flagged or uncertain"),
         "",
         f"Clear: {counts.scored - counts.flagged}.",

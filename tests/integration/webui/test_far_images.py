@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from tests.integration.webui.night import Night, phantoms
+from tests.integration.webui.night import Night, copies, phantoms
 
 FAR = "far from the training data"
 
@@ -48,7 +48,28 @@ def test_image_at_the_limit_is_not_marked(client: FlaskClient, night: Night, pha
     assert FAR not in text_of(client, "/review")
 
 
+def test_run_counts_far_images(client: FlaskClient, night: Night, far: int, tmp_path: Path) -> None:
+    sentence = "Far from the training data: {} scored images ({})."
+    page = text_of(client, "/runs/1")
+    assert f'<p id="distance"><span>{sentence.format("1 of 1", "100.0 %")}</span></p>' in page
+    listed = client.get("/api/v1/runs").get_json()["runs"][0]
+    assert (listed["distance_known"], listed["far_from_training_data"]) == (1, 1)
+    items = night.accept(copies(tmp_path, 4))
+    night.score({item.image_id: 0.05 for item in items}, distance=1.2)
+    page = text_of(client, "/runs/1")
+    assert (
+        f'<p id="distance" class="message problem"><span>{sentence.format("5 of 5", "100.0 %")} The model'
+        in page
+    )
+
+
+def test_metrics_count_far_images(client: FlaskClient, far: int) -> None:
+    exposed = client.get("/metrics").text
+    assert "nightread_distance_known 1.0" in exposed
+    assert "nightread_far_from_training_data 1.0" in exposed
+
+
 def test_models_that_say_no_distance_have_none_on_their_pages(shared_client: FlaskClient) -> None:
-    for address in ("/review/1", "/review"):
+    for address in ("/review/1", "/review", "/runs/1"):
         assert "training data" not in text_of(shared_client, address)
     assert shared_client.get("/api/v1/images/1").get_json()["distance"] is None

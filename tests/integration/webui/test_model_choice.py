@@ -221,6 +221,15 @@ def test_comparison_uses_the_point_of_the_site(eve: FlaskClient, compared: Night
     assert "Image 2<" in rows
 
 
+def test_comparison_shows_scores_on_their_side_of_each_limit(eve: FlaskClient, night: Night) -> None:
+    make_patients(night.ledger)
+    read_images(night.ledger, dict.fromkeys(range(1, 9), SIGNS), drawn=[7, 8])
+    shadow_scores(night.ledger, {1: 0.29996, 2: 0.2971})
+    page = " ".join(eve.get(COMPARED).text.split())
+    assert "clear below 0.30000" in page
+    assert [f'data-label="Score of b">{score}<' in page for score in ("0.29996", "0.29710")] == [True, True]
+
+
 def test_comparison_follows_each_new_score_and_reading(eve: FlaskClient, night: Night) -> None:
     make_patients(night.ledger)
     read_images(night.ledger, dict.fromkeys(range(1, 9), SIGNS), drawn=[7, 8])

@@ -102,6 +102,22 @@ def test_page_shows_figures_with_intervals_and_diagrams(weeks: Night, client: Fl
     assert 'id="table-of-groups"' not in page
 
 
+def test_far_images_have_a_diagram_and_a_column_if_the_model_says_the_distance(
+    night: Night, model_id: int, client: FlaskClient
+) -> None:
+    group = Group(Dimension.MACHINE, "Agfa CR", model_id)
+    days = {everything(model_id): some(60, 20), group: some(60, 20)}
+    keep_days(night.ledger, {yesterday(night.ledger): days})
+    assert "training data" not in client.get("/monitor?by=machine").text
+    days = {everything(model_id): some(60, 20, far=9), group: some(60, 20, far=9)}
+    keep_days(night.ledger, {yesterday(night.ledger): days})
+    page = client.get("/monitor?by=machine").text
+    assert page.count('<th scope="col">Far</th>') == 2
+    assert page.count('<td data-label="Far"><b>15.0 %</b>') == 2
+    assert "<figcaption>Far from the training data</figcaption>" in page
+    assert 'id="far"' in page
+
+
 def test_groups_lead_to_their_own_figures(weeks: Night, client: FlaskClient) -> None:
     page = client.get("/monitor?by=machine").text
     assert 'href="/monitor?period=week&amp;by=machine&amp;group=Agfa+CR"' in page

@@ -208,6 +208,20 @@ def test_scale_shows_from_which_score_an_image_is_clear(
     assert document["clear_below"] == pytest.approx(limit)
 
 
+@pytest.mark.parametrize(
+    ("score", "texts"), [(0.397, ("0.397", "0.400", "0.650")), (0.41, ("0.41", "0.40", "0.65"))]
+)
+def test_score_reads_on_its_side_of_the_limits_beside_it(
+    client: FlaskClient, night: Night, score: float, texts: tuple[str, str, str]
+) -> None:
+    with night.ledger.transaction() as session:
+        session.scalars(select(Prediction).where(Prediction.image_id == 6)).one().p_pneumonia = score
+    page = " ".join(client.get("/review/6").text.split())
+    assert f'<span class="big">{texts[0]}</span>' in page
+    assert f'aria-label="Score {texts[0]}; clear below {texts[1]}, flagged from {texts[2]}"' in page
+    assert f"band {texts[1]} to {texts[2]}" in page
+
+
 def test_image_that_was_scored_whole_has_no_outline(client: FlaskClient) -> None:
     page = client.get("/review/1").get_data(as_text=True)
     assert "outline.svg" not in page

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from tests.filling import follow
 from tests.integration.webui.night import Night
@@ -16,7 +16,7 @@ from tests.signing_in import bearer, sign_in
 from worker.ledger.protocols import Protocol, Shown
 from worker.ledger.roles import Role, Scope
 from worker.ledger.states import ReviewState
-from worker.ledger.tables import Image
+from worker.ledger.tables import Image, Prediction
 
 BLIND = Protocol(score=Shown.AFTER_DECISION, sample_share=0)
 TWO_READERS = Protocol(readers=2, sample_share=0)
@@ -158,6 +158,17 @@ def test_hidden_score_hides_the_distance(night: Night, ada: FlaskClient) -> None
     assert ["far from the training data" in ada.get(address).text for address in addresses[:2]] == [False] * 2
     assert "2.5" not in ada.get(report).text
     assert ada.get("/api/v1/images/1").get_json()["distance"] is None
+
+
+def test_decimals_of_limits_do_not_tell_that_a_hidden_score_is_close(night: Night, ada: FlaskClient) -> None:
+    with night.ledger.transaction() as session:
+        session.scalars(select(Prediction).where(Prediction.image_id == 1)).one().p_pneumonia = 0.64996
+        session.get_one(Image, 1).p_pneumonia = 0.49996
+    pages = [" ".join(ada.get(address).text.split()) for address in ("/review/1", "/review?order=closest")]
+    assert ["0.65000" in pages[0], "threshold 0.50000 first" in pages[1]] == [True, True]
+    draw(night, 1)
+    pages = [" ".join(ada.get(address).text.split()) for address in ("/review/1", "/review?order=closest")]
+    assert ["band 0.40 to 0.65<" in pages[0], "threshold 0.50 first" in pages[1]] == [True, True]
 
 
 def test_second_reader_does_not_see_the_first_reading(

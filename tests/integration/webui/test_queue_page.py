@@ -100,6 +100,17 @@ def test_each_filter_stands_in_the_address(client: FlaskClient, query: str, ids:
     assert (rows["total"], rows["total_exact"]) == (len(ids), True)
 
 
+def test_scores_read_on_their_side_of_the_threshold_beside_them(client: FlaskClient, night: Night) -> None:
+    with night.ledger.transaction() as session:
+        session.get_one(Image, 2).p_pneumonia = 0.4996
+    page = client.get("/review?order=closest").text
+    assert "Closest to the threshold 0.5000 first" in " ".join(page.split()), (
+        "0.4996 reads 0.500 with three decimals"
+    )
+    assert "</span> 0.4996</span>" in page
+    assert "</span> 0.50</span>" in client.get("/review").text, "no limit stands beside it"
+
+
 def test_images_without_a_score_are_never_hidden(client: FlaskClient) -> None:
     assert text_of(client, "/review", "beside") == "1 rejected 1 pending"
     assert "The image is blank" in client.get("/review?state=rejected").text

@@ -45,6 +45,16 @@ def test_figures_stand_in_lines(ledger: Ledger) -> None:
     assert row.split()[1:3] == ["100", "20.0"]
 
 
+def test_share_of_far_images_is_a_table_if_the_model_says_the_distance(ledger: Ledger) -> None:
+    model_id = known_model(ledger).model_id
+    keep_days(ledger, {yesterday(ledger): {everything(model_id): some(100, 20)}})
+    assert "far" not in shown(ledger)
+    keep_days(ledger, {yesterday(ledger): {everything(model_id): some(100, 20, far=8)}})
+    lines = shown(ledger).splitlines()
+    (title,) = (number for number, line in enumerate(lines) if line.endswith("far %"))
+    assert lines[title + 1].split()[:2] == [yesterday(ledger).isoformat(), "8.0"]
+
+
 def test_no_line_is_wider_than_a_hundred_columns(ledger: Ledger) -> None:
     model_id, last = known_model(ledger, card=a_card()).model_id, yesterday(ledger)
     machine = "A Very Long Name of a Manufacturer of Radiographic Equipment CR"[:60]

@@ -24,6 +24,7 @@ from tests.filling import (
     known_reader,
     later,
     lease_images,
+    make_patients,
     receive,
     record,
     result,
@@ -133,7 +134,10 @@ class Hospital:
     def score_images(self, ids: list[int]) -> None:
         with self.ledger.transaction() as session:
             leases.lease(session, ids, owner="w", lease_s=60, at=self.at)
-        scored = [result(image_id, self.random.random()) for image_id in ids]
+        scored = [
+            result(image_id, self.random.random(), distance=self.random.choice([None, 0.5, 1.5]))
+            for image_id in ids
+        ]
         self.record(scored)
 
     def record(
@@ -329,6 +333,10 @@ def _final(image: Image) -> Review | None:
 
 def _one(image: Image, share: str | None) -> Counts:
     """Return the counts of one scored image. Without a share, a drawn image counts as one that was not."""
+    return replace(_judged(image, share), measured=int(image.distance is not None), far=int(image.is_far))
+
+
+def _judged(image: Image, share: str | None) -> Counts:
     assert image.p_pneumonia is not None
     bins, reading = bins_of([image.p_pneumonia]), _final(image)
     finding = reading.finding if reading else None
@@ -413,6 +421,14 @@ def test_images_are_counted_by_verdict_finding_and_draw(ledger: Ledger) -> None:
     assert counts.clear_read_undrawn == FindingCounts(1)
     assert (counts.overridden, counts.contradictable) == (3, 3)
     assert clear not in {flagged, unread}
+
+
+def test_images_far_from_the_training_data_are_counted(ledger: Ledger) -> None:
+    ids = fill(ledger, 1, 2, 3, 4)
+    make_patients(ledger)
+    for image_id, distance in zip(ids, (0.3, 1.0, 1.2, None), strict=True):
+        score(ledger, [image_id], distance=distance)
+    assert (of_all(ledger).images, of_all(ledger).measured, of_all(ledger).far) == (4, 3, 1)
 
 
 def test_a_reading_that_is_not_final_counts_as_unread(ledger: Ledger) -> None:

@@ -62,6 +62,39 @@ def test_few_among_many_are_expected(ledger: Ledger) -> None:
     assert unexpected(ledger) == []
 
 
+def add_far(ledger: Ledger, name: str, far: int, near: int) -> None:
+    """Score a run with so many images far from the training data, and so many near it."""
+    for distance, number in ((1.5, far), (0.5, near)):
+        score(ledger, fill(ledger, *(next(NUMBERS) for _ in range(number)), run=name), distance=distance)
+
+
+def test_run_with_many_more_far_images_is_told(ledger: Ledger) -> None:
+    add_far(ledger, "first", 1, 20)
+    add_far(ledger, "second", 1, 29)
+    add_far(ledger, "third", 4, 20)
+    assert unexpected(ledger) == []
+    add_far(ledger, "third", 1, 0)
+    (sentence,) = unexpected(ledger)
+    assert (
+        "5 images far from the training data, 20% of its scored images; of the runs before it, 3.9% were"
+        in sentence
+    )
+    assert "third" not in sentence, "the name of a run may name a patient"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "latest"),
+    [((10, 40), (12, 38)), ((1, 48), (12, 38)), ((0, 60), (5, 46))],
+    ids=["as many as always", "too few before", "few among many"],
+)
+def test_expected_far_images_are_not_told(
+    ledger: Ledger, earlier: tuple[int, int], latest: tuple[int, int]
+) -> None:
+    add_far(ledger, "first", *earlier)
+    add_far(ledger, "second", *latest)
+    assert unexpected(ledger) == []
+
+
 def test_canaries_are_not_compared(ledger: Ledger) -> None:
     add_run(ledger, "first", inside=3)
     add_run(ledger, "second", outside=6)

@@ -25,6 +25,7 @@ from tests.filling import (
 )
 from worker.config import Settings
 from worker.ledger import leases, reading_queue, reports, rescores, review, schema, tallies
+from worker.ledger.file_counts import file_counts
 from worker.ledger.findings import Finding, Statement
 from worker.ledger.predictions import RejectionRecord
 from worker.ledger.reading_queue import QueueFilter
@@ -126,6 +127,22 @@ def test_images_are_counted_by_population(ledger: Ledger) -> None:
         rescores.rescore(session, {2: CROPPED}, AT)
     found = assert_consistent(ledger)
     assert (found.scored, found.outside_population) == (4, 1)
+
+
+def test_images_are_counted_by_distance(ledger: Ledger) -> None:
+    for number, distance in enumerate((0.4, 1.0, 1.000001, 3.2, None)):
+        score(ledger, fill(ledger, number), distance=distance)
+    found = assert_consistent(ledger)
+    assert (found.distance_known, found.far_from_training_data) == (4, 2)
+    with ledger.transaction() as session:
+        session.execute(update(Image).where(Image.distance == 0.4).values(distance=1.4))
+        assert tallies.differences(session) == 0
+        assert file_counts(session).far_from_training_data == 3
+        session.rollback()
+    with ledger.transaction() as session:
+        rescores.rescore(session, {4: CROPPED}, AT)
+    found = assert_consistent(ledger)
+    assert (found.distance_known, found.far_from_training_data) == (3, 1)
 
 
 def test_tallied_count_equals_the_length_of_the_list(ledger: Ledger) -> None:

@@ -72,6 +72,29 @@ def test_more_false_alarms_are_the_model_or_its_images() -> None:
     assert of(found, Figure.FLAGGED).cause == Cause.MODEL
 
 
+def test_more_far_images_are_told_by_themselves() -> None:
+    days = days_of(USUAL, USUAL)
+    for number, day in enumerate(days):
+        days[day] = replace(days[day], measured=1_000, far=10 if number < CHANGED else 30)
+    (alert,) = raised({ALL: days, ("source", "folder"): days_of(USUAL, USUAL)})
+    assert (alert.figure, alert.group, alert.rose, alert.since) == (
+        Figure.FAR,
+        "",
+        True,
+        FIRST + timedelta(CHANGED),
+    )
+    assert "images far from the training data rose" in alert.sentence
+    assert "machines and their settings, may have changed" in alert.sentence
+    assert (alert.before.value, alert.now.value) == (0.01, 0.03)
+    (series,) = (one for one in all_series(list(days.values())) if one.figure == Figure.FAR)
+    assert set(series.trials) == {1_000}, "of the other images, the model says no distance"
+
+
+def test_a_model_that_does_not_say_the_distance_has_no_series_of_it() -> None:
+    days = list(days_of(USUAL, USUAL).values())
+    assert Figure.FAR not in {series.figure for series in all_series(days)}
+
+
 def test_a_model_that_misses_more_is_seen_in_the_sample() -> None:
     found = raised({ALL: days_of(USUAL, replace(USUAL, sensitivity=0.6))})
     alert = of(found, Figure.SENSITIVITY)

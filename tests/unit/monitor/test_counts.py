@@ -35,6 +35,8 @@ counts = st.builds(
     to_read_by_score=judged,
     samples=st.dictionaries(st.sampled_from(["0", "0.05", "0.2"]), samples),
     clear_read_undrawn=findings,
+    measured=numbers,
+    far=numbers,
 )
 
 

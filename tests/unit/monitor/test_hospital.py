@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from bench import hospital, simulated_hospital
 from bench.simulated_hospital import ALL, DIMENSIONS, counts_of, eventful, simulate
 from worker.monitor.counts import Counts, total
-from worker.monitor.estimates import sensitivity, specificity
+from worker.monitor.estimates import sensitivity, share_far, specificity
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,11 @@ def test_the_figures_of_a_quiet_year_are_those_that_were_planted() -> None:
     # Readers are the reference, also where they err: of the truth, only the share of false alarms comes out nearly right.
     spared = (scored & ~year.has_signs & ~shown).sum() / (scored & ~year.has_signs).sum()
     assert specificity(whole).value == pytest.approx(spared, abs=0.003)
+    far = share_far(whole)
+    assert (
+        far.value == pytest.approx((scored & year.far).sum() / scored.sum()) == pytest.approx(0.01, abs=0.001)
+    )
+    assert not (scored & year.far & (year.verdict == 0)).any()
     truth = (shown & year.has_signs).sum() / (scored & year.has_signs).sum()
     by_readers = sensitivity(whole).value
     assert by_readers is not None

@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from webui.formatting import (
     STATES,
     VERDICT_SYMBOLS,
     VERDICTS,
+    decimals_beside,
+    distance,
     exact_probability,
     limit,
     percent,
@@ -71,6 +75,52 @@ def test_probability_is_not_rounded_to_certainty(value: float, text: str) -> Non
 def test_no_score_reads_as_certain_and_a_limit_may(value: float, text: str, as_limit: str) -> None:
     assert exact_probability(value) == text
     assert limit(value) == as_limit
+
+
+@pytest.mark.parametrize(
+    ("score", "edge", "shown"),
+    [
+        (0.397, 0.4, ("0.397", "0.400")),
+        (0.404, 0.4, ("0.40", "0.40")),
+        (0.4, 0.4, ("0.40", "0.40")),
+        (0.3994, 0.3996, ("0.399", "0.400")),
+        (0.39961, 0.3996, ("0.40", "0.40")),
+        (0.3996, 0.39961, ("0.39960", "0.39961")),
+        (0.0031, 0.0032, ("0.0031", "0.0032")),
+        (0.9996, 0.5, (">0.99", "0.50")),
+        (0.9996, 0.9997, ("0.99960", "0.99970")),
+    ],
+)
+def test_score_beside_a_limit_reads_on_its_side(score: float, edge: float, shown: tuple[str, str]) -> None:
+    decimals = decimals_beside([score, 0.5], [edge, 0.9])
+    assert (probability(score, decimals), limit(edge, decimals)) == shown
+
+
+@given(st.lists(st.floats(0, 1), min_size=1), st.lists(st.decimals(0, 1, places=6).map(float), min_size=1))
+def test_scores_and_limits_side_by_side_never_contradict(scores: list[float], limits: list[float]) -> None:
+    """But for scores that eight decimals cannot part from a limit."""
+    decimals = decimals_beside(scores, limits, 3)
+    assert decimals >= 3
+    for score in scores:
+        for edge in limits:
+            shown = float(exact_probability(score, decimals).lstrip("<>")), float(limit(edge, decimals))
+            if abs(score - edge) > 1e-8 and not exact_probability(score, decimals).startswith(("<", ">")):
+                assert (shown[0] < shown[1]) == (score < edge)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.5, "0.50"),
+        (1.0, "1.00"),
+        (0.999999, "1.00"),
+        (1.000001, "1.000001"),
+        (1.004, "1.004"),
+        (3.04, "3.04"),
+    ],
+)
+def test_distance_reads_on_its_side_of_the_limit(value: float, text: str) -> None:
+    assert distance(value) == text
 
 
 @pytest.mark.parametrize(

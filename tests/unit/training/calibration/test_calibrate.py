@@ -18,6 +18,7 @@ from training.calibration.calibrate import (
     prevalence_weights,
     second_look,
 )
+from training.errors import WrongInput
 from training.recipe import load_recipe
 from worker.inference.triage import OperatingPoint, Verdict, triage
 
@@ -140,6 +141,13 @@ def test_worst_calibration_of_one_condition_is_the_ordinary_one() -> None:
     found, ordinary = calibrate_worst([evidence]), calibrate(evidence)
     assert found.temperature == pytest.approx(ordinary.temperature, rel=1e-3)
     assert found.bias == pytest.approx(ordinary.bias, abs=2e-3)
+
+
+def test_worst_calibration_without_an_answer_is_an_error() -> None:
+    evidence = simulated(5, 1.0, 0.0)
+    without_numbers = Evidence(np.full_like(evidence.logits, np.nan), evidence.targets, evidence.weights)
+    with pytest.raises(WrongInput, match="of 2 conditions did not converge"):
+        calibrate_worst([evidence, without_numbers])
 
 
 def test_temperature_corrects_overconfidence() -> None:

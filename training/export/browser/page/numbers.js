@@ -10,6 +10,8 @@ const ABOVE = [
 const BELOW = [2.159509375685829852307e-2, -2.742335390411667452936e-1, 1].map(Math.fround);
 // Added and taken off again, it rounds to an integer.
 const ROUNDING = 1.5 * 2 ** 23;
+// A score has no more decimals, as in webui/formatting.py.
+const MOST_DECIMALS = 8;
 
 /**
  * @param {number} value
@@ -62,20 +64,46 @@ export const logAddExp = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.ab
 
 /**
  * @param {number} value
- * @returns {string} a probability with two decimals, as `probability` of webui/formatting.py: none reads 0.00 or 1.00.
+ * @returns {string} a probability with two decimals, or more, as `probability` of webui/formatting.py: none reads 0.00 or 1.00.
  */
-export function probabilityText(value) {
-  if (value < 0.005) {
-    return "<0.01";
+export function probabilityText(value, decimals = 2) {
+  const last = 10 ** -decimals;
+  if (value < last / 2) {
+    return `<${last.toFixed(decimals)}`;
   }
-  return value >= 0.995 ? ">0.99" : value.toFixed(2);
+  return value >= 1 - last / 2 ? `>${(1 - last).toFixed(decimals)}` : value.toFixed(decimals);
 }
 
 /**
  * @param {number} value
- * @returns {string} a limit of scores with two to eight decimals, enough to tell it from 0 and 1, as `limit` there.
+ * @returns {string} a limit of scores with enough decimals, up to eight, to tell it from 0 and 1, as `limit` there.
  */
-export function limitText(value) {
+export const limitText = (value, least = 2) => value.toFixed(Math.max(least, decimalsOf(value)));
+
+/**
+ * @returns {number} with how many decimals, two to eight, a score and its limits must be written, as `decimals_beside` there:
+ *     as few as show whether it is below each limit.
+ */
+export function decimalsBeside(score, limits) {
+  let decimals = Math.max(2, ...limits.map(decimalsOf));
+  const shown = (value) => Number(value.toFixed(decimals));
+  while (decimals < MOST_DECIMALS && limits.some((limit) => shown(score) < shown(limit) !== score < limit)) {
+    decimals += 1;
+  }
+  return decimals;
+}
+
+/**
+ * @param {number} value
+ * @returns {string} a distance from the training data, as `distance` there: two to six decimals, as few as show whether it is
+ *     beyond the limit, 1.
+ */
+export function distanceText(value) {
+  const texts = [2, 3, 4, 5, 6].map((decimals) => value.toFixed(decimals));
+  return texts.find((text) => Number(text) > 1 === value > 1) ?? texts.at(-1);
+}
+
+function decimalsOf(value) {
   const rest = Math.min(value, 1 - value);
-  return value.toFixed(rest >= 0.01 || rest <= 0 ? 2 : Math.min(8, Math.ceil(-Math.log10(rest)) + 1));
+  return rest >= 0.01 || rest <= 0 ? 2 : Math.min(MOST_DECIMALS, Math.ceil(-Math.log10(rest)) + 1);
 }

@@ -2,7 +2,7 @@
 
 import { draw } from "./activation_picture.js";
 import { isFar } from "./distance.js";
-import { limitText, probabilityText } from "./numbers.js";
+import { decimalsBeside, distanceText, limitText, probabilityText } from "./numbers.js";
 import { Picture } from "./picture.js";
 import { Rejected } from "./rejection.js";
 import { Scorer } from "./scorer.js";
@@ -130,21 +130,22 @@ function scoredContent(scorer, score) {
   const verdict = scorer.verdict(score, point, age);
   const { band_low: low, band_high: high } = scorer.setup.operating_points[point];
   const { distance } = score;
+  const decimals = decimalsBeside(score.p_pneumonia, [low, high]);
   const isOutside = scorer.isOutside(age);
   const notes = [
     score.looked_twice && "The network looked again, at the mirrored and at the enlarged image, and the three looks were averaged.",
     score.crop && "A film was cut out of a margin or a page. Such an image is clear only far below the band.",
     score.lungs && "The network saw only the part around the lungs. A frame shows it together with the map.",
     isOutside && "The figures of this model do not hold at this age, so the image is never clear.",
-    isFar(distance) && `The image is far from the training data: at ${distance.toFixed(2)} times the limit. The figures of this model do not hold here, so the image is never clear.`,
+    isFar(distance) && `The image is far from the training data: at ${distanceText(distance)} times the limit. The figures of this model do not hold here, so the image is never clear.`,
     scorer.setup.ages && age === null && "The age is not known, so nobody can tell whether the figures of this model hold.",
   ].filter(Boolean);
   return {
     verdict,
     marks: isFar(distance) ? ["far from the training data"] : [],
-    text: `Score ${probabilityText(score.p_pneumonia)} of 1 for pneumonia.`,
+    text: `Score ${probabilityText(score.p_pneumonia, decimals)} of 1 for pneumonia.`,
     reason: MEANINGS[verdict],
-    bounds: `At the operating point ${point}, an image is flagged from ${limitText(high)} and clear below ${limitText(low)}.`,
+    bounds: `At the operating point ${point}, an image is flagged from ${limitText(high, decimals)} and clear below ${limitText(low, decimals)}.`,
     notes,
     document: documentOf(scorer, { score, verdict, population: populationOf(scorer, age) }),
   };
