@@ -202,6 +202,9 @@ def _fit_gate(recipe: Recipe, cohort: Cohort, work: Workspace, out: Path) -> Non
 @click.command()
 @click.option("--bundle", type=_FOLDER, required=True, help="Bundle whose model.keras is exported.")
 @click.option(
+    "--film", is_flag=True, help="Export film.keras, the network that sees the whole film, instead."
+)
+@click.option(
     "--format",
     "file_format",
     type=click.Choice(["int8", "float", "onnx", "browser"]),
@@ -226,21 +229,26 @@ def export(
     table: Path | None,
     node_modules: Path | None,
     out: Path,
+    *,
+    film: bool,
 ) -> None:
     """Convert a model for other software.
 
-    The scores need the values in the model card, so copy card.json along. docs/edge.md explains them.
+    The scores need the values in the model card, so copy card.json along. docs/edge.md explains them. A model with a film
+    network needs both networks: export each of them, or the page of --format browser, which has both.
     """
     if (file_format == "int8") != (data is not None) or (table is not None and data is None):
         raise click.UsageError(
             "--format int8 needs --data; the other formats take neither --data nor --table."
         )
+    if film and file_format == "browser":
+        raise click.UsageError("--format browser writes all networks of a model: omit --film.")
     if file_format == "browser":
         _export_page(bundle, node_modules, out)
     elif node_modules is not None:
         raise click.UsageError("Only --format browser takes --node-modules.")
     else:
-        _export_file(bundle, file_format, data, table, out)
+        _export_file(bundle, file_format, data, table, out, film=film)
 
 
 def _export_page(bundle: Path, node_modules: Path | None, out: Path) -> None:
@@ -256,11 +264,13 @@ def _export_page(bundle: Path, node_modules: Path | None, out: Path) -> None:
     _print_line(f"wrote {out}: {size} bytes. Serve it as static files; docs/edge.md says how.")
 
 
-def _export_file(bundle: Path, file_format: str, data: Path | None, table: Path | None, out: Path) -> None:
+def _export_file(
+    bundle: Path, file_format: str, data: Path | None, table: Path | None, out: Path, *, film: bool
+) -> None:
     from worker.inference.bundle import load_bundle
 
     try:
-        content = _exported(load_bundle(bundle, runtime="tensorflow"), file_format, data, table)
+        content = _exported(load_bundle(bundle, runtime="tensorflow"), file_format, data, table, film=film)
         out.write_bytes(content)
     except (WrongInput, ModelUnusable) as error:
         raise click.UsageError(str(error)) from error
@@ -271,36 +281,43 @@ def _export_file(bundle: Path, file_format: str, data: Path | None, table: Path 
     _print_line(f"wrote {out}: {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}")
 
 
-def _exported(bundle: Bundle, file_format: str, data: Path | None, table: Path | None) -> bytes:
+def _exported(
+    bundle: Bundle, file_format: str, data: Path | None, table: Path | None, *, film: bool
+) -> bytes:
     """Return the content of the file."""
     from training.export import release
     from training.export.litert import to_float
 
-    model = release.reference(bundle)
+    model = release.film_reference(bundle) if film else release.reference(bundle)
+    if model is None:
+        raise WrongInput(f"The model in {bundle.folder} has no film network: omit --film.")
     if file_format == "onnx":
         from training.export.onnx import facts_of, to_onnx
 
-        return to_onnx(model, bundle.temperature, facts_of(bundle))
-    return to_float(model) if data is None else _quantised(bundle, model, data, table)
+        return to_onnx(model, bundle.temperature, facts_of(bundle, film=film))
+    return to_float(model) if data is None else _quantised(bundle, model, data, table, film=film)
 
 
-def _quantised(bundle: Bundle, model: Any, data: Path, table: Path | None) -> bytes:
-    """Quantise again. The same images and software as in the training give the bundle's own model.tflite."""
+def _quantised(bundle: Bundle, model: Any, data: Path, table: Path | None, *, film: bool) -> bytes:
+    """Quantise again. The same images and software as in the training give the bundle's own file."""
     from training.data.cohort import read_cohort
     from training.export import release
+    from training.export.litert import to_int8
     from training.recipe import recipe_of_card
+    from worker.inference.bundle import FILM_FILES, RUNTIME_FILES
     from worker.inference.lungs import open_lungs
 
     recipe = recipe_of_card(bundle.card)
     cohort = read_cohort(recipe, data, table, None, _print_line)
-    finder = open_lungs(bundle.folder, bundle.card)
-    content = release.served(recipe, model, release.representative(recipe, cohort, finder))
-    same = hashlib.sha256(content).hexdigest() == bundle.network_sha256
-    _print_line(
-        "The file equals the bundle's model.tflite."
-        if same
-        else "The file differs from the bundle's model.tflite."
-    )
+    if film:
+        # The images that were read are whole films.
+        name, content = FILM_FILES["litert"], to_int8(model, release.representative(recipe, cohort, None))
+    else:
+        finder = open_lungs(bundle.folder, bundle.card)
+        inputs = release.representative(recipe, cohort, finder)
+        name, content = RUNTIME_FILES["litert"], release.served(recipe, model, inputs)
+    same = hashlib.sha256(content).hexdigest() == bundle.card["files"][name]["sha256"]
+    _print_line(f"The file {'equals' if same else 'differs from'} the bundle's {name}.")
     return content
 
 

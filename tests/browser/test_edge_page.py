@@ -23,17 +23,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from playwright.sync_api import Error, Page, expect
 
-from tests.bundles import with_distance, with_lungs, with_outputs_swapped
+from tests.bundles import with_distance, with_film, with_lungs, with_outputs_swapped
 from tests.conftest import TEST_DATA
 from tests.gates import ungated_bundle
 from webui.formatting import decimals_beside, limit, probability
 from webui.formatting import distance as far_text
-from worker.card.identity import LUNGS
+from worker.card.identity import FILM, LUNGS
 from worker.cli import nightread
 from worker.commands.screen_files import screen_files
 from worker.config import ROOT, Settings
 from worker.errors import REJECTIONS, RejectedImage
 from worker.imagefile.limits import limits_of
+from worker.inference.activation import FILM_MAP, over_film
 from worker.inference.admission import Admission, Admitted
 from worker.inference.bundle import load_bundle
 from worker.inference.distance import DistanceMeasure, Reference
@@ -53,8 +54,8 @@ Document = dict[str, Any]
 BUNDLE = ROOT / "models" / "nightread-0.2.0"
 SETTINGS = Settings(model=BUNDLE)
 NUMBERS = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "confidence")
-# Some of the pictures lie beyond these limits, and some do not, by the preprocessing.
-LIMITS = {FILM_ALONE: 143.0, LUNGS_ALONE: 153.0}
+# Some of the pictures lie beyond these limits, and some do not, by the preprocessing, or the film network.
+LIMITS = {FILM_ALONE: 143.0, LUNGS_ALONE: 153.0, FILM: 153.0}
 IS_X86 = platform.machine() in {"x86_64", "AMD64"}
 # LiteRT.js writes everything as a warning: what it starts, and hardware that it does not find. It runs on the CPU.
 RUNTIME_TALK = ("INFO: ", "WebGPU", "No available adapters", "NPU accelerator")
@@ -125,6 +126,14 @@ def lungs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
         yield bundle, url
 
 
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A bundle with preprocessing 3 and a film network, and the address of its page."""
+    bundle = with_film(tmp_path_factory.mktemp("film") / "bundle")
+    with served(export(bundle, bundle.parent / "page")) as url:
+        yield bundle, url
+
+
 @dataclass(frozen=True)
 class Model:
     """A model in the worker and in its page."""
@@ -136,21 +145,29 @@ class Model:
     def has_lungs(self) -> bool:
         return (self.settings.model / LUNGS).exists()
 
+    @property
+    def has_film(self) -> bool:
+        return (self.settings.model / FILM).exists()
 
-@pytest.fixture(params=[FILM_ALONE, LUNGS_ALONE])
+
+@pytest.fixture(params=[FILM_ALONE, LUNGS_ALONE, FILM])
 def model(request: pytest.FixtureRequest, open_page: OpenPage) -> Model:
-    """Give a model of each preprocessing, with its page open."""
+    """Give a model of each preprocessing, and one with a film network, with its page open."""
     page = open_page(expected=RUNTIME_TALK)
     if request.param == FILM_ALONE:
         return Model(SETTINGS, opened(page, request.getfixturevalue("address")))
-    bundle, address = request.getfixturevalue("lungs")
+    bundle, address = request.getfixturevalue("film" if request.param == FILM else "lungs")
     return Model(Settings(model=bundle), opened(page, address))
 
 
 @pytest.fixture(params=list(LIMITS))
 def measuring(request: pytest.FixtureRequest, open_page: OpenPage, tmp_path: Path) -> Iterator[Model]:
-    """Give a model of each preprocessing that says the distance from its training data, with its page open."""
-    base = with_lungs(tmp_path / "lungs") if request.param == LUNGS_ALONE else None
+    """Give a model of each preprocessing that says the distance from its training data, with its page open.
+
+    With a film network, the two networks differ.
+    """
+    made = {LUNGS_ALONE: with_lungs, FILM: with_film}.get(request.param)
+    base = made(tmp_path / "base") if made else None
     bundle = with_distance(tmp_path / "bundle", limit=LIMITS[request.param], base=base)
     with served(export(bundle, tmp_path / "page")) as url:
         yield Model(Settings(model=bundle), opened(open_page(expected=RUNTIME_TALK), url))
@@ -266,6 +283,7 @@ def test_the_page_has_the_numbers_of_the_worker(model: Model, pictures: list[Pat
         notes = model.page.locator("#notes").inner_text() if found["verdict"] else ""
         looked_twice += "looked again" in notes
         assert ("around the lungs" in notes) == (found["lungs"] is not None)
+        assert ("another one the whole film" in notes) == (model.has_film and found["verdict"] is not None)
         if found["verdict"]:
             point = points[model.page.locator("#point").input_value()]
             limits = [point["band_low"], point["band_high"]]
@@ -284,6 +302,7 @@ def test_the_page_measures_the_distance_of_the_worker(measuring: Model, pictures
         distance = expected["distance"]
         assert found["distance"] == (distance if IS_X86 else pytest.approx(distance, rel=1e-2)), picture
         assert (found["verdict"], found["model"]) == (expected["verdict"], expected["model"]), picture
+        assert found["p_pneumonia"] == pytest.approx(expected["p_pneumonia"], abs=1e-3), picture
         if isinstance(distance, float):
             verdicts.add((distance > 1, found["verdict"]))
             mark = measuring.page.locator("#verdict span")
@@ -376,8 +395,8 @@ MODEL_INPUT = """
   const scorer = globalThis.scorer ??= await Scorer.load(location.origin);
   const ungated = new Admission({ ...scorer.setup, gate: null }, null, scorer.admission.lungs);
   try {
-    const { input, ...parts } = await ungated.admit(new Picture(bytes(values.file)));
-    return { ...parts, input: sent(input) };
+    const { input, film, ...parts } = await ungated.admit(new Picture(bytes(values.file)));
+    return { ...parts, input: sent(input), film: sent(film) };
   } catch (error) {
     if (!(error instanceof Rejected)) throw error;
     return error.code;
@@ -416,6 +435,7 @@ def test_the_model_input_is_that_of_the_worker_to_the_last_bit(
             part = getattr(expected, name)
             assert found[name] == (vars(part) if part else None), picture
         assert is_same(as_array(found["input"]), expected.model_input), picture
+        assert np.array_equal(as_array(found["film"]), expected.film), picture
         compared += 1
     assert compared > 40
 
@@ -437,10 +457,40 @@ def test_the_activation_map_is_that_of_the_worker(model: Model, pictures: list[P
         except RejectedImage:
             continue
         found = run(model.page, ACTIVATION, {"file": as_text(data)})
-        off = np.abs(as_array(found["map"]).astype(int) - expected.activation)
-        assert off.max() <= 1, picture
+        activation = as_array(found["map"])
+        assert (
+            activation.shape == expected.activation.shape == ((FILM_MAP,) * 2 if model.has_lungs else (8, 8))
+        )
+        assert np.abs(activation.astype(int) - expected.activation).max() <= 1, picture
         looks.add(found["looked_twice"])
     assert looks == {True, False}
+
+
+OVER_FILM = """
+  const { overFilm } = await load("activation");
+  return values.cases.map(({ part, edges: [left, top, right, bottom], film }) => overFilm(part, { left, top, right, bottom }, film));
+"""
+
+
+def test_the_map_of_a_film_is_that_of_the_worker(page: Page) -> None:
+    """Networks of 3 to 16 places a side, parts of any size and place, and the whole film."""
+    random = np.random.default_rng(9)
+    cases: list[Document] = []
+    expected = []
+    for number in range(60):
+        maps = [random.normal(0, 9, (count, count)) for count in random.integers(3, 17, 2)]
+        (left, right), (top, bottom) = np.sort(random.uniform(0, 1, (2, 2)), axis=1).tolist()
+        edges = (left, top, right, bottom) if number % 4 else (0.0, 0.0, 1.0, 1.0)
+        film = maps[1] if number % 3 else None
+        expected.append(over_film(maps[0], edges, film).ravel().tolist())
+        cases.append(
+            {
+                "part": maps[0].ravel().tolist(),
+                "edges": edges,
+                "film": None if film is None else film.ravel().tolist(),
+            }
+        )
+    assert run(page, OVER_FILM, {"cases": cases}) == expected
 
 
 BOXES = """
@@ -499,17 +549,25 @@ FRAME = """
 """
 
 
-@pytest.mark.parametrize("part", ["lungs", "crop"])
-def test_the_map_lies_over_what_the_network_saw(page: Page, part: str) -> None:
-    box = {"left": 200, "top": 120, "right": 1400, "bottom": 1000}
-    parts = {"crop": {"left": 100, "top": 100, "right": 1500, "bottom": 1100}, "lungs": None, part: box}
-    points = [(80, 300), (100, 300), (700, 300), (400, 60), (400, 500), (400, 300), (720, 300)]
-    outside, *frame, inside, beyond = run(page, FRAME, {"parts": parts, "points": points})
-    assert outside == beyond == [0, 0, 0]
+@pytest.mark.parametrize("has_crop", [True, False])
+@pytest.mark.parametrize("has_lungs", [True, False])
+def test_the_map_lies_over_the_film_and_the_frame_around_the_lungs(
+    page: Page, *, has_crop: bool, has_lungs: bool
+) -> None:
+    crop = {"left": 200, "top": 120, "right": 1400, "bottom": 1000} if has_crop else None
+    lungs = {"left": 400, "top": 300, "right": 1200, "bottom": 800} if has_lungs else None
+    beyond, edge = (80, 300), (110, 300)
+    frame = [(200, 300), (600, 300), (300, 150), (400, 400)]
+    values = {"parts": {"crop": crop, "lungs": lungs}, "points": [beyond, edge, *frame, (300, 300)]}
+    outside, film, *around, inside = run(page, FRAME, values)
     amber = [255, 190, 80]
-    assert inside[0] > inside[1] > inside[2] > 0
+    mapped = film
+    assert mapped[0] > mapped[1] > mapped[2] > 0
+    assert mapped != amber
+    assert inside == mapped
+    assert outside == ([0, 0, 0] if has_crop else mapped)
     # The viewer draws a frame around the lungs.
-    assert (frame == [amber] * 4) == (part == "lungs")
+    assert around == [amber if has_lungs else mapped] * 4
 
 
 RESIZED = """
@@ -574,7 +632,7 @@ def test_jpeg_files_are_decoded_and_scaled_as_libjpeg_turbo_does(
                 assert np.array_equal(found, expected), (quality, options, sampling)
 
 
-FILM = """
+FIND_FILM = """
   const { findFilm } = await load("film");
   const { hasWideMargin } = await load("margins");
   const { Rejected } = await load("rejection");
@@ -624,7 +682,7 @@ def answer(grey: NDArray[np.uint8]) -> object:
 
 def test_films_and_margins_are_found_as_the_worker_finds_them(page: Page) -> None:
     greys = layouts()
-    found = run(page, FILM, {"pictures": [as_plane(grey) for grey in greys]})
+    found = run(page, FIND_FILM, {"pictures": [as_plane(grey) for grey in greys]})
     expected = [[answer(grey), bool(has_wide_margin(grey))] for grey in greys]
     assert found == expected
     films = [film for film, _ in expected]

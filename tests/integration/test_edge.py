@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from packaging.requirements import Requirement
 from PIL import Image, ImageOps
 
-from tests.bundles import WHOLE_FILMS, with_distance, with_lungs, with_outputs_swapped
+from tests.bundles import WHOLE_FILMS, with_distance, with_film, with_lungs, with_outputs_swapped
 from tests.conftest import TEST_DATA
 from training.export.litert import to_int8
-from worker.card.identity import DISTANCE, LUNGS
+from worker.card.identity import DISTANCE, FILM, LUNGS
 from worker.config import ROOT, Settings
 from worker.errors import REJECTIONS
 from worker.imagefile.limits import limits_of
@@ -55,7 +55,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     path = tmp_path_factory.mktemp("edge") / "score.py"
     path.write_text(code, encoding="utf-8")
-    for copied in ("film.py", "lung_box.py", "margins.py"):
+    for copied in ("activation.py", "film.py", "lung_box.py", "margins.py"):
         shutil.copy(ROOT / "worker" / "inference" / copied, path.parent)
     return path
 
@@ -78,7 +78,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def run(program: Path, bundle: Path, picture: Path) -> dict[str, Any]:
     command = [sys.executable, str(program), str(bundle), str(picture)]
-    # Without the path to this project: the program must need nothing of it but the three copies.
+    # Without the path to this project: the program must need nothing of it but the four copies.
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=program.parent, env=alone)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -93,17 +93,22 @@ def screened(*pictures: Path, bundle: Path = SHIPPED) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.fixture(scope="module", params=[FILM_ALONE, LUNGS_ALONE, "distance", "swapped outputs"])
+@pytest.fixture(scope="module", params=[FILM_ALONE, LUNGS_ALONE, FILM, "distance", "swapped outputs", "all"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of each preprocessing, and two that say the distance from their training data."""
+    """A bundle of each preprocessing, one with a film network, two that say the distance from their training data, and all of it."""
     folder = tmp_path_factory.mktemp("models")
     if request.param == FILM_ALONE:
         return SHIPPED
     if request.param == LUNGS_ALONE:
         return with_lungs(folder / "bundle")
+    if request.param == FILM:
+        return with_film(folder / "bundle")
     # Some of the pictures are far, and some are near.
     if request.param == "distance":
         return with_distance(folder / "bundle", limit=143.0)
+    if request.param == "all":
+        # Its two networks differ.
+        return with_distance(folder / "bundle", limit=153.0, base=with_film(folder / "film"))
     lungs = with_lungs(folder / "lungs")
     return with_outputs_swapped(with_distance(folder / "bundle", limit=153.0, base=lungs))
 

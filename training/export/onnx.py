@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from training.errors import WrongInput
 from worker import DISCLAIMER
-from worker.inference.bundle import Bundle
+from worker.inference.bundle import FILM_FILES, RUNTIME_FILES, Bundle
 
 # ONNX 1.12 (2022) is older than most runtimes in use, and nothing here needs a newer version.
 OPSET, IR_VERSION = 17, 8
@@ -30,7 +30,8 @@ OPSET, IR_VERSION = 17, 8
 _ABOUT = (
     "Input `grey`: 8-bit grey values after Nightread's preprocessing, uint8 (n, side, side). Output `evidence`: "
     "logits of each label at each place, float32 (n, h, w, 3). Output `probabilities`: softmax of the mean "
-    f"evidence divided by the temperature, float32 (n, 3). {DISCLAIMER}"
+    f"evidence divided by the temperature, float32 (n, 3). If `averaged_with` names another network, they are those of one "
+    f"network alone: average the mean evidence of both. {DISCLAIMER}"
 )
 
 
@@ -74,18 +75,24 @@ def to_onnx(model: Model, temperature: float, facts: Mapping[str, str]) -> bytes
     return bytes(file.SerializeToString(deterministic=True))
 
 
-def facts_of(bundle: Bundle) -> dict[str, str]:
+def facts_of(bundle: Bundle, *, film: bool = False) -> dict[str, str]:
     """Return what a program needs that has only the .onnx file; lists and objects are JSON.
 
     `model_sha256` is the identity of the model (`worker.card.identity`). `network_sha256` is the hash of model.tflite,
-    and `reference_sha256` that of the model.keras that the file was converted from.
+    and `reference_sha256` that of the model.keras that the file was converted from; with `film`, those of film.tflite and
+    film.keras. `averaged_with` is the `network_sha256` of the model's other network; empty: it has no other.
     """
+    served, reference, other = RUNTIME_FILES["litert"], RUNTIME_FILES["tensorflow"], FILM_FILES["litert"]
+    if film:
+        served, reference, other = FILM_FILES["litert"], FILM_FILES["tensorflow"], served
+    sha256 = {name: file["sha256"] for name, file in bundle.card["files"].items()}
     return {
         "name": bundle.name,
         "version": bundle.version,
         "model_sha256": bundle.sha256,
-        "network_sha256": bundle.network_sha256,
-        "reference_sha256": bundle.card["files"][bundle.file("tensorflow").name]["sha256"],
+        "network_sha256": sha256[served],
+        "reference_sha256": sha256[reference],
+        "averaged_with": sha256.get(other, ""),
         "labels": json.dumps(bundle.labels),
         "side": str(bundle.side),
         "preprocessing_version": bundle.preprocessing_version,

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from training.errors import WrongInput
-from worker.card.identity import LUNGS
+from worker.card.identity import FILM, LUNGS
 from worker.errors import REJECTIONS
 from worker.inference.admission import Admission
 from worker.inference.bundle import Bundle
@@ -143,7 +143,7 @@ def _version() -> str:
 
 def _write_model(bundle: Bundle, folder: Path) -> None:
     card = bundle.card
-    names = [name for name in (bundle.file("litert").name, GATE, LUNGS) if name in card["files"]]
+    names = [name for name in (bundle.file("litert").name, FILM, GATE, LUNGS) if name in card["files"]]
     for name in names:
         shutil.copyfile(bundle.folder / name, folder / name)
     files = {name: card["files"][name]["sha256"] for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,23 @@ from click.testing import CliRunner, Result
 from keras import layers
 from numpy.typing import NDArray
 
+from tests.bundles import with_lungs
 from training import cli
 from training.data.cohort import read_cohort
 from training.errors import WrongInput
 from training.export import release
 from training.export.litert import parity, to_float, to_int8
 from training.export.onnx import facts_of, to_onnx
+from training.fit.branches import whole_films
+from training.lungs.finding import part_of, with_network
 from training.recipe import Recipe, load_recipe
 from worker import DISCLAIMER
 from worker.inference.bundle import LABELS, load_bundle
-from worker.inference.classifier import scores_of
+from worker.inference.classifier import Classifier, scores_of
+from worker.inference.lungs import WHOLE_SIDE
 from worker.inference.preprocess import FILM_ALONE
 from worker.inference.runtime import LiteRtRuntime
+from worker.inference.softmax import softmax
 from worker.phantom import write_phantom
 
 Inputs = NDArray[np.uint8]
@@ -325,6 +331,7 @@ def test_command_writes_an_onnx_file_with_metadata(bundle: Path, tmp_path: Path)
     assert facts["model_sha256"] == load_bundle(bundle).sha256
     assert facts["network_sha256"] == sha256(bundle / "model.tflite")
     assert facts["reference_sha256"] == sha256(bundle / "model.keras")
+    assert facts["averaged_with"] == ""
     assert (facts["name"], facts["version"], float(facts["temperature"])) == ("small", "1.2.3", TEMPERATURE)
     assert json.loads(facts["labels"]) == ["normal", "bacterial", "viral"]
     assert json.loads(facts["operating_points"])["balanced"]["threshold"] == POINT["threshold"]
@@ -351,9 +358,80 @@ def test_command_reports_a_different_int8_file(bundle: Path, kaggle: Path, tmp_p
     assert "The file differs from the bundle's model.tflite" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def film_bundle(kaggle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a bundle with a film network that was quantised as in a release."""
+    folder, film = with_lungs(tmp_path_factory.mktemp("film") / "bundle"), network(WHOLE_SIDE)
+    said = load_recipe("lungs").model_dump(mode="json")
+    said["split"]["folds"] = 2
+    recipe = Recipe.model_validate(said)
+    cohort, _ = with_network(
+        recipe, read_cohort(recipe, kaggle, None, None, print), part_of(load_bundle(folder))
+    )
+    film.save(folder / "film.keras")
+    inputs = release.representative(recipe, whole_films(cohort), None)
+    (folder / "film.tflite").write_bytes(to_int8(film, inputs))
+    card = json.loads((folder / "card.json").read_text())
+    for name in ("film.keras", "film.tflite"):
+        card["files"][name] = {"sha256": sha256(folder / name)}
+    (folder / "card.json").write_text(json.dumps({**card, "recipe": said}))
+    return folder
+
+
+def exported(bundle: Path, out: Path, *arguments: object) -> bytes:
+    done = export("--bundle", bundle, *arguments, "--out", out)
+    assert done.exit_code == 0, done.output
+    return out.read_bytes()
+
+
+def test_command_writes_the_film_network_as_a_float_file(film_bundle: Path, tmp_path: Path) -> None:
+    inputs = images(3, WHOLE_SIDE)
+    film = exported(film_bundle, tmp_path / "film.tflite", "--format", "float", "--film")
+    assert np.abs(by_litert(film, inputs) - evidence_of(network(WHOLE_SIDE), inputs)).max() < 1e-4
+    other = exported(film_bundle, tmp_path / "model.tflite", "--format", "float")
+    assert by_litert(other, inputs).shape != by_litert(film, inputs).shape
+
+
+def test_command_reproduces_the_bundles_film_network(film_bundle: Path, kaggle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again.tflite"
+    done = export("--bundle", film_bundle, "--format", "int8", "--film", "--data", kaggle, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert out.read_bytes() == (film_bundle / "film.tflite").read_bytes()
+    assert "The file equals the bundle's film.tflite." in done.stderr
+
+
+def test_the_mean_of_two_onnx_files_is_the_models_score(film_bundle: Path, tmp_path: Path) -> None:
+    """As docs/edge.md describes it, for a first look."""
+    of_files = [
+        exported(film_bundle, tmp_path / f"{number}.onnx", "--format", "onnx", *option)
+        for number, option in enumerate(([], ["--film"]))
+    ]
+    bundle = load_bundle(film_bundle, "tensorflow")
+    inputs, films = images(4, bundle.side), images(8, WHOLE_SIDE)[4:]
+    means = [
+        by_onnx(file, grey)[0].astype(float).mean(axis=(1, 2))
+        for file, grey in zip(of_files, (inputs, films), strict=True)
+    ]
+    found = softmax((means[0] + means[1]) / 2 / bundle.temperature)
+    first = Classifier(replace(bundle, second_look=None), "tensorflow")
+    expected = first.predict_batch(inputs, films).probabilities
+    assert np.abs(found - expected).max() < 1e-5
+    facts = [
+        {each.key: each.value for each in onnx.load_from_string(file).metadata_props} for file in of_files
+    ]
+    assert facts == [facts_of(bundle), facts_of(bundle, film=True)]
+    networks = [sha256(film_bundle / name) for name in ("model.tflite", "film.tflite")]
+    assert [each["network_sha256"] for each in facts] == networks
+    assert [each["averaged_with"] for each in facts] == networks[::-1]
+    references = [sha256(film_bundle / name) for name in ("model.keras", "film.keras")]
+    assert [each["reference_sha256"] for each in facts] == references
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (("--format", "onnx", "--film"), "has no film network: omit --film"),
+        (("--format", "browser", "--film"), "writes all networks of a model: omit --film"),
         (("--format", "int8"), "--format int8 needs --data"),
         (("--format", "float", "--data", "{kaggle}"), "the other formats take neither --data nor --table"),
         (("--format", "int8", "--data", "{bundle}"), "is not a data set"),

@@ -32,7 +32,7 @@ function drawn(width, height, pixel) {
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {Plane} grey the picture.
- * @param {import("./scorer.js").Score | null} score whose map is drawn over it, with a frame around the lungs; null: none.
+ * @param {import("./scorer.js").Score | null} score whose map is drawn over the film, with a frame around the lungs; null: none.
  */
 export function draw(canvas, grey, score) {
   Object.assign(canvas, { width: grey.width, height: grey.height });
@@ -42,12 +42,12 @@ export function draw(canvas, grey, score) {
     return;
   }
   const map = resized(new Plane(score.places, score.places, score.activation), SIDE, SIDE, BILINEAR);
-  const part = score.lungs ?? score.crop ?? { left: 0, top: 0, right: score.size.width, bottom: score.size.height };
   const [x, y] = [grey.width / score.size.width, grey.height / score.size.height];
-  const place = [part.left * x, part.top * y, (part.right - part.left) * x, (part.bottom - part.top) * y];
-  context.drawImage(drawn(SIDE, SIDE, (i) => COLOURS[map.data[i]]), ...place);
+  const place = (part) => [part.left * x, part.top * y, (part.right - part.left) * x, (part.bottom - part.top) * y];
+  const film = score.crop ?? { left: 0, top: 0, right: score.size.width, bottom: score.size.height };
+  context.drawImage(drawn(SIDE, SIDE, (i) => COLOURS[map.data[i]]), ...place(film));
   if (score.lungs) {
     Object.assign(context, { strokeStyle: FRAME, lineWidth: Math.max(1, grey.width / 400, grey.height / 400) });
-    context.strokeRect(...place);
+    context.strokeRect(...place(score.lungs));
   }
 }

@@ -15,6 +15,8 @@ import { BILINEAR, BOX, resized } from "./resample.js";
 /**
  * @typedef {object} Admitted
  * @property {Plane} input model input.
+ * @property {Plane} film the whole film, normalised.
+ * @property {import("./lungs.js").Shares | null} part what the input shows, as shares of the film; null: all of it.
  * @property {Box | null} crop the film, in pixels of the upright original; null: the whole picture.
  * @property {Box | null} lungs the part around the lungs that the input shows, in the same pixels; null: the whole film.
  */
@@ -45,14 +47,14 @@ export class Admission {
     const whole = normalised(seen);
     await this.checkGate(whole);
     if (!this.lungs) {
-      return { input: whole, crop, lungs: null };
+      return { input: whole, film: whole, part: null, crop, lungs: null };
     }
     const box = await this.lungs.find(whole);
     if (box === null) {
       throw new Rejected("no_lungs");
     }
     const film = crop ?? { left: 0, top: 0, right: picture.width, bottom: picture.height };
-    return { input: normalised(cut(grey, box, side)), crop, lungs: inOriginal(box, film) };
+    return { input: normalised(cut(grey, box, side)), film: whole, part: box, crop, lungs: inOriginal(box, film) };
   }
 
   async checkGate(input) {

@@ -135,7 +135,9 @@ function scoredContent(scorer, score) {
   const notes = [
     score.looked_twice && "The network looked again, at the mirrored and at the enlarged image, and the three looks were averaged.",
     score.crop && "A film was cut out of a margin or a page. Such an image is clear only far below the band.",
-    score.lungs && "The network saw only the part around the lungs. A frame shows it together with the map.",
+    score.lungs && (scorer.film
+      ? "One network saw the part around the lungs and another one the whole film; what they found was averaged. A frame shows the part around the lungs."
+      : "The network saw only the part around the lungs. A frame shows it together with the map."),
     isOutside && "The figures of this model do not hold at this age, so the image is never clear.",
     isFar(distance) && `The image is far from the training data: at ${distanceText(distance)} times the limit. The figures of this model do not hold here, so the image is never clear.`,
     scorer.setup.ages && age === null && "The age is not known, so nobody can tell whether the figures of this model hold.",

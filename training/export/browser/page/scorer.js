@@ -1,16 +1,18 @@
 // Scores a file in the browser, with the numbers of the worker (worker/screening.py).
 
+import { logOdds, overFilm, picture as mapOf } from "./activation.js";
 import { Admission } from "./admission.js";
 import { DistanceMeasure, isFar } from "./distance.js";
 import { LungFinder } from "./lungs.js";
 import { Network, startRuntime } from "./network.js";
-import { logAddExp, softmax } from "./numbers.js";
+import { softmax } from "./numbers.js";
 import { LIMITS, Picture } from "./picture.js";
 import { Rejected } from "./rejection.js";
 import { BILINEAR, resized } from "./resample.js";
 
+// The network that sees the whole film, beside one that sees the lungs.
+const FILM = "film.tflite";
 const ENLARGED_SHARE = 0.9;
-const FULL_SCALE = 24;
 const CAUTION_AFTER_CROP = 0.35;
 
 /** @typedef {{ band_low: number, band_high: number }} OperatingPoint */
@@ -44,7 +46,7 @@ const CAUTION_AFTER_CROP = 0.35;
  * @property {import("./film.js").Box | null} lungs the part that the network saw; null: the whole film.
  * @property {number | null} distance from the training data in units of the limit; null: the model does not say.
  * @property {boolean} looked_twice
- * @property {Uint8Array} activation 0..255, row by row.
+ * @property {Uint8Array} activation 0..255, row by row; it covers the film.
  * @property {number} places rows and columns of the activation.
  * @property {{ width: number, height: number }} size of the upright original.
  */
@@ -64,11 +66,13 @@ export class Scorer {
     const scorer = new Scorer(await (await fetched(new URL("setup.json", folder))).json());
     const { files, gate, lungs, distance } = scorer.setup;
     const content = async (name) => verified(await fetched(new URL(name, folder)), name, files[name]);
-    const [network, gateNetwork, lungNetwork, reference] = await Promise.all([
-      content("model.tflite"), gate && content("gate.tflite"), lungs && content("lungs.tflite"), distance && content("distance.json"),
+    const [network, film, gateNetwork, lungNetwork, reference] = await Promise.all([
+      content("model.tflite"), FILM in files && content(FILM),
+      gate && content("gate.tflite"), lungs && content("lungs.tflite"), distance && content("distance.json"),
     ]);
     await startRuntime();
     scorer.network = await Network.load(network);
+    scorer.film = film ? await Network.load(film) : null;
     scorer.admission = new Admission(
       scorer.setup,
       gateNetwork && await Network.load(gateNetwork),
@@ -85,19 +89,25 @@ export class Scorer {
    */
   async score(data) {
     const picture = new Picture(data);
-    const { input, crop, lungs } = await this.admission.admit(picture);
+    const { input, film, part, crop, lungs } = await this.admission.admit(picture);
     this.checkFilm(crop);
     const [singles, features] = await this.network.runWithFeatures(input);
     // What follows is in double precision.
-    const first = Array.from(singles);
+    const looks = [{ network: this.network, grey: input, first: Array.from(singles) }];
+    if (this.film) {
+      looks.push({ network: this.film, grey: film, first: Array.from(await this.film.run(film)) });
+    }
     // A second look changes no distance.
     const distance = this.distance && this.distance.measure(features);
-    const look = this.setup.second_look;
-    const p = this.scores(first).p_pneumonia;
-    const looked_twice = look !== null && p >= look.low && p < look.high;
-    const evidence = looked_twice ? await this.secondLook(input, first) : first;
+    const evidence = looks.map(({ first }) => first);
+    const range = this.setup.second_look;
+    const p = this.scores(evidence, part).p_pneumonia;
+    const looked_twice = range !== null && p >= range.low && p < range.high;
+    for (let i = 0; looked_twice && i < looks.length; i++) {
+      evidence[i] = await this.secondLook(looks[i]);
+    }
     const size = { width: picture.width, height: picture.height };
-    return { ...this.scores(evidence), crop, lungs, distance, looked_twice, size };
+    return { ...this.scores(evidence, part), crop, lungs, distance, looked_twice, size };
   }
 
   checkFilm(crop) {
@@ -108,12 +118,12 @@ export class Scorer {
     }
   }
 
-  // The mean evidence of the input, of its mirror image (mirrored back) and of its middle, enlarged.
-  async secondLook(input, first) {
-    const { side } = this.setup;
-    const mirrored = await this.network.run(input.mirrored());
+  // The mean evidence of what a network sees, of its mirror image (mirrored back) and of its middle, enlarged.
+  async secondLook({ network, grey, first }) {
+    const side = grey.width;
+    const mirrored = await network.run(grey.mirrored());
     const edge = (side * (1 - ENLARGED_SHARE)) / 2;
-    const enlarged = await this.network.run(resized(input, side, side, BILINEAR, [edge, edge, side - edge, side - edge]));
+    const enlarged = await network.run(resized(grey, side, side, BILINEAR, [edge, edge, side - edge, side - edge]));
     const kinds = this.setup.labels.length;
     const places = Math.sqrt(first.length / kinds);
     return first.map((value, i) => {
@@ -123,26 +133,20 @@ export class Scorer {
     });
   }
 
-  // `evidence` holds the logits of each place, row by row.
-  scores(evidence) {
-    const kinds = this.setup.labels.length;
-    const scaled = evidence.map((value) => value / this.setup.temperature);
-    const count = scaled.length / kinds;
-    const logits = this.setup.labels.map((_, kind) => {
-      let sum = 0;
-      for (let place = 0; place < count; place++) {
-        sum += scaled[place * kinds + kind];
-      }
-      return sum / count;
-    });
-    const probabilities = softmax(logits);
+  // `evidence` holds the logits of each place, row by row, of the network, and of the film network if there is one.
+  scores(evidence, part) {
+    const scaled = evidence.map((logits) => logits.map((value) => value / this.setup.temperature));
+    const probabilities = softmax(this.setup.labels.map((_, kind) => mean(scaled.map((logits) => this.meanOf(logits, kind)))));
     const p_pneumonia = Math.min(probabilities[1] + probabilities[2], 1);
-    const activation = Uint8Array.from({ length: count }, (_, place) => {
-      const [normal, bacterial, viral] = scaled.slice(place * kinds, place * kinds + kinds);
-      const share = (logAddExp(bacterial, viral) - normal) / FULL_SCALE;
-      return Math.round(255 * Math.min(1, Math.max(0, share)));
-    });
-    return { probabilities, p_pneumonia, confidence: Math.max(p_pneumonia, 1 - p_pneumonia), activation, places: Math.sqrt(count) };
+    const [odds, ofFilm = null] = scaled.map(logOdds);
+    const activation = mapOf(part ? overFilm(odds, part, ofFilm) : odds);
+    return { probabilities, p_pneumonia, confidence: Math.max(p_pneumonia, 1 - p_pneumonia), activation, places: Math.sqrt(activation.length) };
+  }
+
+  // The mean over the places of the logits of one label.
+  meanOf(logits, kind) {
+    const kinds = this.setup.labels.length;
+    return mean(logits.filter((_, i) => i % kinds === kind));
   }
 
   /**
@@ -169,6 +173,8 @@ export class Scorer {
     return ages !== null && age !== null && !(age >= ages.min && age < Math.floor(ages.max) + 1);
   }
 }
+
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 async function fetched(address) {
   const answer = await fetch(address);
