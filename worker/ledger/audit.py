@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from json.encoder import encode_basestring as _quoted
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
@@ -159,8 +160,11 @@ def verify(session: Session) -> Verification:
 
 
 def _link(previous: str, seq: int, at: str, kind: str, actor: str, subject: str, payload: str) -> str:
-    text = json.dumps([previous, seq, at, kind, actor, subject, payload], ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    # What `json.dumps` writes for the list of them, in less than half of the time.
+    fields = f"{_quoted(at)}, {_quoted(kind)}, {_quoted(actor)}, {_quoted(subject)}, {_quoted(payload)}"
+    return hashlib.sha256(
+        f"[{_quoted(previous)}, {seq}, {fields}]".encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 def _with_fixed_floats(value: object) -> object:

@@ -45,6 +45,8 @@ class PointHistory:
 
     def agrees(self, applied: AppliedPoint) -> bool:
         """Return whether an event applied the point of the group that the image was in."""
+        if not self._numbers:
+            return applied.group is None
         points = self.points_at(applied.seq, applied.model)
         group = applying(points, applied.traits)
         if group is None:

@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.card.band import is_never_clear
 from worker.ledger import actors
@@ -92,8 +92,7 @@ PROVEN: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class TrailEvent:
+class TrailEvent(NamedTuple):
     """An event as it was read; a payload that is no JSON object counts as empty."""
 
     at: str
@@ -110,9 +109,11 @@ class TrailEvent:
             parsed = json.loads(payload)
         except ValueError:
             parsed = None
-        details = parsed.items() if isinstance(parsed, dict) else ()
-        flat = {name: value for name, value in details if not isinstance(value, dict | list)}
-        return cls(at, kind, actor, subject, flat, seq)
+        if not isinstance(parsed, dict):
+            parsed = {}
+        elif "[" in payload or payload.count("{") > 1:
+            parsed = {name: value for name, value in parsed.items() if not isinstance(value, (dict, list))}
+        return cls(at, kind, actor, subject, parsed, seq)
 
 
 @dataclass(frozen=True)

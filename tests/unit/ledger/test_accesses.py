@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
@@ -153,6 +156,25 @@ def test_has_seen_looks_at_actor_kind_and_time(ledger: Ledger) -> None:
         assert not accesses.has_seen(session, "user:1", 2, AccessKind.VIEW, AT)
         assert not accesses.has_seen(session, "user:1", 1, AccessKind.PREFETCH, AT)
         assert not accesses.has_seen(session, "user:1", 1, AccessKind.VIEW, later(1))
+
+
+def test_digest_is_that_of_lines_of_json() -> None:
+    """Written out in full, because another program must be able to verify a batch."""
+    rows = [
+        (1, AT, "view", "user:1", 123, None, "", 1, None),
+        (2, AT, "original", 'ae:"\\\n 夜', None, 7, "\x00\x1f", 2, "a" * 64),
+        # Values that only somebody who changes the database can write.
+        (3, AT, "view", "user:1", 1.5, True, "", 1, None),
+    ]
+    digest = access_batches.Digest()
+    for row in rows:
+        digest.add(row)
+    lines = [
+        json.dumps([row[0], row[1].isoformat(timespec="microseconds"), *row[2:]], ensure_ascii=False)
+        for row in rows
+    ]
+    assert digest.sha256 == hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    assert (digest.first_id, digest.last_id, digest.total) == (1, 3, 3)
 
 
 def test_second_chainer_appends_nothing(ledger: Ledger) -> None:

@@ -76,6 +76,9 @@ def test_hash_covers_text_in_any_script_and_invalid_unicode(ledger: Ledger) -> N
     link_text = '["0", 2, "at", "kind", "\udc80", "it", "{}"]'
     expected = hashlib.sha256(link_text.encode("utf-8", "surrogatepass")).hexdigest()
     assert audit._link("0", 2, "at", "kind", "\udc80", "it", "{}") == expected
+    awkward = ["\"'\\/", 3, "\n\r\t\b\f", "\x00\x1f\x7f", "\u2028 夜", "", '{"name":"\\u00e4"}']
+    link_text = json.dumps(awkward, ensure_ascii=False)
+    assert audit._link(*awkward) == hashlib.sha256(link_text.encode()).hexdigest()  # type: ignore[arg-type]
 
 
 def test_event_has_the_given_time_else_the_present_one(ledger: Ledger) -> None:

@@ -446,6 +446,15 @@ def test_number_of_differences_is_bounded_and_all_are_counted(
     assert (len(found.mismatches), found.mismatch_count) == (3, 11)
 
 
+@pytest.mark.parametrize("value", ["true", "1.0", '"1"'])
+def test_equal_value_of_another_type_in_a_document_is_named(ledger: Ledger, value: str) -> None:
+    for sha256 in ("a" * 64, "b" * 64):
+        known_model(ledger, sha256, {"layers": 1})
+    assert compared(ledger) == Comparison()
+    execute(ledger, f"""UPDATE model SET card = '{{"layers": {value}}}' WHERE id = 2""")  # noqa: S608
+    assert compared(ledger).mismatches == [Mismatch("model:2", "card")]
+
+
 @pytest.mark.parametrize("payload", ["no JSON", "[]", '{"receipt": {}}'])
 def test_damaged_event_is_no_traceback(ledger: Ledger, payload: str) -> None:
     fill(ledger, 1)
