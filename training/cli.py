@@ -305,13 +305,16 @@ def _quantised(bundle: Bundle, model: Any, data: Path, table: Path | None, *, fi
     from training.export.litert import to_int8
     from training.recipe import recipe_of_card
     from worker.inference.bundle import FILM_FILES, RUNTIME_FILES
-    from worker.inference.lungs import open_lungs
+    from worker.inference.lungs import WHOLE_SIDE, open_lungs
 
     recipe = recipe_of_card(bundle.card)
     cohort = read_cohort(recipe, data, table, None, _print_line)
     if film:
         # The images that were read are whole films.
-        name, content = FILM_FILES["litert"], to_int8(model, release.representative(recipe, cohort, None))
+        name, content = (
+            FILM_FILES["litert"],
+            to_int8(model, release.representative(recipe, cohort, None, WHOLE_SIDE)),
+        )
     else:
         finder = open_lungs(bundle.folder, bundle.card)
         inputs = release.representative(recipe, cohort, finder)

@@ -40,7 +40,7 @@ from training.splits.dividing import Split, find_splits
 from training.splits.scoring import HeldOut, score_splits
 from worker.inference.bundle import FILM_FILES, RUNTIME_FILES, Bundle
 from worker.inference.classifier import Scores
-from worker.inference.lungs import LungFinder, whole_film
+from worker.inference.lungs import WHOLE_SIDE, LungFinder, whole_film
 from worker.inference.runtime import LiteRtRuntime
 from worker.inference.second_look import VIEWS, SecondLook
 from worker.inference.triage import OperatingPoint
@@ -182,7 +182,7 @@ def write_bundle(
     files = [_SERVED, _REFERENCE]
     if trained.film is not None and trained.film_cohort is not None:
         trained.film.save(out / _REFERENCE_FILM)
-        inputs = representative(recipe, trained.film_cohort, None)
+        inputs = representative(recipe, trained.film_cohort, None, WHOLE_SIDE)
         (out / _SERVED_FILM).write_bytes(to_int8(trained.film, inputs))
         files += [_SERVED_FILM, _REFERENCE_FILM]
     chosen_on = _pooled(trained.scores, cohort)
@@ -247,13 +247,16 @@ def calibrated(model: keras.Model, calibration: calibrate.Calibration) -> keras.
     return copy
 
 
-def representative(recipe: Recipe, cohort: Cohort, finder: LungFinder | None) -> NDArray[np.uint8]:
+def representative(
+    recipe: Recipe, cohort: Cohort, finder: LungFinder | None, side: int | None = None
+) -> NDArray[np.uint8]:
     """Return augmented training inputs with the ranges that a server may receive, not only of clean images.
 
     Args:
         recipe: of the model.
         cohort: the images.
         finder: the lung network that is released with the network; None: the network sees whole films.
+        side: edge of the inputs, in pixels; None: that of the recipe.
     """
     rng = np.random.default_rng(recipe.fit.seed)
     chosen = rng.choice(len(cohort), min(REPRESENTATIVE, len(cohort)), replace=False)
@@ -262,7 +265,7 @@ def representative(recipe: Recipe, cohort: Cohort, finder: LungFinder | None) ->
     if finder is not None:
         boxes = [finder.find(whole_film(cohort.grey[index])) for index in chosen]
         parts[chosen] = [WHOLE if box is None else box.edges for box in boxes]
-    return augmented_batch(cohort.grey, chosen, recipe.network.side, recipe.stress, seed, parts=parts)
+    return augmented_batch(cohort.grey, chosen, side or recipe.network.side, recipe.stress, seed, parts=parts)
 
 
 def _labels(recipe: Recipe, cohort: Cohort, work: Workspace) -> NDArray[np.float32]:
@@ -498,7 +501,7 @@ def _quantised(
         model = calibrated(branch.of_fold(0, work), calibration)
         finder = branch.cohort.finders[0] if branch.cohort.finders else None
         inputs = branch.by_condition[PLAIN].inputs[held]
-        learnt = representative(recipe, branch.cohort.at(cohort.fold != 0), finder)
+        learnt = representative(recipe, branch.cohort.at(cohort.fold != 0), finder, branch.plan.network.side)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / _SERVED
             path.write_bytes(served(recipe, model, learnt))
