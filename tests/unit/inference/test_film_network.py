@@ -88,6 +88,7 @@ def test_scores_do_not_depend_on_the_batch_and_repeat(bundle: Bundle, admitted: 
         assert np.array_equal(alone.activation[0], together.activation[place])
 
 
+@pytest.mark.training
 def test_reference_agrees(folder: Path, bundle: Bundle, admitted: list[Admitted]) -> None:
     reference = score_admitted(Classifier(load_bundle(folder, "tensorflow"), "tensorflow"), admitted)
     served = score_admitted(Classifier(bundle), admitted)
