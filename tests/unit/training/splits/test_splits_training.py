@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tests.bundles import with_lungs
 from tests.conftest import wait_for
+from tests.unit.training.eager import eagerly
 from tests.unit.training.tiny_recipe import tiny_recipe
+from training import cli
 from training.fit.callbacks import STATE
 from worker.card.reading import lowest, read_card, splits
 from worker.config import ROOT
@@ -152,3 +156,22 @@ def test_worst_condition_decides_the_points_of_the_bundle(trained: Path) -> None
     )
     assert default.specificity == pytest.approx(measured["specificity"])
     assert "the worst of these conditions decides" in card["operating_point_rule"]
+
+
+def test_both_networks_are_tuned_further(command: list[str], trained: Path, tmp_path: Path) -> None:
+    out, images = tmp_path / "own", command[-2]
+    arguments = ["--recipe", "fine-tune", "--from", trained, "--data", images, "--out", out, "--epochs", 1]
+    with eagerly():
+        done = CliRunner().invoke(cli.train, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, done.output
+    bundle = load_bundle(out, "tensorflow")
+    assert bundle.card["recipe"]["film"] == card_of(trained)["recipe"]["film"]
+    for name in REFERENCES:
+        before, after = (keras.saving.load_model(folder / name, compile=False) for folder in (trained, out))
+        changes = [
+            np.abs(new - old).max()
+            for new, old in zip(after.get_weights(), before.get_weights(), strict=True)
+        ]
+        # The weights move, and only a little: the tuning began with those of the bundle. The last ones are the biases that
+        # the calibration moves.
+        assert 0 < max(changes[:-1]) < 0.01
