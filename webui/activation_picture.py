@@ -41,8 +41,8 @@ def map_png(
         height: rows of the map.
         width: columns of the map.
         image_size: width and height of the image.
-        crop: the part of the image that the map covers, since the network sees that part squeezed into a
-            square; None: all of the image. Outside, the map is transparent.
+        crop: the film, which the map covers, squeezed into a square; None: it fills the image. Outside, the map is
+            transparent.
     """
     scale = _MAP_SIDE / max(image_size)
     left, top, right, bottom = (round(scale * side) for side in crop or (0, 0, *image_size))

@@ -247,7 +247,8 @@ def test_share_of_far_images_is_that_of_the_measured_ones(ledger: Ledger, model_
     (day,), (of_machine,) = shown.periods, shown.groups
     assert day.far is not None
     assert (day.far.value, day.far.n) == (0.1, 60)
-    assert day.far.low is not None and day.far.high is not None  # noqa: PT018 - one interval
+    assert day.far.low is not None
+    assert day.far.high is not None
     assert day.far.low < 0.1 < day.far.high
     assert of_machine.far is not None
     assert (of_machine.far.value, "does not say" in of_machine.far.why_not) == (None, True)

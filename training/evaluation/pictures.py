@@ -59,20 +59,22 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     return np.asarray(upright, dtype=np.uint8)
 
 
-def overlay(grey: NDArray[np.uint8], activation: NDArray[np.uint8], seen: Edges = WHOLE) -> NDArray[np.uint8]:
+def overlay(
+    grey: NDArray[np.uint8], activation: NDArray[np.uint8], mapped: Edges = WHOLE
+) -> NDArray[np.uint8]:
     """Draw a map over an image.
 
     Args:
         grey: grey values, shape (h, w).
         activation: the map, shape (rows, columns).
-        seen: what of the image the network saw, squashed to a square: the map covers this part.
+        mapped: what of the image the map covers.
 
     Returns:
         RGB values, shape (h, w, 3).
     """
     height, width = grey.shape
-    left, right = (round(edge * width) for edge in (seen[0], seen[2]))
-    top, bottom = (round(edge * height) for edge in (seen[1], seen[3]))
+    left, right = (round(edge * width) for edge in (mapped[0], mapped[2]))
+    top, bottom = (round(edge * height) for edge in (mapped[1], mapped[3]))
     size = max(1, right - left), max(1, bottom - top)
     smooth = Image.new("L", (width, height))
     smooth.paste(Image.fromarray(activation).resize(size, Image.Resampling.BICUBIC), (left, top))

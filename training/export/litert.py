@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from training.errors import WrongInput
 from training.network.architectures import HEAD
-from worker.inference.classifier import Evidence, scores_of
+from worker.inference.classifier import EvidenceArray, scores_of
 
 # Post-training quantisation needs the ranges of the activations. With 50, 100, 400 or 1,500 images,
 # plain or stressed, children's AUC was the same to the fourth decimal.
@@ -113,7 +113,7 @@ class Parity:
     same_side: float
 
 
-def parity(reference: Evidence, served: Evidence) -> Parity:
+def parity(reference: EvidenceArray, served: EvidenceArray) -> Parity:
     """Compare the evidence of the served network with that of the reference, both of shape (n, h, w, 3)."""
     a = scores_of(reference, 1.0).p_pneumonia
     b = scores_of(served, 1.0).p_pneumonia

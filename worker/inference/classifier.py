@@ -22,7 +22,7 @@ from worker.inference.second_look import average, views
 from worker.inference.softmax import softmax
 
 _DIMENSIONS = 3
-Evidence = NDArray[np.float32] | NDArray[np.float64]
+EvidenceArray = NDArray[np.float32] | NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Classifier:
         }
 
 
-def scores_of(evidence: Evidence, temperature: float) -> Scores:
+def scores_of(evidence: EvidenceArray, temperature: float) -> Scores:
     """Compute scores from the evidence of a network.
 
     Args:
@@ -157,7 +157,9 @@ def scores_of(evidence: Evidence, temperature: float) -> Scores:
     return _scores([evidence], temperature, None)
 
 
-def _scores(of_networks: Sequence[Evidence], temperature: float, parts: NDArray[np.float64] | None) -> Scores:
+def _scores(
+    of_networks: Sequence[EvidenceArray], temperature: float, parts: NDArray[np.float64] | None
+) -> Scores:
     """Compute scores from the evidence of the network, and of the film network if there is one."""
     scaled = [evidence.astype(np.float64) / temperature for evidence in of_networks]
     count, labels = len(scaled[0]), scaled[0].shape[-1]

@@ -204,7 +204,7 @@ class MonitorFigures:
 
     @property
     def says_distance(self) -> bool:
-        """Whether the share of images far from the training data is known of anything that is shown."""
+        """Whether the share of images far from the training data is known for any period or group."""
         shown = (*self.periods, *self.groups, *([self.whole] if self.whole else []))
         return any(says_distance(one) for one in shown)
 
