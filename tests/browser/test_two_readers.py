@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import PROBABILITIES
 from tests.browser.serving import Site, press, serving, sign_in, wait_until_shown
@@ -161,7 +161,30 @@ def test_decision_of_who_lost_the_claim_is_refused_with_a_sentence(site: Site, o
     expect(ada.get_by_role("button", name="Take over")).to_be_visible()
     ada.get_by_role("button", name="Take over").click()
     expect(ada.get_by_role("textbox", name="Note")).to_have_value("left base")
-    assert holder(site, 1) == "Ada"
+    # A page that goes releases its claim, and the next one claims the image.
+    wait_for(lambda: holder(site, 1) == "Ada")
+
+
+def test_claim_that_is_answered_late_belongs_to_the_page_that_shows_the_image_by_then(
+    site: Site, open_page: OpenPage
+) -> None:
+    ada, bob = open_page(), open_page()
+    sign_in(ada, site, "Ada")
+    sign_in(bob, site, "Bob")
+    open_and_claim(ada, site, 1)
+    held: list[Route] = []
+    bob.route("**/claim", lambda route: held.append(route), times=1)  # noqa: PLW0108 -- Playwright marks its handler
+    with bob.expect_request("**/claim"):
+        bob.goto(f"{site.url}/review/1")
+    with bob.expect_response("**/claim"):
+        bob.get_by_role("button", name="Take over").click()
+    expect(bob.get_by_text("You have taken this image over from Ada.")).to_be_visible()
+    with bob.expect_response("**/claim"):
+        held[0].continue_()
+    bob.evaluate("() => fetch('/healthz')")
+    assert holder(site, 1) == "Bob"
+    bob.goto(f"{site.url}/runs")
+    wait_for(lambda: holder(site, 1) is None)
 
 
 def test_reader_takes_over_without_javascript(site: Site, open_page: OpenPage) -> None:

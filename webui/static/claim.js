@@ -4,8 +4,12 @@
 import { endOfPage } from "./page_life.js";
 
 export class Claim {
+  // Of the page that is shown.
+  static present = null;
+
   // `section` holds the addresses, the form of the reading, and what is said instead of it.
   constructor(section) {
+    Claim.present = this;
     this.section = section;
     // When the claim ends, as the server said it: it releases only this one. Null without a claim.
     this.until = null;
@@ -67,7 +71,7 @@ export class Claim {
     this.isAsking = false;
     const isClaimed = answer?.ok && answer.headers.get("Content-Type")?.startsWith("application/json");
     if (isClaimed) {
-      ({ until: this.until } = await answer.json());
+      this.keep((await answer.json()).until);
     }
     if (this.ended.aborted) {
       this.release();
@@ -79,6 +83,15 @@ export class Claim {
     } else if (answer?.ok) {
       this.until = null;
       this.refuse(await answer.text());
+    }
+  }
+
+  // The image may have been opened again before the answer came: then the claim is the new page's. The latest claim counts.
+  keep(until) {
+    const { present } = Claim;
+    const page = present.section.dataset.claim === this.section.dataset.claim ? present : this;
+    if (!page.until || page.until < until) {
+      page.until = until;
     }
   }
 
