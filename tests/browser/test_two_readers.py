@@ -67,8 +67,9 @@ def test_leaving_the_image_releases_it_and_the_next_one_stays_claimed(
     wait_for(lambda: holder(site, 1) is None)
     assert holder(site, 2) == "Ada"
     wait_until_shown(page)
-    press(page, "2")
-    expect(page).to_have_url(f"{site.url}/review/3")
+    with page.expect_response("**/claim"):
+        press(page, "2")
+        expect(page).to_have_url(f"{site.url}/review/3")
     with page.expect_response("**/claim"):
         page.reload()
     wait_for(lambda: holder(site, 3) == "Ada")

@@ -68,10 +68,12 @@ export class Claim {
       method: "POST",
       body: new URLSearchParams({ renews: renews ? "1" : "0" }),
     }).catch(() => null);
+    const isJson = answer?.ok && answer.headers.get("Content-Type")?.startsWith("application/json");
+    const until = isJson ? (await answer.json().catch(() => null))?.until : null;
     this.isAsking = false;
-    const isClaimed = answer?.ok && answer.headers.get("Content-Type")?.startsWith("application/json");
+    const isClaimed = Boolean(until);
     if (isClaimed) {
-      this.keep((await answer.json()).until);
+      this.keep(until);
     }
     if (this.ended.aborted) {
       this.release();
@@ -80,7 +82,7 @@ export class Claim {
       location.reload();
     } else if (isClaimed) {
       this.refuse("");
-    } else if (answer?.ok) {
+    } else if (answer?.ok && !isJson) {
       this.until = null;
       this.refuse(await answer.text());
     }
