@@ -14,7 +14,7 @@ comma := ,
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup wheels test-fast test-slow test coverage-report check hooks bench bench-dicom bench-hospital bench-ledger bench-reading chaos fuzz mutants train release-model pictures clean
+.PHONY: help run setup wheels test-fast test-slow test coverage-report check hooks bench bench-dicom bench-gate bench-hospital bench-ledger bench-reading chaos fuzz mutants train release-model pictures clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: $(DEVELOP) $(if $(IMAGES),,build/phantoms)  ## Measure this machine: IMAG
 
 bench-dicom: $(DEVELOP)  ## Measure DICOM objects of four transfer syntaxes: COUNT=objects ROUNDS=number
 	$(BIN)/nightread bench-dicom --count $(or $(COUNT),400) --rounds $(or $(ROUNDS),5)
+
+bench-gate: $(DEVELOP) $(if $(IMAGES),,build/phantoms)  ## Compare the speed with that of a commit: BASE=commit IMAGES=folder PAIRS=number
+	$(BIN)/python -m bench.gate $(or $(BASE),HEAD) --images $(or $(IMAGES),build/phantoms) --pairs $(or $(PAIRS),5)
 
 bench-ledger: $(DEVELOP)  ## Measure pages and audit trail on SQLite and PostgreSQL: COUNT=images
 	$(BIN)/nightread bench-ledger $(or $(COUNT),1000000)

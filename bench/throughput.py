@@ -42,8 +42,19 @@ _BASELINE_IMAGES = 48
 _IDLE_UPLOADS = 30
 
 
-def measure(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
-    """Measure and return the document of `bench --json`. Raises ModelUnusable, ClickException."""
+def measure(settings: Settings, folder: Path, count: int, *, program_only: bool = False) -> dict[str, Any]:
+    """Measure and return the document of `bench --json`.
+
+    Args:
+        settings: of the program; data folder, database and broker are the measurement's own.
+        folder: of JPEG files.
+        count: number of distinct files to make from them.
+        program_only: measure neither the bare loop nor the replaced application.
+
+    Raises:
+        ModelUnusable: the model cannot be used.
+        ClickException: the folder has no JPEG file, or the program stopped.
+    """
     sources = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})
     if not sources:
         raise click.ClickException(f"There is no JPEG file in {folder}.")
@@ -54,40 +65,29 @@ def measure(settings: Settings, folder: Path, count: int) -> dict[str, Any]:
         for_upload = _distinct_files(
             sources, workspace / "uploads", max(20, count // 20), start=count + _IDLE_UPLOADS
         )
-        click.echo(
-            f"{count} files of {sum(f.stat().st_size for f in files) / count / 1e3:.0f} KB. Ceiling ...",
-            err=True,
-        )
-        ceiling = bare_loop.rate(settings, files, _loop)
-        click.echo(f"{ceiling:.0f} images a second. End to end ...", err=True)
-        measured = _end_to_end(settings, workspace / "data", files, idle, for_upload)
-    click.echo("The replaced application ...", err=True)
-    return {
-        "count": count,
-        **measured,
-        "ceiling_images_per_s": round(ceiling, 1),
-        "ceiling_processor_ms_an_image": round(1e3 * settings.workers / ceiling, 2),
-        "ratio": round(measured["end_to_end_images_per_s"] / ceiling, 3),
-        "seed_path_images_per_s": _baseline_rate(folder),
-        "cores": settings.workers,
-    }
+        size_kb = sum(file.stat().st_size for file in files) / count / 1e3
+        click.echo(f"{count} files of {size_kb:.0f} KB.", err=True)
+        document: dict[str, Any] = {"count": count, "cores": settings.workers}
+        ceiling = None if program_only else _ceiling(settings, files)
+        click.echo("End to end ...", err=True)
+        document |= _end_to_end(settings, workspace / "data", files, idle, for_upload)
+    if ceiling is not None:
+        click.echo("The replaced application ...", err=True)
+        document |= _compared(document, ceiling) | {"seed_path_images_per_s": _baseline_rate(folder)}
+    return document
 
 
 def as_text(document: dict[str, Any]) -> str:
     """Return the document as text for people."""
-    baseline = document["seed_path_images_per_s"]
     return "\n".join(
         [
             f"{document['count']} images on {document['cores']} cores",
             f"  end to end          {document['end_to_end_images_per_s']:8.1f} images a second",
-            f"  ceiling             {document['ceiling_images_per_s']:8.1f} images a second, ratio {document['ratio']:.2f}",
-            f"  replaced app        {baseline:8.1f} images a second"
-            if baseline
-            else "  replaced app: not measured, because TensorFlow is not installed",
+            *_lines_of_comparison(document),
             f"  upload to verdict   {document['upload_p50_ms']:8.0f} ms median, {document['upload_p95_ms']:.0f} ms p95",
             f"  the same, idle      {document['idle_upload_p50_ms']:8.0f} ms median, {document['idle_upload_p95_ms']:.0f} ms p95",
             f"  ready after         {document['ready_s']:8.1f} s",
-            f"  processor time      {document['ceiling_processor_ms_an_image']:8.1f} ms an image in the loop; end to end:",
+            "  processor time an image, end to end:",
             *(
                 f"    {name.replace('_', ' '):18}{ms:8.2f} ms"
                 for name, ms in document["processor_ms_an_image"].items()
@@ -99,6 +99,37 @@ def as_text(document: dict[str, Any]) -> str:
             ),
         ]
     )
+
+
+def _lines_of_comparison(document: dict[str, Any]) -> list[str]:
+    if "ratio" not in document:
+        return []
+    steady, baseline = document["steady_ratio"], document["seed_path_images_per_s"]
+    return [
+        f"  ceiling             {document['ceiling_images_per_s']:8.1f} images a second, ratio {document['ratio']:.2f}"
+        + ("" if steady is None else f", between the first and the last quarter {steady:.2f}"),
+        f"  replaced app        {baseline:8.1f} images a second"
+        if baseline
+        else "  replaced app: not measured, because TensorFlow is not installed",
+        f"  processor time      {document['ceiling_processor_ms_an_image']:8.1f} ms an image in the loop",
+    ]
+
+
+def _compared(document: dict[str, Any], ceiling: float) -> dict[str, Any]:
+    steady = document["steady_images_per_s"]
+    return {
+        "ceiling_images_per_s": round(ceiling, 1),
+        "ceiling_processor_ms_an_image": round(1e3 * document["cores"] / ceiling, 2),
+        "ratio": round(document["end_to_end_images_per_s"] / ceiling, 3),
+        "steady_ratio": None if steady is None else round(steady / ceiling, 3),
+    }
+
+
+def _ceiling(settings: Settings, files: Sequence[Path]) -> float:
+    click.echo("Ceiling ...", err=True)
+    ceiling = bare_loop.rate(settings, files, _loop)
+    click.echo(f"{ceiling:.0f} images a second.", err=True)
+    return ceiling
 
 
 def _distinct_files(sources: Sequence[Path], folder: Path, count: int, start: int = 0) -> list[Path]:
@@ -147,9 +178,10 @@ def _end_to_end(
         for path in files:
             path.rename(bench_settings.inbox / path.name)
         uploader.start()
-        wait(lambda: images_in(ledger, ImageState.SCORED) >= len(files) // 4, FINISHED_WITHIN_S, supervisor)
+        first_quarter = _when_scored(ledger, len(files) // 4, supervisor)
         early = _memory(ledger)
-        wait(lambda: images_in(ledger, ImageState.SCORED) >= len(files), FINISHED_WITHIN_S, supervisor)
+        last_quarter = _when_scored(ledger, len(files) - len(files) // 4, supervisor)
+        _when_scored(ledger, len(files), supervisor)
         seconds = time.perf_counter() - start
         after_bulk = processor_seconds(supervisor)
         bulk_scored.set()
@@ -161,6 +193,7 @@ def _end_to_end(
     idle_p50, idle_p95 = median_and_p95(idle_ms)
     return {
         "end_to_end_images_per_s": round((len(files) + uploads) / seconds, 1),
+        "steady_images_per_s": _rate_between(first_quarter, last_quarter),
         "upload_p50_ms": p50,
         "upload_p95_ms": p95,
         "uploads": uploads,
@@ -173,6 +206,18 @@ def _end_to_end(
         "watch_peak_rss_mb_at_a_quarter": early["watch"],
         "processor_ms_an_image": ms_an_image(before_bulk, after_bulk, len(files) + uploads),
     }
+
+
+def _when_scored(ledger: Ledger, least: int, supervisor: psutil.Process) -> tuple[int, float]:
+    """Wait until so many images of the folder are scored. Return their number, and the time in seconds."""
+    wait(lambda: images_in(ledger, ImageState.SCORED) >= least, FINISHED_WITHIN_S, supervisor)
+    return images_in(ledger, ImageState.SCORED), time.perf_counter()
+
+
+def _rate_between(start: tuple[int, float], end: tuple[int, float]) -> float | None:
+    """Return the images a second between two readings; None: so few were scored that both show the same number."""
+    (scored, since), (scored_at_end, until) = start, end
+    return None if scored_at_end == scored else round((scored_at_end - scored) / (until - since), 1)
 
 
 def _upload(

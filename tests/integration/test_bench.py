@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.throughput import _rate_between
 from tests.conftest import Stack
 from worker.phantom import write_phantom
 
@@ -42,6 +43,9 @@ def test_bench_document_has_its_published_keys(make_stack: Callable[..., Stack],
     assert document["ratio"] == pytest.approx(
         document["end_to_end_images_per_s"] / document["ceiling_images_per_s"], rel=0.01
     )
+    if document["steady_images_per_s"] is not None:
+        steady = document["steady_images_per_s"] / document["ceiling_images_per_s"]
+        assert document["steady_ratio"] == pytest.approx(steady, rel=0.01)
     parts = document["processor_ms_an_image"]
     assert set(parts) >= {
         "scoring",
@@ -61,3 +65,8 @@ def test_bench_document_has_its_published_keys(make_stack: Callable[..., Stack],
     assert 0 < document["idle_upload_p50_ms"] <= document["idle_upload_p95_ms"]
     # bench uses its own data folder and database, so nothing was added to the ledger of the user.
     assert machine.file_counts().received == 0
+
+
+def test_steady_rate_needs_images_that_were_scored_between_the_readings() -> None:
+    assert _rate_between((250, 10.0), (760, 12.0)) == 255.0
+    assert _rate_between((40, 10.0), (40, 10.1)) is None
