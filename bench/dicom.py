@@ -22,7 +22,7 @@ import numpy as np
 
 from bench import bare_loop
 from bench.memory import MemoryOverTime
-from bench.program import FINISHED_WITHIN_S, images_in, running, wait
+from bench.program import images_in, rate_between, running, when_reached
 from worker.config import Settings
 from worker.dicom.form import form_of
 from worker.inference.admission import Admission, score_admitted
@@ -40,19 +40,28 @@ _PICTURES = 10
 # Objects that take longer to decode are fewer: this part of the count.
 _PARTS = {"native": 1, "jpeg_lossless_sv1": 1, "jpeg_ls": 2, "jpeg_2000": 4}
 _NOT_SCORED = (ImageState.REJECTED, ImageState.QUARANTINED)
+_FINISHED = (ImageState.SCORED, *_NOT_SCORED)
 
 
 @dataclass(frozen=True)
 class _Round:
-    """Objects a second of both, and the memory of the program's processes."""
+    """Objects a second of both, and the memory of the program's processes.
+
+    `steady` is what the program does between the first and the last quarter of the objects; None: they are too few to tell.
+    """
 
     loop: float
     end_to_end: float
+    steady: float | None
     memory: dict[str, dict[str, float]]
 
     @property
     def ratio(self) -> float:
         return self.end_to_end / self.loop
+
+    @property
+    def steady_ratio(self) -> float | None:
+        return None if self.steady is None else self.steady / self.loop
 
 
 def measure(settings: Settings, count: int, rounds: int, width: int) -> dict[str, Any]:
@@ -89,12 +98,13 @@ def as_text(document: dict[str, Any]) -> str:
     size = f"{document['columns']} x {document['rows']}"
     lines = [
         f"Objects of {size} pixels on {document['cores']} cores, medians of {document['rounds']} rounds",
-        f"{'':18} {'objects':>8} {'MB each':>8} {'loop/s':>8} {'end to end/s':>13} {'ratio':>6}",
+        f"{'':18} {'objects':>8} {'MB each':>8} {'loop/s':>8} {'end to end/s':>13} {'ratio':>6} {'steady':>7}",
     ]
     for syntax, found in document["syntaxes"].items():
+        steady = "" if found["steady_ratio"] is None else f"{found['steady_ratio']:8.2f}"
         lines.append(
             f"{syntax:18} {found['objects']:8} {found['mb_of_an_object']:8.1f} {found['loop_objects_per_s']:8.1f} "
-            f"{found['end_to_end_objects_per_s']:13.1f} {found['ratio']:6.2f}"
+            f"{found['end_to_end_objects_per_s']:13.1f} {found['ratio']:6.2f}{steady}"
         )
     lines.append("Peak memory of the largest process in MB, in the first and in the last quarter")
     for syntax, found in document["syntaxes"].items():
@@ -109,13 +119,13 @@ def as_text(document: dict[str, Any]) -> str:
 def _round(settings: Settings, files: Sequence[Path], workspace: Path, *, loop_first: bool) -> _Round:
     """Measure both on the same files, one after the other."""
     loop = bare_loop.rate(settings, files, _loop) if loop_first else None
-    end_to_end, memory = _end_to_end(settings, files, workspace)
-    return _Round(loop or bare_loop.rate(settings, files, _loop), end_to_end, memory)
+    end_to_end, steady, memory = _end_to_end(settings, files, workspace)
+    return _Round(loop or bare_loop.rate(settings, files, _loop), end_to_end, steady, memory)
 
 
 def _end_to_end(
     settings: Settings, files: Sequence[Path], workspace: Path
-) -> tuple[float, dict[str, dict[str, float]]]:
+) -> tuple[float, float | None, dict[str, dict[str, float]]]:
     arriving, data = workspace / "arriving", workspace / "data"
     shutil.copytree(files[0].parent, arriving)
     # What is written later would slow the program's own writes.
@@ -126,19 +136,16 @@ def _end_to_end(
             start = time.perf_counter()
             for path in sorted(arriving.iterdir()):
                 path.rename(own_settings.inbox / path.name)
-            wait(
-                lambda: images_in(ledger, ImageState.SCORED, *_NOT_SCORED) >= len(files),
-                FINISHED_WITHIN_S,
-                supervisor,
-            )
-            seconds = time.perf_counter() - start
+            first_quarter = when_reached(ledger, len(files) // 4, supervisor, *_FINISHED)
+            last_quarter = when_reached(ledger, len(files) - len(files) // 4, supervisor, *_FINISHED)
+            _, end = when_reached(ledger, len(files), supervisor, *_FINISHED)
         lost = images_in(ledger, *_NOT_SCORED)
         ledger.close()
     shutil.rmtree(data)
     shutil.rmtree(arriving)
     if lost:
         raise click.ClickException(f"{lost} objects were not scored, so the figures would be wrong.")
-    return len(files) / seconds, memory.peaks()
+    return len(files) / (end - start), rate_between(first_quarter, last_quarter), memory.peaks()
 
 
 def _loop(settings: Settings) -> Callable[[Sequence[Path]], None]:
@@ -180,16 +187,23 @@ def _summary(files: Sequence[Path], rounds: Sequence[_Round]) -> dict[str, Any]:
         "loop_objects_per_s": round(statistics.median(each.loop for each in rounds), 2),
         "end_to_end_objects_per_s": round(statistics.median(each.end_to_end for each in rounds), 2),
         "ratio": round(statistics.median(each.ratio for each in rounds), 3),
+        "steady_ratio": _median([each.steady_ratio for each in rounds]),
         "rounds": [
             {
                 "loop_objects_per_s": round(each.loop, 2),
                 "end_to_end_objects_per_s": round(each.end_to_end, 2),
                 "ratio": round(each.ratio, 3),
+                "steady_ratio": _median([each.steady_ratio]),
             }
             for each in rounds
         ],
         "memory": _largest([each.memory for each in rounds]),
     }
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(statistics.median(known), 3) if known else None
 
 
 def _largest(memories: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:

@@ -74,6 +74,20 @@ def images_in(ledger: Ledger, *states: ImageState) -> int:
         return session.scalar(select(func.count()).select_from(Image).where(counted)) or 0
 
 
+def when_reached(
+    ledger: Ledger, least: int, supervisor: psutil.Process, *states: ImageState
+) -> tuple[int, float]:
+    """Wait until so many images of the folder are in one of the states. Return their number, and the time in seconds."""
+    wait(lambda: images_in(ledger, *states) >= least, FINISHED_WITHIN_S, supervisor)
+    return images_in(ledger, *states), time.perf_counter()
+
+
+def rate_between(start: tuple[int, float], end: tuple[int, float]) -> float | None:
+    """Return the images a second between two readings; None: so few came that both show the same number."""
+    (scored, since), (scored_at_end, until) = start, end
+    return None if scored_at_end == scored else round((scored_at_end - scored) / (until - since), 1)
+
+
 def _environment(settings: Settings) -> dict[str, str]:
     own = settings.model_dump(
         mode="json", include=settings.model_fields_set | {"data", "inbox", "model", "workers"}

@@ -26,7 +26,7 @@ from sqlalchemy import select
 from bench import bare_loop
 from bench.measures import median_and_p95, peak_rss_mb
 from bench.processor_time import ms_an_image, processor_seconds
-from bench.program import FINISHED_WITHIN_S, images_in, running, wait
+from bench.program import rate_between, running, when_reached
 from bench.upload_client import upload
 from worker.config import Settings
 from worker.imagefile.limits import limits_of
@@ -178,10 +178,10 @@ def _end_to_end(
         for path in files:
             path.rename(bench_settings.inbox / path.name)
         uploader.start()
-        first_quarter = _when_scored(ledger, len(files) // 4, supervisor)
+        first_quarter = when_reached(ledger, len(files) // 4, supervisor, ImageState.SCORED)
         early = _memory(ledger)
-        last_quarter = _when_scored(ledger, len(files) - len(files) // 4, supervisor)
-        _when_scored(ledger, len(files), supervisor)
+        last_quarter = when_reached(ledger, len(files) - len(files) // 4, supervisor, ImageState.SCORED)
+        when_reached(ledger, len(files), supervisor, ImageState.SCORED)
         seconds = time.perf_counter() - start
         after_bulk = processor_seconds(supervisor)
         bulk_scored.set()
@@ -193,7 +193,7 @@ def _end_to_end(
     idle_p50, idle_p95 = median_and_p95(idle_ms)
     return {
         "end_to_end_images_per_s": round((len(files) + uploads) / seconds, 1),
-        "steady_images_per_s": _rate_between(first_quarter, last_quarter),
+        "steady_images_per_s": rate_between(first_quarter, last_quarter),
         "upload_p50_ms": p50,
         "upload_p95_ms": p95,
         "uploads": uploads,
@@ -206,18 +206,6 @@ def _end_to_end(
         "watch_peak_rss_mb_at_a_quarter": early["watch"],
         "processor_ms_an_image": ms_an_image(before_bulk, after_bulk, len(files) + uploads),
     }
-
-
-def _when_scored(ledger: Ledger, least: int, supervisor: psutil.Process) -> tuple[int, float]:
-    """Wait until so many images of the folder are scored. Return their number, and the time in seconds."""
-    wait(lambda: images_in(ledger, ImageState.SCORED) >= least, FINISHED_WITHIN_S, supervisor)
-    return images_in(ledger, ImageState.SCORED), time.perf_counter()
-
-
-def _rate_between(start: tuple[int, float], end: tuple[int, float]) -> float | None:
-    """Return the images a second between two readings; None: so few were scored that both show the same number."""
-    (scored, since), (scored_at_end, until) = start, end
-    return None if scored_at_end == scored else round((scored_at_end - scored) / (until - since), 1)
 
 
 def _upload(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.throughput import _rate_between
+from bench.program import rate_between
 from tests.conftest import Stack
 from worker.phantom import write_phantom
 
@@ -68,5 +68,5 @@ def test_bench_document_has_its_published_keys(make_stack: Callable[..., Stack],
 
 
 def test_steady_rate_needs_images_that_were_scored_between_the_readings() -> None:
-    assert _rate_between((250, 10.0), (760, 12.0)) == 255.0
-    assert _rate_between((40, 10.0), (40, 10.1)) is None
+    assert rate_between((250, 10.0), (760, 12.0)) == 255.0
+    assert rate_between((40, 10.0), (40, 10.1)) is None

@@ -43,11 +43,13 @@ def test_figures_are_medians_of_the_rounds_and_the_highest_memory(tmp_path: Path
     for file, size in zip(files, (1_000_000, 3_000_000), strict=True):
         file.write_bytes(bytes(size))
     rounds = [
-        dicom._Round(loop, end_to_end, {"worker": {"first_quarter_mb": first, "last_quarter_mb": last}})
-        for loop, end_to_end, first, last in (
-            (4.0, 1.0, 90.0, 80.0),
-            (2.0, 1.5, 70.0, 95.0),
-            (8.0, 6.0, 60.0, 60.0),
+        dicom._Round(
+            loop, end_to_end, steady, {"worker": {"first_quarter_mb": first, "last_quarter_mb": last}}
+        )
+        for loop, end_to_end, steady, first, last in (
+            (4.0, 1.0, 2.0, 90.0, 80.0),
+            (2.0, 1.5, None, 70.0, 95.0),
+            (8.0, 6.0, 6.4, 60.0, 60.0),
         )
     ]
     found = dicom._summary(files, rounds)
@@ -58,4 +60,6 @@ def test_figures_are_medians_of_the_rounds_and_the_highest_memory(tmp_path: Path
         0.75,
     )
     assert [measured["ratio"] for measured in found["rounds"]] == [0.25, 0.75, 0.75]
+    assert found["steady_ratio"] == 0.65
+    assert [measured["steady_ratio"] for measured in found["rounds"]] == [0.5, None, 0.8]
     assert found["memory"] == {"worker": {"first_quarter_mb": 90.0, "last_quarter_mb": 95.0}}
