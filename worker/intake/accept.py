@@ -11,11 +11,12 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -353,15 +354,16 @@ class Acceptor:
         return _Stored(candidate, after, stored_path, arrival)
 
 
-def in_groups(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+def in_groups(items: Iterable[_Item]) -> Iterator[Sequence[_Item]]:
     """Cut files into groups for `accept`: small groups first, so that the workers can start soon.
 
-    Later groups are larger, because a commit takes as long for many files as for few.
+    Later groups are larger, because a commit takes as long for many files as for few. No more files are taken from `items`
+    than the next group needs.
     """
-    start, size = 0, _FIRST_GROUP
-    while start < len(items):
-        yield items[start : start + size]
-        start, size = start + size, min(2 * size, _LARGEST_GROUP)
+    remaining, size = iter(items), _FIRST_GROUP
+    while group := list(islice(remaining, size)):
+        yield group
+        size = min(2 * size, _LARGEST_GROUP)
 
 
 def _log_group(accepted: Sequence[Accepted]) -> None:

@@ -59,40 +59,32 @@ def walk(
     folders = [""]
     while folders:
         current = folders.pop()
+        below: list[str] = []
         try:
-            entries = _entries(root, current)
+            with opened_folder(root, current) as handle:
+                names = sorted(os.listdir(handle))  # noqa: PTH208 -- a descriptor, not a path
+                if not names and current:
+                    on_empty(current)
+                wanted = select(names)
+                for name in names:
+                    if name not in wanted or (status := _status(name, handle)) is None:
+                        continue
+                    path = f"{current}/{name}" if current else name
+                    if isinstance(status, OSError):
+                        on_error(path, status)
+                    elif stat.S_ISDIR(status.st_mode):
+                        below.append(path)
+                    elif stat.S_ISREG(status.st_mode):
+                        yield path, status
         except OSError as error:
             on_error(current, error)
-            continue
-        if not entries and current:
-            on_empty(current)
-        below, wanted = [], select([name for name, _ in entries])
-        for name, status in entries:
-            if name not in wanted:
-                continue
-            path = f"{current}/{name}" if current else name
-            if isinstance(status, OSError):
-                on_error(path, status)
-            elif stat.S_ISDIR(status.st_mode):
-                below.append(path)
-            elif stat.S_ISREG(status.st_mode):
-                yield path, status
         folders += reversed(below)
 
 
-def _entries(root: Path, folder: str) -> list[tuple[str, os.stat_result | OSError]]:
-    """Return the name of each entry of a folder, in order, with its status or the reason why it has none."""
-    with opened_folder(root, folder) as handle, os.scandir(handle) as entries:
-        return [(entry.name, status) for entry in _by_name(entries) if (status := _status(entry)) is not None]
-
-
-def _by_name(entries: Iterator[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def _status(entry: os.DirEntry[str]) -> os.stat_result | OSError | None:
+def _status(name: str, folder: int) -> os.stat_result | OSError | None:
+    """Return the status of an entry of a folder, the reason why it has none, or None if it is gone."""
     try:
-        return entry.stat(follow_symlinks=False)
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
     except OSError as error:

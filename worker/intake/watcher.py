@@ -111,7 +111,8 @@ class FolderMonitor:
         self._sidecars.seen(states, set(complete))
         self._sidecars.report(self._problems)
         settled = (self._candidate(path, states[path]) for path in complete if not is_sidecar(path))
-        for group in in_groups([candidate for candidate in settled if self._is_due(candidate)]):
+        # One group is looked at and accepted before the next one, however many files there are.
+        for group in in_groups(filter(self._is_due, settled)):
             self._accept([self._sidecars.with_identity(candidate) for candidate in group])
         return self._tracker.due_in(time.monotonic())
 

@@ -399,3 +399,10 @@ def test_groups_keep_the_order_and_start_small(count: int) -> None:
     assert [item for group in groups for item in group] == list(range(count))
     assert [len(group) for group in groups[:2]] == [32, 64][: len(groups)] or count < 96
     assert all(0 < len(group) <= 256 for group in groups)
+
+
+def test_groups_take_no_more_files_than_they_need() -> None:
+    """A full inbox is not looked through before its first images are scored."""
+    files = iter(range(1_000))
+    next(in_groups(files))
+    assert next(files) == 32
