@@ -22,7 +22,9 @@ from worker.config import Settings, read_settings
 @click.option(
     "--count", type=click.IntRange(1), default=2_000, help="Number of distinct files to make from the images."
 )
-@click.option("--program-only", is_flag=True, help="Without the upper limit and the replaced application.")
+@click.option(
+    "--program-only", is_flag=True, help="Without the upper limit, the replaced application and idle uploads."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def bench(folder: Path, count: int, *, program_only: bool, as_json: bool) -> None:
     """Measure this machine: throughput, its upper limit, uploads under load."""

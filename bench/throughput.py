@@ -49,7 +49,7 @@ def measure(settings: Settings, folder: Path, count: int, *, program_only: bool 
         settings: of the program; data folder, database and broker are the measurement's own.
         folder: of JPEG files.
         count: number of distinct files to make from them.
-        program_only: measure neither the bare loop nor the replaced application.
+        program_only: measure neither the bare loop, nor the replaced application, nor uploads to an idle program.
 
     Raises:
         ModelUnusable: the model cannot be used.
@@ -61,7 +61,7 @@ def measure(settings: Settings, folder: Path, count: int, *, program_only: bool 
     with tempfile.TemporaryDirectory(prefix="nightread-bench-") as name:
         workspace = Path(name)
         files = _distinct_files(sources, workspace / "files", count)
-        idle = _distinct_files(sources, workspace / "idle", _IDLE_UPLOADS, start=count)
+        idle = _distinct_files(sources, workspace / "idle", 0 if program_only else _IDLE_UPLOADS, start=count)
         for_upload = _distinct_files(
             sources, workspace / "uploads", max(20, count // 20), start=count + _IDLE_UPLOADS
         )
@@ -84,8 +84,11 @@ def as_text(document: dict[str, Any]) -> str:
             f"{document['count']} images on {document['cores']} cores",
             f"  end to end          {document['end_to_end_images_per_s']:8.1f} images a second",
             *_lines_of_comparison(document),
-            f"  upload to verdict   {document['upload_p50_ms']:8.0f} ms median, {document['upload_p95_ms']:.0f} ms p95",
-            f"  the same, idle      {document['idle_upload_p50_ms']:8.0f} ms median, {document['idle_upload_p95_ms']:.0f} ms p95",
+            *(
+                f"  {label:19} {document[f'{name}_p50_ms']:8.0f} ms median, {document[f'{name}_p95_ms']:.0f} ms p95"
+                for label, name in (("upload to verdict", "upload"), ("the same, idle", "idle_upload"))
+                if f"{name}_p50_ms" in document
+            ),
             f"  ready after         {document['ready_s']:8.1f} s",
             "  processor time an image, end to end:",
             *(
@@ -189,16 +192,12 @@ def _end_to_end(
         late = _memory(ledger)
         ledger.close()
     uploads = len(latencies_ms)
-    p50, p95 = median_and_p95(latencies_ms)
-    idle_p50, idle_p95 = median_and_p95(idle_ms)
     return {
         "end_to_end_images_per_s": round((len(files) + uploads) / seconds, 1),
         "steady_images_per_s": rate_between(first_quarter, last_quarter),
-        "upload_p50_ms": p50,
-        "upload_p95_ms": p95,
         "uploads": uploads,
-        "idle_upload_p50_ms": idle_p50,
-        "idle_upload_p95_ms": idle_p95,
+        **_upload_times("upload", latencies_ms),
+        **_upload_times("idle_upload", idle_ms),
         "ready_s": round(ready_s, 1),
         "worker_peak_rss_mb": late["worker"],
         "worker_peak_rss_mb_at_a_quarter": early["worker"],
@@ -218,6 +217,13 @@ def _upload(
         start = time.perf_counter()
         upload(settings, path)
         latencies_ms.append(1e3 * (time.perf_counter() - start))
+
+
+def _upload_times(name: str, latencies_ms: Sequence[float]) -> dict[str, float]:
+    if not latencies_ms:
+        return {}
+    p50, p95 = median_and_p95(latencies_ms)
+    return {f"{name}_p50_ms": p50, f"{name}_p95_ms": p95}
 
 
 def _memory(ledger: Ledger) -> dict[str, float]:
