@@ -14,6 +14,7 @@ import os
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 from cryptography.exceptions import InvalidSignature
@@ -106,9 +107,10 @@ class Checkpoints:
         """
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a", encoding="utf-8") as file:
+            with self._file.open("ab", buffering=0) as file:
                 # One process at a time, so that the numbers of the events increase from line to line.
                 fcntl.flock(file, fcntl.LOCK_EX)
+                self._cut_unfinished(file)
                 with ledger.reading() as session:
                     seq, head = audit.head(session)
                     named = audit.kind_of(session, seq) == _EVENT
@@ -117,9 +119,7 @@ class Checkpoints:
                 if seq == last or (named and seq == last + 1):
                     return None
                 checkpoint = self._sign(seq, head)
-                file.write(f"{json.dumps(asdict(checkpoint))}\n")
-                file.flush()
-                os.fsync(file.fileno())
+                _append(file, f"{json.dumps(asdict(checkpoint))}\n".encode())
                 self._name(ledger, checkpoint)
         except OSError as error:
             raise TransientFailure(f"a checkpoint of the audit trail cannot be written: {error}") from error
@@ -177,7 +177,7 @@ class Checkpoints:
         """Yield the number of each line, from 1, and its checkpoint; None if the line is not valid."""
         if not self._file.exists():
             return
-        for number, line in enumerate(self._file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(self._file.read_bytes().splitlines(), 1):
             try:
                 fields = json.loads(line)
                 yield (
@@ -186,6 +186,14 @@ class Checkpoints:
                 )
             except (ValueError, KeyError, TypeError):
                 yield number, None
+
+    def _cut_unfinished(self, file: BinaryIO) -> None:
+        """Cut a last line that was never finished, because the power failed. No event of the audit trail names it."""
+        content = self._file.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            log.warning("cut an unfinished line off the checkpoints", bytes=len(content) - whole)
+            os.ftruncate(file.fileno(), whole)
 
     def _sign(self, seq: int, head: str) -> Checkpoint:
         at = utc_now().isoformat(timespec="seconds")
@@ -229,6 +237,19 @@ def _first_missing(session: Session, present: Container[int]) -> int | None:
         if isinstance(seq, int) and seq not in present:
             return seq
     return None
+
+
+def _append(file: BinaryIO, line: bytes) -> None:
+    """Append a line, and fsync the file. Raises OSError; then the file is as it was."""
+    size, rest = os.fstat(file.fileno()).st_size, line
+    try:
+        while rest:
+            # What a nearly full disk has room for; then it raises.
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError:
+        os.ftruncate(file.fileno(), size)
+        raise
 
 
 def _message(seq: int, head: str, at: str) -> bytes:

@@ -41,6 +41,8 @@ _FIRST_PAUSE_S = 1.0
 # A process that ran for this long had started well: after its next failure, the first pause is short again.
 _STEADY_AFTER_S = 60.0
 _PR_SET_PDEATHSIG = 1
+# The way out of a hospital is often a proxy, which `http_proxy` names. It cannot reach this machine's own address.
+_WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # The exit status of a command whose settings are wrong: to start it again would change nothing.
 _WRONG_USE = 2
 _OF_MIGRATIONS = ("NIGHTREAD_MIGRATION_DATABASE_URL", "NIGHTREAD_MIGRATION_DATABASE_URL_FILE")
@@ -219,7 +221,7 @@ def _is_ready(settings: Settings, ledger: Ledger) -> bool:
 
 def _web_answers(settings: Settings) -> bool:
     try:
-        with urllib.request.urlopen(f"{_address(settings)}/readyz", timeout=1) as answer:  # noqa: S310 - http
+        with _WITHOUT_PROXY.open(f"{_address(settings)}/readyz", timeout=1) as answer:
             return bool(answer.status == 200)  # noqa: PLR2004 - HTTP OK
     except (urllib.error.URLError, OSError):
         return False

@@ -304,6 +304,31 @@ def test_new_keys_of_the_provider_are_fetched(
     assert theirs.count(KEYS) == 2
 
 
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"kty": "EC", "crv": "BP-256", "x": "AQAB", "y": "AQAB"},
+        {"kty": "OKP", "crv": "X999", "x": "AQAB"},
+        {},
+        "key",
+    ],
+)
+def test_keys_of_an_unknown_kind_are_left_out(
+    sign_in: Callable[[], Person], theirs: IdentityProvider, unknown: object
+) -> None:
+    theirs.changes[KEYS] = lambda response: document({"keys": [unknown, *response.get_json()["keys"]]})
+    assert sign_in().subject == ADA.sub
+
+
+def test_key_set_without_a_known_key_is_no_answer(
+    sign_in: Callable[[], Person], theirs: IdentityProvider
+) -> None:
+    theirs.changes[KEYS] = lambda _: document(
+        {"keys": [{"kty": "EC", "crv": "BP-256", "x": "AQAB", "y": "AQAB"}]}
+    )
+    assert fault(sign_in) is Fault.ANSWER
+
+
 def test_wrong_signatures_do_not_flood_the_provider(
     sign_in: Callable[[], Person], theirs: IdentityProvider
 ) -> None:

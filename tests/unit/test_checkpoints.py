@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import sqlite3
 import stat
@@ -219,6 +220,40 @@ def test_simultaneous_checkpoints_write_one_line(ledger: Ledger, checkpoints: Ch
         taken = list(threads.map(lambda _: checkpoints.take(ledger), range(12)))
     assert sum(checkpoint is not None for checkpoint in taken) == 1
     assert checkpoints.check(ledger) == CheckpointResult(1, None)
+
+
+@pytest.mark.parametrize("tail", [b'{"seq": 12', b"\xff\x00", b"{}"])
+def test_line_that_was_never_finished_is_cut(
+    ledger: Ledger, checkpoints: Checkpoints, file: Path, tail: bytes
+) -> None:
+    for number in (1, 2):
+        fill(ledger, number)
+        checkpoints.take(ledger)
+    with file.open("ab") as unfinished:
+        unfinished.write(tail)
+    assert checkpoints.check(ledger).bad_checkpoint == 3
+    fill(ledger, 3)
+    assert checkpoints.take(ledger) is not None
+    assert checkpoints.check(ledger) == CheckpointResult(3, None)
+
+
+def test_full_disk_leaves_the_checkpoints_as_they_were(
+    ledger: Ledger, checkpoints: Checkpoints, file: Path
+) -> None:
+    fill(ledger, 1)
+    checkpoints.take(ledger)
+    before = file.read_bytes()
+    fill(ledger, 2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, limits[1]))
+    try:
+        with pytest.raises(TransientFailure):
+            checkpoints.take(ledger)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == before
+    assert checkpoints.take(ledger) is not None
+    assert checkpoints.check(ledger) == CheckpointResult(2, None)
 
 
 def test_checking_needs_only_the_public_key(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.conftest import free_port
 from worker.config import Settings
-from worker.supervisor import CannotStart, _address, _check_ports, _Child
+from worker.supervisor import CannotStart, _address, _check_ports, _Child, _web_answers
 
 
 def pause_after_an_end(child: _Child) -> float:
@@ -92,3 +94,23 @@ def test_system_without_ipv6_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_page_is_announced_under_an_address_that_answers(host: str, address: str) -> None:
     assert _address(Settings(host=host, port=8000)) == f"http://{address}:8000"
+
+
+class _Ready(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_page_is_asked_directly_whatever_proxy_leads_out_of_the_hospital(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with HTTPServer(("127.0.0.1", 0), _Ready) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert _web_answers(Settings(port=server.server_port))
+        server.shutdown()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from worker.ledger import actors, audit
@@ -49,13 +49,13 @@ def find_any_case(session: Session, name: str) -> User | None:
     exact = session.scalars(select(User).where(User.name == name)).one_or_none()
     if exact is not None:
         return exact
-    fitting = session.scalars(select(User).where(func.lower(User.name) == name.lower()).limit(2)).all()
-    return fitting[0] if len(fitting) == 1 else None
+    fitting = _ids_in_any_case(session, name)
+    return session.get(User, fitting[0]) if len(fitting) == 1 else None
 
 
 def everybody(session: Session) -> list[User]:
     """Return all people, in the order of their names."""
-    return list(session.scalars(select(User).order_by(func.lower(User.name), User.id)))
+    return sorted(session.scalars(select(User)), key=lambda user: (user.name.lower(), user.id))
 
 
 def names_of(session: Session, who: Iterable[str | None]) -> dict[str, str]:
@@ -183,8 +183,13 @@ def _set_roles(session: Session, user: User, roles: Collection[Role], actor: str
 
 def is_free(session: Session, name: str, own_id: int | None = None) -> bool:
     """Return whether nobody, or only the person with `own_id`, has a name, in upper or lower case."""
-    holder_id = session.scalar(select(User.id).where(func.lower(User.name) == name.lower()).limit(1))
-    return holder_id in {None, own_id}
+    return set(_ids_in_any_case(session, name)) <= {own_id}
+
+
+def _ids_in_any_case(session: Session, name: str) -> list[int]:
+    """Return the ids of the people of a name, in upper or lower case. SQLite's lower() changes ASCII letters only."""
+    rows = session.execute(select(User.id, User.name).order_by(User.id))
+    return [user_id for user_id, known in rows if known.lower() == name.lower()]
 
 
 def _free_name(session: Session, name: str, own_id: int | None = None) -> str:

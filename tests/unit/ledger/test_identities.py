@@ -54,12 +54,13 @@ def test_another_subject_or_issuer_is_another_person(ledger: Ledger, other: dict
     assert second.name == "Ada Night (2)"
 
 
-def test_account_of_the_same_name_stays_apart(ledger: Ledger) -> None:
+@pytest.mark.parametrize(("local", "theirs"), [("ada night", "Ada Night"), ("Özlem Kaya", "özlem kaya")])
+def test_account_of_the_same_name_stays_apart(ledger: Ledger, local: str, theirs: str) -> None:
     with ledger.transaction() as session:
-        local = users.add(session, "ada night", {Role.ADMINISTRATOR}, actor="os:0", at=AT)
-    theirs = known(arrive(ledger))
-    assert theirs.id != local.id
-    assert (theirs.name, theirs.roles) == ("Ada Night (2)", Role.READER)
+        first = users.add(session, local, {Role.ADMINISTRATOR}, actor="os:0", at=AT)
+    second = known(arrive(ledger, names=(theirs,)))
+    assert second.id != first.id
+    assert (second.name, second.roles) == (f"{theirs} (2)", Role.READER)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,26 @@ def test_name_is_given_once(session: Session) -> None:
     assert ben.name == "BEN"
 
 
+@pytest.mark.parametrize(
+    ("name", "typed"), [("Özlem Kaya", "özlem kaya"), ("Łukasz", "ŁUKASZ"), ("Émile", "émile")]
+)
+def test_letters_beyond_ascii_have_two_cases_too(session: Session, name: str, typed: str) -> None:
+    """SQLite's lower() leaves them as they are."""
+    user = add(session, name)
+    for taken in (name, typed):
+        assert users.find_any_case(session, taken) is user
+        assert not users.is_free(session, taken)
+        with pytest.raises(UserRefused, match="somebody has this name already"):
+            add(session, taken)
+    assert users.is_free(session, typed, user.id)
+
+
+def test_people_are_in_the_order_of_their_names_in_any_case(session: Session) -> None:
+    for name in ("ben", "Özlem", "Ada", "öhm"):
+        add(session, name)
+    assert [user.name for user in users.everybody(session)][-4:] == ["Ada", "ben", "öhm", "Özlem"]
+
+
 def test_first_administrator_is_added_once(ledger: Ledger) -> None:
     def first(_: int) -> int:
         with ledger.transaction() as session:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import requests
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import JWKRegistry, Key, KeySet
 
 from webui.access.oidc.faults import Fault, SignInFailed
 from webui.access.oidc.limited_http import LimitedAdapter, faults, limit
@@ -53,12 +53,15 @@ class Documents:
         return parsed(self._json(self._issuer.rstrip("/") + _PATH), self._issuer)
 
     def keys(self, uri: str) -> KeySet:
-        """Fetch the provider's public keys. Raises SignInFailed."""
-        document: Any = self._json(uri)
-        try:
-            return KeySet.import_key_set(document)
-        except (JoseError, LookupError, TypeError, ValueError, AttributeError):
-            raise SignInFailed(Fault.ANSWER) from None
+        """Fetch the provider's public keys. Raises SignInFailed if there is none that Nightread can use.
+
+        Keys of a kind that is not known here, for instance of another curve, are left out (RFC 7517, section 5).
+        """
+        listed = self._json(uri).get("keys")
+        keys = [key for entry in listed if (key := _key(entry)) is not None] if isinstance(listed, list) else []
+        if not keys:
+            raise SignInFailed(Fault.ANSWER)
+        return KeySet(keys)
 
     def _json(self, uri: str) -> dict[str, Any]:
         with faults(), requests.Session() as session:
@@ -69,6 +72,16 @@ class Documents:
         if not isinstance(document, dict):
             raise SignInFailed(Fault.ANSWER)
         return document
+
+
+def _key(entry: Any) -> Key | None:
+    """Return a key of a key set; None if it cannot be used."""
+    if not isinstance(entry, dict):
+        return None
+    try:
+        return JWKRegistry.import_key(entry)
+    except (JoseError, LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def parsed(document: Mapping[str, Any], issuer: str) -> Discovery:
