@@ -7,7 +7,7 @@ import socket
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import case, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -17,6 +17,8 @@ from worker.ledger.tables import Process
 
 # A process counts as silent after this many of its own heartbeat periods.
 _PERIODS = 3.0
+# After so long, a process of a host that another one has replaced is no longer missed.
+_REPLACED_AFTER = timedelta(days=7)
 WORKER = "worker"
 _SCORING = "scoring-"
 
@@ -108,17 +110,25 @@ def deregister_scoring(session: Session) -> None:
 def process_statuses(session: Session, at: datetime) -> Sequence[ProcessStatus]:
     """Return the status of every process that has not deregistered, ordered by name and host.
 
-    A scoring process is part of the worker on its host.
+    A scoring process is part of the worker on its host. A process that was killed on a host that never came back, as each new
+    container has another name, is left out after a week in which one of its name works elsewhere.
     """
     rows = session.scalars(select(Process).order_by(Process.name, Process.host)).all()
     scoring: dict[str, list[ScoringStatus]] = defaultdict(list)
     for row in rows:
         if row.name.startswith(_SCORING):
             scoring[row.host].append(_scoring_status(row, at))
-    return [
+    statuses = [
         replace(_status(row, at), scoring=scoring[row.host] if row.name == WORKER else ())
         for row in rows
         if not row.name.startswith(_SCORING)
+    ]
+    working = {status.name for status in statuses if not status.silent}
+    longest_s = _REPLACED_AFTER.total_seconds()
+    return [
+        status
+        for status in statuses
+        if not (status.silent and status.heartbeat_age_s > longest_s and status.name in working)
     ]
 
 

@@ -38,6 +38,21 @@ def test_heartbeat_from_the_future_is_silent(ledger: Ledger) -> None:
     assert [(b.silent, b.ok) for b in seen(ledger, 1)] == [(False, True)]
 
 
+def test_host_that_was_replaced_is_missed_for_a_week(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    day = 86_400.0
+    for host, name, at in (("old", "watch", 0), ("old", "web", 0), ("new", "watch", 8 * day)):
+        monkeypatch.setattr("socket.gethostname", lambda host=host: host)
+        send_heartbeat(ledger, name, at)
+    # Nothing else is a web process, so this one is still missed.
+    assert [(b.name, b.host, b.silent) for b in seen(ledger, 8 * day)] == [
+        ("watch", "new", False),
+        ("web", "old", True),
+    ]
+    monkeypatch.setattr("socket.gethostname", lambda: "new")
+    send_heartbeat(ledger, "watch", 6 * day)
+    assert [(b.name, b.host) for b in seen(ledger, 6 * day)][:2] == [("watch", "new"), ("watch", "old")]
+
+
 def test_heartbeat_records_what_the_process_waits_for(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         record_heartbeat(session, "watch", period_s=5, trouble="no room", at=AT)
