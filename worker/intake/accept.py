@@ -151,6 +151,7 @@ class Acceptor:
                 lane=lane,
                 at=at,
             )
+            self._check_kept(stored, recorded)
         if not keep_source:
             self._remove_all([(item.candidate, item.after, item.arrival.key) for item in stored], problems)
         self._remove_erased(
@@ -209,6 +210,21 @@ class Acceptor:
                     raise TransientFailure(f"the image store cannot be created: {error.strerror}") from error
             self._store_made = True
         self._store.check()
+
+    def _check_kept(
+        self, stored: Sequence[_Stored], recorded: Sequence[receipts.RecordedArrival | None]
+    ) -> None:
+        """Check, before the commit, that the bytes of files that arrived again are still in the store.
+
+        Raises TransientFailure: retention removed them in the meantime. The next try stores them again.
+        """
+        for item, row in zip(stored, recorded, strict=True):
+            if (
+                row is not None
+                and row.outcome is Outcome.DUPLICATE
+                and not self._store.has(item.arrival.sha256)
+            ):
+                raise TransientFailure("a file arrived again while its older bytes were removed")
 
     def recorded(self, files: Sequence[Candidate]) -> dict[Candidate, tuple[os.stat_result, str]]:
         """Return the files that are recorded but not yet deleted, each with its current status and its key."""

@@ -117,7 +117,11 @@ class Reconciler:
         After a crash between store and commit, the source is still in the inbox, and is accepted from there.
         Such a source is recognised by its size. A wrong match only delays a repair to the next run.
         """
-        source_sizes = {path.stat().st_size for path in self._sources()} if hashes else set()
+        source_sizes = set()
+        for path in self._sources() if hashes else ():
+            # Another process may have accepted the file in the meantime.
+            with suppress(FileNotFoundError):
+                source_sizes.add(path.stat().st_size)
         latest = time.time() - COMMIT_WITHIN_S
         orphans = []
         for sha256 in hashes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -110,9 +110,8 @@ class FolderMonitor:
         self._log_clutter(clutter_before)
         self._sidecars.seen(states, set(complete))
         self._sidecars.report(self._problems)
-        settled = (self._candidate(path, states[path]) for path in complete if not is_sidecar(path))
         # One group is looked at and accepted before the next one, however many files there are.
-        for group in in_groups(filter(self._is_due, settled)):
+        for group in in_groups(self._due(complete, states)):
             self._accept([self._sidecars.with_identity(candidate) for candidate in group])
         return self._tracker.due_in(time.monotonic())
 
@@ -148,15 +147,26 @@ class FolderMonitor:
         self._clutter += sum(map(self._names.is_clutter, names))
         return self._names.select(names)
 
-    def _is_due(self, candidate: Candidate) -> bool:
+    def _due(self, complete: Sequence[str], states: Mapping[str, tuple[int, ...]]) -> Iterator[Candidate]:
+        """Yield the settled files that may be read now. Each is looked at when it is taken, which may be long after the scan."""
+        for path in complete:
+            if not is_sidecar(path):
+                candidate = self._candidate(path, states[path])
+                if self._is_due(candidate, states[path]):
+                    yield candidate
+
+    def _is_due(self, candidate: Candidate, state: tuple[int, ...]) -> bool:
         """Return whether a file that has settled may be read now.
 
-        One that looks broken off rests longer, and so does one that its folder's sidecar does not name yet.
+        One that has changed since the scan waits for the next one. One that looks broken off rests longer, and so does one
+        that its folder's sidecar does not name yet.
         """
-        if self._has_rested(candidate.name):
-            return True
         try:
             with open_source(candidate) as opened:
+                if fingerprint_of(opened.status) != state:
+                    return False
+                if self._has_rested(candidate.name):
+                    return True
                 if looks_broken_off(opened.file, opened.status.st_size):
                     return False
                 return self._sidecars.has_line(candidate.name) or not is_jpeg_or_png(opened.file)

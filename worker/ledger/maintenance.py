@@ -113,8 +113,11 @@ def _backup_sqlite(ledger: Ledger, target: Path) -> None:
     source_path = ledger.engine.url.database or ""
     if not Path(source_path).is_file():
         raise BackupFailed(f"There is no database at {source_path}.")
-    with closing(sqlite3.connect(source_path)) as source, closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
+    try:
+        with closing(sqlite3.connect(source_path)) as source, closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+    except sqlite3.Error as error:
+        raise BackupFailed(f"The database cannot be copied to {target.parent}: {error}.") from error
 
 
 def _backup_postgresql(ledger: Ledger, target: Path) -> None:

@@ -22,7 +22,7 @@ from worker.config import Settings
 from worker.errors import DiskFull, StoreAway, TransientFailure
 from worker.intake.accept import Accepted, Acceptor, in_groups, readable_name
 from worker.intake.source import Candidate
-from worker.ledger import reports
+from worker.ledger import receipts, reports
 from worker.ledger.states import Lane, Outcome, Source
 from worker.ledger.tables import Receipt
 from worker.store import Store, open_store
@@ -342,6 +342,30 @@ def test_the_same_file_dropped_again_is_a_new_arrival(intake: Intake, tmp_path: 
         shutil.copy2(original, intake.inbox / "a.jpg")
         assert [accepted.outcome for accepted in intake.accept(intake.inbox / "a.jpg")] == [outcome]
     assert assert_consistent(intake.ledger).received == 3
+
+
+def test_file_that_arrives_again_while_its_bytes_are_removed_is_stored_again(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention may remove the older bytes after the store was asked for them, and before the receipt is recorded."""
+    intake.accept(intake.file("a.jpg", jpeg()))
+    sha256 = hashlib.sha256(jpeg()).hexdigest()
+    record = receipts.record
+
+    def removed_before(*args: object, **more: object) -> object:
+        intake.store.remove(sha256)
+        return record(*args, **more)  # type: ignore[arg-type]
+
+    again = intake.file("again.jpg", jpeg())
+    with monkeypatch.context() as patched:
+        patched.setattr(receipts, "record", removed_before)
+        with pytest.raises(TransientFailure):
+            intake.accept(again)
+    assert again.exists()
+    (accepted,) = intake.accept(again)
+    assert accepted.outcome is Outcome.DUPLICATE
+    assert intake.store.read(sha256) == jpeg()
+    assert not again.exists()
 
 
 def test_links_pipes_and_folders_are_never_read(intake: Intake, tmp_path: Path) -> None:

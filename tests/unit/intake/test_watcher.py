@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from watchdog.observers import Observer
@@ -442,3 +443,31 @@ def test_an_inbox_that_comes_back_is_watched_again(make_inbox: Callable[..., Inb
     inbox.drop("a.jpg", jpeg())
     inbox.settle()
     assert inbox.names() == ["a.jpg"]
+
+
+def test_file_that_changes_while_others_are_accepted_waits(
+    make_inbox: Callable[..., Inbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many files take minutes, in which a sender may go on with one that had settled."""
+    inbox = make_inbox(broken_off_s=0.0)
+    for number in range(33):
+        inbox.drop(f"a{number:02}.jpg", jpeg(number + 1))
+    late = inbox.drop("late.jpg", jpeg(99)[:-100])
+    inbox.monitor.scan_once()
+    accept = inbox.acceptor.accept
+
+    def meanwhile(files: Sequence[Candidate], **more: Any) -> object:
+        accepted = accept(files, **more)
+        if late.exists() and late.stat().st_size < len(jpeg(99)):
+            late.write_bytes(jpeg(99))
+        return accepted
+
+    monkeypatch.setattr(inbox.acceptor, "accept", meanwhile)
+    inbox.monitor.scan_once()
+    assert late.exists()
+    assert "late.jpg" not in inbox.names()
+    inbox.settle()
+    assert "late.jpg" in inbox.names()
+    with inbox.ledger.reading() as session:
+        (receipt,) = session.query(Receipt).filter(Receipt.original_name == "late.jpg")
+        assert receipt.bytes == len(jpeg(99))

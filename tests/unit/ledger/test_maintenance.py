@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -115,6 +116,19 @@ def test_backup_never_overwrites_a_file(ledger: Ledger, tmp_path: Path) -> None:
     with pytest.raises(maintenance.BackupFailed, match="never overwrites a file"):
         maintenance.backup(ledger, tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "mine"
+
+
+def test_full_disk_fails_a_backup_with_a_sentence_and_leaves_no_file(tmp_path: Path) -> None:
+    ledger = current_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(maintenance.BackupFailed, match="The database cannot be copied"):
+            maintenance.backup(ledger, tmp_path / "copy")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    ledger.close()
+    assert not list(tmp_path.glob("copy*"))
 
 
 @pytest.mark.postgres
