@@ -58,7 +58,9 @@ class Documents:
         Keys of a kind that is not known here, for instance of another curve, are left out (RFC 7517, section 5).
         """
         listed = self._json(uri).get("keys")
-        keys = [key for entry in listed if (key := _key(entry)) is not None] if isinstance(listed, list) else []
+        keys = (
+            [key for entry in listed if (key := _key(entry)) is not None] if isinstance(listed, list) else []
+        )
         if not keys:
             raise SignInFailed(Fault.ANSWER)
         return KeySet(keys)
