@@ -29,7 +29,7 @@ TIME_MARGIN = 0.08
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of a program measured.
+    """The figures of one run of a program.
 
     Attributes:
         processor_ms: processor time of all its processes, in milliseconds an image.
@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def is_slower(self) -> bool:
-        """Whether one of them is beyond its margin."""
+        """Whether a median is beyond its margin."""
         return self.processor > 1 + PROCESSOR_MARGIN or self.time > 1 + TIME_MARGIN
 
 
