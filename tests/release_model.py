@@ -21,7 +21,7 @@ from worker.inference.bundle import Bundle, load_bundle
 
 IDENTITY, CONFIG, TRAINING = "worker/card/identity.py", "worker/config.py", "training/cli.py"
 # These name the default model. Other pages give figures of one model, and keep its name.
-PAGES = ("README.md", "docs/model.md", "docs/settings.md", "docs/thresholds.md")
+PAGES = ("README.md", "docs/model.md", "docs/settings.md", "docs/thresholds.md", "docs/training.md")
 _SHIPPED = re.compile(r"^(SHIPPED = \{\n)()", re.MULTILINE)
 _DEFAULT = re.compile(r'(model: Path = Field\(ROOT / "models" / ")([^"]+)')
 _RECIPE = re.compile(r'("--recipe",\n    "recipe_name",\n    default=")([^"]+)')

@@ -1,6 +1,6 @@
 """Radial spectra: how strong an image is at each spatial frequency.
 
-In this data set, sharpness and haze alone nearly separate the classes (docs/model.md), and other machines
+In this data set, sharpness and haze alone nearly separate the classes (docs/training.md), and other machines
 produce other values. Training, and one of the validation conditions, therefore give images the spectra of
 other images: the phase (where structures lie) stays, the amplitude (how strongly they show) changes (Chen
 et al., ICCV 2021).

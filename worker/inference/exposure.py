@@ -72,7 +72,7 @@ def normalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Equalise the histogram, then stretch the range that a plain border takes up.
 
     With stretching alone, a network learns the haze of an image as a short cut, which fails in other
-    hospitals; docs/model.md has the measurements.
+    hospitals; docs/training.md has the measurements.
 
     Args:
         grey: grey values 0..255, of any shape with at least one pixel.

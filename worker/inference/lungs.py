@@ -1,7 +1,7 @@
 """Finds the lungs in a film, and cuts out the part that the network sees.
 
 Where the lungs lie in a picture, and how large they are, differs between machines and between classes: on the training
-images, the box around the lungs alone tells the classes apart (docs/model.md). A network that sees every film cut to
+images, the box around the lungs alone tells the classes apart (docs/training.md). A network that sees every film cut to
 its lungs cannot use that, and its scores do not move with the zoom, the borders and the arms of a picture.
 """
 
