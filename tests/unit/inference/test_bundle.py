@@ -167,8 +167,8 @@ def test_the_shipped_bundle_is_small_and_states_its_use(shipped: Bundle) -> None
     plots |= {f"{Path(name).stem}.svg" for name in card["files"] if name.endswith(".tflite")}
     assert {"model.tflite", "model.keras", "gate.tflite"} <= card["files"].keys()
     assert set(files) == {*card["files"], "card.json", "README.md"} | plots
-    assert sum(files.values()) < 8e6
-    assert files["model.tflite"] < 2e6
+    assert sum(files.values()) < 1e7
+    assert all(size < 2e6 for name, size in files.items() if name.endswith(".tflite"))
     assert not card["preliminary"]
     assert "never a diagnosis" in card["intended_use"]
     assert card["data"]["trained_on"][0]["licence"] == "CC BY 4.0"

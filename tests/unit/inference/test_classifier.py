@@ -1,4 +1,4 @@
-"""worker.inference.classifier and runtime: the shipped model, on phantoms."""
+"""worker.inference.classifier and runtime: the shipped models, on phantoms."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from worker.config import Settings
+from tests.bundles import SHIPPED, WHOLE_FILMS
 from worker.errors import ModelUnusable
-from worker.inference.activation import FULL_SCALE
-from worker.inference.admission import Admission
-from worker.inference.bundle import load_bundle
+from worker.inference.activation import FILM_MAP, FULL_SCALE
+from worker.inference.admission import Admission, Admitted, score_admitted
+from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier, Scores, scores_of
 from worker.inference.runtime import (
     LiteRtRuntime,
@@ -29,14 +29,18 @@ from worker.phantom import draw_phantom
 
 # TensorFlow is in the training environment alone.
 RUNTIMES = ["litert", pytest.param("tensorflow", marks=pytest.mark.training)]
-BUNDLE = load_bundle(Settings().model)
 LABELS = 3
 
 
+@pytest.fixture(scope="module", params=SHIPPED, ids=lambda folder: folder.name)
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    return load_bundle(request.param)
+
+
 @pytest.fixture(scope="module")
-def inputs() -> NDArray[np.uint8]:
-    admission = Admission(BUNDLE)
-    return np.stack([admission.admit(as_jpeg(seed)).model_input for seed in range(33)])
+def admitted(bundle: Bundle) -> list[Admitted]:
+    admission = Admission(bundle)
+    return [admission.admit(as_jpeg(seed)) for seed in range(33)]
 
 
 def as_jpeg(seed: int) -> bytes:
@@ -46,17 +50,22 @@ def as_jpeg(seed: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def classifier() -> Classifier:
-    return Classifier(BUNDLE)
+def classifier(bundle: Bundle) -> Classifier:
+    return Classifier(bundle)
 
 
 @pytest.fixture(scope="module")
-def scores(classifier: Classifier, inputs: NDArray[np.uint8]) -> Scores:
-    return classifier.predict_batch(inputs)
+def scores(classifier: Classifier, admitted: list[Admitted]) -> Scores:
+    return score_admitted(classifier, admitted)
 
 
-def test_probabilities_add_up_to_one(scores: Scores, inputs: NDArray[np.uint8]) -> None:
-    assert scores.probabilities.shape == (len(inputs), LABELS)
+def places(bundle: Bundle) -> int:
+    """Return the places on a side of the map: that of a model with lungs covers the film, that of another one the input."""
+    return FILM_MAP if "lungs" in bundle.card else 8
+
+
+def test_probabilities_add_up_to_one(scores: Scores, admitted: list[Admitted]) -> None:
+    assert scores.probabilities.shape == (len(admitted), LABELS)
     assert scores.probabilities.dtype == np.float64
     assert np.all(scores.probabilities >= 0)
     assert scores.probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-12)
@@ -68,42 +77,46 @@ def test_different_images_have_different_scores(scores: Scores) -> None:
     assert len(np.unique(scores.p_pneumonia)) > len(scores) / 2
 
 
-def test_activation_maps_are_bytes_on_a_fixed_scale(scores: Scores, inputs: NDArray[np.uint8]) -> None:
+def test_activation_maps_are_bytes_on_a_fixed_scale(bundle: Bundle, scores: Scores) -> None:
     assert scores.activation.dtype == np.uint8
-    assert scores.activation.shape == (len(inputs), 8, 8)
+    assert scores.activation.shape == (len(scores), places(bundle), places(bundle))
     order = np.argsort(scores.p_pneumonia)
     brightness = scores.activation.mean(axis=(1, 2))
     assert brightness[order[:5]].mean() < brightness[order[-5:]].mean()
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_same_image_gives_the_same_bits_in_any_batch(runtime: str, inputs: NDArray[np.uint8]) -> None:
-    classifier = Classifier(BUNDLE, runtime)
-    whole = classifier.predict_batch(inputs)
+def test_the_same_image_gives_the_same_bits_in_any_batch(
+    runtime: str, bundle: Bundle, admitted: list[Admitted]
+) -> None:
+    classifier = Classifier(bundle, runtime)
+    whole = score_admitted(classifier, admitted)
     for chosen in ([0], [32], [5, 4, 3], list(range(32, 15, -1)), [7] * 9):
-        part = classifier.predict_batch(inputs[chosen])
+        part = score_admitted(classifier, [admitted[number] for number in chosen])
         assert part.probabilities.tobytes() == whole.probabilities[chosen].tobytes()
         assert part.activation.tobytes() == whole.activation[chosen].tobytes()
 
 
-def test_a_second_load_gives_the_same_bits(scores: Scores, inputs: NDArray[np.uint8]) -> None:
-    again = Classifier(BUNDLE).predict_batch(inputs)
+def test_a_second_load_gives_the_same_bits(bundle: Bundle, scores: Scores, admitted: list[Admitted]) -> None:
+    again = score_admitted(Classifier(bundle), admitted)
     assert again.probabilities.tobytes() == scores.probabilities.tobytes()
 
 
 @pytest.mark.training
-def test_the_int8_network_agrees_with_the_reference(scores: Scores, inputs: NDArray[np.uint8]) -> None:
-    reference = Classifier(BUNDLE, "tensorflow").predict_batch(inputs)
+def test_the_int8_network_agrees_with_the_reference(
+    bundle: Bundle, scores: Scores, admitted: list[Admitted]
+) -> None:
+    reference = score_admitted(Classifier(bundle, "tensorflow"), admitted)
     assert np.abs(reference.p_pneumonia - scores.p_pneumonia).mean() < 0.03
     assert np.abs(reference.activation.astype(int) - scores.activation).mean() < 8
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_no_images_give_no_scores(runtime: str) -> None:
-    empty = Classifier(BUNDLE, runtime).predict_batch(np.empty((0, 128, 128), dtype=np.uint8))
+def test_no_images_give_no_scores(runtime: str, bundle: Bundle) -> None:
+    none = np.empty((0, bundle.side, bundle.side), dtype=np.uint8)
+    empty = Classifier(bundle, runtime).predict_batch(none, none)
     assert empty.probabilities.shape == (0, LABELS)
-    assert empty.activation.shape == (0, 8, 8)
-    assert len(empty) == 0
+    assert empty.activation.shape[0] == len(empty) == 0
 
 
 @pytest.mark.parametrize(
@@ -155,18 +168,18 @@ def test_versions_name_the_software_that_computes(classifier: Classifier) -> Non
 
 
 @pytest.mark.training
-def test_the_versions_of_the_reference_name_keras() -> None:
-    assert "keras" in Classifier(BUNDLE, "tensorflow").versions
+def test_the_versions_of_the_reference_name_keras(bundle: Bundle) -> None:
+    assert "keras" in Classifier(bundle, "tensorflow").versions
 
 
 def test_notices_of_litert_stay_off_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
-    runtime = LiteRtRuntime(BUNDLE.folder / "model.tflite")
+    runtime = LiteRtRuntime(WHOLE_FILMS / "model.tflite")
     assert capfd.readouterr().err == ""
     os.write(2, b"a line after it\n")
     with _without_notices():
         os.write(2, b"INFO: a notice\nERROR: another thread's line\n")
     assert capfd.readouterr().err == "a line after it\nERROR: another thread's line\n"
-    assert runtime.run(np.zeros((1, BUNDLE.side, BUNDLE.side), dtype=np.uint8)).shape[0] == 1
+    assert runtime.run(np.zeros((1, 128, 128), dtype=np.uint8)).shape[0] == 1
     assert capfd.readouterr().err == ""
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from worker.config import Settings
+from tests.bundles import WHOLE_FILMS
 from worker.inference.bundle import Bundle, load_bundle
 from worker.inference.classifier import Classifier, scores_of
 from worker.inference.exposure import normalise
@@ -24,7 +24,8 @@ def inputs() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return load_bundle(Settings().model)
+    """A model with one network: `test_film_network.py` has two."""
+    return load_bundle(WHOLE_FILMS)
 
 
 def with_second_look(bundle: Bundle, low: float | None, high: float = 1.0) -> Classifier:
