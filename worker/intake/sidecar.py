@@ -10,12 +10,13 @@ import csv
 import io
 import unicodedata
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker.imagefile.identity import AgeSource, Identity
 from worker.intake.problems import Problems
-from worker.intake.source import BeingWritten, Candidate, fingerprint_of, open_source
+from worker.intake.source import BeingWritten, Candidate, OpenSource, fingerprint_of, open_source
 from worker.intake.stated import FIELDS, SiteKey, WrongValue, identity_of
 
 NAME = "identity.csv"
@@ -208,6 +209,24 @@ class Sidecars:
             return False
         return sidecar is None or sidecar.has(_last(path))
 
+    def is_being_written(self, path: str) -> bool:
+        """Return whether the folder of this file has a sidecar that a program has not finished, or writes again."""
+        folder = path.rpartition("/")[0]
+        if folder not in self._present:
+            return False
+        candidate, state, complete = self._present[folder]
+        if not complete:
+            return True
+        try:
+            with _finished(candidate, state):
+                return False
+        except BeingWritten:
+            # What was read of it may not be all.
+            self._read.pop(folder, None)
+            return True
+        except OSError:
+            return False
+
     def report(self, problems: Problems) -> None:
         """Tell of sidecars that cannot be read, and of wrong lines."""
         for candidate, _, complete in self._present.values():
@@ -235,9 +254,18 @@ def _last(path: str) -> str:
 
 def _bytes_of(candidate: Candidate, state: _Fingerprint) -> bytes:
     """Read a sidecar that still is what a scan saw. Raises BeingWritten or OSError."""
-    with open_source(candidate) as opened:
-        opened.check_writers()
+    with _finished(candidate, state) as opened:
         data = opened.file.read(_LONGEST + 1)
-        if fingerprint_of(opened.status) != state or fingerprint_of(opened.current_status()) != state:
+        if fingerprint_of(opened.current_status()) != state:
             raise BeingWritten
         return data
+
+
+@contextmanager
+def _finished(candidate: Candidate, state: _Fingerprint) -> Iterator[OpenSource]:
+    """Open a sidecar that still is what a scan saw, and that no program writes. Raises BeingWritten or OSError."""
+    with open_source(candidate) as opened:
+        opened.check_writers()
+        if fingerprint_of(opened.status) != state:
+            raise BeingWritten
+        yield opened

@@ -159,17 +159,18 @@ class FolderMonitor:
         """Return whether a file that has settled may be read now.
 
         One that has changed since the scan waits for the next one. One that looks broken off rests longer, and so does one
-        that its folder's sidecar does not name yet.
+        that its folder's sidecar does not name yet. However long it has rested, it waits while the sidecar is being written.
         """
         try:
             with open_source(candidate) as opened:
                 if fingerprint_of(opened.status) != state:
                     return False
-                if self._has_rested(candidate.name):
-                    return True
-                if looks_broken_off(opened.file, opened.status.st_size):
+                has_rested = self._has_rested(candidate.name)
+                if not has_rested and looks_broken_off(opened.file, opened.status.st_size):
                     return False
-                return self._sidecars.has_line(candidate.name) or not is_jpeg_or_png(opened.file)
+                if self._sidecars.has_line(candidate.name) or not is_jpeg_or_png(opened.file):
+                    return True
+                return has_rested and not self._sidecars.is_being_written(candidate.name)
         except OSError:
             # `accept` reports why it cannot be read.
             return True
