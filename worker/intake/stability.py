@@ -12,10 +12,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sighting:
-    """A file as one scan saw it; `state` holds everything that changes while the file is written."""
+    """A file as one scan saw it.
+
+    Attributes:
+        path: of the file.
+        state: everything that changes while the file is written.
+        at: when the scan looked at this file, in monotonic seconds. A scan of many files takes long.
+    """
 
     path: str
     state: Hashable
+    at: float
 
 
 class StabilityTracker:
@@ -27,17 +34,17 @@ class StabilityTracker:
         self._since: dict[str, tuple[Hashable, float]] = {}
         self._next_due: float | None = None
 
-    def observe(self, sightings: Iterable[Sighting], now: float) -> list[str]:
-        """Record one whole scan at `now` (monotonic seconds), and return the paths of the complete files."""
+    def observe(self, sightings: Iterable[Sighting]) -> list[str]:
+        """Record one whole scan, and return the paths of the complete files."""
         since: dict[str, tuple[Hashable, float]] = {}
         complete = []
         oldest_unsettled = None
         for sighting in sightings:
-            state, start = self._since.get(sighting.path, (None, now))
+            state, start = self._since.get(sighting.path, (None, sighting.at))
             if state != sighting.state:
-                start = now
+                start = sighting.at
             since[sighting.path] = (sighting.state, start)
-            if now - start >= self._settle_s and state == sighting.state:
+            if sighting.at - start >= self._settle_s and state == sighting.state:
                 complete.append(sighting.path)
             elif oldest_unsettled is None or start < oldest_unsettled:
                 oldest_unsettled = start

@@ -104,9 +104,12 @@ class FolderMonitor:
         """
         self._problems = Problems(self._has_rested)
         clutter_before, self._clutter = self._clutter, 0
-        states = {path: fingerprint_of(status) for path, status in self._scan()}
-        sightings = (Sighting(path, state) for path, state in states.items())
-        complete = self._tracker.observe(sightings, time.monotonic())
+        states: dict[str, tuple[int, ...]] = {}
+        sightings = []
+        for path, status in self._scan():
+            states[path] = fingerprint_of(status)
+            sightings.append(Sighting(path, states[path], time.monotonic()))
+        complete = self._tracker.observe(sightings)
         self._log_clutter(clutter_before)
         self._sidecars.seen(states, set(complete))
         self._sidecars.report(self._problems)

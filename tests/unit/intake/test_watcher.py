@@ -146,6 +146,29 @@ def test_a_file_is_accepted_only_when_its_writer_has_finished(make_inbox: Callab
     assert assert_consistent(inbox.ledger).received == 1
 
 
+def test_a_long_scan_does_not_count_as_settle_time(
+    make_inbox: Callable[..., Inbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two looks at a file within a moment say little, however long the scan looks at the files after it."""
+    inbox, now = make_inbox(settle_s=1.0), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    files_after, scan = 0.0, inbox.monitor._scan
+
+    def slow_scan() -> Iterator[tuple[str, os.stat_result]]:
+        nonlocal now
+        yield from scan()
+        now += files_after
+
+    monkeypatch.setattr(inbox.monitor, "_scan", slow_scan)
+    inbox.drop("a.jpg", jpeg())
+    inbox.monitor.scan_once()
+    now, files_after = now + 0.25, 60.0
+    inbox.monitor.scan_once()
+    assert inbox.names() == []
+    inbox.monitor.scan_once()
+    assert inbox.names() == ["a.jpg"]
+
+
 def test_unfinished_files_links_and_pipes_stay(make_inbox: Callable[..., Inbox], tmp_path: Path) -> None:
     inbox = make_inbox()
     (tmp_path / "elsewhere").mkdir()
