@@ -21,8 +21,8 @@ from worker.outages import DATABASE, OUTAGES
 class Heartbeat:
     """Sends heartbeats inside its context, and deregisters the process on exit.
 
-    With `needs_work` a heartbeat is sent only if `worked` or `waits` was called since the last one, so that
-    a thread that hangs sends none. While the database is out of reach, heartbeats are skipped.
+    With `needs_work` a heartbeat is sent only if `worked`, `waits` or `goes_on` was called since the last one, so
+    that a thread that hangs sends none. While the database is out of reach, heartbeats are skipped.
     """
 
     def __init__(
@@ -67,6 +67,10 @@ class Heartbeat:
     def waits(self, reason: str) -> None:
         """Note that work was tried and has to wait; `reason` is shown as a problem of the process."""
         self._trouble = reason
+        self._worked.set()
+
+    def goes_on(self) -> None:
+        """Note that a long piece of work goes on. What the process waits for stays as it was."""
         self._worked.set()
 
     def _run(self) -> None:

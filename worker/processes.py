@@ -101,7 +101,9 @@ def watch(settings: Settings) -> int:
         run_repeatedly(
             stop,
             settings.scan_s,
-            lambda: monitor.run(stop, lambda: _report(watch_heartbeat, monitor.problem())),
+            lambda: monitor.run(
+                stop, watch_heartbeat.goes_on, lambda: _report(watch_heartbeat, monitor.problem())
+            ),
             watch_heartbeat,
             defects,
         )

@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -53,6 +54,8 @@ _Item = TypeVar("_Item")
 
 _FIRST_GROUP = 32
 _LARGEST_GROUP = 256
+# Less than a heartbeat by default, also when the next group has twice as many files.
+_LONG_GROUP_S = 2.0
 # Files up to this size are read into memory once: nearly every JPEG radiograph.
 _READ_WHOLE = 4 * 1024**2
 # The sources whose files come from other programs, which may still have them open.
@@ -373,13 +376,16 @@ class Acceptor:
 def in_groups(items: Iterable[_Item]) -> Iterator[Sequence[_Item]]:
     """Cut files into groups for `accept`: small groups first, so that the workers can start soon.
 
-    Later groups are larger, because a commit takes as long for many files as for few. No more files are taken from `items`
-    than the next group needs.
+    Later groups are larger, because a commit takes as long for many files as for few. After a group that took long, they
+    are smaller: a caller reports between two groups, and stops. No more files are taken from `items` than the next group
+    needs.
     """
     remaining, size = iter(items), _FIRST_GROUP
     while group := list(islice(remaining, size)):
+        began = time.monotonic()
         yield group
-        size = min(2 * size, _LARGEST_GROUP)
+        took_long = time.monotonic() - began > _LONG_GROUP_S
+        size = max(1, size // 2) if took_long else min(2 * size, _LARGEST_GROUP)
 
 
 def _log_group(accepted: Sequence[Accepted]) -> None:

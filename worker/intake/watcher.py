@@ -69,8 +69,19 @@ class FolderMonitor:
         self._device: int | None = None
         self._wake = threading.Event()
 
-    def run(self, stop: threading.Event, after_scan: Callable[[], object]) -> None:
-        """Scan until `stop` is set. Raises what a scan raises; every file that was not accepted still exists."""
+    def run(
+        self, stop: threading.Event, after_step: Callable[[], object], after_scan: Callable[[], object]
+    ) -> None:
+        """Scan until `stop` is set; a scan ends before its next step.
+
+        A scan of a full inbox takes long, so `after_step` is called for each file that is looked at and each group that is
+        accepted. Raises what a scan raises; every file that was not accepted still exists.
+        """
+
+        def goes_on() -> bool:
+            after_step()
+            return not stop.is_set()
+
         self._inbox.mkdir(parents=True, exist_ok=True)
         observer = Observer()
         observer.schedule(_Waker(self._wake), str(self._inbox), recursive=True, event_filter=_ARRIVALS)
@@ -83,7 +94,7 @@ class FolderMonitor:
             while not stop.is_set():
                 self._wake.clear()
                 started = time.monotonic()
-                due_s = self.scan_once()
+                due_s = self.scan_once(goes_on)
                 after_scan()
                 if due_s is None:
                     self._wait_for_event(stop)
@@ -96,17 +107,19 @@ class FolderMonitor:
                 observer.stop()
                 observer.join()
 
-    def scan_once(self) -> float | None:
-        """Scan the inbox once and accept the complete files.
+    def scan_once(self, goes_on: Callable[[], bool] = lambda: True) -> float | None:
+        """Scan the inbox once and accept the complete files, as long as `goes_on` returns true at each step.
 
         Returns:
-            Seconds until the next file may be complete; None if no file is expected.
+            Seconds until the next file may be complete; None if no file is expected, or the scan ended early.
         """
         self._problems = Problems(self._has_rested)
         clutter_before, self._clutter = self._clutter, 0
         states: dict[str, tuple[int, ...]] = {}
         sightings = []
         for path, status in self._scan():
+            if not goes_on():
+                return None
             states[path] = fingerprint_of(status)
             sightings.append(Sighting(path, states[path], time.monotonic()))
         complete = self._tracker.observe(sightings)
@@ -114,7 +127,9 @@ class FolderMonitor:
         self._sidecars.seen(states, set(complete))
         self._sidecars.report(self._problems)
         # One group is looked at and accepted before the next one, however many files there are.
-        for group in in_groups(self._due(complete, states)):
+        for group in in_groups(self._due(complete, states, goes_on)):
+            if not goes_on():
+                return None
             self._accept([self._sidecars.with_identity(candidate) for candidate in group])
         return self._tracker.due_in(time.monotonic())
 
@@ -150,9 +165,13 @@ class FolderMonitor:
         self._clutter += sum(map(self._names.is_clutter, names))
         return self._names.select(names)
 
-    def _due(self, complete: Sequence[str], states: Mapping[str, tuple[int, ...]]) -> Iterator[Candidate]:
+    def _due(
+        self, complete: Sequence[str], states: Mapping[str, tuple[int, ...]], goes_on: Callable[[], bool]
+    ) -> Iterator[Candidate]:
         """Yield the settled files that may be read now. Each is looked at when it is taken, which may be long after the scan."""
         for path in complete:
+            if not goes_on():
+                return
             if not is_sidecar(path):
                 candidate = self._candidate(path, states[path])
                 if self._is_due(candidate, states[path]):

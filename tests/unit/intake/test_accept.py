@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -423,6 +424,18 @@ def test_groups_keep_the_order_and_start_small(count: int) -> None:
     assert [item for group in groups for item in group] == list(range(count))
     assert [len(group) for group in groups[:2]] == [32, 64][: len(groups)] or count < 96
     assert all(0 < len(group) <= 256 for group in groups)
+
+
+def test_groups_are_smaller_while_they_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watcher reports between two groups. A group of large files on a slow disk could take minutes."""
+    now, sizes = time.monotonic(), list[int]()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for group in in_groups(range(500)):
+        sizes.append(len(group))
+        # The first 66 files take a second each.
+        now += len(group) if sum(sizes) <= 66 else 0.0
+    assert sizes[:6] == [32, 16, 8, 4, 2, 4]
+    assert max(sizes[6:]) > 32
 
 
 def test_groups_take_no_more_files_than_they_need() -> None:

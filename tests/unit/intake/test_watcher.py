@@ -9,21 +9,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from watchdog.observers import Observer
 
 from tests.conftest import HANG_S, make_settings, wait_for
 from tests.files import jpeg
 from tests.filling import assert_consistent
 from tests.ledgers import current_ledger
+from worker.heartbeat import Heartbeat
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
 from worker.intake.watcher import FolderMonitor
 from worker.ledger.states import Lane
-from worker.ledger.tables import Receipt
+from worker.ledger.tables import Process, Receipt
 from worker.store import open_store
 
 
@@ -420,7 +423,7 @@ def test_a_duplicate_is_not_queued_again(make_inbox: Callable[..., Inbox]) -> No
 
 def run_until(inbox: Inbox, done: Callable[[], bool]) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=inbox.monitor.run, args=(stop, lambda: None))
+    thread = threading.Thread(target=inbox.monitor.run, args=(stop, lambda: None, lambda: None))
     thread.start()
     try:
         wait_for(done, "the monitor")
@@ -494,3 +497,57 @@ def test_file_that_changes_while_others_are_accepted_waits(
     with inbox.ledger.reading() as session:
         (receipt,) = session.query(Receipt).filter(Receipt.original_name == "late.jpg")
         assert receipt.bytes == len(jpeg(99))
+
+
+def test_a_watcher_in_a_long_scan_is_not_silent(
+    make_inbox: Callable[..., Inbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many files take minutes, and three missing heartbeats are a problem."""
+    inbox, stop = make_inbox(heartbeat_s=0.05), threading.Event()
+    for number in range(100):
+        inbox.drop(f"{number}.jpg", jpeg(number))
+    accept, beats = inbox.acceptor.accept, list[datetime]()
+
+    def beat_at() -> datetime:
+        with inbox.ledger.reading() as session:
+            return session.scalars(select(Process.beat_at)).one()
+
+    def after_a_heartbeat(files: Sequence[Candidate], **more: Any) -> object:
+        wait_for(lambda: beat_at() not in beats, "a heartbeat between two groups")
+        accepted = accept(files, **more)
+        beats.append(beat_at())
+        if len(beats) == 3:
+            stop.set()
+        return accepted
+
+    monkeypatch.setattr(inbox.acceptor, "accept", after_a_heartbeat)
+    with Heartbeat(inbox.settings, inbox.ledger, "watch", needs_work=True) as heartbeat:
+        inbox.monitor.run(stop, heartbeat.goes_on, lambda: None)
+    assert len(inbox.queued) == 100
+
+
+@pytest.mark.parametrize("walked", [False, True])
+def test_a_scan_stops_between_two_groups(
+    make_inbox: Callable[..., Inbox], monkeypatch: pytest.MonkeyPatch, walked: bool
+) -> None:
+    inbox, stop = make_inbox(), threading.Event()
+    for number in range(70):
+        inbox.drop(f"{number}.jpg", jpeg(number))
+    accept, scan = inbox.acceptor.accept, inbox.monitor._scan
+
+    def accept_and_stop(files: Sequence[Candidate], **more: Any) -> object:
+        accepted = accept(files, **more)
+        stop.set()
+        return accepted
+
+    def stop_and_scan() -> Iterator[tuple[str, os.stat_result]]:
+        stop.set()
+        return scan()
+
+    inbox.monitor.scan_once()
+    monkeypatch.setattr(inbox.acceptor, "accept", accept_and_stop)
+    if not walked:
+        monkeypatch.setattr(inbox.monitor, "_scan", stop_and_scan)
+    inbox.monitor.run(stop, lambda: None, lambda: None)
+    assert len(inbox.queued) == (32 if walked else 0)
+    assert len(list(inbox.folder.iterdir())) == 70 - len(inbox.queued)
