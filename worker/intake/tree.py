@@ -46,7 +46,7 @@ def walk(
     root: Path,
     select: Callable[[Collection[str]], Collection[str]],
     on_error: OnError,
-    on_empty: Callable[[str], object],
+    on_folder: Callable[[str, Collection[str]], object],
 ) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the path below `root` and the status of every regular file, in order of name within its folder.
 
@@ -54,7 +54,7 @@ def walk(
         root: the folder to walk.
         select: returns which of the names in one folder are wanted, of files and of folders.
         on_error: called with the path and the error of each folder or file that cannot be read.
-        on_empty: called with the path of each empty folder below `root`.
+        on_folder: called with the path of each folder below `root`, and all names in it.
     """
     folders = [""]
     while folders:
@@ -63,8 +63,8 @@ def walk(
         try:
             with opened_folder(root, current) as handle:
                 names = sorted(os.listdir(handle))  # noqa: PTH208 -- a descriptor, not a path
-                if not names and current:
-                    on_empty(current)
+                if current:
+                    on_folder(current, names)
                 wanted = select(names)
                 for name in names:
                     if name not in wanted or (status := _status(name, handle)) is None:

@@ -65,6 +65,7 @@ class FolderMonitor:
         self._sidecars = Sidecars(settings.inbox, acceptor.site_keys.key)
         self._clutter = 0
         self._brought_files: set[str] = set()
+        self._brought_and_seen: set[str] = set()
         self._problems = Problems()
         self._device: int | None = None
         self._wake = threading.Event()
@@ -115,6 +116,7 @@ class FolderMonitor:
         """
         self._problems = Problems(self._has_rested)
         clutter_before, self._clutter = self._clutter, 0
+        self._brought_and_seen = set()
         states: dict[str, tuple[int, ...]] = {}
         sightings = []
         for path, status in self._scan():
@@ -122,6 +124,8 @@ class FolderMonitor:
                 return None
             states[path] = fingerprint_of(status)
             sightings.append(Sighting(path, states[path], time.monotonic()))
+        # Folders that are gone are forgotten.
+        self._brought_files = self._brought_and_seen
         complete = self._tracker.observe(sightings)
         self._log_clutter(clutter_before)
         self._sidecars.seen(states, set(complete))
@@ -153,7 +157,7 @@ class FolderMonitor:
         )
 
     def _scan(self) -> Iterator[tuple[str, os.stat_result]]:
-        return walk(self._inbox, self._select, self._note_unreadable, self._remove_if_idle)
+        return walk(self._inbox, self._select, self._note_unreadable, self._note_folder)
 
     def _note_unreadable(self, path: str, error: OSError) -> None:
         if path and isinstance(error, FileNotFoundError):
@@ -217,10 +221,14 @@ class FolderMonitor:
         if new:
             self._enqueue(new, Lane.OVERNIGHT)
 
+    def _note_folder(self, path: str, names: Collection[str]) -> None:
+        # Any other folder is a standing one: a sender expects to find it.
+        if path in self._brought_files:
+            self._brought_and_seen.add(path)
+            if not names:
+                self._remove_if_idle(path)
+
     def _remove_if_idle(self, path: str) -> None:
-        if path not in self._brought_files:
-            # A standing folder: a sender expects to find it.
-            return
         parent, _, name = path.rpartition("/")
         try:
             with opened_folder(self._inbox, parent) as folder:
@@ -277,13 +285,17 @@ def clutter_below(folder: Path, ignore: str) -> list[str]:
         found.extend(name for name in names if rules.is_clutter(name))
         return rules.select(names)
 
-    for _ in walk(folder, select, _warn_unreadable, lambda _: None):
+    for _ in walk(folder, select, _warn_unreadable, _ignore_folder):
         pass
     return found
 
 
 def _files(folder: Path, ignore: str) -> Iterator[tuple[str, os.stat_result]]:
-    return walk(folder, NameRules(ignore).select, _warn_unreadable, lambda _: None)
+    return walk(folder, NameRules(ignore).select, _warn_unreadable, _ignore_folder)
+
+
+def _ignore_folder(_path: str, _names: Collection[str]) -> None:
+    pass
 
 
 def _warn_unreadable(path: str, error: OSError) -> None:

@@ -401,6 +401,19 @@ def test_only_an_emptied_folder_is_removed_after_a_day(make_inbox: Callable[...,
     assert sorted(path.name for path in inbox.folder.iterdir()) == ["new", "standing"]
 
 
+def test_a_folder_that_is_made_again_counts_as_a_new_one(make_inbox: Callable[..., Inbox]) -> None:
+    """The monitor forgets folders that are gone: a sender may make thousands in a year."""
+    inbox = make_inbox()
+    folder = inbox.drop("study/a.jpg", jpeg()).parent
+    inbox.settle()
+    folder.rmdir()
+    inbox.monitor.scan_once()
+    folder.mkdir()
+    os.utime(folder, (time.time() - 90_000, time.time() - 90_000))
+    inbox.monitor.scan_once()
+    assert folder.exists(), "it has brought no file"
+
+
 def test_more_files_than_one_group_are_all_accepted(make_inbox: Callable[..., Inbox]) -> None:
     inbox = make_inbox()
     for number in range(70):
