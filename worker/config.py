@@ -270,7 +270,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         60.0,
         gt=0,
-        description="Seconds that a worker has to score a task. After that, another worker can lease its images.",
+        description="Seconds that a worker has to score a task. After a third of them it begins no further image and hands the others back; at the end it is killed, and another worker can lease its images.",
     )
     max_attempts: int = Field(
         3, ge=1, description="Number of failed attempts after which an image is quarantined."

@@ -7,6 +7,7 @@ runs while nothing waits to be scored.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import structlog
 
@@ -52,7 +53,7 @@ class Rechecker:
         until = time.monotonic() + min(_LONGEST_S, self._settings.lease_s / 2)
         rescored = 0
         while time.monotonic() < until and (page := self._next_page()) is not None:
-            rescored += self._check(page)
+            rescored += self._check(page, until)
         return rescored
 
     def _next_page(self) -> Page | None:
@@ -64,13 +65,17 @@ class Rechecker:
                 session, self._target, size=_PAGE, lease_s=self._settings.lease_s, at=at
             )
 
-    def _check(self, page: Page) -> int:
+    def _check(self, page: Page, until: float) -> int:
         try:
-            reasons = self._reasons(page)
+            checked = self._reasons(page, until)
         except Exception:
             with self._ledger.transaction(without_fsync=True) as session:
                 rechecks.give_back(session, self._target, page)
             raise
+        if len(checked) < len(page.predictions):
+            # The others are for the next page.
+            page = replace(page, last_id=max(checked))
+        reasons = {number: reason for number, reason in checked.items() if reason is not None}
         with self._ledger.transaction(without_fsync=not reasons) as session:
             image_ids = rechecks.finish(session, self._target, page, reasons, ledger_time(session))
         if image_ids:
@@ -78,13 +83,20 @@ class Rechecker:
             self._screener.screen(image_ids)
         return len(image_ids)
 
-    def _reasons(self, page: Page) -> dict[int, str]:
-        """Return the reason of each prediction that must be made anew, by its id."""
+    def _reasons(self, page: Page, until: float) -> dict[int, str | None]:
+        """Check predictions until the time is over: at least one, if there is one, in the order of their ids.
+
+        Return by id why each must be made anew; None: it stays.
+        """
         if page.attempts > self._settings.max_attempts:
             # The check of this image ends its process each time. Scoring has its own way to deal with that.
             return {prediction.id: UNCHECKED for prediction in page.predictions}
-        found = {prediction.id: self._reason(prediction) for prediction in page.predictions}
-        return {number: reason for number, reason in found.items() if reason is not None}
+        checked: dict[int, str | None] = {}
+        for prediction in page.predictions:
+            if checked and time.monotonic() >= until:
+                break
+            checked[prediction.id] = self._reason(prediction)
+        return checked
 
     def _reason(self, prediction: OlderPrediction) -> str | None:
         try:

@@ -41,8 +41,9 @@ from worker.store import Store, open_store
 
 log = structlog.get_logger(__name__)
 
-# Leases are renewed after this share of their time.
-_RENEW_AFTER = 1 / 3
+# A chunk begins no further image after this share of its lease. The rest is for the last image, which may take long, and
+# for scoring those that are ready: when the lease ends, the process counts as hanging and is killed.
+_BEGIN_WITHIN = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class Screener:
         self.model = _register(ledger, scorer)
 
     def screen(self, image_ids: Sequence[int]) -> int:
-        """Screen the images that are pending.
+        """Screen the images that are pending. If they take long, those that are not begun in time are pending again.
 
         Returns:
             The number of images whose result was recorded.
@@ -222,12 +223,12 @@ class Screener:
     ) -> tuple[list[ScoreRecord], list[RejectionRecord]]:
         ready: list[tuple[LeasedImage, Prepared, float]] = []
         rejections: list[RejectionRecord] = []
-        renewed = time.monotonic()
-        for image in leased:
-            # A chunk of JPEG 2000 objects takes longer than a lease.
-            if time.monotonic() - renewed >= _RENEW_AFTER * self._settings.lease_s:
-                self._renew(leased, owner)
-                renewed = time.monotonic()
+        until = time.monotonic() + _BEGIN_WITHIN * self._settings.lease_s
+        for number, image in enumerate(leased):
+            # However slow this machine is, one image is begun.
+            if number and time.monotonic() >= until:
+                self._hand_back(leased[number:], owner, "no_time")
+                break
             start = time.perf_counter()
             try:
                 prepared = self._prepare(image)
@@ -244,10 +245,11 @@ class Screener:
         ]
         return scored, rejections
 
-    def _renew(self, leased: Sequence[LeasedImage], owner: str) -> None:
-        ids, lease_s = [image.id for image in leased], self._settings.lease_s
-        with self._ledger.transaction(without_fsync=True) as session:
-            leases.renew(session, ids, owner=owner, lease_s=lease_s, at=ledger_time(session))
+    def _hand_back(self, images: Sequence[LeasedImage], owner: str, code: str) -> None:
+        ids = [image.id for image in images]
+        with self._ledger.transaction() as session:
+            leases.hand_back(session, ids, owner=owner, code=code, at=ledger_time(session))
+        log.info("images are handed back", images=ids, reason=code)
 
     def _prepare(self, image: LeasedImage) -> Prepared:
         """Turn a stored image into a model input. A canary shows no patient. Raises RejectedImage."""
@@ -256,17 +258,15 @@ class Screener:
         return replace(self._scorer.prepare(data, self._limits), population=population)
 
     def _release(self, leased: Sequence[LeasedImage], owner: str, failure: Exception) -> None:
-        ids = [image.id for image in leased]
         if isinstance(failure, StoreAway):
-            with self._ledger.transaction() as session:
-                leases.hand_back(session, ids, owner=owner, code="store_away", at=ledger_time(session))
+            self._hand_back(leased, owner, "store_away")
             return
         transient = isinstance(failure, TransientFailure)
         reason = f"{failure}." if transient else f"Scoring failed: {type(failure).__name__}, {failure}."
         with self._ledger.transaction() as session:
             leases.release(
                 session,
-                ids,
+                [image.id for image in leased],
                 owner=owner,
                 code="store_failed" if transient else "scoring_failed",
                 reason=reason[0].upper() + reason[1:],

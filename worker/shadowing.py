@@ -53,7 +53,7 @@ class Shadower:
             page = self._next_page()
             if page is None:
                 break
-            recorded += self._score(scorer, page)
+            recorded += self._score(scorer, page, until)
         return recorded
 
     def _candidate(self) -> Scorer | None:
@@ -78,9 +78,9 @@ class Shadower:
                 session, size=_PAGE, lease_s=self._settings.lease_s, at=ledger_time(session)
             )
 
-    def _score(self, scorer: Scorer, page: Page) -> int:
+    def _score(self, scorer: Scorer, page: Page, until: float) -> int:
         try:
-            results = self._results(scorer, page)
+            results = self._results(scorer, page, until)
         except Exception:
             with self._ledger.transaction(without_fsync=True) as session:
                 shadows.give_back(session, page)
@@ -90,13 +90,17 @@ class Shadower:
         log.info("the candidate scored images", model=scorer.bundle.sha256, images=recorded)
         return recorded
 
-    def _results(self, scorer: Scorer, page: Page) -> list[ShadowRecord]:
+    def _results(self, scorer: Scorer, page: Page, until: float) -> list[ShadowRecord]:
+        """Return what the candidate says about the images that are begun before the time is over: at least one."""
         if page.attempts > self._settings.max_attempts:
             # An image of this page ends its process each time. Pages are small by now.
             return [ShadowRecord(image.id, UNCHECKED) for image in page.images]
         ready: list[tuple[LeasedImage, Prepared]] = []
         results = []
-        for image in page.images:
+        for number, image in enumerate(page.images):
+            # The others are for a later page.
+            if number and time.monotonic() >= until:
+                break
             try:
                 ready.append((image, self._prepare(scorer, image)))
             except RejectedImage as rejected:

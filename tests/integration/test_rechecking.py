@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,28 @@ def test_film_without_a_margin_keeps_score_and_reading(site: Site) -> None:
     with site.ledger.reading() as session:
         predictions = session.scalars(select(Prediction).where(Prediction.image_id == FILM)).all()
         assert [vars(one)["p_pneumonia"] for one in predictions] == [before["p_pneumonia"]]
+
+
+def test_page_of_slow_images_is_checked_in_parts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that takes longer than a lease would end its scoring process again and again."""
+    now, find = time.monotonic(), site.scorer.find_film
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    looked_at = []
+
+    def slowly(data: bytes) -> Box | None:
+        nonlocal now
+        now += site.settings.lease_s
+        looked_at.append(data)
+        return find(data)
+
+    monkeypatch.setattr(site.scorer, "find_film", slowly)
+    assert site.rechecker.run() == 0
+    assert (len(looked_at), site.state(PAGE)) == (1, ("scored", "clear"))
+    assert site.rechecker.run() == 1
+    assert len(looked_at) == 2
+    site.rechecker.run()
+    assert len(looked_at) == 2, "each image is checked once"
+    site.assert_true()
 
 
 def test_films_that_cannot_be_scored_are_rejected(

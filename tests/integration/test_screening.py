@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sqlalchemy.orm import joinedload
 from tests.bundles import WHOLE_FILMS
 from tests.conftest import make_settings
 from tests.filling import assert_consistent, follow, give_age, image
+from tests.model_sites import candidate_bundle
 from worker.commands.replay import replay_image
 from worker.commands.screen_files import as_text, screen_files
 from worker.config import Settings
@@ -21,7 +23,7 @@ from worker.imagefile.limits import Limits
 from worker.inference.triage import OperatingPoint, triage
 from worker.intake.accept import Acceptor
 from worker.intake.source import Candidate
-from worker.ledger import canary, leases, thresholds
+from worker.ledger import bundles, canary, leases, shadows, thresholds
 from worker.ledger.point_groups import Group
 from worker.ledger.protocols import Protocol
 from worker.ledger.session import Ledger, utc_now
@@ -29,6 +31,7 @@ from worker.ledger.states import ImageState, Lane, Source
 from worker.ledger.tables import Image, Model, Prediction
 from worker.ledger.thresholds import Point
 from worker.screening import Prepared, Scorer, ScoringResult, Screener, open_scorer
+from worker.shadowing import Shadower
 from worker.store import Store, open_store
 
 
@@ -173,25 +176,63 @@ def test_scoring_error_is_named_in_the_quarantine_reason(
     assert assert_consistent(site.ledger).quarantined == 3
 
 
-def test_slow_chunk_keeps_its_leases(
-    tmp_path: Path,
-    ledger: Ledger,
-    scorer: Scorer,
-    images: list[bytes],
-    monkeypatch: pytest.MonkeyPatch,
+def test_slow_chunk_hands_back_the_images_that_it_has_not_begun(
+    site: Site, tmp_path: Path, images: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = Site(make_settings(tmp_path / "data", lease_s=0.001), ledger, scorer)
-    ids = site.accept(tmp_path, images)
-    ends = []
-    prepare = scorer.prepare
+    """A chunk of JPEG 2000 objects may take longer than a lease. Only a process that hangs is killed."""
+    ids, now = site.accept(tmp_path, images), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    prepare, score = site.scorer.prepare, site.scorer.score
+    while_scoring = []
 
     def slowly(data: bytes, limits: Limits) -> Prepared:
-        ends.append(image(ledger, ids[-1]).lease_until or utc_now())
+        nonlocal now
+        now += site.settings.lease_s / 5
         return prepare(data, limits)
 
-    monkeypatch.setattr(scorer, "prepare", slowly)
+    def note(images: Sequence[Prepared]) -> list[ScoringResult]:
+        row = image(site.ledger, ids[2])
+        while_scoring.append((row.state, row.attempts, row.queued_at))
+        return score(images)
+
+    monkeypatch.setattr(site.scorer, "prepare", slowly)
+    monkeypatch.setattr(site.scorer, "score", note)
+    assert site.screener.screen(ids) == 2
+    assert while_scoring == [("pending", 0, None)], "it is published again at once"
+    assert site.screener.screen(ids) == 1
+    assert {image(site.ledger, i).attempts for i in ids} == {1}
+    assert_consistent(site.ledger)
+
+
+def test_image_that_takes_longer_than_a_chunk_may_is_scored(
+    tmp_path: Path, ledger: Ledger, scorer: Scorer, images: list[bytes]
+) -> None:
+    site = Site(make_settings(tmp_path / "data", lease_s=1e-6), ledger, scorer)
+    ids = site.accept(tmp_path, images)
+    assert [site.screener.screen(ids) for _ in ids] == [1, 1, 1]
+
+
+def test_candidate_scores_a_page_of_slow_images_in_parts(
+    site: Site, tmp_path: Path, images: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = site.accept(tmp_path, images)
     assert site.screener.screen(ids) == 3
-    assert ends == sorted(set(ends)), "the last image's lease ends later each time"
+    with site.ledger.transaction() as session:
+        model = bundles.register(session, candidate_bundle(), utc_now())
+        shadows.change(session, model, who="os:0", why="a trial", at=utc_now())
+    shadower = Shadower(site.settings, site.ledger, site.store)
+    prepare, now = site.scorer.prepare, time.monotonic()
+
+    def slowly(data: bytes, limits: Limits) -> Prepared:
+        nonlocal now
+        now += site.settings.lease_s
+        return prepare(data, limits)
+
+    monkeypatch.setattr(shadower, "_candidate", lambda: site.scorer)
+    monkeypatch.setattr(site.scorer, "prepare", slowly)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert [shadower.run() for _ in range(4)] == [1, 1, 1, 0]
+    assert_consistent(site.ledger)
 
 
 def test_worker_with_an_expired_lease_records_nothing(

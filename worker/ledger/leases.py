@@ -21,6 +21,9 @@ _IDS_PER_STATEMENT = 5_000
 # A lease that ends later than this many lease times from now began before the clock was set back.
 _LEASES_AHEAD = 2.0
 
+# Nothing has to be better before these images are tried again. All others count as queued, so that they wait.
+_PUBLISHED_AT_ONCE = frozenset({"lease_expired", "no_time"})
+
 
 @dataclass(frozen=True)
 class LeasedImage:
@@ -78,14 +81,6 @@ def lease(
     return [LeasedImage(row.id, row.sha256, row.age_years, row.canary) for row in pending]
 
 
-def renew(session: Session, image_ids: Sequence[int], *, owner: str, lease_s: float, at: datetime) -> None:
-    """Let the leases of a worker that is still at work end later."""
-    audit.lock(session)
-    leased = Image.id.in_(image_ids), Image.state == ImageState.LEASED, Image.lease_owner == owner
-    until = at + timedelta(seconds=lease_s)
-    session.execute(update(Image).where(*leased).values(lease_until=until))
-
-
 def release(
     session: Session,
     image_ids: Sequence[int],
@@ -103,7 +98,10 @@ def release(
 
 
 def hand_back(session: Session, image_ids: Sequence[int], *, owner: str, code: str, at: datetime) -> None:
-    """Make leased images pending without counting the attempt, because the failure was not about them."""
+    """Make leased images pending without counting the attempt: none was made, or its failure was not about them.
+
+    `code` says why: `store_away`, `no_time` (the worker was too slow to begin them).
+    """
     audit.lock(session)
     leased = _leased_by(session, owner, image_ids)
     for image in leased:
@@ -262,7 +260,7 @@ def _end_leases(
         if after is ImageState.QUARANTINED:
             image.reason_code, image.reason = code, f"{reason} Tried {image.attempts} times."
         else:
-            image.queued_at = None if code == "lease_expired" else at
+            image.queued_at = None if code in _PUBLISHED_AT_ONCE else at
         kind = "quarantined" if after is ImageState.QUARANTINED else "returned"
         details: dict[str, object] = {"attempts": image.attempts, "reason": code}
         if image.reason is not None:

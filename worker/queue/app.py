@@ -34,7 +34,8 @@ def make_app(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_queues=[Queue(lane.value, routing_key=lane.value, no_ack=True) for lane in Lane],
         task_default_queue=Lane.OVERNIGHT.value,
-        # A scoring process that hangs is killed when its lease ends, and its images are pending again.
+        # A scoring process that hangs is killed when its lease ends, and its images are pending again. One that is only slow
+        # hands images back long before.
         task_time_limit=settings.lease_s,
         # A scoring process that has grown is replaced, so that no image is rejected because of another's memory.
         worker_max_memory_per_child=settings.worker_memory_bytes * 3 // 4 // 1024,
