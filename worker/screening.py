@@ -10,7 +10,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import SystemRandom
 
@@ -160,12 +160,23 @@ class Scorer:
 class Screener:
     """Screens chunks of images, for one process. `model` is the model that it scores with."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, store: Store, scorer: Scorer) -> None:
-        """Register the model in the ledger. Raises TransientFailure when the database is out of reach."""
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        store: Store,
+        scorer: Scorer,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Register the model in the ledger. Raises TransientFailure when the database is out of reach.
+
+        `stopping` says whether the worker was asked to stop: then a chunk begins no further image.
+        """
         self._settings = settings
         self._ledger = ledger
         self._store = store
         self._scorer = scorer
+        self._stopping = stopping
         # Nobody must be able to tell beforehand which images are drawn.
         self._random = SystemRandom()
         self._limits = limits_of(settings)
@@ -173,7 +184,7 @@ class Screener:
         self.model = _register(ledger, scorer)
 
     def screen(self, image_ids: Sequence[int]) -> int:
-        """Screen the images that are pending. If they take long, those that are not begun in time are pending again.
+        """Screen the images that are pending. Those that are not begun in time, or before a stop, are pending again.
 
         Returns:
             The number of images whose result was recorded.
@@ -226,8 +237,8 @@ class Screener:
         until = time.monotonic() + _BEGIN_WITHIN * self._settings.lease_s
         for number, image in enumerate(leased):
             # However slow this machine is, one image is begun.
-            if number and time.monotonic() >= until:
-                self._hand_back(leased[number:], owner, "no_time")
+            if number and (self._stopping() or time.monotonic() >= until):
+                self._hand_back(leased[number:], owner, "stopping" if self._stopping() else "no_time")
                 break
             start = time.perf_counter()
             try:

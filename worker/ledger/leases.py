@@ -22,7 +22,7 @@ _IDS_PER_STATEMENT = 5_000
 _LEASES_AHEAD = 2.0
 
 # Nothing has to be better before these images are tried again. All others count as queued, so that they wait.
-_PUBLISHED_AT_ONCE = frozenset({"lease_expired", "no_time"})
+_PUBLISHED_AT_ONCE = frozenset({"lease_expired", "no_time", "stopping"})
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def release(
 def hand_back(session: Session, image_ids: Sequence[int], *, owner: str, code: str, at: datetime) -> None:
     """Make leased images pending without counting the attempt: none was made, or its failure was not about them.
 
-    `code` says why: `store_away`, `no_time` (the worker was too slow to begin them).
+    `code` says why: `store_away`, `no_time` (the worker was too slow to begin them), `stopping` (it was asked to stop).
     """
     audit.lock(session)
     leased = _leased_by(session, owner, image_ids)

@@ -5,9 +5,10 @@ A task screens a chunk of images, checks older predictions, or scores images wit
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -35,8 +36,9 @@ log = structlog.get_logger(__name__)
 class _ScoringProcess:
     """Loads what one scoring process needs: in the child process, never in its parent."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stopping: Callable[[], bool]) -> None:
         self._settings = settings
+        self._stopping = stopping
         self._loaded: tuple[str | None, Screener, Rechecker] | None = None
 
     def screener(self) -> Screener:
@@ -52,7 +54,7 @@ class _ScoringProcess:
         sha256 = active_sha256(self._ledger)
         if self._loaded is None or self._loaded[0] != sha256:
             scorer = open_scorer_of(self._settings, sha256)
-            screener = Screener(self._settings, self._ledger, self._store, scorer)
+            screener = Screener(self._settings, self._ledger, self._store, scorer, self._stopping)
             rechecker = Rechecker(self._settings, self._ledger, self._store, scorer, screener)
             if self._loaded is not None:
                 log.info("another model is active", model=scorer.bundle.sha256)
@@ -80,7 +82,10 @@ class _ScoringProcess:
 
 def register(app: Celery, settings: Settings) -> None:
     """Register the tasks, and load the model in each scoring process when it starts."""
-    process = _ScoringProcess(settings)
+    # The worker shares this byte with its scoring processes, which it forks. A stop reaches none of them but by this: they
+    # ignore SIGTERM, so that they can finish what they have begun.
+    stopping = mmap.mmap(-1, 1)
+    process = _ScoringProcess(settings, lambda: stopping[0] != 0)
 
     def screen(image_ids: list[int]) -> None:
         # No retry here: the images are pending again, or will be when their lease ends.
@@ -112,6 +117,10 @@ def register(app: Celery, settings: Settings) -> None:
     def stop(**_: object) -> None:
         process.heartbeat.__exit__(None, None, None)
 
+    def note_stop(**_: object) -> None:
+        stopping[0] = 1
+
+    signals.worker_shutting_down.connect(note_stop, weak=False)
     signals.worker_process_init.connect(warm_up, weak=False)
     signals.worker_process_shutdown.connect(stop, weak=False)
 

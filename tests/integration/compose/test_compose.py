@@ -74,6 +74,13 @@ def test_service_is_confined(name: str) -> None:
     assert not widening & service.keys()
 
 
+def test_worker_may_finish_before_it_is_killed() -> None:
+    """Whatever a scoring process does, it ends with its lease."""
+    grace = SERVICES["worker"]["stop_grace_period"]
+    lease_s = float(environment_of("worker").get("NIGHTREAD_LEASE_S", Settings().lease_s))
+    assert int(grace.removesuffix("s")) > lease_s
+
+
 @EACH
 def test_service_has_limits(name: str) -> None:
     assert re.fullmatch(r"\d+[mg]", SERVICES[name]["mem_limit"])

@@ -214,11 +214,12 @@ def test_hand_back_does_not_count_the_attempt(ledger: Ledger) -> None:
     assert_consistent(ledger)
 
 
-def test_image_that_was_not_begun_is_published_again_at_once(ledger: Ledger) -> None:
+@pytest.mark.parametrize("code", ["no_time", "stopping"])
+def test_image_that_was_not_begun_is_published_again_at_once(ledger: Ledger, code: str) -> None:
     ids = fill(ledger, 1, 2)
     lease_images(ledger, ids)
     with ledger.transaction() as session:
-        leases.hand_back(session, ids[:1], owner="w1", code="no_time", at=AT)
+        leases.hand_back(session, ids[:1], owner="w1", code=code, at=AT)
     assert waiting(ledger) == ids[:1]
     assert image(ledger, ids[0]).attempts == 0
     assert_consistent(ledger)
