@@ -46,6 +46,7 @@ _WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # The exit status of a command whose settings are wrong: to start it again would change nothing.
 _WRONG_USE = 2
 _OF_MIGRATIONS = ("NIGHTREAD_MIGRATION_DATABASE_URL", "NIGHTREAD_MIGRATION_DATABASE_URL_FILE")
+_NO_ADMINISTRATOR = "(no administrator is left: run `nightread users add NAME --role administrator`, then `nightread users link NAME`)"
 
 
 class CannotStart(Exception):  # noqa: N818 - the name says what happened
@@ -187,7 +188,7 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> int
                 child.restart_if_ended(environment)
             if not announced and _is_ready(settings, ledger):
                 announced = True
-                _announce(settings, _link(settings, ledger))
+                _announce(settings, _way_in(settings, ledger))
         return 0
     finally:
         click.echo("Nightread is stopping. Pending images are scored after the next start.", err=True)
@@ -232,19 +233,25 @@ def _address(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def _link(settings: Settings, ledger: Ledger) -> str | None:
-    """Return a new link for the first administrator; None if one can sign in without, or if it cannot be made now."""
+def _way_in(settings: Settings, ledger: Ledger) -> str:
+    """Return the address of the page: a new link for the first administrator if none can sign in without.
+
+    If there is no administrator to make it for, say what to do. If it cannot be made now, leave it out.
+    """
+    page = page_address(settings)
     with suppress(TransientFailure), ledger.transaction() as session:
         if users.an_administrator_can_sign_in(session):
-            return None
+            return page
         at = ledger_time(session)
-        key = sign_ins.make_link(session, users.first_administrator(session, at), actor=actors.PROGRAM, at=at)
-        return f"{page_address(settings)}/sign-in/{key}"
-    return None
+        first = users.first_administrator(session, at)
+        if first is None:
+            return f"{page}\n          {_NO_ADMINISTRATOR}"
+        key = sign_ins.make_link(session, first, actor=actors.PROGRAM, at=at)
+        return f"{page}/sign-in/{key}\n          (signs you in, once)"
+    return page
 
 
-def _announce(settings: Settings, link: str | None) -> None:
-    page = f"{link}\n          (signs you in, once)" if link else page_address(settings)
+def _announce(settings: Settings, page: str) -> None:
     receiver = f"{settings.dicom_ae_title} at {settings.dicom_host}, port {settings.dicom_port}"
     dicom = f"  DICOM   {receiver}\n" if settings.dicom_port else ""
     click.echo(

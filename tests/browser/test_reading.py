@@ -353,6 +353,7 @@ def sign_in_without_a_name(page: Page, site: Site) -> None:
     with site.ledger.transaction() as session:
         at = ledger_time(session)
         first = users.first_administrator(session, at)
+        assert first is not None
         key = sign_ins.make_link(session, first, actor=actors.PROGRAM, at=at)
     page.goto(f"{site.url}/sign-in/{key}")
     expect(page.get_by_role("heading", name="Home")).to_be_visible()

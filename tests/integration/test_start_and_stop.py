@@ -174,6 +174,7 @@ def test_link_is_printed_until_an_administrator_has_a_passphrase(nightread_up: S
     with stack.ledger.transaction() as session:
         at = ledger_time(session)
         first = users.first_administrator(session, at)
+        assert first is not None
         passphrases.set_hash(session, first, "hash", actor=actors.PROGRAM, at=at)
     assert stack.stop() == 0
     stack.start()

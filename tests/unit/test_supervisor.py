@@ -1,4 +1,4 @@
-"""worker.supervisor: the pauses between restarts, and the check of the address."""
+"""worker.supervisor: the pauses between restarts, the check of the address, and the way in that is announced."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.conftest import free_port
+from tests.ledgers import current_ledger
 from worker.config import Settings
-from worker.supervisor import CannotStart, _address, _check_ports, _Child, _web_answers
+from worker.ledger import actors, identities, sign_ins, users
+from worker.ledger.roles import Role
+from worker.ledger.session import utc_now
+from worker.ledger.tables import User
+from worker.supervisor import CannotStart, _address, _check_ports, _Child, _way_in, _web_answers
 
 
 def pause_after_an_end(child: _Child) -> float:
@@ -114,3 +120,35 @@ def test_page_is_asked_directly_whatever_proxy_leads_out_of_the_hospital(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert _web_answers(Settings(port=server.server_port))
         server.shutdown()
+
+
+@pytest.mark.parametrize("kept", ["disabled", "demoted"])
+def test_start_without_an_administrator_says_what_to_do(tmp_path: Path, kept: str) -> None:
+    """Somebody of the sign-in service was administrator, kept the first account out, and then lost the role."""
+    settings = Settings(data=tmp_path)
+    ledger = current_ledger(settings.database)
+    assert "/sign-in/" in _way_in(settings, ledger)
+
+    def arrive(*roles: Role) -> User:
+        found = identities.arrive(
+            session, "https://idp", "bob", names=("Bob",), roles=set(roles), at=utc_now()
+        )
+        assert found is not None
+        return found
+
+    with ledger.transaction() as session:
+        (first,) = users.enabled_with(session, Role.ADMINISTRATOR)
+        who = actors.user(arrive(Role.ADMINISTRATOR).id)
+        if kept == "disabled":
+            sign_ins.keep_out(session, first, actor=who, at=utc_now())
+        else:
+            users.set_roles(session, first, {Role.READER}, actor=who, at=utc_now())
+        arrive(Role.READER)
+    way_in = _way_in(settings, ledger)
+    assert "/sign-in/" not in way_in
+    assert "no administrator is left: run `nightread users add NAME --role administrator`" in way_in
+    with ledger.transaction() as session:
+        ada = users.add(session, "Ada", {Role.ADMINISTRATOR}, actor="os:0", at=utc_now())
+        assert users.first_administrator(session, utc_now()) is ada
+    assert "/sign-in/" in _way_in(settings, ledger)
+    ledger.close()

@@ -96,11 +96,19 @@ def add(session: Session, name: str, roles: Collection[Role], *, actor: str, at:
     return _add(session, _free_name(session, name), roles, actor, at)
 
 
-def first_administrator(session: Session, at: datetime) -> User:
-    """Return the first administrator, added without a name and as a reader, too, if there is none."""
+def first_administrator(session: Session, at: datetime) -> User | None:
+    """Return the first administrator, added without a name and as a reader, too, if there never was one.
+
+    Return None if people have disabled that account or taken its role, and no administrator is left: nobody may undo that
+    by a start of the program.
+    """
     audit.lock(session)
     known = enabled_with(session, Role.ADMINISTRATOR)
-    return known[0] if known else _first(session, at)
+    if known:
+        return known[0]
+    if session.scalar(select(User.id).where(User.name == UNNAMED)) is not None:
+        return None
+    return _add(session, UNNAMED, {Role.ADMINISTRATOR, Role.READER}, actors.PROGRAM, at)
 
 
 def rename(session: Session, user: User, name: str, *, actor: str, at: datetime) -> None:
@@ -167,12 +175,6 @@ def _check_another_administrator(session: Session, user: User) -> None:
     administrators = enabled_with(session, Role.ADMINISTRATOR)
     if administrators == [user]:
         raise UserRefused("this is the only administrator; make somebody else administrator first")
-
-
-def _first(session: Session, at: datetime) -> User:
-    unnamed = session.scalars(select(User).where(User.name == UNNAMED)).one_or_none()
-    roles = {Role.ADMINISTRATOR, Role.READER}
-    return unnamed or _add(session, UNNAMED, roles, actors.PROGRAM, at)
 
 
 def _set_roles(session: Session, user: User, roles: Collection[Role], actor: str, at: datetime) -> None:

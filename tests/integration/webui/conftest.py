@@ -100,6 +100,7 @@ def unnamed(app: Flask, night: Night) -> FlaskClient:
     with night.ledger.transaction() as session:
         at = ledger_time(session)
         first = users.first_administrator(session, at)
+        assert first is not None
         key = sign_ins.start(session, first, Method.LINK, address="", browser="", at=at)[1]
     browser = app.test_client()
     browser.set_cookie(COOKIE, key)

@@ -78,7 +78,9 @@ def test_people_are_in_the_order_of_their_names_in_any_case(session: Session) ->
 def test_first_administrator_is_added_once(ledger: Ledger) -> None:
     def first(_: int) -> int:
         with ledger.transaction() as session:
-            return users.first_administrator(session, AT).id
+            first = users.first_administrator(session, AT)
+            assert first is not None
+            return first.id
 
     with ThreadPoolExecutor(4) as threads:
         assert len(set(threads.map(first, range(4)))) == 1
