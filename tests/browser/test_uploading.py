@@ -169,12 +169,76 @@ def test_folder_can_be_dropped(site: Site, open_page: OpenPage, tree: Path) -> N
     sign_in(page, site)
     page.goto(f"{site.url}/upload")
     page.wait_for_load_state("load")
-    devtools = page.context.new_cdp_session(page)
-    data = {"items": [], "files": [str(tree)], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 200, "data": data})
+    drop(page, tree)
     expect(page.locator(".arrival[data-waiting]")).to_have_count(2)
     expect(page.locator(".arrival")).to_have_count(2)
+
+
+# A folder on a slow share: its entries come once the test says so.
+SLOW_FOLDERS = """() => {
+    const { webkitGetAsEntry } = DataTransferItem.prototype;
+    const mayList = new Promise((resolve) => { window.list = resolve; });
+    DataTransferItem.prototype.webkitGetAsEntry = function () {
+        const entry = webkitGetAsEntry.call(this);
+        const reader = entry.createReader();
+        const readEntries = reader.readEntries.bind(reader);
+        reader.readEntries = (...args) => mayList.then(() => readEntries(...args));
+        entry.createReader = () => reader;
+        return entry;
+    };
+}"""
+
+
+def test_dropped_folder_gets_the_patient_that_was_typed_before_the_drop(
+    site: Site, open_page: OpenPage, tree: Path
+) -> None:
+    page = open_page()
+    sign_in(page, site)
+    page.goto(f"{site.url}/upload")
+    page.wait_for_load_state("load")
+    page.evaluate(SLOW_FOLDERS)
+    age = page.locator("#age_years")
+    page.locator("#patient-fields summary").click()
+    age.fill("3")
+    drop(page, tree)
+    expect(age).to_have_value("")
+    age.fill("40")
+    page.evaluate("window.list()")
+    expect(page.locator(".arrival[data-waiting]")).to_have_count(2)
+    ages = [page.request.get(f"{site.url}/api/v1/images/{image}").json()["age_years"] for image in (6, 7)]
+    assert ages == [3, 3]
+    expect(age).to_have_value("40")
+
+
+def test_patient_is_put_back_when_a_drop_sends_nothing(site: Site, open_page: OpenPage, tree: Path) -> None:
+    page = open_page()
+    sign_in(page, site)
+    page.goto(f"{site.url}/upload")
+    page.wait_for_load_state("load")
+    page.evaluate(SLOW_FOLDERS)
+    fields = [page.locator(f"#{name}") for name in ("age_years", "sex")]
+    page.locator("#patient-fields summary").click()
+    fields[0].fill("3")
+    fields[1].select_option("F")
+    drop(page, tree)
+    expect(fields[0]).to_have_value("")
+    shutil.rmtree(tree)
+    page.evaluate("window.list()")
+    expect(page.locator("#summary")).to_contain_text("What you dropped cannot be read.")
+    assert [field.input_value() for field in fields] == ["3", "F"]
+
+    tree.mkdir()
+    drop(page, tree)
+    for field, value in zip(fields, ("3", "F"), strict=True):
+        expect(field).to_have_value(value)
+
+
+def drop(page: Page, folder: Path) -> None:
+    """Drop a folder on the page, as from a file manager."""
+    devtools = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 200, "data": data})
 
 
 def is_asked_before_leaving(page: Page, address: str) -> bool:

@@ -180,21 +180,36 @@ async function updateRows(receipts) {
   summarise();
 }
 
+function patientFields() {
+  return [...form.querySelectorAll("#patient-fields [name]")];
+}
+
 // What the form says about the patient of the files that are chosen now. The next files may show another patient.
 function takeStated() {
-  const fields = [...form.querySelectorAll("#patient-fields [name]")];
-  const stated = fields.map((field) => [field.name, field.value]);
-  for (const field of fields) {
+  const stated = patientFields().map((field) => [field.name, field.value]);
+  for (const field of patientFields()) {
     field.value = "";
   }
   return stated;
 }
 
-function addFiles(chosen) {
+// Two patients are never mixed: what was typed meanwhile stays.
+function putBack(stated) {
+  if (patientFields().some((field) => field.value)) {
+    return;
+  }
+  for (const [name, value] of stated) {
+    form.elements.namedItem(name).value = value;
+  }
+}
+
+function addFiles(chosen, stated) {
   const files = withoutSystemFiles(chosen);
-  const stated = takeStated();
   for (const file of files) {
     queue.push({ file, row: addRow(file), stated });
+  }
+  if (files.length === 0) {
+    putBack(stated);
   }
   startUploads();
 }
@@ -202,7 +217,7 @@ function addFiles(chosen) {
 if (form) {
   for (const input of form.querySelectorAll("input[type=file]")) {
     input.addEventListener("change", () => {
-      addFiles(input.files);
+      addFiles(input.files, takeStated());
       input.value = "";
     });
   }
@@ -231,7 +246,10 @@ if (form) {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     form.classList.remove("over");
-    droppedFiles(event.dataTransfer).then(addFiles, () => {
+    // A large folder is listed while the reader may type the next patient.
+    const stated = takeStated();
+    droppedFiles(event.dataTransfer).then((files) => addFiles(files, stated), () => {
+      putBack(stated);
       summary.textContent = "What you dropped cannot be read. Choose it with the links above.";
     });
   });
