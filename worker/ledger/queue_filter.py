@@ -16,7 +16,14 @@ from worker.ledger.findings import Action
 from worker.ledger.models import latest_point
 from worker.ledger.queue_order import Order, Part, Sorting, between
 from worker.ledger.runs import run_at
-from worker.ledger.states import NEEDS_READING, NOT_READ, ImageState, ReviewState, is_to_read
+from worker.ledger.states import (
+    NEEDS_READING,
+    NOT_READ,
+    WAITS_FOR_READER,
+    ImageState,
+    ReviewState,
+    is_to_read,
+)
 from worker.ledger.tables import (
     Image,
     ImageTally,
@@ -29,8 +36,6 @@ from worker.ledger.tables import (
 )
 
 VERDICTS = (*NEEDS_READING, "clear")
-# Whoever sees the list must not learn the verdicts of these: the reader who decides first, or second, does not know them.
-HIDDEN = (ReviewState.DRAWN, ReviewState.READ_ONCE, ReviewState.DISAGREED)
 WAITING = (ImageState.PENDING, ImageState.LEASED)
 TURNED_AWAY = (ImageState.REJECTED, ImageState.QUARANTINED)
 WITHOUT_SCORE = (*TURNED_AWAY, *WAITING)
@@ -43,8 +48,8 @@ class QueueFilter:
     Attributes:
         verdicts, review: of the scored images. `review` also holds for images without a score: nobody has read them
             until a reading of them is in force. Drawn images are unread.
-        blind: whether the list must not tell verdicts that are hidden: images in the reading states of `HIDDEN` are
-            then listed with all verdicts, or not at all where the filter asks for one verdict or for scores.
+        blind: whether the list must not tell verdicts that are hidden: images in `WAITS_FOR_READER` are then
+            listed with all verdicts, or not at all where the filter asks for one verdict or for scores.
         run: as in `worker.ledger.runs.run_at`.
         states: the states to list. Scored images come first.
         order: of the scored images. Images without a score are always listed by the time of their arrival.
@@ -135,7 +140,7 @@ class Asked:
         if self.wanted.blind:
             tells_nothing = {*asked_for} >= {*NEEDS_READING} and self.wanted.scores == (None, None)
             hidden = VERDICTS if tells_nothing else ()
-        return {review: hidden if review in HIDDEN else asked_for for review in reviews}
+        return {review: hidden if review in WAITS_FOR_READER else asked_for for review in reviews}
 
     def _overdue(self) -> Stretch:
         if self.wanted.overdue_from is None or ReviewState.UNREAD not in self._reviews():

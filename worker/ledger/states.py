@@ -43,7 +43,7 @@ HAS_READING = (
     ReviewState.READ_ONCE,
     ReviewState.DISAGREED,
 )
-# Whatever its verdict, an image waits for a person in these.
+# Whatever its verdict, an image waits for a person in these. Its score may be hidden from that person.
 WAITS_FOR_READER = (
     ReviewState.DRAWN,
     ReviewState.READ_ONCE,

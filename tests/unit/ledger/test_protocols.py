@@ -244,6 +244,34 @@ def test_no_list_tells_what_a_drawn_image_is(ledger: Ledger) -> None:
     assert state(ledger, ids[0]) == ReviewState.DRAWN
 
 
+@pytest.mark.parametrize(
+    ("readers", "findings", "reached"),
+    [
+        (1, [SECOND_OPINION], ReviewState.SECOND_OPINION),
+        (2, [SIGNS], ReviewState.READ_ONCE),
+        (2, [SIGNS, NO_SIGNS], ReviewState.DISAGREED),
+    ],
+)
+def test_no_list_tells_what_a_drawn_image_is_while_it_waits_for_another_reader(
+    ledger: Ledger, readers: int, findings: list[Statement], reached: ReviewState
+) -> None:
+    ids = fill(ledger, 1, 2)
+    follow(ledger, Protocol(readers=readers, sample_share=1))
+    drawn(ledger, clear=ids[0], flagged=ids[1])
+    for image_id in ids:
+        for name, said in zip(("Ada", "Ben"), findings, strict=False):
+            decide(ledger, image_id, name, said)
+    assert {state(ledger, image_id) for image_id in ids} == {reached}
+    assert sorted(listed(ledger, QueueFilter(review=reached))) == ids
+    for wanted in (
+        QueueFilter(verdicts=("clear",), review=reached),
+        QueueFilter(verdicts=("flagged",), review=reached),
+        QueueFilter(verdicts=(), review=reached, scores=(0.0, 0.5)),
+        QueueFilter(verdicts=("clear",), review=None),
+    ):
+        assert listed(ledger, wanted) == []
+
+
 def test_drawn_images_stand_at_their_random_places(ledger: Ledger) -> None:
     ids = fill(ledger, *range(5))
     follow(ledger, Protocol(sample_share=1))
