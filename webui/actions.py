@@ -132,14 +132,20 @@ def amend(image_id: int, review_id: int, said: Statement, seen: Seen, why: str) 
 def claim(image_id: int, *, renews: bool = False) -> datetime | None:
     """Claim the image for the reader and release the reader's other claims, unless an open page renews its claim.
 
-    Returns the end of the claim; None if the image needs no reading or if another reader has claimed it. Raises NoName.
+    Returns the end of the claim; None if the reader may not read the image or if another one has claimed it. Raises NoName.
     """
     claim_s = dependencies().settings.claim_s
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         at = ledger_time(session)
         reader_id = identity.current().named_user_id
         is_claimed = review.claim(
-            session, image_id, reader_id=reader_id, claim_s=claim_s, at=at, renews=renews
+            session,
+            image_id,
+            reader_id=reader_id,
+            claim_s=claim_s,
+            at=at,
+            adjudicates=identity.current().may(Permission.ADJUDICATE),
+            renews=renews,
         )
     return at + timedelta(seconds=claim_s) if is_claimed else None
 
@@ -159,7 +165,13 @@ def take_over(image_id: int, holder_id: int) -> str | None:
     with dependencies().ledger.transaction() as session:
         at, reader_id = ledger_time(session), identity.current().named_user_id
         is_taken = claims.take_over(
-            session, image_id, reader_id=reader_id, holder_id=holder_id, claim_s=claim_s, at=at
+            session,
+            image_id,
+            reader_id=reader_id,
+            holder_id=holder_id,
+            claim_s=claim_s,
+            at=at,
+            adjudicates=identity.current().may(Permission.ADJUDICATE),
         )
         return session.get_one(User, holder_id).name if is_taken else None
 

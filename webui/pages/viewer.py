@@ -67,13 +67,7 @@ def _page(image_id: int, queue_view: QueueView) -> str:
             age_groups=_has_age_groups(session, image),
             beside=[other for other in related.earlier if _has_picture(other)],
             hidden=blinding(session, [image]),
-            waits=review.waits_for(
-                session,
-                image,
-                standing.get(image_id),
-                reader_id=identity.current().user_id,
-                adjudicates=identity.current().may(Permission.ADJUDICATE),
-            ),
+            why_not=_why_not(session, image),
             complete_after_min=round(COMPLETE_AFTER.total_seconds() / 60),
             readable=review.is_readable(image),
             standing=standing.get(image_id),
@@ -107,7 +101,13 @@ def claim(image_id: int) -> ResponseReturnValue:
         if image is None:
             abort(404, f"There is no image {image_id}.")
         holder = _other_reader(image, ledger_time(session))
-        return render_template("viewer_claimed.html", image=image, holder=holder, queue_view=queue_view)
+        return render_template(
+            "viewer_claimed.html",
+            image=image,
+            why_not=_why_not(session, image),
+            holder=holder,
+            queue_view=queue_view,
+        )
 
 
 @pages.post("/review/<id:image_id>/release")
@@ -285,6 +285,12 @@ def _refused(refusal: ReviewRefused, image_id: int | None, queue_view: QueueView
         return {"error": str(refusal), "other_reader": refusal is _OTHER_READER}, 409
     flash(str(refusal), "problem")
     return redirect(_address(image_id, queue_view), 303)
+
+
+def _why_not(session: Session, image: Image) -> str | None:
+    """Return why the person of the request may not read an image; None if it waits for them."""
+    who = identity.current()
+    return review.why_not(session, image, reader_id=who.user_id, adjudicates=who.may(Permission.ADJUDICATE))
 
 
 def _other_reader(image: Image, at: datetime) -> str | None:

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from worker.ledger import actors, audit, review
 from worker.ledger.review import ReviewRefused
-from worker.ledger.states import ReviewState
 from worker.ledger.tables import Image
 
 
@@ -32,7 +31,14 @@ def release(session: Session, image_id: int, *, reader_id: int, until: datetime 
 
 
 def take_over(
-    session: Session, image_id: int, *, reader_id: int, holder_id: int, claim_s: float, at: datetime
+    session: Session,
+    image_id: int,
+    *,
+    reader_id: int,
+    holder_id: int,
+    claim_s: float,
+    at: datetime,
+    adjudicates: bool = False,
 ) -> bool:
     """Claim an image that another reader holds. The trail says from whom.
 
@@ -43,18 +49,18 @@ def take_over(
         holder_id: whose claim this is, as the reader saw it.
         claim_s: seconds for which the new claim is valid.
         at: the time.
+        adjudicates: whether the reader may end a disagreement.
 
     Returns:
         Whether somebody lost a claim. A claim that had ended is nobody's loss, and leaves no event.
 
-    Raises ReviewRefused if the image cannot be read, or a third reader holds it.
+    Raises ReviewRefused if the reader may not read the image, or a third reader holds it.
     """
     audit.lock(session)
     image = session.get(Image, image_id, with_for_update=True)
-    if image is None or not review.is_readable(image):
-        raise ReviewRefused("This image cannot be read.")
-    if image.review_state == ReviewState.READ:
-        raise ReviewRefused("This image has already been read.")
+    refusal = review.why_not(session, image, reader_id=reader_id, adjudicates=adjudicates)
+    if image is None or refusal:
+        raise ReviewRefused(refusal)
     holder, until = image.claimed_by_id, image.claimed_until
     is_held = holder not in {None, reader_id} and until is not None and until > at
     if is_held and holder != holder_id:
@@ -65,5 +71,5 @@ def take_over(
         audit.append(session, [event], at)
     image.claimed_by_id = image.claimed_until = None
     session.flush()
-    review.claim(session, image_id, reader_id=reader_id, claim_s=claim_s, at=at)
+    review.claim(session, image_id, reader_id=reader_id, claim_s=claim_s, at=at, adjudicates=adjudicates)
     return is_held

@@ -34,25 +34,41 @@ def is_readable(image: Image) -> bool:
     return image.state in _WITHOUT_SCORE and image.format is not None and image.bytes_removed_at is None
 
 
-def waits_for(
-    session: Session, image: Image, standing: Review | None, *, reader_id: int | None, adjudicates: bool
-) -> bool:
-    """Return whether an image waits for this reader. A person whose reading led to the one in force has had their turn."""
-    if not is_readable(image) or image.review_state == ReviewState.READ:
-        return False
-    if _took_part(session, standing, reader_id):
-        return False
-    return adjudicates or image.review_state != ReviewState.DISAGREED
+def why_not(session: Session, image: Image | None, *, reader_id: int | None, adjudicates: bool) -> str | None:
+    """Return why a reader may not read an image now, as a sentence; None if it waits for them.
+
+    A person whose reading led to the one in force has had their turn. On an image on which two readers disagree,
+    another person who `adjudicates` decides.
+    """
+    if image is None or not is_readable(image):
+        return _why_unreadable(image)
+    earlier = standing_reviews(session, [image]).get(image.id)
+    if earlier is not None and earlier.user_id == reader_id:
+        return "You have already read this image. You can change your reading."
+    if image.review_state == ReviewState.READ:
+        return "This image has already been read."
+    if _took_part(session, earlier, reader_id):
+        return "You have already read this image. It waits for another person."
+    if image.review_state == ReviewState.DISAGREED and not adjudicates:
+        return "Two readers disagree on this image. An adjudicator decides."
+    return None
 
 
 def claim(
-    session: Session, image_id: int, *, reader_id: int, claim_s: float, at: datetime, renews: bool = False
+    session: Session,
+    image_id: int,
+    *,
+    reader_id: int,
+    claim_s: float,
+    at: datetime,
+    adjudicates: bool = False,
+    renews: bool = False,
 ) -> bool:
     """Claim an image for a reader for `claim_s` seconds and release the reader's other claims.
 
     A page that renews its claim releases no other: the reader may have opened another image since, beside it.
 
-    Returns False if the image does not need a reading or if another reader has claimed it.
+    Returns False if the reader may not read the image or if another reader has claimed it.
     """
     if not renews:
         # A reader looks at one image at a time: a skipped image is free for others at once.
@@ -63,7 +79,7 @@ def claim(
             .execution_options(synchronize_session=False)
         )
     image = session.scalars(select(Image).where(Image.id == image_id).with_for_update()).one_or_none()
-    if image is None or not is_readable(image) or image.review_state == ReviewState.READ:
+    if image is None or why_not(session, image, reader_id=reader_id, adjudicates=adjudicates):
         return False
     if image.claimed_by_id not in {None, reader_id} and image.claimed_until and image.claimed_until > at:
         return False
@@ -81,29 +97,19 @@ def decide(
     seen: Seen = NOT_KNOWN,
     adjudicates: bool = False,
 ) -> Review:
-    """Record a reading. Whom an image waits for says whether this reader may read it.
+    """Record a reading.
 
-    An image that waits for a second reader, or for another opinion, can be read by anybody who has not read it yet. One
-    on which two readers disagree can be read by another person who `adjudicates`.
-
-    Raises ReviewRefused if the reader cannot read this image now.
+    Raises ReviewRefused if the reader may not read this image now (`why_not`), or another reader has claimed it.
     """
     audit.lock(session)
     image = session.get(Image, image_id)
-    if image is None or not is_readable(image):
-        raise ReviewRefused(_why_unreadable(image))
+    refusal = why_not(session, image, reader_id=reader_id, adjudicates=adjudicates)
+    if image is None or refusal:
+        raise ReviewRefused(refusal)
     earlier = standing_reviews(session, [image]).get(image_id)
-    if _took_part(session, earlier, reader_id):
-        own = earlier is not None and earlier.user_id == reader_id
-        raise ReviewRefused(
-            "You have already read this image."
-            + (" You can change your reading." if own else " It waits for another person.")
-        )
-    if image.review_state == ReviewState.READ:
-        raise ReviewRefused("This image has already been read.")
     stage = _stage(image)
     if stage is Stage.ADJUDICATION:
-        _check_adjudication(statement, adjudicates=adjudicates)
+        _check_adjudication(statement)
     if image.claimed_by_id not in {None, reader_id} and image.claimed_until and image.claimed_until > at:
         raise ReviewRefused("Another reader has claimed this image.")
     reading = _new_reading(session, image, statement, seen, earlier)
@@ -135,7 +141,7 @@ def amend(
     reading.action, reading.user_id, reading.at, reading.why = Action.AMEND, reader_id, at, why
     reading.stage, reading.protocol_id = earlier.stage, earlier.protocol_id
     if earlier.stage == Stage.ADJUDICATION:
-        _check_adjudication(statement, adjudicates=True)
+        _check_adjudication(statement)
     _lead(session, image, reading, _chain(session, earlier))
     return _record(session, image, reading, earlier)
 
@@ -307,10 +313,8 @@ def _stage(image: Image) -> Stage:
     )
 
 
-def _check_adjudication(statement: Statement, *, adjudicates: bool) -> None:
-    """Raise ReviewRefused unless this person may end a disagreement, and ends it."""
-    if not adjudicates:
-        raise ReviewRefused("Two readers disagree on this image. An adjudicator decides.")
+def _check_adjudication(statement: Statement) -> None:
+    """Raise ReviewRefused unless the adjudicator ends the disagreement."""
     if statement.finding is Finding.SECOND_OPINION:
         raise ReviewRefused("An adjudicator decides: no further opinion can be asked for.")
 

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from tests.filling import follow
 from tests.integration.webui.night import Night
-from tests.signing_in import bearer, sign_in
+from tests.signing_in import bearer, person, sign_in
 from worker.ledger.protocols import Protocol, Shown
 from worker.ledger.roles import Role, Scope
 from worker.ledger.states import ReviewState
@@ -187,6 +187,34 @@ def test_second_reader_does_not_see_the_first_reading(
     decide(ben, 1, "no_signs")
     assert ben.get("/api/v1/images/1").get_json()["review_state"] == "read"
     assert [row["stage"] for row in ben.get("/api/v1/images/1").get_json()["reviews"]] == ["first", "second"]
+
+
+def test_first_reader_does_not_keep_the_second_one_out(
+    night: Night, ada: FlaskClient, ben: FlaskClient
+) -> None:
+    follow(night.ledger, TWO_READERS)
+    decide(ada, 1)
+    script = {"Accept": "application/json"}
+    assert "You have already read this image." in ada.post("/review/1/claim").text
+    assert "until" in ben.post("/review/1/claim").get_json()
+    holder = {"holder": str(person(night.ledger, "Ben"))}
+    refused = ada.post("/review/1/take-over", data=holder, headers=script)
+    assert (refused.status_code, refused.get_json()["error"]) == (
+        409,
+        "You have already read this image. You can change your reading.",
+    )
+    decide(ben, 1)
+    assert ben.get("/api/v1/images/1").get_json()["review_state"] == "read"
+
+
+def test_first_reader_who_sees_the_score_afterwards_claims_nothing(
+    night: Night, ada: FlaskClient, ben: FlaskClient
+) -> None:
+    follow(night.ledger, Protocol(score=Shown.AFTER_DECISION, readers=2, sample_share=0))
+    assert decide(ada, 1).headers["Location"].startswith("/review/1?"), "her own image stays open"
+    assert 'id="decide"' in ben.get("/review/1").text
+    decide(ben, 1)
+    assert ben.get("/api/v1/images/1").get_json()["review_state"] == "read"
 
 
 def test_reader_whose_reading_was_taken_back_can_be_the_second_reader(

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from tests.filling import AT, assert_consistent, fill, image, known_reader, later, score
+from tests.filling import AT, assert_consistent, fill, follow, image, known_reader, later, score
 from worker.ledger import audit, claims, review
 from worker.ledger.findings import Finding, Statement
+from worker.ledger.protocols import Protocol
 from worker.ledger.review import ReviewRefused
 from worker.ledger.session import Ledger
 from worker.ledger.tables import AuditEvent
@@ -17,11 +18,30 @@ from worker.ledger.tables import AuditEvent
 CLAIM_S = 900
 
 
-def claim(ledger: Ledger, image_id: int, reader: int, seconds: float = 0, *, renews: bool = False) -> bool:
+def claim(
+    ledger: Ledger,
+    image_id: int,
+    reader: int,
+    seconds: float = 0,
+    *,
+    renews: bool = False,
+    adjudicates: bool = False,
+) -> bool:
     with ledger.transaction() as session:
         return review.claim(
-            session, image_id, reader_id=reader, claim_s=CLAIM_S, at=later(seconds), renews=renews
+            session,
+            image_id,
+            reader_id=reader,
+            claim_s=CLAIM_S,
+            at=later(seconds),
+            renews=renews,
+            adjudicates=adjudicates,
         )
+
+
+def read(ledger: Ledger, image_id: int, reader: int, finding: Finding) -> None:
+    with ledger.transaction() as session:
+        review.decide(session, image_id, reader_id=reader, statement=Statement(finding), at=AT)
 
 
 def release(ledger: Ledger, image_id: int, reader: int, claimed_at: float | None = None) -> bool:
@@ -114,10 +134,40 @@ def test_image_that_needs_no_reading_is_not_taken_over(ledger: Ledger, readers: 
     ada, ben = readers
     (pending,) = fill(ledger, 2)
     for missing in (pending, 99):
-        with pytest.raises(ReviewRefused, match="cannot be read"):
+        with pytest.raises(ReviewRefused, match="has not been scored"):
             take_over(ledger, missing, ben, ada)
-    with ledger.transaction() as session:
-        review.decide(session, 1, reader_id=ada, statement=Statement(Finding.SIGNS), at=AT)
+    read(ledger, 1, ada, Finding.SIGNS)
     with pytest.raises(ReviewRefused, match="already been read"):
         take_over(ledger, 1, ben, ada)
     assert taken_over(ledger) == []
+
+
+@pytest.mark.parametrize("findings", [[Finding.SIGNS], [Finding.SIGNS, Finding.NO_SIGNS]])
+def test_reader_who_had_their_turn_does_not_lock_the_next_one_out(
+    ledger: Ledger, readers: tuple[int, int], findings: list[Finding]
+) -> None:
+    follow(ledger, Protocol(readers=2, sample_share=0))
+    cleo = known_reader(ledger, "Cleo")
+    had_their_turn = readers[: len(findings)]
+    for reader, finding in zip(had_their_turn, findings, strict=True):
+        read(ledger, 1, reader, finding)
+    for reader in had_their_turn:
+        assert not claim(ledger, 1, reader)
+        assert not claim(ledger, 1, reader, renews=True)
+    assert claim(ledger, 1, cleo, adjudicates=True)
+    for reader in had_their_turn:
+        with pytest.raises(ReviewRefused, match="You have already read this image"):
+            take_over(ledger, 1, reader, cleo)
+    assert image(ledger, 1).claimed_by_id == cleo
+    assert taken_over(ledger) == []
+
+
+def test_only_an_adjudicator_claims_a_disagreement(ledger: Ledger, readers: tuple[int, int]) -> None:
+    follow(ledger, Protocol(readers=2, sample_share=0))
+    read(ledger, 1, readers[0], Finding.SIGNS)
+    read(ledger, 1, readers[1], Finding.NO_SIGNS)
+    dora, cleo = known_reader(ledger, "Dora"), known_reader(ledger, "Cleo")
+    assert not claim(ledger, 1, dora)
+    assert claim(ledger, 1, cleo, adjudicates=True)
+    with pytest.raises(ReviewRefused, match="An adjudicator decides"):
+        take_over(ledger, 1, dora, cleo)
