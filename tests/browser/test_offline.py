@@ -164,6 +164,28 @@ def test_reader_can_withdraw_what_is_not_sent(site: Site, open_page: OpenPage) -
     assert readings(site) == [(1, "Ada Night", "no_signs", "left base")]
 
 
+def test_reading_that_replaces_one_on_its_way_is_sent(site: Site, open_page: OpenPage) -> None:
+    page = open_page(expected=OFFLINE)
+    sign_in(page, site)
+    open_image(page, site, 1)
+    on_their_way: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if on_their_way:
+            route.continue_()
+        else:
+            on_their_way.append(route)
+
+    page.route("**/decide*", hold_the_first)
+    press(page, "1")
+    expect(page.locator("#unsent")).to_contain_text("It is being sent.")
+    page.get_by_role("button", name="Do not send").click()
+    press(page, "2")
+    on_their_way[0].fulfill(status=503)
+    expect(page).to_have_url(f"{site.url}/review/2")
+    assert [row[:3] for row in readings(site)] == [(1, "Ada Night", "no_signs")]
+
+
 def test_undo_and_change_stay_on_the_page_when_offline(site: Site, open_page: OpenPage) -> None:
     page = open_page(expected=OFFLINE)
     sign_in(page, site)

@@ -67,12 +67,9 @@ export function goOnFrom(reading, { free, open }) {
   sendAll();
 }
 
-export function isWaiting() {
-  return [...readings.values()].some((reading) => isMine(reading) && !reading.refusal);
-}
-
-function waiting(tried) {
-  return [...readings].find(([key, reading]) => isMine(reading) && !reading.refusal && !tried.has(key));
+// The reader's readings that Nightread has neither recorded nor refused, with their keys.
+function waiting() {
+  return [...readings].filter(([, reading]) => isMine(reading) && !reading.refusal);
 }
 
 async function sendAll() {
@@ -82,15 +79,17 @@ async function sendAll() {
   }
   isSending = true;
   const tried = new Set();
-  for (let next = waiting(tried); next; next = waiting(tried)) {
+  const untried = () => waiting().find(([key]) => !tried.has(key));
+  for (let next = untried(); next; next = untried()) {
     const [key, reading] = next;
     tried.add(key);
     await sendOne(key, reading);
   }
   isSending = false;
   show();
-  // Signed out, this would be refused each time: signing in loads a page, which sends.
-  if ([...outcomes.values()].some((outcome) => ["unreachable", "unable"].includes(outcome))) {
+  // Signed out, this would be refused each time: signing in loads a page, which sends. A reading that replaced another one
+  // during the round has no outcome yet.
+  if (waiting().some(([key]) => !["signedOut", "otherReader"].includes(outcomes.get(key)))) {
     timer = window.setTimeout(sendAll, 1000 * DELAYS_S[Math.min(tries++, DELAYS_S.length - 1)]);
   }
 }
@@ -251,7 +250,7 @@ window.addEventListener("beforeunload", (event) => {
 });
 
 function sendNow() {
-  if (isWaiting()) {
+  if (waiting().length > 0) {
     tries = 0;
     sendAll();
   }
@@ -275,7 +274,7 @@ window.addEventListener("pageshow", (event) => {
     sendNow();
   }
 });
-if (isWaiting()) {
+if (waiting().length > 0) {
   window.setTimeout(() => { if (isSending) { show(); } }, PATIENCE_MS);
   // By then, a page that shows the image of a reading goes on from it: see `reading.js`.
   document.addEventListener("DOMContentLoaded", sendAll);
