@@ -16,7 +16,7 @@ from webui.dependencies import EXTENSION, Dependencies, dependencies
 from webui.ids import LARGEST_ID
 from webui.proxies import ProxyHeaders
 from webui.spool import FORM_BYTES
-from webui.uploads import IncomingRequest
+from webui.uploads import MAX_PARTS, IncomingRequest
 from worker import DISCLAIMER
 from worker.config import Settings
 from worker.keyfile import previous_keys, secret_key
@@ -48,6 +48,7 @@ def create_app(settings: Settings) -> Flask:
     app.config.update(
         SECRET_KEY_FALLBACKS=previous_keys(key),
         MAX_CONTENT_LENGTH=FORM_BYTES,
+        MAX_FORM_PARTS=MAX_PARTS,
         MAX_FILE_BYTES=settings.max_bytes,
         SESSION_COOKIE_NAME="nightread",
         SESSION_COOKIE_HTTPONLY=True,

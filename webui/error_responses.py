@@ -15,6 +15,7 @@ from webui.access.on_record import record_refusal
 from webui.formatting import as_sentence
 from webui.kept_form import kept_form
 from webui.parameters import is_by_script, local_path
+from webui.uploads import MAX_FILES
 from worker.errors import DatabaseAway, DiskFull, TransientFailure
 from worker.ledger.review import ReviewRefused
 from worker.ledger.states import IllegalTransition
@@ -39,7 +40,8 @@ _TITLES = {
 _SENTENCES = {
     404: "There is no page at this address.",
     405: "This address does not accept requests with this method.",
-    413: "The request is too large, has too many parts, or has too long a field. Send at most 1,000 files at once.",
+    413: "The request is too large, has too many parts, or has too long a field. "
+    f"Send at most {MAX_FILES:,} files at once.",
     500: "An internal error occurred. Everything that was recorded before is safe. The log has the details.",
 }
 _FIRST_ERROR_STATUS = 400

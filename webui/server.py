@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import signal
 import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from waitress.adjustments import Adjustments
@@ -32,6 +34,7 @@ _FINISH_WITHIN_S = 8.0
 
 def serve(settings: Settings) -> None:
     """Answer requests until SIGTERM or SIGINT. Raises OSError when the address cannot be used."""
+    _may_open_all_files()
     app = create_app(settings)
     dependencies: Dependencies = app.extensions[EXTENSION]
     # Bodies are received to the disk whose free space is watched, not to /tmp, which may be memory.
@@ -49,6 +52,14 @@ def serve(settings: Settings) -> None:
     gc.freeze()
     with Heartbeat(settings, Ledger(settings.database), PROCESS):
         _run(server, stop)
+
+
+def _may_open_all_files() -> None:
+    """Let this process open as many files as the system allows: a connection with a large body takes two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS allows fewer than it says.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _options(settings: Settings) -> Any:

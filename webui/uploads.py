@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from flask import Request, abort
 from werkzeug.datastructures import FileStorage
@@ -26,7 +26,10 @@ from worker.ledger.states import Lane, Outcome, Source
 
 # A request may hold this many files of the largest size, or many smaller ones.
 MAX_SIZE_FILES_PER_REQUEST = 8
+MAX_FILES = 1_000
 _FIELD = "files"
+# Each file and each field is a part of the form.
+MAX_PARTS = MAX_FILES + len({"run", *FIELDS})
 _MAX_NAME = 1_000
 
 
@@ -55,7 +58,7 @@ class IncomingFile(io.FileIO):
 class IncomingRequest(Request):
     """A request whose files are written to the incoming folder, and removed when the request ends."""
 
-    incoming: list[Path]
+    incoming: list[IncomingFile]
 
     def _get_file_stream(
         self,
@@ -66,9 +69,12 @@ class IncomingRequest(Request):
     ) -> IO[bytes]:
         settings = dependencies().settings
         settings.incoming.mkdir(parents=True, exist_ok=True)
-        path = settings.incoming / uuid.uuid4().hex
-        self.__dict__.setdefault("incoming", []).append(path)
-        return IncomingFile(path, settings.max_bytes + 1)
+        arrived = self.__dict__.setdefault("incoming", [])
+        if arrived:
+            # The files of a few requests would use up what the process may open.
+            arrived[-1].close()
+        arrived.append(IncomingFile(settings.incoming / uuid.uuid4().hex, settings.max_bytes + 1))
+        return cast("IncomingFile", arrived[-1])
 
     def make_form_data_parser(self) -> FormDataParser:
         """Return a parser that raises ValueError for a damaged form; by default it would drop the form's parts."""
@@ -85,8 +91,9 @@ class IncomingRequest(Request):
     def close(self) -> None:
         """Remove the files that were not accepted. Their sender got no receipt for them."""
         super().close()
-        for path in self.__dict__.get("incoming", []):
-            path.unlink(missing_ok=True)
+        for file in self.__dict__.get("incoming", []):
+            file.close()
+            file.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,8 @@ def _files_of(request: Request) -> list[Candidate]:
     request.max_content_length = MAX_SIZE_FILES_PER_REQUEST * dependencies().settings.max_bytes
     try:
         files = [(field, file) for field, file in request.files.items(multi=True) if not _is_nothing(file)]
+        if len(files) > MAX_FILES:
+            abort(413)
         if _FIELD in request.form:
             raise ValueError(f"the field {_FIELD!r} has text in it and no file")
         for field, file in files:
@@ -157,11 +166,15 @@ def _stated(request: Request) -> Identity | None:
 
 def _is_nothing(file: FileStorage) -> bool:
     """Return whether a browser sent this part for a field in which no file was chosen."""
-    return not file.filename and file.stream.seek(0, io.SEEK_END) == 0
+    return not file.filename and _path(file).stat().st_size == 0
 
 
 def _candidate(file: FileStorage) -> Candidate:
     """Return the file on the disk with the last component of the name that the browser sent."""
     file.stream.close()
     name = (file.filename or "").replace("\\", "/").rsplit("/", 1)[-1]
-    return Candidate(file.stream.path, name[:_MAX_NAME] or "unnamed")  # type: ignore[attr-defined]
+    return Candidate(_path(file), name[:_MAX_NAME] or "unnamed")
+
+
+def _path(file: FileStorage) -> Path:
+    return cast("IncomingFile", file.stream).path

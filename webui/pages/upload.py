@@ -13,12 +13,10 @@ from webui.blinding import blinding
 from webui.dependencies import dependencies
 from webui.ids import ids_of, ids_text
 from webui.parameters import bad_request_on_value_error
-from webui.uploads import accept_upload
+from webui.uploads import MAX_FILES, accept_upload
 from worker.ledger import reports
 
 pages = Blueprint("upload", __name__)
-
-_MAX_RECEIPTS = 500
 
 
 @pages.get("/upload")
@@ -53,7 +51,7 @@ def send() -> ResponseReturnValue:
 
 def _with_receipts(template: str) -> ResponseReturnValue:
     with bad_request_on_value_error():
-        receipt_ids = ids_of(request.args.get("receipts", ""), _MAX_RECEIPTS)
+        receipt_ids = ids_of(request.args.get("receipts", ""), MAX_FILES)
     # A token that may only upload sees no images.
     shown = receipt_ids if identity.current().may(Permission.IMAGES) else []
     if shown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -256,6 +257,24 @@ def test_large_uploads_are_not_held_in_memory(site: Site) -> None:
             connection.sendall(body[-20:])
         assert [b'"outcome"' in answer(connection) for connection in slow] == [True] * 4
         assert memory().rss - before < 60_000_000
+
+
+def test_files_of_an_upload_are_not_open_all_at_once(tmp_path: Path) -> None:
+    body = b"".join(PART + b"no image %d\r\n" % number for number in range(300)) + b"--x--\r\n"
+    with running(tmp_path) as site, ExitStack() as stack:
+        psutil.Process(site.process.pid).rlimit(psutil.RLIMIT_NOFILE, (256, 256))
+        both = [stack.enter_context(site.connect(upload(body))) for _ in range(2)]
+        assert [answer(connection).count(b'"outcome"') for connection in both] == [300, 300]
+
+
+def test_server_may_open_as_many_files_as_the_system_allows(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        with running(tmp_path) as site:
+            assert psutil.Process(site.process.pid).rlimit(psutil.RLIMIT_NOFILE) == (limits[1], limits[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("name", ["SCRIPT_NAME", "Script-Name", "X-Forwarded-Prefix", "X-Forwarded-Host"])

@@ -18,6 +18,7 @@ from tests.integration.webui.conftest import Reader
 from tests.integration.webui.night import RUN, Night, copies, open_night, phantoms
 from tests.signing_in import signed_in_client
 from webui import create_app
+from webui.uploads import MAX_FILES
 from worker.ledger.file_counts import file_counts
 from worker.ledger.states import Lane
 from worker.ledger.tables import Image, Receipt
@@ -197,6 +198,16 @@ def test_hostile_names_are_escaped(
         bad.write_bytes(b"no image %d" % number)
         night.accept([bad], names=[name])
     check_pages(ada, "/rejected")
+
+
+def test_largest_upload_leads_to_a_page_with_all_of_it(reader: Reader) -> None:
+    ada = reader("Ada")
+    files = [(f"{number}.jpg", b"no image") for number in range(MAX_FILES)]
+    answer = upload(ada, files, run="large", patient="4711", age_years="3", sex="F", view="PA")
+    assert answer.status_code == 303
+    assert ada.get(answer.location).text.count('class="arrival"') == MAX_FILES
+    one_more = upload(ada, [*files, ("one.jpg", b"more")])
+    assert (one_more.status_code, "Send at most 1,000 files at once." in one_more.text) == (413, True)
 
 
 def test_upload_without_files_says_so(reader: Reader) -> None:
