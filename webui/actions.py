@@ -73,11 +73,10 @@ def decide(image_id: int, said: Statement, seen: Seen, queue_view: QueueView) ->
         if image is None:
             abort(404, f"There is no image {image_id}.")
         hidden = blinding(session, [image])
-        is_hidden = hidden.hides_score(image)
         seen = _shown(hidden, image, seen)
         before = recorded_before(session, image_id, reader_id=reader.id, statement=said, seen=seen)
         # The answer to a reading that is sent again was lost, and with it the score.
-        is_hidden = is_hidden or (before is not None and not before.score_shown)
+        was_hidden = hidden.hides_score(image) or before is not None
         reading = before or review.decide(
             session,
             image_id,
@@ -93,14 +92,21 @@ def decide(image_id: int, said: Statement, seen: Seen, queue_view: QueueView) ->
         next_id = reading_queue.next_unread(
             session, queue_view.unread, after=cursor_of(image), reader_id=reader.id, at=at
         )
-    return Decided(reading, next_id, reveals=is_hidden and hidden.protocol.is_blind)
+    reveals = hidden.protocol.is_blind and was_hidden and not reading.score_shown
+    return Decided(reading, next_id, reveals)
 
 
 def _shown(hidden: Blinding, image: Image, seen: Seen) -> Seen:
-    """Return what a reader can have seen, whatever the request says."""
-    if hidden.hides_score(image):
-        return replace(seen, score_shown=False, map_shown=False)
-    return replace(seen, map_shown=False) if hidden.hides_map(image) else seen
+    """Return what the reader saw. Where the request does not say it, they did not see what is hidden now.
+
+    A page that says that it showed the score may be older than the protocol. Nobody gains by saying so: figures of
+    readings that were made with the score are marked.
+    """
+    if seen.score_shown is None and hidden.hides_score(image):
+        seen = replace(seen, score_shown=False)
+    if seen.map_shown is None and hidden.hides_map(image):
+        seen = replace(seen, map_shown=False)
+    return seen
 
 
 def amend(image_id: int, review_id: int, said: Statement, seen: Seen, why: str) -> Review:

@@ -40,8 +40,6 @@ def recorded_before(
         Review.note == statement.note,
         Review.other_finding == statement.other_finding,
         Review.why == why,
-        Review.score_shown == seen.score_shown,
-        Review.map_shown == seen.map_shown,
         Review.open_ms == seen.open_ms,
     )
     if amends is not None:

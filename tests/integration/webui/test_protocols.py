@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from worker.ledger.tables import Image, Prediction
 
 BLIND = Protocol(score=Shown.AFTER_DECISION, sample_share=0)
 TWO_READERS = Protocol(readers=2, sample_share=0)
+SCRIPT = {"Accept": "application/json"}
 # Every page that shows the score 0.97 of image 1, or its verdict, to somebody who may see it.
 TELLING = (
     "/review?verdict=any",
@@ -41,9 +43,14 @@ def ben(app: Flask, night: Night) -> FlaskClient:
 
 
 def decide(client: FlaskClient, image: int, finding: str = "signs_of_pneumonia") -> Any:
-    return client.post(
-        f"/review/{image}/decide", data={"finding": finding, "score_shown": "1", "map_shown": "1"}
-    )
+    return client.post(f"/review/{image}/decide", data={"finding": finding})
+
+
+def said_by_page(client: FlaskClient, image: int) -> dict[str, str]:
+    """Return what the page of an image sends with the finding *no signs*."""
+    form = client.get(f"/review/{image}").text.partition('<form id="decide"')[2].partition("</form>")[0]
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w*)">', form))
+    return hidden | {"finding": "no_signs"}
 
 
 def draw(night: Night, *image_ids: int) -> None:
@@ -79,19 +86,51 @@ def test_map_is_refused_until_the_reader_has_decided(
     assert ben.get("/images/1/map.png").status_code == 200, "the image is read"
 
 
-def test_reading_says_that_nothing_was_shown_whatever_the_page_sends(night: Night, ada: FlaskClient) -> None:
+def test_blind_reading_says_that_nothing_was_shown(night: Night, ada: FlaskClient) -> None:
     follow(night.ledger, BLIND)
     decide(ada, 1)
     reading = ada.get("/api/v1/images/1").get_json()["reading"]
     assert (reading["score_shown"], reading["map_shown"], reading["protocol"]) == (False, False, 1)
 
 
+def test_page_from_before_a_blind_protocol_says_what_it_showed(night: Night, ada: FlaskClient) -> None:
+    said = said_by_page(ada, 1) | {"map_shown": "1", "open_ms": "900", "go_on": "1"}
+    assert said["score_shown"] == "1"
+    follow(night.ledger, BLIND)
+    answer = ada.post("/review/1/decide", data=said, headers=SCRIPT).get_json()
+    assert "Now you see the score" not in answer["said"], "the reader saw it before"
+    reading = ada.get("/api/v1/images/1").get_json()["reading"]
+    assert (reading["score_shown"], reading["map_shown"], reading["protocol"]) == (True, True, 1)
+    assert said_by_page(ada, 2)["score_shown"] == "0"
+
+
+def test_page_from_before_the_score_is_shown_says_that_it_was_hidden(night: Night, ada: FlaskClient) -> None:
+    follow(night.ledger, BLIND)
+    said = said_by_page(ada, 1)
+    follow(night.ledger, Protocol(sample_share=0))
+    ada.post("/review/1/decide", data=said, headers=SCRIPT)
+    assert ada.get("/api/v1/images/1").get_json()["reading"]["score_shown"] is False
+
+
+@pytest.mark.parametrize(
+    "shown", [{}, {"score_shown": "0", "map_shown": "0"}, {"score_shown": "1", "map_shown": "1"}]
+)
+def test_reading_that_is_sent_again_is_recorded_once_whatever_was_shown(
+    night: Night, ada: FlaskClient, shown: dict[str, str]
+) -> None:
+    follow(night.ledger, BLIND)
+    said = {"finding": "no_signs", "open_ms": "900", **shown}
+    answers = [ada.post("/review/1/decide", data=said, headers=SCRIPT) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].get_json() == answers[1].get_json()
+    assert len(ada.get("/api/v1/images/1").get_json()["reviews"]) == 1
+
+
 def test_blind_reading_that_is_sent_again_shows_the_score(night: Night, ada: FlaskClient) -> None:
     """The answer to the first one was lost, so the reader has not seen the score yet."""
     follow(night.ledger, BLIND)
     said = {"finding": "no_signs", "score_shown": "0", "map_shown": "0", "open_ms": "900", "go_on": "1"}
-    script = {"Accept": "application/json"}
-    answers = [ada.post("/review/1/decide", data=said, headers=script).get_json() for _ in range(2)]
+    answers = [ada.post("/review/1/decide", data=said, headers=SCRIPT).get_json() for _ in range(2)]
     assert [answer["open"] for answer in answers] == 2 * ["/review/1?order=oldest"]
     assert all("Now you see the score" in answer["said"] for answer in answers)
     assert "0.97" in answers[1]["page"]
@@ -194,11 +233,10 @@ def test_first_reader_does_not_keep_the_second_one_out(
 ) -> None:
     follow(night.ledger, TWO_READERS)
     decide(ada, 1)
-    script = {"Accept": "application/json"}
     assert "You have already read this image." in ada.post("/review/1/claim").text
     assert "until" in ben.post("/review/1/claim").get_json()
     holder = {"holder": str(person(night.ledger, "Ben"))}
-    refused = ada.post("/review/1/take-over", data=holder, headers=script)
+    refused = ada.post("/review/1/take-over", data=holder, headers=SCRIPT)
     assert (refused.status_code, refused.get_json()["error"]) == (
         409,
         "You have already read this image. You can change your reading.",
