@@ -2,7 +2,8 @@
 
 Counted are runs that are read to the end: nothing in them waits for a worker or a reader. So every drawn image has a
 final reading, and no number tells what an image is that somebody must still read without its score. All clear images
-of these runs were drawn with the same chance, or the drawn ones would be no random sample of them.
+of these runs were drawn with the same chance (`worker.ledger.drawn_shares`), or the drawn ones would be no random sample of
+them.
 
 An image counts with its last score and the final reading made against that score. Phantoms, canaries, erased images,
 and images that got an earlier score back and were not drawn again, do not count.
@@ -10,19 +11,19 @@ and images that got an earlier score back and were not drawn again, do not count
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, ScalarSelect, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from worker.ledger import protocols
+from worker.ledger import drawn_shares, protocols
+from worker.ledger.drawn_shares import DrawnShares
 from worker.ledger.findings import Action, Finding
-from worker.ledger.protocols import Protocol
+from worker.ledger.group_traits import with_traits
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.states import NEEDS_READING, WAITS_FOR_READER, ImageState, ReviewState, is_to_read
 from worker.ledger.tables import Image, ImageTally, Prediction, Rescore, Review, Run
@@ -31,8 +32,6 @@ from worker.ledger.tables import Image, ImageTally, Prediction, Rescore, Review,
 RUNS, IMAGES = 200, 5_000
 CLEAR = "clear"
 _WAITS_FOR_WORKER = (ImageState.PENDING, ImageState.LEASED)
-# More changes of a protocol than any site makes.
-_CHANGES = 1_000
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,8 @@ class Extent:
         share: the share of clear images that was drawn, in [0, 1]; None without any run.
         earliest, latest: the times of the first and the last score in them; None without any run.
         waiting: runs that are not read to the end, the latest first.
-        mixed: how many runs were being scored when the share changed.
+        mixed: how many runs have clear images that were not all drawn with the same chance: the share changed while they
+            were scored, or a re-triage changed which images are clear. Of runs before the counted ones, only the first counts.
         too_large: how many runs have more images than a page counts.
         other_share: how many runs were drawn from with another share.
         earlier: whether there are earlier runs that would make more images than a page counts.
@@ -117,14 +117,14 @@ class Read:
 
 @dataclass(frozen=True)
 class _Finished:
-    """A run that is read to the end. `stretch` is a place among the shares in force; None: the share changed meanwhile."""
+    """A run that is read to the end. `share` is that of its clear images that was drawn; None: they do not have the same."""
 
     run_id: int
     name: str
     images: int
     earliest: datetime
     latest: datetime
-    stretch: int | None
+    share: float | None
 
 
 def extent(session: Session, *, images: int = IMAGES) -> Extent:
@@ -141,11 +141,16 @@ def extent(session: Session, *, images: int = IMAGES) -> Extent:
         for run_id in names
         if run_id not in unfinished
     }
-    shares = _shares(session)
+    shares = DrawnShares(session)
     finished = _finished(
         session, names, {run_id: number for run_id, number in scored.items() if number}, shares
     )
-    return _choose(finished, shares, waiting, images)
+    chosen = _choose(finished, waiting, images)
+    # Looked up for the chosen runs only: it takes a look at each clear image.
+    while mixed := _mixed(session, [run for run in finished if run.run_id in chosen.runs], shares):
+        finished = [replace(run, share=None) if run.run_id in mixed else run for run in finished]
+        chosen = _choose(finished, waiting, images)
+    return chosen
 
 
 def read(session: Session, runs: Sequence[int]) -> Read:
@@ -204,33 +209,41 @@ def _waits(tally: Any) -> bool:
     return tally.review_state in WAITS_FOR_READER or is_to_read(tally.review_state, tally.verdict)
 
 
-def _shares(session: Session) -> list[tuple[datetime | None, float]]:
-    """Return the shares of clear images to draw and since when each was in force, the earliest first."""
-    shares: list[tuple[datetime | None, float]] = [(None, Protocol().sample_share)]
-    for row, protocol in reversed(protocols.history(session, limit=_CHANGES)):
-        if protocol.sample_share != shares[-1][1]:
-            shares.append((row.at, protocol.sample_share))
-    return shares
-
-
 def _finished(
     session: Session,
     names: Mapping[int, str],
     scored: Mapping[int, int],
-    shares: Sequence[tuple[datetime | None, float]],
+    shares: DrawnShares,
 ) -> list[_Finished]:
-    changes = [since for since, _ in shares if since is not None]
     spans = select(Run.id, _scored_at(func.min).label("earliest"), _scored_at(func.max).label("latest"))
     rows = {row.id: row for row in session.execute(spans.where(Run.id.in_(scored)))}
     finished = []
     for run_id, images in scored.items():
         earliest, latest = rows[run_id].earliest, rows[run_id].latest
-        stretch = bisect_right(changes, earliest)
-        is_mixed = stretch != bisect_right(changes, latest)
-        finished.append(
-            _Finished(run_id, names[run_id], images, earliest, latest, None if is_mixed else stretch)
-        )
+        share = None if shares.changed(earliest, latest) else shares.at(earliest)
+        finished.append(_Finished(run_id, names[run_id], images, earliest, latest, share))
     return finished
+
+
+def _mixed(session: Session, runs: Sequence[_Finished], shares: DrawnShares) -> set[int]:
+    """Return which of these runs have clear images of which a re-triage drew another share than the run's, or left all to read."""
+    of_runs = {run.run_id: run.share for run in runs}
+    may_differ = shares.may_differ(min(run.earliest for run in runs)) if runs else None
+    if may_differ is None:
+        return set()
+    each = aliased(Prediction)
+    last = select(func.max(each.id)).where(each.image_id == Image.id).correlate(Image)
+    clear = (
+        select(*drawn_shares.COLUMNS, *drawn_shares.TRAITS)
+        .select_from(Image)
+        .join(Prediction, Prediction.id == last.scalar_subquery())
+        .where(*that_count(list(of_runs)), Image.verdict == CLEAR, may_differ)
+    )
+    return {
+        image.run_id
+        for image in session.execute(with_traits(clear))
+        if shares.of(image) != of_runs[image.run_id]
+    }
 
 
 def _scored_at(end: Callable[[Any], Any]) -> ScalarSelect[datetime]:
@@ -240,14 +253,13 @@ def _scored_at(end: Callable[[Any], Any]) -> ScalarSelect[datetime]:
 
 def _choose(
     finished: Sequence[_Finished],
-    shares: Sequence[tuple[datetime | None, float]],
     waiting: Sequence[Waiting],
     most: int,
 ) -> Extent:
     """Choose the latest runs of one share while they fit."""
-    fitting = [run for run in finished if run.stretch is not None and run.images <= most]
-    stretch = fitting[0].stretch if fitting else None
-    alike = [run for run in fitting if run.stretch == stretch]
+    fitting = [run for run in finished if run.share is not None and run.images <= most]
+    share = fitting[0].share if fitting else None
+    alike = [run for run in fitting if run.share == share]
     chosen: list[_Finished] = []
     for run in alike:
         if sum(one.images for one in chosen) + run.images > most:
@@ -256,11 +268,11 @@ def _choose(
     return Extent(
         runs={run.run_id: run.name for run in chosen},
         images=sum(run.images for run in chosen),
-        share=None if stretch is None else shares[stretch][1],
+        share=share,
         earliest=min((run.earliest for run in chosen), default=None),
         latest=max((run.latest for run in chosen), default=None),
         waiting=waiting,
-        mixed=sum(run.stretch is None for run in finished),
+        mixed=sum(run.share is None for run in finished),
         too_large=sum(run.images > most for run in finished),
         other_share=len(fitting) - len(alike),
         earlier=len(alike) > len(chosen),

@@ -4,14 +4,11 @@ An image counts on the day of its last score, with the present verdict and the f
 rejected image counts on the day on which it arrived. Left out are phantoms, canaries, erased images, and images that got
 an earlier score back: they did not take part in the draw of clear images.
 
-The share of clear images that was drawn is known for each image: it is that of the reading protocol at the time of the
-score, or of the re-triage that made the image clear.
+The share of clear images that was drawn is known for each image: see `worker.ledger.drawn_shares`.
 """
 
 from __future__ import annotations
 
-import json
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -22,16 +19,14 @@ from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session, aliased
 
 from worker.card.band import is_far
-from worker.ledger import protocols
+from worker.ledger import drawn_shares
+from worker.ledger.drawn_shares import DrawnShares
 from worker.ledger.findings import Finding
 from worker.ledger.missed_cases import CLEAR, has_earlier_score, last_reading
 from worker.ledger.monitored_groups import Dimension, Traits
-from worker.ledger.protocols import Protocol
 from worker.ledger.runs import CANARY_RUN
 from worker.ledger.states import ImageState, ReviewState
 from worker.ledger.tables import (
-    RARE_KIND,
-    AuditEvent,
     Image,
     Instance,
     Prediction,
@@ -44,8 +39,6 @@ from worker.monitor.counts import BINS, Bins, Counts, FindingCounts, Judged, Sam
 
 # The model of images without a score.
 NO_MODEL = 0
-# More changes of a protocol than any site makes.
-_CHANGES = 1_000
 _PAGE = 5_000
 # The final findings, with their names in `FindingCounts`; any other reading waits for another one.
 _FINAL = {
@@ -72,7 +65,7 @@ class _Scored:
         place: of its score, among twentieths.
         verdict: the present one.
         share: of the clear images that was drawn, as decimal text; empty for an image that is not clear.
-        is_drawn: whether it was drawn.
+        is_drawn: whether it was drawn, or read where all like it are: it is a part of the sample.
         finding: a name of `FindingCounts`; None without a final reading.
         is_far: whether it is far from the training data; None: the model does not say.
     """
@@ -128,7 +121,7 @@ def count_day(session: Session, day: date) -> dict[Group, Counts]:
 def count_days(session: Session, days: Collection[date]) -> dict[date, dict[Group, Counts]]:
     """Return `count_day` of some days. Rejected images are looked up once for all."""
     tallies: dict[date, dict[Group, _Tally]] = {day: defaultdict(_Tally) for day in days}
-    shares = Shares(session)
+    shares = DrawnShares(session)
     for day in days:
         _count_scored(session, day, shares, tallies[day])
     _count_rejected(session, tallies)
@@ -151,46 +144,15 @@ def start_of(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-class Shares:
-    """The shares of clear images that were drawn, by the time of the score or by the operating point of a re-triage."""
-
-    def __init__(self, session: Session) -> None:
-        """Read the changes of the protocol, and the re-triages."""
-        history = [(row.at, made) for row, made in reversed(protocols.history(session, limit=_CHANGES))]
-        self._since = [at for at, _ in history]
-        self._shares = [_text(made.sample_share) for made in (Protocol(), *(made for _, made in history))]
-        self._of_points = {
-            subject.removeprefix("operating_point:"): _text(float(json.loads(payload)["sample_share"]))
-            for subject, payload in session.execute(_retriages())
-        }
-
-    def of(self, scored_at: datetime, retriaged_to: int | None) -> str:
-        """Return the share as text. `retriaged_to` is the operating point of a re-triage that made the image clear."""
-        if retriaged_to is not None and (share := self._of_points.get(str(retriaged_to))) is not None:
-            return share
-        return self._shares[bisect_right(self._since, scored_at)]
-
-
-def _retriages() -> Any:
-    # The condition is the one of the index.
-    events = select(AuditEvent.subject, AuditEvent.payload).where(RARE_KIND, AuditEvent.kind == "retriaged")
-    return events.order_by(AuditEvent.seq)
-
-
-def _text(share: float) -> str:
-    return f"{share:.6g}"
-
-
-def _count_scored(session: Session, day: date, shares: Shares, tallies: dict[Group, _Tally]) -> None:
+def _count_scored(session: Session, day: date, shares: DrawnShares, tallies: dict[Group, _Tally]) -> None:
     for row in session.execute(_scored_images(day)):
-        is_clear = row.verdict == CLEAR
-        became_clear = is_clear and row.first_verdict != CLEAR
         finding = _FINAL.get(row.finding or "")
+        share = shares.of(row) if row.verdict == CLEAR else None
         fact = _Scored(
             bin_of(row.p_pneumonia),
             row.verdict,
-            shares.of(row.scored_at, row.operating_point_id if became_clear else None) if is_clear else "",
-            row.drawn_rank is not None,
+            "" if share is None else f"{share:.6g}",
+            row.drawn_rank is not None or (share == drawn_shares.ALL and finding is not None),
             finding,
             None if row.distance is None else is_far(row.distance),
         )
@@ -228,9 +190,8 @@ def _scored_images(day: date) -> Any:
     is_current = ~select(later.id).where(later.image_id == Image.id, later.id > Prediction.id).exists()
     images = (
         select(
-            *(Prediction.model_id, Prediction.verdict.label("first_verdict")),
-            *(Image.p_pneumonia, Image.verdict, Image.scored_at, Image.drawn_rank, Image.operating_point_id),
-            Image.distance,
+            *drawn_shares.COLUMNS,
+            Image.verdict,
             *(Review.finding, Review.user_id.label("reader_id")),
             *_TRAITS,
         )

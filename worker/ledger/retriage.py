@@ -1,8 +1,9 @@
 """Gives unread images the verdict of another operating point, and counts beforehand what would change.
 
 A re-triage changes the verdict of images that nobody has read. It changes no score, no prediction and no reading. Images
-that were drawn to be read without their scores keep verdict and place: they are read anyway, and stay the sample that
-they were drawn as. Of those that become clear, a share is drawn, as when they are scored, and flagged ones beside them.
+that were drawn to be read without their scores keep verdict and place: they are read anyway. Of those that become clear, a
+share is drawn, as when they are scored, and flagged ones beside them. `worker.ledger.drawn_shares` says for how many images a
+drawn one stands then.
 """
 
 from __future__ import annotations

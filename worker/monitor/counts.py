@@ -74,12 +74,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Sample:
-    """The clear images that were scored while one share of them was drawn at random.
+    """The clear images of which one share was drawn at random.
 
     Attributes:
         clear: all of them, drawn or not.
         read: final readings of the drawn ones. Clear images that a person read without a draw are no random sample, and
-            do not belong here.
+            do not belong here, unless all others like them are read.
         unread: drawn ones without a final reading.
         by_score: those of `read` that were judged.
     """
@@ -115,7 +115,8 @@ class Counts:
         flagged_read, uncertain_read: final readings of flagged and of uncertain images.
         to_read_unread: flagged and uncertain images without a final reading.
         to_read_by_score: those of `flagged_read` and `uncertain_read` that were judged.
-        samples: clear images by the share of them that was drawn when they were scored, as decimal text such as "0.05".
+        samples: clear images by the share of images like them that was drawn, as decimal text such as "0.05"; "1" also if all
+            images like them are read since a re-triage.
         clear_read_undrawn: final readings of clear images that were not drawn. They count as overrides only.
         measured: images with a score of which the model said how far they are from its training data.
         far: images of `measured` beyond the limit.

@@ -3,7 +3,7 @@
 Each drawn image stands for as many clear ones as its *weight* says: the clear images of its stratum over the drawn ones
 that were read. D. G. Horvitz and D. J. Thompson, Journal of the American Statistical Association 47 (1952), 663-685; with
 the number that was read in place of the planned one, J. Hajek's estimator (in V. P. Godambe and D. A. Sprott, Foundations
-of Statistical Inference, 1971, 236). A stratum is what was scored while one share of clear images was drawn.
+of Statistical Inference, 1971, 236). A stratum is the clear images of which one share was drawn.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def strata(samples: Mapping[str, Sample]) -> Sequence[Stratum] | str:
     if not known:
         return "No clear image of a random sample was read, so nobody knows what was missed."
     return (
-        f"Of {clear:,} clear images, {left:,} were scored while none was drawn, or nobody has read a drawn one of them,"
+        f"From {left:,} of {clear:,} clear images none was drawn, or nobody has read a drawn one of them,"
         " so nobody knows what was missed among these."
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from random import Random
@@ -267,10 +267,9 @@ def counted_slowly(ledger: Ledger) -> dict[tuple[date, Group], Counts]:
     counted: dict[tuple[date, Group], list[Counts]] = defaultdict(list)
     with ledger.reading() as session:
         settings = session.scalars(select(SiteSetting).where(SiteSetting.name == "protocol")).all()
-        retriages = {
-            event.subject: json.loads(event.payload)["sample_share"]
-            for event in session.scalars(select(AuditEvent).where(AuditEvent.kind == "retriaged"))
-        }
+        retriages = session.scalars(
+            select(AuditEvent).where(AuditEvent.kind == "retriaged").order_by(AuditEvent.seq)
+        ).all()
         for image in session.scalars(select(Image).order_by(Image.id)):
             if image.phantom or image.run.name == CANARY_RUN or _got_back(image):
                 continue
@@ -315,13 +314,25 @@ def _groups(image: Image) -> dict[Dimension, str]:
     ).groups()
 
 
-def _share(image: Image, settings: Sequence[SiteSetting], retriages: Mapping[str, str]) -> str:
-    retriaged = retriages.get(f"operating_point:{image.operating_point_id}")
-    if retriaged is not None and image.predictions[0].verdict != "clear":
-        return f"{float(retriaged):g}"
+def _share(image: Image, settings: Sequence[SiteSetting], retriages: Sequence[AuditEvent]) -> str:
+    """Return the share of the draw in which the image last became clear; 1 if others like it are not clear any more."""
     assert image.scored_at is not None
+    assert image.p_pneumonia is not None
     shares = [0.05, *(row.value["sample_share"] for row in settings if row.at <= image.scored_at)]
-    return f"{shares[-1]:g}"
+    prediction, share = image.predictions[0], float(shares[-1])
+    was_clear, follows = prediction.verdict == "clear", image.operating_point_id is not None
+    for event in retriages:
+        rule = json.loads(event.payload)
+        if datetime.fromisoformat(event.at) < image.scored_at or rule["model"] != prediction.model.sha256:
+            continue
+        is_clear = not image.is_far and image.p_pneumonia < float(rule["clear_below"])
+        if not follows and not is_clear:
+            return "1"
+        if follows and is_clear and not was_clear:
+            share = float(rule["sample_share"])
+        was_clear = is_clear
+        follows = follows and event.subject != f"operating_point:{image.operating_point_id}"
+    return f"{share:g}"
 
 
 def _final(image: Image) -> Review | None:
@@ -350,7 +361,8 @@ def _judged(image: Image, share: str | None) -> Counts:
         read = {f"{image.verdict}_read": found, str(image.verdict): 1}
         unread = int(reading is None)
         return Counts(scored=bins, to_read_unread=unread, to_read_by_score=judged, **read)  # type: ignore[arg-type]
-    if share is None or image.drawn_rank is None:
+    is_sample = image.drawn_rank is not None or (share == "1" and reading is not None)
+    if share is None or not is_sample:
         samples = {} if share is None else {share: Sample(1)}
         return Counts(scored=bins, clear=1, samples=samples, clear_read_undrawn=found)
     return Counts(scored=bins, clear=1, samples={share: Sample(1, found, int(reading is None), judged)})

@@ -83,7 +83,7 @@ def test_without_a_sample_nothing_is_known_of_the_clear_images() -> None:
 def test_a_time_without_a_sample_makes_the_whole_unknown() -> None:
     both = replace(SAMPLED, samples={**SAMPLED.samples, "0": Sample(500)}, clear=2500)
     assert sensitivity(both).value is None
-    assert "500 were scored while none was drawn" in sensitivity(both).why_not
+    assert "From 500 of 2,500 clear images none was drawn" in sensitivity(both).why_not
     hardly_any = replace(SAMPLED, samples={**SAMPLED.samples, "0": Sample(20)}, clear=2020)
     assert sensitivity(hardly_any).value is not None
 
