@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def is_slower(self) -> bool:
-        """Whether a median is beyond its margin."""
+        """Return whether a median is beyond its margin."""
         return self.processor > 1 + PROCESSOR_MARGIN or self.time > 1 + TIME_MARGIN
 
 

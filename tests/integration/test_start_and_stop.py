@@ -65,7 +65,7 @@ def test_ctrl_c_stops_all_processes_and_the_next_start_continues(
 
 
 def test_stopped_worker_does_not_finish_a_slow_chunk(make_stack: Callable[..., Stack]) -> None:
-    """What it has not begun loses no attempt: the supervisor would kill a worker that takes long to stop."""
+    """The supervisor kills a worker that takes long to stop, and each image of its chunk would lose an attempt."""
     stack = make_stack(workers=1, lease_s=600.0)
     slow = encoded(draw_phantom(1, width=400).resize((4000, 4000)), "PNG", compress_level=1)
     end = len(slow) - len(png_chunk(b"IEND", b""))
