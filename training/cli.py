@@ -48,7 +48,7 @@ def _print_line(line: str) -> None:
 @click.option(
     "--recipe",
     "recipe_name",
-    default="nightread",
+    default="lungs",
     show_default=True,
     help="Name of a recipe, or path of a .toml file.",
 )

@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     broker_url_file: str = _secret_file("NIGHTREAD_BROKER_URL")
     broker_url: str = _secret("URL of Redis or Valkey; empty: the bundled Valkey.")
     store: str = Field("", description="Folder of the image store; empty: `store` in the data folder.")
-    model: Path = Field(ROOT / "models" / "nightread-0.2.0", description="Folder of the model bundle.")
+    model: Path = Field(ROOT / "models" / "nightread-0.3.0", description="Folder of the model bundle.")
     models: str = Field(
         "",
         description="Folder of further model bundles, which a person may make active; empty: `models` in the data folder.",

@@ -1,6 +1,6 @@
 """The splits: which images are held out, and which ones their network is trained on.
 
-They were fixed before any recipe was compared (docs/training.md, "Towards the next model"), and no result may change them.
+They were fixed before any recipe was compared (docs/training.md, "How nightread-0.3.0 was chosen"), and no result may change them.
 """
 
 from __future__ import annotations
