@@ -150,13 +150,21 @@ class Model:
         return (self.settings.model / FILM).exists()
 
 
-@pytest.fixture(params=[FILM_ALONE, LUNGS_ALONE, FILM])
+@pytest.fixture(scope="module")
+def default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """The default bundle, and the address of its page."""
+    bundle = Settings().model
+    with served(export(bundle, tmp_path_factory.mktemp("default") / "page")) as url:
+        yield bundle, url
+
+
+@pytest.fixture(params=["address", "lungs", "film", "default"])
 def model(request: pytest.FixtureRequest, open_page: OpenPage) -> Model:
-    """Give a model of each preprocessing, and one with a film network, with its page open."""
+    """Give a model of each preprocessing, one with a film network, and the default one, with its page open."""
     page = open_page(expected=RUNTIME_TALK)
-    if request.param == FILM_ALONE:
+    if request.param == "address":
         return Model(SETTINGS, opened(page, request.getfixturevalue("address")))
-    bundle, address = request.getfixturevalue("film" if request.param == FILM else "lungs")
+    bundle, address = request.getfixturevalue(request.param)
     return Model(Settings(model=bundle), opened(page, address))
 
 
