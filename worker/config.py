@@ -8,6 +8,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -28,6 +29,7 @@ from sqlalchemy.exc import ArgumentError
 from worker.errors import WrongSettings
 from worker.folders import Place, conflicts, is_no_database, wrong_kinds
 from worker.keyfile import read_secret
+from worker.session_limits import Limits, SessionLimits
 
 ROOT = Path(__file__).resolve().parent.parent
 # The path of a UNIX socket holds 108 bytes on Linux and 104 on macOS (sockaddr_un.sun_path).
@@ -629,6 +631,14 @@ class Settings(BaseSettings):
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The networks of the nearest proxies; a network may be one address."""
         return _networks(self.proxy_addresses)
+
+    @property
+    def session_limits(self) -> SessionLimits:
+        """How long sessions of browsers may last."""
+        return SessionLimits(
+            Limits(timedelta(seconds=self.session_s), timedelta(seconds=self.session_idle_s)),
+            Limits(timedelta(seconds=self.admin_session_s), timedelta(seconds=self.admin_session_idle_s)),
+        )
 
     @property
     def calling_ae_titles(self) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 
 from flask import g
@@ -13,12 +12,10 @@ from webui import cookies
 from webui.access import bearer
 from webui.access.permissions import Permission, of_roles, of_scopes
 from webui.dependencies import dependencies
-from worker.config import Settings
 from worker.errors import TransientFailure
 from worker.ledger import actors, sign_ins, tokens
 from worker.ledger.roles import Role, Scope, roles_of
 from worker.ledger.session import ledger_time
-from worker.ledger.sign_ins import Limits, SessionLimits
 from worker.ledger.tables import User
 from worker.ledger.tokens import InvalidToken
 from worker.ledger.users import UNNAMED
@@ -106,14 +103,6 @@ def current_if_known() -> Identity:
         return ANONYMOUS
 
 
-def session_limits(settings: Settings) -> SessionLimits:
-    """Return how long sessions may last."""
-    return SessionLimits(
-        Limits(timedelta(seconds=settings.session_s), timedelta(seconds=settings.session_idle_s)),
-        Limits(timedelta(seconds=settings.admin_session_s), timedelta(seconds=settings.admin_session_idle_s)),
-    )
-
-
 def mark_seen() -> None:
     """Record that the session or the token of the request is in use, at most once a minute.
 
@@ -132,7 +121,7 @@ def mark_seen() -> None:
 def _of_session(key: str) -> Identity:
     with dependencies().ledger.reading() as session:
         at = ledger_time(session)
-        browser = sign_ins.find(session, key, session_limits(dependencies().settings), at)
+        browser = sign_ins.find(session, key, dependencies().settings.session_limits, at)
     if browser is None:
         return ANONYMOUS
     g.browser, g.identity_at = browser, at

@@ -29,7 +29,7 @@ def show() -> ResponseReturnValue:
 
 def _page(problem: str | None = None) -> str:
     who = identity.current()
-    limits = identity.session_limits(dependencies().settings)
+    limits = dependencies().settings.session_limits
     with dependencies().ledger.reading() as session:
         user = session.get_one(User, who.user_id)
         sessions = sign_ins.of_user(session, user, limits, ledger_time(session))

@@ -29,7 +29,7 @@ _Change = Callable[[Session, User, datetime], None]
 @needs(Permission.MANAGE)
 def show() -> ResponseReturnValue:
     """List everybody."""
-    limits = identity.session_limits(dependencies().settings)
+    limits = dependencies().settings.session_limits
     with dependencies().ledger.reading() as session:
         at = ledger_time(session)
         rows = [

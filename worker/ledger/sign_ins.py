@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -19,6 +18,7 @@ from worker.ledger import actors, audit, tokens, users
 from worker.ledger.roles import Role, roles_of
 from worker.ledger.tables import BrowserSession, SignInLink, User
 from worker.ledger.users import UserRefused
+from worker.session_limits import SessionLimits
 
 LINK_VALID = timedelta(days=1)
 _KEY_BYTES = 32
@@ -54,30 +54,6 @@ class Failure(StrEnum):
 
 # Ways to sign in that need no second factor.
 SINGLE_FACTOR = frozenset({Method.LINK, Method.PASSPHRASE})
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long a session may last, in all and without use."""
-
-    absolute: timedelta
-    idle: timedelta
-
-    def are_met(self, browser: BrowserSession, at: datetime) -> bool:
-        """Return whether a session is still valid at this time."""
-        return at < browser.started_at + self.absolute and at < browser.seen_at + self.idle
-
-
-@dataclass(frozen=True)
-class SessionLimits:
-    """The limits for everybody, and those for administrators."""
-
-    everybody: Limits
-    administrators: Limits
-
-    def of(self, user: User) -> Limits:
-        """Return the limits of a person."""
-        return self.administrators if Role.ADMINISTRATOR in roles_of(user.roles) else self.everybody
 
 
 def start(
@@ -209,8 +185,14 @@ def _use_up_links(session: Session, user: User, at: datetime) -> None:
 
 
 def _is_valid(browser: BrowserSession, limits: SessionLimits, at: datetime) -> bool:
-    user = browser.user
-    return browser.ended_at is None and user.disabled_at is None and limits.of(user).are_met(browser, at)
+    return browser.ended_at is None and browser.user.disabled_at is None and _is_in_time(browser, limits, at)
+
+
+def _is_in_time(browser: BrowserSession, limits: SessionLimits, at: datetime) -> bool:
+    """Return whether a session has not run out."""
+    is_administrator = Role.ADMINISTRATOR in roles_of(browser.user.roles)
+    of_person = limits.administrators if is_administrator else limits.everybody
+    return of_person.are_met(browser.started_at, browser.seen_at, at)
 
 
 def _end(session: Session, browsers: Collection[BrowserSession], actor: str, at: datetime) -> int:

@@ -14,9 +14,10 @@ from worker.ledger import actors, audit, identities, passphrases, sign_ins, user
 from worker.ledger.comparison import compare
 from worker.ledger.roles import Role, roles_of
 from worker.ledger.session import Ledger
-from worker.ledger.sign_ins import Limits, Method, SessionLimits
+from worker.ledger.sign_ins import Method
 from worker.ledger.tables import AuditEvent, ProviderIdentity, User
 from worker.ledger.users import UserRefused
+from worker.session_limits import Limits, SessionLimits
 
 ISSUER, SUBJECT = "https://id.hospital.example", "248289761001"
 DAY = Limits(timedelta(days=1), timedelta(days=1))

@@ -12,9 +12,10 @@ from tests.filling import AT, known_reader, later
 from worker.ledger import actors, audit, sign_ins, users
 from worker.ledger.roles import Role
 from worker.ledger.session import Ledger
-from worker.ledger.sign_ins import Limits, Method, SessionLimits
+from worker.ledger.sign_ins import Method
 from worker.ledger.tables import AuditEvent, BrowserSession, SignInLink, User
 from worker.ledger.users import UserRefused
+from worker.session_limits import Limits, SessionLimits
 
 DAY = timedelta(days=1)
 LIMITS = SessionLimits(Limits(7 * DAY, DAY), Limits(DAY, DAY / 2))
