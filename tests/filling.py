@@ -23,9 +23,12 @@ from worker.ledger.roles import Role
 from worker.ledger.session import Ledger, ledger_time
 from worker.ledger.states import Lane, Source
 from worker.ledger.tables import Image, User
+from worker.session_limits import Limits, SessionLimits
 
 AT = datetime(2026, 3, 1, 22, 0, tzinfo=UTC)
 RUN = "night-2026-03-01"
+DAY = timedelta(days=1)
+SESSION_LIMITS = SessionLimits(Limits(7 * DAY, DAY), Limits(DAY, DAY / 2))
 NOT_AN_IMAGE = ("not_an_image", "The file is not an image.")
 
 

@@ -130,8 +130,9 @@ def test_start_without_an_administrator_says_what_to_do(tmp_path: Path, kept: st
     assert "/sign-in/" in _way_in(settings, ledger)
 
     def arrive(*roles: Role) -> User:
+        limits = settings.session_limits
         found = identities.arrive(
-            session, "https://idp", "bob", names=("Bob",), roles=set(roles), at=utc_now()
+            session, "https://idp", "bob", names=("Bob",), roles=set(roles), limits=limits, at=utc_now()
         )
         assert found is not None
         return found
@@ -140,7 +141,7 @@ def test_start_without_an_administrator_says_what_to_do(tmp_path: Path, kept: st
         (first,) = users.enabled_with(session, Role.ADMINISTRATOR)
         who = actors.user(arrive(Role.ADMINISTRATOR).id)
         if kept == "disabled":
-            sign_ins.keep_out(session, first, actor=who, at=utc_now())
+            sign_ins.keep_out(session, first, settings.session_limits, actor=who, at=utc_now())
         else:
             users.set_roles(session, first, {Role.READER}, actor=who, at=utc_now())
         arrive(Role.READER)

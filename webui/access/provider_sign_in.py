@@ -81,8 +81,11 @@ def delete_attempt(response: Response) -> Response:
 def _admit(session: Session, person: Person) -> str | Fault:
     """Return the key of a new session, or why there is none. Both are on record when the transaction ends."""
     at = ledger_time(session)
-    roles = groups.roles(dependencies().settings, person.groups)
-    user = identities.arrive(session, person.issuer, person.subject, names=person.names, roles=roles, at=at)
+    settings = dependencies().settings
+    roles, limits = groups.roles(settings, person.groups), settings.session_limits
+    user = identities.arrive(
+        session, person.issuer, person.subject, names=person.names, roles=roles, limits=limits, at=at
+    )
     if user is not None and user.disabled_at is None and roles:
         return start_session(session, user, Method.PROVIDER, at)
     fault = Fault.DISABLED if user is not None and user.disabled_at is not None else Fault.NO_ROLE

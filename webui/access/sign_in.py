@@ -17,12 +17,23 @@ from worker.ledger.tables import User
 
 def start_session(session: Session, user: User, method: Method, at: datetime) -> str:
     """Start a session for this browser, end the one that it has, and return the key for `set_cookie`."""
-    who = identity.current()
-    if who.user_id is not None and who.session_id is not None:
-        actor = actors.user(who.user_id)
-        sign_ins.end(session, who.session_id, user_id=who.user_id, actor=actor, at=at)
+    end_this_session(session, at)
     address, browser = request.remote_addr or "", request.user_agent.string
     return sign_ins.start(session, user, method, address=address, browser=browser, at=at)[1]
+
+
+def end_this_session(session: Session, at: datetime) -> None:
+    """End the session of this browser, if it has one."""
+    who, limits = identity.current(), dependencies().settings.session_limits
+    if who.user_id is not None and who.session_id is not None:
+        actor = actors.user(who.user_id)
+        sign_ins.end(session, who.session_id, limits, user_id=who.user_id, actor=actor, at=at)
+
+
+def end_other_sessions(session: Session, user: User, at: datetime) -> None:
+    """End all sessions and links of the person who asks, but the session of this browser."""
+    who, limits = identity.current(), dependencies().settings.session_limits
+    sign_ins.end_all(session, user, limits, actor=who.actor, at=at, but=who.session_id)
 
 
 def signed_in(target: str, user_id: int, key: str) -> Response:

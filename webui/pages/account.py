@@ -9,6 +9,7 @@ from webui import theme
 from webui.access import identity, passkeys, passphrase_sign_in
 from webui.access.passphrase_sign_in import NotSignedIn
 from webui.access.permissions import Permission, needs
+from webui.access.sign_in import end_other_sessions
 from webui.dependencies import dependencies
 from webui.parameters import bad_request_on_value_error, local_path
 from worker.ledger import actors, passphrases, second_factors, sign_ins, users
@@ -85,7 +86,7 @@ def set_passphrase() -> ResponseReturnValue:
         if user.passphrase_hash != change.earlier_hash:
             abort(409, "Your passphrase was changed at the same time. Nothing was changed here.")
         passphrases.set_hash(session, user, change.new_hash, actor=who.actor, at=at)
-        sign_ins.end_all(session, user, actor=who.actor, at=at, but=who.session_id)
+        end_other_sessions(session, user, at)
     flash("Your passphrase was set. Your other sessions ended.")
     return redirect(url_for("account.show"), 303)
 
@@ -97,9 +98,10 @@ def end_session(session_id: int) -> ResponseReturnValue:
     who = identity.current()
     if who.user_id is None:
         abort(404)
+    limits = dependencies().settings.session_limits
     with dependencies().ledger.transaction() as session:
         at, actor = ledger_time(session), actors.user(who.user_id)
-        if not sign_ins.end(session, session_id, user_id=who.user_id, actor=actor, at=at):
+        if not sign_ins.end(session, session_id, limits, user_id=who.user_id, actor=actor, at=at):
             abort(404, "You have no such session.")
     flash("The session was ended.")
     return redirect(url_for("account.show"), 303)

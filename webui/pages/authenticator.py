@@ -9,6 +9,7 @@ from markupsafe import Markup
 from webui.access import identity, passphrase_sign_in, totp
 from webui.access.passphrase_sign_in import NotSignedIn
 from webui.access.permissions import Permission, needs
+from webui.access.sign_in import end_other_sessions
 from webui.dependencies import dependencies
 from worker.ledger import second_factors, sign_ins
 from worker.ledger.session import ledger_time
@@ -46,7 +47,7 @@ def confirm() -> ResponseReturnValue:
                 secret, "This code is wrong. Look whether the time of both devices is right."
             ), 400
         codes = second_factors.add_totp(session, user, totp.encrypted(secret), step, actor=who.actor, at=at)
-        sign_ins.end_all(session, user, actor=who.actor, at=at, but=who.session_id)
+        end_other_sessions(session, user, at)
         if who.session_id is not None:
             sign_ins.strengthen(session, who.session_id, Method.TOTP)
     return render_template("recovery_codes.html", codes=codes)
@@ -64,7 +65,7 @@ def remove() -> ResponseReturnValue:
     with dependencies().ledger.transaction() as session:
         user, at = session.get_one(User, user_id), ledger_time(session)
         second_factors.remove_totp(session, user, actor=who.actor, at=at)
-        sign_ins.end_all(session, user, actor=who.actor, at=at, but=who.session_id)
+        end_other_sessions(session, user, at)
     flash("The authenticator app was removed. Your other sessions ended.")
     return redirect(url_for("account.show"), 303)
 

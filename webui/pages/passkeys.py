@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from webui.access import identity, passkeys, passphrase_sign_in, second_step
 from webui.access.passphrase_sign_in import NotSignedIn
 from webui.access.permissions import Permission, needs
-from webui.access.sign_in import give_session, start_session
+from webui.access.sign_in import end_other_sessions, give_session, start_session
 from webui.dependencies import dependencies
 from webui.formatting import as_sentence
 from webui.parameters import json_object, local_path
@@ -83,7 +83,7 @@ def add() -> ResponseReturnValue:
                 actor=who.actor,
                 at=at,
             )
-            sign_ins.end_all(session, user, actor=who.actor, at=at, but=who.session_id)
+            end_other_sessions(session, user, at)
             if who.session_id is not None:
                 sign_ins.strengthen(session, who.session_id, Method.PASSKEY)
     except NotSignedIn as refusal:
@@ -110,7 +110,7 @@ def remove(passkey_id: int) -> ResponseReturnValue:
             abort(404, "You have no such passkey.")
         user, at = session.get_one(User, user_id), ledger_time(session)
         second_factors.remove_passkey(session, passkey, actor=who.actor, at=at)
-        sign_ins.end_all(session, user, actor=who.actor, at=at, but=who.session_id)
+        end_other_sessions(session, user, at)
     flash("The passkey was removed. Your other sessions ended.")
     return redirect(url_for("account.show"), 303)
 

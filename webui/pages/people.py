@@ -73,7 +73,8 @@ def reset(user_id: int) -> ResponseReturnValue:
         abort(409, "Change how you sign in yourself on the page Account.")
     with bad_request_on_value_error(), dependencies().ledger.transaction() as session:
         user, at = _user(session, user_id), ledger_time(session)
-        key = sign_in_reset.reset(session, user, actor=who.actor, at=at)
+        limits = dependencies().settings.session_limits
+        key = sign_in_reset.reset(session, user, limits, actor=who.actor, at=at)
     return _link_page(user, key)
 
 
@@ -93,8 +94,10 @@ def set_roles(user_id: int) -> ResponseReturnValue:
 @needs(Permission.MANAGE)
 def disable(user_id: int) -> ResponseReturnValue:
     """Keep a person out, and end all their sessions and tokens."""
-    actor = identity.current().actor
-    return _change(user_id, lambda session, user, at: sign_ins.keep_out(session, user, actor=actor, at=at))
+    actor, limits = identity.current().actor, dependencies().settings.session_limits
+    return _change(
+        user_id, lambda session, user, at: sign_ins.keep_out(session, user, limits, actor=actor, at=at)
+    )
 
 
 @pages.post("/people/<id:user_id>/enable")
@@ -109,10 +112,10 @@ def enable(user_id: int) -> ResponseReturnValue:
 @needs(Permission.MANAGE)
 def end_sessions(user_id: int) -> ResponseReturnValue:
     """End all sessions of a person."""
-    actor = identity.current().actor
+    actor, limits = identity.current().actor, dependencies().settings.session_limits
 
     def end(session: Session, user: User, at: datetime) -> None:
-        sign_ins.end_all(session, user, actor=actor, at=at)
+        sign_ins.end_all(session, user, limits, actor=actor, at=at)
 
     return _change(user_id, end)
 
@@ -121,10 +124,10 @@ def end_sessions(user_id: int) -> ResponseReturnValue:
 @needs(Permission.MANAGE)
 def end_session(user_id: int, session_id: int) -> ResponseReturnValue:
     """End one session of a person."""
-    actor = identity.current().actor
+    actor, limits = identity.current().actor, dependencies().settings.session_limits
 
     def end(session: Session, user: User, at: datetime) -> None:
-        if not sign_ins.end(session, session_id, user_id=user.id, actor=actor, at=at):
+        if not sign_ins.end(session, session_id, limits, user_id=user.id, actor=actor, at=at):
             abort(404, "This person has no such session, or it has ended.")
 
     answer = _change(user_id, end)

@@ -12,10 +12,10 @@ from webui.access import identity, passkeys, passphrase_sign_in, second_step, si
 from webui.access.on_record import is_prefetch
 from webui.access.passphrase_sign_in import NotSignedIn
 from webui.access.permissions import Permission, needs
-from webui.access.sign_in import delete_cookie, signed_in, start_session
+from webui.access.sign_in import delete_cookie, end_this_session, signed_in, start_session
 from webui.dependencies import dependencies
 from webui.parameters import local_path
-from worker.ledger import actors, second_factors, sign_ins
+from worker.ledger import second_factors, sign_ins
 from worker.ledger.session import ledger_time
 from worker.ledger.sign_ins import Failure, Method
 from worker.ledger.tables import SignInLink
@@ -89,11 +89,9 @@ def use_link(key: str) -> ResponseReturnValue:
 @needs(Permission.SIGNED_IN)
 def sign_out() -> ResponseReturnValue:
     """End the session of this browser."""
-    who = identity.current()
-    if who.user_id is not None and who.session_id is not None:
+    if identity.current().session_id is not None:
         with dependencies().ledger.transaction() as session:
-            at, actor = ledger_time(session), actors.user(who.user_id)
-            sign_ins.end(session, who.session_id, user_id=who.user_id, actor=actor, at=at)
+            end_this_session(session, ledger_time(session))
     return delete_cookie(_see(url_for("sign_in.show")))
 
 

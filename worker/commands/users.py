@@ -36,7 +36,9 @@ def reset(settings: Settings, name: str) -> str:
     """Take from a person every way to sign in, and return a new link. Raises LookupError for an unknown name, UserRefused."""
     with open_ledger(settings.database).transaction() as session:
         at, actor = ledger_time(session), actors.operating_system_user()
-        key = sign_in_reset.reset(session, users.find(session, name), actor=actor, at=at)
+        key = sign_in_reset.reset(
+            session, users.find(session, name), settings.session_limits, actor=actor, at=at
+        )
         return _address(settings, key)
 
 
@@ -57,7 +59,7 @@ def set_passphrase(settings: Settings, name: str, passphrase: str) -> None:
         at, actor = ledger_time(session), actors.operating_system_user()
         user = users.find(session, name)
         passphrases.set_hash(session, user, passphrase_hash, actor=actor, at=at)
-        sign_ins.end_all(session, user, actor=actor, at=at)
+        sign_ins.end_all(session, user, settings.session_limits, actor=actor, at=at)
 
 
 def set_roles(settings: Settings, name: str, roles: Collection[Role]) -> None:
@@ -71,7 +73,7 @@ def disable(settings: Settings, name: str) -> None:
     """Keep a person out and end their sessions and tokens. Raises LookupError for an unknown name, UserRefused."""
     with open_ledger(settings.database).transaction() as session:
         at, actor = ledger_time(session), actors.operating_system_user()
-        sign_ins.keep_out(session, users.find(session, name), actor=actor, at=at)
+        sign_ins.keep_out(session, users.find(session, name), settings.session_limits, actor=actor, at=at)
 
 
 def enable(settings: Settings, name: str) -> None:

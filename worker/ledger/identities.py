@@ -17,6 +17,7 @@ from worker.ledger.roles import Role
 from worker.ledger.seals import new_salt, seal
 from worker.ledger.tables import ProviderIdentity, User
 from worker.ledger.users import UserRefused
+from worker.session_limits import SessionLimits
 
 # The name of somebody whose service gives none that can be used.
 _NO_NAME = "Colleague"
@@ -31,6 +32,7 @@ def arrive(
     *,
     names: Sequence[str],
     roles: Collection[Role],
+    limits: SessionLimits,
     at: datetime,
 ) -> User | None:
     """Return the person with this identity, with exactly these roles. Add them if they are new and have a role.
@@ -43,6 +45,7 @@ def arrive(
         subject: the person's key at the service.
         names: names of the person, the best first. They count only for somebody new.
         roles: what the person's groups give.
+        limits: how long sessions may last.
         at: the present time.
 
     Returns:
@@ -53,9 +56,10 @@ def arrive(
     if identity is None:
         return _add(session, issuer, subject, names, roles, at) if roles else None
     user = session.get_one(User, identity.user_id)
-    users.take_over_roles(session, user, roles, at=at)
     if not roles:
-        sign_ins.end_all(session, user, actor=actors.PROGRAM, at=at)
+        # Before the roles are taken away: an administrator's sessions run out sooner.
+        sign_ins.end_all(session, user, limits, actor=actors.PROGRAM, at=at)
+    users.take_over_roles(session, user, roles, at=at)
     return user
 
 

@@ -121,27 +121,31 @@ def of_user(session: Session, user: User, limits: SessionLimits, at: datetime) -
     return [row for row in session.scalars(newest_first) if _is_valid(row, limits, at)]
 
 
-def end(session: Session, session_id: int, *, user_id: int, actor: str, at: datetime) -> bool:
-    """End one session of a person. Return whether it had not ended."""
+def end(
+    session: Session, session_id: int, limits: SessionLimits, *, user_id: int, actor: str, at: datetime
+) -> bool:
+    """End one session of a person. Return whether it was valid."""
     audit.lock(session)
     chosen = _open_sessions(user_id).where(BrowserSession.id == session_id)
-    return _end(session, list(session.scalars(chosen)), actor, at) > 0
+    return _end(session, list(session.scalars(chosen)), limits, actor, at) > 0
 
 
-def end_all(session: Session, user: User, *, actor: str, at: datetime, but: int | None = None) -> int:
-    """End all sessions and links of a person, but one session. Return how many sessions had not ended."""
+def end_all(
+    session: Session, user: User, limits: SessionLimits, *, actor: str, at: datetime, but: int | None = None
+) -> int:
+    """End all sessions and links of a person, but one session. Return how many sessions were valid."""
     audit.lock(session)
     _use_up_links(session, user, at)
     chosen = _open_sessions(user.id)
     if but is not None:
         chosen = chosen.where(BrowserSession.id != but)
-    return _end(session, list(session.scalars(chosen.order_by(BrowserSession.id))), actor, at)
+    return _end(session, list(session.scalars(chosen.order_by(BrowserSession.id))), limits, actor, at)
 
 
-def keep_out(session: Session, user: User, *, actor: str, at: datetime) -> None:
+def keep_out(session: Session, user: User, limits: SessionLimits, *, actor: str, at: datetime) -> None:
     """Disable a person, and end their sessions, links and tokens. Raises UserRefused: see `users.disable`."""
     users.disable(session, user, actor=actor, at=at)
-    end_all(session, user, actor=actor, at=at)
+    end_all(session, user, limits, actor=actor, at=at)
     tokens.revoke_all(session, user.id, actor=actor, at=at)
 
 
@@ -195,12 +199,17 @@ def _is_in_time(browser: BrowserSession, limits: SessionLimits, at: datetime) ->
     return of_person.are_met(browser.started_at, browser.seen_at, at)
 
 
-def _end(session: Session, browsers: Collection[BrowserSession], actor: str, at: datetime) -> int:
+def _end(
+    session: Session, browsers: Collection[BrowserSession], limits: SessionLimits, actor: str, at: datetime
+) -> int:
+    """End sessions. One that has run out had ended: it gets no event, but cannot become valid under longer limits."""
+    valid = [browser for browser in browsers if _is_in_time(browser, limits, at)]
     for browser in browsers:
         browser.ended_at = at
+    for browser in valid:
         kind = "signed_out" if actor == actors.user(browser.user_id) else "session_ended"
         _record(session, kind, browser, actor, at)
-    return len(browsers)
+    return len(valid)
 
 
 def _record(

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
+from tests.filling import SESSION_LIMITS
 from tests.integration.webui.night import Night
 from tests.integration.webui.test_passphrases import (
     OWN,
@@ -402,7 +403,15 @@ def test_passkey_of_another_person_cannot_be_removed(app: Flask, night: Night, a
 def test_person_of_the_sign_in_service_adds_no_factor_here(app: Flask, night: Night) -> None:
     with night.ledger.transaction() as session:
         at = ledger_time(session)
-        eva = identities.arrive(session, "https://id.example", "7", names=["Eva"], roles={Role.READER}, at=at)
+        eva = identities.arrive(
+            session,
+            "https://id.example",
+            "7",
+            names=["Eva"],
+            roles={Role.READER},
+            limits=SESSION_LIMITS,
+            at=at,
+        )
         assert eva is not None
         key = sign_ins.start(session, eva, Method.PROVIDER, address="", browser="", at=at)[1]
     browser = app.test_client()

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from tests.filling import (
     AT,
     NOT_AN_IMAGE,
+    SESSION_LIMITS,
     arrival,
     assert_consistent,
     drawn,
@@ -185,7 +186,15 @@ def night(ledger: Ledger) -> Ledger:
     _add_shadow(ledger)
     _add_calibration(ledger)
     with ledger.transaction() as session:
-        identities.arrive(session, "https://id.example", "7", names=["Eva"], roles={Role.READER}, at=AT)
+        identities.arrive(
+            session,
+            "https://id.example",
+            "7",
+            names=["Eva"],
+            roles={Role.READER},
+            limits=SESSION_LIMITS,
+            at=AT,
+        )
     _add_second_factors(ledger)
     return ledger
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime
 
 import pytest
 from sqlalchemy import func, select, update
 
-from tests.filling import AT, later
+from tests.filling import AT, DAY, SESSION_LIMITS, later
 from worker.ledger import actors, audit, identities, passphrases, sign_ins, users
 from worker.ledger.comparison import compare
 from worker.ledger.roles import Role, roles_of
@@ -17,11 +17,8 @@ from worker.ledger.session import Ledger
 from worker.ledger.sign_ins import Method
 from worker.ledger.tables import AuditEvent, ProviderIdentity, User
 from worker.ledger.users import UserRefused
-from worker.session_limits import Limits, SessionLimits
 
 ISSUER, SUBJECT = "https://id.hospital.example", "248289761001"
-DAY = Limits(timedelta(days=1), timedelta(days=1))
-LIMITS = SessionLimits(DAY, DAY)
 
 
 def arrive(
@@ -31,9 +28,12 @@ def arrive(
     issuer: str = ISSUER,
     names: tuple[str, ...] = ("Ada Night",),
     roles: Collection[Role] = (Role.READER,),
+    at: datetime = AT,
 ) -> User | None:
     with ledger.transaction() as session:
-        return identities.arrive(session, issuer, subject, names=names, roles=roles, at=AT)
+        return identities.arrive(
+            session, issuer, subject, names=names, roles=roles, limits=SESSION_LIMITS, at=at
+        )
 
 
 def known(person: User | None) -> User:
@@ -98,8 +98,19 @@ def test_person_without_a_group_loses_roles_and_sessions(ledger: Ledger) -> None
         link = sign_ins.make_link(session, person, actor="os:0", at=AT)
     assert roles_of(known(arrive(ledger, roles=())).roles) == frozenset()
     with ledger.reading() as session:
-        assert sign_ins.find(session, key, LIMITS, AT) is None
+        assert sign_ins.find(session, key, SESSION_LIMITS, AT) is None
         assert sign_ins.find_link(session, link, AT) is None
+
+
+def test_session_of_an_administrator_that_ran_out_ends_without_an_event(ledger: Ledger) -> None:
+    person = known(arrive(ledger, roles={Role.ADMINISTRATOR}))
+    with ledger.transaction() as session:
+        sign_ins.start(
+            session, session.get_one(User, person.id), Method.PROVIDER, address="", browser="", at=AT
+        )
+    arrive(ledger, roles=(), at=AT + DAY / 2)
+    with ledger.reading() as session:
+        assert not session.scalars(select(AuditEvent).where(AuditEvent.kind == "session_ended")).all()
 
 
 def test_disabled_person_stays_disabled(ledger: Ledger) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from tests.filling import AT, known_reader, later
-from worker.ledger import actors, audit, sign_ins, users
+from tests.filling import AT, DAY, SESSION_LIMITS, known_reader, later
+from worker.ledger import actors, audit, sign_in_reset, sign_ins, users
 from worker.ledger.roles import Role
 from worker.ledger.session import Ledger
 from worker.ledger.sign_ins import Method
@@ -17,8 +20,7 @@ from worker.ledger.tables import AuditEvent, BrowserSession, SignInLink, User
 from worker.ledger.users import UserRefused
 from worker.session_limits import Limits, SessionLimits
 
-DAY = timedelta(days=1)
-LIMITS = SessionLimits(Limits(7 * DAY, DAY), Limits(DAY, DAY / 2))
+ADMINISTRATOR = "user:9"
 
 
 def started(ledger: Ledger, user_id: int, browser: str = "Firefox") -> str:
@@ -29,7 +31,7 @@ def started(ledger: Ledger, user_id: int, browser: str = "Firefox") -> str:
 
 def found(ledger: Ledger, key: str, at: timedelta = timedelta()) -> BrowserSession | None:
     with ledger.reading() as session:
-        return sign_ins.find(session, key, LIMITS, AT + at)
+        return sign_ins.find(session, key, SESSION_LIMITS, AT + at)
 
 
 def test_session_is_found_by_its_key_only(ledger: Ledger) -> None:
@@ -114,10 +116,50 @@ def test_disabling_ends_every_session_and_link(ledger: Ledger) -> None:
     with ledger.transaction() as session:
         user = session.get_one(User, ada)
         link = sign_ins.make_link(session, user, actor=actors.PROGRAM, at=AT)
-        sign_ins.keep_out(session, user, actor="user:9", at=AT)
+        sign_ins.keep_out(session, user, SESSION_LIMITS, actor="user:9", at=AT)
         with pytest.raises(UserRefused, match="this person is disabled"):
             sign_ins.make_link(session, user, actor="user:9", at=AT)
         users.enable(session, user, actor="user:9", at=AT)
     assert [found(ledger, key) for key in keys] == [None, None], "enabling starts no session again"
     with ledger.reading() as session:
         assert sign_ins.find_link(session, link, AT) is None
+
+
+def end_one_by_one(session: Session, user: User, at: datetime) -> None:
+    ended = [
+        sign_ins.end(session, number, SESSION_LIMITS, user_id=user.id, actor=ADMINISTRATOR, at=at)
+        for number in (1, 2)
+    ]
+    assert ended == [False, True]
+
+
+def end_all(session: Session, user: User, at: datetime) -> None:
+    assert sign_ins.end_all(session, user, SESSION_LIMITS, actor=ADMINISTRATOR, at=at) == 1
+
+
+def keep_out(session: Session, user: User, at: datetime) -> None:
+    sign_ins.keep_out(session, user, SESSION_LIMITS, actor=ADMINISTRATOR, at=at)
+    users.enable(session, user, actor=ADMINISTRATOR, at=at)
+
+
+def reset(session: Session, user: User, at: datetime) -> None:
+    sign_in_reset.reset(session, user, SESSION_LIMITS, actor=ADMINISTRATOR, at=at)
+
+
+@pytest.mark.parametrize("ending", [end_one_by_one, end_all, keep_out, reset])
+def test_session_that_ran_out_is_not_recorded_as_ended_now(
+    ledger: Ledger, ending: Callable[[Session, User, datetime], None]
+) -> None:
+    ada, at = known_reader(ledger), AT + 2 * DAY
+    ran_out = started(ledger, ada)
+    with ledger.transaction() as session:
+        user = session.get_one(User, ada)
+        sign_ins.start(session, user, Method.LINK, address="::1", browser="Firefox", at=at)
+    with ledger.transaction() as session:
+        ending(session, session.get_one(User, ada), at)
+    with ledger.reading() as session:
+        ended = session.scalars(select(AuditEvent.payload).where(AuditEvent.kind == "session_ended"))
+        assert [json.loads(payload)["session"] for payload in ended] == [2]
+        longer = Limits(90 * DAY, 90 * DAY)
+        limits = SessionLimits(longer, longer)
+        assert sign_ins.find(session, ran_out, limits, at) is None, "longer limits start no session again"
