@@ -153,7 +153,9 @@ def test_interval_of_the_card_is_like_the_bootstrap_over_its_patients(
     assert found.most is not None
     assert found.low is not None
     assert found.high is not None
-    assert found.low < found.least <= measured[metric] <= found.most < found.high
+    # The curves on a card have four decimals.
+    assert found.low < found.least <= measured[metric] + 5e-5
+    assert measured[metric] - 5e-5 <= found.most < found.high
     assert [found.low, found.high] == pytest.approx(measured[f"{metric}_ci"], abs=0.02)
     assert found.high - found.low > 0.9 * (measured[f"{metric}_ci"][1] - measured[f"{metric}_ci"][0])
 
