@@ -9,7 +9,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +23,12 @@ from tests.bundles import WHOLE_FILMS
 from tests.conftest import TEST_DATA
 from training.export.litert import to_float
 from training.export.onnx import facts_of, to_onnx
-from training.export.release import reference
+from training.export.release import film_reference, reference
+from worker.card.identity import FILM, NETWORK
 from worker.config import Settings
-from worker.inference.admission import Admission
+from worker.inference.admission import Admission, Admitted, score_admitted
 from worker.inference.bundle import load_bundle
-from worker.inference.classifier import Classifier
+from worker.inference.classifier import Classifier, scores_of
 from worker.inference.exposure import normalise
 from worker.inference.preprocess import to_model_input
 from worker.inference.runtime import LiteRtRuntime, TensorFlowRuntime
@@ -47,6 +48,16 @@ CLOSE = 1.0
 MOVED = {"phantoms": 0.03, "originals": 0.01}
 
 Inputs = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network in two float formats, some inputs, and the evidence of its reference for them."""
+
+    tflite: bytes
+    onnx: bytes
+    inputs: Inputs
+    evidence: NDArray[np.float32]
 
 
 def drawn(count: int, width: int, height: int) -> list[bytes]:
@@ -73,10 +84,16 @@ def files(kind: str) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def inputs(files: list[bytes]) -> Inputs:
-    """Return the model inputs as the worker computes them."""
+def images(files: list[bytes]) -> list[Admitted]:
+    """Return the images as the worker gives them to the networks."""
     admission = Admission(BUNDLE)
-    return np.stack([admission.admit(data).model_input for data in files])
+    return [admission.admit(data) for data in files]
+
+
+@pytest.fixture(scope="module")
+def inputs(images: list[Admitted]) -> Inputs:
+    """Return the inputs of `model.tflite`."""
+    return np.stack([image.model_input for image in images])
 
 
 def decoded(data: bytes, smallest: int | None) -> tuple[Inputs, float]:
@@ -132,9 +149,9 @@ def test_decoder_scaling_hardly_changes_the_scores(kind: str, files: list[bytes]
     assert moved.max() < 0.1
 
 
-def test_served_network_matches_its_reference(kind: str, inputs: Inputs) -> None:
-    served = Classifier(BUNDLE).predict_batch(inputs)
-    exact = Classifier(BUNDLE, "tensorflow").predict_batch(inputs)
+def test_served_model_matches_its_reference(kind: str, images: list[Admitted]) -> None:
+    served = score_admitted(Classifier(BUNDLE), images)
+    exact = score_admitted(Classifier(BUNDLE, "tensorflow"), images)
     moved = np.abs(served.p_pneumonia - exact.p_pneumonia)
     assert moved.mean() < MOVED[kind]
     assert moved.max() < 0.1
@@ -145,41 +162,50 @@ def test_served_network_matches_its_reference(kind: str, inputs: Inputs) -> None
     assert np.mean(same) >= 0.95
 
 
-def test_int8_scores_are_as_fine_as_float_scores(inputs: Inputs) -> None:
+def test_int8_scores_are_as_fine_as_float_scores(images: list[Admitted]) -> None:
     """A logit has 256 levels at each place; their mean over the places has many more."""
-    served = Classifier(BUNDLE).predict_batch(inputs).p_pneumonia
-    exact = Classifier(BUNDLE, "tensorflow").predict_batch(inputs).p_pneumonia
+    served = score_admitted(Classifier(BUNDLE), images).p_pneumonia
+    exact = score_admitted(Classifier(BUNDLE, "tensorflow"), images).p_pneumonia
     assert len(np.unique(served)) == len(np.unique(exact))
 
 
-@pytest.fixture(scope="module")
-def exported() -> dict[str, bytes]:
-    """Export the shipped reference to the formats that are not in the bundle."""
-    model = reference(BUNDLE)
-    return {"float": to_float(model), "onnx": to_onnx(model, BUNDLE.temperature, facts_of(BUNDLE))}
+@pytest.fixture(scope="module", params=[NETWORK, FILM])
+def exported(request: pytest.FixtureRequest, images: list[Admitted]) -> Exported:
+    """Export each reference of the default model to the formats that are not in the bundle."""
+    film = request.param == FILM
+    model, path = reference(BUNDLE), BUNDLE.file("tensorflow")
+    if film:
+        model, path = film_reference(BUNDLE), BUNDLE.film_file("tensorflow")
+    assert model is not None
+    assert path is not None
+    inputs = np.stack([image.film if film else image.model_input for image in images[:8]])
+    return Exported(
+        to_float(model),
+        to_onnx(model, BUNDLE.temperature, facts_of(BUNDLE, film=film)),
+        inputs,
+        TensorFlowRuntime(path).run(inputs),
+    )
 
 
 @pytest.mark.parametrize("form", ["float", "onnx"])
-def test_float_formats_match_the_reference(form: str, exported: dict[str, bytes], inputs: Inputs) -> None:
-    some = inputs[:8]
-    exact = TensorFlowRuntime(BUNDLE.file("tensorflow")).run(some)
+def test_float_formats_match_the_reference(form: str, exported: Exported) -> None:
+    some, exact = exported.inputs, exported.evidence
     if form == "onnx":
-        session = onnxruntime.InferenceSession(exported[form], providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(exported.onnx, providers=["CPUExecutionProvider"])
         evidence, probabilities = session.run(["evidence", "probabilities"], {"grey": some})
-        once = replace(BUNDLE, second_look=None)  # What one run of the graph can know.
-        scores = Classifier(once, "tensorflow").predict_batch(some)
+        scores = scores_of(exact, BUNDLE.temperature)
         assert np.abs(probabilities - scores.probabilities).max() < 1e-5
     else:
-        run = Interpreter(model_content=exported[form], num_threads=1).get_signature_runner()
+        run = Interpreter(model_content=exported.tflite, num_threads=1).get_signature_runner()
         evidence = np.stack([run(grey=each[np.newaxis, ..., np.newaxis])["evidence"][0] for each in some])
     assert np.abs(evidence - exact).max() < 1e-4
 
 
-def test_single_image_scores_as_in_a_batch(inputs: Inputs) -> None:
+def test_single_image_scores_as_in_a_batch(images: list[Admitted]) -> None:
     classifier = Classifier(BUNDLE)
-    batch = classifier.predict_batch(inputs)
-    for place in (0, 3, len(inputs) - 1):
-        alone = classifier.predict_batch(inputs[place : place + 1])
+    batch = score_admitted(classifier, images)
+    for place in (0, 3, len(images) - 1):
+        alone = score_admitted(classifier, images[place : place + 1])
         assert alone.probabilities.tobytes() == batch.probabilities[place].tobytes()
         assert alone.activation.tobytes() == batch.activation[place].tobytes()
 
