@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker.card.at_threshold import at_threshold
 from worker.card.reading import Point
+from worker.card.schema import Card
+from worker.card.text import title
 
 IMAGES = 1_000
 DEFAULT_PREVALENCE_PER_CENT = 10.0
@@ -47,6 +50,45 @@ def expected_counts(point: Point, prevalence: float) -> ExpectedCounts | None:
         true_negatives=IMAGES - with_pneumonia - false_positives,
         precision=_share(true_positive_share, false_positive_share),
         false_omission_rate=_share(prevalence - true_positive_share, 1 - prevalence - false_positive_share),
+    )
+
+
+@dataclass(frozen=True)
+class ExpectedClear:
+    """How many of 1,000 images are clear, so that no queue shows them: the least and the most by a curve of the card.
+
+    Attributes:
+        curve: title of the set of images that the curve was made from.
+        with_pneumonia, sick: clear images with pneumonia, and all images with pneumonia.
+        without_pneumonia, well: the same without pneumonia.
+    """
+
+    curve: str
+    with_pneumonia: tuple[int, int]
+    sick: int
+    without_pneumonia: tuple[int, int]
+    well: int
+
+
+def expected_clear(card: Card, band_low: float, prevalence: float) -> ExpectedClear | None:
+    """Apply the card's first curve to the lower end of a band; None if no curve states its thresholds.
+
+    Args:
+        card: of the model.
+        band_low: the score below which images are clear.
+        prevalence: the share of images with pneumonia, 0..1.
+    """
+    curves = at_threshold(card, band_low, prevalence)
+    if not curves:
+        return None
+    found, sick = curves[0], round(IMAGES * prevalence)
+    not_clear, clear, well = found.sensitivity.ends, found.specificity.ends, IMAGES - sick
+    return ExpectedClear(
+        title(found.name),
+        (sick - round(sick * not_clear[1]), sick - round(sick * not_clear[0])),
+        sick,
+        (round(well * clear[0]), round(well * clear[1])),
+        well,
     )
 
 

@@ -173,9 +173,8 @@ def test_int8_scores_are_as_fine_as_float_scores(images: list[Admitted]) -> None
 def exported(request: pytest.FixtureRequest, images: list[Admitted]) -> Exported:
     """Export each reference of the default model to the formats that are not in the bundle."""
     film = request.param == FILM
-    model, path = reference(BUNDLE), BUNDLE.file("tensorflow")
-    if film:
-        model, path = film_reference(BUNDLE), BUNDLE.film_file("tensorflow")
+    model = film_reference(BUNDLE) if film else reference(BUNDLE)
+    path = BUNDLE.film_file("tensorflow") if film else BUNDLE.file("tensorflow")
     assert model is not None
     assert path is not None
     inputs = np.stack([image.film if film else image.model_input for image in images[:8]])

@@ -15,7 +15,7 @@ from webui.access.permissions import Permission, needs
 from webui.actions import MAX_REASON, cleaned_text
 from webui.charts import charts
 from webui.dependencies import dependencies
-from webui.expected_counts import expected_counts, prevalence_per_cent
+from webui.expected_counts import expected_clear, expected_counts, prevalence_per_cent
 from webui.parameters import bad_request_on_value_error
 from worker.card.identity import is_shipped
 from worker.card.reading import (
@@ -269,6 +269,7 @@ def _page(
         points=points,
         in_force=in_force,
         expected_in_force=expected_counts(in_force, prevalence / 100) if in_force else None,
+        clear_in_force=expected_clear(card, in_force.band_low, prevalence / 100) if in_force else None,
         prevalence=prevalence,
         expectations=[(point, expected_counts(point, prevalence / 100)) for point in points],
         spreads=spreads(card),

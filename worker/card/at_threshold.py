@@ -18,6 +18,11 @@ class Range:
     low: float | None
     high: float | None
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The bounds as numbers: what is undefined may be anything."""
+        return 0.0 if self.low is None else self.low, 1.0 if self.high is None else self.high
+
 
 @dataclass(frozen=True)
 class AtThreshold:

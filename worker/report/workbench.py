@@ -200,7 +200,7 @@ class _Rate:
         """Return the interval with this quantile of the normal distribution."""
         if self.independent is None:
             return None
-        total, (least, most) = max(1, math.floor(self.independent)), _ends(self.between)
+        total, (least, most) = max(1, math.floor(self.independent)), self.between.ends
         return wilson(math.floor(least * total), total, z)[0], wilson(math.ceil(most * total), total, z)[1]
 
 
@@ -219,7 +219,7 @@ def _of_rate(rate: _Rate) -> Figure:
 
 def _predictive(found: _Rate, spared: _Rate, prevalence: float) -> Figure:
     """Return a predictive value by Bayes' rule. Both rates have intervals of 97.5 %, so both hold in 95 of 100 sets."""
-    least, most = _bayes_of(_ends(found.between), _ends(spared.between), prevalence)
+    least, most = _bayes_of(found.between.ends, spared.between.ends, prevalence)
     if least is None or most is None:
         return Figure(why_not=_NO_POSITIVES)
     of_found, of_spared = found.interval(_Z_OF_TWO), spared.interval(_Z_OF_TWO)
@@ -248,7 +248,7 @@ def _mixed(
     def mix(one: float, other: float) -> float:
         return prevalence * one + (1 - prevalence) * other
 
-    least, most = map(mix, _ends(sick), _ends(well))
+    least, most = map(mix, sick.ends, well.ends)
     of_sick, of_well = _Rate(sick, with_sick).interval(_Z_OF_TWO), _Rate(well, with_well).interval(_Z_OF_TWO)
     if of_sick is None or of_well is None:
         return Figure(least, most, why_not=_NO_NUMBERS)
@@ -401,16 +401,11 @@ def _is_whole(roc: RocSection) -> bool:
     return len(roc.threshold) == len(roc.sensitivity) == len(roc.specificity) > 0
 
 
-def _ends(between: Range) -> tuple[float, float]:
-    low, high = between.low, between.high
-    return (0.0 if low is None else low), (1.0 if high is None else high)
-
-
 def _rest(between: Range) -> Range:
-    low, high = _ends(between)
+    low, high = between.ends
     return Range(1 - high, 1 - low)
 
 
 def _minus(whole: Range, part: Range) -> Range:
-    (low, high), (part_low, part_high) = _ends(whole), _ends(part)
+    (low, high), (part_low, part_high) = whole.ends, part.ends
     return Range(max(0.0, low - part_high), max(0.0, high - part_low))

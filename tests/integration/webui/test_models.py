@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from tests.integration.webui.test_api import checked_document
 from tests.signing_in import signed_in_client
 from webui import create_app
 from webui.dependencies import EXTENSION
+from webui.expected_counts import expected_clear
 from worker import DISCLAIMER
 from worker.card.identity import model_sha256
+from worker.card.reading import read_card
 from worker.config import Settings
 from worker.ledger import predictions
 from worker.ledger.session import utc_now
@@ -129,6 +132,25 @@ def test_expected_counts_follow_the_prevalence(shared_client: FlaskClient) -> No
     invalid = shared_client.get("/models?prevalence=most")
     assert invalid.status_code == 400
     assert "The prevalence must be a percentage from 0 to 100." in invalid.text
+
+
+def test_clear_images_are_counted_where_a_band_is_read(client: FlaskClient, night: Night) -> None:
+    page = visible_text(client.get("/models?prevalence=20").text)
+    found = expected_clear(read_card(a_card()), 0.4, 0.2)
+    assert found is not None
+    with_pneumonia, without = (
+        " to ".join(map(str, sorted(set(ends)))) for ends in (found.with_pneumonia, found.without_pneumonia)
+    )
+    assert (
+        f"a person reads the uncertain ones; by the card's curve Children , {with_pneumonia} of the 200 with pneumonia "
+        f"and {without} of the 800 without are clear ."
+    ) in page
+    no_band = copy.deepcopy(a_card(OTHER))
+    no_band["operating_points"]["balanced"].update(band_low=0.5, band_high=0.5)
+    register(night, OTHER, no_band)
+    other = visible_text(client.get(f"/models/{OTHER}").text)
+    assert "At its threshold of 0.50" in other
+    assert "uncertain ones" not in other
 
 
 def test_default_and_used_operating_points_are_marked(client: FlaskClient, night: Night) -> None:

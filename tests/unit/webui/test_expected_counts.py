@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
-from webui.expected_counts import ExpectedCounts, expected_counts, prevalence_per_cent
-from worker.card.reading import Point
+from tests.cards import a_card
+from webui.expected_counts import (
+    ExpectedClear,
+    ExpectedCounts,
+    expected_clear,
+    expected_counts,
+    prevalence_per_cent,
+)
+from worker.card.reading import Point, read_card
+from worker.card.schema import Card
 
 
 def point(sensitivity: float | None, specificity: float | None) -> Point:
@@ -56,3 +66,29 @@ def test_prevalence_is_read_with_point_comma_or_percent_sign(text: str, value: f
 def test_invalid_prevalence_raises(text: str) -> None:
     with pytest.raises(ValueError, match="from 0 to 100"):
         prevalence_per_cent(text)
+
+
+def card_with(*points: tuple[float, float, float]) -> Card:
+    """Return a card whose first curve has these thresholds, sensitivities and specificities."""
+    card = copy.deepcopy(a_card())
+    names = ("threshold", "sensitivity", "specificity")
+    first = next(iter(card["curves"].values()))
+    first["roc"] = dict(zip(names, map(list, zip(*points, strict=True)), strict=True))
+    return read_card(card)
+
+
+def test_clear_images_are_those_below_the_band_by_the_first_curve() -> None:
+    card = card_with((0.9, 0.5, 0.99), (0.5, 0.9, 0.9), (0.1, 0.99, 0.6), (0.05, 1.0, 0.4))
+    assert expected_clear(card, 0.1, 0.1) == ExpectedClear("Children", (0, 10), 100, (360, 810), 900)
+    assert expected_clear(card, 0.3, 0.1) == ExpectedClear("Children", (1, 10), 100, (540, 810), 900)
+    assert expected_clear(card, 0.01, 0.1) == ExpectedClear("Children", (0, 0), 100, (0, 360), 900)
+
+
+def test_clear_images_of_one_class_only_are_counted() -> None:
+    card = card_with((0.5, 0.9, 0.9), (0.1, 0.9, 0.9), (0.0, 1.0, 0.0))
+    assert expected_clear(card, 0.3, 0.0) == ExpectedClear("Children", (0, 0), 0, (900, 900), 1000)
+    assert expected_clear(card, 0.3, 1.0) == ExpectedClear("Children", (100, 100), 1000, (0, 0), 0)
+
+
+def test_without_a_curve_nobody_knows_how_many_images_are_clear() -> None:
+    assert expected_clear(read_card({**a_card(), "curves": {}}), 0.3, 0.1) is None
