@@ -268,7 +268,8 @@ def plot_roc(path: Path, curves: Mapping[str, Any], points: Mapping[str, Operati
         )
     if size:
         panels[-1].set(title="The corner", xlim=(-size / 80, size), ylim=(1 - size, 1 + size / 80))
-    _save(figure, panels[0], path)
+    panels[0].legend(loc="lower right")
+    _save(figure, path)
 
 
 @style()
@@ -279,7 +280,10 @@ def plot_reliability(path: Path, curves: Mapping[str, Any]) -> None:
     for name, set_curves in curves.items():
         bins = set_curves["reliability"]
         axes.plot(bins["score"], bins["share"], marker="o", markersize=3, label=label(name))
-    _save(figure, axes, path)
+    # Below the axes: the curves of a set of other patients may lie anywhere.
+    figure.set_size_inches(4.8, 5.6)
+    figure.legend(loc="outside lower center", ncols=2)
+    _save(figure, path)
 
 
 def _by_place(places: Sequence[tuple[float, float, OperatingPoint]]) -> dict[tuple[float, float], list[str]]:
@@ -300,8 +304,7 @@ def _panels(count: int, x: str, y: str) -> tuple[Any, list[Any]]:
     return figure, list(panels)
 
 
-def _save(figure: Any, axes: Any, path: Path) -> None:
-    axes.legend(loc="lower right")
+def _save(figure: Any, path: Path) -> None:
     # Without date and version in the file, the same numbers give the same bytes.
     figure.savefig(path, metadata={"Software": None})
 
