@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sqlalchemy import update
 
 from tests.browser.serving import Site, sign_in
@@ -63,6 +63,37 @@ def test_figures_follow_a_slider_without_a_new_page(read_site: Site, open_page: 
     page.get_by_label("Name of this point").fill("ours")
     page.get_by_role("button", name="See what it would change").click()
     expect(page.get_by_role("button", name="Put ours in force")).to_be_visible()
+
+
+def test_number_typed_while_an_answer_is_on_its_way_stays(
+    read_site: Site, open_page: Callable[..., Page]
+) -> None:
+    page = open_page()
+    sign_in(page, read_site)
+    page.goto(f"{read_site.url}/thresholds/workbench")
+    expect(page.locator("#site-sensitivity-value")).to_have_text("100.0 %")
+    # The page waits a moment after each change. Here, that moment ends when the test says so.
+    page.evaluate("window.setTimeout = (act) => { window.afterTheMoment = act; return 0; }")
+    answer = page.evaluate(
+        "fetch(document.getElementById('bench').dataset.figures).then((answer) => answer.json())"
+    )
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/figures?*", hold)
+    page.get_by_label("Images a night").fill("400")
+    with page.expect_request("**/figures?*"):
+        page.evaluate("void window.afterTheMoment()")
+    page.get_by_label("Seconds an image").fill("9")
+    # The answer to the first number comes now. It is put in place, or dropped.
+    held.pop().fulfill(json=answer)
+    page.unroute("**/figures?*")
+    page.evaluate("fetch(location.href).then((answer) => answer.text())")
+    expect(page.get_by_label("Seconds an image")).to_have_value("9")
+    page.evaluate("void window.afterTheMoment()")
+    expect(page.locator("#site-reading_s-value")).not_to_have_text("not known")
 
 
 def test_wrong_number_is_a_sentence_and_keeps_the_figures(

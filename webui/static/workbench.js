@@ -49,7 +49,6 @@ function start() {
     byId("figures-of-both").classList.toggle("dim", Boolean(sentence));
   };
   const ask = async (moved) => {
-    asked?.abort();
     asked = new AbortController();
     const { signal } = asked;
     const parameters = new URLSearchParams(new FormData(form));
@@ -78,6 +77,8 @@ function start() {
       form.requestSubmit();
       return;
     }
+    // An answer to the numbers before would put them back into the field that has just changed.
+    asked?.abort();
     clearTimeout(timer);
     timer = setTimeout(() => ask(target), WAIT_MS);
   });
