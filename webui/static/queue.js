@@ -20,14 +20,15 @@ async function apply() {
   const address = query ? `${filters.action}?${query}` : filters.action;
   const number = ++asked;
   const answer = await fetch(address).catch(() => null);
+  const text = answer?.ok && !answer.redirected ? await answer.text().catch(() => null) : null;
   if (number !== asked) {
     return;
   }
-  if (!answer?.ok || answer.redirected) {
+  if (text === null) {
     window.location.assign(address);
     return;
   }
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const page = new DOMParser().parseFromString(text, "text/html");
   for (const id of ["heading", "list", "below"]) {
     document.getElementById(id).replaceWith(page.getElementById(id));
   }
