@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from worker.card.band import is_never_clear
 from worker.imagefile.identity import AgeSource, Identity
-from worker.ledger import actors, leases, predictions, protocols, receipts, review, tallies, users
+from worker.ledger import actors, identities, leases, predictions, protocols, receipts, review, tallies, users
 from worker.ledger.audit import verify
 from worker.ledger.comparison import compare
 from worker.ledger.file_counts import FileCounts, file_counts
@@ -40,6 +40,21 @@ def later(seconds: float) -> datetime:
 def sha256(number: int) -> str:
     """Return a different hash for each number."""
     return f"{number:064x}"
+
+
+def arrived_from_the_service(session: Session, at: datetime) -> User:
+    """Add Eva, a reader whom the hospital's sign-in service knows."""
+    eva = identities.arrive(
+        session,
+        "https://id.example",
+        "7",
+        names=["Eva"],
+        roles={Role.READER},
+        limits=SESSION_LIMITS,
+        at=at,
+    )
+    assert eva is not None
+    return eva
 
 
 def arrival(

@@ -55,7 +55,7 @@ def expected_counts(point: Point, prevalence: float) -> ExpectedCounts | None:
 
 @dataclass(frozen=True)
 class ExpectedClear:
-    """How many of 1,000 images are clear, so that no queue shows them: the least and the most by a curve of the card.
+    """The clear images among 1,000, which no queue shows: the least and the most, by a curve of the card.
 
     Attributes:
         curve: title of the set of images that the curve was made from.

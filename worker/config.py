@@ -634,7 +634,7 @@ class Settings(BaseSettings):
 
     @property
     def session_limits(self) -> SessionLimits:
-        """How long sessions of browsers may last."""
+        """The limits of the sessions of browsers."""
         return SessionLimits(
             Limits(timedelta(seconds=self.session_s), timedelta(seconds=self.session_idle_s)),
             Limits(timedelta(seconds=self.admin_session_s), timedelta(seconds=self.admin_session_idle_s)),

@@ -1,4 +1,4 @@
-"""How long a browser's session may last before its person must sign in again."""
+"""The limits of a browser's session, after which its person must sign in again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a session may last, in all and without use."""
+    """The longest durations of a session: in all, and without use."""
 
     absolute: timedelta
     idle: timedelta

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
-from tests.filling import SESSION_LIMITS
+from tests.filling import arrived_from_the_service
 from tests.integration.webui.night import Night
 from tests.integration.webui.test_passphrases import (
     OWN,
@@ -29,7 +29,7 @@ from webui import create_app
 from webui.access import second_step, totp
 from webui.access.identity import COOKIE
 from worker.config import ROLES, Settings
-from worker.ledger import actors, identities, second_factors, sign_ins
+from worker.ledger import actors, second_factors, sign_ins
 from worker.ledger.comparison import compare
 from worker.ledger.roles import Role
 from worker.ledger.session import ledger_time
@@ -403,16 +403,7 @@ def test_passkey_of_another_person_cannot_be_removed(app: Flask, night: Night, a
 def test_person_of_the_sign_in_service_adds_no_factor_here(app: Flask, night: Night) -> None:
     with night.ledger.transaction() as session:
         at = ledger_time(session)
-        eva = identities.arrive(
-            session,
-            "https://id.example",
-            "7",
-            names=["Eva"],
-            roles={Role.READER},
-            limits=SESSION_LIMITS,
-            at=at,
-        )
-        assert eva is not None
+        eva = arrived_from_the_service(session, at)
         key = sign_ins.start(session, eva, Method.PROVIDER, address="", browser="", at=at)[1]
     browser = app.test_client()
     browser.set_cookie(COOKIE, key)

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from tests.filling import (
     AT,
     NOT_AN_IMAGE,
-    SESSION_LIMITS,
     arrival,
+    arrived_from_the_service,
     assert_consistent,
     drawn,
     fill,
@@ -38,7 +38,6 @@ from worker.ledger import (
     calibrations,
     comparison,
     erasures,
-    identities,
     leases,
     rescores,
     review,
@@ -186,15 +185,7 @@ def night(ledger: Ledger) -> Ledger:
     _add_shadow(ledger)
     _add_calibration(ledger)
     with ledger.transaction() as session:
-        identities.arrive(
-            session,
-            "https://id.example",
-            "7",
-            names=["Eva"],
-            roles={Role.READER},
-            limits=SESSION_LIMITS,
-            at=AT,
-        )
+        arrived_from_the_service(session, AT)
     _add_second_factors(ledger)
     return ledger
 
