@@ -14,7 +14,7 @@ comma := ,
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup wheels test-fast test-slow test coverage-report check hooks bench bench-dicom bench-gate bench-hospital bench-ledger bench-reading chaos fuzz mutants train release-model pictures clean
+.PHONY: help run setup wheels test-fast test-slow test test-containers coverage-report check hooks bench bench-dicom bench-gate bench-hospital bench-ledger bench-reading chaos fuzz mutants train release-model pictures clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test-slow: $(DEVELOP)  ## Run the other tests: real servers, a real browser, Ten
 	$(BIN)/python $(if $(filter-out fast,$(COVERAGE)),-m coverage run) -m pytest --part slow -m "not long" -n 3 --dist loadfile $(ARGS)
 
 test: test-fast test-slow  ## Run every test; measure coverage: COVERAGE=1, or COVERAGE=fast for the fast tests only
+
+test-containers: $(DEVELOP)  ## Test docker-compose.yml under a container engine (root; Docker): COMPOSE=docker-compose
+	$(BIN)/python -m pytest --part containers tests/containers $(ARGS)
 
 coverage-report: $(DEVELOP)  ## Print the coverage of the last `make test COVERAGE=1`, or of the fast tests only: TESTS=fast
 	$(BIN)/coverage combine --quiet

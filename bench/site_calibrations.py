@@ -34,7 +34,7 @@ def simulated(
     signs = generator.random(images) < 1 / (1 + np.exp(-(intercept + slope * log_odds)))
     clear = scores < CLEAR_BELOW
     read = ~clear | (generator.random(images) < drawn)
-    weight = clear.sum() / max(1, (clear & read).sum())
+    weight = int(clear.sum()) / max(1, int((clear & read).sum()))
     cases = [
         LabelledScore(
             f"{number:064x}",

@@ -53,25 +53,29 @@ _FAST = ("tests/unit", "tests/integration/webui")
 # They need more packages than the environment of the fast tests has.
 _NEVER_FAST = ("tests/unit/training", "tests/integration/webui/test_api_by_scope.py")
 _SLOW_MARKERS = ("training", "postgres", "slow")
+# A container engine needs root and downloads images, so these tests run on request only.
+_ENGINE = "tests/containers"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--part`."""
     parser.addoption(
         "--part",
-        choices=("fast", "slow"),
-        help="Run the fast tests only, or all others. Default: every test.",
+        choices=("fast", "slow", "containers"),
+        help="Run the fast tests only, those that need a container engine, or all others. Default: all but those with an engine.",
     )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not even import what the environment of the fast tests cannot run."""
-    path = collection_path.relative_to(config.rootpath)
+    path, part = collection_path.relative_to(config.rootpath), config.getoption("part")
+    if path.is_relative_to(_ENGINE) and part != "containers":
+        return True
     is_needless = path.is_relative_to("tests") and not any(
         path.is_relative_to(folder) or Path(folder).is_relative_to(path) for folder in _FAST
     )
     never = any(path.is_relative_to(other) for other in _NEVER_FAST)
-    return True if config.getoption("part") == "fast" and (is_needless or never) else None
+    return True if part == "fast" and (is_needless or never) else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -79,19 +83,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the tests of the other part. Each test belongs to exactly one."""
     if not (part := config.getoption("part")):
         return
-    chosen = [item for item in items if _is_fast(item) == (part == "fast")]
+    chosen = [item for item in items if _part(item) == part]
     left = set(chosen)
     config.hook.pytest_deselected(items=[item for item in items if item not in left])
     items[:] = chosen
 
 
-def _is_fast(item: pytest.Item) -> bool:
+def _part(item: pytest.Item) -> str:
     path = item.path.relative_to(item.config.rootpath)
-    return (
+    if path.is_relative_to(_ENGINE):
+        return "containers"
+    is_fast = (
         any(path.is_relative_to(folder) for folder in _FAST)
         and not any(path.is_relative_to(other) for other in _NEVER_FAST)
         and not any(item.get_closest_marker(marker) for marker in _SLOW_MARKERS)
     )
+    return "fast" if is_fast else "slow"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

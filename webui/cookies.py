@@ -7,15 +7,22 @@ section 4.1.3.2). Without the prefix, whoever answers for a name below ours, or 
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 from flask import Flask, Response, current_app, request
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import URLSafeTimedSerializer
 
 SameSite = Literal["Strict", "Lax"]
+
+
+# The type of hashlib's own function differs between versions of Python, and Flask's fits only one of them.
+def _sha256(string: bytes = b"") -> Any:
+    return sha256(string)
+
+
 # The library's own default is SHA-1.
-_SIGNER = {"digest_method": sha256, "key_derivation": "hmac"}
+_SIGNER = {"digest_method": _sha256, "key_derivation": "hmac"}
 
 
 def full_name(name: str) -> str:
@@ -65,7 +72,7 @@ def signer(purpose: str) -> URLSafeTimedSerializer:
 class SignedCookie(SecureCookieSessionInterface):
     """Flask's own cookie, which carries the messages of the next page, with the same rules."""
 
-    digest_method = staticmethod(sha256)
+    digest_method = staticmethod(_sha256)
 
     def get_cookie_name(self, app: Flask) -> str:
         """Return the name that the cookie has in this request."""

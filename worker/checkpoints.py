@@ -169,9 +169,13 @@ class Checkpoints:
         except DatabaseAway as failure:
             OUTAGES.failed(DATABASE, failure)
         except (TransientFailure, DBAPIError) as error:
-            # A role that may only read never names a checkpoint: no reason to warn every hour.
-            write = log.info if is_forbidden(error) else log.warning
-            write("no event names the new checkpoint", event_number=checkpoint.seq, error=str(error))
+            if is_forbidden(error):
+                # It never names one: no reason to warn every hour.
+                log.info("this role may only read: no event names the checkpoint", event_number=checkpoint.seq)
+            else:
+                log.warning(
+                    "no event names the new checkpoint", event_number=checkpoint.seq, error=str(error)
+                )
 
     def _lines(self) -> Iterator[tuple[int, Checkpoint | None]]:
         """Yield the number of each line, from 1, and its checkpoint; None if the line is not valid."""
