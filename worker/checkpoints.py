@@ -171,7 +171,9 @@ class Checkpoints:
         except (TransientFailure, DBAPIError) as error:
             if is_forbidden(error):
                 # It never names one: no reason to warn every hour.
-                log.info("this role may only read: no event names the checkpoint", event_number=checkpoint.seq)
+                log.info(
+                    "this role may only read: no event names the checkpoint", event_number=checkpoint.seq
+                )
             else:
                 log.warning(
                     "no event names the new checkpoint", event_number=checkpoint.seq, error=str(error)
