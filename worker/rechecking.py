@@ -116,4 +116,4 @@ class Rechecker:
 
 
 def _corners(film: Box | None) -> tuple[int, int, int, int] | None:
-    return None if film is None else (film.left, film.top, film.right, film.bottom)
+    return None if film is None else film.corners

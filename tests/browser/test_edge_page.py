@@ -267,6 +267,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         ((20, 20, 20, 20), 0), ((1000, 1000, 1000, 1000), 240),
     )):  # fmt: skip
         on_page(8, border, level).save(folder / f"page-{number}.{'png' if number % 2 else 'jpg'}")
+    # The middle of a film, which ends at the edge of the lungs.
+    grey.crop((158, 128, 743, 605)).save(folder / "middle.png")
     # No film is found in it, but a wide margin.
     on_page(8, (0, 0, 90, 90), 200).filter(ImageFilter.GaussianBlur(10)).save(folder / "soft-margin.png")
     originals = sorted((TEST_DATA / "pediatric_originals").glob("*/*.jpeg"))[::8]
@@ -277,20 +279,31 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_the_page_has_the_numbers_of_the_worker(model: Model, pictures: list[Path]) -> None:
     points = json.loads((model.settings.model / "card.json").read_text())["operating_points"]
-    cropped = looked_twice = 0
+    cropped = looked_twice = cut_off = 0
     for picture, expected in zip(pictures, screen_files(model.settings, pictures), strict=True):
         found = score(model.page, picture)
         assert (found["outcome"], found["reason"]) == (expected["outcome"], expected["reason"]), picture
         for name in NUMBERS:
             assert found[name] == pytest.approx(expected[name], abs=1e-3), picture
-        for name in ("verdict", "crop", "lungs", "population", "distance", "model", "model_verified"):
+        for name in (
+            "verdict",
+            "crop",
+            "lungs",
+            "lungs_cut_off",
+            "population",
+            "distance",
+            "model",
+            "model_verified",
+        ):
             assert found[name] == expected[name], picture
         assert found.keys() == expected.keys()
         assert (found["lungs"] is not None) == (model.has_lungs and found["outcome"] == "scored")
         cropped += found["crop"] is not None
+        cut_off += bool(found["lungs_cut_off"])
         notes = model.page.locator("#notes").inner_text() if found["verdict"] else ""
         looked_twice += "looked again" in notes
         assert ("around the lungs" in notes) == (found["lungs"] is not None)
+        assert ("ends at the edge of the lungs" in notes) == bool(found["lungs_cut_off"])
         assert ("another one the whole film" in notes) == (model.has_film and found["verdict"] is not None)
         if found["verdict"]:
             point = points[model.page.locator("#point").input_value()]
@@ -301,6 +314,7 @@ def test_the_page_has_the_numbers_of_the_worker(model: Model, pictures: list[Pat
             expect(model.page.locator("#bounds")).to_contain_text(f"clear below {limit(limits[0], decimals)}")
     assert cropped > 3
     assert looked_twice > 3
+    assert (cut_off > 0) == model.has_lungs
 
 
 def test_the_page_measures_the_distance_of_the_worker(measuring: Model, pictures: list[Path]) -> None:

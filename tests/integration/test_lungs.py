@@ -13,6 +13,7 @@ from tests.conftest import make_settings
 from tests.files import encoded
 from tests.filling import assert_consistent, image
 from worker.commands.replay import as_text, replay_image
+from worker.commands.screen_files import as_text as screened_text
 from worker.commands.screen_files import screen_files
 from worker.config import Settings
 from worker.inference.activation import FILM_MAP
@@ -92,3 +93,14 @@ def test_screen_command_says_what_the_network_saw(settings: Settings, tmp_path: 
     (document,) = screen_files(settings, [path])
     assert document["outcome"] == "scored"
     assert list(dict(document["lungs"] or {})) == ["left", "top", "right", "bottom"]  # type: ignore[call-overload]
+
+
+def test_screen_command_says_that_a_film_ends_at_the_edge_of_the_lungs(tmp_path: Path) -> None:
+    film = draw_phantom(8, width=901, height=733)
+    paths = [tmp_path / "film.png", tmp_path / "middle.png"]
+    for path, picture in zip(paths, (film, film.crop((158, 128, 743, 605))), strict=True):
+        path.write_bytes(encoded(picture, "PNG"))
+    documents = screen_files(make_settings(tmp_path / "data"), paths)
+    assert [document["lungs_cut_off"] for document in documents] == [False, True]
+    lines = screened_text(documents).splitlines()
+    assert ["the film ends at the edge of the lungs" in line for line in lines[:2]] == [False, True]

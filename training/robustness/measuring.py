@@ -15,7 +15,7 @@ from worker.inference.bundle import Bundle
 from worker.inference.classifier import Classifier
 from worker.inference.triage import Verdict, triage
 
-CROPPED, FAR = "cropped", "far"
+CROPPED, FAR, CUT_OFF = "cropped", "far", "cut off"
 
 
 @dataclass(frozen=True)
@@ -127,5 +127,5 @@ class _Examiner:
     def _scored(self, admitted: Admitted, p: float, far: bool) -> Answer:  # noqa: FBT001 - as `_scores` has it
         cropped = admitted.crop is not None
         verdict = triage(p, self._bundle.operating_point, cropped=cropped, never_clear=far)
-        marks = tuple(mark for mark, applies in ((CROPPED, cropped), (FAR, far)) if applies)
-        return Answer(p, verdict, None, marks)
+        marks = {CROPPED: cropped, FAR: far, CUT_OFF: admitted.cuts_lungs_off}
+        return Answer(p, verdict, None, tuple(mark for mark, applies in marks.items() if applies))

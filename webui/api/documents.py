@@ -197,6 +197,7 @@ def _prediction(prediction: Prediction, layer: Layer | None) -> dict[str, Any]:
         "population": prediction.population,
         "crop": _corners(prediction.crop),
         "lungs": _corners(prediction.lungs),
+        "lungs_cut_off": prediction.cuts_lungs_off,
         "distance": prediction.distance,
         "model": {
             "name": prediction.model.name,

@@ -152,4 +152,4 @@ def _compare(settings: Settings, image: Image, prediction: Prediction, model: Mo
 
 
 def _corners(part: Box | None) -> Corners | None:
-    return None if part is None else (part.left, part.top, part.right, part.bottom)
+    return None if part is None else part.corners

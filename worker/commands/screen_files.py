@@ -52,6 +52,7 @@ def _note(document: Document) -> str:
     notes = {
         "outside the model's population": document["population"] == Population.OUTSIDE,
         "far from the training data": is_far(cast("float | None", document["distance"])),
+        "the film ends at the edge of the lungs": bool(document["lungs_cut_off"]),
     }
     told = ", ".join(note for note, applies in notes.items() if applies)
     return told and f" {told}"
@@ -66,6 +67,7 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path, stated: Identity
         **no_result,
         "crop": None,
         "lungs": None,
+        "lungs_cut_off": None,
         "population": None,
         "distance": None,
     }
@@ -90,6 +92,7 @@ def _screen_one(settings: Settings, scorer: Scorer, file: Path, stated: Identity
         document
         | {"outcome": "scored", **numbers, "verdict": result.verdict}
         | {name: vars(part) if part else None for name, part in parts.items()}
+        | {"lungs_cut_off": prepared.admitted.cuts_lungs_off}
         | {"population": prepared.population, "distance": result.distance}
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.card.lung_edges import are_cut_off
 from worker.errors import RejectedImage
 from worker.inference.bundle import Bundle
 from worker.inference.classifier import Classifier, Scores
@@ -47,6 +48,12 @@ class Admitted:
     crop: Box | None
     lungs: Box | None
     size: tuple[int, int]
+
+    @property
+    def cuts_lungs_off(self) -> bool:
+        """Whether a part of the lungs may lie beyond the film."""
+        film = self.crop or Box(0, 0, *self.size)
+        return self.lungs is not None and are_cut_off(self.lungs.corners, film.corners)
 
     @property
     def mapped(self) -> tuple[float, float, float, float]:

@@ -77,6 +77,11 @@ class Box:
     bottom: int
 
     @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom."""
+        return self.left, self.top, self.right, self.bottom
+
+    @property
     def width(self) -> int:
         """The number of columns."""
         return self.right - self.left

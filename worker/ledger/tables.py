@@ -26,6 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 from worker.card.band import clear_below, is_far, is_never_clear
+from worker.card.lung_edges import are_cut_off
 from worker.ledger.states import ImageState
 
 # Left, top, right and bottom of a part of an image: left <= x < right and top <= y < bottom.
@@ -399,6 +400,15 @@ class Prediction(Base):
     def seen(self) -> Corners | None:
         """The part of the image that the network saw: the lungs or the film; None: all of it."""
         return self.lungs or self.crop
+
+    @property
+    def cuts_lungs_off(self) -> bool:
+        """Whether a part of the lungs may lie beyond the film. `image` must be loaded.
+
+        Of an image that its Exif orientation turns by a quarter, width and height are the other way round in the ledger.
+        """
+        film = self.crop or (0, 0, self.image.width or 0, self.image.height or 0)
+        return self.lungs is not None and are_cut_off(self.lungs, film)
 
     @property
     def clear_below(self) -> float:

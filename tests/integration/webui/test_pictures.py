@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from tests.files import sixteen_bit_png
 from tests.integration.webui.night import Night, phantoms
-from worker.ledger.tables import Prediction
+from worker.ledger.tables import Corners, Prediction
 from worker.store import open_store
 
 # Each rendition has a process of its own.
@@ -172,6 +172,41 @@ def test_map_covers_the_film_and_the_frame_around_the_lungs_comes_with_it(
     document = client.get("/api/v1/images/1").get_json()["predictions"][0]
     assert document["lungs"] == {"left": 170, "top": 50, "right": 270, "bottom": 190}
     assert document["crop"] is None
+
+
+@pytest.mark.parametrize(
+    ("crop", "lungs", "is_cut_off"),
+    [
+        (None, (0, 0, 300, 250), True),
+        (None, (20, 0, 320, 250), True),
+        (None, (0, 20, 300, 250), False),
+        (None, (20, 0, 300, 266), False),
+        ((20, 20, 300, 250), (20, 40, 280, 250), True),
+        ((20, 20, 300, 250), (0, 0, 280, 240), False),
+        (None, None, False),
+    ],
+    ids=[
+        "left and top",
+        "right and top",
+        "left only",
+        "top and bottom",
+        "a film on a page",
+        "beyond it",
+        "no lungs",
+    ],
+)
+def test_film_that_ends_where_the_lungs_do_has_a_note(
+    client: FlaskClient, night: Night, crop: Corners | None, lungs: Corners | None, is_cut_off: bool
+) -> None:
+    with night.ledger.transaction() as session:
+        prediction = session.scalars(select(Prediction).where(Prediction.image_id == 1)).one()
+        assert (prediction.image.width, prediction.image.height) == (320, 266)
+        for name, part in (("crop", crop), ("lungs", lungs)):
+            for edge, value in zip(("left", "top", "right", "bottom"), part or [None] * 4, strict=True):
+                setattr(prediction, f"{name}_{edge}", value)
+    assert ('id="cut-off-note"' in client.get("/review/1").text) == is_cut_off
+    (document,) = client.get("/api/v1/images/1").get_json()["predictions"]
+    assert document["lungs_cut_off"] is is_cut_off
 
 
 def zones(page: str) -> list[float]:

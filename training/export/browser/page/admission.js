@@ -1,6 +1,6 @@
 // Turns pictures into model inputs, with all checks of an image's content, as worker/inference/admission.py.
 
-import { cut, FIELD_FINENESS, FIELD_SIDE, LungFinder, WHOLE_SIDE } from "./lungs.js";
+import { areCutOff, cut, FIELD_FINENESS, FIELD_SIDE, LungFinder, WHOLE_SIDE } from "./lungs.js";
 import { hasWideMargin } from "./margins.js";
 import { Network } from "./network.js";
 import { round, softmax } from "./numbers.js";
@@ -19,6 +19,7 @@ import { BILINEAR, BOX, resized } from "./resample.js";
  * @property {import("./lungs.js").Shares | null} part what the input shows, as shares of the film; null: all of it.
  * @property {Box | null} crop the film, in pixels of the upright original; null: the whole picture.
  * @property {Box | null} lungs the part around the lungs that the input shows, in the same pixels; null: the whole film.
+ * @property {boolean} cutOff whether a part of the lungs may lie beyond the film.
  */
 
 /** The preprocessing of a bundle with its gate and its lung network. */
@@ -47,14 +48,15 @@ export class Admission {
     const whole = normalised(seen);
     await this.checkGate(whole);
     if (!this.lungs) {
-      return { input: whole, film: whole, part: null, crop, lungs: null };
+      return { input: whole, film: whole, part: null, crop, lungs: null, cutOff: false };
     }
     const box = await this.lungs.find(whole);
     if (box === null) {
       throw new Rejected("no_lungs");
     }
     const film = crop ?? { left: 0, top: 0, right: picture.width, bottom: picture.height };
-    return { input: normalised(cut(grey, box, side)), film: whole, part: box, crop, lungs: inOriginal(box, film) };
+    const lungs = inOriginal(box, film);
+    return { input: normalised(cut(grey, box, side)), film: whole, part: box, crop, lungs, cutOff: areCutOff(lungs, film) };
   }
 
   async checkGate(input) {

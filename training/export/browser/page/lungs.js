@@ -61,6 +61,16 @@ export function widened({ left, top, right, bottom }, margin) {
 }
 
 /**
+ * @param {import("./film.js").Box} part around the lungs, with its margin.
+ * @param {import("./film.js").Box} film
+ * @returns {boolean} whether a part of the lungs may lie beyond the film, as worker/card/lung_edges.py has it.
+ */
+export function areCutOff(part, film) {
+  const [left, top, right, bottom] = ["left", "top", "right", "bottom"].map((edge) => part[edge] === film[edge]);
+  return (left || right) && left + top + right + bottom > 1;
+}
+
+/**
  * @param {Plane} field a square.
  * @param {Shares} box
  * @param {number} side

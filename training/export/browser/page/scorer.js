@@ -44,6 +44,7 @@ const CAUTION_AFTER_CROP = 0.35;
  * @property {number} confidence
  * @property {import("./film.js").Box | null} crop
  * @property {import("./film.js").Box | null} lungs the part that the network saw; null: the whole film.
+ * @property {boolean} cutOff whether a part of the lungs may lie beyond the film.
  * @property {number | null} distance from the training data in units of the limit; null: the model does not say.
  * @property {boolean} looked_twice
  * @property {Uint8Array} activation 0..255, row by row; it covers the film.
@@ -89,7 +90,7 @@ export class Scorer {
    */
   async score(data) {
     const picture = new Picture(data);
-    const { input, film, part, crop, lungs } = await this.admission.admit(picture);
+    const { input, film, part, crop, lungs, cutOff } = await this.admission.admit(picture);
     this.checkFilm(crop);
     const [singles, features] = await this.network.runWithFeatures(input);
     // What follows is in double precision.
@@ -107,7 +108,7 @@ export class Scorer {
       evidence[i] = await this.secondLook(looks[i]);
     }
     const size = { width: picture.width, height: picture.height };
-    return { ...this.scores(evidence, part), crop, lungs, distance, looked_twice, size };
+    return { ...this.scores(evidence, part), crop, lungs, cutOff, distance, looked_twice, size };
   }
 
   checkFilm(crop) {
