@@ -14,7 +14,7 @@ RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolatio
     && .venv/bin/python -m compileall -q .venv worker webui training migrations
 
 FROM python:3.13.9-slim-bookworm
-LABEL org.opencontainers.image.title=nightread org.opencontainers.image.version=0.2.0
+LABEL org.opencontainers.image.title=nightread org.opencontainers.image.version=0.3.0
 # A user that the host does not have. The data folder on the host must belong to 10001. The signer, another user, passes
 # through the folder without reading it.
 RUN useradd --uid 10001 --create-home nightread && install -d -m 0711 -o nightread -g nightread /data
