@@ -34,6 +34,8 @@ COMPRESSED = [
     JPEGExtended12Bit,
 ]
 WITH_HEADER = COMPRESSED[1:]
+# pydicom warns of what is added on purpose here.
+_RLE_PADDING = "ignore:The decoded RLE segment contains non-conformant padding"
 WITHOUT_HEADER = ["implicit", "explicit", "big endian", "deflated", "RLE"]
 
 
@@ -149,6 +151,7 @@ def test_frame_of_noise_is_rejected(syntax: UID) -> None:
     }
 
 
+@pytest.mark.filterwarnings(_RLE_PADDING)
 @pytest.mark.parametrize("padding", [b"\0" * 6, b"\0\xff"])
 @pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda syntax: syntax.name)
 def test_padding_after_a_frame_is_passed_over(syntax: UID, padding: bytes) -> None:
@@ -206,6 +209,7 @@ def test_pixels_of_more_bytes_than_stated_are_rejected(name: str) -> None:
     assert wrong == ("dicom_pixels_damaged" if name == "RLE" else "dicom_pixel_bytes")
 
 
+@pytest.mark.filterwarnings("ignore:The pixel data is .* excess padding", _RLE_PADDING)
 @pytest.mark.parametrize("bits", [8, 12])
 @pytest.mark.parametrize("name", WITHOUT_HEADER)
 def test_padding_shorter_than_a_row_or_column_is_passed_over(name: str, bits: int) -> None:
