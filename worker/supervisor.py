@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 
 _POLL_S = 0.2
 _STOP_WITHIN_S = 20.0
+# A stopped worker begins no further image, and kills the process of one that hangs when its lease ends. To kill the worker
+# sooner would cost the image an attempt.
+_AFTER_LEASE_S = 15.0
 _FIRST_PAUSE_S = 1.0
 # A process that ran for this long had started well: after its next failure, the first pause is short again.
 _STEADY_AFTER_S = 60.0
@@ -59,6 +62,7 @@ class _Child:
 
     name: str
     longest_pause_s: float
+    stop_within_s: float = _STOP_WITHIN_S
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     next_start: float = 0.0
@@ -101,20 +105,21 @@ class _Child:
         if self.process is not None:
             self.process.terminate()
 
-    def wait(self) -> None:
-        """Wait until the process has ended; kill it when it takes too long."""
+    def wait(self, hurry: threading.Event) -> None:
+        """Wait until the process has ended; kill it when it takes too long, or as soon as `hurry` is set."""
         if self.process is None:
             return
-        try:
-            self.process.wait(_STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
+        until = time.monotonic() + self.stop_within_s
+        while self.process.poll() is None and time.monotonic() < until and not hurry.is_set():
+            hurry.wait(_POLL_S)
+        if self.process.poll() is None:
             log.warning("a process did not stop in time and is killed", name=self.name)
             self.process.kill()
-            self.process.wait()
+        self.process.wait()
 
 
 def up(settings: Settings) -> int:
-    """Start all processes, keep them running, and stop them on SIGINT, SIGTERM or SIGHUP.
+    """Start all processes, keep them running, and stop them on SIGINT, SIGTERM or SIGHUP. SIGINT kills those that still stop.
 
     Returns:
         The exit status.
@@ -124,11 +129,11 @@ def up(settings: Settings) -> int:
         CannotStart: the data folder or the port is in use.
         TransientFailure: the database is out of reach.
     """
-    stop = threading.Event()
+    stop, hurry = threading.Event(), threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # Under `nohup`, SIGHUP is ignored, so that the terminal can be closed.
         if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, lambda *_: stop.set())
+            signal.signal(signum, lambda number, _: _signalled(number, stop, hurry))
     exposure.check_settings(settings)
     if settings.dicom_port:
         exposure.check_receiver(settings)
@@ -140,7 +145,14 @@ def up(settings: Settings) -> int:
         upgrade(Ledger(settings.migration_database))
         ledger = Ledger(settings.database)
         exposure.check_administrator(settings, ledger)
-        return _supervise(settings, ledger, stop)
+        return _supervise(settings, ledger, stop, hurry)
+
+
+def _signalled(number: int, stop: threading.Event, hurry: threading.Event) -> None:
+    """Stop, or stop at once. A terminal that closes sends SIGHUP more than once, so only SIGINT means the second."""
+    if stop.is_set() and number == signal.SIGINT:
+        hurry.set()
+    stop.set()
 
 
 def _check_model(settings: Settings) -> None:
@@ -168,12 +180,12 @@ def _make_folders(settings: Settings) -> None:
             ) from None
 
 
-def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> int:
-    """Start the processes and keep them running until `stop` is set. Return the exit status."""
+def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event, hurry: threading.Event) -> int:
+    """Start the processes and keep them running until `stop` is set; kill them on `hurry`. Return the exit status."""
     environment = _child_environment(settings)
     names = (["broker"] if settings.broker_is_bundled else []) + ["worker", "watch", "web"]
     names += ["receive"] if settings.dicom_port else []
-    children = [_Child(name, settings.restart_pause_s) for name in names]
+    children = [_Child(name, settings.restart_pause_s, _stop_within_s(settings, name)) for name in names]
     announced = False
     try:
         for child in children:
@@ -191,13 +203,20 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event) -> int
                 _announce(settings, _way_in(settings, ledger))
         return 0
     finally:
-        click.echo("Nightread is stopping. Pending images are scored after the next start.", err=True)
+        click.echo(
+            "Nightread is stopping. Pending images are scored after the next start. Ctrl-C again kills what still runs.",
+            err=True,
+        )
         # The broker is stopped last, because the worker still needs it.
         for group in ([c for c in children if c.name != "broker"], children):
             for child in group:
                 child.terminate()
             for child in group:
-                child.wait()
+                child.wait(hurry)
+
+
+def _stop_within_s(settings: Settings, name: str) -> float:
+    return max(_STOP_WITHIN_S, settings.lease_s + _AFTER_LEASE_S) if name == "worker" else _STOP_WITHIN_S
 
 
 def _child_environment(settings: Settings) -> dict[str, str]:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from tests.conftest import free_port
+from tests.conftest import HANG_S, free_port
 from tests.ledgers import current_ledger
-from worker.config import Settings
+from worker.config import ROOT, Settings
 from worker.ledger import actors, identities, sign_ins, users
 from worker.ledger.roles import Role
 from worker.ledger.session import utc_now
 from worker.ledger.tables import User
-from worker.supervisor import CannotStart, _address, _check_ports, _Child, _way_in, _web_answers
+from worker.supervisor import (
+    CannotStart,
+    _address,
+    _check_ports,
+    _Child,
+    _signalled,
+    _stop_within_s,
+    _way_in,
+    _web_answers,
+)
 
 
 def pause_after_an_end(child: _Child) -> float:
@@ -60,6 +72,55 @@ def test_exit_status_2_means_that_settings_were_refused(status: int, refused: bo
     child.process = subprocess.Popen(["sh", "-c", f"exit {status}"])
     child.process.wait()
     assert child.refused_its_settings() is refused
+
+
+@pytest.fixture
+def deaf() -> Iterator[_Child]:
+    """A process that ignores SIGTERM, as a worker does during a slow image."""
+    child = _Child("worker", 30.0, stop_within_s=HANG_S)
+    child.process = subprocess.Popen(
+        ["sh", "-c", "trap '' TERM; echo; exec sleep 1000"], stdout=subprocess.PIPE
+    )
+    assert child.process.stdout
+    child.process.stdout.readline()
+    yield child
+    child.process.kill()
+    child.process.wait()
+
+
+def stopped(child: _Child, hurry: threading.Event) -> int:
+    """Stop a process and return its status."""
+    child.terminate()
+    child.wait(hurry)
+    assert child.process
+    status: int | None = child.process.poll()
+    assert status is not None
+    return status
+
+
+def test_process_that_does_not_stop_in_its_time_is_killed(deaf: _Child) -> None:
+    deaf.stop_within_s = 0.3
+    with capture_logs() as entries:
+        assert stopped(deaf, threading.Event()) == -signal.SIGKILL
+    assert [entry["name"] for entry in entries] == ["worker"]
+
+
+def test_second_interrupt_kills_a_process_at_once(deaf: _Child) -> None:
+    stop, hurry = threading.Event(), threading.Event()
+    _signalled(signal.SIGHUP, stop, hurry)
+    _signalled(signal.SIGHUP, stop, hurry)
+    assert (stop.is_set(), hurry.is_set()) == (True, False)
+    threading.Timer(0.3, _signalled, (signal.SIGINT, stop, hurry)).start()
+    assert stopped(deaf, hurry) == -signal.SIGKILL
+
+
+def test_worker_may_finish_its_image_before_it_is_killed() -> None:
+    settings = Settings()
+    assert _stop_within_s(settings, "worker") > settings.lease_s
+    assert _stop_within_s(settings, "web") == 20
+    service = (ROOT / "packaging" / "nightread.service").read_text()
+    (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", service, re.MULTILINE)
+    assert int(seconds) > _stop_within_s(settings, "worker")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "0.0.0.0", "localhost"])  # noqa: S104
