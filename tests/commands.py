@@ -13,6 +13,7 @@ import json
 import os
 import pkgutil
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -121,8 +122,10 @@ def _fork(
 @cache
 def _server() -> str:
     """Start the process that is forked, once for this process, and return the address of its socket."""
-    folder = tempfile.TemporaryDirectory(prefix="nightread-commands-")
-    address = str(Path(folder.name) / "socket")
+    # No TemporaryDirectory: from Python 3.13 on, a fork by `multiprocessing` forgets `stop`, and with the last reference to
+    # it the folder would be removed.
+    folder = Path(tempfile.mkdtemp(prefix="nightread-commands-"))
+    address = str(folder / "socket")
     variables = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTREAD_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.commands", address],
@@ -141,7 +144,7 @@ def _server() -> str:
     def stop() -> None:
         stdin.close()
         process.wait()
-        folder.cleanup()
+        shutil.rmtree(folder)
 
     atexit.register(stop)
     return address

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -102,10 +103,11 @@ class Asked:
     @property
     def is_tallied(self) -> bool:
         """Whether the tallies count this list."""
-        return self.wanted.scores == (None, None) and not self._joined()
+        return self.wanted.scores == (None, None) and not self._joined
 
+    @cached_property
     def stretches(self) -> list[Stretch]:
-        """Return the parts of the list that may hold images."""
+        """The parts of the list that may hold images. A page walks them several times."""
         made: dict[Part, Callable[[], Stretch]] = {
             Part.OVERDUE: self._overdue,
             Part.SCORED: self._scored,
@@ -200,11 +202,12 @@ class Asked:
         ]
 
     def _all(self, conditions: list[ColumnElement[bool]]) -> ColumnElement[bool] | None:
-        both = [*conditions, *self._joined()]
+        both = [*conditions, *self._joined]
         return and_(*both) if both else None
 
+    @cached_property
     def _joined(self) -> list[ColumnElement[bool]]:
-        """Return the conditions on what no index of the queue holds. The rows of instance and study are joined."""
+        """The conditions on what no index of the queue holds. The rows of instance and study are joined."""
         wanted = self.wanted
         conditions: list[ColumnElement[bool]] = []
         if wanted.source is not None:

@@ -38,7 +38,7 @@ def new_images(session: Session, wanted: QueueFilter, since: int, shown: int) ->
     listed = or_(
         *(
             and_(*kind, *([] if stretch.others is None else [stretch.others]))
-            for stretch in question.stretches()
+            for stretch in question.stretches
             for kind in stretch.kinds
         )
     )

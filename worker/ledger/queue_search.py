@@ -64,7 +64,7 @@ def _from(
     question: Asked, cursor: Cursor | None, *, upwards: bool
 ) -> Iterator[tuple[Stretch, Cursor | None]]:
     """Yield the parts of a list from a cursor on, each with the cursor where it begins inside the part."""
-    stretches = question.stretches()
+    stretches = question.stretches
     for stretch in reversed(stretches) if upwards else stretches:
         if cursor is None or stretch.part is cursor.part:
             yield stretch, cursor

@@ -91,7 +91,7 @@ def most_urgent(
 ) -> Subquery:
     """Select the `id` of the first images of a list, for a join: the highest scores, with drawn images among them."""
     question = asked(session, replace(queue_filter, order=Order.SCORE, overdue_from=None))
-    (scored,) = (stretch for stretch in question.stretches() if stretch.part is Part.SCORED)
+    (scored,) = (stretch for stretch in question.stretches if stretch.part is Part.SCORED)
     rows = merged(scored.sorting, scored.kinds, after, limit).subquery()
     return select(rows.c.id).subquery()
 
