@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from tests.bundles import WHOLE_FILMS
-from tests.conftest import make_settings
+from tests.conftest import HANG_S, make_settings
 from tests.filling import assert_consistent, follow, give_age, image
 from tests.model_sites import candidate_bundle
 from worker.commands.replay import replay_image
@@ -66,13 +66,15 @@ def scorer() -> Scorer:
 
 @pytest.fixture
 def site(tmp_path: Path, ledger: Ledger, scorer: Scorer) -> Site:
-    return Site(make_settings(tmp_path / "data"), ledger, scorer)
+    # After a third of its lease, a worker hands back what it has not begun: on a slow machine, too much.
+    return Site(make_settings(tmp_path / "data", lease_s=HANG_S), ledger, scorer)
 
 
 @pytest.fixture
 def site_without_distance(tmp_path: Path, ledger: Ledger) -> Site:
     """A site whose verdicts follow from score and operating point: no image is far from the training data."""
-    return Site(make_settings(tmp_path / "data"), ledger, open_scorer(Settings(model=WHOLE_FILMS)))
+    settings = make_settings(tmp_path / "data", lease_s=HANG_S)
+    return Site(settings, ledger, open_scorer(Settings(model=WHOLE_FILMS)))
 
 
 @pytest.fixture
