@@ -63,7 +63,7 @@ bench-dicom: $(DEVELOP)  ## Measure DICOM objects of four transfer syntaxes: COU
 	$(BIN)/nightread bench-dicom --count $(or $(COUNT),400) --rounds $(or $(ROUNDS),5)
 
 bench-gate: $(DEVELOP) $(if $(IMAGES),,build/phantoms)  ## Compare the speed with that of a commit: BASE=commit IMAGES=folder PAIRS=number
-	$(BIN)/python -m bench.gate $(or $(BASE),HEAD) --images $(or $(IMAGES),build/phantoms) --pairs $(or $(PAIRS),5)
+	$(BIN)/python -m bench.gate $(or $(BASE),HEAD) --images $(or $(IMAGES),build/phantoms) --pairs $(or $(PAIRS),3)
 
 bench-ledger: $(DEVELOP)  ## Measure pages and audit trail on SQLite and PostgreSQL: COUNT=images
 	$(BIN)/nightread bench-ledger $(or $(COUNT),1000000)

@@ -1,18 +1,20 @@
 """Compares the speed of the working tree with that of another commit: `make bench-gate BASE=commit`.
 
-Both programs run in turn on this machine, with the same files, so that only ratios of figures of neighbouring runs count: how
-fast the machine is, and what else it does for minutes, changes both. docs/performance.md has what the margins are worth.
+Both programs run at the same time on this machine, with the same files, so that what else it does slows both alike, and only
+ratios count. One after the other, two equal programs differ four times as much. docs/performance.md has what the margins are worth.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,8 @@ import click
 from bench.processor_time import IDLE, OTHERS
 from worker.config import ROOT
 
-# The medians of two equal programs differ by less, also on a machine that does other work.
-PROCESSOR_MARGIN = 0.05
+# The medians of two equal programs differ by less.
+PROCESSOR_MARGIN = 0.04
 TIME_MARGIN = 0.08
 
 
@@ -42,7 +44,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The medians over the pairs of neighbouring runs: this program's figure, divided by that of the base."""
+    """The medians over the pairs of runs at the same time: this program's figure, divided by that of the base."""
 
     processor: float
     time: float
@@ -68,13 +70,22 @@ def run_of(document: dict[str, Any]) -> Run:
     return Run(own, 1e3 / document["end_to_end_images_per_s"])
 
 
-def measured(tree: Path, images: Path, count: int) -> Run:
-    """Run `nightread bench` of a source tree. Raises ClickException."""
+def measured(base: Path, now: Path, images: Path, count: int) -> tuple[Run, Run]:
+    """Run `nightread bench` of two source trees at the same time. Raises ClickException."""
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(_measured, tree, images, count, port)
+            for tree, port in zip((base, now), _free_ports(), strict=True)
+        ]
+    return runs[0].result(), runs[1].result()
+
+
+def _measured(tree: Path, images: Path, count: int, port: int) -> Run:
     command = [sys.executable, "-m", "worker.cli", "bench", "--program-only", "--json"]
     completed = subprocess.run(
         [*command, "--images", images, "--count", str(count)],
         cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree)},
+        env={**os.environ, "PYTHONPATH": str(tree), "NIGHTREAD_PORT": str(port)},
         capture_output=True,
         text=True,
         check=False,
@@ -82,6 +93,13 @@ def measured(tree: Path, images: Path, count: int) -> Run:
     if completed.returncode:
         raise click.ClickException(f"nightread bench failed in {tree}:\n{completed.stderr[-2000:]}")
     return run_of(json.loads(completed.stdout))
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def unpacked(commit: str, folder: Path) -> Path:
@@ -102,22 +120,19 @@ def unpacked(commit: str, folder: Path) -> Path:
     required=True,
     help="Folder of JPEG files.",
 )
-@click.option("--count", type=click.IntRange(1), default=1_500, show_default=True, help="Files of each run.")
+@click.option("--count", type=click.IntRange(1), default=1_200, show_default=True, help="Files of each run.")
 @click.option(
-    "--pairs", "number", type=click.IntRange(1), default=5, show_default=True, help="Runs of each program."
+    "--pairs", "number", type=click.IntRange(1), default=3, show_default=True, help="Runs of each program."
 )
 def main(base: str, images: Path, count: int, number: int) -> None:
     """Compare the working tree with the commit BASE. Fail if it is slower by more than noise explains."""
     pairs = []
     with tempfile.TemporaryDirectory(prefix="nightread-bench-gate-") as name:
-        trees = [unpacked(base, Path(name) / "base"), ROOT]
+        tree = unpacked(base, Path(name) / "base")
         click.echo(f"{'':8}{'processor time, ms an image':>32}{'time, ms an image':>28}")
         click.echo(f"{'':8}{'base':>12}{'now':>8}{'ratio':>12}{'base':>12}{'now':>8}{'ratio':>8}")
         for pair in range(number):
-            # The second run of a pair finds the files in memory, and a processor that is warm: both trees get that.
-            order = trees if pair % 2 == 0 else trees[::-1]
-            runs = {tree: measured(tree, images.absolute(), count) for tree in order}
-            before, now = (runs[tree] for tree in trees)
+            before, now = measured(tree, ROOT, images.absolute(), count)
             pairs.append((before, now))
             click.echo(
                 f"{f'pair {pair + 1}':8}{before.processor_ms:12.2f}{now.processor_ms:8.2f}"
