@@ -36,9 +36,9 @@ test-fast: $(FAST)  ## Run the fast tests: no TensorFlow, browser or PostgreSQL;
 test-slow: $(DEVELOP)  ## Run the other tests: real servers, a real browser, TensorFlow, minutes
 	$(BIN)/python $(if $(filter-out fast,$(COVERAGE)),-m coverage run) -m pytest --part slow -m "not long" -n 3 --dist loadfile $(ARGS)
 
-test: test-fast test-slow  ## Run every test; measure coverage: COVERAGE=1, or COVERAGE=fast for the fast tests only
+test: test-fast test-slow  ## Run every test that needs no container engine; measure coverage: COVERAGE=1, or COVERAGE=fast for the fast tests only
 
-test-containers: $(DEVELOP)  ## Test docker-compose.yml under a container engine (root; Docker): COMPOSE=docker-compose
+test-containers: $(DEVELOP)  ## Test docker-compose.yml (needs root and Docker; Compose 1: COMPOSE=docker-compose)
 	$(BIN)/python -m pytest --part containers tests/containers $(ARGS)
 
 coverage-report: $(DEVELOP)  ## Print the coverage of the last `make test COVERAGE=1`, or of the fast tests only: TESTS=fast

@@ -1,7 +1,7 @@
 """Compares the speed of the working tree with that of another commit: `make bench-gate BASE=commit`.
 
-Both programs run at the same time on this machine, with the same files, so that what else it does slows both alike, and only
-ratios count. One after the other, two equal programs differ four times as much. docs/performance.md has what the margins are worth.
+Both programs run at the same time on this machine, with the same files, so that other work on the machine slows both
+equally, and only ratios count. One after the other, two equal programs differ four times as much. docs/performance.md has what the margins are worth.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from worker.config import ROOT
 
 # The medians of two equal programs differ by less.
 PROCESSOR_MARGIN = 0.04
+# When the faster program has ended, the other one has the machine alone, so this shows half of a difference.
 TIME_MARGIN = 0.08
 
 
@@ -44,7 +45,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The medians over the pairs of runs at the same time: this program's figure, divided by that of the base."""
+    """The medians over the pairs of simultaneous runs: this program's figure, divided by that of the base."""
 
     processor: float
     time: float
@@ -85,7 +86,7 @@ def _measured(tree: Path, images: Path, count: int, port: int) -> Run:
     completed = subprocess.run(
         [*command, "--images", images, "--count", str(count)],
         cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree), "NIGHTREAD_PORT": str(port)},
+        env={**os.environ, "PYTHONPATH": str(tree), "NIGHTREAD_PORT": str(port), "NIGHTREAD_DICOM_PORT": "0"},
         capture_output=True,
         text=True,
         check=False,

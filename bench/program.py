@@ -54,7 +54,7 @@ def running(settings: Settings, data: Path) -> Iterator[tuple[Settings, psutil.P
             wait(lambda: b"Nightread is ready" in log_path.read_bytes(), _READY_WITHIN_S, process)
             yield settings, psutil.Process(process.pid)
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
             process.wait()
 
 

@@ -122,8 +122,8 @@ def _fork(
 @cache
 def _server() -> str:
     """Start the process that is forked, once for this process, and return the address of its socket."""
-    # No TemporaryDirectory: from Python 3.13 on, a fork by `multiprocessing` forgets `stop`, and with the last reference to
-    # it the folder would be removed.
+    # From Python 3.13 on, a child that `multiprocessing` forks clears its atexit functions. That would drop the last reference
+    # to a TemporaryDirectory, and remove the folder.
     folder = Path(tempfile.mkdtemp(prefix="nightread-commands-"))
     address = str(folder / "socket")
     variables = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTREAD_")}

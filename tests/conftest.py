@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--part",
         choices=("fast", "slow", "containers"),
-        help="Run the fast tests only, those that need a container engine, or all others. Default: all but those with an engine.",
+        help="Run only the fast tests, the slow ones, or those that need a container engine. Default: fast and slow.",
     )
 
 

@@ -16,7 +16,7 @@ from itsdangerous import URLSafeTimedSerializer
 SameSite = Literal["Strict", "Lax"]
 
 
-# The type of hashlib's own function differs between versions of Python, and Flask's fits only one of them.
+# The type of `hashlib.sha256` differs between versions of Python, and Flask's annotation accepts only one of them.
 def _sha256(string: bytes = b"") -> Any:
     return sha256(string)
 

@@ -170,7 +170,7 @@ class Checkpoints:
             OUTAGES.failed(DATABASE, failure)
         except (TransientFailure, DBAPIError) as error:
             if is_forbidden(error):
-                # It never names one: no reason to warn every hour.
+                # Such a role can never name a checkpoint, so an hourly warning would be noise.
                 log.info(
                     "this role may only read: no event names the checkpoint", event_number=checkpoint.seq
                 )

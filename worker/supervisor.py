@@ -37,9 +37,11 @@ log = structlog.get_logger(__name__)
 
 _POLL_S = 0.2
 _STOP_WITHIN_S = 20.0
-# A stopped worker begins no further image, and kills the process of one that hangs when its lease ends. To kill the worker
-# sooner would cost the image an attempt.
+# A stopped worker begins no further image. If an image hangs, the worker kills its process when the lease ends. Killing the
+# worker sooner would cost the image an attempt.
 _AFTER_LEASE_S = 15.0
+# A terminal or a wrapper may send one key press twice. Later, an interrupt is another key press.
+_ONE_PRESS_S = 1.0
 _FIRST_PAUSE_S = 1.0
 # A process that ran for this long had started well: after its next failure, the first pause is short again.
 _STEADY_AFTER_S = 60.0
@@ -63,6 +65,7 @@ class _Child:
     name: str
     longest_pause_s: float
     stop_within_s: float = _STOP_WITHIN_S
+    stops_by: float = 0.0
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     next_start: float = 0.0
@@ -104,22 +107,52 @@ class _Child:
     def terminate(self) -> None:
         if self.process is not None:
             self.process.terminate()
+            self.stops_by = time.monotonic() + self.stop_within_s
 
-    def wait(self, hurry: threading.Event) -> None:
-        """Wait until the process has ended; kill it when it takes too long, or as soon as `hurry` is set."""
+    def wait(self, signals: _Signals) -> None:
+        """Wait until the process has ended; kill it when it takes too long, or as soon as the user asks for that."""
         if self.process is None:
             return
-        until = time.monotonic() + self.stop_within_s
-        while self.process.poll() is None and time.monotonic() < until and not hurry.is_set():
-            hurry.wait(_POLL_S)
+        while self.process.poll() is None and time.monotonic() < self.stops_by and not signals.hurry:
+            time.sleep(_POLL_S)
         if self.process.poll() is None:
-            log.warning("a process did not stop in time and is killed", name=self.name)
-            self.process.kill()
+            why = (
+                "a process is killed, as asked"
+                if signals.hurry
+                else "a process did not stop in time and is killed"
+            )
+            log.warning(why, name=self.name)
+            # It leads a group of its own, with its children: the scoring processes, the broker's server.
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
+@dataclass
+class _Signals:
+    """What the user asked for.
+
+    Attributes:
+        stop: set by the first signal.
+        hurry: an interrupt came while the processes were being stopped: kill them.
+    """
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    hurry: bool = False
+    since: float = 0.0
+
+    def take(self, number: int) -> None:
+        """Take a signal. A terminal that closes sends SIGHUP more than once, so only an interrupt hurries."""
+        now = time.monotonic()
+        if not self.stop.is_set():
+            self.since = now
+        elif number == signal.SIGINT and now > self.since + _ONE_PRESS_S:
+            self.hurry = True
+        self.stop.set()
+
+
 def up(settings: Settings) -> int:
-    """Start all processes, keep them running, and stop them on SIGINT, SIGTERM or SIGHUP. SIGINT kills those that still stop.
+    """Start all processes, keep them running, and stop them on SIGINT, SIGTERM or SIGHUP. A SIGINT while they stop kills those that still run.
 
     Returns:
         The exit status.
@@ -129,11 +162,11 @@ def up(settings: Settings) -> int:
         CannotStart: the data folder or the port is in use.
         TransientFailure: the database is out of reach.
     """
-    stop, hurry = threading.Event(), threading.Event()
+    signals = _Signals()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # Under `nohup`, SIGHUP is ignored, so that the terminal can be closed.
         if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, lambda number, _: _signalled(number, stop, hurry))
+            signal.signal(signum, lambda number, _: signals.take(number))
     exposure.check_settings(settings)
     if settings.dicom_port:
         exposure.check_receiver(settings)
@@ -145,14 +178,7 @@ def up(settings: Settings) -> int:
         upgrade(Ledger(settings.migration_database))
         ledger = Ledger(settings.database)
         exposure.check_administrator(settings, ledger)
-        return _supervise(settings, ledger, stop, hurry)
-
-
-def _signalled(number: int, stop: threading.Event, hurry: threading.Event) -> None:
-    """Stop, or stop at once. A terminal that closes sends SIGHUP more than once, so only SIGINT means the second."""
-    if stop.is_set() and number == signal.SIGINT:
-        hurry.set()
-    stop.set()
+        return _supervise(settings, ledger, signals)
 
 
 def _check_model(settings: Settings) -> None:
@@ -180,8 +206,8 @@ def _make_folders(settings: Settings) -> None:
             ) from None
 
 
-def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event, hurry: threading.Event) -> int:
-    """Start the processes and keep them running until `stop` is set; kill them on `hurry`. Return the exit status."""
+def _supervise(settings: Settings, ledger: Ledger, signals: _Signals) -> int:
+    """Start the processes and keep them running until a signal comes. Return the exit status."""
     environment = _child_environment(settings)
     names = (["broker"] if settings.broker_is_bundled else []) + ["worker", "watch", "web"]
     names += ["receive"] if settings.dicom_port else []
@@ -191,8 +217,8 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event, hurry:
         for child in children:
             child.start(environment)
             if child.name == "broker":
-                _wait_until(lambda: bundled_broker.is_ready(settings), stop, seconds=10)
-        while not stop.wait(_POLL_S):
+                _wait_until(lambda: bundled_broker.is_ready(settings), signals.stop, seconds=10)
+        while not signals.stop.wait(_POLL_S):
             for child in children:
                 # Later, the settings were right, and the other processes continue.
                 if child.refused_its_settings() and not announced:
@@ -204,15 +230,17 @@ def _supervise(settings: Settings, ledger: Ledger, stop: threading.Event, hurry:
         return 0
     finally:
         click.echo(
-            "Nightread is stopping. Pending images are scored after the next start. Ctrl-C again kills what still runs.",
+            "Nightread is stopping. Pending images are scored after the next start. Ctrl-C kills what still runs.",
             err=True,
         )
+        # So that an interrupt hurries, whatever the reason for the stop is.
+        signals.take(signal.SIGTERM)
         # The broker is stopped last, because the worker still needs it.
         for group in ([c for c in children if c.name != "broker"], children):
             for child in group:
                 child.terminate()
             for child in group:
-                child.wait(hurry)
+                child.wait(signals)
 
 
 def _stop_within_s(settings: Settings, name: str) -> float:

@@ -39,6 +39,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     copy_tree(project)
     subprocess.run(["sh", "packaging/container-secrets.sh"], cwd=project, check=True)
     engine = Engine(project)
+    patched = pytest.MonkeyPatch()
+    for name in os.environ:
+        if name.startswith("NIGHTREAD_"):
+            patched.delenv(name)
     try:
         engine.compose("build")
         engine.once("migrate")
@@ -52,10 +56,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield engine
     finally:
         engine.compose("--profile", "dicom", "down", "--volumes", "--remove-orphans")
+        patched.undo()
 
 
 def counts(engine: Engine) -> dict[str, int]:
-    """Return the file counts, of which all files are part."""
+    """Return the file counts. Fail if a file is not accounted for."""
     status = engine.inside("watch", "nightread", "status")
     assert "All files are accounted for." in status
     (line,) = (line for line in status.splitlines() if " received = " in line)
@@ -85,7 +90,7 @@ def draw(engine: Engine, count: int) -> None:
 
 def pids(engine: Engine) -> set[int]:
     """Return the first process of each container."""
-    return {container["State"]["Pid"] for name in _ALWAYS for container in engine.inspect(name)}
+    return {container["State"]["Pid"] for name in (*_ALWAYS, "receive") for container in engine.inspect(name)}
 
 
 @pytest.mark.parametrize("name", _ALWAYS)
@@ -165,11 +170,12 @@ def test_nothing_is_lost_when_every_container_is_killed(engine: Engine) -> None:
     engine.compose("up", "--detach", "--scale", "worker=2")
     # The first twenty are there already.
     draw(engine, 80)
+    wait_for(lambda: counts(engine)["scored"] > before["scored"], "the first scores")
     killed = pids(engine)
     for process in killed:
         os.kill(process, signal.SIGKILL)
     wait_for(lambda: len(pids(engine) - killed) == len(killed), "a new process of each container")
-    engine.wait_until_healthy(_ALWAYS)
+    engine.wait_until_healthy([*_ALWAYS, "receive"])
     after = wait_until_finished(engine, before["received"] + 80)
     assert (after["scored"] - before["scored"], after["duplicates"] - before["duplicates"]) == (60, 20)
 

@@ -1,4 +1,4 @@
-"""`make bench-gate`: two real programs in turn, with few images."""
+"""`make bench-gate`: two real programs at the same time, with few images."""
 
 from __future__ import annotations
 

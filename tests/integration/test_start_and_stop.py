@@ -87,6 +87,26 @@ def test_stopped_worker_does_not_finish_a_slow_chunk(make_stack: Callable[..., S
     assert_consistent(stack.ledger)
 
 
+def test_second_interrupt_kills_a_worker_that_hangs(nightread_up: Stack) -> None:
+    stack = nightread_up
+    process = stack.process
+    assert process
+    for part in stack.processes("worker"):
+        part.suspend()
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: "is stopping" in stack.log.read_text(), stack.log_tail)
+
+    def is_killed() -> bool:
+        killed = "a process is killed, as asked" in stack.log.read_text()
+        if not killed:
+            process.send_signal(signal.SIGINT)
+        return killed
+
+    wait_for(is_killed, stack.log_tail)
+    assert process.wait(HANG_S) == 0
+    assert stack.processes() == []
+
+
 def test_hanging_watcher_is_a_problem_until_it_continues(nightread_up: Stack) -> None:
     stack = nightread_up
     signed_in = bearer(stack.ledger, {Scope.METRICS})

@@ -27,7 +27,7 @@ from worker.supervisor import (
     _address,
     _check_ports,
     _Child,
-    _signalled,
+    _Signals,
     _stop_within_s,
     _way_in,
     _web_answers,
@@ -78,9 +78,8 @@ def test_exit_status_2_means_that_settings_were_refused(status: int, refused: bo
 def deaf() -> Iterator[_Child]:
     """A process that ignores SIGTERM, as a worker does during a slow image."""
     child = _Child("worker", 30.0, stop_within_s=HANG_S)
-    child.process = subprocess.Popen(
-        ["sh", "-c", "trap '' TERM; echo; exec sleep 1000"], stdout=subprocess.PIPE
-    )
+    command = ["sh", "-c", "trap '' TERM; echo; exec sleep 1000"]
+    child.process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     assert child.process.stdout
     child.process.stdout.readline()
     yield child
@@ -88,10 +87,10 @@ def deaf() -> Iterator[_Child]:
     child.process.wait()
 
 
-def stopped(child: _Child, hurry: threading.Event) -> int:
+def stopped(child: _Child, signals: _Signals) -> int:
     """Stop a process and return its status."""
     child.terminate()
-    child.wait(hurry)
+    child.wait(signals)
     assert child.process
     status: int | None = child.process.poll()
     assert status is not None
@@ -101,17 +100,22 @@ def stopped(child: _Child, hurry: threading.Event) -> int:
 def test_process_that_does_not_stop_in_its_time_is_killed(deaf: _Child) -> None:
     deaf.stop_within_s = 0.3
     with capture_logs() as entries:
-        assert stopped(deaf, threading.Event()) == -signal.SIGKILL
-    assert [entry["name"] for entry in entries] == ["worker"]
+        assert stopped(deaf, _Signals()) == -signal.SIGKILL
+    assert [entry["event"] for entry in entries] == ["a process did not stop in time and is killed"]
 
 
 def test_second_interrupt_kills_a_process_at_once(deaf: _Child) -> None:
-    stop, hurry = threading.Event(), threading.Event()
-    _signalled(signal.SIGHUP, stop, hurry)
-    _signalled(signal.SIGHUP, stop, hurry)
-    assert (stop.is_set(), hurry.is_set()) == (True, False)
-    threading.Timer(0.3, _signalled, (signal.SIGINT, stop, hurry)).start()
-    assert stopped(deaf, hurry) == -signal.SIGKILL
+    signals = _Signals()
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGHUP):
+        signals.take(number)
+    assert (signals.stop.is_set(), signals.hurry) == (True, False)
+    signals.since -= 2
+    signals.take(signal.SIGHUP)
+    assert not signals.hurry
+    threading.Timer(0.3, signals.take, (signal.SIGINT,)).start()
+    with capture_logs() as entries:
+        assert stopped(deaf, signals) == -signal.SIGKILL
+    assert [entry["event"] for entry in entries] == ["a process is killed, as asked"]
 
 
 def test_worker_may_finish_its_image_before_it_is_killed() -> None:
@@ -120,7 +124,8 @@ def test_worker_may_finish_its_image_before_it_is_killed() -> None:
     assert _stop_within_s(settings, "web") == 20
     service = (ROOT / "packaging" / "nightread.service").read_text()
     (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)$", service, re.MULTILINE)
-    assert int(seconds) > _stop_within_s(settings, "worker")
+    # The broker is stopped after the others.
+    assert int(seconds) > _stop_within_s(settings, "worker") + _stop_within_s(settings, "broker")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "0.0.0.0", "localhost"])  # noqa: S104

@@ -51,7 +51,7 @@ class Admitted:
 
     @property
     def cuts_lungs_off(self) -> bool:
-        """Whether a part of the lungs may lie beyond the film."""
+        """Whether part of the lungs may lie beyond the film."""
         film = self.crop or Box(0, 0, *self.size)
         return self.lungs is not None and are_cut_off(self.lungs.corners, film.corners)
 

@@ -403,12 +403,13 @@ class Prediction(Base):
 
     @property
     def cuts_lungs_off(self) -> bool:
-        """Whether a part of the lungs may lie beyond the film. `image` must be loaded.
+        """Whether part of the lungs may lie beyond the film. `image` must be loaded.
 
-        Of an image that its Exif orientation turns by a quarter, width and height are the other way round in the ledger.
+        The ledger has width and height swapped if the Exif orientation turns an image by a quarter: then this misses it.
         """
-        film = self.crop or (0, 0, self.image.width or 0, self.image.height or 0)
-        return self.lungs is not None and are_cut_off(self.lungs, film)
+        if self.lungs is None:
+            return False
+        return are_cut_off(self.lungs, self.crop or (0, 0, self.image.width or 0, self.image.height or 0))
 
     @property
     def clear_below(self) -> float:

@@ -138,7 +138,7 @@ function scoredContent(scorer, score) {
     score.lungs && (scorer.film
       ? "One network saw the part around the lungs and another one the whole film; what they found was averaged. A frame shows the part around the lungs."
       : "The network saw only the part around the lungs. A frame shows it together with the map."),
-    score.cutOff && "The film ends at the edge of the lungs, so a part of them may be missing. Scores of such films are less reliable.",
+    score.cutOff && "The film ends at the edge of the lungs, so part of them may be cut off. Scores of such films are less reliable.",
     isOutside && "The figures of this model do not hold at this age, so the image is never clear.",
     isFar(distance) && `The image is far from the training data: at ${distanceText(distance)} times the limit. The figures of this model do not hold here, so the image is never clear.`,
     scorer.setup.ages && age === null && "The age is not known, so nobody can tell whether the figures of this model hold.",
