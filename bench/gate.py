@@ -1,7 +1,8 @@
 """Compares the speed of the working tree with that of another commit: `make bench-gate BASE=commit`.
 
 Both programs run at the same time on this machine, with the same files, so that other work on the machine slows both
-equally, and only ratios count. One after the other, two equal programs differ four times as much. docs/performance.md has what the margins are worth.
+equally, and only ratios count. One after the other, two equal programs differ four times as much. docs/performance.md says
+what the margins are worth.
 """
 
 from __future__ import annotations

@@ -113,6 +113,7 @@ class _Child:
         """Wait until the process has ended; kill it when it takes too long, or as soon as the user asks for that."""
         if self.process is None:
             return
+        # In short steps, so that an interrupt counts at once.
         while self.process.poll() is None and time.monotonic() < self.stops_by and not signals.hurry:
             time.sleep(_POLL_S)
         if self.process.poll() is None:
@@ -130,11 +131,12 @@ class _Child:
 
 @dataclass
 class _Signals:
-    """What the user asked for.
+    """The signals so far, and what they ask for.
 
     Attributes:
         stop: set by the first signal.
         hurry: an interrupt came while the processes were being stopped: kill them.
+        since: when the first signal came, by the monotonic clock, in seconds.
     """
 
     stop: threading.Event = field(default_factory=threading.Event)
@@ -152,7 +154,9 @@ class _Signals:
 
 
 def up(settings: Settings) -> int:
-    """Start all processes, keep them running, and stop them on SIGINT, SIGTERM or SIGHUP. A SIGINT while they stop kills those that still run.
+    """Start all processes, keep them running, and stop them on SIGINT, SIGTERM or SIGHUP.
+
+    A SIGINT while they stop kills those that still run.
 
     Returns:
         The exit status.

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class Engine:
     def wait_until_healthy(self, services: Sequence[str]) -> None:
         """Wait until each of these services runs, and its health check passes."""
         for service in services:
-            wait_for(lambda: self._is_healthy(service), f"a healthy {service}", _HANG_S)  # noqa: B023
+            wait_for(partial(self._is_healthy, service), f"a healthy {service}", _HANG_S)
 
     def _is_healthy(self, service: str) -> bool:
         states = [container["State"] for container in self.inspect(service)]

@@ -1,4 +1,7 @@
-"""docker-compose.yml under a real container engine: make test-containers (root, Docker with Compose, free ports 8000 and 11112)."""
+"""docker-compose.yml under a real container engine: make test-containers.
+
+They need root, Docker with Compose, and the ports 8000 and 11112.
+"""
 
 from __future__ import annotations
 
